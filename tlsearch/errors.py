@@ -1,0 +1,66 @@
+"""What can go wrong in ways that a user can mend. The command line prints the message alone."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import ClassVar, NamedTuple
+
+
+class TlsearchError(Exception):
+    """Base of every error that is shown to a user as one message, without a stack trace."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RequestError(TlsearchError, ValueError):
+    """The request was wrong: a study file, an option, or a store that belongs to another study."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class WorkError(TlsearchError, RuntimeError):
+    """The request was right and the work failed: no network, a full disk, a store that is gone."""
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a study: where, what was found, the rule it breaks, what to do."""
+
+    field: str
+    value: str
+    rule: str
+    remedy: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line is not None else ""
+        found = f" = {self.value}" if self.value else ""
+        remedy = f" — {self.remedy}" if self.remedy else ""
+        return f"{where}{self.field}{found}: {self.rule}{remedy}"
+
+
+class StudyError(RequestError):
+    """All that is wrong with one study file, found in one reading."""
+
+    def __init__(self, problems: Sequence[Problem], *, file: str = "study") -> None:
+        self.problems = tuple(problems)
+        self.file = file
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{file}: {count}", *(f"  {p}" for p in problems)]))
+
+
+class WeightsError(RequestError):
+    """Pretrained weights that are unknown, unreadable, or do not fit the backbone."""
+
+
+class StoreError(RequestError):
+    """A store that belongs to another study, or a study that changed since it was started."""
+
+
+class DivergenceError(TlsearchError):
+    """Training left the finite numbers; carries no stack trace because it is a result."""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The known word closest to `word`, as a question to append to a remedy; empty if none is."""
+    close = get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
+    match = next((k for k in known if close and k.lower() == close[0]), None)
+    return f"did you mean {match!r}?" if match else ""

@@ -1,0 +1,133 @@
+"""A strategy: one point of the search space, complete and picklable, with no default of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd:
+    """Stochastic gradient descent with (Nesterov) momentum."""
+
+    momentum: float
+    nesterov: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (arXiv:1412.6980): weight decay is added to the gradient."""
+
+    beta1: float
+    beta2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """AdamW (arXiv:1711.05101): weight decay is apart from the gradient."""
+
+    beta1: float
+    beta2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RmsProp:
+    """RMSprop with momentum; `alpha` smooths the squared gradient."""
+
+    alpha: float
+    momentum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """One rate from the end of warm-up to the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDecay:
+    """The rate times `gamma` after every `every_epochs` epochs."""
+
+    every_epochs: int
+    gamma: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentialDecay:
+    """The rate times `gamma` after every epoch, in proportion within it."""
+
+    gamma: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineDecay:
+    """Half a cosine from the rate to `final_lr_fraction` of it (arXiv:1608.03983, no restarts)."""
+
+    final_lr_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateauDecay:
+    """The rate times `factor` once the metric has not improved for `patience_epochs` epochs."""
+
+    factor: float
+    patience_epochs: int
+
+
+Optimizer = Sgd | Adam | AdamW | RmsProp
+Schedule = Constant | StepDecay | ExponentialDecay | CosineDecay | PlateauDecay
+
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {
+    "sgd": Sgd,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RmsProp,
+}
+SCHEDULES: Mapping[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": StepDecay,
+    "exponential": ExponentialDecay,
+    "cosine": CosineDecay,
+    "plateau": PlateauDecay,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """How one training transfers a pretrained network.
+
+    `freeze_depth` counts layer groups from the input; `unfreeze_every_epochs` opens the deepest
+    frozen group after each such span (0: never). `lr` is the head's rate, `lr_ratio` the factor
+    per group towards the input. Warm-up is given in epochs or in steps, never both, and starts
+    at `warmup_start_fraction` of the rate. `clip_norm` bounds the gradient's 2-norm;
+    `patience_epochs` stops early; None turns either off.
+    """
+
+    init: Literal["pretrained", "random"]
+    freeze_depth: int
+    unfreeze_every_epochs: int
+    lr: float
+    lr_ratio: float
+    schedule: Schedule
+    warmup_epochs: int
+    warmup_steps: int
+    warmup_start_fraction: float
+    optimizer: Optimizer
+    weight_decay: float
+    decay_norm_and_bias: bool
+    l1: float
+    dropout: float
+    batch_size: int
+    clip_norm: float | None
+    label_smoothing: float
+    patience_epochs: int | None
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], *, init: Literal["pretrained", "random"]) -> "Strategy":
+        """Build from flat parameters: `lr`, `optimizer`, `optimizer.sgd.momentum`, …"""
+        flat = {k: v for k, v in params.items() if "." not in k}
+        for field, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            name = flat[field]
+            prefix = f"{field}.{name}."
+            flat[field] = kinds[name](
+                **{k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
+            )
+        return cls(init=init, **flat)
