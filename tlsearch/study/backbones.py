@@ -223,9 +223,9 @@ _V1_V2 = ("IMAGENET1K_V1", "IMAGENET1K_V2")
 _SWAG = ("IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1")
 _V1_SWAG = (*_V1, *_SWAG)
 
-# Sizes: VGG, ConvNeXt and Swin halve five times without enough padding for less than 32 px. The
-# others run at any size; 8 px is a guess at where an image stops being one. VGG-16's
-# IMAGENET1K_FEATURES is left out: it has no classifier, and a normalisation of its own.
+# Sizes: VGG and ConvNeXt halve five times without padding, so they fail under 32 px. The others,
+# but for ViT's patches, run at nearly any size; 8 px is a guess at where an image stops being one.
+# VGG-16's IMAGENET1K_FEATURES is left out: no classifier, and a normalisation of its own.
 _ROWS = (
     # name, family, layer map, giga_macs, native_size, min_size, size_multiple, weights
     BackboneFacts("resnet18", "resnet", _RESNET, 1.814, 224, 8, 1, _V1),
@@ -271,12 +271,12 @@ _ROWS = (
     BackboneFacts("vit_h_14", "vit", _VIT_32, 167.295, 224, 14, 14, _SWAG),
     BackboneFacts("vit_l_16", "vit", _VIT_24, 61.555, 224, 16, 16, _V1_SWAG),
     BackboneFacts("vit_l_32", "vit", _VIT_24, 15.378, 224, 32, 32, _V1),
-    BackboneFacts("swin_b", "swin", _SWIN, 15.431, 224, 32, 1, _V1),
-    BackboneFacts("swin_s", "swin", _SWIN, 8.741, 224, 32, 1, _V1),
-    BackboneFacts("swin_t", "swin", _SWIN, 4.491, 224, 32, 1, _V1),
-    BackboneFacts("swin_v2_b", "swin", _SWIN, 20.325, 256, 32, 1, _V1),
-    BackboneFacts("swin_v2_s", "swin", _SWIN, 11.546, 256, 32, 1, _V1),
-    BackboneFacts("swin_v2_t", "swin", _SWIN, 5.94, 256, 32, 1, _V1),
+    BackboneFacts("swin_b", "swin", _SWIN, 15.431, 224, 8, 1, _V1),
+    BackboneFacts("swin_s", "swin", _SWIN, 8.741, 224, 8, 1, _V1),
+    BackboneFacts("swin_t", "swin", _SWIN, 4.491, 224, 8, 1, _V1),
+    BackboneFacts("swin_v2_b", "swin", _SWIN, 20.325, 256, 8, 1, _V1),
+    BackboneFacts("swin_v2_s", "swin", _SWIN, 11.546, 256, 8, 1, _V1),
+    BackboneFacts("swin_v2_t", "swin", _SWIN, 5.94, 256, 8, 1, _V1),
 )
 
 BACKBONES: Mapping[str, BackboneFacts] = {row.name: row for row in _ROWS}

@@ -155,8 +155,8 @@ def set_train_mode(backbone: Backbone, depth: int) -> None:
     """
     assert 0 <= depth < len(backbone.groups), depth
     backbone.model.train()
-    for stage in backbone.stages[:depth]:
-        stage.eval()
+    for index, stage in enumerate(backbone.stages):
+        stage.train(index >= depth)
 
 
 def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
