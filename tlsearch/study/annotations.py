@@ -1,0 +1,290 @@
+"""Annotations that turn a field into a dimension: `lr: Annotated[Dimension, FloatDim(gt=0)]`."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from tlsearch.study.complaints import (
+    Complaint,
+    Loc,
+    boolean_hint,
+    number_hint,
+    refusal,
+    shown,
+    unknown,
+)
+from tlsearch.study.dimensions import Choice, Dimension, Fixed, Range, Scalar, raw
+
+_RANGE_KEYS = ("low", "high", "log", "step")
+_Reader = Callable[[object, Loc, list[Complaint]], Scalar]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberDim:
+    """Annotation of a numeric dimension; its bounds hold for every value it may take."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+    nullable: bool = False
+    whole: ClassVar[bool]
+
+    def parse(self, value: object) -> Dimension:
+        """Read a scalar, a list or a range; pydantic's error names all that is wrong."""
+        if isinstance(value, Fixed | Range | Choice):
+            value = raw(value)
+        found: list[Complaint] = []
+        if isinstance(value, Mapping):
+            parsed: Dimension = self._range(value, found)
+        else:
+            parsed = _scalar_or_list(value, self._scalar, found)
+        if found:
+            raise refusal(found)
+        return parsed
+
+    @property
+    def wanted(self) -> str:
+        """The rule for one value, in words."""
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                ("above", self.gt),
+                ("of at least", self.ge),
+                ("below", self.lt),
+                ("at most", self.le),
+            )
+            if bound is not None
+        ]
+        noun = "a whole number" if self.whole else "a number"
+        null = " or null" if self.nullable else ""
+        return f"must be {noun} {' and '.join(bounds)}".rstrip() + null
+
+    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
+        if value is None and self.nullable:
+            return None
+        number = self._number(value)
+        if number is None or not self._within(number):
+            helpful = isinstance(value, str) or (self.whole and isinstance(value, float))
+            hint = number_hint(value) if helpful and self._could_be(value) else ""
+            found.append(Complaint(loc, shown(value), self.wanted, hint))
+        return number
+
+    def _number(self, value: object) -> float | None:
+        """The value as this dimension's type, or None; a whole 3.0 is no 3."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if self.whole:
+            return value if isinstance(value, int) else None
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+
+    def _could_be(self, value: object) -> bool:
+        """Whether the number that a text or a whole float stands for would be right."""
+        try:
+            return self._within(float(str(value).replace("_", "").replace(",", ".")))
+        except ValueError:
+            return False
+
+    def _within(self, number: float) -> bool:
+        return (
+            math.isfinite(number)
+            and (self.gt is None or number > self.gt)
+            and (self.ge is None or number >= self.ge)
+            and (self.lt is None or number < self.lt)
+            and (self.le is None or number <= self.le)
+        )
+
+    def _range(self, value: Mapping[Any, Any], found: list[Complaint]) -> Range:
+        before = len(found)
+        for key in value:
+            if key not in _RANGE_KEYS:
+                remedy = unknown(key, _RANGE_KEYS)
+                found.append(Complaint((key,), shown(value[key]), "no part of a range", remedy))
+        for key in ("low", "high"):
+            if key not in value:
+                remedy = "a range is written {low: …, high: …}"
+                found.append(Complaint((key,), "", "is missing", remedy))
+            elif value[key] is None:
+                rule = self.wanted.removesuffix(" or null")
+                remedy = "list null as a value of its own: [null, …]" if self.nullable else ""
+                found.append(Complaint((key,), "null", rule, remedy))
+            else:
+                self._scalar(value[key], (key,), found)
+        log, step = value.get("log", False), value.get("step")
+        if not isinstance(log, bool):
+            rule = "must be true or false"
+            found.append(Complaint(("log",), shown(log), rule, boolean_hint(log)))
+        spacing = None if step is None else self._number(step)
+        if step is not None and not (spacing and 0 < spacing < math.inf):
+            noun = "a whole number" if self.whole else "a number"
+            found.append(Complaint(("step",), shown(step), f"must be {noun} above 0", ""))
+        if len(found) > before:
+            return Range(0, 0, False, None)
+        low, high = self._number(value["low"]), self._number(value["high"])
+        assert low is not None
+        assert high is not None
+        found.extend(_range_complaints(value, low, high, log, spacing))
+        plain = log or (self.whole and spacing == 1)
+        return Range(low, high, log, None if plain else spacing)
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Hook of pydantic: the whole union of types is read by `parse`."""
+        return parsed_schema(self.parse, raw)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Hook of pydantic: what an editor may offer."""
+        bounds = {
+            "exclusiveMinimum": self.gt,
+            "minimum": self.ge,
+            "exclusiveMaximum": self.lt,
+            "maximum": self.le,
+        }
+        number: dict[str, Any] = {
+            "type": "integer" if self.whole else "number",
+            **{key: bound for key, bound in bounds.items() if bound is not None},
+        }
+        step = {"type": number["type"], "exclusiveMinimum": 0}
+        span = {
+            "type": "object",
+            "properties": {"low": number, "high": number, "log": {"type": "boolean"}, "step": step},
+            "required": ["low", "high"],
+            "additionalProperties": False,
+        }
+        scalar = {"anyOf": [number, {"type": "null"}]} if self.nullable else number
+        return {"anyOf": [scalar, list_schema(scalar), span]}
+
+
+def _range_complaints(
+    value: Mapping[Any, Any], low: float, high: float, log: bool, step: float | None
+) -> list[Complaint]:
+    text = shown(dict(value))
+    if low > high:
+        return [Complaint((), text, "an empty range: low is above high", "swap them")]
+    if low == high:
+        rule = "low equals high: nothing to search"
+        return [Complaint((), text, rule, f"write the value itself: {shown(low)}")]
+    if log and step is not None:
+        return [Complaint((), text, "log and step exclude one another", "drop one of them")]
+    if log and low <= 0:
+        remedy = "raise low, or drop log"
+        rule = "a logarithmic range must start above 0"
+        return [Complaint(("low",), shown(value["low"]), rule, remedy)]
+    if step is not None:
+        reached = _last_reached(low, high, step)
+        if reached != high:
+            rule = f"low plus whole steps never meets high = {shown(high)}"
+            remedy = f"write high: {shown(reached)}" if reached > low else "take a smaller step"
+            return [Complaint(("step",), shown(value["step"]), rule, remedy)]
+    return []
+
+
+def _last_reached(low: float, high: float, step: float) -> float:
+    first, last, by = Decimal(str(low)), Decimal(str(high)), Decimal(str(step))
+    try:
+        reached = first + (last - first) // by * by
+    except InvalidOperation:  # more steps than decimals can count
+        return low
+    return int(reached) if isinstance(low, int) else float(reached)
+
+
+class FloatDim(NumberDim):
+    """Annotation of a dimension of real numbers."""
+
+    whole = False
+
+
+class IntDim(NumberDim):
+    """Annotation of a dimension of whole numbers."""
+
+    whole = True
+
+
+class BoolDim:
+    """Annotation of a dimension that is true or false."""
+
+    def parse(self, value: object) -> Dimension:
+        """Read true, false or [true, false]; pydantic's error names what is wrong."""
+        if isinstance(value, Fixed | Range | Choice):
+            value = raw(value)
+        found: list[Complaint] = []
+        parsed = _scalar_or_list(value, self._scalar, found)
+        if found:
+            raise refusal(found)
+        return parsed
+
+    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
+        if isinstance(value, bool):
+            return value
+        remedy = boolean_hint(value) or "to search both write [true, false]"
+        found.append(Complaint(loc, shown(value), "must be true or false", remedy))
+        return None
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Hook of pydantic: the whole union of types is read by `parse`."""
+        return parsed_schema(self.parse, raw)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Hook of pydantic: what an editor may offer."""
+        return {"anyOf": [{"type": "boolean"}, list_schema({"type": "boolean"})]}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Annotation of a field with a syntax of its own: how to read, describe and write it."""
+
+    parse: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+    write: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Hook of pydantic: read by `parse`."""
+        return parsed_schema(self.parse, self.write)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Hook of pydantic: what an editor may offer."""
+        return dict(self.schema)
+
+
+def parsed_schema(parse: Callable[[Any], Any], write: Callable[[Any], Any]) -> CoreSchema:
+    """The pydantic schema of a value that `parse` reads and `write` gives back."""
+    return core_schema.no_info_plain_validator_function(
+        parse, serialization=core_schema.plain_serializer_function_ser_schema(write)
+    )
+
+
+def list_schema(item: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a list that offers a choice."""
+    return {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+
+
+def _scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dimension:
+    if not isinstance(value, list | tuple):
+        return Fixed(read(value, (), found))
+    if not value:
+        found.append(Complaint((), "[]", "an empty list", "name at least one value"))
+    read_values = [read(v, (i,), found) for i, v in enumerate(value)]
+    for i, one in enumerate(read_values):
+        if one in read_values[:i] and not found:
+            found.append(Complaint((i,), shown(one), "is listed twice", "drop one of them"))
+    # A list of one searches nothing.
+    return Choice(tuple(read_values)) if len(read_values) > 1 else Fixed(*read_values or (None,))

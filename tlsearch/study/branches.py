@@ -1,0 +1,141 @@
+"""Choices that open further fields: `optimizer: {sgd: {momentum: 0.9}, adam: {}}`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
+
+from tlsearch.errors import nearest
+from tlsearch.study.annotations import parsed_schema
+from tlsearch.study.complaints import Complaint, Section, complaints, refusal, shown
+
+Kinds = Mapping[str, type[Section]]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Options by name, each with dimensions of its own; one option alone is fixed."""
+
+    options: Mapping[str, Section]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The options in the order given."""
+        return tuple(self.options)
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Annotation of `Branches`: one or more of `kinds`."""
+
+    kinds: Kinds
+
+    def parse(self, value: object) -> Branches:
+        """Read a name, a list of names, or a mapping from names to fields."""
+        if isinstance(value, Branches):
+            value = {name: _written(option) for name, option in value.options.items()}
+        return Branches(_options(value, self.kinds))
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Hook of pydantic: read by `parse`."""
+        return parsed_schema(
+            self.parse, lambda b: {name: _written(option) for name, option in b.options.items()}
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Hook of pydantic: what an editor may offer."""
+        name, mapping = _schemas(self.kinds, handler)
+        listed = {"type": "array", "items": name, "minItems": 1, "uniqueItems": True}
+        return {"anyOf": [name, listed, mapping]}
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a field that holds exactly one of `kinds`, written by its name."""
+
+    kinds: Kinds
+
+    def parse(self, value: object) -> Section:
+        """Read a name, or a mapping from one name to its options."""
+        if isinstance(value, Section):
+            value = self.write(value)
+        if isinstance(value, list | tuple) or (isinstance(value, Mapping) and len(value) > 1):
+            raise refusal([Complaint((), shown(value), "must be exactly one", "keep one name")])
+        (option,) = _options(value, self.kinds).values()
+        return option
+
+    def write(self, option: Section) -> dict[str, Any]:
+        """The option as a study file holds it."""
+        name = next(name for name, kind in self.kinds.items() if kind is type(option))
+        return {name: _written(option)}
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Hook of pydantic: read by `parse`."""
+        return parsed_schema(self.parse, self.write)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Hook of pydantic: what an editor may offer."""
+        name, mapping = _schemas(self.kinds, handler)
+        return {"anyOf": [name, {**mapping, "maxProperties": 1}]}
+
+
+def _written(option: Section) -> dict[str, Any]:
+    return option.model_dump(mode="json")
+
+
+def _options(value: object, kinds: Kinds) -> dict[str, Section]:
+    """The options that `value` names, built; raises every complaint about them."""
+    found: list[Complaint] = []
+    named: Mapping[Any, Any]
+    if isinstance(value, Mapping):
+        named = value
+    elif isinstance(value, list | tuple):
+        found += [
+            Complaint((i,), shown(v), "is listed twice", "drop one of them")
+            for i, v in enumerate(value)
+            if v in value[:i]
+        ]
+        named = {v if isinstance(v, str) else shown(v): {} for v in value}
+    else:
+        named = {value if isinstance(value, str) else shown(value): {}}
+    if not named:
+        names = ", ".join(kinds)
+        found.append(Complaint((), shown(value), "names no option", f"known: {names}"))
+    options: dict[str, Section] = {}
+    for name, fields in named.items():
+        if name not in kinds:
+            loc = (name,) if isinstance(value, Mapping) else ()
+            rule = f"must be one of {', '.join(kinds)}"
+            found.append(Complaint(loc, shown(name), rule, nearest(str(name), list(kinds))))
+            continue
+        try:
+            options[name] = kinds[name].model_validate({} if fields is None else fields)
+        except ValidationError as error:
+            found += [c.under(name) for c in complaints(error, kinds[name])]
+    if found:
+        raise refusal(found)
+    return options
+
+
+def _schemas(kinds: Kinds, handler: GetJsonSchemaHandler) -> tuple[dict[str, Any], dict[str, Any]]:
+    name: dict[str, Any] = {"enum": list(kinds)}
+    mapping = {
+        "type": "object",
+        "properties": {
+            key: {"anyOf": [handler(kind.__pydantic_core_schema__), {"type": "null"}]}
+            for key, kind in kinds.items()
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+    return name, mapping

@@ -1,0 +1,160 @@
+"""Contradictions between fields that are each right by themselves."""
+
+from collections.abc import Iterator
+from math import ceil
+
+from tlsearch.errors import nearest
+from tlsearch.study.backbones import groups
+from tlsearch.study.complaints import shown
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.contradiction import Contradiction, clash, dimension
+from tlsearch.study.cost import train_images
+from tlsearch.study.dimensions import can_be, highest, lowest, raw
+from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
+from tlsearch.study.sources import SOURCES
+
+
+def contradictions(config: StudyConfig) -> list[Contradiction]:
+    """All contradictions of a study, in the order of its fields."""
+    checks = (
+        _data,
+        _backbone,
+        _freezing,
+        _schedule,
+        _warmup,
+        _optimizer,
+        _stopping,
+        _confirmation,
+        sampler_contradictions,
+        pruner_contradictions,
+    )
+    return [found for check in checks for found in check(config)]
+
+
+def _data(config: StudyConfig) -> Iterator[Contradiction]:
+    split, source = config.data.split, SOURCES[config.data.source]
+    held_out = split.validation + split.test
+    parts = ("data.split.validation", "data.split.test")
+    if held_out >= 1 - 1e-9:
+        rule = f"validation + test = {held_out:g} leaves nothing to train on"
+        written = {"validation": split.validation, "test": split.test}
+        remedy = "lower one of them, to a sum below 1"
+        yield Contradiction("data.split", shown(written), rule, remedy, parts)
+        return
+    labels = config.data.labels_per_class
+    most = source.smallest_class
+    if split.strategy == "stratified":
+        # Rounding to whole images may take one from the class.
+        most = max(1, int(most * (1 - held_out) + 1e-9))
+    if labels is not None and labels > most:
+        rule = f"the training part has {most} images of its smallest class"
+        others = (*parts, "data.split.strategy", "data.source")
+        remedy = f"take {most} or less, or null for all"
+        yield clash("data.labels_per_class", labels, rule, remedy, *others)
+
+
+def _backbone(config: StudyConfig) -> Iterator[Contradiction]:
+    facts, size, weights = config.backbone.facts, config.data.size, config.backbone.weights
+    by = max(1, facts.size_multiple)
+    least = ceil(facts.min_size / by) * by
+    if size < least:
+        rule = f"{facts.name} needs images of at least {least} pixels"
+        yield clash("data.size", size, rule, f"write {least} or more", "backbone.name")
+    elif size % by:
+        rule = f"{facts.name} cuts images into patches of {by} pixels"
+        lower, upper = max(least, size // by * by), (size // by + 1) * by
+        yield clash("data.size", size, rule, f"write {lower} or {upper}", "backbone.name")
+    published = weights not in ("none", "glyphs") and not weights.endswith(".safetensors")
+    if published and weights not in facts.weights:
+        rule = f"torchvision has no such weights for {facts.name}"
+        known = f"known: {', '.join(facts.weights)}"
+        remedy = nearest(weights, facts.weights)
+        remedy = f"{remedy} ({known})" if remedy and len(facts.weights) > 1 else remedy or known
+        yield clash("backbone.weights", weights, rule, remedy, "backbone.name")
+
+
+def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
+    facts, epochs = config.backbone.facts, config.budget.epochs
+    names = groups(facts)
+    field, freeze, value = dimension(config, "freeze_depth")
+    deepest = len(names) - 1
+    if highest(freeze) > deepest:
+        rule = f"{facts.name} has {len(names)} layer groups ({', '.join(names)})"
+        remedy = f"freeze 0 to {deepest}, where {deepest} trains the head alone"
+        yield clash(field, value, rule, remedy, "backbone.name")
+    field, opening, value = dimension(config, "unfreeze_every_epochs")
+    if highest(opening) > 0 and highest(freeze) == 0:
+        rule = "nothing is frozen that could be unfrozen: space.freeze_depth is 0"
+        yield clash(field, value, rule, "drop it, or freeze groups", "space.freeze_depth")
+    elif highest(opening) >= epochs:
+        rule = f"opens nothing within {epochs} epochs"
+        yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
+
+
+def _schedule(config: StudyConfig) -> Iterator[Contradiction]:
+    epochs = config.budget.epochs
+    rules = {
+        "schedule.step.every_epochs": "no step falls",
+        "schedule.plateau.patience_epochs": "no plateau is noticed",
+    }
+    for name, found in config.space.dimensions().items():
+        if name in rules and highest(found) >= epochs:
+            rule = f"{rules[name]} within {epochs} epochs"
+            remedy = _fewer(epochs, "train longer, or take another schedule")
+            field = f"space.{name}"
+            yield clash(field, raw(found), rule, remedy, "space.schedule", "budget.epochs")
+
+
+def _warmup(config: StudyConfig) -> Iterator[Contradiction]:
+    epochs = config.budget.epochs
+    field, warm, value = dimension(config, "warmup_epochs")
+    steps_field, steps, steps_value = dimension(config, "warmup_steps")
+    if highest(warm) >= epochs:
+        rule = f"warm-up is as long as training, {epochs} epochs"
+        yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
+    if highest(warm) > 0 and highest(steps) > 0:
+        rule = "warm-up is given in epochs and in steps"
+        yield clash(steps_field, steps_value, rule, "keep one of them, the other 0", field)
+    batch = config.space.batch_size
+    total = epochs * ceil(train_images(config) / highest(batch))
+    if highest(steps) >= total:
+        rule = f"warm-up is as long as training, {total} steps at batch size {highest(batch):g}"
+        others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")
+        remedy = f"take less than {total}" if total > 1 else "train longer"
+        yield clash(steps_field, steps_value, rule, remedy, *others)
+    start_field, start, start_value = dimension(config, "warmup_start_fraction")
+    if highest(start) > 0 and highest(warm) == highest(steps) == 0:
+        rule = "there is no warm-up that it could start"
+        remedy = "drop it, or set space.warmup_epochs"
+        yield clash(start_field, start_value, rule, remedy, field, steps_field)
+
+
+def _optimizer(config: StudyConfig) -> Iterator[Contradiction]:
+    dimensions = config.space.dimensions()
+    nesterov = dimensions.get("optimizer.sgd.nesterov")
+    momentum = dimensions.get("optimizer.sgd.momentum")
+    if nesterov and momentum and can_be(nesterov, True) and lowest(momentum) == 0:
+        field = "space.optimizer.sgd.nesterov"
+        rule = "Nesterov's step needs momentum, which may be 0 here"
+        remedy = "raise space.optimizer.sgd.momentum above 0"
+        yield clash(field, raw(nesterov), rule, remedy, "space.optimizer.sgd.momentum")
+
+
+def _stopping(config: StudyConfig) -> Iterator[Contradiction]:
+    epochs = config.budget.epochs
+    field, patience, value = dimension(config, "patience_epochs")
+    if highest(patience) >= epochs:
+        rule = f"never stops a training of {epochs} epochs"
+        yield clash(field, value, rule, _fewer(epochs, "or null for never"), "budget.epochs")
+
+
+def _confirmation(config: StudyConfig) -> Iterator[Contradiction]:
+    top, trials = config.confirm.top, config.budget.trials
+    if config.confirm.seeds and top > trials:
+        rule = f"there are only {trials} trials to confirm the best of"
+        remedy = f"take {trials} or less, or confirm: null"
+        yield clash("confirm.top", top, rule, remedy, "budget.trials")
+
+
+def _fewer(epochs: int, otherwise: str) -> str:
+    return f"take less than {epochs}, {otherwise}" if epochs > 1 else "train for more epochs"

@@ -1,0 +1,166 @@
+"""How a wrong value is told: complaints travel inside pydantic's errors, worded by us alone."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from tlsearch.errors import nearest
+
+Loc = tuple[str | int, ...]
+
+_KIND = "complaint"
+_ENGLISH_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false"}
+
+
+class Section(BaseModel):
+    """A mapping of named fields in a study file: unknown fields and loose types are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Complaint(NamedTuple):
+    """A rule that raw data breaks; `loc` leads there, `value` is what was found, as text."""
+
+    loc: Loc
+    value: str
+    rule: str
+    remedy: str
+
+    def under(self, *outer: str | int) -> "Complaint":
+        """The same complaint seen from `outer` sections."""
+        return self._replace(loc=(*outer, *self.loc))
+
+
+def shown(value: object) -> str:
+    """A value as a study file would hold it, on one line and cut to a readable length."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=True, default=str)
+    except (TypeError, ValueError):
+        text = repr(value)
+    if isinstance(value, dict | list):
+        text = re.sub(r'"([A-Za-z_][\w.]*)"', r"\1", text)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def refusal(complaints: Sequence[Complaint]) -> ValidationError:
+    """The error to raise inside a validator; pydantic merges it under the field's own place."""
+    return ValidationError.from_exception_data(
+        "study",
+        [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    _KIND, "{rule}", {"value": c.value, "rule": c.rule, "remedy": c.remedy}
+                ),
+                loc=c.loc,
+                input=None,
+            )
+            for c in complaints
+        ],
+    )
+
+
+def refuse(value: object, rule: str, remedy: str) -> ValidationError:
+    """`refusal` of one value at its own place."""
+    return refusal([Complaint((), shown(value), rule, remedy)])
+
+
+def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint]:
+    """Every line of a pydantic error about `model`, in our words."""
+    return [_complaint(e, model) for e in error.errors(include_url=False)]
+
+
+def unknown(word: object, known: Sequence[str]) -> str:
+    """The remedy for a word that is not among the known ones."""
+    return nearest(str(word), known) or f"known: {', '.join(known)}"
+
+
+def _complaint(error: Any, model: type[BaseModel]) -> Complaint:
+    kind, loc, value, ctx = error["type"], error["loc"], error["input"], error.get("ctx", {})
+    if kind == _KIND:
+        return Complaint(loc, ctx["value"], ctx["rule"], ctx["remedy"])
+    if kind == "missing":
+        return Complaint(loc, "", "is missing", _example(model, loc))
+    if kind == "extra_forbidden":
+        return Complaint(loc, shown(value), "unknown field", unknown(loc[-1], _fields(model, loc)))
+    rule, remedy = _worded(kind, ctx, value)
+    return Complaint(loc, shown(value), rule, remedy)
+
+
+def _worded(kind: str, ctx: dict[str, Any], value: object) -> tuple[str, str]:
+    match kind:
+        case "literal_error":
+            words = re.findall(r"'([^']*)'", ctx["expected"])
+            rule = f"must be {_either(words)}"
+            return rule, nearest(value, words) if isinstance(value, str) else ""
+        case "greater_than":
+            return f"must be above {ctx['gt']:g}", ""
+        case "greater_than_equal":
+            return f"must be at least {ctx['ge']:g}", ""
+        case "less_than":
+            return f"must be below {ctx['lt']:g}", ""
+        case "less_than_equal":
+            return f"must be at most {ctx['le']:.15g}", ""
+        case "bool_type":
+            return "must be true or false", boolean_hint(value)
+        case "int_type" | "int_from_float" | "int_parsing" | "int_parsing_size":
+            return "must be a whole number", number_hint(value)
+        case "float_type" | "float_parsing":
+            return "must be a number", number_hint(value)
+        case "finite_number":
+            return "must be a finite number", ""
+        case "string_type":
+            return "must be text", "" if isinstance(value, dict | list) else "put it in quotes"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be a mapping of fields", "write its fields below it, indented"
+    return f"is not accepted ({kind.replace('_', ' ')})", ""
+
+
+def _either(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def boolean_hint(value: object) -> str:
+    """What to write where a truth value was meant and an English word was found."""
+    meant = _ENGLISH_BOOLS.get(value.lower()) if isinstance(value, str) else None
+    return f"{value!r} is text in YAML 1.2: write {meant}" if meant else ""
+
+
+def number_hint(value: object) -> str:
+    """What to write where a number was meant and text was found that looks like one."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f"write {value:.0f}"  # where a float is wrong, a whole number is wanted
+    if not isinstance(value, str):
+        return ""
+    try:
+        number = float(value.replace("_", "").replace(",", "."))
+    except ValueError:
+        return ""
+    plain = value.replace("_", "").replace(",", ".")
+    return f"this is text: write {plain}" if abs(number) < float("inf") else ""
+
+
+def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
+    """The innermost section of `model` on the way to `loc`."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        model = inner
+    return model
+
+
+def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
+    return list(_section(model, loc[:-1]).model_fields)
+
+
+def _example(model: type[BaseModel], loc: Loc) -> str:
+    examples = _section(model, loc[:-1]).model_fields[str(loc[-1])].examples
+    if not examples:
+        return "add it"
+    example = examples[0] if isinstance(examples[0], str) else shown(examples[0])
+    return f"add it, such as `{loc[-1]}: {example}`"

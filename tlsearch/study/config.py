@@ -1,0 +1,173 @@
+"""The study as frozen models: every field, its rule, and the only home of its default."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tlsearch.errors import nearest
+from tlsearch.study.annotations import Parsed
+from tlsearch.study.backbones import BACKBONES, BackboneFacts
+from tlsearch.study.branches import OneOf
+from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
+from tlsearch.study.search_options import (
+    PRUNERS,
+    SAMPLERS,
+    AtLeast0,
+    AtLeast1,
+    Median,
+    Pruner,
+    Sampler,
+    Tpe,
+)
+from tlsearch.study.space import Space
+from tlsearch.study.values import (
+    BASELINES,
+    AutoOrCount,
+    Baselines,
+    Duration,
+    StorageUrl,
+    TrackingUri,
+    Weights,
+    as_it_is,
+)
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+Source = Literal["digits"]
+Part = Annotated[float, Field(gt=0, lt=1)]
+# numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+def _read_name(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(_NAME, value):
+        return value
+    rule = "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
+    raise refuse(value, rule, "it names folders and experiments")
+
+
+def _read_backbone(value: object) -> str:
+    if isinstance(value, str) and value in BACKBONES:
+        return value
+    remedy = nearest(str(value), list(BACKBONES)) or "write one such as resnet18"
+    raise refuse(value, "must be the name of a backbone", remedy)
+
+
+def _read_confirm(value: object) -> object:
+    return {"seeds": 0} if value is None else value
+
+
+def _read_presets(value: object) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict):
+        rule = "must be a mapping from names to settings"
+        raise refuse(value, rule, "write {small: {budget.trials: 8}}")
+    rule = "must be a mapping from dotted fields to values"
+    found = [
+        Complaint((name,), shown(settings), rule, "write {budget.trials: 8}")
+        for name, settings in value.items()
+        if not isinstance(settings, dict) or not settings
+    ]
+    if found:
+        raise refusal(found)
+    return value
+
+
+class SplitConfig(Section):
+    """How the images are divided; the fractions are of all images, the rest trains."""
+
+    strategy: Literal["random", "stratified"] = "stratified"
+    validation: Part = 0.2
+    test: Part = 0.2
+    seed: Seed = 0
+
+
+class DataConfig(Section):
+    """Which images, at which size, and how many labels of them may be used."""
+
+    source: Annotated[Source, Field(examples=["digits"])]
+    size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
+    split: SplitConfig = SplitConfig()
+    labels_per_class: Annotated[
+        int | None, Field(ge=1, description="of the training part; null for all")
+    ] = None
+
+
+class BackboneConfig(Section):
+    """Which network, and where its weights come from."""
+
+    name: Annotated[
+        str,
+        Parsed(_read_backbone, {"enum": list(BACKBONES)}, as_it_is),
+        Field(examples=["resnet18"]),
+    ]
+    weights: Annotated[Weights, Field(examples=["glyphs"])]
+
+    @property
+    def facts(self) -> BackboneFacts:
+        """What is known about the network without building it."""
+        return BACKBONES[self.name]
+
+
+class BudgetConfig(Section):
+    """How much the search may spend."""
+
+    trials: Annotated[AtLeast1, Field(description="a total over all runs of the study")] = 30
+    epochs: AtLeast1 = 10
+    timeout: Annotated[Duration, Field(description="seconds, 30m, 2h; null for none")] = None
+
+
+class SearchConfig(Section):
+    """Who proposes strategies, who stops them early, and what is better."""
+
+    sampler: Annotated[Sampler, OneOf(SAMPLERS)] = Tpe()
+    pruner: Annotated[Pruner, OneOf(PRUNERS)] = Median()
+    seed: Seed = 0
+    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+
+
+class ConfirmConfig(Section):
+    """How many of the best are trained again, over how many seeds; 0 seeds turn it off."""
+
+    top: AtLeast1 = 3
+    seeds: AtLeast0 = 3
+
+
+class StudyConfig(Section):
+    """A study: one question about transfer on one set of images."""
+
+    name: Annotated[
+        str,
+        Parsed(_read_name, {"type": "string", "pattern": f"^{_NAME}$"}, as_it_is),
+        Field(examples=["my-study"]),
+    ]
+    data: Annotated[DataConfig, Field(examples=[{"source": "digits"}])]
+    backbone: Annotated[BackboneConfig, Field(examples=[{"name": "resnet18", "weights": "glyphs"}])]
+    budget: BudgetConfig = BudgetConfig()
+    workers: Annotated[
+        AutoOrCount, Field(description="processes of one thread each; auto: one per core or GPU")
+    ] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    search: SearchConfig = SearchConfig()
+    space: Space = Space()
+    confirm: Annotated[
+        ConfirmConfig,
+        BeforeValidator(_read_confirm, json_schema_input_type=ConfirmConfig | None),
+        Field(description="null turns it off"),
+    ] = ConfirmConfig()
+    baselines: Baselines = BASELINES
+    storage: Annotated[
+        StorageUrl, Field(description="of Optuna; null for a journal under mlruns/")
+    ] = None
+    tracking_uri: Annotated[
+        TrackingUri, Field(description="of MLflow; null for a database under mlruns/")
+    ] = None
+    presets: Annotated[
+        dict[str, dict[str, Any]],
+        Parsed(
+            _read_presets,
+            {"type": "object", "additionalProperties": {"type": "object", "minProperties": 1}},
+            as_it_is,
+        ),
+        Field(description="named sets of dotted overrides, chosen by --preset"),
+    ] = Field(default_factory=dict)

@@ -1,0 +1,90 @@
+"""What a study may cost at most: trainings, images, multiply-adds, and a guess at the time."""
+
+import os
+from typing import NamedTuple
+
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.sources import SOURCES
+
+# A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
+ASSUMED_GIGA_MACS_PER_SECOND = 25.0
+# Through a layer, backward computes two products (by weights and by inputs) for forward's one.
+_BACKWARD = 2
+
+
+class Estimate(NamedTuple):
+    """An upper bound: pruning, freezing and early stopping only lower it.
+
+    `seconds` is a guess from `giga_macs` and the number of workers, good to a factor of 2 or 3.
+    """
+
+    search_trainings: int
+    baseline_trainings: int
+    confirm_trainings: int
+    train_images: int
+    eval_images: int
+    giga_macs: float
+    workers: int
+    seconds: float
+
+    @property
+    def trainings(self) -> int:
+        """All trainings together."""
+        return self.search_trainings + self.baseline_trainings + self.confirm_trainings
+
+
+def train_images(config: StudyConfig) -> int:
+    """Images that one epoch trains on, from what is known about the source; at least 1."""
+    source = SOURCES[config.data.source]
+    return _parts(config, num_images=source.images, num_classes=source.classes)[0]
+
+
+def estimate(
+    config: StudyConfig,
+    *,
+    num_images: int,
+    num_classes: int,
+    giga_macs_per_second: float = ASSUMED_GIGA_MACS_PER_SECOND,
+) -> Estimate:
+    """The cost of a whole study; pass a measured rate per worker for a better guess."""
+    train, validation, test = _parts(config, num_images=num_images, num_classes=num_classes)
+    epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
+    search = config.budget.trials
+    confirmed = (confirm.top + len(baselines)) * confirm.seeds
+    trainings = search + len(baselines) + confirmed
+    # The probe's trunk is frozen: forward alone, and its features could even be reused.
+    probes = (1 + confirm.seeds) if "linear_probe" in baselines else 0
+    train_passes = trainings * epochs * train
+    eval_passes = trainings * epochs * validation + confirmed * test
+    facts = config.backbone.facts
+    per_image = facts.giga_macs * (config.data.size / facts.native_size) ** 2
+    backward = (trainings - probes) * epochs * train * _BACKWARD
+    giga_macs = per_image * (train_passes + backward + eval_passes)
+    workers = config.workers if isinstance(config.workers, int) else usable_cores()
+    return Estimate(
+        search_trainings=search,
+        baseline_trainings=len(baselines),
+        confirm_trainings=confirmed,
+        train_images=train_passes,
+        eval_images=eval_passes,
+        giga_macs=giga_macs,
+        workers=workers,
+        seconds=giga_macs / (giga_macs_per_second * min(workers, usable_cores())),
+    )
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which a container may limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _parts(config: StudyConfig, *, num_images: int, num_classes: int) -> tuple[int, int, int]:
+    """Images to train on, to validate and to test."""
+    split, labels = config.data.split, config.data.labels_per_class
+    validation, test = round(num_images * split.validation), round(num_images * split.test)
+    train = max(1, num_images - validation - test)
+    if labels is not None:
+        train = min(train, labels * num_classes)
+    return train, validation, test

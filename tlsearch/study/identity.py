@@ -1,0 +1,44 @@
+"""What a study is, as opposed to how it runs: a started study resumes only if this is the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlsearch.study.complaints import shown
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.dimensions import Dimension, raw
+
+# Workers, devices, the number of trials, time limits, stores and confirmation may change between
+# runs: they change how soon and how surely an answer comes, not the question.
+_SECTIONS = ("data", "backbone", "search")
+
+
+def identity(config: StudyConfig) -> dict[str, Any]:
+    """The fields that may not change once a study has begun: dotted names, JSON values."""
+    found: dict[str, Any] = {}
+    for section in _SECTIONS:
+        _flatten(section, getattr(config, section).model_dump(mode="json"), found)
+    found["budget.epochs"] = config.budget.epochs
+    dimensions: Mapping[str, Dimension] = config.space.dimensions()
+    found.update({f"space.{name}": raw(d) for name, d in dimensions.items()})
+    return found
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs, such as `space.lr: 0.1 → 0.2`."""
+    return [
+        f"{name}: {_told(old, name)} → {_told(new, name)}"
+        for name in dict.fromkeys((*old, *new))
+        if name not in old or name not in new or old[name] != new[name]
+    ]
+
+
+def _told(fields: Mapping[str, Any], name: str) -> str:
+    return shown(fields[name]) if name in fields else "absent"
+
+
+def _flatten(name: str, value: Any, found: dict[str, Any]) -> None:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            _flatten(f"{name}.{key}", inner, found)
+    else:
+        found[name] = value
