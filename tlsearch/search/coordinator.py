@@ -1,0 +1,325 @@
+"""The coordinator: asks the ledger, drives the workers, tells the ledger, mirrors and watches.
+
+One loop in one thread is the only writer of the truth. Workers that die are replaced, a run that
+was under way goes on from its checkpoint.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tlsearch.errors import RequestError, TlsearchError, WorkError
+from tlsearch.search.executor import Executor
+from tlsearch.search.folder import checkpoint_path, evaluation_path, weights_path
+from tlsearch.search.interrupts import Interrupted, Interrupts
+from tlsearch.search.jobs import (
+    EpochDone,
+    Event,
+    Job,
+    JobFailed,
+    Prepared,
+    PrepareJob,
+    Progress,
+    Scored,
+    ScoreJob,
+    Setting,
+    TrainDone,
+    TrainJob,
+    WorkerDied,
+)
+from tlsearch.search.ledger import Ending, Ledger, Run
+from tlsearch.search.mirroring import (
+    STATUS,
+    end_tags,
+    epoch_metrics,
+    run_name,
+    run_params,
+    run_tags,
+)
+from tlsearch.search.watching import (
+    EpochSeen,
+    Preparing,
+    Remark,
+    RunEnded,
+    RunStarted,
+    Tick,
+    Watcher,
+)
+from tlsearch.tracking.mirror import Mirror
+from tlsearch.training.metrics import class_scores
+from tlsearch.training.results import TrainResult
+
+POLL_SECONDS = 0.5
+MAX_DEATHS = 3
+"""A run whose worker dies this often is given up: it is probably what kills it."""
+MAX_FAULTS = 3
+"""So many runs in a row that fail by a fault of the program end the study: more would fail too."""
+
+NextRun = Callable[[], Run | None]
+
+
+class Coordinator:
+    """Carries out runs until there are none, the user leaves, or the work cannot go on."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        executor: Executor,
+        mirror: Mirror,
+        watch: Watcher,
+        interrupts: Interrupts,
+        folder: Path,
+    ) -> None:
+        self._ledger, self._executor, self._mirror = ledger, executor, mirror
+        self._watch, self._interrupts, self._folder = watch, interrupts, folder
+        self._active: dict[int, Run] = {}
+        self._deaths: Counter[str] = Counter()
+        self._faults = 0
+        self._setting: Setting | None = None
+
+    def prepare(self, job: PrepareJob) -> Setting:
+        """Have a worker read the data, find the weights and choose the number format."""
+        prepared = self._single(job)
+        assert isinstance(prepared, Prepared)
+        return prepared.setting
+
+    def configure(self, setting: Setting) -> None:
+        """Give all workers what the trainings share."""
+        self._setting = setting
+        self._executor.configure(setting)
+
+    def score(self, job: ScoreJob) -> Scored:
+        """Have a worker score trained weights on the test part."""
+        scored = self._single(job)
+        assert isinstance(scored, Scored)
+        return scored
+
+    def carry_out(self, next_run: NextRun) -> None:
+        """Run what `next_run` gives until it gives None and nothing is under way.
+
+        Raises:
+            Interrupted: the user asked to leave; what was under way is saved and will go on.
+            WorkError: the work cannot go on: a full disk, or the same fault again and again.
+        """
+        try:
+            while True:
+                self._dispatch(next_run)
+                if not self._active:
+                    break
+                for worker, event in self._executor.events(timeout=POLL_SECONDS):
+                    self._handle(worker, event)
+                self._after_events()
+        except BaseException:
+            self._put_back()
+            raise
+        if self._interrupts.stopping:
+            raise Interrupted("stopped as asked; everything is kept, run again to carry on")
+
+    def _dispatch(self, next_run: NextRun) -> None:
+        for worker in self._executor.idle():
+            if self._interrupts.stopping:
+                return
+            run = next_run()
+            if run is None:
+                return
+            self._start(worker, run)
+
+    def _start(self, worker: int, run: Run) -> None:
+        spec = run.spec
+        self._active[worker] = run
+        keep = spec.kind != "search"
+        job = TrainJob(
+            key=spec.key,
+            strategy=spec.strategy,
+            seed=spec.seed,
+            redraw=spec.redraw,
+            num_epochs=spec.num_epochs,
+            checkpoint=checkpoint_path(self._folder, run.spec.key),
+            weights_to=weights_path(self._folder, spec.key) if keep else None,
+        )
+        self._executor.submit(worker, job)
+        assert self._setting is not None
+        self._mirror.start(
+            spec.key,
+            run_name=run_name(spec),
+            params=run_params(spec, self._setting.groups),
+            tags=run_tags(spec, run.trial.number),
+        )
+        self._watch(RunStarted(spec))
+
+    def _handle(self, worker: int, event: Event) -> None:
+        match event:
+            case Progress(share, text):
+                self._watch(Preparing(share, text))
+            case EpochDone():
+                self._epoch(worker, event)
+            case TrainDone():
+                self._ended(worker, event)
+            case JobFailed():
+                self._failed(worker, event)
+            case WorkerDied():
+                self._died(worker, event)
+            case _:
+                raise AssertionError(f"unexpected {event!r}")
+
+    def _epoch(self, worker: int, event: EpochDone) -> None:
+        run = self._active.get(worker)
+        if run is None or run.spec.key != event.key:
+            return  # of a worker that has been replaced
+        is_new = event.result.epoch not in run.reported
+        prune = self._ledger.report(run, event.result)
+        stopping = self._interrupts.stopping
+        # The worker waits for this answer: everything else comes after it.
+        self._executor.answer(worker, "stop" if prune else "pause" if stopping else "continue")
+        self._mirror.metrics(
+            event.key,
+            step=event.result.epoch,
+            values=epoch_metrics(event.result),
+            timestamp_ms=int(time.time() * 1000),
+        )
+        if is_new:
+            self._watch(EpochSeen(run.spec, event.result))
+
+    def _ended(self, worker: int, event: TrainDone) -> None:
+        self._executor.release(worker)
+        run = self._active.pop(worker)
+        if event.ending == "paused":
+            self._pause(run)
+            return
+        ending: Ending = "pruned" if event.ending == "stopped" else event.ending
+        self._faults = 0
+        artifacts = self._evaluation(run, event.result)
+        self._tell(run, ending, event.result, event.result.reason, artifacts)
+
+    def _tell(
+        self, run: Run, ending: Ending, result: TrainResult | None, reason: str, artifacts: Any
+    ) -> None:
+        value = self._ledger.tell(run, ending, result, reason=reason)
+        checkpoint_path(self._folder, run.spec.key).unlink(missing_ok=True)
+        self._mirror.finish(
+            run.spec.key,
+            status=STATUS[ending],
+            tags=end_tags(ending, reason),
+            artifacts=artifacts,
+        )
+        self._watch(RunEnded(run.spec, ending, value, reason))
+
+    def _pause(self, run: Run) -> None:
+        self._ledger.pause(run)
+        self._mirror.finish(run.spec.key, status="SCHEDULED", tags=end_tags(None, ""), artifacts={})
+        self._watch(RunEnded(run.spec, None, None, ""))
+
+    def _failed(self, worker: int, event: JobFailed) -> None:
+        self._executor.release(worker)
+        run = self._active.pop(worker)
+        if event.exit_code == WorkError.exit_code:  # the next run would meet it too
+            self._pause(run)
+            raise WorkError(event.message)
+        if event.exit_code is None:
+            self._faults += 1
+            self._log_fault(event)
+        self._tell(run, "failed", None, event.message, {})
+        if self._faults >= MAX_FAULTS:
+            raise WorkError(
+                f"{MAX_FAULTS} runs in a row failed, the last with: {event.message} — the traces "
+                f"are in {self._folder / 'faults.log'}"
+            )
+
+    def _died(self, worker: int, event: WorkerDied) -> None:
+        run = self._active.pop(worker, None)
+        if run is None:
+            return
+        self._deaths[event.key] += 1
+        text = f"worker {worker} died (exit code {event.exit_code}) in {event.key}"
+        if self._deaths[event.key] >= MAX_DEATHS:
+            reason = f"{text}, {MAX_DEATHS} times; is there enough memory?"
+            self._tell(run, "failed", None, reason, {})
+            return
+        self._watch(Remark(f"{text}; another worker goes on from the last checkpoint"))
+        if self._interrupts.stopping:
+            self._pause(run)
+        else:
+            self._start(worker, run)
+
+    def _after_events(self) -> None:
+        for text in self._mirror.take_notices():
+            self._watch(Remark(text))
+        self._watch(Tick())
+        if self._interrupts.at_once:
+            raise Interrupted("left at once; run again to carry on from the last checkpoints")
+
+    def _put_back(self) -> None:
+        """Leave no run RUNNING, whatever ends the loop."""
+        self._executor.shutdown(now=True)
+        for run in self._active.values():
+            self._pause(run)
+        self._active.clear()
+
+    def _single(self, job: Job) -> Event:
+        """Do one job that is no run, on the first idle worker."""
+        for _ in range(MAX_DEATHS):
+            worker = self._executor.idle()[0]
+            self._executor.submit(worker, job)
+            while True:
+                answers = [e for w, e in self._executor.events(timeout=POLL_SECONDS) if w == worker]
+                for event in answers:
+                    if isinstance(event, Progress):
+                        self._watch(Preparing(event.share, event.text))
+                    elif isinstance(event, JobFailed):
+                        self._executor.release(worker)
+                        raise self._fault_of(event)
+                    elif not isinstance(event, WorkerDied):
+                        self._executor.release(worker)
+                        return event
+                if any(isinstance(e, WorkerDied) for e in answers):
+                    break
+                self._watch(Tick())
+                if self._interrupts.stopping:
+                    self._executor.shutdown(now=True)
+                    raise Interrupted("stopped as asked, before the first run; run again")
+        raise WorkError(
+            f"the worker died {MAX_DEATHS} times while it did {type(job).__name__}; is there "
+            "enough memory?"
+        )
+
+    def _fault_of(self, event: JobFailed) -> TlsearchError:
+        if event.exit_code is None:
+            self._log_fault(event)
+            return WorkError(f"{event.message} — the trace is in {self._folder / 'faults.log'}")
+        kind = RequestError if event.exit_code == RequestError.exit_code else WorkError
+        return kind(event.message)
+
+    def _log_fault(self, event: JobFailed) -> None:
+        with (self._folder / "faults.log").open("a") as log:
+            log.write(f"{event.key}: {event.message}\n{event.details}\n")
+
+    def _evaluation(self, run: Run, result: TrainResult) -> dict[str, Any]:
+        """Confusion matrix and scores per class on the validation part; kept beside the study,
+        so that MLflow can be completed from it.
+        """
+        if not result.confusion or self._setting is None:
+            return {}
+        content = evaluation(self._setting.data.class_names, result.confusion)
+        path = evaluation_path(self._folder, run.spec.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        return {"evaluation.json": content}
+
+
+def evaluation(class_names: tuple[str, ...], confusion: Any) -> dict[str, Any]:
+    """Confusion matrix (rows true, columns predicted) and scores per class, as JSON."""
+    import numpy as np
+
+    scores = class_scores(np.array(confusion))
+    return {
+        "classes": list(class_names),
+        "confusion": [list(row) for row in confusion],
+        "per_class": [
+            {"class": name, "precision": p, "recall": r, "f1": f, "images": int(n)}
+            for name, p, r, f, n in zip(class_names, *(s.tolist() for s in scores), strict=True)
+        ],
+    }

@@ -1,0 +1,167 @@
+"""The end of a study: confirmation over seeds, one scoring of the test part, one model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlsearch.errors import WorkError
+from tlsearch.search.champion import Champion, log_champion
+from tlsearch.search.confirm import (
+    Choice,
+    baseline_keys,
+    choose,
+    confirm_specs,
+    effects_on_test,
+)
+from tlsearch.search.coordinator import Coordinator
+from tlsearch.search.folder import scores_folder, weights_path
+from tlsearch.search.jobs import ScoreJob, Setting
+from tlsearch.search.ledger import Ledger, RunRow
+from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
+from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.records import PARENT
+
+TEST = "tlsearch:test"
+"""User attribute of the fixed study: what the test part said, and how often it was asked."""
+
+
+def is_final(ledger: Ledger) -> bool:
+    """Whether the confirmation that the trials call for is done, scored and logged."""
+    config = ledger.config
+    if not config.confirm.seeds:
+        return True
+    rows = ledger.rows()
+    known = {r.spec.key for r in rows}
+    if any(spec.key not in known for spec in confirm_specs(config, rows)):
+        return False
+    choice, record = choose(config, rows), test_record(ledger)
+    if choice is None:
+        return True
+    return bool(record) and record["winner"] == choice.number and bool(record.get("model"))
+
+
+def test_record(ledger: Ledger) -> Mapping[str, Any]:
+    """What the test part said; empty before it was asked."""
+    return dict(ledger.fixed.user_attrs.get(TEST) or {})
+
+
+def confirm_and_test(
+    ledger: Ledger,
+    coordinator: Coordinator,
+    mirror: Mirror,
+    setting: Setting,
+    *,
+    folder: Path,
+    watch: Watcher,
+    workers: int,
+) -> None:
+    """Train the best few and the baselines over seeds, choose, score the winner once, log it."""
+    config = ledger.config
+    specs = confirm_specs(config, ledger.rows())
+    if not specs:
+        return
+    ledger.enqueue(specs)
+    left = ledger.num_open()
+    watch(StageStarted("confirmation", len(specs) - left, len(specs), workers))
+    coordinator.carry_out(ledger.ask_fixed)
+    rows = ledger.rows()
+    choice = choose(config, rows)
+    if choice is None:
+        watch(Remark("no trial completed its confirmation: the test part stays untouched"))
+        return
+    record = _score(ledger, coordinator, choice, rows, folder=folder, watch=watch)
+    if not record.get("model"):
+        watch(Preparing(1.0, "logging the model"))
+        record = _log_model(ledger, mirror, setting, choice, record, folder=folder)
+    _clean(folder, keep=choice.champion)
+
+
+def _score(
+    ledger: Ledger,
+    coordinator: Coordinator,
+    choice: Choice,
+    rows: Sequence[RunRow],
+    *,
+    folder: Path,
+    watch: Watcher,
+) -> dict[str, Any]:
+    """Score the winner and the baselines on the test part, unless that was done before."""
+    record = dict(test_record(ledger))
+    if record and record["winner"] == choice.number:
+        return record
+    times = record.get("scorings", 0) + 1
+    if times > 1:
+        watch(
+            Remark(
+                f"the test part is scored for the {times}. time, for a new winner: its figure is "
+                "no longer that of untouched data"
+            )
+        )
+    complete = frozenset(r.spec.key for r in rows if r.state == "complete")
+    scores = scores_folder(folder)
+    keys = [*choice.keys, *(k for ks in baseline_keys(ledger.config).values() for k in ks)]
+    missing = [k for k in keys if k in complete and not (scores / f"{k}.npz").exists()]
+    watch(Preparing(1.0, "scoring the test part"))
+    coordinator.score(
+        ScoreJob(weights=tuple((k, weights_path(folder, k)) for k in missing), scores_to=scores)
+    )
+    record = {
+        "winner": choice.number,
+        "mean_validation": choice.mean,
+        "keys": list(choice.keys),
+        "champion": choice.champion,
+        "scorings": times,
+        **effects_on_test(ledger.config, choice, complete, scores),
+    }
+    ledger.fixed.set_user_attr(TEST, record)
+    return record
+
+
+def _log_model(
+    ledger: Ledger,
+    mirror: Mirror,
+    setting: Setting,
+    choice: Choice,
+    record: dict[str, Any],
+    *,
+    folder: Path,
+) -> dict[str, Any]:
+    """Log the champion under the parent run and remember its address."""
+    mirror.annotate(PARENT, tags=_result_tags(record), artifacts={"test.json": record})
+    mirror.flush()
+    run_id = mirror.run_id(PARENT)
+    if run_id is None:
+        raise WorkError(
+            f"MLflow at {mirror.tracking_uri} is gone, so the model cannot be logged — its weights "
+            f"are kept in {weights_path(folder, choice.champion)}; run again to try once more"
+        )
+    address = log_champion(
+        Champion(
+            setting=setting,
+            weights=weights_path(folder, choice.champion),
+            tracking_uri=mirror.tracking_uri,
+            run_id=run_id,
+            metadata={"study": ledger.config.name, "trial": choice.number, "run": choice.champion},
+        )
+    )
+    record = {**record, "model": address}
+    ledger.fixed.set_user_attr(TEST, record)
+    mirror.annotate(PARENT, tags={"tlsearch.model": address}, artifacts={})
+    return record
+
+
+def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
+    tags = {
+        "tlsearch.winner": record["winner"],
+        "tlsearch.test_accuracy": f"{record['accuracy']['mean']:.4f}",
+    }
+    for name, found in record["baselines"].items():
+        tags[f"tlsearch.gain_over.{name}"] = f"{found['gain']['mean']:+.4f}"
+    return tags
+
+
+def _clean(folder: Path, *, keep: str) -> None:
+    """Free the disk of weights that have been scored; their probabilities stay."""
+    for path in (folder / "weights").glob("*.safetensors"):
+        if path.stem != keep:
+            path.unlink()

@@ -1,0 +1,143 @@
+"""What coordinator and workers say to each other: frozen, picklable, no torch in sight."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.strategy import Strategy
+from tlsearch.training.results import EpochResult, TrainResult
+
+Decision = Literal["continue", "stop", "pause"]
+"""Answer to an epoch: train on; end here (pruned); save and end here (to be resumed)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What is known of the data once they are read; counts are images per class."""
+
+    num_images: int
+    class_names: tuple[str, ...]
+    fingerprint: str
+    train_counts: tuple[int, ...]
+    validation_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """All that the trainings of one study share; made once by `PrepareJob`."""
+
+    config: StudyConfig
+    data: DataFacts
+    groups: tuple[str, ...]
+    images: Path
+    labels: Path
+    activations: Path
+    weights: str
+    weights_fingerprint: str
+    precision: Literal["fp32", "bf16"]
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJob:
+    """Read the data, make or find the weights, choose the number format."""
+
+    config: StudyConfig
+    cache: Path
+    user_cache: Path
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """Train one strategy. `redraw` 0 is the study's own split, others redraw all but the test
+    part. The weights are kept in `weights_to` if it is given.
+    """
+
+    key: str
+    strategy: Strategy
+    seed: int
+    redraw: int
+    num_epochs: int
+    checkpoint: Path
+    weights_to: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreJob:
+    """Score trained weights on the test part: probabilities of each model into `scores_to`."""
+
+    weights: tuple[tuple[str, Path], ...]
+    scores_to: Path
+
+
+Job = PrepareJob | TrainJob | ScoreJob
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A long preparation: share done (0 to 1) and what it is doing."""
+
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The answer to `PrepareJob`."""
+
+    setting: Setting
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch of a training; the worker waits for a `Decision`."""
+
+    key: str
+    result: EpochResult
+
+
+@dataclass(frozen=True)
+class TrainDone:
+    """A training ended: `ending` says whether by itself, by diverging, or as it was told."""
+
+    key: str
+    ending: Literal["complete", "diverged", "stopped", "paused"]
+    result: TrainResult
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The answer to `ScoreJob`: share of right answers per model."""
+
+    accuracies: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """A job ended in an error; `exit_code` is that of a `TlsearchError`, None for a fault of ours,
+    whose `details` then hold the trace for the log.
+    """
+
+    key: str
+    message: str
+    exit_code: int | None
+    details: str
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """A worker process is gone, killed or crashed, with the job that it was doing."""
+
+    exit_code: int | None
+    key: str
+
+
+Event = Progress | Prepared | EpochDone | TrainDone | Scored | JobFailed | WorkerDied

@@ -1,0 +1,315 @@
+"""The truth about a study: two Optuna studies, one that samples and one that holds fixed runs.
+
+Baselines and confirmations stand in a study of their own, so that the sampler never sees them and
+they do not count towards `budget.trials`; everything else about a run is the same.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import uuid4
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tlsearch.errors import StoreError
+from tlsearch.search.pruners import make_pruner
+from tlsearch.search.samplers import make_sampler
+from tlsearch.search.suggest import suggest_with
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.identity import changes, identity
+from tlsearch.study.seeds import derive_seed
+from tlsearch.study.space import Suggest
+from tlsearch.study.strategy import Strategy
+from tlsearch.training.results import EpochResult, TrainResult
+
+Kind = Literal["search", "baseline", "confirm"]
+Ending = Literal["complete", "pruned", "diverged", "failed"]
+
+RUN, RESULT, IDENTITY, FACTS, KEY = (
+    f"tlsearch:{part}" for part in ("run", "result", "identity", "facts", "key")
+)
+"""User attributes: what a run is, how it ended; what a study may not change, what it found on its
+data, and which beginning of the study this is.
+"""
+_OPEN = (TrialState.RUNNING, TrialState.WAITING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training that the study wants, apart from how often it was started.
+
+    `params` are flat and complete. `source` is the number of the trial that a confirmation
+    repeats, or None.
+    """
+
+    key: str
+    kind: Kind
+    label: str
+    params: Mapping[str, Any]
+    init: Literal["pretrained", "random"]
+    seed: int
+    redraw: int
+    num_epochs: int
+    source: int | None
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy that `params` describe."""
+        return Strategy.from_params(self.params, init=self.init)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has been claimed: its trial is RUNNING until it is told or paused.
+
+    `reported` holds the epochs that the store knows, those before an interruption included.
+    """
+
+    spec: RunSpec
+    trial: optuna.Trial
+    study: optuna.Study
+    reported: set[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run as the stores know it; `state` is "running" or "waiting" before it has an ending."""
+
+    spec: RunSpec
+    number: int
+    state: str
+    value: float | None
+    reason: str
+    epochs: tuple[EpochResult, ...]
+    max_grad_norm: float
+    images_trained: int
+    seconds: float
+    started: Any
+    ended: Any
+    sampled: Mapping[str, Any]
+
+
+class Ledger:
+    """Asks, reports and tells. Every change is on disk when a method returns."""
+
+    def __init__(self, config: StudyConfig, storage: optuna.storages.BaseStorage) -> None:
+        self.config, self._storage = config, storage
+        self._maximise = config.search.metric == "val_accuracy"
+        self.search = self._open(config.name)
+        self.fixed = self._open(fixed_name(config.name))
+
+    def _open(self, name: str) -> optuna.Study:
+        known = {s.study_name for s in self._storage.get_all_studies()}
+        ours = identity(self.config)
+        if name in known:
+            study = optuna.load_study(study_name=name, storage=self._storage)
+            _refuse_changes(name, study.user_attrs.get(IDENTITY), ours)
+        else:
+            direction = StudyDirection.MAXIMIZE if self._maximise else StudyDirection.MINIMIZE
+            study = optuna.create_study(study_name=name, storage=self._storage, direction=direction)
+            study.set_user_attr(KEY, uuid4().hex)
+            study.set_user_attr(IDENTITY, ours)
+        study.pruner = make_pruner(self.config)
+        return study
+
+    @property
+    def key(self) -> str:
+        """Tells this beginning of the study from others of the same name."""
+        return str(self.search.user_attrs[KEY])
+
+    def num_ended(self) -> int:
+        """Trials of the search that have an ending."""
+        trials = self.search.get_trials(deepcopy=False)
+        return sum(trial.state.is_finished() for trial in trials)
+
+    def num_running(self) -> int:
+        """Trials of the search that are under way."""
+        return len(self.search.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+    def num_open(self) -> int:
+        """Runs of both studies without an ending, under way or waiting."""
+        studies = (self.search, self.fixed)
+        return sum(len(s.get_trials(deepcopy=False, states=_OPEN)) for s in studies)
+
+    def recover(self) -> int:
+        """Put back in the queue what a killed coordinator left RUNNING; how many there were."""
+        left = 0
+        for study in (self.search, self.fixed):
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                left += 1
+        return left
+
+    def ask(self) -> Run:
+        """The next trial of the search: one that waits to go on, or a newly sampled one."""
+        study = self.search
+        # After a reload a sampler would repeat its draws: its seed depends on how far we are.
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
+        study.sampler = make_sampler(
+            self.config, seed=derive_seed(self.config.search.seed, "sampler", number) % 2**32
+        )
+        trial = study.ask()
+        params = self.config.space.assign(suggest_with(trial))
+        return self._claimed(search_spec(self.config, trial.number, params), trial, study)
+
+    def enqueue(self, specs: Sequence[RunSpec]) -> None:
+        """Add fixed runs that are not there yet."""
+        known = {row.spec.key for row in self.rows_of(self.fixed)}
+        for spec in specs:
+            if spec.key not in known:
+                self.fixed.enqueue_trial({}, user_attrs={RUN: _as_json(spec)})
+
+    def ask_fixed(self) -> Run | None:
+        """The next fixed run that waits, or None."""
+        if not self.fixed.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None
+        trial = self.fixed.ask()
+        return self._claimed(RunSpec(**trial.user_attrs[RUN]), trial, self.fixed)
+
+    def _claimed(self, spec: RunSpec, trial: optuna.Trial, study: optuna.Study) -> Run:
+        stored = self._storage.get_trial(trial._trial_id)
+        return Run(spec, trial, study, set(stored.intermediate_values))
+
+    def report(self, run: Run, result: EpochResult) -> bool:
+        """Record an epoch; whether the run is to be pruned. A repeated epoch is not recorded
+        twice, and decides nothing but when it is the last known one.
+        """
+        if result.epoch not in run.reported:
+            run.trial.report(getattr(result, self.config.search.metric), result.epoch)
+            run.reported.add(result.epoch)
+        is_last = result.epoch == max(run.reported)
+        return run.spec.kind == "search" and is_last and run.trial.should_prune()
+
+    def tell(
+        self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str
+    ) -> float | None:
+        """Record how a run ended, and return its value if it is complete.
+
+        A diverged trial is told as pruned: the sampler then avoids its neighbourhood, where it
+        would forget a failed one.
+        """
+        run.trial.set_user_attr(RESULT, _result_json(ending, result, reason))
+        state = {
+            "complete": TrialState.COMPLETE,
+            "pruned": TrialState.PRUNED,
+            "diverged": TrialState.PRUNED,
+            "failed": TrialState.FAIL,
+        }[ending]
+        value: float | None = None
+        if ending == "complete":
+            assert result is not None
+            assert result.chosen is not None
+            value = getattr(result.chosen, self.config.search.metric)
+        # The grid sampler's own hook wants to stop an `optimize` loop, and there is none.
+        run.study.sampler = optuna.samplers.RandomSampler()
+        run.study.tell(run.trial, value, state)
+        return value
+
+    def pause(self, run: Run) -> None:
+        """Put a run back in the queue; it goes on from its checkpoint."""
+        self._storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
+
+    def rows(self) -> list[RunRow]:
+        """All runs, read in bulk: the search's trials, then the fixed runs."""
+        return [*self.rows_of(self.search), *self.rows_of(self.fixed)]
+
+    def rows_of(self, study: optuna.Study) -> list[RunRow]:
+        """The runs of one of the two studies, by number."""
+        return list(read_rows(self.config, study))
+
+
+def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:
+    """The runs of an Optuna study that tlsearch made."""
+    for trial in study.get_trials(deepcopy=False):
+        if study.study_name == config.name:
+            try:
+                params = config.space.assign(_lookup(trial.params))
+            except KeyError:
+                continue  # killed while it was asked: it has no strategy yet
+            spec = search_spec(config, trial.number, params)
+        else:
+            spec = RunSpec(**trial.user_attrs[RUN])
+        yield _row(spec, trial)
+
+
+def _lookup(found: Mapping[str, Any]) -> Suggest:
+    return lambda name, _dimension: found[name]
+
+
+def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> RunSpec:
+    """The run of the search's trial `number`."""
+    return RunSpec(
+        key=f"trial-{number:04d}",
+        kind="search",
+        label=f"trial {number}",
+        params=params,
+        init="random" if config.backbone.weights == "none" else "pretrained",
+        seed=config.search.seed,
+        redraw=0,
+        num_epochs=config.budget.epochs,
+        source=None,
+    )
+
+
+def fixed_name(name: str) -> str:
+    """Name of the Optuna study with a study's fixed runs; `:` is in no user's study name."""
+    return f"{name}:fixed"
+
+
+def _row(spec: RunSpec, trial: FrozenTrial) -> RunRow:
+    result = trial.user_attrs.get(RESULT, {})
+    columns = result.get("epochs", {})
+    epochs = zip(*(columns[name] for name in EpochResult._fields), strict=True) if columns else ()
+    open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+    return RunRow(
+        spec=spec,
+        number=trial.number,
+        state=open_state.get(trial.state) or result.get("ending", "failed"),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        reason=result.get("reason", ""),
+        epochs=tuple(EpochResult(*row) for row in epochs),
+        max_grad_norm=result.get("max_grad_norm", 0.0),
+        images_trained=result.get("images_trained", 0),
+        seconds=result.get("seconds", 0.0),
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+        sampled=trial.params,
+    )
+
+
+def _result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict[str, Any]:
+    if result is None:
+        return {"ending": ending, "reason": reason}
+    columns = zip(*result.epochs, strict=True)
+    return {
+        "ending": ending,
+        "reason": reason,
+        "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
+        "max_grad_norm": result.max_grad_norm,
+        "images_trained": result.images_trained,
+        "seconds": result.seconds,
+    }
+
+
+def _as_json(spec: RunSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in RunSpec.__dataclass_fields__}
+
+
+def _refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:
+    if known is None:
+        raise StoreError(
+            f"name = {name!r}: the store holds an Optuna study of this name that tlsearch did not "
+            "make — give this study another name"
+        )
+    changed = changes(known, ours)
+    if changed:
+        raise StoreError(
+            f"name = {name!r}: the study was started with other settings, and its trials cannot be "
+            "mixed with new ones:\n"
+            + "\n".join(f"  {line}" for line in changed)
+            + "\nChange them back to carry on, give the study a new name, or start it over with "
+            "--fresh"
+        )

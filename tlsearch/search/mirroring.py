@@ -1,0 +1,85 @@
+"""How runs look in MLflow: names, tags, metrics and files of a child."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tlsearch.search.ledger import Ending, RunRow, RunSpec
+from tlsearch.tracking.records import EpochMetrics, MirrorRow, Status
+from tlsearch.training.results import EpochResult
+from tlsearch.transfer.plan import lr_scales
+
+STATUS: Mapping[str, Status] = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "running": "RUNNING",
+    "waiting": "SCHEDULED",
+}
+
+
+def run_name(spec: RunSpec) -> str:
+    """A name that sorts: `trial-0007 · freeze 3 · lr 2e-03`."""
+    return f"{spec.key} · freeze {spec.params['freeze_depth']} · lr {spec.params['lr']:.0e}"
+
+
+def run_params(spec: RunSpec, groups: tuple[str, ...]) -> dict[str, Any]:
+    """All parameters of the strategy, and the peak rate of each layer group that trains."""
+    lr, depth = spec.params["lr"], spec.params["freeze_depth"]
+    scales = lr_scales(groups, ratio=spec.params["lr_ratio"])
+    opens = bool(spec.params["unfreeze_every_epochs"])
+    rates = {
+        f"group_lr.{group}": 0.0 if i < depth and not opens else lr * scales[group]
+        for i, group in enumerate(groups)
+    }
+    return {**spec.params, **rates, "init": spec.init, "seed": spec.seed, "redraw": spec.redraw}
+
+
+def run_tags(spec: RunSpec, number: int) -> dict[str, Any]:
+    """Tags to filter by. `tlsearch.trial` is the number in Optuna, given to the search's trials."""
+    tags: dict[str, Any] = {"tlsearch.kind": spec.kind, "tlsearch.state": "running"}
+    if spec.kind == "search":
+        tags["tlsearch.trial"] = number
+    if spec.kind == "baseline":
+        tags["tlsearch.baseline"] = spec.key.rpartition("-seed-")[0]
+    if spec.source is not None:
+        tags["tlsearch.confirms"] = spec.source
+    return tags
+
+
+def end_tags(ending: Ending | None, reason: str) -> dict[str, Any]:
+    """Tags of a run that ended, or that waits to go on (None)."""
+    return {
+        "tlsearch.state": ending or "waiting",
+        **({"tlsearch.reason": reason} if reason else {}),
+    }
+
+
+def epoch_metrics(result: EpochResult) -> dict[str, float]:
+    """The metrics of one epoch; the epoch itself is the step."""
+    values = result._asdict()
+    del values["epoch"]
+    values["epoch_seconds"] = values.pop("seconds")
+    return values
+
+
+def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any]) -> MirrorRow:
+    """What MLflow must show of a run."""
+    ended, started = _ms(row.ended), _ms(row.started) or 0
+    ending: Any = None if row.state in ("running", "waiting") else row.state
+    return MirrorRow(
+        key=row.spec.key,
+        run_name=run_name(row.spec),
+        params=run_params(row.spec, groups),
+        tags={**run_tags(row.spec, row.number), **end_tags(ending, row.reason)},
+        metrics=[EpochMetrics(r.epoch, ended or started, epoch_metrics(r)) for r in row.epochs],
+        artifacts=artifacts,
+        status=STATUS[row.state],
+        start_ms=started,
+        end_ms=ended,
+    )
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1000)

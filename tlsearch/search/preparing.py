@@ -1,0 +1,162 @@
+"""What comes before the first trial: data on disk, weights found or made, number format chosen."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tlsearch.data.sources import ImageSet, load_images
+from tlsearch.data.splits import draw_split
+from tlsearch.errors import RequestError
+from tlsearch.search.jobs import DataFacts, PrepareJob, Setting
+from tlsearch.search.pretrain import glyph_weights
+from tlsearch.study.config import StudyConfig
+from tlsearch.training.precision import Numerics, probe_precision
+from tlsearch.transfer.backbones import build_backbone, load_pretrained
+from tlsearch.transfer.weights import pretrained_state
+
+PROBE_BATCH_SIZE = 32
+
+OnProgress = Callable[[float, str], None]
+
+
+def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgress) -> Setting:
+    """Make all that the trainings of a study share.
+
+    Raises:
+        RequestError: the data or the weights do not fit the study.
+        WorkError: something cannot be read, written or fetched.
+    """
+    torch.set_num_threads(1)
+    config, device = job.config, _device(job.config, device_index)
+    data = load_images(config.data)
+    facts = _facts(data, config)
+    images, labels = _store(data, job.cache / "images")
+    weights, made = config.backbone.weights, None
+    if weights == "glyphs":
+        made = glyph_weights(
+            backbone=config.backbone.name,
+            image_size=config.data.size,
+            cache=job.user_cache,
+            threads=job.threads,
+            on_progress=on_progress,
+        )
+        weights = str(made)
+        torch.set_num_threads(1)
+    backbone = build_backbone(
+        name=config.backbone.name,
+        num_classes=facts.num_classes,
+        image_size=config.data.size,
+        dropout=0.0,
+        seed=0,
+    )
+    state = pretrained_state(backbone=config.backbone.name, weights=weights)
+    if state is not None:  # fitting now saves a failure in every trial
+        load_pretrained(backbone, state)
+    return Setting(
+        config=config,
+        data=facts,
+        groups=backbone.groups,
+        images=images,
+        labels=labels,
+        activations=job.cache / "activations",
+        weights=weights,
+        weights_fingerprint=_weights_fingerprint(weights, state, made),
+        precision=_precision(config, backbone.model, device, job.user_cache),
+        device=device.type,
+    )
+
+
+def _weights_fingerprint(
+    weights: str, state: Mapping[str, torch.Tensor] | None, made: Path | None
+) -> str:
+    """What the weights are, by content. Those that tlsearch made go by their recipe: another
+    machine trains them to other last bits, and the study may move there.
+    """
+    if state is None:
+        return weights
+    if made is not None:
+        return made.stem
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _device(config: StudyConfig, index: int | None) -> torch.device:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise RequestError(
+            "device = 'cuda': torch finds no CUDA device — write `device: auto` or `cpu`"
+        )
+    use_cuda = config.device != "cpu" and torch.cuda.is_available()
+    return torch.device(f"cuda:{index or 0}" if use_cuda else "cpu")
+
+
+def _facts(data: ImageSet, config: StudyConfig) -> DataFacts:
+    split = draw_split(
+        data.labels,
+        split=config.data.split,
+        labels_per_class=config.data.labels_per_class,
+        redraw=0,
+    )
+    train, validation, test = (
+        tuple(np.bincount(data.labels[part], minlength=len(data.class_names)).tolist())
+        for part in (split.train, split.validation, split.test)
+    )
+    return DataFacts(
+        num_images=len(data.labels),
+        class_names=data.class_names,
+        fingerprint=data.fingerprint,
+        train_counts=train,
+        validation_counts=validation,
+        test_counts=test,
+    )
+
+
+def _store(data: ImageSet, folder: Path) -> tuple[Path, Path]:
+    """Write images and labels as .npy that workers map into memory; found ones are kept."""
+    images, labels = (folder / f"{data.fingerprint}-{part}.npy" for part in ("images", "labels"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, array in ((images, data.images), (labels, data.labels)):
+        if not path.exists():
+            partial = path.with_suffix(f".{os.getpid()}.part.npy")
+            np.save(partial, array)
+            partial.replace(path)
+    return images, labels
+
+
+def _precision(
+    config: StudyConfig, model: torch.nn.Module, device: torch.device, cache: Path
+) -> Literal["fp32", "bf16"]:
+    """The study's choice, or the faster one; measured once a machine, so that a second run of the
+    same study computes with the same bits.
+    """
+    if config.precision != "auto":
+        return config.precision
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    identity = f"{name} {torch.__version__} {config.backbone.name} {config.data.size}"
+    path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    if path.exists():
+        return Numerics(json.loads(path.read_text())["precision"]).precision
+    chosen = probe_precision(
+        model, image_size=config.data.size, batch_size=PROBE_BATCH_SIZE, device=device
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"precision": chosen.precision, "measured_on": identity}))
+    return chosen.precision
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,87 @@
+"""Where a study comes from: versions, revision, fingerprints."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import tlsearch
+from tlsearch.search.jobs import Setting
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.resolved import to_yaml
+
+_PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on, read without importing it."""
+    found = {"tlsearch": tlsearch.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def requirements() -> list[str]:
+    """What the logged model needs to be loaded elsewhere, pinned; local build tags are dropped."""
+    known = versions()
+    return [f"{p}=={known[p].partition('+')[0]}" for p in ("mlflow", "numpy", "torch")]
+
+
+def git_revision() -> str | None:
+    """The commit of the folder where the command runs, marked if there are changes since."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def parent_tags(setting: Setting) -> dict[str, Any]:
+    """Tags of the study's parent run."""
+    tags = {
+        "tlsearch.kind": "study",
+        "tlsearch.state": "running",
+        "tlsearch.data": setting.data.fingerprint,
+        "tlsearch.weights": setting.weights_fingerprint,
+        "tlsearch.precision": setting.precision,
+        "tlsearch.device": setting.device,
+    }
+    revision = git_revision()
+    return {**tags, "mlflow.source.git.commit": revision} if revision else tags
+
+
+def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
+    """What a reader of the experiment wants to see at once."""
+    return {
+        "source": config.data.source,
+        "image_size": config.data.size,
+        "labels_per_class": config.data.labels_per_class,
+        "train_images": sum(setting.data.train_counts),
+        "backbone": config.backbone.name,
+        "weights": config.backbone.weights,
+        "trials": config.budget.trials,
+        "epochs": config.budget.epochs,
+        "sampler": type(config.search.sampler).__name__,
+        "pruner": type(config.search.pruner).__name__,
+        "metric": config.search.metric,
+        "seed": config.search.seed,
+    }
+
+
+def parent_texts(config: StudyConfig) -> dict[str, Any]:
+    """Files of the parent run: the resolved study, the versions, the command."""
+    return {
+        "study.yaml": to_yaml(config),
+        "versions.json": versions(),
+        "command.txt": " ".join(sys.argv) + "\n",
+    }

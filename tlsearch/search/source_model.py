@@ -1,0 +1,178 @@
+"""Training of the embedded source model: printed characters in, a network's trunk out."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlsearch.data.glyph_recipe import CHARACTERS, Recipe
+from tlsearch.data.glyphs import draw_batch, render_glyphs
+from tlsearch.errors import WorkError
+from tlsearch.study.seeds import derive_seed
+from tlsearch.transfer.backbones import MEAN, STD, Backbone, build_backbone, named_groups
+
+_REPORT_SECONDS = 0.5
+_UNSEEN_IMAGES = 2048
+
+# Depthwise convolutions lose with bf16 (MobileNetV3 half its speed), and only these were measured.
+_BF16_FAMILIES = ("resnet",)
+
+
+class SourceModel(NamedTuple):
+    """All tensors but the head's by torchvision's names, and how well fonts never seen are read."""
+
+    state: dict[str, Tensor]
+    unseen_font_accuracy: float
+    precision: str
+
+
+def train_source(
+    recipe: Recipe,
+    *,
+    backbone: str,
+    image_size: int,
+    threads: int,
+    on_progress: Callable[[float, str], None],
+) -> SourceModel:
+    """Train `backbone` from scratch on jittered characters, on the CPU.
+
+    Depends on the recipe, the fonts, the number of threads and what the CPU can do, and leaves
+    torch's generator and number of threads as they were.
+
+    Raises:
+        WorkError: the loss left the finite numbers.
+    """
+    on_progress(0.0, "source model: rendering fonts")
+    network = build_backbone(
+        name=backbone,
+        num_classes=len(CHARACTERS),
+        image_size=image_size,
+        dropout=0.0,
+        seed=derive_seed(recipe.seed, "weights"),
+    )
+    network.model.to(memory_format=torch.channels_last)
+    precision = source_precision(network.facts.family)
+    with _threads(threads), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(recipe.seed, "dropout"))
+        _train(network, recipe, image_size, precision, on_progress)
+        accuracy = _unseen_font_accuracy(network, recipe, image_size)
+    head = set(named_groups(network)[network.groups[-1]])
+    state = {k: v.contiguous() for k, v in network.model.state_dict().items() if k not in head}
+    return SourceModel(state, accuracy, precision)
+
+
+def source_precision(family: str) -> str:
+    """bf16 where the CPU computes in it and the family gains by it, else fp32.
+
+    A rule and not a timing: the same machine must make the same weights again.
+    """
+    capable = torch.cpu.get_capabilities()
+    in_hardware = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    return "bf16" if in_hardware and family in _BF16_FAMILIES else "fp32"
+
+
+def learning_rate(step: int, num_steps: int, recipe: Recipe) -> float:
+    """Rate of step 0 … num_steps - 1: linear warm-up to the peak, then half a cosine towards 0."""
+    warmup_steps = max(1, round(recipe.warmup_share * num_steps))
+    if step < warmup_steps:
+        return recipe.peak_lr * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return recipe.peak_lr * (1 + math.cos(math.pi * done)) / 2
+
+
+def _train(
+    network: Backbone,
+    recipe: Recipe,
+    image_size: int,
+    precision: str,
+    on_progress: Callable[[float, str], None],
+) -> None:
+    glyphs = render_glyphs(recipe.faces)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "images"))
+    model = network.model.train()
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(matrices, weight_decay=recipe.weight_decay)
+    optimizer.add_param_group({"params": vectors, "weight_decay": 0.0})
+    num_steps = max(1, recipe.num_images // recipe.batch_size)
+    started = reported = time.monotonic()
+    for step in range(num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, num_steps, recipe)
+        images, labels = draw_batch(
+            glyphs,
+            count=recipe.batch_size,
+            size=image_size,
+            jitter=recipe.jitter,
+            generator=generator,
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(_normalised(images))
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimizer.step()
+        now = time.monotonic()
+        if now - reported >= _REPORT_SECONDS or step + 1 == num_steps:
+            reported = now
+            _check_finite(loss, network.name)
+            on_progress(
+                (step + 1) / (num_steps + 1), _progress_line(step, num_steps, now - started, recipe)
+            )
+
+
+def _progress_line(step: int, num_steps: int, seconds: float, recipe: Recipe) -> str:
+    left = seconds / (step + 1) * (num_steps - step - 1)
+    rate = recipe.batch_size * (step + 1) / max(seconds, 1e-9)
+    return f"source model: {rate:,.0f} images/s, {left:.0f} s left"
+
+
+def _check_finite(loss: Tensor, name: str) -> None:
+    if not torch.isfinite(loss):
+        raise WorkError(
+            f"source model of {name}: training diverged — use backbone.weights of torchvision,"
+            " a .safetensors file, or another backbone"
+        )
+
+
+def _unseen_font_accuracy(network: Backbone, recipe: Recipe, image_size: int) -> float:
+    """Share of jittered characters read rightly, in fonts that training has not seen."""
+    glyphs = render_glyphs(recipe.unseen_faces)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "unseen"))
+    model = network.model.eval()
+    right = total = 0
+    with torch.no_grad():
+        while total < min(_UNSEEN_IMAGES, recipe.num_images):
+            images, labels = draw_batch(
+                glyphs,
+                count=recipe.batch_size,
+                size=image_size,
+                jitter=recipe.jitter,
+                generator=generator,
+            )
+            right += int((model(_normalised(images)).argmax(1) == labels).sum())
+            total += len(labels)
+    return right / total
+
+
+def _normalised(grey: Tensor) -> Tensor:
+    """Grey images (N, 1, H, W) in 0..1 as the backbone takes them (N, 3, H, W)."""
+    mean = torch.tensor(MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(STD).view(1, 3, 1, 1)
+    return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,227 @@
+"""One invocation of a study, from the lock to the result."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tlsearch.errors import StoreError, WorkError
+from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.coordinator import Coordinator
+from tlsearch.search.deadline import Deadline
+from tlsearch.search.executor import LocalExecutor, usable_cores, visible_gpus
+from tlsearch.search.final import confirm_and_test, is_final
+from tlsearch.search.folder import evaluation_path
+from tlsearch.search.fresh import set_aside
+from tlsearch.search.interrupts import Interrupted, Interrupts
+from tlsearch.search.jobs import PrepareJob, Setting
+from tlsearch.search.ledger import FACTS, Ledger, Run
+from tlsearch.search.mirroring import mirror_row
+from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
+from tlsearch.search.storage import open_storage, study_lock
+from tlsearch.search.watching import Remark, StageStarted, Watcher
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import Layout, user_cache
+from tlsearch.study.resolved import to_yaml
+from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.records import DatasetFacts
+
+FLUSH_SECONDS = 2.0
+PATIENCE_SECONDS = 10.0
+
+
+def tracking_address(config: StudyConfig, layout: Layout) -> str:
+    """MLflow's address: the environment's goes before the study's, that before mlruns/."""
+    named = os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri
+    return named or f"sqlite:///{layout.mlflow_db}"
+
+
+def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watcher) -> Ledger:
+    """Carry a study on to its end; the ledger then holds all there is to say.
+
+    Raises:
+        StoreError: the study changed since it was started, or another process runs it.
+        RequestError: data or weights do not fit.
+        WorkError: the work cannot go on.
+        Interrupted: the user asked to leave; everything is kept.
+    """
+    folder, interrupts = layout.study(config.name), Interrupts()
+    with _disk_errors(layout), interrupts.listening():
+        layout.create()
+        folder.mkdir(parents=True, exist_ok=True)
+        with study_lock(folder, config.name):
+            storage = open_storage(config, layout, create=True)
+            assert storage is not None
+            if fresh:
+                set_aside(config.name, storage=storage, folder=folder)
+            ledger = Ledger(config, storage)
+            (folder / "study.yaml").write_text(to_yaml(config))
+            if not is_finished(ledger):
+                _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
+            return ledger
+
+
+def is_finished(ledger: Ledger) -> bool:
+    """Whether nothing is left to do: the trials, the baselines, the confirmation, the test."""
+    return search_left(ledger) == 0 and ledger.num_open() == 0 and is_final(ledger)
+
+
+def search_left(ledger: Ledger) -> int:
+    """How many trials of the budget have no ending yet."""
+    budget = ledger.config.budget.trials
+    size = ledger.config.space.grid_size()
+    if type(ledger.config.search.sampler).__name__ == "Grid" and size is not None:
+        budget = min(budget, size)
+    return max(0, budget - ledger.num_ended())
+
+
+def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
+    config, folder = ledger.config, layout.study(ledger.config.name)
+    gpus = 0 if config.device == "cpu" else visible_gpus()
+    workers = config.workers if config.workers != "auto" else gpus or usable_cores()
+    # Workers import torch and the mirror imports mlflow, seconds each, while we go on.
+    executor = LocalExecutor(num_workers=workers, num_devices=gpus)
+    mirror = Mirror(
+        tracking_uri=tracking_address(config, layout),
+        artifact_root=layout.artifacts,
+        experiment=config.name,
+        study_key=ledger.key,
+        flush_seconds=FLUSH_SECONDS,
+        patience_seconds=PATIENCE_SECONDS,
+    )
+    coordinator = Coordinator(
+        ledger=ledger,
+        executor=executor,
+        mirror=mirror,
+        watch=watch,
+        interrupts=interrupts,
+        folder=folder,
+    )
+    status: Any = "FAILED"
+    try:
+        job = PrepareJob(
+            config=config, cache=layout.cache, user_cache=user_cache(), threads=usable_cores()
+        )
+        setting = _agreed(ledger, coordinator.prepare(job))
+        coordinator.configure(setting)
+        left_open = ledger.recover()
+        if left_open:
+            watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
+        _open_mirror(mirror, ledger, setting, folder)
+        _search(ledger, coordinator, watch, workers)
+        confirm_and_test(
+            ledger, coordinator, mirror, setting, folder=folder, watch=watch, workers=workers
+        )
+        status = "FINISHED"
+    except Interrupted:
+        status = "KILLED"
+        raise
+    finally:
+        executor.shutdown(now=status != "FINISHED")
+        mirror.close(status=status, tags={"tlsearch.state": status.lower()})
+        for text in mirror.take_notices():
+            watch(Remark(text))
+
+
+def _search(ledger: Ledger, coordinator: Coordinator, watch: Watcher, workers: int) -> None:
+    """Baselines first, then trials; workers that finish early are given the next at once."""
+    config = ledger.config
+    ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
+    deadline = Deadline(config.budget.timeout)
+    total = search_left(ledger) + ledger.num_ended()
+    watch(StageStarted("search", ledger.num_ended(), total, workers))
+
+    def next_run() -> Run | None:
+        fixed = ledger.ask_fixed()
+        if fixed is not None:
+            return fixed
+        # Those under way count: with one trial left, one worker gets it.
+        if search_left(ledger) <= ledger.num_running():
+            return None
+        if deadline.passed:
+            return None
+        return ledger.ask()
+
+    coordinator.carry_out(next_run)
+    if deadline.passed and search_left(ledger):
+        watch(Remark(f"budget.timeout is over with {search_left(ledger)} trials not started"))
+
+
+def _agreed(ledger: Ledger, setting: Setting) -> Setting:
+    """Compare what was found with what the study was started on, and keep its number format.
+
+    Raises:
+        StoreError: data or weights changed.
+    """
+    found = {
+        "data": setting.data.fingerprint,
+        "weights": setting.weights_fingerprint,
+        "precision": setting.precision,
+        "groups": list(setting.groups),
+        "facts": asdict(setting.data),
+    }
+    known = ledger.search.user_attrs.get(FACTS)
+    if known is None:
+        ledger.search.set_user_attr(FACTS, json.loads(json.dumps(found)))
+        return setting
+    changed = [
+        f"  the {name} (fingerprint {known[name]} → {found[name]})"
+        for name in ("data", "weights")
+        if known[name] != found[name]
+    ]
+    if changed:
+        raise StoreError(
+            f"name = {ledger.config.name!r}: what the study was started on has changed, and its "
+            "trials cannot be mixed with new ones:\n" + "\n".join(changed) + "\nPut it back to "
+            "carry on, give the study a new name, or start it over with --fresh"
+        )
+    return replace(setting, precision=known["precision"])
+
+
+def _open_mirror(mirror: Mirror, ledger: Ledger, setting: Setting, folder: Path) -> None:
+    config, data = ledger.config, setting.data
+    counts = {
+        "train": data.train_counts,
+        "validation": data.validation_counts,
+        "test": data.test_counts,
+    }
+    mirror.open_parent(
+        run_name=config.name,
+        tags=parent_tags(setting),
+        params=parent_params(config, setting),
+        texts=parent_texts(config),
+        dataset=DatasetFacts(
+            name=config.data.source,
+            source=f"{config.data.source} at {config.data.size} px",
+            digest=data.fingerprint,
+            num_images=data.num_images,
+            num_classes=data.num_classes,
+            class_counts={
+                part: dict(zip(data.class_names, found, strict=True))
+                for part, found in counts.items()
+            },
+        ),
+    )
+    rows = ledger.rows()
+    mirror.reconcile([mirror_row(row, setting.groups, _artifacts(folder, row)) for row in rows])
+
+
+def _artifacts(folder: Path, row: Any) -> dict[str, Any]:
+    path = evaluation_path(folder, row.spec.key)
+    return {"evaluation.json": json.loads(path.read_text())} if path.exists() else {}
+
+
+@contextmanager
+def _disk_errors(layout: Layout) -> Iterator[None]:
+    """Word what the operating system says about the state folder."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or layout.root
+        raise WorkError(
+            f"{place}: {error.strerror or error} — tlsearch keeps its state in {layout.root}: make "
+            "it writable and leave some space, or run in another folder; what is stored is kept"
+        ) from error

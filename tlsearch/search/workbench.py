@@ -1,0 +1,134 @@
+"""What a worker keeps between jobs: images, pretrained weights, activations."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tlsearch.data.splits import Split, draw_split
+from tlsearch.errors import WorkError
+from tlsearch.search.jobs import ScoreJob, Setting, TrainJob
+from tlsearch.study.seeds import derive_seed
+from tlsearch.training.activations import ActivationStore
+from tlsearch.training.batches import Pixels
+from tlsearch.training.forward import Forward
+from tlsearch.training.loop import Trainer, TrainingData
+from tlsearch.training.precision import Numerics
+from tlsearch.transfer.backbones import (
+    Backbone,
+    build_backbone,
+    load_pretrained,
+    normalisation,
+)
+from tlsearch.transfer.plan import make_plan
+from tlsearch.transfer.weights import pretrained_state
+
+
+class Workbench:
+    """Builds trainers for jobs of one setting."""
+
+    def __init__(self, setting: Setting, *, device_index: int | None) -> None:
+        torch.set_num_threads(1)
+        self._setting = setting
+        self._config = setting.config
+        cuda = setting.device == "cuda"
+        self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
+        self._numerics = Numerics(setting.precision)
+        mean, std = normalisation(self._config.backbone.name)
+        self._pixels = Pixels(
+            images=np.load(setting.images, mmap_mode="r"),
+            labels=np.load(setting.labels),
+            mean=mean,
+            std=std,
+        )
+        self._state = pretrained_state(backbone=self._config.backbone.name, weights=setting.weights)
+        self._activations = ActivationStore(
+            setting.activations,
+            pixels=self._pixels,
+            data_key=setting.data.fingerprint,
+            numerics=self._numerics,
+        )
+        self._split = lru_cache(maxsize=16)(self._draw)
+
+    def trainer(self, job: TrainJob) -> Trainer:
+        """A training from its first epoch."""
+        split = self._split(job.redraw)
+        backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
+        if job.strategy.init == "pretrained" and self._state is not None:
+            load_pretrained(backbone, self._state)
+        plan = make_plan(
+            job.strategy,
+            groups=backbone.groups,
+            num_train_images=len(split.train),
+            num_epochs=job.num_epochs,
+        )
+        return Trainer(
+            backbone,
+            plan=plan,
+            data=TrainingData(
+                self._pixels, split.train, split.validation, self._setting.data.num_classes
+            ),
+            activations=self._activations,
+            metric=self._config.search.metric,
+            seed=job.seed,
+            numerics=self._numerics,
+            device=self._device,
+        )
+
+    def save_weights(self, trainer: Trainer, path: Path) -> None:
+        """Keep all weights of a finished training, head included."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        state = trainer.backbone.model.state_dict()
+        try:
+            save_file({k: v.cpu().contiguous() for k, v in state.items()}, partial)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise WorkError(
+                f"{path}: cannot be written ({error}) — free some disk space, then run again"
+            ) from error
+        partial.replace(path)
+
+    def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
+        """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
+        rows = self._split(0).test
+        labels = self._pixels.labels[rows]
+        backbone = self._backbone(dropout=0.0, seed=0)
+        accuracies = []
+        job.scores_to.mkdir(parents=True, exist_ok=True)
+        for key, path in job.weights:
+            backbone.model.load_state_dict(load_file(path))
+            forward = Forward(
+                backbone,
+                pixels=self._pixels,
+                activations=None,
+                numerics=self._numerics,
+                device=self._device,
+            )
+            probabilities = forward.evaluate(rows)[0].softmax(1).cpu().numpy()
+            partial = job.scores_to / f"{key}.part.npz"
+            np.savez(partial, probabilities=probabilities, labels=labels, rows=rows)
+            partial.replace(job.scores_to / f"{key}.npz")
+            accuracies.append((key, float((probabilities.argmax(1) == labels).mean())))
+        return tuple(accuracies)
+
+    def _backbone(self, *, dropout: float, seed: int) -> Backbone:
+        return build_backbone(
+            name=self._config.backbone.name,
+            num_classes=self._setting.data.num_classes,
+            image_size=self._config.data.size,
+            dropout=dropout,
+            seed=seed,
+        )
+
+    def _draw(self, redraw: int) -> Split:
+        return draw_split(
+            self._pixels.labels,
+            split=self._config.data.split,
+            labels_per_class=self._config.data.labels_per_class,
+            redraw=redraw,
+        )

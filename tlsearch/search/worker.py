@@ -1,0 +1,132 @@
+"""A worker process: carries out one job after another, and imports neither optuna nor mlflow."""
+
+import os
+import signal
+import threading
+import traceback
+from multiprocessing import connection, parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tlsearch.errors import DivergenceError, TlsearchError
+from tlsearch.search.jobs import (
+    Decision,
+    EpochDone,
+    Job,
+    JobFailed,
+    Prepared,
+    PrepareJob,
+    Progress,
+    Scored,
+    ScoreJob,
+    Setting,
+    TrainDone,
+    TrainJob,
+)
+
+
+def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
+    """Serve jobs from `pipe` until it is told None or the coordinator is gone."""
+    # Ctrl-C and a service manager's SIGTERM reach the whole process group; only the coordinator
+    # answers them, and tells the workers to save and leave.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    server = _Server(pipe, device_index)
+    try:
+        while (message := pipe.recv()) is not None:
+            if isinstance(message, Setting):
+                server.setting = message
+            else:
+                server.serve(message)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _leave_with_parent() -> None:
+    """End at once when the coordinator dies, so that no orphan trains on or writes anything."""
+    parent = parent_process()
+    assert parent is not None, "a worker is started by a coordinator"
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+class _Server:
+    def __init__(self, pipe: "Connection[Any, Any]", device_index: int | None) -> None:
+        self._pipe, self._device_index = pipe, device_index
+        self._bench: Any = None
+        self.setting: Setting | None = None
+
+    def serve(self, job: Job) -> None:
+        """Do one job; whatever goes wrong is told, and the worker lives on."""
+        key = job.key if isinstance(job, TrainJob) else type(job).__name__
+        try:
+            match job:
+                case PrepareJob():
+                    self._prepare(job)
+                case TrainJob():
+                    self._train(job)
+                case ScoreJob():
+                    self._pipe.send(Scored(self._workbench().score(job)))
+        except TlsearchError as error:
+            self._pipe.send(JobFailed(key, str(error), error.exit_code, ""))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            summary = f"{type(error).__name__}: {error}"
+            self._pipe.send(JobFailed(key, summary, None, traceback.format_exc()))
+
+    def _prepare(self, job: PrepareJob) -> None:
+        from tlsearch.search.preparing import prepare
+
+        self._pipe.send(Progress(0.0, "reading the data"))
+        setting = prepare(
+            job,
+            device_index=self._device_index,
+            on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+        )
+        self._pipe.send(Prepared(setting))
+
+    def _workbench(self) -> Any:
+        from tlsearch.search.workbench import Workbench
+
+        assert self.setting is not None, "a setting comes before the first training"
+        if self._bench is None:
+            self._bench = Workbench(self.setting, device_index=self._device_index)
+        return self._bench
+
+    def _train(self, job: TrainJob) -> None:
+        from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
+
+        trainer = self._workbench().trainer(job)
+        keeper = Checkpointer(job.checkpoint, cost_share=COST_SHARE)
+        keeper.restore(trainer)
+        try:
+            for result in list(trainer.history):
+                if self._ask(job.key, result) == "stop":
+                    return self._end(job, "stopped", trainer)
+            for result in trainer.epochs():
+                match self._ask(job.key, result):
+                    case "stop":
+                        return self._end(job, "stopped", trainer)
+                    case "pause":
+                        keeper.save(trainer)
+                        return self._end(job, "paused", trainer)
+                    case _ if not trainer.finished:
+                        keeper.after_epoch(trainer)
+        except DivergenceError as error:
+            ended = trainer.summary("diverged", reason=str(error), confusion=())
+            return self._pipe.send(TrainDone(job.key, "diverged", ended))
+        finished = trainer.finish()
+        if job.weights_to is not None:
+            self._workbench().save_weights(trainer, job.weights_to)
+        return self._pipe.send(TrainDone(job.key, "complete", finished))
+
+    def _ask(self, key: str, result: Any) -> Decision:
+        self._pipe.send(EpochDone(key, result))
+        decision: Decision = self._pipe.recv()
+        return decision
+
+    def _end(self, job: TrainJob, ending: Any, trainer: Any) -> None:
+        summary = trainer.summary("complete", reason="", confusion=())
+        self._pipe.send(TrainDone(job.key, ending, summary))

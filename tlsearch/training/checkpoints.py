@@ -1,0 +1,77 @@
+"""Checkpoints of a training between two epochs, written whole or not at all."""
+
+import os
+import pickle
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tlsearch.errors import WorkError
+from tlsearch.training.loop import Trainer
+
+COST_SHARE = 0.02
+"""Share of the training time that checkpoints may take. A checkpoint older than the last epoch is
+no loss: the epochs since are trained again with the same bits."""
+
+
+class Checkpointer:
+    """Saves a training after an epoch once enough time has passed to afford it."""
+
+    def __init__(self, path: Path, *, cost_share: float) -> None:
+        self._path, self._cost_share = path, cost_share
+        self._saved_at = time.perf_counter()
+        self._cost = 0.0
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Save if the last save's cost is within its share of the time since."""
+        since = time.perf_counter() - self._saved_at
+        expected = self._cost or _size(trainer) / 1e9  # 1 GB/s until measured
+        if expected <= self._cost_share * since:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write now, through a temporary file in the same folder."""
+        started = time.perf_counter()
+        partial = self._path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(trainer.state(), partial)
+            partial.replace(self._path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            partial.unlink(missing_ok=True)
+            raise WorkError(
+                f"checkpoint {self._path}: cannot be written ({error}) — free some disk space or "
+                "make the folder writable, then run again: finished trials are kept"
+            ) from error
+        self._saved_at = time.perf_counter()
+        self._cost = self._saved_at - started
+
+    def restore(self, trainer: Trainer) -> bool:
+        """Continue from the saved epoch. False if there is none, or it is damaged: the training
+        then starts anew and ends with the same figures.
+        """
+        try:
+            state: dict[str, Any] = torch.load(self._path, weights_only=True)
+        except (
+            FileNotFoundError,
+            EOFError,
+            RuntimeError,
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+        ):
+            return False
+        trainer.load_state(state)
+        return True
+
+    def remove(self) -> None:
+        """Delete the checkpoint and what an interrupted save left behind."""
+        for path in (self._path, *self._path.parent.glob(f"{self._path.stem}.*.part")):
+            path.unlink(missing_ok=True)
+
+
+def _size(trainer: Trainer) -> float:
+    """Bytes that a first checkpoint takes, about: weights and one moment."""
+    return 2.0 * sum(p.numel() * p.element_size() for p in trainer.backbone.model.parameters())

@@ -1,0 +1,66 @@
+"""From rows of the data set to class scores, through kept activations where the start is frozen."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlsearch.training.activations import ActivationStore, run_stages
+from tlsearch.training.batches import Pixels, label_batch, pixel_batch
+from tlsearch.training.precision import Numerics
+from tlsearch.transfer.backbones import Backbone, freeze, set_train_mode
+
+EVAL_BATCH_SIZE = 256
+
+
+class Forward:
+    """A backbone over a data set with its first `depth` groups frozen."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        pixels: Pixels,
+        activations: ActivationStore | None,
+        numerics: Numerics,
+        device: torch.device,
+    ) -> None:
+        self.backbone = backbone
+        self._pixels, self._activations = pixels, activations
+        self._numerics, self._device = numerics, device
+        self._kept: Tensor | None = None
+        self.depth = 0
+        backbone.model.to(device).to(memory_format=torch.channels_last)
+
+    def freeze(self, depth: int) -> None:
+        """Freeze the first `depth` groups and choose where the next group's inputs come from."""
+        self.depth, self._kept = depth, None
+        freeze(self.backbone, depth)
+        if depth and self._activations is not None:
+            set_train_mode(self.backbone, depth)
+            frozen = self.backbone.stages[:depth]
+            self._kept = self._activations.at_depth(frozen, device=self._device)
+
+    def logits(self, rows: np.ndarray) -> Tensor:
+        """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
+        with self._numerics.autocast(self._device):
+            return run_stages(self.backbone.stages[self.depth :], self._inputs(rows)).float()
+
+    def labels(self, rows: np.ndarray) -> Tensor:
+        """Class indices (B,)."""
+        return label_batch(self._pixels, rows, device=self._device)
+
+    @torch.no_grad()
+    def evaluate(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Scores (N, K) and labels (N,) in evaluation mode, in batches of one fixed size."""
+        self.backbone.model.eval()
+        starts = range(0, len(rows), EVAL_BATCH_SIZE)
+        parts = [self.logits(rows[i : i + EVAL_BATCH_SIZE]) for i in starts]
+        return torch.cat(parts), self.labels(rows)
+
+    def _inputs(self, rows: np.ndarray) -> Tensor:
+        if self._kept is None:
+            batch = pixel_batch(self._pixels, rows, device=self._device)
+            with torch.no_grad():
+                return run_stages(self.backbone.stages[: self.depth], batch)
+        batch = self._kept[torch.from_numpy(rows)].to(self._device)
+        return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch

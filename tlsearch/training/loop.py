@@ -1,0 +1,224 @@
+"""The training loop: carries out a plan and yields one result an epoch. Knows no search."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tlsearch.errors import DivergenceError
+from tlsearch.study.seeds import derive_seed
+from tlsearch.training.activations import ActivationStore
+from tlsearch.training.batches import Pixels, epoch_order
+from tlsearch.training.forward import Forward
+from tlsearch.training.metrics import confusion_matrix
+from tlsearch.training.precision import Numerics
+from tlsearch.training.results import Ending, EpochResult, TrainResult
+from tlsearch.transfer.backbones import Backbone, named_groups, set_train_mode
+from tlsearch.transfer.optimizers import add_l1_gradient, build_optimizer, set_lr
+from tlsearch.transfer.plan import TrainPlan, batch_bounds
+
+EXPLODED_LOSS = 100.0
+"""A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
+that recovered stayed far below it on the networks tried."""
+
+
+class TrainingData(NamedTuple):
+    """The images of a study and which of them train and validate; indices ascend."""
+
+    pixels: Pixels
+    train: np.ndarray
+    validation: np.ndarray
+    num_classes: int
+
+
+class Trainer:
+    """One training. `epochs` yields a result after each epoch; between two of them `state` and
+    `load_state` hand over all that the rest of the training depends on.
+
+    Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
+    process, and needs no saved generator state.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        plan: TrainPlan,
+        data: TrainingData,
+        activations: ActivationStore | None,
+        metric: str,
+        seed: int,
+        numerics: Numerics,
+        device: torch.device,
+    ) -> None:
+        self.backbone, self.plan, self.data = backbone, plan, data
+        self.metric, self.seed = metric, seed
+        self.forward = Forward(
+            backbone,
+            pixels=data.pixels,
+            activations=activations,
+            numerics=numerics,
+            device=device,
+        )
+        self.optimizer = build_optimizer(plan, named_groups(backbone))
+        self.history: list[EpochResult] = []
+        self.max_grad_norm = 0.0
+        self._best: dict[str, Tensor] | None = None
+        self.forward.freeze(plan.frozen_depth(1))
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train the epochs that are left, one at a time.
+
+        Raises:
+            DivergenceError: the loss or the gradient left the finite numbers, or the loss
+                exploded; the message names epoch, step and value.
+        """
+        while not self.finished:
+            result = self._train_epoch(len(self.history) + 1)
+            self.history.append(result)
+            if self.plan.strategy.patience_epochs is not None and self.chosen is result:
+                self._best = {k: v.clone() for k, v in self._moving_state().items()}
+            yield result
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent or early stopping has lost its patience."""
+        patience = self.plan.strategy.patience_epochs
+        stalled = 0 if self.chosen is None else len(self.history) - self.chosen.epoch
+        return len(self.history) >= self.plan.num_epochs or (
+            patience is not None and stalled >= patience
+        )
+
+    @property
+    def chosen(self) -> EpochResult | None:
+        """The epoch whose weights count: the best with early stopping, else the last."""
+        if not self.history or self.plan.strategy.patience_epochs is None:
+            return self.history[-1] if self.history else None
+        # max and min return the first of equals: a later tie is no improvement.
+        if self.metric == "val_loss":
+            return min(self.history, key=lambda r: r.val_loss)
+        return max(self.history, key=lambda r: r.val_accuracy)
+
+    def _train_epoch(self, epoch: int) -> EpochResult:
+        started = time.perf_counter()
+        if self.plan.frozen_depth(epoch) != self.forward.depth:
+            self.forward.freeze(self.plan.frozen_depth(epoch))
+        torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
+        set_train_mode(self.backbone, self.forward.depth)
+        order = epoch_order(self.data.train, seed=self.seed, epoch=epoch)
+        val_losses = [r.val_loss for r in self.history]
+        bounds = batch_bounds(len(order), batch_size=self.plan.strategy.batch_size)
+        loss_sum, hits, max_norm, base_lr = 0.0, 0, 0.0, 0.0
+        for i, (low, high) in enumerate(bounds):
+            base_lr = self.plan.base_lr((epoch - 1) * len(bounds) + i, val_losses=val_losses)
+            set_lr(self.optimizer, base_lr)
+            loss, right, norm = self._step(order[low:high], where=f"epoch {epoch}, step {i + 1}")
+            loss_sum, hits, max_norm = (
+                loss_sum + loss * (high - low),
+                hits + right,
+                max(max_norm, norm),
+            )
+        val_loss, val_accuracy = self._validate()
+        return EpochResult(
+            epoch=epoch,
+            train_loss=loss_sum / len(order),
+            train_accuracy=hits / len(order),
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr=base_lr,
+            max_grad_norm=max_norm,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _step(self, rows: np.ndarray, *, where: str) -> tuple[float, int, float]:
+        """One optimizer step: its loss, right answers and gradient norm before clipping."""
+        strategy, labels = self.plan.strategy, self.forward.labels(rows)
+        logits = self.forward.logits(rows)
+        loss = F.cross_entropy(logits, labels, label_smoothing=strategy.label_smoothing)
+        value = loss.item()
+        if not value <= EXPLODED_LOSS * math.log(max(self.data.num_classes, 2)):
+            raise DivergenceError(f"{where}: the loss is {value:.4g}")
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        if strategy.l1:
+            add_l1_gradient(self.optimizer, strategy.l1)
+        grads = [p.grad for p in self.backbone.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(grads).item()
+        if not math.isfinite(norm):
+            raise DivergenceError(f"{where}: the gradient's norm is {norm}")
+        self.max_grad_norm = max(self.max_grad_norm, norm)
+        if strategy.clip_norm is not None and norm > strategy.clip_norm:
+            torch._foreach_mul_(grads, strategy.clip_norm / (norm + 1e-6))
+        self.optimizer.step()
+        return value, int((logits.argmax(1) == labels).sum()), norm
+
+    def _validate(self) -> tuple[float, float]:
+        logits, labels = self.forward.evaluate(self.data.validation)
+        loss = F.cross_entropy(logits, labels).item()
+        if not math.isfinite(loss):
+            raise DivergenceError(f"epoch {len(self.history) + 1}: the validation loss is {loss}")
+        return loss, (logits.argmax(1) == labels).double().mean().item()
+
+    def finish(self) -> TrainResult:
+        """Restore the chosen epoch's weights and sum up."""
+        if self._best is not None:
+            self.backbone.model.load_state_dict(self._best, strict=False)
+        logits, labels = self.forward.evaluate(self.data.validation)
+        counts = confusion_matrix(
+            labels.cpu().numpy(),
+            logits.argmax(1).cpu().numpy(),
+            num_classes=self.data.num_classes,
+        )
+        return self.summary("complete", reason="", confusion=tuple(map(tuple, counts.tolist())))
+
+    def summary(
+        self, ending: Ending, *, reason: str, confusion: tuple[tuple[int, ...], ...]
+    ) -> TrainResult:
+        """The training so far as a result."""
+        return TrainResult(
+            ending=ending,
+            reason=reason,
+            epochs=tuple(self.history),
+            chosen=self.chosen,
+            confusion=confusion,
+            max_grad_norm=self.max_grad_norm,
+            images_trained=len(self.history) * len(self.data.train),
+            seconds=sum(r.seconds for r in self.history),
+        )
+
+    def _moving_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the groups that train at some time."""
+        depth = len(self.plan.groups) - len(self.plan.open_groups)
+        standing = {id(t) for stage in self.backbone.stages[:depth] for t in _tensors(stage)}
+        state = self.backbone.model.state_dict(keep_vars=True)
+        return {k: v.detach() for k, v in state.items() if id(v) not in standing}
+
+    def state(self) -> dict[str, Any]:
+        """All that the remaining epochs depend on: tensors, numbers and lists only."""
+        return {
+            "model": self._moving_state(),
+            "best": self._best,
+            "optimizer": self.optimizer.state_dict(),
+            "history": [list(r) for r in self.history],
+            "max_grad_norm": self.max_grad_norm,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state`; schedule and random draws follow from the number of epochs."""
+        self.backbone.model.load_state_dict(state["model"], strict=False)
+        self._best = state["best"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [EpochResult(*row) for row in state["history"]]
+        self.max_grad_norm = state["max_grad_norm"]
+        self.forward.freeze(
+            self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs))
+        )
+
+
+def _tensors(stage: nn.Module) -> list[Tensor]:
+    return [*stage.parameters(), *stage.buffers()]

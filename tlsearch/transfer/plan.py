@@ -1,0 +1,124 @@
+"""From a strategy to what the loop does: which groups are open when, at which rate, in steps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tlsearch.errors import RequestError
+from tlsearch.study.strategy import PlateauDecay, Strategy
+from tlsearch.transfer.schedules import lr_factor, plateau_reductions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """From `first_epoch` (counted from 1) on, the first `frozen_depth` groups stand still.
+
+    Frozen groups keep BatchNorm and dropout in evaluation mode: otherwise they would still move,
+    and their activations could not be reused.
+    """
+
+    first_epoch: int
+    frozen_depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """A strategy for one backbone and one number of images: durations in steps, rates per group."""
+
+    strategy: Strategy
+    groups: tuple[str, ...]
+    phases: tuple[Phase, ...]
+    lr_scales: Mapping[str, float]
+    num_epochs: int
+    steps_per_epoch: int
+    warmup_steps: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.num_epochs * self.steps_per_epoch
+
+    @property
+    def open_groups(self) -> tuple[str, ...]:
+        """Groups that train at some time."""
+        return self.groups[min(phase.frozen_depth for phase in self.phases) :]
+
+    def frozen_depth(self, epoch: int) -> int:
+        """Number of groups that stand still in `epoch` (counted from 1)."""
+        return [p for p in self.phases if p.first_epoch <= epoch][-1].frozen_depth
+
+    def base_lr(self, step: int, *, val_losses: Sequence[float]) -> float:
+        """The head's rate at `step`, given the validation losses of the epochs before it."""
+        schedule = self.strategy.schedule
+        factor = lr_factor(
+            step,
+            schedule=schedule,
+            warmup_steps=self.warmup_steps,
+            warmup_start_fraction=self.strategy.warmup_start_fraction,
+            total_steps=self.total_steps,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        if isinstance(schedule, PlateauDecay):
+            cuts = plateau_reductions(val_losses, patience_epochs=schedule.patience_epochs)
+            factor *= schedule.factor**cuts
+        return self.strategy.lr * factor
+
+
+def make_plan(
+    strategy: Strategy, *, groups: Sequence[str], num_train_images: int, num_epochs: int
+) -> TrainPlan:
+    """Turn epochs into steps and the freeze depth into phases.
+
+    Raises:
+        RequestError: the depth leaves no group to train, or warm-up outlasts training.
+    """
+    if not 0 <= strategy.freeze_depth < len(groups):
+        raise RequestError(
+            f"space.freeze_depth = {strategy.freeze_depth}: must lie between 0 and "
+            f"{len(groups) - 1}, the number of groups before the head ({', '.join(groups)})"
+        )
+    steps_per_epoch = len(batch_bounds(num_train_images, batch_size=strategy.batch_size))
+    warmup_steps = strategy.warmup_epochs * steps_per_epoch or strategy.warmup_steps
+    if warmup_steps >= steps_per_epoch * num_epochs:
+        raise RequestError(
+            f"space.warmup_steps = {warmup_steps}: must be less than the training's "
+            f"{steps_per_epoch * num_epochs} steps ({num_epochs} epochs of {steps_per_epoch}) — "
+            "shorten the warm-up or raise budget.epochs"
+        )
+    return TrainPlan(
+        strategy=strategy,
+        groups=tuple(groups),
+        phases=_phases(strategy, num_epochs=num_epochs),
+        lr_scales=MappingProxyType(lr_scales(groups, ratio=strategy.lr_ratio)),
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_steps=warmup_steps,
+    )
+
+
+def lr_scales(groups: Sequence[str], *, ratio: float) -> dict[str, float]:
+    """Factor on the base rate: 1 at the head, times `ratio` per group towards the input.
+
+    Source: discriminative fine-tuning, arXiv:1801.06146.
+    """
+    return {group: ratio ** (len(groups) - 1 - i) for i, group in enumerate(groups)}
+
+
+def batch_bounds(num_images: int, *, batch_size: int) -> list[tuple[int, int]]:
+    """Start and end of each batch. No image is dropped; a last batch of one joins its neighbour,
+    because BatchNorm has no variance of a single value.
+    """
+    starts = list(range(0, num_images, batch_size))
+    if len(starts) > 1 and num_images - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], num_images], strict=True))
+
+
+def _phases(strategy: Strategy, *, num_epochs: int) -> tuple[Phase, ...]:
+    """One phase, or one more for each group that gradual unfreezing opens (arXiv:1801.06146)."""
+    depth, every = strategy.freeze_depth, strategy.unfreeze_every_epochs
+    phases = [Phase(first_epoch=1, frozen_depth=depth)]
+    while every and depth and phases[-1].first_epoch + every <= num_epochs:
+        depth -= 1
+        phases.append(Phase(first_epoch=phases[-1].first_epoch + every, frozen_depth=depth))
+    return tuple(phases)
