@@ -1,0 +1,121 @@
+"""One migrated database for all tests (MLflow's migrations take seconds), copied for each."""
+
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow's tables use what SQLAlchemy 2.1 deprecates
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tlsearch.tracking.mirror import Mirror
+
+MakeMirror = Callable[..., Mirror]
+FLUSH_SECONDS = 0.02
+
+
+class FreshStore(NamedTuple):
+    """A store made by a process of its own: its code, what it printed, what it left."""
+
+    database: Path
+    output: tuple[int, str, str]
+
+
+_MAKE_STORE = """
+from pathlib import Path
+from typing import NamedTuple
+from tlsearch.tracking.mirror import Mirror
+mirror = Mirror(tracking_uri="sqlite:///new/mlflow.db", artifact_root=Path("new/artifacts"),
+                experiment="é / x", study_key="k", flush_seconds=1.0, patience_seconds=1.0)
+mirror.open_parent(run_name="x", tags={}, params={}, texts={"a.txt": "b"}, dataset=None)
+mirror.start("0", run_name="trial", params={"long": "x" * 9000}, tags={})
+assert mirror.close(status="FINISHED", tags={})
+assert mirror.tracking_uri == "sqlite:///" + str(Path.cwd() / "new/mlflow.db")
+"""
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> FreshStore:
+    folder = tmp_path_factory.mktemp("fresh")
+    done = subprocess.run(
+        [sys.executable, "-c", _MAKE_STORE], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return FreshStore(folder / "new/mlflow.db", (done.returncode, done.stdout, done.stderr))
+
+
+@pytest.fixture
+def database(fresh_store: FreshStore, tmp_path: Path) -> Path:
+    path = tmp_path / "mlflow.db"
+    shutil.copy(fresh_store.database, path)
+    return path
+
+
+@pytest.fixture
+def uri(database: Path) -> str:
+    return f"sqlite:///{database}"
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(uri)
+
+
+@pytest.fixture
+def mirror(uri: str, tmp_path: Path) -> Iterator[MakeMirror]:
+    """Makes mirrors, opened unless told otherwise; closes those that a test left open."""
+    made: list[Mirror] = []
+
+    def make(*, opened: bool = True, **changes: object) -> Mirror:
+        settings: dict[str, object] = {
+            "tracking_uri": uri,
+            "artifact_root": tmp_path / "artifacts",
+            "experiment": "quickstart",
+            "study_key": "k1",
+            "flush_seconds": FLUSH_SECONDS,
+            "patience_seconds": 0.0,
+        }
+        one = Mirror(**(settings | changes))  # type: ignore[arg-type]
+        if opened:
+            open_parent(one)
+            made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close(status="KILLED", tags={})
+
+
+def open_parent(mirror: Mirror, **changes: object) -> None:
+    settings: dict[str, object] = {
+        "run_name": "quickstart",
+        "tags": {},
+        "params": {},
+        "texts": {},
+        "dataset": None,
+    }
+    mirror.open_parent(**(settings | changes))  # type: ignore[arg-type]
+
+
+def runs(client: MlflowClient) -> tuple[list[Run], dict[str, Run]]:
+    """The parents, and the children by key; fails where a key has two."""
+    experiment = client.get_experiment_by_name("quickstart")
+    found = list(client.search_runs([experiment.experiment_id]))
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if run not in parents]
+    by_key = {run.data.tags["tlsearch.key"]: run for run in children}
+    assert len(by_key) == len(children)
+    return parents, by_key
+
+
+def history(client: MlflowClient, run: Run, name: str) -> list[tuple[int, float]]:
+    """(step, value) of one metric, in the order of steps."""
+    points = client.get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in points)

@@ -1,0 +1,321 @@
+"""Faults made for real: what a crash leaves behind, and stores that go away in the middle."""
+
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
+
+from tests.tracking.conftest import MakeMirror, history, open_parent, runs
+from tlsearch.errors import WorkError
+from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.records import (
+    KEY_TAG,
+    PARENT,
+    PARENT_TAG,
+    STUDY_TAG,
+    EpochMetrics,
+    MirrorRow,
+)
+
+EPOCHS = 4
+
+
+def row(key: str, **changes: object) -> MirrorRow:
+    epochs = [
+        EpochMetrics(e, 1000 + e, {"loss": 1 / e, "acc": e / 10}) for e in range(1, EPOCHS + 1)
+    ]
+    complete = MirrorRow(
+        key=key,
+        run_name=f"trial-{key}",
+        params={"lr": 0.1},
+        tags={"tlsearch.state": "complete"},
+        metrics=epochs,
+        artifacts={"confusion.json": [[1]]},
+        status="FINISHED",
+        start_ms=1000,
+        end_ms=2000,
+    )
+    return complete._replace(**changes)
+
+
+def complete(client: MlflowClient, run: Run, key: str) -> bool:
+    return (
+        run.info.status == "FINISHED"
+        and run.info.run_name == f"trial-{key}"
+        and run.data.params == {"lr": "0.1"}
+        and run.data.tags["tlsearch.state"] == "complete"
+        and history(client, run, "loss") == [(e, 1 / e) for e in range(1, EPOCHS + 1)]
+        and history(client, run, "acc") == [(e, e / 10) for e in range(1, EPOCHS + 1)]
+        and [file.path for file in client.list_artifacts(run.info.run_id)] == ["confusion.json"]
+    )
+
+
+def plant(client: MlflowClient, parent: str, key: str, *, epochs: int, lr: float = 0.1) -> str:
+    """A child as a crash may leave it: running, with some of its epochs."""
+    experiment = client.get_experiment_by_name("quickstart")
+    tags = {STUDY_TAG: "k1", KEY_TAG: key, PARENT_TAG: parent, "tlsearch.state": "running"}
+    run = client.create_run(experiment.experiment_id, tags=tags, run_name=f"trial-{key}")
+    client.log_param(run.info.run_id, "lr", str(lr))
+    for epoch in range(1, epochs + 1):
+        values = {"loss": 1 / epoch, "acc": epoch / 10}
+        metrics = [Metric(name, value, 1000 + epoch, epoch) for name, value in values.items()]
+        client.log_batch(run.info.run_id, metrics)
+    return str(run.info.run_id)
+
+
+def parent_of(study: Mirror) -> str:
+    assert study.flush()
+    run_id = study.run_id(PARENT)
+    assert run_id is not None
+    return run_id
+
+
+def test_a_pass_mends_everything_at_once(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    parent = parent_of(study)
+    plant(client, parent, "running", epochs=2)
+    plant(client, parent, "twice", epochs=1)
+    fuller = plant(client, parent, "twice", epochs=3)
+    plant(client, parent, "stray", epochs=1)
+    contradicting = plant(client, parent, "other", epochs=EPOCHS, lr=0.7)
+    plant(client, "a parent that is gone", "adopted", epochs=EPOCHS)
+    paused = plant(client, parent, "paused", epochs=1)
+    second_parent = client.create_run(study.experiment_id, tags={STUDY_TAG: "k1"}).info.run_id
+    foreign = client.create_run(study.experiment_id, run_name="the user's own").info.run_id
+
+    keys = ["missing", "running", "twice", "other", "adopted"]
+    rows = [row(key) for key in keys]
+    rows.append(row("paused", status="SCHEDULED", metrics=row("x").metrics[:1], artifacts={}))
+    study.reconcile(rows)
+    assert study.flush()
+
+    assert client.get_run(foreign).info.lifecycle_stage == "active"
+    client.delete_run(foreign)
+    (kept_parent,), children = runs(client)
+    assert kept_parent.info.run_id == parent != second_parent
+    assert set(children) == {*keys, "paused"}
+    assert all(complete(client, children[key], key) for key in keys)
+    assert {child.data.tags[PARENT_TAG] for child in children.values()} == {parent}
+    assert children["twice"].info.run_id == fuller
+    assert children["other"].info.run_id != contradicting
+    assert children["paused"].info.run_id == paused
+    assert children["paused"].info.status == "SCHEDULED"
+    assert study.take_notices() == ()
+
+
+def test_a_second_pass_changes_nothing(mirror: MakeMirror, database: Path) -> None:
+    study = mirror()
+    rows = [row("0"), row("1")]
+    study.reconcile(rows)
+    assert study.flush()
+    with closing(sqlite3.connect(database)) as raw:
+        before = list(raw.iterdump())
+    study.reconcile(rows)
+    assert study.flush()
+    with closing(sqlite3.connect(database)) as raw:
+        assert list(raw.iterdump()) == before
+
+
+def test_a_reconciled_trial_is_continued(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    planted = plant(client, parent_of(study), "0", epochs=2)
+    study.reconcile([row("0", status="RUNNING", metrics=row("0").metrics[:1], artifacts={})])
+    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
+    for epoch in row("0").metrics[1:]:
+        study.metrics("0", step=epoch.step, values=epoch.values, timestamp_ms=epoch.timestamp_ms)
+    study.finish(
+        "0",
+        status="FINISHED",
+        tags={"tlsearch.state": "complete"},
+        artifacts={"confusion.json": []},
+    )
+    assert study.close(status="FINISHED", tags={})
+    child = runs(client)[1]["0"]
+    assert child.info.run_id == planted
+    assert complete(client, child, "0")
+
+
+def test_a_pass_spares_what_this_session_started(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.start("mine", run_name="mine", params={}, tags={})
+    study.flush()
+    study.reconcile([row("0")])
+    study.flush()
+    assert set(runs(client)[1]) == {"mine", "0"}
+
+
+def rename(database: Path, old: str, new: str) -> None:
+    with closing(sqlite3.connect(database)) as raw:
+        raw.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_a_store_that_goes_and_comes_back(
+    mirror: MakeMirror, client: MlflowClient, database: Path
+) -> None:
+    study = mirror()
+    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
+    study.metrics("0", step=1, values={"loss": 1.0, "acc": 0.1}, timestamp_ms=1001)
+    assert study.flush()
+    rename(database, "metrics", "gone")
+    for epoch in row("0").metrics[1:]:
+        study.metrics("0", step=epoch.step, values=epoch.values, timestamp_ms=epoch.timestamp_ms)
+    assert not study.flush()
+    assert not study.flush()
+    (notice,) = study.take_notices()
+    assert "cannot be reached" in notice
+    assert "nothing is lost" in notice
+    study.finish(
+        "0",
+        status="FINISHED",
+        tags={"tlsearch.state": "complete"},
+        artifacts={"confusion.json": []},
+    )
+    rename(database, "gone", "metrics")
+    assert study.flush()
+    (notice,) = study.take_notices()
+    assert notice.endswith("is back and up to date")
+    assert complete(client, runs(client)[1]["0"], "0")
+
+
+def test_a_store_that_stays_away_costs_one_notice(
+    mirror: MakeMirror, client: MlflowClient, database: Path
+) -> None:
+    study = mirror(opened=False)
+    open_parent(study)
+    assert study.flush()
+    rename(database, "metrics", "gone")
+    for key in ("0", "1"):
+        study.start(key, run_name=f"trial-{key}", params={"lr": 0.1}, tags={})
+        study.metrics(key, step=1, values={"loss": 1.0}, timestamp_ms=1)
+        study.finish(key, status="FINISHED", tags={}, artifacts={})
+    assert not study.close(status="FINISHED", tags={})
+    lost, unfinished = study.take_notices()
+    assert "cannot be reached" in lost
+    assert "running the study again completes MLflow" in unfinished
+
+    rename(database, "gone", "metrics")
+    again = mirror()
+    again.reconcile([row("0"), row("1")])
+    again.close(status="FINISHED", tags={})
+    (parent,), children = runs(client)
+    assert parent.info.status == "FINISHED"
+    assert all(complete(client, children[key], key) for key in ("0", "1"))
+
+
+def test_artifacts_without_a_place(
+    mirror: MakeMirror, client: MlflowClient, tmp_path: Path
+) -> None:
+    """The closing status waits for the files: a finished child has all of them."""
+    study = mirror()
+    study.flush()
+    (tmp_path / "artifacts").write_text("a file where the folder should be")
+    study.start("0", run_name="trial-0", params={}, tags={})
+    study.flush()
+    study.finish("0", status="FINISHED", tags={}, artifacts={"a.txt": "text"})
+    assert not study.flush()
+    assert runs(client)[1]["0"].info.status == "RUNNING"
+    (tmp_path / "artifacts").unlink()
+    assert study.flush()
+    child = runs(client)[1]["0"]
+    assert child.info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["a.txt"]
+
+
+def test_a_trial_that_is_refused_holds_nobody_up(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.flush()
+    study.start("bad", run_name="bad", params={}, tags={})
+    study.metrics("bad", step=object(), values={"loss": 1.0}, timestamp_ms=1)  # type: ignore[arg-type]
+    study.start("good", run_name="good", params={}, tags={})
+    while not study.flush():
+        pass
+    study.finish("bad", status="FINISHED", tags={}, artifacts={})
+    study.finish("good", status="FINISHED", tags={}, artifacts={})
+    assert study.flush()
+    assert [run.info.status for run in runs(client)[1].values()] == ["FINISHED"]
+    refusals = [notice for notice in study.take_notices() if "refuses 'bad'" in notice]
+    assert len(refusals) == 1
+
+
+def test_a_defect_is_raised_once_and_stops_nothing_else(mirror: MakeMirror) -> None:
+    study = mirror(opened=False)
+    open_parent(study)
+    study.flush()
+    study.annotate(PARENT, tags={}, artifacts={"no\0file": "text"})
+    with pytest.raises(WorkError, match="no trial is lost"):
+        study.flush()
+    study.start("0", run_name="trial", params={}, tags={})
+    assert not study.close(status="FINISHED", tags={})
+
+
+class Server:
+    """MLflow's own server over a SQLite store, in a thread, so that it can be stopped at once."""
+
+    def __init__(self, database: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{database}")
+        monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts.as_uri())
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the server's own libraries are not our matter
+            import mlflow.server.fastapi_app  # noqa: F401 — else imported in a request
+            from mlflow.server import app
+            from werkzeug.serving import make_server
+
+        self._server = make_server("127.0.0.1", self.port, app, threaded=True)
+        self.port = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    one = Server(database, tmp_path / "served", monkeypatch)
+    yield one
+    one.stop()
+
+
+def test_a_server_that_is_stopped_and_started_again(
+    mirror: MakeMirror, client: MlflowClient, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = mirror(tracking_uri=f"http://127.0.0.1:{server.port}", artifact_root=None)
+    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
+    study.metrics("0", step=1, values={"loss": 1.0, "acc": 0.1}, timestamp_ms=1001)
+    assert study.flush()
+    server.stop()
+    for epoch in row("0").metrics[1:]:
+        study.metrics("0", step=epoch.step, values=epoch.values, timestamp_ms=epoch.timestamp_ms)
+    assert not study.flush()
+    study.finish(
+        "0",
+        status="FINISHED",
+        tags={"tlsearch.state": "complete"},
+        artifacts={"confusion.json": []},
+    )
+    server.start()
+    assert study.flush()
+    assert complete(client, runs(client)[1]["0"], "0")
+    gone, back = study.take_notices()
+    assert "cannot be reached" in gone
+    assert "is back" in back
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_server_at_the_start(mirror: MakeMirror) -> None:
+    study = mirror(opened=False, tracking_uri="http://127.0.0.1:9")
+    open_parent(study)
+    with pytest.raises(WorkError, match=r"127.0.0.1:9 cannot be used: .* — start the server or"):
+        study.flush()

@@ -1,0 +1,242 @@
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.tracking.conftest import FreshStore, MakeMirror, history, open_parent, runs
+from tlsearch.errors import RequestError, WorkError
+from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.records import PARENT, DatasetFacts
+
+
+def run_trial(mirror: Mirror, key: str, *, epochs: int = 3, first: int = 1) -> None:
+    mirror.start(
+        key, run_name=f"trial-{int(key):04d}", params={"lr": 0.1}, tags={"tlsearch.trial": key}
+    )
+    for epoch in range(first, first + epochs):
+        mirror.metrics(
+            key, step=epoch, values={"loss": 1 / epoch, "acc": 0.5}, timestamp_ms=1000 + epoch
+        )
+    mirror.finish(
+        key,
+        status="FINISHED",
+        tags={"tlsearch.state": "complete"},
+        artifacts={"confusion.json": {"matrix": [[1, 0], [0, 1]]}, "notes.txt": "é"},
+    )
+
+
+def test_one_parent_and_one_child_a_trial(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    for number in range(3):
+        run_trial(study, str(number))
+    assert study.close(status="FINISHED", tags={"tlsearch.trials": 3})
+
+    (parent,), children = runs(client)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["tlsearch.trials"] == "3"
+    assert set(children) == {"0", "1", "2"}
+    child = children["1"]
+    assert child.info.run_name == "trial-0001"
+    assert child.info.status == "FINISHED"
+    assert child.info.start_time <= child.info.end_time
+    assert child.data.params == {"lr": "0.1"}
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id == study.run_id(PARENT)
+    assert child.data.tags["tlsearch.state"] == "complete"
+    assert child.data.metrics == {"loss": 1 / 3, "acc": 0.5}
+    assert history(client, child, "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    matrix = client.download_artifacts(child.info.run_id, "confusion.json")
+    assert json.loads(Path(matrix).read_text())["matrix"] == [[1, 0], [0, 1]]
+    assert Path(client.download_artifacts(child.info.run_id, "notes.txt")).read_text() == "é"
+
+
+def test_a_running_trial_is_visible(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.start("0", run_name="trial-0000", params={"lr": 1}, tags={})
+    study.metrics("0", step=1, values={"loss": 2.0}, timestamp_ms=1)
+    assert study.flush()
+    (parent,), children = runs(client)
+    assert parent.info.status == "RUNNING"
+    assert children["0"].info.status == "RUNNING"
+    assert children["0"].data.metrics == {"loss": 2.0}
+
+    study.metrics("0", step=2, values={"loss": 1.0}, timestamp_ms=2)
+    assert study.flush()
+    assert history(client, runs(client)[1]["0"], "loss") == [(1, 2.0), (2, 1.0)]
+    assert runs(client)[1]["0"].data.metrics == {"loss": 1.0}
+
+
+def test_a_resumed_study_has_one_parent(mirror: MakeMirror, client: MlflowClient) -> None:
+    first = mirror(opened=False)
+    open_parent(first, params={"budget.trials": 2}, tags={"git": "a"}, texts={"study.yaml": "a"})
+    run_trial(first, "0")
+    first.start("1", run_name="trial-0001", params={"lr": 2}, tags={})
+    first.metrics("1", step=1, values={"loss": 1.0}, timestamp_ms=1)
+    first.finish("1", status="SCHEDULED", tags={"tlsearch.state": "paused"}, artifacts={})
+    first.close(status="KILLED", tags={})
+    assert runs(client)[1]["1"].info.status == "SCHEDULED"
+    assert runs(client)[0][0].info.status == "KILLED"
+
+    second = mirror(opened=False)
+    open_parent(second, params={"budget.trials": 4}, tags={"git": "b"}, texts={"study.yaml": "b"})
+    second.start("1", run_name="trial-0001", params={"lr": 2}, tags={"tlsearch.state": "running"})
+    for epoch in (1, 2):  # the first epoch is repeated: its checkpoint was lost
+        second.metrics("1", step=epoch, values={"loss": 1 / epoch}, timestamp_ms=10 * epoch)
+    second.flush()
+    (parent,), children = runs(client)
+    assert parent.info.status == "RUNNING"
+    assert children["1"].info.status == "RUNNING"
+    assert children["1"].info.end_time is None
+    second.finish("1", status="FINISHED", tags={"tlsearch.state": "complete"}, artifacts={})
+    second.close(status="FINISHED", tags={})
+
+    (parent,), children = runs(client)
+    assert parent.info.run_id == first.run_id(PARENT)
+    assert parent.data.params == {"budget.trials": "2"}
+    assert parent.data.tags["tlsearch.changed.budget.trials"] == "2 → 4"
+    assert parent.data.tags["git"] == "b"
+    study_file = client.download_artifacts(parent.info.run_id, "study.yaml")
+    assert Path(study_file).read_text() == "b"
+    assert set(children) == {"0", "1"}
+    assert children["1"].data.tags["tlsearch.state"] == "complete"
+    assert history(client, children["1"], "loss") == [(1, 1.0), (2, 0.5)]
+
+
+def test_another_study_key_is_another_parent(mirror: MakeMirror, client: MlflowClient) -> None:
+    for key in ("k1", "it's a `new` one"):
+        study = mirror(study_key=key)
+        run_trial(study, "0")
+        study.close(status="FINISHED", tags={})
+        again = mirror(study_key=key)
+        again.close(status="FINISHED", tags={})
+    experiment = client.get_experiment_by_name("quickstart")
+    assert len(client.search_runs([experiment.experiment_id])) == 4
+
+
+def test_the_dataset_is_an_input(mirror: MakeMirror, client: MlflowClient) -> None:
+    facts = DatasetFacts("digits", "scikit-learn", "0123456789abcdef", 1797, 10, {"test": {"0": 9}})
+    for _ in range(2):
+        study = mirror(opened=False)
+        open_parent(study, dataset=facts)
+        study.close(status="FINISHED", tags={})
+    (parent,), _ = runs(client)
+    (recorded,) = parent.inputs.dataset_inputs
+    assert recorded.dataset.name == "digits"
+    assert recorded.dataset.digest == "0123456789abcdef"
+    assert json.loads(recorded.dataset.profile)["class_counts"] == {"test": {"0": 9}}
+
+
+def test_what_is_not_finite_becomes_a_tag(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.start("0", run_name="trial-0000", params={}, tags={})
+    study.metrics("0", step=1, values={"loss": 1.0, "norm": math.inf}, timestamp_ms=1)
+    study.metrics("0", step=2, values={"loss": math.nan}, timestamp_ms=2)
+    study.flush()
+    study.metrics("0", step=3, values={"loss": -math.inf}, timestamp_ms=3)
+    study.flush()
+    child = runs(client)[1]["0"]
+    assert child.data.tags["tlsearch.not_finite"] == "norm@1=inf; loss@2=nan; loss@3=-inf"
+    assert history(client, child, "loss") == [(1, 1.0)]
+
+
+def test_a_long_value_is_cut_where_one_sees_it(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.start("0", run_name="n" * 300, params={"a/b": "x" * 7000}, tags={"t": "y" * 9000})
+    study.close(status="FINISHED", tags={})
+    child = runs(client)[1]["0"]
+    assert len(child.data.params["a/b"]) == 6000
+    assert child.data.params["a/b"].endswith(
+        "[cut: 7000 characters, all in artifact long_values/a_b.txt]"
+    )
+    assert len(child.data.tags["t"]) == 8000
+    whole = client.download_artifacts(child.info.run_id, "long_values/a_b.txt")
+    assert Path(whole).read_text() == "x" * 7000
+
+
+def test_names_sort_as_trials_do(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    for number in (10, 2, 7):
+        name = f"trial-{number:04d} · freeze 3 · lr 2e-03"
+        study.start(str(number), run_name=name, params={}, tags={})
+    study.close(status="KILLED", tags={})
+    experiment = client.get_experiment_by_name("quickstart")
+    named = client.search_runs(
+        [experiment.experiment_id],
+        filter_string="attributes.run_name LIKE 'trial-%'",
+        order_by=["attributes.run_name ASC"],
+    )
+    assert [run.info.run_name[6:10] for run in named] == ["0002", "0007", "0010"]
+
+
+def test_annotating_the_parent(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.annotate(PARENT, tags={"tlsearch.best": "7"}, artifacts={"report.html": "<p>"})
+    study.close(status="FINISHED", tags={})
+    (parent,), _ = runs(client)
+    assert parent.data.tags["tlsearch.best"] == "7"
+    assert Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text() == "<p>"
+
+
+def test_a_mirror_that_was_never_opened_closes(mirror: MakeMirror) -> None:
+    assert mirror(opened=False).close(status="FINISHED", tags={})
+
+
+@pytest.mark.parametrize("address", ["./mlruns", "file:///tmp/x", "gopher://x", "sqlite://"])
+def test_an_address_that_is_none(mirror: MakeMirror, address: str) -> None:
+    with pytest.raises(RequestError, match=r"MLflow address = .* — use"):
+        mirror(opened=False, tracking_uri=address)
+
+
+def test_a_place_that_cannot_be_written(mirror: MakeMirror, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    study = mirror(opened=False, tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db")
+    open_parent(study)
+    with pytest.raises(WorkError, match=r"file/mlflow.db cannot be written: .* — make its folder"):
+        study.flush()
+    run_trial(study, "0")  # the study may go on without
+    assert not study.close(status="FINISHED", tags={})
+
+
+def test_a_file_that_is_no_database(mirror: MakeMirror, tmp_path: Path) -> None:
+    (tmp_path / "mlflow2.db").write_text("precious text, long enough to be no empty database" * 99)
+    study = mirror(opened=False, tracking_uri=f"sqlite:///{tmp_path}/mlflow2.db")
+    open_parent(study)
+    with pytest.raises(WorkError, match="not a database"):
+        study.flush()
+
+
+def test_a_deleted_experiment(mirror: MakeMirror, client: MlflowClient) -> None:
+    client.delete_experiment(client.create_experiment("quickstart"))
+    study = mirror(opened=False)
+    open_parent(study)
+    with pytest.raises(WorkError, match="was deleted — bring it back with `mlflow experiments"):
+        study.flush()
+
+
+def test_importing_the_mirror_imports_no_mlflow() -> None:
+    code = "import sys, tlsearch.tracking.mirror; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_of_mlflow_reaches_the_terminal(fresh_store: FreshStore) -> None:
+    """A new store in a new process is where MLflow migrates, logs and warns the most."""
+    assert fresh_store.output == (0, "", "")
+    assert {path.name for path in fresh_store.database.parent.iterdir()} <= {
+        "mlflow.db",
+        "mlflow.db.lock",
+        "artifacts",
+    }
+
+
+def test_text_that_utf8_cannot_hold(mirror: MakeMirror, client: MlflowClient) -> None:
+    """Names of files may come as lone surrogates."""
+    study = mirror()
+    study.start("0", run_name="\udcff", params={"a": "\udcff"}, tags={"b": "\udcff"})
+    study.finish(
+        "0", status="FINISHED", tags={}, artifacts={"c.txt": "\udcff", "d.json": ["\udcff"]}
+    )
+    assert study.flush()
+    assert runs(client)[1]["0"].data.params == {"a": "\\udcff"}
