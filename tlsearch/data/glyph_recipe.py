@@ -1,0 +1,149 @@
+"""What the embedded source model is made of: fonts, jitter, training. No torch here.
+
+The numbers were chosen so that features learned on printed characters carry over to handwritten
+digits; any change of them changes the key, and with it the cached weights.
+"""
+
+import hashlib
+import importlib.util
+import json
+import string
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tlsearch.errors import WorkError
+
+CHARACTERS = string.digits + string.ascii_uppercase
+
+# Literal, not listed from the folder: its other fonts hold symbols only, and a font added by a
+# later matplotlib must not change the source data unseen.
+TRAINING_FACES = (
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSans-BoldOblique.ttf",
+    "DejaVuSans-Oblique.ttf",
+    "DejaVuSans.ttf",
+    "DejaVuSansMono-Bold.ttf",
+    "DejaVuSansMono-BoldOblique.ttf",
+    "DejaVuSansMono-Oblique.ttf",
+    "DejaVuSansMono.ttf",
+    "DejaVuSerif-BoldItalic.ttf",
+    "DejaVuSerif-Italic.ttf",
+    "DejaVuSerif.ttf",
+    "STIXGeneral.ttf",
+    "STIXGeneralBol.ttf",
+    "STIXGeneralItalic.ttf",
+    "cmb10.ttf",
+    "cmmi10.ttf",
+    "cmr10.ttf",
+    "cmti10.ttf",
+    "cmtt10.ttf",
+)
+UNSEEN_FACES = (
+    "DejaVuSerif-Bold.ttf",
+    "STIXGeneralBolIta.ttf",
+    "cmss10.ttf",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jitter:
+    """Ranges of the random changes; lengths are parts of the canvas, angles are degrees.
+
+    `aspect` is the largest change of log(width / height), `warp` the deviation of the smooth
+    displacement. `coarse_share` of the images is reduced to `coarsest` … half the pixels a side
+    and enlarged again, as a scan of few pixels is. `contrast` is the span from paper to ink.
+    """
+
+    rotation: float
+    shear: float
+    scale: tuple[float, float]
+    aspect: float
+    shift: float
+    warp: float
+    stroke: tuple[float, float]
+    coarse_share: float
+    coarsest: int
+    inverted_share: float
+    contrast: tuple[float, float]
+    noise: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the source model is trained: AdamW, a linear warm-up, then half a cosine to 0."""
+
+    faces: tuple[str, ...]
+    unseen_faces: tuple[str, ...]
+    num_images: int
+    batch_size: int
+    peak_lr: float
+    warmup_share: float
+    weight_decay: float
+    clip_norm: float
+    seed: int
+    jitter: Jitter
+
+
+RECIPE = Recipe(
+    faces=TRAINING_FACES,
+    unseen_faces=UNSEEN_FACES,
+    num_images=57_600,
+    batch_size=128,
+    peak_lr=1e-3,
+    warmup_share=0.2,
+    weight_decay=0.05,
+    clip_norm=5.0,
+    seed=0,
+    jitter=Jitter(
+        rotation=15,
+        shear=20,
+        scale=(0.9, 1.6),
+        aspect=0.25,
+        shift=0.06,
+        warp=0.02,
+        stroke=(-0.01, 0.03),
+        coarse_share=0.5,
+        coarsest=8,
+        inverted_share=0.25,
+        contrast=(0.5, 1.0),
+        noise=0.1,
+    ),
+)
+
+# Raise it when code changes what the same numbers give.
+_VERSION = 1
+
+
+def font_file(face: str) -> Path:
+    """Path of one of matplotlib's fonts, without importing matplotlib where that can be avoided."""
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / face
+        if path.is_file():
+            return path
+    import matplotlib  # a distribution that moved the data
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face
+
+
+def recipe_key(recipe: Recipe, *, backbone: str, image_size: int) -> str:
+    """16 hex digits that change with the recipe, the fonts' bytes, the backbone or the size.
+
+    Raises:
+        WorkError: a font is missing.
+    """
+    digest = hashlib.sha256(
+        json.dumps([_VERSION, CHARACTERS, asdict(recipe), backbone, image_size]).encode()
+    )
+    for face in recipe.faces + recipe.unseen_faces:
+        digest.update(_font_bytes(face))
+    return digest.hexdigest()[:16]
+
+
+def _font_bytes(face: str) -> bytes:
+    try:
+        return font_file(face).read_bytes()
+    except OSError as error:
+        raise WorkError(
+            f"font {error.filename}: {error.strerror} — it is part of matplotlib; reinstall that"
+        ) from None
