@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema
 
 from tlsearch.study.complaints import (
     Complaint,
@@ -19,7 +19,9 @@ from tlsearch.study.complaints import (
     unknown,
 )
 from tlsearch.study.dimensions import Choice, Dimension, Fixed, Range, Scalar, raw
+from tlsearch.study.parsed import list_schema, parsed_schema
 
+LARGEST_COUNT = 10**9  # no study counts further, and floats and numpy cannot follow much further
 _RANGE_KEYS = ("low", "high", "log", "step")
 _Reader = Callable[[object, Loc, list[Complaint]], Scalar]
 
@@ -70,6 +72,9 @@ class NumberDim:
             return None
         number = self._number(value)
         if number is None or not self._within(number):
+            if self.whole and isinstance(value, int) and value > LARGEST_COUNT:
+                found.append(Complaint(loc, shown(value), f"must be at most {LARGEST_COUNT}", ""))
+                return None
             helpful = isinstance(value, str) or (self.whole and isinstance(value, float))
             hint = number_hint(value) if helpful and self._could_be(value) else ""
             found.append(Complaint(loc, shown(value), self.wanted, hint))
@@ -80,7 +85,7 @@ class NumberDim:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         if self.whole:
-            return value if isinstance(value, int) else None
+            return value if isinstance(value, int) and abs(value) <= LARGEST_COUNT else None
         try:
             return float(value)
         except OverflowError:
@@ -242,39 +247,6 @@ class BoolDim:
     ) -> dict[str, Any]:
         """Hook of pydantic: what an editor may offer."""
         return {"anyOf": [{"type": "boolean"}, list_schema({"type": "boolean"})]}
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """Annotation of a field with a syntax of its own: how to read, describe and write it."""
-
-    parse: Callable[[Any], Any]
-    schema: Mapping[str, Any]
-    write: Callable[[Any], Any]
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Hook of pydantic: read by `parse`."""
-        return parsed_schema(self.parse, self.write)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Hook of pydantic: what an editor may offer."""
-        return dict(self.schema)
-
-
-def parsed_schema(parse: Callable[[Any], Any], write: Callable[[Any], Any]) -> CoreSchema:
-    """The pydantic schema of a value that `parse` reads and `write` gives back."""
-    return core_schema.no_info_plain_validator_function(
-        parse, serialization=core_schema.plain_serializer_function_ser_schema(write)
-    )
-
-
-def list_schema(item: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a list that offers a choice."""
-    return {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
 
 
 def _scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dimension:

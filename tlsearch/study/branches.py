@@ -8,8 +8,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from tlsearch.errors import nearest
-from tlsearch.study.annotations import parsed_schema
 from tlsearch.study.complaints import Complaint, Section, complaints, refusal, shown
+from tlsearch.study.parsed import list_schema, parsed_schema
 
 Kinds = Mapping[str, type[Section]]
 
@@ -51,8 +51,7 @@ class AnyOf:
     ) -> dict[str, Any]:
         """Hook of pydantic: what an editor may offer."""
         name, mapping = _schemas(self.kinds, handler)
-        listed = {"type": "array", "items": name, "minItems": 1, "uniqueItems": True}
-        return {"anyOf": [name, listed, mapping]}
+        return {"anyOf": [name, list_schema(name), mapping]}
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tlsearch.errors import nearest
-from tlsearch.study.annotations import Parsed
 from tlsearch.study.backbones import BACKBONES, BackboneFacts
 from tlsearch.study.branches import OneOf
 from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
+from tlsearch.study.parsed import Parsed
 from tlsearch.study.search_options import (
     PRUNERS,
     SAMPLERS,
@@ -88,7 +88,7 @@ class DataConfig(Section):
     size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
     split: SplitConfig = SplitConfig()
     labels_per_class: Annotated[
-        int | None, Field(ge=1, description="of the training part; null for all")
+        AtLeast1 | None, Field(description="of the training part; null for all")
     ] = None
 
 

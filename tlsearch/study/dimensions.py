@@ -102,6 +102,7 @@ def can_be(dimension: Dimension, value: Scalar) -> bool:
         case Range(low, high, _, step):
             if value is None or isinstance(value, str) or not low <= value <= high:
                 return False
+            step = step or (1 if dimension.whole else None)
             return (
                 step is None or (Decimal(str(value)) - Decimal(str(low))) % Decimal(str(step)) == 0
             )

@@ -34,7 +34,8 @@ class _Outcome(NamedTuple):
 def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> StudyConfig:
     """Read, override, validate and check one study.
 
-    Precedence: overrides (`a.b=c`, later ones win), preset, file, default.
+    Precedence: overrides (`a.b=c`, later ones win), preset, file, default. Once one of the first
+    two is applied, the study has no presets left.
 
     Raises:
         StudyError: everything that is wrong with the fields and between them.
@@ -55,10 +56,12 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
     outcome = _outcome(document, [*chosen, *options])
     if outcome.problems or outcome.config is None:
         raise StudyError(outcome.problems, file=str(path))
-    if preset is None and not options:
-        problems = _preset_problems(document, named)
-        if problems:
-            raise StudyError(problems, file=str(path))
+    if chosen or options:
+        # The presets were made for the file as it is, and may not fit what it became.
+        return outcome.config.model_copy(update={"presets": {}})
+    problems = _preset_problems(document, named)
+    if problems:
+        raise StudyError(problems, file=str(path))
     return outcome.config
 
 
@@ -179,6 +182,9 @@ def _problem(
     else:
         loc = complaint.loc
         blamed = [loc]
+        parent = loc[:-1]
+        if parent and not any(at[: len(parent)] == parent and at != parent for at in lines):
+            blamed.append(parent)  # which is not in the file, so that an override made it
     field = _dotted(loc) or "study"
     line = next(lines[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in lines)
     for place in blamed:

@@ -117,8 +117,8 @@ def pruner_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
                 # n pairs cannot give a one-sided p below 2 ** -n.
                 rule = f"{epochs} epochs can never be that sure"
                 remedy = f"train for {needed} epochs or more, or use another pruner"
-                value = pruner.p_threshold
-                yield clash(f"{field}.p_threshold", value, rule, remedy, "budget.epochs", _PRUNER)
+                sure = pruner.p_threshold
+                yield clash(f"{field}.p_threshold", sure, rule, remedy, "budget.epochs", _PRUNER)
 
 
 def _hyperband(pruner: Hyperband, epochs: int) -> Iterator[Contradiction]:

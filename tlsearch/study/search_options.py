@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tlsearch.study.annotations import LARGEST_COUNT
 from tlsearch.study.branches import Kinds
 from tlsearch.study.complaints import Section
 from tlsearch.study.space import Space
 from tlsearch.study.values import AutoOrCount
 
-AtLeast0 = Annotated[int, Field(ge=0)]
-AtLeast1 = Annotated[int, Field(ge=1)]
-AtLeast2 = Annotated[int, Field(ge=2)]
+AtLeast0 = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+AtLeast1 = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+AtLeast2 = Annotated[int, Field(ge=2, le=LARGEST_COUNT)]
 
 
 class Tpe(Section):

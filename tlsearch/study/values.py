@@ -5,8 +5,9 @@ import re
 from typing import Annotated, Any, Literal
 
 from tlsearch.errors import nearest
-from tlsearch.study.annotations import Parsed
+from tlsearch.study.annotations import LARGEST_COUNT
 from tlsearch.study.complaints import Complaint, boolean_hint, number_hint, refusal, refuse, shown
+from tlsearch.study.parsed import Parsed
 
 BaselineName = Literal["linear_probe", "full_fine_tuning", "from_scratch"]
 BASELINES: tuple[BaselineName, ...] = ("linear_probe", "full_fine_tuning", "from_scratch")
@@ -19,7 +20,7 @@ def read_count(value: object) -> int | Literal["auto"]:
     """A whole number of at least 1, or `auto`."""
     if value == "auto":
         return "auto"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_COUNT:
         hint = number_hint(value) or (nearest(value, ["auto"]) if isinstance(value, str) else "")
         raise refuse(value, "must be a whole number of at least 1, or auto", hint)
     return value

@@ -1,0 +1,149 @@
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.study.conftest import MINIMAL, Read
+from tlsearch.study.cost import estimate
+from tlsearch.study.reading import read_study
+from tlsearch.study.resolved import json_schema, redacted, schema_text, to_yaml
+from tlsearch.study.sources import SOURCES
+
+STUDIES = Path(__file__).parents[2] / "studies"
+FILES = sorted(STUDIES.glob("*.yaml"))
+FULL = """\
+budget: {trials: 12, epochs: 7, timeout: 1h30m}
+workers: 2
+device: cpu
+precision: fp32
+search:
+  sampler: {cmaes: {popsize: 5, with_margin: true}}
+  pruner: {hyperband: {min_resource: 2, max_resource: 6}}
+  metric: val_loss
+space:
+  lr: {low: 1e-5, high: 1e-1, log: true}
+  dropout: {low: 0, high: 0.3, step: 0.1}
+  batch_size: {low: 8, high: 64, step: 8}
+  clip_norm: [null, 1, 0.00001]
+  decay_norm_and_bias: [true, false]
+  optimizer: {adam: {}, rmsprop: {alpha: 0.9}}
+  schedule: [constant, cosine]
+  patience_epochs: 3
+confirm: null
+baselines: [linear_probe]
+storage: "postgresql://me:pass@host/db"
+presets: {small: {budget.trials: 3, space.lr: [1e-3, 1.0e-2]}}
+"""
+
+
+@pytest.mark.parametrize("lines", ["", FULL, *(p.read_text() for p in FILES)])
+def test_the_resolved_study_reads_back_equal(read: Read, lines: str) -> None:
+    config = read(lines, head="" if lines.startswith("#") else MINIMAL)
+    text = to_yaml(config)
+    again = read(text, head="")
+    assert again == config
+    assert to_yaml(again) == text
+    assert pickle.loads(pickle.dumps(config)) == config
+    jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
+@pytest.mark.parametrize(
+    "name", ["1e-4", "yes", "0o17", "null", "1.5", "2024-01-01", "0x1F", "1_0"]
+)
+def test_text_that_looks_like_something_else_stays_text(read: Read, name: str) -> None:
+    head = MINIMAL.replace("name: s", f"name: '{name}'")
+    config = read("", head=head)
+    assert read(to_yaml(config), head="").name == name
+    assert yaml.safe_load(to_yaml(config))["name"] == name
+
+
+def test_every_default_is_written_out(read: Read) -> None:
+    written = yaml.safe_load(to_yaml(read("")))
+    assert written["space"]["optimizer"] == {"sgd": {"momentum": 0.9, "nesterov": False}}
+    assert written["search"]["sampler"]["tpe"]["n_startup_trials"] == 10
+    assert written["budget"] == {"trials": 30, "epochs": 10, "timeout": None}
+    assert written["data"]["split"]["validation"] == 0.2
+
+
+def test_passwords_can_be_hidden(read: Read) -> None:
+    config = redacted(read(FULL))
+    assert config.storage == "postgresql://me:***@host/db"
+    assert "pass@" not in to_yaml(config)
+
+
+def test_the_schema_is_valid_and_its_file_is_up_to_date() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    command = "from tlsearch.study.resolved import schema_text as s; print(s(), end='')"
+    stale = f'refresh it: python -c "{command}" > studies/study.schema.json'
+    assert (STUDIES / "study.schema.json").read_text() == schema_text(), stale
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_study_here(path: Path) -> None:
+    text = path.read_text()
+    jsonschema.validate(yaml.safe_load(text), json_schema())
+    opening = text.splitlines()[:8]
+    assert opening[0] == f"# tlsearch run studies/{path.name}"
+    assert opening[1].startswith("# Expect: ")
+    assert "# yaml-language-server: $schema=study.schema.json" in opening
+    config = read_study(path, overrides=[], preset=None)
+    assert config.name == path.stem
+    assert read_study(path, overrides=[], preset="small").budget.trials < config.budget.trials
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"budgets": {}},
+        {"budget": {"trials": 0}},
+        {"space": {"lr": 0}},
+        {"space": {"lr": {"low": 1}}},
+        {"space": {"optimizer": {"sdg": {}}}},
+        {"search": {"sampler": {"tpe": {"x": 1}}}},
+        {"backbone": {"name": "resnet19", "weights": "none"}},
+        {"workers": 0},
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(wrong: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**yaml.safe_load(MINIMAL), **wrong}, json_schema())
+
+
+def test_reading_a_study_needs_nothing_heavy() -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from tlsearch.study.reading import read_study
+from tlsearch.study.resolved import to_yaml
+import tlsearch.study.cost
+to_yaml(read_study(Path({str(FILES[0])!r}), overrides=[], preset=None))
+heavy = {{"torch", "torchvision", "optuna", "mlflow", "sklearn", "numpy", "pandas", "scipy"}}
+sys.exit(", ".join(heavy & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_cost_by_hand(read: Read) -> None:
+    source = SOURCES["digits"]
+    lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
+    cost = estimate(read(lines), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+    # 600 train, 200 validate, 200 test; (2 + 3 baselines) × 3 seeds
+    assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (10, 3, 15)
+    assert cost.trainings == 28
+    assert cost.train_images == 28 * 4 * 600
+    assert cost.eval_images == 28 * 4 * 200 + 15 * 200
+    # forward once, backward twice, but no backward for the 1 + 3 probes
+    passes = 28 * 4 * 600 + 2 * 24 * 4 * 600 + cost.eval_images
+    assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
+    assert cost.seconds == pytest.approx(cost.giga_macs / 10)
+    few = read(lines + "baselines: false\nspace: {l1: [0, 1]}", "data.labels_per_class=20")
+    few_cost = estimate(few, num_images=source.images, num_classes=source.classes)
+    assert few_cost.train_images == (10 + 2 * 3) * 4 * 200
+    off = estimate(read(lines, "confirm=null"), num_images=1000, num_classes=10)
+    assert off.confirm_trainings == 0
