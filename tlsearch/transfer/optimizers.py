@@ -10,7 +10,14 @@ from tlsearch.study.strategy import Adam, AdamW, RmsProp, Sgd
 from tlsearch.transfer.plan import TrainPlan
 
 NO_DECAY_NAMES = frozenset(
-    {"bias", "class_token", "pos_embedding", "layer_scale", "relative_position_bias_table"}
+    {
+        "bias",
+        "class_token",
+        "layer_scale",
+        "logit_scale",
+        "pos_embedding",
+        "relative_position_bias_table",
+    }
 )
 """Last part of the names of parameters that are offsets or scales whatever their shape; vectors
 (norm weights) are recognised by shape."""

@@ -70,19 +70,27 @@ def make_plan(
     """Turn epochs into steps and the freeze depth into phases.
 
     Raises:
-        RequestError: the depth leaves no group to train, or warm-up outlasts training.
+        RequestError: the depth leaves no group to train, a batch has fewer than two images, or
+            warm-up outlasts training.
     """
     if not 0 <= strategy.freeze_depth < len(groups):
         raise RequestError(
             f"space.freeze_depth = {strategy.freeze_depth}: must lie between 0 and "
             f"{len(groups) - 1}, the number of groups before the head ({', '.join(groups)})"
         )
+    if min(strategy.batch_size, num_train_images) < 2:
+        raise RequestError(
+            f"space.batch_size = {strategy.batch_size} with {num_train_images} training images: "
+            "each batch must have at least 2, because BatchNorm has no variance of one image"
+        )
     steps_per_epoch = len(batch_bounds(num_train_images, batch_size=strategy.batch_size))
     warmup_steps = strategy.warmup_epochs * steps_per_epoch or strategy.warmup_steps
     if warmup_steps >= steps_per_epoch * num_epochs:
+        unit = "epochs" if strategy.warmup_epochs else "steps"
+        given = strategy.warmup_epochs or strategy.warmup_steps
         raise RequestError(
-            f"space.warmup_steps = {warmup_steps}: must be less than the training's "
-            f"{steps_per_epoch * num_epochs} steps ({num_epochs} epochs of {steps_per_epoch}) — "
+            f"space.warmup_{unit} = {given}: must be shorter than the training of "
+            f"{num_epochs} epochs, {steps_per_epoch * num_epochs} steps — "
             "shorten the warm-up or raise budget.epochs"
         )
     return TrainPlan(

@@ -34,9 +34,9 @@ def lr_factor(
     since, span = step - warmup_steps, max(total_steps - warmup_steps, 1)
     match schedule:
         case StepDecay():
-            return schedule.gamma ** (since // (schedule.every_epochs * steps_per_epoch))
+            return math.pow(schedule.gamma, since // (schedule.every_epochs * steps_per_epoch))
         case ExponentialDecay():
-            return schedule.gamma ** (since / steps_per_epoch)
+            return math.pow(schedule.gamma, since / steps_per_epoch)
         case CosineDecay():
             low = schedule.final_lr_fraction
             return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(since / span, 1)))

@@ -1,0 +1,31 @@
+"""Strategies for tests: a plain one, and changes to it."""
+
+from dataclasses import replace
+from typing import Any
+
+from tlsearch.study.strategy import Constant, Sgd, Strategy
+
+PLAIN = Strategy(
+    init="random",
+    freeze_depth=0,
+    unfreeze_every_epochs=0,
+    lr=0.05,
+    lr_ratio=1.0,
+    schedule=Constant(),
+    warmup_epochs=0,
+    warmup_steps=0,
+    warmup_start_fraction=0.0,
+    optimizer=Sgd(momentum=0.9, nesterov=False),
+    weight_decay=0.0,
+    decay_norm_and_bias=False,
+    l1=0.0,
+    dropout=0.0,
+    batch_size=8,
+    clip_norm=None,
+    label_smoothing=0.0,
+    patience_epochs=None,
+)
+
+
+def strategy(**changes: Any) -> Strategy:
+    return replace(PLAIN, **changes)
