@@ -16,13 +16,25 @@ from tlsearch.search.confirm import (
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.folder import scores_folder, weights_path
 from tlsearch.search.jobs import ScoreJob, Setting
-from tlsearch.search.ledger import Ledger, RunRow
+from tlsearch.search.ledger import TEST, Ledger, RunRow
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
+from tlsearch.study.search_options import Grid
 from tlsearch.tracking.mirror import Mirror
 from tlsearch.tracking.records import PARENT
 
-TEST = "tlsearch:test"
-"""User attribute of the fixed study: what the test part said, and how often it was asked."""
+
+def is_finished(ledger: Ledger) -> bool:
+    """Whether nothing is left to do: the trials, the baselines, the confirmation, the test."""
+    return search_left(ledger) == 0 and ledger.num_open() == 0 and is_final(ledger)
+
+
+def search_left(ledger: Ledger) -> int:
+    """How many trials of the budget have no ending yet."""
+    budget = ledger.config.budget.trials
+    size = ledger.config.space.grid_size()
+    if isinstance(ledger.config.search.sampler, Grid) and size is not None:
+        budget = min(budget, size)
+    return max(0, budget - ledger.num_ended())
 
 
 def is_final(ledger: Ledger) -> bool:

@@ -27,11 +27,13 @@ from tlsearch.training.results import EpochResult, TrainResult
 Kind = Literal["search", "baseline", "confirm"]
 Ending = Literal["complete", "pruned", "diverged", "failed"]
 
-RUN, RESULT, IDENTITY, FACTS, KEY = (
-    f"tlsearch:{part}" for part in ("run", "result", "identity", "facts", "key")
+RUN, RESULT = "tlsearch:run", "tlsearch:result"
+"""User attributes of a trial: which run it is, how it ended."""
+IDENTITY, FACTS, KEY, MLFLOW, TEST = (
+    f"tlsearch:{part}" for part in ("identity", "facts", "key", "mlflow", "test")
 )
-"""User attributes: what a run is, how it ended; what a study may not change, what it found on its
-data, and which beginning of the study this is.
+"""User attributes of a study: what may not change, what was found before the first trial, which
+beginning of the study this is, where its mirror stands, what the test part said.
 """
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 

@@ -1,5 +1,7 @@
 """Optuna's pruners from the study's options; steps are epochs, counted from 1."""
 
+import warnings
+
 import optuna
 from optuna.pruners import BasePruner
 
@@ -16,6 +18,12 @@ from tlsearch.study.search_options import (
 
 def make_pruner(config: StudyConfig) -> BasePruner:
     """The pruner of the study."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
+        return _make(config)
+
+
+def _make(config: StudyConfig) -> BasePruner:
     options = config.search.pruner
     match options:
         case NoPruning():

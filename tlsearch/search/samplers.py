@@ -1,5 +1,7 @@
 """Optuna's samplers from the study's options."""
 
+import warnings
+
 import optuna
 from optuna.samplers import BaseSampler
 
@@ -12,6 +14,13 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
 
     Grid and quasi-random points are sequences of their own, so they take the study's seed.
     """
+    with warnings.catch_warnings():
+        # A user who names a sampler in the study has no use for the news that it is experimental.
+        warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
+        return _make(config, seed)
+
+
+def _make(config: StudyConfig, seed: int) -> BaseSampler:
     options = config.search.sampler
     match options:
         case Tpe():
@@ -21,7 +30,6 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
                 multivariate=options.multivariate,
                 group=options.grouped(config.space),
                 constant_liar=options.constant_liar,
-                warn_independent_sampling=False,
                 seed=seed,
             )
         case Random():
@@ -30,7 +38,6 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
             return optuna.samplers.GPSampler(
                 n_startup_trials=options.n_startup_trials,
                 deterministic_objective=options.deterministic_objective,
-                warn_independent_sampling=False,
                 seed=seed,
             )
         case CmaEs():
@@ -41,7 +48,6 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
                 use_separable_cma=options.use_separable_cma,
                 with_margin=options.with_margin,
                 lr_adapt=options.lr_adapt,
-                warn_independent_sampling=False,
                 seed=seed,
             )
         case Qmc():
@@ -51,7 +57,6 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
                 seed=config.search.seed,
                 independent_sampler=optuna.samplers.RandomSampler(seed=seed),
                 warn_asynchronous_seeding=False,
-                warn_independent_sampling=False,
             )
         case Grid():
             return optuna.samplers.GridSampler(config.space.grid(), seed=config.search.seed)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlsearch.data.glyph_recipe import CHARACTERS, Recipe
@@ -76,13 +76,13 @@ def source_precision(family: str) -> str:
     return "bf16" if in_hardware and family in _BF16_FAMILIES else "fp32"
 
 
-def learning_rate(step: int, num_steps: int, recipe: Recipe) -> float:
-    """Rate of step 0 … num_steps - 1: linear warm-up to the peak, then half a cosine towards 0."""
-    warmup_steps = max(1, round(recipe.warmup_share * num_steps))
+def lr_fraction(step: int, *, num_steps: int, warmup_share: float) -> float:
+    """Part of the peak rate in step 0 … num_steps - 1: linear warm-up, half a cosine towards 0."""
+    warmup_steps = max(1, round(warmup_share * num_steps))
     if step < warmup_steps:
-        return recipe.peak_lr * (step + 1) / warmup_steps
+        return (step + 1) / warmup_steps
     done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
-    return recipe.peak_lr * (1 + math.cos(math.pi * done)) / 2
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 def _train(
@@ -95,15 +95,14 @@ def _train(
     glyphs = render_glyphs(recipe.faces)
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "images"))
     model = network.model.train()
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(matrices, weight_decay=recipe.weight_decay)
-    optimizer.add_param_group({"params": vectors, "weight_decay": 0.0})
+    optimizer = _optimizer(model, recipe)
+    peaks = [group["lr"] for group in optimizer.param_groups]
     num_steps = max(1, recipe.num_images // recipe.batch_size)
     started = reported = time.monotonic()
     for step in range(num_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, num_steps, recipe)
+        fraction = lr_fraction(step, num_steps=num_steps, warmup_share=recipe.warmup_share)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * fraction
         images, labels = draw_batch(
             glyphs,
             count=recipe.batch_size,
@@ -125,6 +124,27 @@ def _train(
             on_progress(
                 (step + 1) / (num_steps + 1), _progress_line(step, num_steps, now - started, recipe)
             )
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """What the recipe says for this kind of network; biases and norms do not decay."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer: torch.optim.Optimizer
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        optimizer = torch.optim.SGD(
+            matrices,
+            lr=recipe.sgd_lr,
+            momentum=recipe.momentum,
+            nesterov=True,
+            weight_decay=recipe.sgd_weight_decay,
+        )
+    else:
+        optimizer = torch.optim.AdamW(
+            matrices, lr=recipe.adamw_lr, weight_decay=recipe.adamw_weight_decay
+        )
+    optimizer.add_param_group({"params": vectors, "weight_decay": 0.0})
+    return optimizer
 
 
 def _progress_line(step: int, num_steps: int, seconds: float, recipe: Recipe) -> str:

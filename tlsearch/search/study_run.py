@@ -13,12 +13,12 @@ from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
 from tlsearch.search.executor import LocalExecutor, usable_cores, visible_gpus
-from tlsearch.search.final import confirm_and_test, is_final
+from tlsearch.search.final import confirm_and_test, is_finished, search_left
 from tlsearch.search.folder import evaluation_path
 from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import PrepareJob, Setting
-from tlsearch.search.ledger import FACTS, Ledger, Run
+from tlsearch.search.ledger import FACTS, MLFLOW, Ledger, Run
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
 from tlsearch.search.storage import open_storage, study_lock
@@ -62,20 +62,6 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
             if not is_finished(ledger):
                 _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
             return ledger
-
-
-def is_finished(ledger: Ledger) -> bool:
-    """Whether nothing is left to do: the trials, the baselines, the confirmation, the test."""
-    return search_left(ledger) == 0 and ledger.num_open() == 0 and is_final(ledger)
-
-
-def search_left(ledger: Ledger) -> int:
-    """How many trials of the budget have no ending yet."""
-    budget = ledger.config.budget.trials
-    size = ledger.config.space.grid_size()
-    if type(ledger.config.search.sampler).__name__ == "Grid" and size is not None:
-        budget = min(budget, size)
-    return max(0, budget - ledger.num_ended())
 
 
 def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
@@ -122,6 +108,9 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     finally:
         executor.shutdown(now=status != "FINISHED")
         mirror.close(status=status, tags={"tlsearch.state": status.lower()})
+        if mirror.experiment_id is not None:
+            where = {"tracking_uri": mirror.tracking_uri, "experiment_id": mirror.experiment_id}
+            ledger.search.set_user_attr(MLFLOW, where)
         for text in mirror.take_notices():
             watch(Remark(text))
 
