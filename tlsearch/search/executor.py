@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any, Protocol
 
 from tlsearch.search import worker
@@ -172,24 +171,3 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, within the container's quota."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
-
-
-def visible_gpus() -> int:
-    """Number of CUDA devices, told without importing torch."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if named is None:
-        return found
-    return min(found, len([n for n in named.split(",") if n.strip() and not n.startswith("-")]))

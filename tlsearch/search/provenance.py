@@ -9,7 +9,7 @@ from typing import Any
 import tlsearch
 from tlsearch.search.jobs import Setting
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.resolved import to_yaml
+from tlsearch.study.resolved import redacted, to_yaml
 
 _PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
 
@@ -81,7 +81,7 @@ def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
 def parent_texts(config: StudyConfig) -> dict[str, Any]:
     """Files of the parent run: the resolved study, the versions, the command."""
     return {
-        "study.yaml": to_yaml(config),
+        "study.yaml": to_yaml(redacted(config)),
         "versions.json": versions(),
         "command.txt": " ".join(sys.argv) + "\n",
     }

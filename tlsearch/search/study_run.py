@@ -12,7 +12,7 @@ from tlsearch.errors import StoreError, WorkError
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
-from tlsearch.search.executor import LocalExecutor, usable_cores, visible_gpus
+from tlsearch.search.executor import LocalExecutor
 from tlsearch.search.final import confirm_and_test, is_finished, search_left
 from tlsearch.search.folder import evaluation_path
 from tlsearch.search.fresh import set_aside
@@ -25,6 +25,7 @@ from tlsearch.search.storage import open_storage, study_lock
 from tlsearch.search.watching import Remark, StageStarted, Watcher
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout, user_cache
+from tlsearch.study.machine import usable_cores, visible_gpus
 from tlsearch.study.resolved import to_yaml
 from tlsearch.tracking.mirror import Mirror
 from tlsearch.tracking.records import DatasetFacts

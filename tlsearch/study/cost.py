@@ -1,9 +1,9 @@
 """What a study may cost at most: trainings, images, multiply-adds, and a guess at the time."""
 
-import os
 from typing import NamedTuple
 
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.machine import usable_cores
 from tlsearch.study.sources import SOURCES
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
@@ -71,13 +71,6 @@ def estimate(
         workers=workers,
         seconds=giga_macs / (giga_macs_per_second * min(workers, usable_cores())),
     )
-
-
-def usable_cores() -> int:
-    """The cores that this process may use, which a container may limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _parts(config: StudyConfig, *, num_images: int, num_classes: int) -> tuple[int, int, int]:

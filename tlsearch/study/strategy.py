@@ -121,7 +121,9 @@ class Strategy:
     patience_epochs: int | None
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any], *, init: Literal["pretrained", "random"]) -> "Strategy":
+    def from_params(
+        cls, params: Mapping[str, Any], *, init: Literal["pretrained", "random"]
+    ) -> "Strategy":
         """Build from flat parameters: `lr`, `optimizer`, `optimizer.sgd.momentum`, …"""
         flat = {k: v for k, v in params.items() if "." not in k}
         for field, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):

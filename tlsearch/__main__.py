@@ -1,0 +1,6 @@
+"""`python -m tlsearch`."""
+
+from tlsearch.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""tlsearch's commands: options, exit codes, and which part of the program answers."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tlsearch.errors import TlsearchError
+
+if TYPE_CHECKING:
+    from tlsearch.search.ledger import Ledger
+    from tlsearch.study.config import StudyConfig
+
+app = typer.Typer(
+    name="tlsearch",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure which transfer-learning strategy works on your images and your network.",
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (YAML).")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="A.B=C", help="Override any field; repeatable."),
+]
+Preset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="One of the study's own presets, such as small.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")
+]
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from tlsearch import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(
+    epilog="Example: tlsearch check studies/quickstart.yaml --set budget.trials=100", name="check"
+)
+def check(
+    study: Annotated[Path | None, typer.Argument(metavar="STUDY")] = None,
+    sets: Sets = None,
+    preset: Preset = None,
+    as_json: Json = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of study files and leave.")
+    ] = False,
+) -> None:
+    """Validate a study; print it resolved, its search space and its estimated cost."""
+    with _answering():
+        from tlsearch.cli import checking
+
+        if schema:
+            typer.echo(checking.schema())
+            return
+        if study is None:
+            raise typer.BadParameter("name a study file", param_hint="STUDY")
+        config = _read(study, sets, preset)
+        if as_json:
+            typer.echo(json.dumps(checking.as_json(config)))
+        else:
+            checking.show(config)
+
+
+@app.command(epilog="Example: tlsearch run studies/quickstart.yaml --preset small")
+def run(
+    study: StudyFile,
+    sets: Sets = None,
+    preset: Preset = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; what is there is set aside, not deleted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Search, confirm and report; carries on where an earlier run stopped."""
+    with _answering():
+        from tlsearch.cli.outcome import show_outcome
+        from tlsearch.cli.watching import watching
+
+        started = time.monotonic()
+        config = _read(study, sets, preset)
+        with watching(config, to_stderr=as_json) as watch:
+            from tlsearch.search.study_run import run_study
+            from tlsearch.search.summary import as_json as summary_json
+            from tlsearch.search.summary import summarise
+            from tlsearch.study.layout import layout_here
+
+            layout = layout_here()
+            ledger = run_study(config, layout=layout, fresh=fresh, watch=watch)
+        report = _write_report(ledger, "html", None)
+        summary, seconds = summarise(ledger, layout), time.monotonic() - started
+        if as_json:
+            typer.echo(json.dumps(summary_json(summary, report=report, seconds=seconds)))
+        else:
+            show_outcome(summary, study=study, report=report, seconds=seconds)
+
+
+@app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
+def status(
+    study: StudyFile, sets: Sets = None, preset: Preset = None, as_json: Json = False
+) -> None:
+    """Tell where a study stands; creates nothing."""
+    with _answering():
+        from tlsearch.cli.outcome import show_status
+        from tlsearch.search.storage import is_running
+        from tlsearch.search.summary import as_json as summary_json
+        from tlsearch.search.summary import summarise
+        from tlsearch.study.layout import layout_here
+
+        config, layout = _read(study, sets, preset), layout_here()
+        summary = summarise(_existing(config, study), layout)
+        running = is_running(layout.study(config.name))
+        if as_json:
+            found = summary_json(summary, report=None, seconds=None)
+            typer.echo(json.dumps({**found, "running": running}))
+        else:
+            show_status(summary, study=study, running=running)
+
+
+@app.command(epilog="Example: tlsearch report studies/quickstart.yaml -o report.html")
+def report(
+    study: StudyFile,
+    sets: Sets = None,
+    preset: Preset = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
+    kind: Annotated[
+        Literal["html", "md", "json"], typer.Option("--format", help="html, md or json.")
+    ] = "html",
+) -> None:
+    """Write what a study found as one self-contained file."""
+    with _answering():
+        config = _read(study, sets, preset)
+        typer.echo(_write_report(_existing(config, study), kind, output))
+
+
+def _read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
+    from tlsearch.study.reading import read_study
+
+    return read_study(study, overrides=sets or [], preset=preset)
+
+
+def _existing(config: "StudyConfig", study: Path) -> "Ledger":
+    """The ledger of a study that was started; creates nothing."""
+    from tlsearch.errors import RequestError
+    from tlsearch.search.ledger import Ledger
+    from tlsearch.search.storage import open_storage
+    from tlsearch.study.layout import layout_here
+
+    storage = open_storage(config, layout_here(), create=False)
+    known = {s.study_name for s in storage.get_all_studies()} if storage else set()
+    if storage is None or config.name not in known:
+        raise RequestError(
+            f"name = {config.name!r}: no such study has been started in {Path.cwd()} — start it "
+            f"with: tlsearch run {study}"
+        )
+    return Ledger(config, storage)
+
+
+def _write_report(
+    ledger: "Ledger", kind: Literal["html", "md", "json"], output: Path | None
+) -> Path:
+    from tlsearch.report.build import build_report, write_report
+    from tlsearch.study.layout import layout_here
+
+    layout = layout_here()
+    path = output or layout.study(ledger.config.name) / f"report.{kind}"
+    write_report(build_report(ledger, layout, format=kind), path)
+    return path
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Show a user's errors as one message, and leave with the right exit code."""
+    try:
+        yield
+    except TlsearchError as error:
+        typer.echo(f"tlsearch: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        sys.stderr.close()
+        raise typer.Exit(1) from None

@@ -1,0 +1,110 @@
+"""What a study found, in words for a terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from tlsearch.search.summary import Summary
+
+
+def show_outcome(summary: Summary, *, study: Path, report: Path, seconds: float) -> None:
+    """The result, what it gained over each baseline, and where to look next."""
+    console = Console(highlight=False)
+    for line in [*_answer(summary), "", *_next_steps(summary, study, report)]:
+        console.print(line, soft_wrap=True)
+    console.print(f"\n{_counts(summary)}; {seconds:.0f} s", soft_wrap=True)
+
+
+def show_status(summary: Summary, *, study: Path, running: bool) -> None:
+    """Where a study stands."""
+    console = Console(highlight=False)
+    state = "running" if running else "finished" if summary.is_finished else "not finished"
+    console.print(f"[bold]{escape(summary.name)}[/bold]: {state}; {_counts(summary)}")
+    for row in summary.rows:
+        if row.state in ("running", "waiting"):
+            word = row.state if running else "interrupted"
+            console.print(f"  {row.spec.label}: {word}")
+    for line in _answer(summary):
+        console.print(line, soft_wrap=True)
+    if not running and not summary.is_finished:
+        console.print(f"carry on with: tlsearch run {escape(str(study))}", soft_wrap=True)
+
+
+def _answer(summary: Summary) -> list[str]:
+    best = summary.best
+    if best is None:
+        return ["no trial has been completed yet"]
+    confirmed = "confirmed winner" if summary.test else "best trial so far, not confirmed"
+    lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {summary.metric} {best.value:.4f}"]
+    searched = {k: v for k, v in best.spec.params.items() if k in best.sampled}
+    lines += [f"  {name} = {_number(value)}" for name, value in searched.items()]
+    if summary.test:
+        lines += ["", *_test(summary)]
+    else:
+        lines += [
+            f"  {name.replace('_', ' ')}: {summary.metric} {value:.4f}"
+            for name, value in summary.baselines.items()
+            if value is not None
+        ]
+    return lines
+
+
+def _test(summary: Summary) -> list[str]:
+    test = summary.test
+    found = test["accuracy"]
+    seeds = f"{found['num_seeds']} seeds, {found['num_images']} images"
+    lines = [f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}"]
+    for name, entry in test["baselines"].items():
+        gain, own = entry["gain"], entry["accuracy"]["mean"]
+        words = _words(gain)
+        lines.append(
+            f"  against {name.replace('_', ' ')} ({own:.4f}): {100 * gain['mean']:+.1f} points "
+            f"{_interval(gain, points=True)} {words}"
+        )
+    if test["scorings"] > 1:
+        lines.append(f"  the test part has been scored {test['scorings']} times")
+    if summary.negative_transfer:
+        lines.append("[bold]negative transfer[/bold]: training from scratch does better here")
+    return lines
+
+
+def _words(gain: Mapping[str, Any]) -> str:
+    if gain["low"] > 0:
+        return "better"
+    return "worse" if gain["high"] < 0 else "no clear difference"
+
+
+def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
+    low, high = found["low"], found["high"]
+    if points:
+        return f"(95 % interval {100 * low:+.1f} … {100 * high:+.1f})"
+    return f"(95 % interval {low:.4f} … {high:.4f})"
+
+
+def _next_steps(summary: Summary, study: Path, report: Path) -> list[str]:
+    lines = [f"report            {escape(str(report))}"]
+    if summary.test.get("model"):
+        lines.append(f"model             {escape(summary.test['model'])}")
+    if summary.mlflow:
+        address = escape(summary.mlflow["tracking_uri"])
+        if address.startswith("http"):
+            where = f"{address}/#/experiments/{summary.mlflow['experiment_id']}"
+            lines.append(f"MLflow            {where}")
+        else:
+            lines.append(f"MLflow UI         mlflow ui --backend-store-uri {address}")
+    lines.append(f"Optuna Dashboard  optuna-dashboard {escape(summary.storage)}")
+    lines.append(f"report again      tlsearch report {escape(str(study))}")
+    return lines
+
+
+def _counts(summary: Summary) -> str:
+    states = ("complete", "pruned", "diverged", "failed")
+    told = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
+    return f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(told) or 'none'}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
