@@ -260,6 +260,7 @@ class Server:
     def __init__(self, database: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{database}")
         monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts.as_uri())
+        monkeypatch.setattr("mlflow.server.handlers._tracking_store", None)  # of an earlier server
         self.port = 0
         self.start()
 
@@ -312,6 +313,23 @@ def test_a_server_that_is_stopped_and_started_again(
     assert "cannot be reached" in gone
     assert "is back" in back
     assert capfd.readouterr() == ("", "")
+
+
+def test_runs_that_somebody_deletes_meanwhile(
+    mirror: MakeMirror, client: MlflowClient, server: Server
+) -> None:
+    study = mirror(tracking_uri=f"http://127.0.0.1:{server.port}", artifact_root=None)
+    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
+    assert study.flush()
+    for key in ("0", PARENT):
+        client.delete_run(study.run_id(key))
+    study.metrics("0", step=1, values={"loss": 1.0}, timestamp_ms=1001)
+    while not study.flush():
+        pass
+    (parent,), children = runs(client)
+    assert children["0"].data.tags[PARENT_TAG] == parent.info.run_id
+    assert children["0"].data.metrics == {"loss": 1.0}
+    assert parent.info.run_name == "quickstart"
 
 
 def test_no_server_at_the_start(mirror: MakeMirror) -> None:

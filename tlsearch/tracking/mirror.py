@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Mirror:
         self._failing_since: float | None = None
         self._last_turn, self._pause = 0.0, flush_seconds
         self._error: BaseException | None = None
-        self._notices: list[str] = []
+        self._notices: deque[str] = deque()
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
 
     def open_parent(
@@ -155,11 +156,11 @@ class Mirror:
 
     def take_notices(self) -> tuple[str, ...]:
         """What a user should read, each line given out once; never stops the work."""
-        with self._changed:
-            taken = (*self._notices, *self._session.notices)
-            self._notices.clear()
-            self._session.notices.clear()
-        return taken
+        taken: list[str] = []
+        for notices in (self._notices, self._session.notices):
+            while notices:
+                taken.append(notices.popleft())
+        return tuple(taken)
 
     @property
     def experiment_id(self) -> str | None:
@@ -181,6 +182,8 @@ class Mirror:
     def _want(self, wanted: Wanted) -> None:
         with self._changed:
             self._raise_error()
+            if self._ended:
+                return
             if wanted.key in self._wanted:
                 self._wanted[wanted.key].add(wanted)
             else:
@@ -206,7 +209,7 @@ class Mirror:
         while self._answered < mine and not self._ended:
             if self._lost and self._attempts > attempts:
                 return False
-            self._changed.wait(timeout=self._patience_seconds)
+            self._changed.wait(timeout=1.0)
         self._raise_error()
         return self._answered >= mine
 

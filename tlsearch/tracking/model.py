@@ -89,7 +89,6 @@ class _CpuPt2:
         module: "nn.Module",
         example: "np.ndarray[Any, Any]",
         pip_requirements: list[str],
-        metadata: Any,
         validate_serving_input: bool,  # noqa: ARG002 — MLflow hands on what it was given
     ) -> None:
         import mlflow.pytorch
@@ -109,7 +108,6 @@ class _CpuPt2:
             signature=infer_signature(batch, probabilities),
             input_example=batch,
             pip_requirements=pip_requirements,
-            metadata=metadata,
             serialization_format="pt2",
         )
         mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}

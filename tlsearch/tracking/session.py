@@ -1,13 +1,13 @@
 """What the mirror's thread does: one study's runs in one open store, and what is known of them."""
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tlsearch.tracking.opening import Store, first_line, open_store
-from tlsearch.tracking.reconcile import agree, one_run_per_key
+from tlsearch.tracking.reconcile import Plan, agree, one_run_per_key
 from tlsearch.tracking.records import (
     KEY_TAG,
     PARENT,
@@ -33,18 +33,19 @@ class OutageError(Exception):
 
 
 class Session:
-    """Everything here runs in one thread, but for the three attributes that others read."""
+    """Everything here runs in one thread, but for the notices and ids that others read."""
 
     def __init__(
         self, *, tracking_uri: str, artifact_root: Path | None, experiment: str, study_key: str
     ) -> None:
-        self.notices: list[str] = []
+        self.notices: deque[str] = deque()
         self._tracking_uri = tracking_uri
         self._artifact_root = artifact_root
         self._experiment = experiment
         self._study_key = study_key
         self._store: Store | None = None
         self._known: dict[str, Known] = {}
+        self._parent = Wanted(PARENT)
         self._mine: set[str] = set()
         self._doubtful = False
         self._rejections: Counter[str] = Counter()
@@ -67,6 +68,7 @@ class Session:
                 artifact_root=self._artifact_root,
                 experiment=self._experiment,
             )
+        self._parent = parent
         with _outages():
             self._look(self._store)
             self._write_together(self._store, {PARENT: parent})
@@ -82,8 +84,7 @@ class Session:
                 truth={key: wanted.params for key, wanted in truth.items()},
                 protected=self._mine,
             )
-            self._delete(self._store, plan.deleted)
-            self._known = plan.kept
+            self._accept(self._store, plan)
             self._write_together(self._store, dict(truth))
 
     def write(self, batch: dict[str, Wanted]) -> None:
@@ -153,14 +154,14 @@ class Session:
 
     def _look(self, store: Store) -> None:
         """Learn what MLflow holds; a run that was created twice (an answer was lost) goes."""
-        plan = one_run_per_key(store.runs(self._study_key))
-        self._delete(store, plan.deleted)
-        self._known = plan.kept
+        self._accept(store, one_run_per_key(store.runs(self._study_key)))
 
-    @staticmethod
-    def _delete(store: Store, runs: tuple[Known, ...]) -> None:
-        for run in runs:
+    def _accept(self, store: Store, plan: Plan) -> None:
+        for run in plan.deleted:
             store.client.delete_run(run.run_id)
+        self._known = plan.kept
+        if PARENT not in self._known:  # a new study, or somebody deleted it
+            self._write_together(store, {PARENT: self._parent})
 
     def _identity(self, key: str) -> dict[str, str]:
         if key == PARENT:

@@ -1,0 +1,119 @@
+"""The comparison behind every write, by hand-made cases; and what an address may be."""
+
+from pathlib import Path
+
+import pytest
+
+from tlsearch.errors import RequestError
+from tlsearch.tracking.address import absolute_address, artifact_location, sqlite_path
+from tlsearch.tracking.reconcile import agree
+from tlsearch.tracking.records import KEY_TAG, EpochMetrics, Known, Point, Wanted, difference
+
+KNOWN = Known(
+    run_id="r",
+    artifact_uri="file:///a",
+    status="RUNNING",
+    start_ms=1,
+    params={"lr": "0.1"},
+    tags={KEY_TAG: "0", "state": "running"},
+    steps={"loss": 2},
+)
+
+
+def wanted(**changes: object) -> Wanted:
+    one = Wanted("0", run_name="trial", start_ms=1)
+    for name, value in changes.items():
+        setattr(one, name, value)
+    return one
+
+
+def test_nothing_to_write() -> None:
+    same = wanted(
+        params={"lr": "0.1"},
+        tags={"state": "running"},
+        points=[Point("loss", 2, 9, 7.0)],
+        status="RUNNING",
+    )
+    assert difference(same, KNOWN, identity={KEY_TAG: "0"}) is None
+
+
+def test_only_what_is_missing() -> None:
+    points = [Point("loss", step, step, 1.0) for step in (1, 2, 3, 4, 4)] + [
+        Point("acc", 1, 1, 0.5)
+    ]
+    change = difference(
+        wanted(params={"lr": "0.1", "new": "x"}, tags={"state": "done"}, points=points),
+        KNOWN,
+        identity={KEY_TAG: "0"},
+    )
+    assert change is not None
+    assert change.params == {"new": "x"}
+    assert change.tags == {"state": "done"}
+    assert [(p.name, p.step) for p in change.points] == [("loss", 3), ("loss", 4), ("acc", 1)]
+    after = change.applied(run_id="r", artifact_uri="file:///a")
+    assert after.steps == {"loss": 4, "acc": 1}
+    assert after.status == "RUNNING"
+
+
+def test_a_param_that_changed_becomes_a_tag() -> None:
+    change = difference(wanted(params={"lr": "0.2"}), KNOWN, identity={})
+    assert change is not None
+    assert change.params == {}
+    assert change.tags == {"tlsearch.changed.lr": "0.1 → 0.2"}
+
+
+def test_later_wishes_win() -> None:
+    first = wanted(tags={"state": "running", "a": "1"}, status="RUNNING")
+    first.add(Wanted("0", tags={"state": "complete"}, status="FINISHED", end_ms=5))
+    first.add(Wanted("0", tags={"b": "2"}))
+    assert first.tags == {"state": "complete", "a": "1", "b": "2"}
+    assert (first.status, first.end_ms, first.run_name) == ("FINISHED", 5, "trial")
+
+
+def test_numbers_of_any_kind_are_metrics() -> None:
+    import numpy as np
+
+    one = wanted()
+    one.add_metrics(EpochMetrics(1, 1, {"a": np.float32(0.5), "b": 3, "c": np.nan}))
+    assert [(p.name, p.value) for p in one.points] == [("a", 0.5), ("b", 3.0)]
+    assert one.not_finite == ["c@1=nan"]
+
+
+def test_the_fullest_run_is_kept() -> None:
+    fuller = KNOWN._replace(run_id="fuller", steps={"loss": 3})
+    older = fuller._replace(run_id="older", start_ms=0)
+    plan = agree([KNOWN, fuller, older], truth={"0": {"lr": "0.1"}}, protected=())
+    assert plan.kept["0"].run_id == "older"
+    assert {run.run_id for run in plan.deleted} == {"r", "fuller"}
+
+
+def test_no_row_no_run() -> None:
+    assert agree([KNOWN], truth={}, protected=()).deleted == (KNOWN,)
+    assert agree([KNOWN], truth={}, protected={"0"}).kept == {"0": KNOWN}
+    assert agree([KNOWN], truth={"0": {"lr": "7"}}, protected=()).deleted == (KNOWN,)
+
+
+def test_addresses_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_address("sqlite:///a b/é.db") == f"sqlite:///{tmp_path}/a b/é.db"
+    assert absolute_address(f"sqlite:///{tmp_path}/x.db") == f"sqlite:///{tmp_path}/x.db"
+    assert sqlite_path(f"sqlite:///{tmp_path}/x.db") == tmp_path / "x.db"
+    for remote in ("http://127.0.0.1:5000", "postgresql+psycopg://u@h/db"):
+        assert absolute_address(remote) == remote
+        assert sqlite_path(remote) is None
+
+
+@pytest.mark.parametrize("address", ["", "mlruns", "file:/x", "C:/x", "ftp://x", "sqlite:///a?b"])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(RequestError, match=r"MLflow address = .* use"):
+        absolute_address(address)
+
+
+def test_every_experiment_has_a_folder_of_its_own() -> None:
+    names = ["a b", "a-b", "a/b", "é", "../x", "x" * 100, "x" * 101]
+    places = {artifact_location(root=Path("/art"), experiment=name) for name in names}
+    assert len(places) == len(names)
+    assert artifact_location(root=Path("/a b"), experiment="quick_start.1") == (
+        "file:///a%20b/quick_start.1"
+    )
+    assert all("/.." not in place for place in places)
