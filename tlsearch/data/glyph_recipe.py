@@ -70,16 +70,24 @@ class Jitter:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the source model is trained: AdamW, a linear warm-up, then half a cosine to 0."""
+    """How the source model is trained: a linear warm-up, then half a cosine to 0.
+
+    Networks with BatchNorm are trained by SGD with Nesterov momentum: its features did better
+    than AdamW's on the digits (5 labels a class, linear probe: 0.907 against 0.89). The others
+    need AdamW.
+    """
 
     faces: tuple[str, ...]
     unseen_faces: tuple[str, ...]
     num_images: int
     batch_size: int
-    peak_lr: float
     warmup_share: float
-    weight_decay: float
     clip_norm: float
+    momentum: float
+    sgd_lr: float
+    sgd_weight_decay: float
+    adamw_lr: float
+    adamw_weight_decay: float
     seed: int
     jitter: Jitter
 
@@ -89,24 +97,27 @@ RECIPE = Recipe(
     unseen_faces=UNSEEN_FACES,
     num_images=57_600,
     batch_size=128,
-    peak_lr=1e-3,
     warmup_share=0.2,
-    weight_decay=0.05,
     clip_norm=5.0,
+    momentum=0.9,
+    sgd_lr=0.05,
+    sgd_weight_decay=5e-4,
+    adamw_lr=1e-3,
+    adamw_weight_decay=0.05,
     seed=0,
     jitter=Jitter(
         rotation=15,
-        shear=20,
-        scale=(0.9, 1.6),
+        shear=25,
+        scale=(1.0, 1.6),
         aspect=0.25,
         shift=0.06,
-        warp=0.02,
+        warp=0.035,
         stroke=(-0.01, 0.03),
-        coarse_share=0.5,
+        coarse_share=0.75,
         coarsest=8,
-        inverted_share=0.25,
-        contrast=(0.5, 1.0),
-        noise=0.1,
+        inverted_share=0.1,
+        contrast=(0.6, 1.0),
+        noise=0.08,
     ),
 )
 
