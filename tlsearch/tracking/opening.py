@@ -145,6 +145,8 @@ def _filled(path: Path) -> bool:
 def _build(path: Path, *, artifact_root: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()  # by a process that was killed; the lock is ours
     draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     draft.touch()  # fails here and now where MLflow would try for minutes
     try:
