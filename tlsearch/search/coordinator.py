@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tlsearch.errors import RequestError, TlsearchError, WorkError
+from tlsearch.errors import WorkError
+from tlsearch.search.errand import MAX_DEATHS, POLL_SECONDS, log_fault, run_errand
 from tlsearch.search.executor import Executor
 from tlsearch.search.folder import checkpoint_path, evaluation_path, weights_path
 from tlsearch.search.interrupts import Interrupted, Interrupts
@@ -20,11 +21,7 @@ from tlsearch.search.jobs import (
     Event,
     Job,
     JobFailed,
-    Prepared,
-    PrepareJob,
     Progress,
-    Scored,
-    ScoreJob,
     Setting,
     TrainDone,
     TrainJob,
@@ -52,9 +49,6 @@ from tlsearch.tracking.mirror import Mirror
 from tlsearch.training.metrics import class_scores
 from tlsearch.training.results import TrainResult
 
-POLL_SECONDS = 0.5
-MAX_DEATHS = 3
-"""A run whose worker dies this often is given up: it is probably what kills it."""
 MAX_FAULTS = 3
 """So many runs in a row that fail by a fault of the program end the study: more would fail too."""
 
@@ -81,22 +75,20 @@ class Coordinator:
         self._faults = 0
         self._setting: Setting | None = None
 
-    def prepare(self, job: PrepareJob) -> Setting:
-        """Have a worker read the data, find the weights and choose the number format."""
-        prepared = self._single(job)
-        assert isinstance(prepared, Prepared)
-        return prepared.setting
-
     def configure(self, setting: Setting) -> None:
         """Give all workers what the trainings share."""
         self._setting = setting
         self._executor.configure(setting)
 
-    def score(self, job: ScoreJob) -> Scored:
-        """Have a worker score trained weights on the test part."""
-        scored = self._single(job)
-        assert isinstance(scored, Scored)
-        return scored
+    def errand(self, job: Job) -> Event:
+        """Have a worker do one job that is no run."""
+        return run_errand(
+            self._executor,
+            job,
+            watch=self._watch,
+            interrupts=self._interrupts,
+            folder=self._folder,
+        )
 
     def carry_out(self, next_run: NextRun) -> None:
         """Run what `next_run` gives until it gives None and nothing is under way.
@@ -221,7 +213,7 @@ class Coordinator:
             raise WorkError(event.message)
         if event.exit_code is None:
             self._faults += 1
-            self._log_fault(event)
+            log_fault(event, self._folder)
         self._tell(run, "failed", None, event.message, {})
         if self._faults >= MAX_FAULTS:
             raise WorkError(
@@ -258,44 +250,6 @@ class Coordinator:
         for run in self._active.values():
             self._pause(run)
         self._active.clear()
-
-    def _single(self, job: Job) -> Event:
-        """Do one job that is no run, on the first idle worker."""
-        for _ in range(MAX_DEATHS):
-            worker = self._executor.idle()[0]
-            self._executor.submit(worker, job)
-            while True:
-                answers = [e for w, e in self._executor.events(timeout=POLL_SECONDS) if w == worker]
-                for event in answers:
-                    if isinstance(event, Progress):
-                        self._watch(Preparing(event.share, event.text))
-                    elif isinstance(event, JobFailed):
-                        self._executor.release(worker)
-                        raise self._fault_of(event)
-                    elif not isinstance(event, WorkerDied):
-                        self._executor.release(worker)
-                        return event
-                if any(isinstance(e, WorkerDied) for e in answers):
-                    break
-                self._watch(Tick())
-                if self._interrupts.stopping:
-                    self._executor.shutdown(now=True)
-                    raise Interrupted("stopped as asked, before the first run; run again")
-        raise WorkError(
-            f"the worker died {MAX_DEATHS} times while it did {type(job).__name__}; is there "
-            "enough memory?"
-        )
-
-    def _fault_of(self, event: JobFailed) -> TlsearchError:
-        if event.exit_code is None:
-            self._log_fault(event)
-            return WorkError(f"{event.message} — the trace is in {self._folder / 'faults.log'}")
-        kind = RequestError if event.exit_code == RequestError.exit_code else WorkError
-        return kind(event.message)
-
-    def _log_fault(self, event: JobFailed) -> None:
-        with (self._folder / "faults.log").open("a") as log:
-            log.write(f"{event.key}: {event.message}\n{event.details}\n")
 
     def _evaluation(self, run: Run, result: TrainResult) -> dict[str, Any]:
         """Confusion matrix and scores per class on the validation part; kept beside the study,

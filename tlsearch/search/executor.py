@@ -107,7 +107,7 @@ class LocalExecutor:
         return found
 
     def shutdown(self, *, now: bool) -> None:
-        """Ask all to leave, or kill them."""
+        """Ask all to leave, or kill them; a second time does nothing."""
         for index, w in enumerate(self._workers):
             if now:
                 w.process.kill()
@@ -119,6 +119,7 @@ class LocalExecutor:
                 w.process.kill()
                 w.process.join()
             w.pipe.close()
+        self._workers = []
 
     def _start(self, index: int) -> _Worker:
         ours, theirs = self._context.Pipe()

@@ -114,7 +114,7 @@ def _score(
     keys = [*choice.keys, *(k for ks in baseline_keys(ledger.config).values() for k in ks)]
     missing = [k for k in keys if k in complete and not (scores / f"{k}.npz").exists()]
     watch(Preparing(1.0, "scoring the test part"))
-    coordinator.score(
+    coordinator.errand(
         ScoreJob(weights=tuple((k, weights_path(folder, k)) for k in missing), scores_to=scores)
     )
     record = {

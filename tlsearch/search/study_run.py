@@ -12,12 +12,13 @@ from tlsearch.errors import StoreError, WorkError
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
+from tlsearch.search.errand import run_errand
 from tlsearch.search.executor import LocalExecutor
 from tlsearch.search.final import confirm_and_test, is_finished, search_left
 from tlsearch.search.folder import evaluation_path
 from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.jobs import PrepareJob, Setting
+from tlsearch.search.jobs import Prepared, PrepareJob, Setting
 from tlsearch.search.ledger import FACTS, MLFLOW, Ledger, Run
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
@@ -69,7 +70,9 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     config, folder = ledger.config, layout.study(ledger.config.name)
     gpus = 0 if config.device == "cpu" else visible_gpus()
     workers = config.workers if config.workers != "auto" else gpus or usable_cores()
-    # Workers import torch and the mirror imports mlflow, seconds each, while we go on.
+    # What prepares has a process of its own, which takes its memory with it; meanwhile the workers
+    # import torch and the mirror's thread imports mlflow, seconds each.
+    preparer = LocalExecutor(num_workers=1, num_devices=gpus)
     executor = LocalExecutor(num_workers=workers, num_devices=gpus)
     mirror = Mirror(
         tracking_uri=tracking_address(config, layout),
@@ -92,7 +95,10 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         job = PrepareJob(
             config=config, cache=layout.cache, user_cache=user_cache(), threads=usable_cores()
         )
-        setting = _agreed(ledger, coordinator.prepare(job))
+        prepared = run_errand(preparer, job, watch=watch, interrupts=interrupts, folder=folder)
+        assert isinstance(prepared, Prepared)
+        preparer.shutdown(now=False)
+        setting = _agreed(ledger, prepared.setting)
         coordinator.configure(setting)
         left_open = ledger.recover()
         if left_open:
@@ -107,6 +113,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         status = "KILLED"
         raise
     finally:
+        preparer.shutdown(now=True)
         executor.shutdown(now=status != "FINISHED")
         mirror.close(status=status, tags={"tlsearch.state": status.lower()})
         if mirror.experiment_id is not None:
