@@ -1,9 +1,9 @@
 """Checkpoints of a training between two epochs, written whole or not at all."""
 
 import os
-import pickle
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Checkpointer:
             torch.save(trainer.state(), partial)
             partial.replace(self._path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise WorkError(
                 f"checkpoint {self._path}: cannot be written ({error}) — free some disk space or "
                 "make the folder writable, then run again: finished trials are kept"
@@ -50,18 +51,14 @@ class Checkpointer:
         self._cost = self._saved_at - started
 
     def restore(self, trainer: Trainer) -> bool:
-        """Continue from the saved epoch. False if there is none, or it is damaged: the training
-        then starts anew and ends with the same figures.
+        """Continue from the saved epoch. False if there is none, or it is damaged or of another
+        training: this one then starts anew and ends with the same figures.
+
+        Raises:
+            WorkError: the file may not be read.
         """
-        try:
-            state: dict[str, Any] = torch.load(self._path, weights_only=True)
-        except (
-            FileNotFoundError,
-            EOFError,
-            RuntimeError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ):
+        state = _read(self._path)
+        if not isinstance(state, dict) or state.get("fingerprint") != trainer.fingerprint:
             return False
         trainer.load_state(state)
         return True
@@ -72,6 +69,20 @@ class Checkpointer:
             path.unlink(missing_ok=True)
 
 
+def _read(path: Path) -> Any:
+    """What the file holds, or None if there is none, or it is damaged."""
+    try:
+        # torch itself checks none of the sums that it writes: flipped bits would train on.
+        with zipfile.ZipFile(path) as file:
+            if file.testzip() is not None:
+                return None
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise WorkError(f"checkpoint {path}: may not be read ({error})") from error
+    except Exception:  # damage shows as any of a dozen kinds, from OSError to UnicodeDecodeError
+        return None
+
+
 def _size(trainer: Trainer) -> float:
-    """Bytes that a first checkpoint takes, about: weights and one moment."""
-    return 2.0 * sum(p.numel() * p.element_size() for p in trainer.backbone.model.parameters())
+    """Bytes that a first checkpoint takes, about: open weights and one moment."""
+    return 2.0 * sum(p.nbytes for p in trainer.backbone.model.parameters() if p.requires_grad)

@@ -7,7 +7,7 @@ from torch import Tensor
 from tlsearch.training.activations import ActivationStore, run_stages
 from tlsearch.training.batches import Pixels, label_batch, pixel_batch
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import Backbone, freeze, set_train_mode
+from tlsearch.transfer.backbones import Backbone, freeze
 
 EVAL_BATCH_SIZE = 256
 
@@ -36,7 +36,6 @@ class Forward:
         self.depth, self._kept = depth, None
         freeze(self.backbone, depth)
         if depth and self._activations is not None:
-            set_train_mode(self.backbone, depth)
             frozen = self.backbone.stages[:depth]
             self._kept = self._activations.at_depth(frozen, device=self._device)
 
@@ -62,5 +61,4 @@ class Forward:
             batch = pixel_batch(self._pixels, rows, device=self._device)
             with torch.no_grad():
                 return run_stages(self.backbone.stages[: self.depth], batch)
-        batch = self._kept[torch.from_numpy(rows)].to(self._device)
-        return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+        return self._kept[torch.from_numpy(rows)].to(self._device)

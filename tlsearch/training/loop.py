@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ EXPLODED_LOSS = 100.0
 """A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
 that recovered stayed far below it on the networks tried."""
 
+_STATE_LAYOUT = 1
+"""Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
+
 
 class TrainingData(NamedTuple):
     """The images of a study and which of them train and validate; indices ascend."""
@@ -42,6 +46,9 @@ class Trainer:
 
     Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
     process, and needs no saved generator state.
+
+    Raises:
+        WorkError: activations of the frozen groups cannot be written.
     """
 
     def __init__(
@@ -69,7 +76,9 @@ class Trainer:
         self.history: list[EpochResult] = []
         self.max_grad_norm = 0.0
         self._best: dict[str, Tensor] | None = None
+        self._confusion: tuple[tuple[int, ...], ...] = ()
         self.forward.freeze(plan.frozen_depth(1))
+        self.fingerprint = self._fingerprint(numerics, device)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train the epochs that are left, one at a time.
@@ -79,10 +88,12 @@ class Trainer:
                 exploded; the message names epoch, step and value.
         """
         while not self.finished:
-            result = self._train_epoch(len(self.history) + 1)
+            result, confusion = self._train_epoch(len(self.history) + 1)
             self.history.append(result)
-            if self.plan.strategy.patience_epochs is not None and self.chosen is result:
-                self._best = {k: v.clone() for k, v in self._moving_state().items()}
+            if self.chosen is result:
+                self._confusion = tuple(map(tuple, confusion.tolist()))
+                if self.plan.strategy.patience_epochs is not None:
+                    self._best = {k: v.clone() for k, v in self._moving_state().items()}
             yield result
 
     @property
@@ -104,7 +115,7 @@ class Trainer:
             return min(self.history, key=lambda r: r.val_loss)
         return max(self.history, key=lambda r: r.val_accuracy)
 
-    def _train_epoch(self, epoch: int) -> EpochResult:
+    def _train_epoch(self, epoch: int) -> tuple[EpochResult, np.ndarray]:
         started = time.perf_counter()
         if self.plan.frozen_depth(epoch) != self.forward.depth:
             self.forward.freeze(self.plan.frozen_depth(epoch))
@@ -118,63 +129,65 @@ class Trainer:
             base_lr = self.plan.base_lr((epoch - 1) * len(bounds) + i, val_losses=val_losses)
             set_lr(self.optimizer, base_lr)
             loss, right, norm = self._step(order[low:high], where=f"epoch {epoch}, step {i + 1}")
-            loss_sum, hits, max_norm = (
-                loss_sum + loss * (high - low),
-                hits + right,
-                max(max_norm, norm),
-            )
-        val_loss, val_accuracy = self._validate()
-        return EpochResult(
+            loss_sum += loss * (high - low)
+            hits += right
+            max_norm = max(max_norm, norm)
+        val_loss, confusion = self._validate(epoch)
+        result = EpochResult(
             epoch=epoch,
             train_loss=loss_sum / len(order),
             train_accuracy=hits / len(order),
             val_loss=val_loss,
-            val_accuracy=val_accuracy,
+            val_accuracy=float(np.trace(confusion) / confusion.sum()),
             lr=base_lr,
             max_grad_norm=max_norm,
             seconds=time.perf_counter() - started,
         )
+        return result, confusion
 
     def _step(self, rows: np.ndarray, *, where: str) -> tuple[float, int, float]:
         """One optimizer step: its loss, right answers and gradient norm before clipping."""
         strategy, labels = self.plan.strategy, self.forward.labels(rows)
+        self.optimizer.zero_grad()
         logits = self.forward.logits(rows)
         loss = F.cross_entropy(logits, labels, label_smoothing=strategy.label_smoothing)
-        value = loss.item()
-        if not value <= EXPLODED_LOSS * math.log(max(self.data.num_classes, 2)):
-            raise DivergenceError(f"{where}: the loss is {value:.4g}")
-        self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
-        grads = [p.grad for p in self.backbone.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(grads).item()
+        moving = [p for p in self.backbone.model.parameters() if p.grad is not None]
+        total_norm = nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
+        right = (logits.argmax(1) == labels).sum()
+        # One read for all three: on a GPU each would wait for the step to get there.
+        value, norm, hits = torch.stack([loss.detach(), total_norm, right.float()]).tolist()
+        if math.isfinite(norm):
+            self.max_grad_norm = max(self.max_grad_norm, norm)
+        if not value <= EXPLODED_LOSS * math.log(max(self.data.num_classes, 2)):
+            raise DivergenceError(f"{where}: the loss is {value:.4g}")
         if not math.isfinite(norm):
             raise DivergenceError(f"{where}: the gradient's norm is {norm}")
-        self.max_grad_norm = max(self.max_grad_norm, norm)
         if strategy.clip_norm is not None and norm > strategy.clip_norm:
-            torch._foreach_mul_(grads, strategy.clip_norm / (norm + 1e-6))
+            nn.utils.clip_grads_with_norm_(moving, strategy.clip_norm, total_norm)
         self.optimizer.step()
-        return value, int((logits.argmax(1) == labels).sum()), norm
+        return value, int(hits), norm
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self, epoch: int) -> tuple[float, np.ndarray]:
+        """Loss on the validation images, and counts (K, K) of their classes and predictions."""
         logits, labels = self.forward.evaluate(self.data.validation)
         loss = F.cross_entropy(logits, labels).item()
         if not math.isfinite(loss):
-            raise DivergenceError(f"epoch {len(self.history) + 1}: the validation loss is {loss}")
-        return loss, (logits.argmax(1) == labels).double().mean().item()
+            raise DivergenceError(f"epoch {epoch}: the validation loss is {loss}")
+        return loss, confusion_matrix(
+            labels.cpu().numpy(),
+            logits.argmax(1).cpu().numpy(),
+            num_classes=self.data.num_classes,
+        )
 
     def finish(self) -> TrainResult:
         """Restore the chosen epoch's weights and sum up."""
         if self._best is not None:
             self.backbone.model.load_state_dict(self._best, strict=False)
-        logits, labels = self.forward.evaluate(self.data.validation)
-        counts = confusion_matrix(
-            labels.cpu().numpy(),
-            logits.argmax(1).cpu().numpy(),
-            num_classes=self.data.num_classes,
-        )
-        return self.summary("complete", reason="", confusion=tuple(map(tuple, counts.tolist())))
+        self.backbone.model.eval()
+        return self.summary("complete", reason="", confusion=self._confusion)
 
     def summary(
         self, ending: Ending, *, reason: str, confusion: tuple[tuple[int, ...], ...]
@@ -199,25 +212,50 @@ class Trainer:
         return {k: v.detach() for k, v in state.items() if id(v) not in standing}
 
     def state(self) -> dict[str, Any]:
-        """All that the remaining epochs depend on: tensors, numbers and lists only."""
+        """All that the remaining epochs depend on: tensors, numbers, text and lists only. The
+        tensors are those in use, not copies.
+        """
         return {
+            "fingerprint": self.fingerprint,
             "model": self._moving_state(),
             "best": self._best,
             "optimizer": self.optimizer.state_dict(),
             "history": [list(r) for r in self.history],
+            "confusion": [list(row) for row in self._confusion],
             "max_grad_norm": self.max_grad_norm,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state`; schedule and random draws follow from the number of epochs."""
+        """Continue from a state with this training's fingerprint; schedule and random draws follow
+        from the number of epochs.
+        """
+        assert state["fingerprint"] == self.fingerprint, "the state of another training"
         self.backbone.model.load_state_dict(state["model"], strict=False)
         self._best = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = [EpochResult(*row) for row in state["history"]]
+        self._confusion = tuple(map(tuple, state["confusion"]))
         self.max_grad_norm = state["max_grad_norm"]
         self.forward.freeze(
             self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs))
         )
+
+    def _fingerprint(self, numerics: Numerics, device: torch.device) -> str:
+        """Digest of the request; a state goes with no other, whatever the name of its file."""
+        request = (
+            _STATE_LAYOUT,
+            self.backbone.name,
+            self.plan,
+            self.metric,
+            self.seed,
+            self.data.num_classes,
+            numerics,
+            device.type,
+        )
+        digest = blake2b(repr(request).encode(), digest_size=16)
+        for rows in (self.data.train, self.data.validation):
+            digest.update(rows.tobytes() + self.data.pixels.labels[rows].tobytes())
+        return digest.hexdigest()
 
 
 def _tensors(stage: nn.Module) -> list[Tensor]:

@@ -1,0 +1,93 @@
+"""Number formats: what autocast does, and how the probe chooses."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training.small import CPU, tiny_backbone
+from tlsearch.training import precision
+from tlsearch.training.precision import BF16, BF16_GAIN, FP32, bf16_is_sound, probe_precision
+
+
+def probe(model: nn.Module) -> precision.Numerics:
+    return probe_precision(model, image_size=16, batch_size=4, device=CPU)
+
+
+def test_the_probe_returns_one_of_the_two() -> None:
+    model = tiny_backbone(dropout=0.0, seed=0).model
+    before = [p.detach().clone() for p in model.parameters()]
+    assert probe(model) in (FP32, BF16)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+
+
+class Clock:
+    """Stands in for the timer: bf16 takes `bf16_seconds`, fp32 one; two of three are disturbed."""
+
+    def __init__(self, bf16_seconds: float) -> None:
+        self.bf16_seconds, self.calls = bf16_seconds, 0
+
+    def __call__(self, work: Callable[[], None], _device: torch.device) -> float:
+        work()
+        self.calls += 1
+        seconds = self.bf16_seconds if self.calls % 2 == 0 else 1.0
+        return seconds if self.calls > 4 else seconds + 10.0
+
+
+@pytest.mark.parametrize(
+    ("bf16_seconds", "expected"),
+    [(0.5, BF16), (1 / BF16_GAIN - 0.01, BF16), (1 / BF16_GAIN + 0.01, FP32), (2, FP32)],
+)
+def test_bf16_must_be_clearly_faster(
+    bf16_seconds: float, expected: precision.Numerics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_timed", Clock(bf16_seconds))
+    monkeypatch.setattr(precision, "bf16_is_sound", lambda *_, **__: True)
+    assert probe(tiny_backbone(dropout=0.0, seed=0).model) == expected
+
+
+DRAWS: Iterator[int] = iter(range(1000))
+
+
+class Unsound(nn.Module):
+    """A layer whose gradient in bf16 is what `fault` makes of it."""
+
+    def __init__(self, fault: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.fc, self.fault = nn.Linear(3, 2), fault
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.fc(images.mean((2, 3)))
+        if logits.dtype == torch.bfloat16:
+            logits.register_hook(self.fault)
+        assert isinstance(logits, Tensor)
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("fault", "sound"),
+    [
+        (lambda g: g, True),
+        (lambda g: g * 1.01, True),
+        (lambda g: g * float("nan"), False),
+        (lambda g: -g, False),
+        (lambda g: g * (1 + 1e-2 * next(DRAWS)), False),
+    ],
+)
+def test_gradients_must_be_finite_near_and_the_same_every_time(
+    fault: Callable[[Tensor], Tensor], sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Unsound(fault)
+    assert bf16_is_sound(model, image_size=16, device=CPU) == sound
+    monkeypatch.setattr(precision, "_timed", Clock(0.1))
+    assert probe(model) == (BF16 if sound else FP32)
+
+
+def test_autocast_changes_the_format_of_the_forward_pass_alone() -> None:
+    layer = nn.Linear(4, 2)
+    for numerics, expected in ((FP32, torch.float32), (BF16, torch.bfloat16)):
+        with numerics.autocast(CPU):
+            assert layer(torch.zeros(1, 4)).dtype == expected
+    assert layer.weight.dtype == torch.float32
