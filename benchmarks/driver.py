@@ -1,0 +1,155 @@
+"""What the coordinator, Optuna and MLflow cost a trial beyond its training.
+
+    uv run python benchmarks/driver.py [--trials 500]
+
+Drives the real coordinator, ledger (journal) and mirror (SQLite) with workers that train in no
+time: 8 dimensions, 10 epochs, random sampler. Prints milliseconds a trial in blocks, the share of
+each part, and the ratio of the last block to the first.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+from tlsearch.search.coordinator import Coordinator
+from tlsearch.search.interrupts import Interrupts
+from tlsearch.search.jobs import DataFacts, EpochDone, Setting, TrainDone
+from tlsearch.search.ledger import Ledger
+from tlsearch.search.storage import open_storage
+from tlsearch.study.layout import Layout
+from tlsearch.study.reading import read_study
+from tlsearch.tracking.mirror import Mirror
+from tlsearch.training.results import EpochResult, TrainResult
+
+QUICKSTART = Path(__file__).parents[1] / "studies" / "quickstart.yaml"
+BLOCK = 50
+CLASSES = tuple("0123456789")
+
+
+class InstantExecutor:
+    """Two workers whose epochs are over as soon as they are asked for."""
+
+    def __init__(self):
+        self.jobs, self.told = {0: None, 1: None}, deque()
+
+    def idle(self):
+        return [i for i, job in self.jobs.items() if job is None]
+
+    def configure(self, setting):
+        pass
+
+    def submit(self, worker, job):
+        self.jobs[worker] = [job, []]
+        self._epoch(worker)
+
+    def _epoch(self, worker):
+        job, past = self.jobs[worker]
+        n = len(past) + 1
+        past.append(EpochResult(n, 1 / n, 1 - 0.5 / n, 1 / n, 1 - 0.6 / n, 0.01, 2.0, 0.5))
+        self.told.append((worker, EpochDone(job.key, past[-1])))
+
+    def answer(self, worker, decision):
+        job, past = self.jobs[worker]
+        if decision == "continue" and len(past) < job.num_epochs:
+            return self._epoch(worker)
+        ending = "complete" if decision == "continue" else "stopped"
+        confusion = tuple(tuple(int(i == j) for j in range(10)) for i in range(10))
+        result = TrainResult(
+            ending="complete",
+            reason="",
+            epochs=tuple(past),
+            chosen=past[-1],
+            confusion=confusion if ending == "complete" else (),
+            max_grad_norm=2.0,
+            images_trained=2000,
+            seconds=5.0,
+        )
+        return self.told.append((worker, TrainDone(job.key, ending, result)))
+
+    def release(self, worker):
+        self.jobs[worker] = None
+
+    def events(self, *, timeout):
+        found, self.told = list(self.told), deque()
+        return found
+
+    def shutdown(self, *, now):
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=500)
+    num_trials = parser.parse_args().trials
+    overrides = ["search.sampler=random", "search.pruner=none", f"budget.trials={num_trials}"]
+    config = read_study(QUICKSTART, overrides=overrides, preset=None)
+    facts = DataFacts(
+        num_images=1797,
+        class_names=CLASSES,
+        fingerprint="0" * 16,
+        train_counts=(20,) * 10,
+        validation_counts=(36,) * 10,
+        test_counts=(108,) * 10,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        layout = Layout(Path(name) / "mlruns")
+        layout.create()
+        ledger = Ledger(config, open_storage(config, layout, create=True))
+        mirror = Mirror(
+            tracking_uri=f"sqlite:///{layout.mlflow_db}",
+            artifact_root=layout.artifacts,
+            experiment="benchmark",
+            study_key=ledger.key,
+            flush_seconds=2.0,
+            patience_seconds=10.0,
+        )
+        mirror.open_parent(run_name="benchmark", tags={}, params={}, texts={}, dataset=None)
+        mirror.flush()
+        folder = layout.study(config.name)
+        folder.mkdir(parents=True)
+        coordinator = Coordinator(
+            ledger=ledger,
+            executor=InstantExecutor(),
+            mirror=mirror,
+            watch=lambda notice: None,
+            interrupts=Interrupts(),
+            folder=folder,
+        )
+        groups = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+        nowhere = Path(name)
+        coordinator.configure(
+            Setting(
+                config=config,
+                data=facts,
+                groups=groups,
+                images=nowhere,
+                labels=nowhere,
+                activations=nowhere,
+                weights="none",
+                weights_fingerprint="none",
+                precision="fp32",
+                device="cpu",
+            )
+        )
+        blocks, started, cpu = [], time.perf_counter(), time.process_time()
+        for done in range(0, num_trials, BLOCK):
+            left = iter(range(min(BLOCK, num_trials - done)))
+            coordinator.carry_out(lambda left=left: None if next(left, None) is None else ledger.ask())
+            mirror.flush()  # what the mirror's thread still owes belongs to these trials
+            now = time.perf_counter()
+            blocks.append((now - started) / min(BLOCK, num_trials - done) * 1e3)
+            print(f"trials {done + 1:4d} …: {blocks[-1]:6.1f} ms a trial", flush=True)
+            started = now
+        cpu = (time.process_time() - cpu) / num_trials * 1e3
+        mirror.close(status="FINISHED", tags={})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"mean {sum(blocks) / len(blocks):.1f} ms a trial wall, {cpu:.1f} ms CPU (goal 20)")
+    print(f"last block ÷ first block: {blocks[-1] / blocks[0]:.2f}")
+    print(f"coordinator's peak memory: {peak:.0f} MB (goal 600)")
+
+
+if __name__ == "__main__":
+    main()
