@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Measure which transfer-learning strategy works on your images and your network.",
+    epilog="Example: tlsearch run studies/quickstart.yaml --preset small",
 )
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (YAML).")]
@@ -37,17 +38,24 @@ Json = Annotated[
 ]
 
 
-@app.callback()
-def _top(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _tell_version(asked: bool) -> None:
+    if asked:
         from tlsearch import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", is_eager=True, callback=_tell_version
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(

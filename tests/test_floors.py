@@ -1,0 +1,153 @@
+"""The house: who may import whom, and what a command or a process must not load."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tlsearch"
+QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+
+# From the ground up. `training` and `data` share a floor and do not know each other; `evidence` is
+# arithmetic on arrays, so it lies below `search`, which reports with it.
+FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"__init__", "errors"}),
+    frozenset({"study"}),
+    frozenset({"transfer"}),
+    frozenset({"training", "data"}),
+    frozenset({"tracking"}),
+    frozenset({"evidence"}),
+    frozenset({"search"}),
+    frozenset({"report"}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+)
+LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
+EXACTLY: dict[str, frozenset[str]] = {
+    "tracking": frozenset({"__init__", "errors", "study", "transfer"}),
+    "training": frozenset({"__init__", "errors", "study", "transfer"}),
+}
+ALLOWED_IN: dict[str, frozenset[str]] = {
+    "mlflow": frozenset({"tracking"}),
+    "optuna": frozenset({"search", "report"}),
+    "typer": frozenset({"cli"}),
+    "rich": frozenset({"cli"}),
+    "plotly": frozenset({"report"}),
+    "jinja2": frozenset({"report"}),
+    "sklearn": frozenset({"data"}),
+    "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
+    "torchvision": frozenset({"transfer", "data", "search"}),
+}
+HEAVY = ("torch", "torchvision", "optuna", "mlflow", "sklearn", "scipy", "numpy", "plotly")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, those inside functions and type checks included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            module = node.module or ""
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_come_from_lower_floors_or_the_own_folder(path: Path) -> None:
+    part = part_of(path)
+    assert part in LEVEL, f"{part} stands on no floor"
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top == "tlsearch":
+            other = rest[0] if rest and rest[0] in LEVEL else "__init__"
+            if other == part:
+                continue
+            assert LEVEL[other] < LEVEL[part], f"{path}: {part} must not import {other}"
+            assert other in EXACTLY.get(part, LEVEL), f"{path}: {part} must not import {other}"
+        elif top in ALLOWED_IN:
+            assert part in ALLOWED_IN[top], f"{path}: only {sorted(ALLOWED_IN[top])} import {top}"
+
+
+def test_a_forbidden_import_would_be_seen(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from tlsearch.search import ledger\n    import mlflow.pytorch\n")
+    assert set(imported(file)) == {"tlsearch.search.ledger", "mlflow.pytorch"}
+
+
+def test_no_module_is_a_drawer() -> None:
+    names = {path.stem for path in FILES} | {path.parent.name for path in FILES}
+    assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def test_no_module_is_a_monster() -> None:
+    lengths = {str(p.relative_to(ROOT)): p.read_text().count("\n") for p in FILES}
+    assert not {name: n for name, n in lengths.items() if n > 330}
+
+
+def loaded(code: str, *, cwd: Path) -> set[str]:
+    """The top-level modules in memory after `code`, run by a fresh interpreter."""
+    tail = "\nprint('\\n' + ' '.join(sorted({n.partition('.')[0] for n in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}{tail}"],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.strip().splitlines()[-1].split())
+
+
+COMMAND = """
+from tlsearch.cli import main
+sys.argv = {arguments!r}
+try:
+    main()
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tlsearch", "--help"],
+        ["tlsearch", "--version"],
+        ["tlsearch", "run", "--help"],
+        ["tlsearch", "check", str(QUICKSTART)],
+        ["tlsearch", "check", str(QUICKSTART), "--json", "--preset", "small"],
+        ["tlsearch", "check", "--schema"],
+    ],
+    ids=lambda a: " ".join(a[1:3]),
+)
+def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    found = loaded(COMMAND.format(arguments=arguments), cwd=tmp_path)
+    assert not found & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("cli", HEAVY),
+        ("search.worker", HEAVY),
+        ("search.worker, tlsearch.search.workbench, tlsearch.search.preparing", "optuna mlflow"),
+        ("search.study_run, tlsearch.search.summary", "torch torchvision sklearn mlflow"),
+        ("study.reading, tlsearch.study.resolved", HEAVY),
+    ],
+    ids=["cli", "worker", "workbench", "coordinator", "study"],
+)
+def test_processes_load_only_what_they_need(
+    modules: str, absent: str | tuple[str, ...], tmp_path: Path
+) -> None:
+    found = loaded(f"import tlsearch.{modules}", cwd=tmp_path)
+    assert not found & set(absent.split() if isinstance(absent, str) else absent)
