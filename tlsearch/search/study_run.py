@@ -27,12 +27,17 @@ from tlsearch.search.watching import Remark, StageStarted, Watcher
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout, user_cache
 from tlsearch.study.machine import usable_cores, visible_gpus
-from tlsearch.study.resolved import to_yaml
+from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.values import hidden
 from tlsearch.tracking.mirror import Mirror
 from tlsearch.tracking.records import DatasetFacts
 
 FLUSH_SECONDS = 2.0
 PATIENCE_SECONDS = 10.0
+SOURCE_THREADS = 1
+"""Threads that train the source model. Two give 1.7 times the speed on two idle cores and a tenth
+of it on busy ones, and the weights would depend on the number of cores.
+"""
 
 
 def tracking_address(config: StudyConfig, layout: Layout) -> str:
@@ -60,7 +65,7 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
             if fresh:
                 set_aside(config.name, storage=storage, folder=folder)
             ledger = Ledger(config, storage)
-            (folder / "study.yaml").write_text(to_yaml(config))
+            (folder / "study.yaml").write_text(to_yaml(redacted(config)))
             if not is_finished(ledger):
                 _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
             return ledger
@@ -93,7 +98,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     status: Any = "FAILED"
     try:
         job = PrepareJob(
-            config=config, cache=layout.cache, user_cache=user_cache(), threads=usable_cores()
+            config=config, cache=layout.cache, user_cache=user_cache(), threads=SOURCE_THREADS
         )
         prepared = run_errand(preparer, job, watch=watch, interrupts=interrupts, folder=folder)
         assert isinstance(prepared, Prepared)
@@ -117,7 +122,8 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         executor.shutdown(now=status != "FINISHED")
         mirror.close(status=status, tags={"tlsearch.state": status.lower()})
         if mirror.experiment_id is not None:
-            where = {"tracking_uri": mirror.tracking_uri, "experiment_id": mirror.experiment_id}
+            address = hidden(mirror.tracking_uri)
+            where = {"tracking_uri": address, "experiment_id": mirror.experiment_id}
             ledger.search.set_user_attr(MLFLOW, where)
         for text in mirror.take_notices():
             watch(Remark(text))
