@@ -1,0 +1,52 @@
+"""A report as text, in one of three formats, and its file."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from tlsearch.search.ledger import Ledger
+from tlsearch.study.layout import Layout
+
+
+def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md", "json"]) -> str:  # noqa: A002
+    """The report of a study as it stands, also while it runs; nothing is created.
+
+    What is missing is named in the report and stops nothing.
+    """
+    if format == "json":
+        return _json(ledger, layout)
+    from tlsearch.report.rows import read_report
+
+    data = read_report(ledger, layout)
+    if format == "md":
+        from tlsearch.report.markdown import render_markdown
+
+        return render_markdown(data)
+    from tlsearch.report.html import render_html
+
+    return render_html(data)
+
+
+def write_report(text: str, path: Path) -> None:
+    """Write a report whole or not at all: a reader never sees half a file.
+
+    Raises:
+        OSError: the place is read-only or full; an earlier report is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _json(ledger: Ledger, layout: Layout) -> str:
+    import json
+
+    from tlsearch.search.summary import as_json, summarise
+
+    found = as_json(summarise(ledger, layout), report=None, seconds=None)
+    # The tables and claims of a comparison; a study that only searches has none.
+    return json.dumps({**found, "tables": [], "claims": []}, indent=2, ensure_ascii=False) + "\n"

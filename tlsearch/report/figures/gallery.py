@@ -1,0 +1,48 @@
+"""All figures of a report, by name, in the order in which they are shown."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import NamedTuple
+
+from tlsearch.report.absent import Absent
+from tlsearch.report.figures import confusion, curves, depth, gains, history, importances
+from tlsearch.report.figures.canvas import Picture
+from tlsearch.report.rows import ReportData
+
+
+class Entry(NamedTuple):
+    """A module with `compute`, `draw`, `caption` and `alt`; the height is in pixels."""
+
+    title: str
+    module: ModuleType
+    height: int
+
+
+GALLERY: Mapping[str, Entry] = {
+    "gains": Entry("What the winner gains", gains, 230),
+    "history": Entry("The search over time", history, 420),
+    "curves": Entry("Learning curves of the best trials", curves, 420),
+    "depth": Entry("By freeze depth", depth, 380),
+    "importances": Entry("What the values depended on", importances, 360),
+    "confusion": Entry("What is taken for what", confusion, 560),
+}
+
+
+def pictures(data: ReportData) -> dict[str, Picture]:
+    """Every figure computed and drawn, or the sentence that stands in its place."""
+    return {name: _picture(name, entry, data) for name, entry in GALLERY.items()}
+
+
+def _picture(name: str, entry: Entry, data: ReportData) -> Picture:
+    module = entry.module
+    found = module.compute(data)
+    if isinstance(found, Absent):
+        return Picture(name, entry.title, found.reason, "", None, 0)
+    return Picture(
+        id=name,
+        title=entry.title,
+        caption=module.caption(found),
+        alt=module.alt(found),
+        plot=module.draw(found).to_json(),
+        height=entry.height,
+    )

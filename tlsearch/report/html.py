@@ -1,0 +1,89 @@
+"""The report as one HTML file that asks no host for anything."""
+
+from typing import Any, NamedTuple
+
+from tlsearch.report.answer import find_answer, gain_rows, status
+from tlsearch.report.figures.gallery import pictures
+from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import duration, plain, setting_text, value_text
+from tlsearch.search.ledger import RunRow
+
+OPEN_ROWS = 60
+"""Longer tables are shown folded."""
+
+
+class TableRow(NamedTuple):
+    """A run in a table, all as text."""
+
+    name: str
+    state: str
+    value: str
+    epochs: str
+    took: str
+    settings: tuple[str, ...]
+    reason: str
+    is_best: bool
+
+
+def render_html(data: ReportData) -> str:
+    """The whole page; every text of a user is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("tlsearch.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn = pictures(data)
+    answer = find_answer(data)
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        answer=answer,
+        gain_rows=gain_rows(answer),
+        status=status(data),
+        pictures=drawn,
+        settings=tuple(data.space),
+        trials=[_trial(row, data) for row in data.trials],
+        fixed=[_fixed(row, data) for row in data.fixed],
+        open_rows=OPEN_ROWS,
+        metric=plain(data.summary.metric),
+        training_time=duration(data.provenance.seconds),
+        plots={p.id: Markup(_in_script(p.plot)) for p in drawn.values() if p.plot},  # noqa: S704
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+    )
+
+
+def _in_script(json: str) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return json.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _trial(row: RunRow, data: ReportData) -> TableRow:
+    best = data.summary.best
+    return TableRow(
+        name=str(row.number),
+        settings=tuple(
+            setting_text(row.spec.params[name]) if name in row.spec.params else ""
+            for name in data.space
+        ),
+        is_best=best is not None and row.number == best.number,
+        **_common(row, data),
+    )
+
+
+def _fixed(row: RunRow, data: ReportData) -> TableRow:
+    return TableRow(name=row.spec.label, settings=(), is_best=False, **_common(row, data))
+
+
+def _common(row: RunRow, data: ReportData) -> dict[str, Any]:
+    return {
+        "state": row.state,
+        "value": value_text(row.value, data.summary.metric),
+        "epochs": f"{len(row.epochs)} of {row.spec.num_epochs}",
+        "took": duration(row.seconds) if row.epochs else "–",
+        "reason": row.reason,
+    }

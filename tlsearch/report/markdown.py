@@ -1,0 +1,92 @@
+"""The report as short Markdown, for a pull request."""
+
+import re
+from collections.abc import Sequence
+
+from tlsearch.report.absent import Absent
+from tlsearch.report.answer import find_answer, gain_rows, status
+from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import accuracy_text, count, duration, plain, value_text
+
+TOP = 5
+WORST_CLASSES = 3
+
+
+def render_markdown(data: ReportData) -> str:
+    """The answer, what it gains, its parameters, the best trials, where it comes from."""
+    parts = [
+        f"## {escaped(data.summary.name)}",
+        *_answer(data),
+        *_parameters(data),
+        *_trials(data),
+        *_classes(data),
+        _provenance(data),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """A text on one line that Markdown shows letter by letter, also within a table."""
+    return re.sub(r"([\\`*_\[\]<>#|~@&])", r"\\\1", " ".join(text.split()))
+
+
+def _answer(data: ReportData) -> list[str]:
+    answer = find_answer(data)
+    parts = [f"**{escaped(answer.headline)}** {escaped(answer.result)}"]
+    parts += [f"> **{escaped(warning)}**" for warning in answer.warnings]
+    if answer.gains:
+        assert answer.accuracy is not None
+        rows = [
+            ("**the winner**", accuracy_text(answer.accuracy), "", ""),
+            *gain_rows(answer),
+        ]
+        head = ("", "test accuracy (95 % interval)", "the winner's gain", "")
+        parts.append(_table(head, rows))
+    return [*parts, *map(escaped, answer.notes)]
+
+
+def _parameters(data: ReportData) -> list[str]:
+    searched = [p for p in find_answer(data).parameters if p.searched]
+    if not searched:
+        return []
+    return [
+        _table(
+            ("searched", "value", "range"),
+            [(f"`{p.name}`", escaped(p.value), escaped(p.searched or "")) for p in searched],
+        )
+    ]
+
+
+def _trials(data: ReportData) -> list[str]:
+    metric = data.summary.metric
+    best = ", ".join(f"{row.number} ({value_text(row.value, metric)})" for row in data.ranked[:TOP])
+    told = f"Trials: {escaped(status(data))}."
+    return [f"{told} Best by {plain(metric)}: {best}." if best else told]
+
+
+def _classes(data: ReportData) -> list[str]:
+    found = data.evaluation
+    if isinstance(found, Absent):
+        return []
+    rows = [row for row in found.per_class if row.images]
+    worst = sorted(rows, key=lambda row: row.f1)[:WORST_CLASSES]
+    told = ", ".join(f"{escaped(row.name)} {row.f1:.2f}" for row in worst)
+    return [f"Hardest classes by F1 ({found.part} part): {told}."]
+
+
+def _provenance(data: ReportData) -> str:
+    found = data.provenance
+    fingerprint = found.facts.get("data", "not known")
+    lines = [
+        f"{count(found.trainings, 'training')}, {found.images_trained:,} images seen, "
+        f"{duration(found.seconds)} of training · data `{fingerprint}` · "
+        f"revision `{found.revision or 'not known'}` · "
+        f"tlsearch {found.versions['tlsearch']}, torch {found.versions.get('torch', 'not found')}",
+        *(escaped(sentence) for sentence in data.missing),
+    ]
+    return "\n\n".join(lines)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,118 @@
+"""From the stores to one object that holds everything a report shows, read in one pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tlsearch.report.absent import Absent
+from tlsearch.report.evaluation import Evaluation, find_evaluation
+from tlsearch.report.importances import Importances, find_importances
+from tlsearch.search.confirm import best_first, maximises
+from tlsearch.search.ledger import FACTS, Ledger, RunRow
+from tlsearch.search.provenance import git_revision, versions
+from tlsearch.search.summary import Summary, summarise
+from tlsearch.study.backbones import groups
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.dimensions import Choice, Dimension, Range
+from tlsearch.study.layout import Layout
+from tlsearch.study.resolved import redacted, to_yaml
+
+
+class Provenance(NamedTuple):
+    """Where the study comes from and what it cost.
+
+    `versions` and `revision` are those of the moment when the report is made. `seconds` are of
+    training, added over workers; `as_of` is when the last run ended.
+    """
+
+    study_yaml: str
+    command: str
+    versions: Mapping[str, str]
+    revision: str | None
+    facts: Mapping[str, Any]
+    trainings: int
+    images_trained: int
+    seconds: float
+    as_of: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """A study as the report shows it. `ranked` holds the complete trials, best first.
+
+    `space` tells each searched dimension in words. `missing` holds a sentence for each thing that
+    should be there and is not.
+    """
+
+    config: StudyConfig
+    summary: Summary
+    ranked: tuple[RunRow, ...]
+    maximise: bool
+    groups: tuple[str, ...]
+    space: Mapping[str, str]
+    evaluation: Evaluation | Absent
+    importances: Importances | Absent
+    provenance: Provenance
+    missing: tuple[str, ...]
+
+    @property
+    def trials(self) -> tuple[RunRow, ...]:
+        """The search's trials by number."""
+        return tuple(row for row in self.summary.rows if row.spec.kind == "search")
+
+    @property
+    def fixed(self) -> tuple[RunRow, ...]:
+        """Baselines and confirmations, in the order in which they were asked for."""
+        return tuple(row for row in self.summary.rows if row.spec.kind != "search")
+
+
+def read_report(ledger: Ledger, layout: Layout) -> ReportData:
+    """Read all that a report needs; nothing is created, and a missing file is named."""
+    config = ledger.config
+    summary = summarise(ledger, layout)
+    facts = ledger.search.user_attrs.get(FACTS) or {}
+    names = facts.get("facts", {}).get("class_names")
+    evaluation, missing = find_evaluation(
+        summary, layout.study(config.name), tuple(map(str, names)) if names else None
+    )
+    if not facts:
+        missing.append("The data have not been read yet: their fingerprint is not known.")
+    maximise = maximises(config)
+    return ReportData(
+        config=redacted(config),
+        summary=summary,
+        ranked=tuple(best_first(summary.rows, maximise=maximise)),
+        maximise=maximise,
+        groups=groups(config.backbone.facts),
+        space={name: in_words(d) for name, d in config.space.searched().items()},
+        evaluation=evaluation,
+        importances=find_importances(config, ledger.search),
+        provenance=_provenance(config, summary, facts),
+        missing=tuple(missing),
+    )
+
+
+def _provenance(config: StudyConfig, summary: Summary, facts: Mapping[str, Any]) -> Provenance:
+    ends = [row.ended for row in summary.rows if row.ended is not None]
+    return Provenance(
+        study_yaml=to_yaml(redacted(config)),
+        command="tlsearch run study.yaml",
+        versions=versions(),
+        revision=git_revision(),
+        facts=facts,
+        trainings=sum(bool(row.epochs) for row in summary.rows),
+        images_trained=sum(row.images_trained for row in summary.rows),
+        seconds=sum(row.seconds for row in summary.rows),
+        as_of=f"{max(ends):%Y-%m-%d %H:%M}" if ends else None,
+    )
+
+
+def in_words(dimension: Dimension) -> str:
+    """A searched dimension as a reader wants it: `0.0001 to 0.1, logarithmic`."""
+    match dimension:
+        case Choice(values):
+            return ", ".join("none" if v is None else str(v) for v in values)
+        case Range(low, high, log, step):
+            tail = ", logarithmic" if log else f", in steps of {step:g}" if step else ""
+            return f"{low:g} to {high:g}{tail}"
+    return str(dimension.value)

@@ -1,0 +1,38 @@
+(() => {
+  "use strict";
+  const holders = [...document.querySelectorAll(".plot")];
+  const spec = (holder) => JSON.parse(document.getElementById(`${holder.id}-data`).textContent);
+  // The page knows whether it is light, dark or paper: figures take their inks from its styles.
+  const colour = (name) =>
+    getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const themed = (layout) => {
+    const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
+    return {
+      ...layout,
+      font: { ...layout.font, color: colour("--ink") },
+      hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
+      xaxis: { ...layout.xaxis, ...axis },
+      yaxis: { ...layout.yaxis, ...axis },
+    };
+  };
+  const narrow = () => window.innerWidth < 600;
+  const draw = (holder) => {
+    const { data, layout } = spec(holder);
+    const shown = themed(layout);
+    data.forEach((trace) => {
+      if (trace.texttemplate) trace.textfont = { color: colour("--ink") };
+    });
+    if (narrow()) {
+      shown.font.size = 11;
+      shown.margin = { ...shown.margin, l: 44, r: 6 };
+      shown.dragmode = false; // a finger on a figure scrolls the page
+    }
+    return Plotly.react(holder, data, shown, { responsive: true, displayModeBar: false });
+  };
+  const all = () => holders.forEach(draw);
+  all();
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+  window.matchMedia("print").addEventListener("change", all);
+  window.addEventListener("beforeprint", () =>
+    document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+})();

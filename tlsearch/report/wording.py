@@ -1,0 +1,82 @@
+"""How numbers and names are written for people, the same in every format."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tlsearch.evidence.effects import Effect
+
+MINUS = "−"
+_PLAIN = {
+    "full_fine_tuning": "full fine-tuning",
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+}
+
+
+def value_text(value: float | None, metric: str) -> str:
+    """A value of the study's metric: accuracies in per cent, losses with four digits."""
+    if value is None:
+        return "–"
+    return percent(value) if metric.endswith("accuracy") else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent: `96.4 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """A signed difference of shares in percentage points: `+1.2`."""
+    rounded = round(100 * share, 1) + 0.0  # + 0.0: no "−0.0"
+    return f"{rounded:+.1f}".replace("-", MINUS)
+
+
+def accuracy_text(effect: Effect) -> str:
+    """An accuracy with its interval."""
+    return f"{percent(effect.mean)} ({100 * effect.low:.1f} to {100 * effect.high:.1f})"
+
+
+def gain_text(effect: Effect) -> str:
+    """A gain with its interval."""
+    return f"{points(effect.mean)} points ({points(effect.low)} to {points(effect.high)})"
+
+
+def basis(effect: Effect) -> str:
+    """What an interval rests on."""
+    return f"n = {effect.num_images:,} test images, {count(effect.num_seeds, 'seed')}"
+
+
+def count(number: int, thing: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def setting_text(value: Any) -> str:
+    """A parameter's value: three digits where a search has drawn it, `none`, `yes`, `no`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def plain(name: str) -> str:
+    """A name of code as words: `full_fine_tuning` → `full fine tuning`."""
+    return _PLAIN.get(name, name.replace("_", " "))
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def shortened(name: str, length: int) -> str:
+    """A name cut to what an axis has room for."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
