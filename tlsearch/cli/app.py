@@ -1,6 +1,7 @@
 """tlsearch's commands: options, exit codes, and which part of the program answers."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tlsearch.errors import TlsearchError
+from tlsearch.errors import RequestError, TlsearchError
 
 if TYPE_CHECKING:
     from tlsearch.search.ledger import Ledger
@@ -158,21 +159,24 @@ def report(
 
 
 def _read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
+    """The study; the environment's MLflow address goes before the file's, an option before both."""
     from tlsearch.study.reading import read_study
 
-    return read_study(study, overrides=sets or [], preset=preset)
+    config = read_study(study, overrides=sets or [], preset=preset)
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if not named or any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or []):
+        return config
+    return config.model_copy(update={"tracking_uri": named})  # the mirror checks it
 
 
 def _existing(config: "StudyConfig", study: Path) -> "Ledger":
     """The ledger of a study that was started; creates nothing."""
-    from tlsearch.errors import RequestError
-    from tlsearch.search.ledger import Ledger
+    from tlsearch.search.ledger import Ledger, is_started
     from tlsearch.search.storage import open_storage
     from tlsearch.study.layout import layout_here
 
     storage = open_storage(config, layout_here(), create=False)
-    known = {s.study_name for s in storage.get_all_studies()} if storage else set()
-    if storage is None or config.name not in known:
+    if storage is None or not is_started(config.name, storage):
         raise RequestError(
             f"name = {config.name!r}: no such study has been started in {Path.cwd()} — start it "
             f"with: tlsearch run {study}"

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tlsearch.search.ledger import RunSpec
+from tlsearch.search.runs import RunSpec
 from tlsearch.search.watching import (
     EpochSeen,
     Notice,

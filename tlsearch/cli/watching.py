@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlsearch.cli.board import Board
-from tlsearch.search.ledger import RunSpec
+from tlsearch.search.runs import RunSpec
 from tlsearch.search.watching import (
     Notice,
     Preparing,
@@ -30,7 +30,8 @@ PREPARING_LINE_SECONDS = 10.0
 @contextmanager
 def watching(config: StudyConfig, *, to_stderr: bool) -> Iterator[Watcher]:
     """The watcher for this terminal, pipe or file."""
-    console = Console(stderr=to_stderr, highlight=False)
+    # What is told holds paths and other people's words: brackets and colons mean themselves.
+    console = Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
     board = Board(metric=config.search.metric)
     if not console.is_terminal:
         yield PlainView(console, board)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tlsearch.search.ledger import RunSpec
+from tlsearch.search.runs import RunSpec
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
 

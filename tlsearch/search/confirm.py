@@ -10,7 +10,7 @@ import numpy as np
 
 from tlsearch.evidence.effects import Effect, paired_effect
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.ledger import RunRow, RunSpec
+from tlsearch.search.runs import RunRow, RunSpec
 from tlsearch.study.config import StudyConfig
 
 

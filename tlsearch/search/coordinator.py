@@ -27,7 +27,7 @@ from tlsearch.search.jobs import (
     TrainJob,
     WorkerDied,
 )
-from tlsearch.search.ledger import Ending, Ledger, Run
+from tlsearch.search.ledger import Ledger, Run
 from tlsearch.search.mirroring import (
     STATUS,
     end_tags,
@@ -36,6 +36,7 @@ from tlsearch.search.mirroring import (
     run_params,
     run_tags,
 )
+from tlsearch.search.runs import Ending
 from tlsearch.search.watching import (
     EpochSeen,
     Preparing,

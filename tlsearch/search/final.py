@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tlsearch.errors import WorkError
+from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.champion import Champion, log_champion
 from tlsearch.search.confirm import (
     Choice,
@@ -16,7 +17,8 @@ from tlsearch.search.confirm import (
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.folder import scores_folder, weights_path
 from tlsearch.search.jobs import ScoreJob, Setting
-from tlsearch.search.ledger import TEST, Ledger, RunRow
+from tlsearch.search.ledger import TEST, Ledger
+from tlsearch.search.runs import RunRow
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
 from tlsearch.study.search_options import Grid
 from tlsearch.tracking.mirror import Mirror
@@ -25,7 +27,12 @@ from tlsearch.tracking.records import PARENT
 
 def is_finished(ledger: Ledger) -> bool:
     """Whether nothing is left to do: the trials, the baselines, the confirmation, the test."""
-    return search_left(ledger) == 0 and ledger.num_open() == 0 and is_final(ledger)
+    if search_left(ledger) or ledger.num_running() or not is_final(ledger):
+        return False
+    # Trials beyond a budget that was lowered wait until it is raised again.
+    fixed = {row.spec.key: row.state for row in ledger.rows_of(ledger.fixed)}
+    wanted = {baseline_spec(ledger.config, name, seed=0).key for name in ledger.config.baselines}
+    return wanted <= fixed.keys() and not {"running", "waiting"} & set(fixed.values())
 
 
 def search_left(ledger: Ledger) -> int:
@@ -49,12 +56,17 @@ def is_final(ledger: Ledger) -> bool:
     choice, record = choose(config, rows), test_record(ledger)
     if choice is None:
         return True
-    return bool(record) and record["winner"] == choice.number and bool(record.get("model"))
+    return _is_about(record, choice) and bool(record.get("model"))
 
 
 def test_record(ledger: Ledger) -> Mapping[str, Any]:
     """What the test part said; empty before it was asked."""
     return dict(ledger.fixed.user_attrs.get(TEST) or {})
+
+
+def _is_about(record: Mapping[str, Any], choice: Choice) -> bool:
+    """Whether the test part was scored for these very models."""
+    return bool(record) and record["keys"] == list(choice.keys)
 
 
 def confirm_and_test(
@@ -99,14 +111,14 @@ def _score(
 ) -> dict[str, Any]:
     """Score the winner and the baselines on the test part, unless that was done before."""
     record = dict(test_record(ledger))
-    if record and record["winner"] == choice.number:
+    if _is_about(record, choice):
         return record
     times = record.get("scorings", 0) + 1
     if times > 1:
         watch(
             Remark(
-                f"the test part is scored for the {times}. time, for a new winner: its figure is "
-                "no longer that of untouched data"
+                f"the test part is scored for the {times}. time, for a new winner or more seeds: "
+                "its figure is no longer that of untouched data"
             )
         )
     complete = frozenset(r.spec.key for r in rows if r.state == "complete")
@@ -173,7 +185,11 @@ def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clean(folder: Path, *, keep: str) -> None:
-    """Free the disk of weights that have been scored; their probabilities stay."""
+    """Free the disk of weights that have been scored, and of baselines that never will be.
+
+    Candidates that lost stay: with more trials or seeds one of them may win.
+    """
     for path in (folder / "weights").glob("*.safetensors"):
-        if path.stem != keep:
+        scored = (scores_folder(folder) / f"{path.stem}.npz").exists()
+        if path.stem != keep and (scored or not path.stem.startswith("confirm-")):
             path.unlink()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 
-from tlsearch.search.ledger import fixed_name
+from tlsearch.search.runs import fixed_name
 
 
 def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> None:

@@ -4,31 +4,37 @@ Baselines and confirmations stand in a study of their own, so that the sampler n
 they do not count towards `budget.trials`; everything else about a run is the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from tlsearch.errors import StoreError
 from tlsearch.search.pruners import make_pruner
+from tlsearch.search.runs import (
+    RESULT,
+    RUN,
+    Ending,
+    RunRow,
+    RunSpec,
+    fixed_name,
+    lookup,
+    read_rows,
+    result_json,
+    search_spec,
+    spec_json,
+)
 from tlsearch.search.samplers import make_sampler
 from tlsearch.search.suggest import suggest_with
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.identity import changes, identity
 from tlsearch.study.seeds import derive_seed
-from tlsearch.study.space import Suggest
-from tlsearch.study.strategy import Strategy
 from tlsearch.training.results import EpochResult, TrainResult
 
-Kind = Literal["search", "baseline", "confirm"]
-Ending = Literal["complete", "pruned", "diverged", "failed"]
-
-RUN, RESULT = "tlsearch:run", "tlsearch:result"
-"""User attributes of a trial: which run it is, how it ended."""
 IDENTITY, FACTS, KEY, MLFLOW, TEST = (
     f"tlsearch:{part}" for part in ("identity", "facts", "key", "mlflow", "test")
 )
@@ -36,30 +42,6 @@ IDENTITY, FACTS, KEY, MLFLOW, TEST = (
 beginning of the study this is, where its mirror stands, what the test part said.
 """
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSpec:
-    """One training that the study wants, apart from how often it was started.
-
-    `params` are flat and complete. `source` is the number of the trial that a confirmation
-    repeats, or None.
-    """
-
-    key: str
-    kind: Kind
-    label: str
-    params: Mapping[str, Any]
-    init: Literal["pretrained", "random"]
-    seed: int
-    redraw: int
-    num_epochs: int
-    source: int | None
-
-    @property
-    def strategy(self) -> Strategy:
-        """The strategy that `params` describe."""
-        return Strategy.from_params(self.params, init=self.init)
 
 
 @dataclass(frozen=True)
@@ -73,24 +55,6 @@ class Run:
     trial: optuna.Trial
     study: optuna.Study
     reported: set[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRow:
-    """A run as the stores know it; `state` is "running" or "waiting" before it has an ending."""
-
-    spec: RunSpec
-    number: int
-    state: str
-    value: float | None
-    reason: str
-    epochs: tuple[EpochResult, ...]
-    max_grad_norm: float
-    images_trained: int
-    seconds: float
-    started: Any
-    ended: Any
-    sampled: Mapping[str, Any]
 
 
 class Ledger:
@@ -107,12 +71,17 @@ class Ledger:
         ours = identity(self.config)
         if name in known:
             study = optuna.load_study(study_name=name, storage=self._storage)
-            _refuse_changes(name, study.user_attrs.get(IDENTITY), ours)
+            known_as = study.user_attrs.get(IDENTITY)
         else:
             direction = StudyDirection.MAXIMIZE if self._maximise else StudyDirection.MINIMIZE
             study = optuna.create_study(study_name=name, storage=self._storage, direction=direction)
+            known_as = None
+        if known_as is None and not study.get_trials(deepcopy=False):
+            # A new one, or one whose coordinator was killed between the making and these lines.
             study.set_user_attr(KEY, uuid4().hex)
             study.set_user_attr(IDENTITY, ours)
+        else:
+            _refuse_changes(name, known_as, ours)
         study.pruner = make_pruner(self.config)
         return study
 
@@ -154,7 +123,10 @@ class Ledger:
             self.config, seed=derive_seed(self.config.search.seed, "sampler", number) % 2**32
         )
         trial = study.ask()
-        params = self.config.space.assign(suggest_with(trial))
+        try:  # what goes on has all its values
+            params = self.config.space.assign(lookup(trial.params))
+        except KeyError:
+            params = self.config.space.assign(suggest_with(trial))
         return self._claimed(search_spec(self.config, trial.number, params), trial, study)
 
     def enqueue(self, specs: Sequence[RunSpec]) -> None:
@@ -162,7 +134,7 @@ class Ledger:
         known = {row.spec.key for row in self.rows_of(self.fixed)}
         for spec in specs:
             if spec.key not in known:
-                self.fixed.enqueue_trial({}, user_attrs={RUN: _as_json(spec)})
+                self.fixed.enqueue_trial({}, user_attrs={RUN: spec_json(spec)})
 
     def ask_fixed(self) -> Run | None:
         """The next fixed run that waits, or None."""
@@ -193,7 +165,7 @@ class Ledger:
         A diverged trial is told as pruned: the sampler then avoids its neighbourhood, where it
         would forget a failed one.
         """
-        run.trial.set_user_attr(RESULT, _result_json(ending, result, reason))
+        run.trial.set_user_attr(RESULT, result_json(ending, result, reason))
         state = {
             "complete": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
@@ -223,81 +195,10 @@ class Ledger:
         return list(read_rows(self.config, study))
 
 
-def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:
-    """The runs of an Optuna study that tlsearch made."""
-    for trial in study.get_trials(deepcopy=False):
-        if study.study_name == config.name:
-            try:
-                params = config.space.assign(_lookup(trial.params))
-            except KeyError:
-                continue  # killed while it was asked: it has no strategy yet
-            spec = search_spec(config, trial.number, params)
-        else:
-            spec = RunSpec(**trial.user_attrs[RUN])
-        yield _row(spec, trial)
-
-
-def _lookup(found: Mapping[str, Any]) -> Suggest:
-    return lambda name, _dimension: found[name]
-
-
-def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> RunSpec:
-    """The run of the search's trial `number`."""
-    return RunSpec(
-        key=f"trial-{number:04d}",
-        kind="search",
-        label=f"trial {number}",
-        params=params,
-        init="random" if config.backbone.weights == "none" else "pretrained",
-        seed=config.search.seed,
-        redraw=0,
-        num_epochs=config.budget.epochs,
-        source=None,
-    )
-
-
-def fixed_name(name: str) -> str:
-    """Name of the Optuna study with a study's fixed runs; `:` is in no user's study name."""
-    return f"{name}:fixed"
-
-
-def _row(spec: RunSpec, trial: FrozenTrial) -> RunRow:
-    result = trial.user_attrs.get(RESULT, {})
-    columns = result.get("epochs", {})
-    epochs = zip(*(columns[name] for name in EpochResult._fields), strict=True) if columns else ()
-    open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
-    return RunRow(
-        spec=spec,
-        number=trial.number,
-        state=open_state.get(trial.state) or result.get("ending", "failed"),
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
-        reason=result.get("reason", ""),
-        epochs=tuple(EpochResult(*row) for row in epochs),
-        max_grad_norm=result.get("max_grad_norm", 0.0),
-        images_trained=result.get("images_trained", 0),
-        seconds=result.get("seconds", 0.0),
-        started=trial.datetime_start,
-        ended=trial.datetime_complete,
-        sampled=trial.params,
-    )
-
-
-def _result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict[str, Any]:
-    if result is None:
-        return {"ending": ending, "reason": reason}
-    columns = zip(*result.epochs, strict=True)
-    return {
-        "ending": ending,
-        "reason": reason,
-        "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
-        "max_grad_norm": result.max_grad_norm,
-        "images_trained": result.images_trained,
-        "seconds": result.seconds,
-    }
-
-
-def _as_json(spec: RunSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in RunSpec.__dataclass_fields__}
+def is_started(name: str, storage: optuna.storages.BaseStorage) -> bool:
+    """Whether a ledger of this name can be opened without writing anything."""
+    named = {s.study_name for s in storage.get_all_studies() if IDENTITY in s.user_attrs}
+    return {name, fixed_name(name)} <= named
 
 
 def _refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:

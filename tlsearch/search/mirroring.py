@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tlsearch.search.ledger import Ending, RunRow, RunSpec
+from tlsearch.search.runs import Ending, RunRow, RunSpec
 from tlsearch.tracking.records import EpochMetrics, MirrorRow, Status
 from tlsearch.training.results import EpochResult
 from tlsearch.transfer.plan import lr_scales

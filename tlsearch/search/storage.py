@@ -1,31 +1,45 @@
 """Optuna's storage and the lock that keeps a second coordinator off a study."""
 
+import io
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import get_lock_file
 
 from tlsearch.errors import StoreError, WorkError
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
+from tlsearch.study.values import hidden
 
 LOCK_GRACE_SECONDS = 5
 """A process killed while it appended leaves its lock behind; appends take milliseconds."""
+OWNER_GRACE_SECONDS = 1.0
+"""`status` holds a study's lock for a moment to see whether it is free."""
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 
 
 def storage_address(config: StudyConfig, layout: Layout) -> str:
-    """What Optuna and its dashboard are given: the study's URL, or the journal's path."""
-    return config.storage or str(layout.journal)
+    """What Optuna and its dashboard are given: the study's URL, or the journal's path; absolute."""
+    if config.storage is None:
+        return str(layout.journal)
+    file = _SQLITE.fullmatch(config.storage)
+    if file is None:
+        return config.storage
+    return f"{file[1]}{layout.root.parent / file[2]}{file[3]}"
 
 
 def open_storage(
     config: StudyConfig, layout: Layout, *, create: bool
 ) -> optuna.storages.BaseStorage | None:
-    """Open the study's storage; None if it is a journal that does not exist and may not be made.
+    """Open the study's storage; None if there is none yet and it may not be made.
 
     Raises:
         WorkError: the storage cannot be reached, read or written.
@@ -33,41 +47,74 @@ def open_storage(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         if config.storage is not None:
-            return optuna.storages.get_storage(config.storage)
+            address = storage_address(config, layout)
+            return optuna.storages.get_storage(address) if create or _filled(address) else None
         if not layout.journal.exists() and not create:
             return None
         lock = JournalFileSymlinkLock(str(layout.journal), grace_period=LOCK_GRACE_SECONDS)
-        if create and layout.journal.exists():
-            _cut_torn_line(layout.journal, lock)
-        backend = JournalFileBackend(str(layout.journal), lock_obj=lock)
+        backend = _WholeLines(str(layout.journal), lock_obj=lock)
         return optuna.storages.JournalStorage(backend)
     except Exception as error:  # SQLAlchemy's, the driver's, JSON's: all mean the same here
-        address = storage_address(config, layout)
+        why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
         raise WorkError(
-            f"storage = {_without_password(address)}: cannot be opened "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}) — start the server or correct "
-            "the address; a journal that is damaged can be moved away, the study then starts anew"
+            f"storage = {hidden(storage_address(config, layout))}: cannot be opened ({why}) — "
+            "start the server or correct the address; a journal that is damaged can be moved away, "
+            "the study then starts anew"
         ) from error
 
 
-def _cut_torn_line(journal: Path, lock: JournalFileSymlinkLock) -> None:
-    """Drop a last line that a killed process left without its end: it was never acknowledged, and
-    the next record would be glued to it.
-    """
-    lock.acquire()
+def _filled(address: str) -> bool:
+    """Whether a database holds Optuna's tables; creates neither them nor the file."""
+    from sqlalchemy import create_engine, inspect
+
+    file = _SQLITE.fullmatch(address)
+    if file is not None and not Path(file[2]).exists():
+        return False
+    engine = create_engine(address)
     try:
-        with journal.open("rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            tail = 0
-            while tail < size:
-                tail = min(size, tail + (1 << 16))
-                file.seek(size - tail)
-                end = file.read(tail).rfind(b"\n")
-                if end >= 0 or tail == size:
-                    file.truncate(size - tail + end + 1)
-                    return
+        return inspect(engine).has_table("studies")
     finally:
-        lock.release()
+        engine.dispose()
+
+
+class _WholeLines(JournalFileBackend):
+    """Optuna's journal, which may never hold a record glued to half of another: a killed process
+    and a full disk leave such halves, and nobody could read the journal again.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write records, all or none.
+
+        Raises:
+            OSError: the disk is full, or the file may not be written.
+        """
+        records = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs)
+        with get_lock_file(self._lock), Path(self._file_path).open("rb+", buffering=0) as file:
+            end = _end_of_lines(file)
+            try:
+                file.truncate(end)
+                file.seek(end)
+                content = memoryview(records.encode())
+                while content:
+                    content = content[file.write(content) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def _end_of_lines(file: io.FileIO) -> int:
+    """Where the last whole line ends. What follows was never acknowledged."""
+    size = file.seek(0, os.SEEK_END)
+    tail = 1
+    while size:
+        tail = min(size, tail)
+        file.seek(size - tail)
+        end = file.read(tail).rfind(b"\n")
+        if end >= 0 or tail == size:
+            return size - tail + end + 1
+        tail *= 1 << 12
+    return 0
 
 
 @contextmanager
@@ -78,18 +125,21 @@ def study_lock(folder: Path, name: str) -> Iterator[None]:
         StoreError: another process holds it.
     """
     owner = folder / "owner"
-    lock = FileLock(folder / "lock", timeout=0)
+    lock = FileLock(folder / "lock")
     try:
-        with lock:
-            owner.write_text(str(os.getpid()))
-            yield
-            owner.unlink(missing_ok=True)
+        lock.acquire(timeout=OWNER_GRACE_SECONDS)
     except Timeout:
         held = owner.read_text().strip() if owner.exists() else "unknown"
         raise StoreError(
             f"name = {name!r}: another run of this study is under way (process {held}) — wait for "
             "it, stop it with Ctrl-C or SIGTERM, or give this study another name"
         ) from None
+    try:
+        owner.write_text(str(os.getpid()))
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def is_running(folder: Path) -> bool:
@@ -101,8 +151,5 @@ def is_running(folder: Path) -> bool:
             return False
     except Timeout:
         return True
-
-
-def _without_password(address: str) -> str:
-    before, at, after = address.rpartition("@")
-    return f"{before.rpartition(':')[0]}:…@{after}" if at and before.count(":") > 1 else address
+    except OSError:  # a place where we may only read
+        return (folder / "owner").exists()

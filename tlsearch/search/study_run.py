@@ -1,7 +1,6 @@
 """One invocation of a study, from the lock to the result."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -41,9 +40,8 @@ of it on busy ones, and the weights would depend on the number of cores.
 
 
 def tracking_address(config: StudyConfig, layout: Layout) -> str:
-    """MLflow's address: the environment's goes before the study's, that before mlruns/."""
-    named = os.environ.get("MLFLOW_TRACKING_URI") or config.tracking_uri
-    return named or f"sqlite:///{layout.mlflow_db}"
+    """MLflow's address: the study's, or a database under mlruns/."""
+    return config.tracking_uri or f"sqlite:///{layout.mlflow_db}"
 
 
 def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watcher) -> Ledger:
@@ -75,11 +73,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     config, folder = ledger.config, layout.study(ledger.config.name)
     gpus = 0 if config.device == "cpu" else visible_gpus()
     workers = config.workers if config.workers != "auto" else gpus or usable_cores()
-    # What prepares has a process of its own, which takes its memory with it; meanwhile the workers
-    # import torch and the mirror's thread imports mlflow, seconds each.
-    preparer = LocalExecutor(num_workers=1, num_devices=gpus)
-    executor = LocalExecutor(num_workers=workers, num_devices=gpus)
-    mirror = Mirror(
+    mirror = Mirror(  # checks the address, so it comes before there are processes to end
         tracking_uri=tracking_address(config, layout),
         artifact_root=layout.artifacts,
         experiment=config.name,
@@ -87,6 +81,10 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         flush_seconds=FLUSH_SECONDS,
         patience_seconds=PATIENCE_SECONDS,
     )
+    # What prepares has a process of its own, which takes its memory with it; meanwhile the workers
+    # import torch and the mirror's thread imports mlflow, seconds each.
+    preparer = LocalExecutor(num_workers=1, num_devices=gpus)
+    executor = LocalExecutor(num_workers=workers, num_devices=gpus)
     coordinator = Coordinator(
         ledger=ledger,
         executor=executor,

@@ -8,9 +8,11 @@ from typing import Any
 
 from tlsearch.search.confirm import best_first, effect, maximises
 from tlsearch.search.final import is_finished, test_record
-from tlsearch.search.ledger import MLFLOW, Ledger, RunRow
+from tlsearch.search.ledger import MLFLOW, Ledger
+from tlsearch.search.runs import RunRow
 from tlsearch.search.storage import storage_address
 from tlsearch.study.layout import Layout
+from tlsearch.study.values import hidden
 
 CLEAR_LOSS = "negative transfer: training from scratch does better"
 
@@ -61,7 +63,7 @@ def summarise(ledger: Ledger, layout: Layout) -> Summary:
         test=test,
         is_finished=is_finished(ledger),
         mlflow=ledger.search.user_attrs.get(MLFLOW),
-        storage=storage_address(config, layout),
+        storage=str(hidden(storage_address(config, layout))),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from tlsearch.search.ledger import Ending, RunSpec
+from tlsearch.search.runs import Ending, RunSpec
 from tlsearch.training.results import EpochResult
 
 

@@ -1,0 +1,141 @@
+"""What a run is, and what the stores know of it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.space import Suggest
+from tlsearch.study.strategy import Strategy
+from tlsearch.training.results import EpochResult, TrainResult
+
+Kind = Literal["search", "baseline", "confirm"]
+Ending = Literal["complete", "pruned", "diverged", "failed"]
+
+RUN, RESULT = "tlsearch:run", "tlsearch:result"
+"""User attributes of a trial: which run it is, how it ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training that the study wants, apart from how often it was started.
+
+    `params` are flat and complete. `source` is the number of the trial that a confirmation
+    repeats, or None.
+    """
+
+    key: str
+    kind: Kind
+    label: str
+    params: Mapping[str, Any]
+    init: Literal["pretrained", "random"]
+    seed: int
+    redraw: int
+    num_epochs: int
+    source: int | None
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy that `params` describe."""
+        return Strategy.from_params(self.params, init=self.init)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run as the stores know it; `state` is "running" or "waiting" before it has an ending."""
+
+    spec: RunSpec
+    number: int
+    state: str
+    value: float | None
+    reason: str
+    epochs: tuple[EpochResult, ...]
+    max_grad_norm: float
+    images_trained: int
+    seconds: float
+    started: Any
+    ended: Any
+    sampled: Mapping[str, Any]
+
+
+def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:
+    """The runs of an Optuna study that tlsearch made."""
+    for trial in study.get_trials(deepcopy=False):
+        if study.study_name == config.name:
+            try:
+                params = config.space.assign(lookup(trial.params))
+            except KeyError:
+                continue  # killed while it was asked: it has no strategy yet
+            spec = search_spec(config, trial.number, params)
+        else:
+            spec = RunSpec(**trial.user_attrs[RUN])
+        yield _row(spec, trial)
+
+
+def lookup(found: Mapping[str, Any]) -> Suggest:
+    """Answers with stored values; a KeyError where there is none."""
+    return lambda name, _dimension: found[name]
+
+
+def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> RunSpec:
+    """The run of the search's trial `number`."""
+    return RunSpec(
+        key=f"trial-{number:04d}",
+        kind="search",
+        label=f"trial {number}",
+        params=params,
+        init="random" if config.backbone.weights == "none" else "pretrained",
+        seed=config.search.seed,
+        redraw=0,
+        num_epochs=config.budget.epochs,
+        source=None,
+    )
+
+
+def fixed_name(name: str) -> str:
+    """Name of the Optuna study with a study's fixed runs; `:` is in no user's study name."""
+    return f"{name}:fixed"
+
+
+def _row(spec: RunSpec, trial: FrozenTrial) -> RunRow:
+    result = trial.user_attrs.get(RESULT, {})
+    columns = result.get("epochs", {})
+    epochs = zip(*(columns[name] for name in EpochResult._fields), strict=True) if columns else ()
+    open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+    return RunRow(
+        spec=spec,
+        number=trial.number,
+        state=open_state.get(trial.state) or result.get("ending", "failed"),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        reason=result.get("reason", ""),
+        epochs=tuple(EpochResult(*row) for row in epochs),
+        max_grad_norm=result.get("max_grad_norm", 0.0),
+        images_trained=result.get("images_trained", 0),
+        seconds=result.get("seconds", 0.0),
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+        sampled=trial.params,
+    )
+
+
+def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict[str, Any]:
+    """How a run ended as a user attribute; the epochs column by column."""
+    if result is None:
+        return {"ending": ending, "reason": reason}
+    columns = zip(*result.epochs, strict=True)
+    return {
+        "ending": ending,
+        "reason": reason,
+        "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
+        "max_grad_norm": result.max_grad_norm,
+        "images_trained": result.images_trained,
+        "seconds": result.seconds,
+    }
+
+
+def spec_json(spec: RunSpec) -> dict[str, Any]:
+    """A run as a user attribute."""
+    return {name: getattr(spec, name) for name in RunSpec.__dataclass_fields__}
