@@ -1,5 +1,6 @@
 """What a study found, in words for a terminal."""
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def _next_steps(summary: Summary, study: Path, report: Path) -> list[str]:
             lines.append(f"MLflow            {where}")
         else:
             lines.append(f"MLflow UI         mlflow ui --backend-store-uri {address}")
-    lines.append(f"Optuna Dashboard  optuna-dashboard {escape(summary.storage)}")
+    known = importlib.util.find_spec("optuna_dashboard") is not None
+    hint = "" if known else "   (after: pip install optuna-dashboard)"
+    lines.append(f"Optuna Dashboard  optuna-dashboard {escape(summary.storage)}{hint}")
     lines.append(f"report again      tlsearch report {escape(str(study))}")
     return lines
 
