@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from tlsearch.errors import StoreError
+from tlsearch.search.judging import should_stop
 from tlsearch.search.pruners import make_pruner
 from tlsearch.search.runs import (
     RESULT,
@@ -155,7 +156,7 @@ class Ledger:
             run.trial.report(getattr(result, self.config.search.metric), result.epoch)
             run.reported.add(result.epoch)
         is_last = result.epoch == max(run.reported)
-        return run.spec.kind == "search" and is_last and run.trial.should_prune()
+        return run.spec.kind == "search" and is_last and should_stop(run.trial)
 
     def tell(
         self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str

@@ -21,7 +21,7 @@ def suggest_with(trial: optuna.Trial) -> Callable[[str, Dimension], Any]:
         _ = trial.relative_params  # drawn first, as for a new trial
 
     def suggest(name: str, dimension: Dimension) -> Any:
-        if name in known and name not in (trial.relative_search_space or {}):
+        if name in known and name not in trial.relative_params:
             _draw_again(trial, name, known[name])
         match dimension:
             case Choice():

@@ -1,0 +1,139 @@
+"""The coordinator is killed at every moment that its journal can tell apart.
+
+A kill leaves a beginning of the journal, perhaps with half a record at its end. From each of them
+the study must go on to the same trials, values and reports.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import optuna
+import pytest
+
+from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.runs import RESULT
+from tlsearch.search.storage import open_storage
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import Layout
+from tlsearch.study.reading import read_study
+from tlsearch.training.results import EpochResult, TrainResult
+
+STUDY = """
+name: tiny
+data: {source: digits}
+backbone: {name: resnet18, weights: none}
+budget: {trials: 5, epochs: 3}
+search: SEARCH
+space:
+  lr: {low: 1.0e-3, high: 1.0e-1, log: true}
+  batch_size: [16, 32]
+  optimizer: {sgd: {momentum: {low: 0.8, high: 0.99}}, adam: {}}
+baselines: [from_scratch]
+"""
+SEARCHES = {
+    "random": "{sampler: random, pruner: none}",
+    "tpe": "{sampler: {tpe: {n_startup_trials: 2}}, pruner: {median: {n_startup_trials: 1}}}",
+    "halving": "{sampler: {tpe: {n_startup_trials: 1, multivariate: false}}, pruner: hyperband}",
+}
+
+
+@pytest.fixture(params=SEARCHES)
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> StudyConfig:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY.replace("SEARCH", SEARCHES[request.param]))
+    return read_study(file, overrides=[], preset=None)
+
+
+def test_every_kill_of_the_coordinator_leads_to_the_same_study(
+    config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # thousands of them, and no power cut here
+    whole = Layout(tmp_path / "whole")
+    carry_on(config, whole)
+    expected = told(config, whole)
+    lines = whole.journal.read_bytes().splitlines(keepends=True)
+    assert len(expected) == 6
+    assert len({tuple(t["params"].items()) for t in expected}) >= 4
+    for count in range(len(lines)):
+        killed = Layout(tmp_path / f"killed-{count}")
+        killed.root.mkdir()
+        killed.journal.write_bytes(b"".join(lines[:count]) + lines[count][: len(lines[count]) // 2])
+        carry_on(config, killed)
+        assert told(config, killed) == expected, f"killed after {count} records"
+
+
+def carry_on(config: StudyConfig, layout: Layout) -> None:
+    """What a coordinator tells its ledger, with one worker and trainings that take no time."""
+    layout.root.mkdir(exist_ok=True)
+    ledger = Ledger(config, opened(config, layout))
+    ledger.recover()
+    ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
+    for run in runs(ledger):
+        epochs = tuple(trained(run.spec.params, epoch) for epoch in range(1, 4))
+        for result in epochs:
+            if ledger.report(run, result):
+                break
+        pruned = result is not epochs[-1]
+        done = epochs[: result.epoch]
+        ledger.tell(run, "pruned" if pruned else "complete", summed_up(done), reason="")
+
+
+def opened(config: StudyConfig, layout: Layout) -> optuna.storages.BaseStorage:
+    storage = open_storage(config, layout, create=True)
+    assert storage is not None
+    return storage
+
+
+def runs(ledger: Ledger) -> Iterator[Run]:
+    while (run := ledger.ask_fixed()) is not None:
+        yield run
+    while ledger.num_ended() < ledger.config.budget.trials:
+        yield ledger.ask()
+
+
+def trained(params: Any, epoch: int) -> EpochResult:
+    """An epoch whose figures depend on what is trained, and on nothing else."""
+    luck = crc32(repr(sorted(params.items())).encode()) / 2**32
+    return EpochResult(
+        epoch=epoch,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val_loss=1 - luck,
+        val_accuracy=luck * epoch / 3,
+        lr=0.1,
+        max_grad_norm=1.0,
+        seconds=0.0,
+    )
+
+
+def summed_up(epochs: tuple[EpochResult, ...]) -> TrainResult:
+    return TrainResult(
+        ending="complete",
+        reason="",
+        epochs=epochs,
+        chosen=epochs[-1],
+        confusion=(),
+        max_grad_norm=1.0,
+        images_trained=0,
+        seconds=0.0,
+    )
+
+
+def told(config: StudyConfig, layout: Layout) -> list[dict[str, Any]]:
+    """All trials of both studies, but for times and ids."""
+    ledger = Ledger(config, opened(config, layout))
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state,
+            "params": trial.params,
+            "values": trial.values,
+            "reports": trial.intermediate_values,
+            "result": trial.user_attrs[RESULT],
+        }
+        for study in (ledger.fixed, ledger.search)
+        for trial in study.get_trials(deepcopy=False)
+    ]
