@@ -136,11 +136,16 @@ def _unconfirmed(data: ReportData) -> str:
         why = "no trial completed its confirmation"
     else:
         why = "the study is not finished"
+    found = f"{plain(metric)} {value_text(best.value, metric)} on one split"
+    if len(data.ranked) == 1:
+        return (
+            f"Unconfirmed: {why}. Trial {best.number} is the only complete one, with {found}; the "
+            "test part has not been used."
+        )
     return (
-        f"Unconfirmed: {why}. Trial {best.number} is the best of "
-        f"{count(len(data.ranked), 'complete trial')}, with {plain(metric)} "
-        f"{value_text(best.value, metric)} on one split; the best of many flatters itself, and the "
-        "test part has not been used."
+        f"Unconfirmed: {why}. Trial {best.number} is the best of {len(data.ranked)} complete ones, "
+        f"with {found}; the best of several is flattered by its choice, and the test part has not "
+        "been used."
     )
 
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from tlsearch.report.answer import find_answer, gain_rows, status
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import duration, plain, setting_text, value_text
-from tlsearch.search.ledger import RunRow
+from tlsearch.report.wording import count, duration, plain, setting_text, value_text
+from tlsearch.search.runs import RunRow
 
 OPEN_ROWS = 60
 """Longer tables are shown folded."""
@@ -51,6 +51,7 @@ def render_html(data: ReportData) -> str:
         fixed=[_fixed(row, data) for row in data.fixed],
         open_rows=OPEN_ROWS,
         metric=plain(data.summary.metric),
+        trainings=count(data.provenance.trainings, "training"),
         training_time=duration(data.provenance.seconds),
         plots={p.id: Markup(_in_script(p.plot)) for p in drawn.values() if p.plot},  # noqa: S704
         plotly=Markup(get_plotlyjs()),  # noqa: S704

@@ -8,8 +8,9 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.evaluation import Evaluation, find_evaluation
 from tlsearch.report.importances import Importances, find_importances
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.ledger import FACTS, Ledger, RunRow
+from tlsearch.search.ledger import FACTS, Ledger
 from tlsearch.search.provenance import git_revision, versions
+from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
 from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig

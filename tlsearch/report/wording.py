@@ -6,6 +6,8 @@ from typing import Any
 from tlsearch.evidence.effects import Effect
 
 MINUS = "−"
+_TIED = "\u00a0"
+"""A space that no line is broken at."""
 _PLAIN = {
     "full_fine_tuning": "full fine-tuning",
     "val_accuracy": "validation accuracy",
@@ -21,8 +23,8 @@ def value_text(value: float | None, metric: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent: `96.4 %`."""
-    return f"{100 * share:.1f} %"
+    """A share in per cent: `96.4 %` with a space that ties."""
+    return f"{100 * share:.1f}{_TIED}%"
 
 
 def points(share: float) -> str:
@@ -33,12 +35,14 @@ def points(share: float) -> str:
 
 def accuracy_text(effect: Effect) -> str:
     """An accuracy with its interval."""
-    return f"{percent(effect.mean)} ({100 * effect.low:.1f} to {100 * effect.high:.1f})"
+    low, high = f"{100 * effect.low:.1f}", f"{100 * effect.high:.1f}"
+    return f"{percent(effect.mean)} ({low}{_TIED}to{_TIED}{high})"
 
 
 def gain_text(effect: Effect) -> str:
     """A gain with its interval."""
-    return f"{points(effect.mean)} points ({points(effect.low)} to {points(effect.high)})"
+    low, high = points(effect.low), points(effect.high)
+    return f"{points(effect.mean)}{_TIED}points ({low}{_TIED}to{_TIED}{high})"
 
 
 def basis(effect: Effect) -> str:

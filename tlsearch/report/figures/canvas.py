@@ -20,6 +20,8 @@ BLUE, ORANGE, GREEN, PURPLE, RED, GREY = (
     "#808890",
 )
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED)
+PERCENT = ".3~p"
+"""d3's format of an axis in per cent: as many digits as its ticks need, `94.5%`."""
 
 
 class Picture(NamedTuple):
@@ -60,9 +62,15 @@ def label(name: str, *, length: int = 24) -> str:
 
 def percent_axis(metric: str) -> dict[str, Any]:
     """How an axis writes the metric: accuracies in per cent."""
-    return {"tickformat": ".0%"} if metric.endswith("accuracy") else {}
+    return {"tickformat": PERCENT} if metric.endswith("accuracy") else {}
 
 
 def hover_format(metric: str) -> str:
     """How a hover text writes the metric."""
     return ".1%" if metric.endswith("accuracy") else ".4g"
+
+
+def with_room(low: float, high: float) -> list[float]:
+    """An axis from `low` to `high` with a margin; never without extent."""
+    room = 0.06 * (high - low) or 0.02 * max(abs(high), 0.5)
+    return [low - room, high + room]

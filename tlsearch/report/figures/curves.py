@@ -5,10 +5,10 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from tlsearch.report.absent import Absent
-from tlsearch.report.figures.canvas import GREY, SERIES, canvas, label
+from tlsearch.report.figures.canvas import GREY, PERCENT, SERIES, canvas, label, with_room
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import percent, plain
-from tlsearch.search.ledger import RunRow
+from tlsearch.search.runs import RunRow
 
 TOP = 5
 _SYMBOLS = ("circle", "square", "diamond", "cross", "star")
@@ -72,10 +72,9 @@ def draw(found: Curves) -> go.Figure:
                 "%{y:.1%}<extra></extra>"
             ),
         )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.03])
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.03])
     highest = max(max(curve.accuracies) for curve in found.curves)
-    room = 0.05 * (highest - found.low) or 0.01
-    figure.update_yaxes(tickformat=".0%", range=[found.low - room, highest + room])
+    figure.update_yaxes(tickformat=PERCENT, range=with_room(found.low, highest))
     return figure
 
 

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from tlsearch.report.absent import Absent
-from tlsearch.report.figures.canvas import BLUE, ORANGE, canvas, hover_format, percent_axis
+from tlsearch.report.figures.canvas import (
+    BLUE,
+    ORANGE,
+    canvas,
+    hover_format,
+    percent_axis,
+    with_room,
+)
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count, plain, value_text
 
@@ -54,9 +61,9 @@ def draw(found: Depths) -> go.Figure:
     figure.update_yaxes(title={"text": plain(found.metric)})
     shown = hover_format(found.metric)
     placed = [
-        (d.depth + (number * _GOLDEN % 1 - 0.5) * 0.4, number, value, d.depth)
+        (d.depth + ((i * _GOLDEN + 0.5) % 1 - 0.5) * 0.4, number, value, d.depth)
         for d in found.depths
-        for number, value in d.trials
+        for i, (number, value) in enumerate(d.trials)
     ]
     figure.add_scatter(
         x=[x for x, *_ in placed],
@@ -78,7 +85,8 @@ def draw(found: Depths) -> go.Figure:
         hovertemplate=f"median %{{y:{shown}}}<extra></extra>",
     )
     figure.update_xaxes(dtick=1, range=[-0.5, head + 0.5])
-    figure.update_yaxes(percent_axis(found.metric))
+    values = [value for _, _, value, _ in placed]
+    figure.update_yaxes(percent_axis(found.metric), range=with_room(min(values), max(values)))
     return figure
 
 

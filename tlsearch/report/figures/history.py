@@ -16,10 +16,11 @@ from tlsearch.report.figures.canvas import (
     hover_format,
     label,
     percent_axis,
+    with_room,
 )
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count, plain, value_text
-from tlsearch.search.ledger import RunRow
+from tlsearch.search.runs import RunRow
 
 _MARKS = {
     "complete": ("circle", BLUE),
@@ -28,7 +29,6 @@ _MARKS = {
     "failed": ("square-open", PURPLE),
 }
 _DASHES = ("dash", "dot", "dashdot", "longdash")
-_ROOM = 0.06
 
 
 class Point(NamedTuple):
@@ -117,9 +117,7 @@ def draw(history: History) -> go.Figure:
                 },
                 hovertemplate=f"trial %{{x}}: {state}, %{{customdata}}<extra></extra>",
             )
-    room = _ROOM * (history.high - history.low)
-    figure.update_yaxes(range=[history.low - room, history.high + room])
-    figure.update_yaxes(percent_axis(history.metric))
+    figure.update_yaxes(percent_axis(history.metric), range=with_room(history.low, history.high))
     return figure
 
 
@@ -171,9 +169,7 @@ def _window(
         complete or [p.value for p in points if p.value is not None], reverse=not maximise
     )
     kept = values[len(values) // 4 :] + [v for v in lines if math.isfinite(v)]
-    low, high = (min(kept), max(kept)) if kept else (0.0, 1.0)
-    pad = 0.01 * max(abs(low), abs(high), 0.01) if low == high else 0.0
-    return low - pad, high + pad
+    return (min(kept), max(kept)) if kept else (0.0, 1.0)
 
 
 def _inside(value: float | None, history: History) -> bool:
@@ -181,8 +177,8 @@ def _inside(value: float | None, history: History) -> bool:
 
 
 def _place(value: float | None, history: History) -> float:
+    if value is not None and _inside(value, history):
+        return value
     worst = history.low if history.maximise else history.high
-    edge = worst + _ROOM * 0.6 * (history.high - history.low) * (-1 if history.maximise else 1)
-    if value is None:
-        return edge
-    return value if _inside(value, history) else edge
+    end = with_room(history.low, history.high)[0 if history.maximise else 1]
+    return worst + 0.6 * (end - worst)

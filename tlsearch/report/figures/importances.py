@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from tlsearch.report.absent import Absent
-from tlsearch.report.figures.canvas import BLUE, canvas, label
+from tlsearch.report.figures.canvas import BLUE, PERCENT, canvas, label
 from tlsearch.report.importances import Importances
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import percent
@@ -29,7 +29,7 @@ def draw(found: Importances) -> go.Figure:
         cliponaxis=False,
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.18 * max(*shares, 0.05)])
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.18 * max(*shares, 0.05)])
     figure.update_yaxes(type="category")
     return figure
 
