@@ -1,0 +1,217 @@
+"""Stand-ins that say what a test tells them to: workers in memory, a mirror that remembers."""
+
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from tlsearch.search.jobs import (
+    DataFacts,
+    Decision,
+    EpochDone,
+    Event,
+    Job,
+    Setting,
+    TrainDone,
+    TrainJob,
+    WorkerDied,
+)
+from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.watching import Notice
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import Layout
+from tlsearch.training.results import EpochResult, TrainResult
+
+GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+Story = Generator[Event, Decision, None]
+
+
+def epoch(number: int, accuracy: float) -> EpochResult:
+    return EpochResult(number, 1.0, 0.5, 1.0 - accuracy, accuracy, 0.01, 2.0, 0.1)
+
+
+def result(
+    accuracies: list[float], *, ending: str = "complete", reason: str = "", last: int | None = None
+) -> TrainResult:
+    epochs = tuple(epoch(i, a) for i, a in enumerate(accuracies, 1))[:last]
+    return TrainResult(
+        ending=ending,  # type: ignore[arg-type]
+        reason=reason,
+        epochs=epochs,
+        chosen=epochs[-1] if epochs and ending == "complete" else None,
+        confusion=((3, 1), (0, 4)) if ending == "complete" else (),
+        max_grad_norm=2.0,
+        images_trained=10 * len(epochs),
+        seconds=0.1 * len(epochs),
+    )
+
+
+def train(key: str, accuracies: list[float]) -> Story:
+    """What a worker tells of a training that obeys its answers."""
+    for number, accuracy in enumerate(accuracies, 1):
+        decision = yield EpochDone(key, epoch(number, accuracy))
+        if decision != "continue":
+            ending = "stopped" if decision == "stop" else "paused"
+            told = result(accuracies, last=number)
+            yield TrainDone(key, ending, told)  # type: ignore[arg-type]
+            return
+    yield TrainDone(key, "complete", result(accuracies))
+
+
+def drive(ledger: Ledger, run: Run, accuracies: list[float]) -> bool:
+    """Report a whole run and tell it; whether it was pruned."""
+    for number, accuracy in enumerate(accuracies, 1):
+        if ledger.report(run, epoch(number, accuracy)):
+            ledger.tell(run, "pruned", result(accuracies, last=number), reason="")
+            return True
+    ledger.tell(run, "complete", result(accuracies), reason="")
+    return False
+
+
+class FakeExecutor:
+    """Tells `story(job, attempt)` of each job, one event a turn; every job sees its answers."""
+
+    def __init__(self, num_workers: int, story: Callable[[Any, int], Story]) -> None:
+        self._story = story
+        self._live: list[Story | None] = [None] * num_workers
+        self._next: list[Event | None] = [None] * num_workers
+        self._ended = [True] * num_workers
+        self.jobs: list[Job] = []
+        self.answers: list[tuple[str, Decision]] = []
+        self.settings: list[Setting] = []
+        self.shutdowns: list[bool] = []
+        self.between: Callable[[], None] = lambda: None
+
+    def idle(self) -> list[int]:
+        return [i for i, story in enumerate(self._live) if story is None]
+
+    def configure(self, setting: Setting) -> None:
+        self.settings.append(setting)
+
+    def submit(self, worker: int, job: Job) -> None:
+        assert self._live[worker] is None, "a busy worker was given a job"
+        key = job.key if isinstance(job, TrainJob) else type(job).__name__
+        attempt = sum(getattr(j, "key", type(j).__name__) == key for j in self.jobs)
+        self.jobs.append(job)
+        self._live[worker] = story = self._story(job, attempt)
+        self._next[worker] = next(story)
+
+    def answer(self, worker: int, decision: Decision) -> None:
+        story = self._live[worker]
+        if story is None:
+            return  # it died meanwhile
+        assert self._next[worker] is None, "an answer that nobody waits for"
+        self._next[worker] = story.send(decision)
+        self.answers.append((self.jobs[-1].key if len(self._live) == 1 else "", decision))  # type: ignore[union-attr]
+
+    def release(self, worker: int) -> None:
+        assert self._live[worker] is not None, "released twice"
+        self._live[worker] = None
+
+    def events(self, *, timeout: float) -> list[tuple[int, Event]]:
+        assert timeout > 0
+        self.between()
+        told: list[tuple[int, Event]] = []
+        for worker, event in enumerate(self._next):
+            if event is None:
+                continue
+            told.append((worker, event))
+            self._next[worker] = None
+            story = self._live[worker]
+            if isinstance(event, WorkerDied):
+                self._live[worker] = None
+            elif not isinstance(event, EpochDone | TrainDone) and story is not None:
+                self._next[worker] = next(story, None)
+        assert told or not any(self._live), "everybody waits for everybody"
+        return told
+
+    def shutdown(self, *, now: bool) -> None:
+        self.shutdowns.append(now)
+
+
+class FakeMirror:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.finished: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.steps: dict[str, list[int]] = {}
+        self.params: dict[str, Mapping[str, Any]] = {}
+        self.tags: dict[str, Mapping[str, Any]] = {}
+        self.artifacts: dict[str, Mapping[str, Any]] = {}
+        self.notices: list[str] = []
+
+    def start(
+        self, key: str, *, run_name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> None:
+        assert run_name.startswith(key)
+        self.started.append(key)
+        self.params[key], self.tags[key] = params, tags
+
+    def metrics(
+        self, key: str, *, step: int, values: Mapping[str, float], timestamp_ms: int
+    ) -> None:
+        assert timestamp_ms > 0
+        assert "val_accuracy" in values
+        self.steps.setdefault(key, []).append(step)
+
+    def finish(
+        self, key: str, *, status: str, tags: Mapping[str, Any], artifacts: Mapping[str, Any]
+    ) -> None:
+        self.finished.append((key, status, tags))
+        self.artifacts[key] = artifacts
+
+    def take_notices(self) -> tuple[str, ...]:
+        taken, self.notices = tuple(self.notices), []
+        return taken
+
+
+class Watched:
+    """A watcher that keeps all notices."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def __call__(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+    def of(self, kind: type) -> list[Any]:
+        return [n for n in self.notices if isinstance(n, kind)]
+
+
+def setting_of(config: StudyConfig, folder: Path) -> Setting:
+    return Setting(
+        config=config,
+        data=DataFacts(
+            num_images=20,
+            class_names=("a", "b"),
+            fingerprint="f" * 16,
+            train_counts=(4, 4),
+            validation_counts=(4, 4),
+            test_counts=(2, 2),
+        ),
+        groups=GROUPS,
+        images=folder / "images.npy",
+        labels=folder / "labels.npy",
+        activations=folder / "activations",
+        weights="none",
+        weights_fingerprint="none",
+        precision="fp32",
+        device="cpu",
+    )
+
+
+def memory_ledger(config: StudyConfig) -> Ledger:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return Ledger(config, optuna.storages.InMemoryStorage())
+
+
+def states(ledger: Ledger) -> dict[str, str]:
+    return {row.spec.key: row.state for row in ledger.rows()}
+
+
+def layout_in(folder: Path) -> Layout:
+    layout = Layout(folder / "mlruns")
+    layout.create()
+    return layout
