@@ -209,3 +209,7 @@ def _answering() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         sys.stderr.close()
         raise typer.Exit(1) from None
+    except OSError as error:  # of a folder that a reading command may not enter, or of `--output`
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"tlsearch: {place}{error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
