@@ -57,7 +57,7 @@ def fake_study(folder: Path, *overrides: str, study: str = STUDY) -> Fake:
     return Fake(Ledger(config, optuna.storages.InMemoryStorage()), Layout(folder / "mlruns"))
 
 
-def know_data(fake: Fake, names: Sequence[str] = DIGITS, *, test_images: int = 1078) -> None:
+def know_data(fake: Fake, names: Sequence[str] = DIGITS, *, test_images: int = 270) -> None:
     size = len(names)
     facts = {
         "num_images": 1797,
@@ -165,7 +165,7 @@ def confirm(
     *,
     names: Sequence[str] = DIGITS,
     winner: float = 0.966,
-    test_images: int = 1078,
+    test_images: int = 270,
     references: dict[str, float] = BASELINE_ACCURACIES,
 ) -> None:
     """Confirmation, the scores on the test part, and the record of what they say."""

@@ -61,7 +61,7 @@ def find_evaluation(
 
 def _of_test(path: Path, model: str, names: tuple[str, ...] | None) -> Evaluation | Absent:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             labels, predictions = file["labels"], file["probabilities"].argmax(1)
             num_classes = file["probabilities"].shape[1]
         counts = confusion_matrix(labels, predictions, num_classes=num_classes)

@@ -1,0 +1,66 @@
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.report.fake import Fake, fake_study, search, train
+from tlsearch.report.absent import Absent
+from tlsearch.report.importances import MAX_TRIALS, Importances, find_importances
+
+
+def importances(fake: Fake) -> Importances | Absent:
+    return find_importances(fake.ledger.config, fake.ledger.search)
+
+
+def test_a_dominant_rate_is_found_on_its_log_scale(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    search(fake, 80)
+    found = importances(fake)
+    assert isinstance(found, Importances)
+    assert found.shares[0][0] == "lr"
+    assert found.shares[0][1] > 0.5
+    assert {name for name, _ in found.shares} == {
+        "freeze_depth", "lr", "lr_ratio", "optimizer", "dropout", "batch_size",
+    }  # fmt: skip
+    assert found.left_out == ("optimizer.sgd.momentum",)
+    assert found == importances(fake), "the same trials give the same shares"
+
+
+def test_it_is_optunas_own_figure_where_nothing_is_logarithmic(tmp_path: Path) -> None:
+    linear = {"lr": "{low: 0.001, high: 0.1}", "lr_ratio": "0.5", "optimizer": "sgd"}
+    fake = fake_study(tmp_path, *(f"space.{k}={v}" for k, v in linear.items()))
+    for _ in range(12):
+        run = fake.ledger.ask()
+        train(fake, run, 0.5 + 3 * run.spec.params["lr"])
+    found = importances(fake)
+    assert isinstance(found, Importances)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
+    assert dict(found.shares) == pytest.approx(evaluator.evaluate(fake.ledger.search))
+
+
+def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    search(fake, 5)
+    found = importances(fake)
+    assert isinstance(found, Absent)
+    assert "need 10 complete trials, and there are 4" in found.reason
+    same = fake_study(tmp_path)
+    for _ in range(12):
+        train(same, same.ledger.ask(), 0.5)
+    assert importances(same) == Absent(
+        "All complete trials have the same value: nothing to explain."
+    )
+    fixed = {"freeze_depth": 0, "lr_ratio": 1, "dropout": 0, "batch_size": 16, "optimizer": "sgd"}
+    one = fake_study(tmp_path, *(f"space.{k}={v}" for k, v in fixed.items()))
+    assert isinstance(importances(one), Absent)
+
+
+def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    for _ in range(MAX_TRIALS + 5):
+        run = fake.ledger.ask()
+        train(fake, run, 0.9 + 0.01 * math.log10(run.spec.params["lr"]))
+    found = importances(fake)
+    assert isinstance(found, Importances)
+    assert (found.num_trials, found.num_complete) == (MAX_TRIALS, MAX_TRIALS + 5)
