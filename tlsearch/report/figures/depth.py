@@ -57,7 +57,7 @@ def compute(data: ReportData) -> Depths | Absent:
 def draw(found: Depths) -> go.Figure:
     """A mark for each trial, spread sideways so that none hides another; a line at the median."""
     head = len(found.groups) - 1
-    figure = canvas(x=f"layer groups frozen (0: none, {head}: all but the head)", y="")
+    figure = canvas(x="layer groups frozen from the input", y="")
     figure.update_yaxes(title={"text": plain(found.metric)})
     shown = hover_format(found.metric)
     placed = [
@@ -94,8 +94,8 @@ def caption(found: Depths) -> str:
     """What the reader sees, and how little it proves."""
     names = ", ".join(found.groups)
     return (
-        f"Complete trials by the number of layer groups frozen from the input ({names}). A hint, "
-        "no comparison: the sampler tries more where it went well, and the other dimensions differ "
+        f"Complete trials by the number of layer groups frozen, of {names}: 0 freezes none, "
+        f"{len(found.groups) - 1} all but the head. A hint, no comparison: the sampler tries more where it went well, and the other dimensions differ "
         "from trial to trial."
     )
 

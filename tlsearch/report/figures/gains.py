@@ -25,7 +25,7 @@ def compute(data: ReportData) -> Gains | Absent:
 
 def draw(found: Gains) -> go.Figure:
     """A mark and its interval for each baseline, with a line at no gain."""
-    figure = canvas(x="gain in test accuracy, percentage points", y="")
+    figure = canvas(x="gain in points of test accuracy", y="")
     gains = found.gains[::-1]
     figure.add_scatter(
         x=[100 * g.gain.mean for g in gains],

@@ -23,6 +23,8 @@
       if (trace.texttemplate) trace.textfont = { color: colour("--ink") };
     });
     if (narrow()) {
+      // Square cells leave a tall figure empty on a narrow page.
+      if (layout.yaxis.scaleanchor) holder.style.height = `${holder.clientWidth + 60}px`;
       shown.font.size = 11;
       shown.margin = { ...shown.margin, l: 44, r: 6 };
       shown.dragmode = false; // a finger on a figure scrolls the page
