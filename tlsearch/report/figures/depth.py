@@ -95,7 +95,8 @@ def caption(found: Depths) -> str:
     names = ", ".join(found.groups)
     return (
         f"Complete trials by the number of layer groups frozen, of {names}: 0 freezes none, "
-        f"{len(found.groups) - 1} all but the head. A hint, no comparison: the sampler tries more where it went well, and the other dimensions differ "
+        f"{len(found.groups) - 1} all but the head. A hint, no "
+        "comparison: the sampler tries more where it went well, and the other dimensions differ "
         "from trial to trial."
     )
 
