@@ -111,13 +111,13 @@ RECIPE = Recipe(
         scale=(1.0, 1.6),
         aspect=0.25,
         shift=0.06,
-        warp=0.035,
+        warp=0.05,
         stroke=(-0.01, 0.03),
         coarse_share=0.75,
         coarsest=8,
         inverted_share=0.1,
         contrast=(0.6, 1.0),
-        noise=0.08,
+        noise=0.05,
     ),
 )
 

@@ -108,6 +108,7 @@ def _make(
     on_progress: Progress,
 ) -> None:
     """Train, write beside `file`, move into place; nothing is left behind on any way out."""
+    on_progress(0.0, "source model: starting")  # torch takes seconds to import
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
