@@ -58,8 +58,13 @@ class Workbench:
         """A training from its first epoch."""
         split = self._split(job.redraw)
         backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
-        if job.strategy.init == "pretrained" and self._state is not None:
-            load_pretrained(backbone, self._state)
+        if job.strategy.init == "pretrained":
+            # Read each time: the system keeps the file at hand, and a worker need not keep a copy.
+            state = pretrained_state(
+                backbone=self._config.backbone.name, weights=self._setting.weights
+            )
+            if state is not None:
+                load_pretrained(backbone, state)
         plan = make_plan(
             job.strategy,
             groups=backbone.groups,
