@@ -28,11 +28,18 @@ def paired_effect(right: np.ndarray, reference: np.ndarray | None, *, seed: int)
     """
     values = right.astype(float) - (0.0 if reference is None else reference.astype(float))
     num_seeds, num_images = values.shape
-    rng = np.random.default_rng(seed)
     means = []
-    for _ in range(0, RESAMPLES, _CHUNK):
-        rows = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=_CHUNK)
-        columns = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=_CHUNK)
+    for chunk in range(0, RESAMPLES, _CHUNK):
+        rng = np.random.default_rng((seed, chunk))
+        rows = _resample_counts(rng, num_seeds)
+        columns = _resample_counts(rng, num_images)
         means.append(((rows @ values) * columns).sum(axis=1) / values.size)
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return Effect(float(values.mean()), float(low), float(high), num_seeds, num_images)
+
+
+def _resample_counts(rng: np.random.Generator, size: int) -> np.ndarray:
+    """How often each of `size` members is drawn in `_CHUNK` resamples, (resamples, size)."""
+    drawn = rng.integers(size, size=(_CHUNK, size))
+    drawn += np.arange(_CHUNK)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=_CHUNK * size).reshape(_CHUNK, size)
