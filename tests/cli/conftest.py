@@ -1,0 +1,80 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tlsearch.cli.app import app
+
+STUDY = """\
+name: s
+data: {source: digits, split: {test: 0.6}, labels_per_class: 2}
+backbone: {name: resnet18, weights: none}
+budget: {trials: 4, epochs: 2}
+workers: 1
+search: {sampler: random, pruner: none}
+space: {lr: {low: 1.0e-3, high: 1.0e-1, log: true}}
+confirm: {top: 1, seeds: 1}
+baselines: [linear_probe]
+presets: {small: {budget.trials: 2}}
+"""
+
+Invoke = Callable[..., Result]
+Files = Callable[[], dict[str, int]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where commands run, with one study in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TLSEARCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return tmp_path
+
+
+@pytest.fixture
+def files(here: Path) -> Files:
+    """What lies there: names and times of change."""
+    return lambda: {str(p.relative_to(here)): p.stat().st_mtime_ns for p in here.rglob("*")}
+
+
+@pytest.fixture
+def tlsearch(here: Path) -> Invoke:
+    """Run a command in this process; a trace instead of a message is an error."""
+    assert here.exists()
+
+    def invoke(*arguments: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(app, arguments, prog_name="tlsearch")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == code, done.output
+        return done
+
+    return invoke
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the real command in a process of its own, its output in pipes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tlsearch", *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def only_line(text: str) -> Any:
+    """The one line of a text."""
+    (line,) = text.splitlines()
+    return line
