@@ -10,6 +10,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from tlsearch.cli.app import app
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.reading import read_study
 
 STUDY = """\
 name: s
@@ -78,3 +80,8 @@ def only_line(text: str) -> Any:
     """The one line of a text."""
     (line,) = text.splitlines()
     return line
+
+
+@pytest.fixture
+def config(here: Path) -> StudyConfig:
+    return read_study(here / "study.yaml", overrides=[], preset=None)

@@ -1,6 +1,8 @@
 """Wrong requests: one message with field, value, rule and remedy, exit code 2, nothing written."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -185,3 +187,19 @@ def test_a_database_that_cannot_be_reached(here: Path, tlsearch: Invoke) -> None
     for verb in ("run", "status"):
         line = only_line(tlsearch(verb, "study.yaml", code=1).stderr)
         assert line.startswith("tlsearch: storage = nosuch://me:***@nowhere/x: cannot be opened (")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_read_only_folder(
+    here: Path, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """These tests may run as root, who may write everywhere: the system's answer is injected."""
+
+    def refused(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    line = only_line(tlsearch("run", "study.yaml", code=2).stderr)
+    assert line.startswith(f"tlsearch: {here}/mlruns: {os.strerror(number)} — ")
+    assert "make it writable, or run in another folder" in line
+    assert not (here / "mlruns").exists()

@@ -1,6 +1,7 @@
 """What a study found, in words for a terminal."""
 
 import importlib.util
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def show_status(summary: Summary, *, study: Path, running: bool) -> None:
     for line in _answer(summary):
         console.print(line, soft_wrap=True)
     if not running and not summary.is_finished:
-        console.print(f"carry on with: tlsearch run {escape(str(study))}", soft_wrap=True)
+        console.print(f"carry on with: tlsearch run {_quoted(study)}", soft_wrap=True)
 
 
 def _answer(summary: Summary) -> list[str]:
@@ -56,7 +57,8 @@ def _answer(summary: Summary) -> list[str]:
 def _test(summary: Summary) -> list[str]:
     test = summary.test
     found = test["accuracy"]
-    seeds = f"{found['num_seeds']} seeds, {found['num_images']} images"
+    plural = "s" if found["num_seeds"] != 1 else ""
+    seeds = f"{found['num_seeds']} seed{plural}, {found['num_images']} images"
     lines = [f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}"]
     for name, entry in test["baselines"].items():
         gain, own = entry["gain"], entry["accuracy"]["mean"]
@@ -90,16 +92,16 @@ def _next_steps(summary: Summary, study: Path, report: Path) -> list[str]:
     if summary.test.get("model"):
         lines.append(f"model             {escape(summary.test['model'])}")
     if summary.mlflow:
-        address = escape(summary.mlflow["tracking_uri"])
+        address = summary.mlflow["tracking_uri"]
         if address.startswith("http"):
-            where = f"{address}/#/experiments/{summary.mlflow['experiment_id']}"
-            lines.append(f"MLflow            {where}")
+            where = f"{address.rstrip('/')}/#/experiments/{summary.mlflow['experiment_id']}"
+            lines.append(f"MLflow            {escape(where)}")
         else:
-            lines.append(f"MLflow UI         mlflow ui --backend-store-uri {address}")
+            lines.append(f"MLflow UI         mlflow ui --backend-store-uri {_quoted(address)}")
     known = importlib.util.find_spec("optuna_dashboard") is not None
     hint = "" if known else "   (after: pip install optuna-dashboard)"
-    lines.append(f"Optuna Dashboard  optuna-dashboard {escape(summary.storage)}{hint}")
-    lines.append(f"report again      tlsearch report {escape(str(study))}")
+    lines.append(f"Optuna Dashboard  optuna-dashboard {_quoted(summary.storage)}{hint}")
+    lines.append(f"report again      tlsearch report {_quoted(study)}")
     return lines
 
 
@@ -107,6 +109,11 @@ def _counts(summary: Summary) -> str:
     states = ("complete", "pruned", "diverged", "failed")
     told = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
     return f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(told) or 'none'}"
+
+
+def _quoted(word: object) -> str:
+    """A word of a command that a shell takes as it is."""
+    return escape(shlex.quote(str(word)))
 
 
 def _number(value: Any) -> str:
