@@ -7,7 +7,7 @@ from tlsearch.search.runs import RunSpec
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
 
-_SGD: Mapping[str, Any] = {
+_COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
     "lr_ratio": 1.0,
     "schedule": "cosine",
@@ -15,27 +15,53 @@ _SGD: Mapping[str, Any] = {
     "warmup_epochs": 0,
     "warmup_steps": 0,
     "warmup_start_fraction": 0.0,
-    "optimizer": "sgd",
-    "optimizer.sgd.momentum": 0.9,
-    "optimizer.sgd.nesterov": True,
     "decay_norm_and_bias": False,
     "l1": 0.0,
     "dropout": 0.0,
-    "batch_size": 32,
     "clip_norm": None,
     "label_smoothing": 0.0,
     "patience_epochs": None,
+}
+_SGD: Mapping[str, Any] = {
+    "optimizer": "sgd",
+    "optimizer.sgd.momentum": 0.9,
+    "optimizer.sgd.nesterov": True,
+}
+_ADAM: Mapping[str, Any] = {
+    "optimizer": "adam",
+    "optimizer.adam.beta1": 0.9,
+    "optimizer.adam.beta2": 0.999,
 }
 PROBE_EPOCHS_FACTOR = 10
 """A probe trains one layer on kept activations: ten times the epochs still cost it less than one
 full fine-tuning, and with fewer it would be an easy mark."""
 
-# The rates come from Kornblith et al. (arXiv:1805.08974) for fine-tuning, and from a small sweep on
-# the embedded data for the other two, so that no baseline is set up to lose.
+# Full fine-tuning is the recipe of Kornblith et al. (arXiv:1805.08974). From scratch takes Adam, and
+# small batches for more steps, because on the embedded data it does better so: 0.944 with 20 labels
+# a class where SGD's best rate came to 0.922. No baseline is set up to lose.
 BASELINES: Mapping[str, Mapping[str, Any]] = {
-    "linear_probe": {"lr": 0.1, "weight_decay": 0.0},
-    "full_fine_tuning": {"lr": 0.01, "weight_decay": 1e-4, "freeze_depth": 0},
-    "from_scratch": {"lr": 0.05, "weight_decay": 5e-4, "freeze_depth": 0},
+    "linear_probe": {**_SGD, "lr": 0.1, "batch_size": 32, "weight_decay": 0.0},
+    "full_fine_tuning": {
+        **_SGD,
+        "lr": 0.01,
+        "batch_size": 32,
+        "weight_decay": 1e-4,
+        "freeze_depth": 0,
+    },
+    "from_scratch": {
+        **_ADAM,
+        "lr": 2e-3,
+        "batch_size": 16,
+        "weight_decay": 0.0,
+        "freeze_depth": 0,
+    },
+}
+
+
+LABELS: Mapping[str, str] = {
+    "linear_probe": "linear probe",
+    "full_fine_tuning": "full fine-tuning",
+    "from_scratch": "from scratch",
 }
 
 
@@ -47,8 +73,8 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
     return RunSpec(
         key=f"{name}-seed-{seed}",
         kind="baseline",
-        label=f"{name.replace('_', ' ')}, seed {seed}",
-        params={**_SGD, "freeze_depth": head_only, **BASELINES[name]},
+        label=f"{LABELS[name]}, seed {seed}",
+        params={**_COMMON, "freeze_depth": head_only, **BASELINES[name]},
         init="random" if scratch else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,
