@@ -158,7 +158,7 @@ def test_it_saves_when_it_can_afford_to(
         slow_save(state, target)
 
     monkeypatch.setattr("tlsearch.training.checkpoints.torch.save", save)
-    keeper = keep(path)
+    keeper = Checkpointer(path, cost_share=0.02)
     keeper.after_epoch(started)
     assert not path.exists(), "no time has passed"
     now[0] += 10.0

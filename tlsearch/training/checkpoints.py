@@ -12,7 +12,7 @@ import torch
 from tlsearch.errors import WorkError
 from tlsearch.training.loop import Trainer
 
-COST_SHARE = 0.02
+COST_SHARE = 0.01
 """Share of the training time that checkpoints may take. A checkpoint older than the last epoch is
 no loss: the epochs since are trained again with the same bits."""
 

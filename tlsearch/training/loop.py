@@ -154,7 +154,7 @@ class Trainer:
         torch.autograd.backward(loss)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
-        moving = [p for p in self.backbone.model.parameters() if p.grad is not None]
+        moving = [p for row in self.optimizer.param_groups for p in row["params"]]
         total_norm = nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
         right = (logits.argmax(1) == labels).sum()
         # One read for all three: on a GPU each would wait for the step to get there.
