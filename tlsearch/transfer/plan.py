@@ -1,7 +1,9 @@
 """From a strategy to what the loop does: which groups are open when, at which rate, in steps."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 
 from tlsearch.errors import RequestError
@@ -113,13 +115,16 @@ def lr_scales(groups: Sequence[str], *, ratio: float) -> dict[str, float]:
 
 
 def batch_bounds(num_images: int, *, batch_size: int) -> list[tuple[int, int]]:
-    """Start and end of each batch. No image is dropped; a last batch of one joins its neighbour,
-    because BatchNorm has no variance of a single value.
+    """Start and end of each batch: as many as a loader makes, their sizes alike within one.
+
+    No image is dropped, and none is left in a small last batch, whose statistics would upset
+    BatchNorm: with 50 digits in batches of 16, a last one of 2 cost ResNet-18 most of its accuracy.
+    Of a single image BatchNorm has no variance, so three in batches of two make one of three.
     """
-    starts = list(range(0, num_images, batch_size))
-    if len(starts) > 1 and num_images - starts[-1] == 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], num_images], strict=True))
+    steps = min(math.ceil(num_images / batch_size), max(num_images // 2, 1))
+    size, extra = divmod(num_images, steps)
+    edges = [step * size + min(step, extra) for step in range(steps + 1)]  # as torch.tensor_split
+    return list(pairwise(edges))
 
 
 def _phases(strategy: Strategy, *, num_epochs: int) -> tuple[Phase, ...]:
