@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tlsearch.errors import TlsearchError, WorkError
+from tlsearch.search.errand import POLL_SECONDS
+from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting
+from tlsearch.search.worker import ignore_interrupts, leave_with_parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +28,23 @@ class Champion:
     metadata: Mapping[str, Any]
 
 
-def log_champion(champion: Champion) -> str:
+def log_champion(champion: Champion, *, interrupts: Interrupts) -> str:
     """The address of the logged model.
 
     Raises:
         WorkError: MLflow could not take it, with MLflow's own words.
+        Interrupted: the user asked to leave; the next run deletes what is half logged.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_log, args=(theirs, champion), daemon=True)
     process.start()
     theirs.close()
+    while not ours.poll(POLL_SECONDS):
+        if interrupts.stopping:
+            process.kill()
+            process.join()
+            raise Interrupted("stopped as asked; run again to log the model")
     try:
         answer: tuple[str, str] = ours.recv()
     except EOFError:
@@ -50,9 +59,8 @@ def log_champion(champion: Champion) -> str:
 
 
 def _log(pipe: "Connection[Any, Any]", champion: Champion) -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
+    leave_with_parent()
     try:
         pipe.send(("model", _write(champion)))
     except TlsearchError as error:

@@ -8,13 +8,19 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tlsearch.errors import WorkError
 from tlsearch.search.errand import MAX_DEATHS, POLL_SECONDS, log_fault, run_errand
 from tlsearch.search.executor import Executor
-from tlsearch.search.folder import checkpoint_path, evaluation_path, weights_path
+from tlsearch.search.folder import (
+    checkpoint_path,
+    evaluation_path,
+    weights_path,
+    write_whole,
+)
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import (
     EpochDone,
@@ -36,7 +42,7 @@ from tlsearch.search.mirroring import (
     run_params,
     run_tags,
 )
-from tlsearch.search.runs import Ending
+from tlsearch.search.runs import Ending, RunSpec
 from tlsearch.search.watching import (
     EpochSeen,
     Preparing,
@@ -124,17 +130,7 @@ class Coordinator:
     def _start(self, worker: int, run: Run) -> None:
         spec = run.spec
         self._active[worker] = run
-        keep = spec.kind != "search"
-        job = TrainJob(
-            key=spec.key,
-            strategy=spec.strategy,
-            seed=spec.seed,
-            redraw=spec.redraw,
-            num_epochs=spec.num_epochs,
-            checkpoint=checkpoint_path(self._folder, run.spec.key),
-            weights_to=weights_path(self._folder, spec.key) if keep else None,
-        )
-        self._executor.submit(worker, job)
+        self._executor.submit(worker, train_job(spec, self._folder))
         assert self._setting is not None
         self._mirror.start(
             spec.key,
@@ -208,10 +204,9 @@ class Coordinator:
 
     def _failed(self, worker: int, event: JobFailed) -> None:
         self._executor.release(worker)
-        run = self._active.pop(worker)
         if event.exit_code == WorkError.exit_code:  # the next run would meet it too
-            self._pause(run)
             raise WorkError(event.message)
+        run = self._active.pop(worker)
         if event.exit_code is None:
             self._faults += 1
             log_fault(event, self._folder)
@@ -248,9 +243,13 @@ class Coordinator:
     def _put_back(self) -> None:
         """Leave no run RUNNING, whatever ends the loop."""
         self._executor.shutdown(now=True)
-        for run in self._active.values():
-            self._pause(run)
+        runs = list(self._active.values())
         self._active.clear()
+        for run in runs:
+            # What ends the loop is what the user must read. If it was a full disk, this fails as
+            # well, and the next run finds the trial and puts it back.
+            with suppress(Exception):
+                self._pause(run)
 
     def _evaluation(self, run: Run, result: TrainResult) -> dict[str, Any]:
         """Confusion matrix and scores per class on the validation part; kept beside the study,
@@ -260,9 +259,21 @@ class Coordinator:
             return {}
         content = evaluation(self._setting.data.class_names, result.confusion)
         path = evaluation_path(self._folder, run.spec.key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        write_whole(path, json.dumps(content))
         return {"evaluation.json": content}
+
+
+def train_job(spec: RunSpec, folder: Path) -> TrainJob:
+    """What a worker is told of a run; the weights of fixed runs are kept."""
+    return TrainJob(
+        key=spec.key,
+        strategy=spec.strategy,
+        seed=spec.seed,
+        redraw=spec.redraw,
+        num_epochs=spec.num_epochs,
+        checkpoint=checkpoint_path(folder, spec.key),
+        weights_to=weights_path(folder, spec.key) if spec.kind != "search" else None,
+    )
 
 
 def evaluation(class_names: tuple[str, ...], confusion: Any) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""One job that is no run: preparing a study, scoring the test part."""
+"""One job that is no run: preparing a study, scoring the test part, making weights again."""
 
 from pathlib import Path
 
 from tlsearch.errors import RequestError, TlsearchError, WorkError
 from tlsearch.search.executor import Executor
 from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.jobs import Event, Job, JobFailed, Progress, WorkerDied
+from tlsearch.search.jobs import EpochDone, Event, Job, JobFailed, Progress, WorkerDied
 from tlsearch.search.watching import Preparing, Tick, Watcher
 
 POLL_SECONDS = 0.5
@@ -33,6 +33,8 @@ def run_errand(
                     continue
                 if isinstance(event, Progress):
                     watch(Preparing(event.share, event.text))
+                elif isinstance(event, EpochDone):
+                    executor.answer(worker, "continue")
                 elif isinstance(event, WorkerDied):
                     died = True
                 else:

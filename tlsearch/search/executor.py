@@ -146,7 +146,7 @@ class LocalExecutor:
                 event: Event = w.pipe.recv()
                 w.waits = isinstance(event, EpochDone)
                 yield event
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter where it died in mid-sentence
             w.process.join(JOIN_SECONDS)
         if w.process.is_alive():
             return

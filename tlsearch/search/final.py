@@ -14,8 +14,9 @@ from tlsearch.search.confirm import (
     confirm_specs,
     effects_on_test,
 )
-from tlsearch.search.coordinator import Coordinator
+from tlsearch.search.coordinator import Coordinator, train_job
 from tlsearch.search.folder import scores_folder, weights_path
+from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import ScoreJob, Setting
 from tlsearch.search.ledger import TEST, Ledger
 from tlsearch.search.runs import RunRow
@@ -76,6 +77,7 @@ def confirm_and_test(
     setting: Setting,
     *,
     folder: Path,
+    interrupts: Interrupts,
     watch: Watcher,
     workers: int,
 ) -> None:
@@ -94,9 +96,12 @@ def confirm_and_test(
         watch(Remark("no trial completed its confirmation: the test part stays untouched"))
         return
     record = _score(ledger, coordinator, choice, rows, folder=folder, watch=watch)
-    if not record.get("model"):
+    if not _holds_model(mirror, record):
         watch(Preparing(1.0, "logging the model"))
-        record = _log_model(ledger, mirror, setting, choice, record, folder=folder)
+        _make_again(coordinator, rows, [choice.champion], folder=folder, watch=watch)
+        record = _log_model(
+            ledger, mirror, setting, choice, record, folder=folder, interrupts=interrupts
+        )
     _clean(folder, keep=choice.champion)
 
 
@@ -125,6 +130,7 @@ def _score(
     scores = scores_folder(folder)
     keys = [*choice.keys, *(k for ks in baseline_keys(ledger.config).values() for k in ks)]
     missing = [k for k in keys if k in complete and not (scores / f"{k}.npz").exists()]
+    _make_again(coordinator, rows, missing, folder=folder, watch=watch)
     watch(Preparing(1.0, "scoring the test part"))
     coordinator.errand(
         ScoreJob(weights=tuple((k, weights_path(folder, k)) for k in missing), scores_to=scores)
@@ -141,6 +147,32 @@ def _score(
     return record
 
 
+def _make_again(
+    coordinator: Coordinator,
+    rows: Sequence[RunRow],
+    keys: Sequence[str],
+    *,
+    folder: Path,
+    watch: Watcher,
+) -> None:
+    """Train runs again, with the same bits, whose weights were freed before they were wanted: a
+    larger budget may call for a candidate that had lost. Or somebody deleted them.
+    """
+    for row in rows:
+        path = weights_path(folder, row.spec.key)
+        if row.spec.key in keys and not path.exists():
+            watch(Preparing(0.0, f"making the weights of {row.spec.label} again"))
+            coordinator.errand(train_job(row.spec, folder))
+
+
+def _holds_model(mirror: Mirror, record: Mapping[str, Any]) -> bool:
+    """Whether the parent run in this MLflow is the one that the model was logged to."""
+    if not record.get("model"):
+        return False
+    mirror.flush()
+    return mirror.run_id(PARENT) in (None, record.get("model_run"))
+
+
 def _log_model(
     ledger: Ledger,
     mirror: Mirror,
@@ -149,6 +181,7 @@ def _log_model(
     record: dict[str, Any],
     *,
     folder: Path,
+    interrupts: Interrupts,
 ) -> dict[str, Any]:
     """Log the champion under the parent run and remember its address."""
     mirror.annotate(PARENT, tags=_result_tags(record), artifacts={"test.json": record})
@@ -166,9 +199,10 @@ def _log_model(
             tracking_uri=mirror.tracking_uri,
             run_id=run_id,
             metadata={"study": ledger.config.name, "trial": choice.number, "run": choice.champion},
-        )
+        ),
+        interrupts=interrupts,
     )
-    record = {**record, "model": address}
+    record = {**record, "model": address, "model_run": run_id}
     ledger.fixed.set_user_attr(TEST, record)
     mirror.annotate(PARENT, tags={"tlsearch.model": address}, artifacts={})
     return record

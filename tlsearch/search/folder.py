@@ -1,6 +1,12 @@
 """What lies in a study's own folder."""
 
+import os
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
+
+PARTS = ("checkpoints", "evaluations", "weights", "scores")
+"""The folders that a study that starts over does without."""
 
 
 def checkpoint_path(folder: Path, key: str) -> Path:
@@ -21,3 +27,33 @@ def weights_path(folder: Path, key: str) -> Path:
 def scores_folder(folder: Path) -> Path:
     """Where each scored model's probabilities on the test part are kept."""
     return folder / "scores"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it finds all of it, or what was there before.
+
+    Raises:
+        OSError: the disk is full, or the folder may not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def sweep(folder: Path, *, open_keys: Collection[str]) -> None:
+    """Remove what killed processes left: half-written files, checkpoints of runs that ended.
+
+    The study's lock must be held.
+    """
+    for part in (folder, *(folder / name for name in PARTS)):
+        for left in part.glob("*.part*"):
+            left.unlink(missing_ok=True)
+    for left in (folder / "checkpoints").glob("*.pt"):
+        if left.stem not in open_keys:
+            left.unlink(missing_ok=True)

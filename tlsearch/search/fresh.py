@@ -6,24 +6,34 @@ from pathlib import Path
 
 import optuna
 
+from tlsearch.search.folder import PARTS
 from tlsearch.search.runs import fixed_name
 
 
 def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> None:
     """Rename the Optuna studies of `name` and drop its checkpoints and weights.
 
-    MLflow needs nothing: a fresh study has a new key, and so a parent run of its own.
+    The search's study goes last: whatever comes in between, what is left of the old study is one
+    that can be carried on, and nothing of it is taken for the new one's. MLflow needs nothing: a
+    fresh study has a new key, and so a parent run of its own.
     """
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     known = {s.study_name for s in storage.get_all_studies()}
-    for study in (name, fixed_name(name)):
-        if study in known:
-            optuna.copy_study(
-                from_study_name=study,
-                from_storage=storage,
-                to_storage=storage,
-                to_study_name=f"{study} until {stamp}",
-            )
-            optuna.delete_study(study_name=study, storage=storage)
-    for part in ("checkpoints", "weights", "scores", "evaluations"):
+    studies = [study for study in (fixed_name(name), name) if study in known]
+    for study in studies:
+        optuna.copy_study(
+            from_study_name=study,
+            from_storage=storage,
+            to_storage=storage,
+            to_study_name=f"{study} until {stamp}",
+        )
+    for study in studies:
+        if study == name:
+            _drop_files(folder)
+        optuna.delete_study(study_name=study, storage=storage)
+    _drop_files(folder)
+
+
+def _drop_files(folder: Path) -> None:
+    for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)

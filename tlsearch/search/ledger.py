@@ -36,11 +36,12 @@ from tlsearch.study.identity import changes, identity
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.results import EpochResult, TrainResult
 
-IDENTITY, FACTS, KEY, MLFLOW, TEST = (
-    f"tlsearch:{part}" for part in ("identity", "facts", "key", "mlflow", "test")
+IDENTITY, FACTS, KEY, MLFLOW, MIRRORED, TEST = (
+    f"tlsearch:{part}" for part in ("identity", "facts", "key", "mlflow", "mirrored", "test")
 )
 """User attributes of a study: what may not change, what was found before the first trial, which
-beginning of the study this is, where its mirror stands, what the test part said.
+beginning of the study this is, where its mirror stands and whether it is whole, what the test part
+said.
 """
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from tlsearch.data.sources import ImageSet, load_images
 from tlsearch.data.splits import draw_split
 from tlsearch.errors import RequestError
+from tlsearch.search.folder import write_whole
 from tlsearch.search.jobs import DataFacts, PrepareJob, Setting
 from tlsearch.search.pretrain import glyph_weights
 from tlsearch.study.config import StudyConfig
@@ -124,12 +126,26 @@ def _store(data: ImageSet, folder: Path) -> tuple[Path, Path]:
     """Write images and labels as .npy that workers map into memory; found ones are kept."""
     images, labels = (folder / f"{data.fingerprint}-{part}.npy" for part in ("images", "labels"))
     folder.mkdir(parents=True, exist_ok=True)
-    for path, array in ((images, data.images), (labels, data.labels)):
-        if not path.exists():
-            partial = path.with_suffix(f".{os.getpid()}.part.npy")
-            np.save(partial, array)
-            partial.replace(path)
+    with FileLock(folder / f"{data.fingerprint}.lock"):
+        for path, array in ((images, data.images), (labels, data.labels)):
+            if not _holds(path, array):
+                partial = path.with_suffix(".part")
+                try:
+                    with partial.open("wb") as file:
+                        np.save(file, array)
+                    partial.replace(path)
+                finally:
+                    partial.unlink(missing_ok=True)
     return images, labels
+
+
+def _holds(path: Path, array: np.ndarray) -> bool:
+    """Whether a whole array of this shape and type lies there."""
+    try:
+        found = np.load(path, mmap_mode="r")
+    except (FileNotFoundError, ValueError, EOFError):
+        return False
+    return bool(found.shape == array.shape and found.dtype == array.dtype)
 
 
 def _precision(
@@ -143,13 +159,12 @@ def _precision(
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     identity = f"{name} {torch.__version__} {config.backbone.name} {config.data.size}"
     path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
-    if path.exists():
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
         return Numerics(json.loads(path.read_text())["precision"]).precision
     chosen = probe_precision(
         model, image_size=config.data.size, batch_size=PROBE_BATCH_SIZE, device=device
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"precision": chosen.precision, "measured_on": identity}))
+    write_whole(path, json.dumps({"precision": chosen.precision, "measured_on": identity}))
     return chosen.precision
 
 

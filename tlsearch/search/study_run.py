@@ -4,21 +4,24 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from errno import EACCES, EEXIST, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
-from tlsearch.errors import StoreError, WorkError
+from optuna.exceptions import StorageInternalError
+
+from tlsearch.errors import RequestError, StoreError, WorkError
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
 from tlsearch.search.errand import run_errand
 from tlsearch.search.executor import LocalExecutor
 from tlsearch.search.final import confirm_and_test, is_finished, search_left
-from tlsearch.search.folder import evaluation_path
+from tlsearch.search.folder import evaluation_path, sweep, write_whole
 from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Prepared, PrepareJob, Setting
-from tlsearch.search.ledger import FACTS, MLFLOW, Ledger, Run
+from tlsearch.search.ledger import FACTS, MIRRORED, MLFLOW, Ledger, Run
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
 from tlsearch.search.storage import open_storage, study_lock
@@ -28,6 +31,7 @@ from tlsearch.study.layout import Layout, user_cache
 from tlsearch.study.machine import usable_cores, visible_gpus
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.values import hidden
+from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
 from tlsearch.tracking.records import DatasetFacts
 
@@ -63,10 +67,18 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
             if fresh:
                 set_aside(config.name, storage=storage, folder=folder)
             ledger = Ledger(config, storage)
-            (folder / "study.yaml").write_text(to_yaml(redacted(config)))
-            if not is_finished(ledger):
+            write_whole(folder / "study.yaml", to_yaml(redacted(config)))
+            open_keys = {r.spec.key for r in ledger.rows() if r.state in ("running", "waiting")}
+            sweep(folder, open_keys=open_keys)
+            if not (is_finished(ledger) and _is_mirrored(ledger, layout)):
                 _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
             return ledger
+
+
+def _is_mirrored(ledger: Ledger, layout: Layout) -> bool:
+    """Whether MLflow was left whole, and its database is still there."""
+    file = sqlite_path(tracking_address(ledger.config, layout))
+    return bool(ledger.search.user_attrs.get(MIRRORED)) and (file is None or file.exists())
 
 
 def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
@@ -94,7 +106,9 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         folder=folder,
     )
     status: Any = "FAILED"
+    mirror.give_up_when(lambda: interrupts.at_once)
     try:
+        ledger.search.set_user_attr(MIRRORED, False)
         job = PrepareJob(
             config=config, cache=layout.cache, user_cache=user_cache(), threads=SOURCE_THREADS
         )
@@ -109,7 +123,14 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         _open_mirror(mirror, ledger, setting, folder)
         _search(ledger, coordinator, watch, workers)
         confirm_and_test(
-            ledger, coordinator, mirror, setting, folder=folder, watch=watch, workers=workers
+            ledger,
+            coordinator,
+            mirror,
+            setting,
+            folder=folder,
+            interrupts=interrupts,
+            watch=watch,
+            workers=workers,
         )
         status = "FINISHED"
     except Interrupted:
@@ -118,11 +139,12 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     finally:
         preparer.shutdown(now=True)
         executor.shutdown(now=status != "FINISHED")
-        mirror.close(status=status, tags={"tlsearch.state": status.lower()})
+        whole = mirror.close(status=status, tags={"tlsearch.state": status.lower()})
         if mirror.experiment_id is not None:
             address = hidden(mirror.tracking_uri)
             where = {"tracking_uri": address, "experiment_id": mirror.experiment_id}
             ledger.search.set_user_attr(MLFLOW, where)
+            ledger.search.set_user_attr(MIRRORED, whole)
         for text in mirror.take_notices():
             watch(Remark(text))
 
@@ -220,9 +242,24 @@ def _disk_errors(layout: Layout) -> Iterator[None]:
     """Word what the operating system says about the state folder."""
     try:
         yield
+    except StorageInternalError as error:
+        raise WorkError(
+            f"Optuna's storage cannot be used ({str(error).splitlines()[0]}) — start its server or "
+            "free some disk space, then run again; what is stored is kept"
+        ) from error
     except OSError as error:
         place = error.filename or layout.root
+        if error.errno in (EEXIST, ENOTDIR):
+            raise RequestError(
+                f"{place}: is no folder, and tlsearch keeps its state in {layout.root} — move it "
+                "away, or run in another folder"
+            ) from error
+        if error.errno in (EACCES, EPERM, EROFS):
+            raise RequestError(
+                f"{place}: {error.strerror} — tlsearch keeps its state in {layout.root}: make it "
+                "writable, or run in another folder"
+            ) from error
         raise WorkError(
-            f"{place}: {error.strerror or error} — tlsearch keeps its state in {layout.root}: make "
-            "it writable and leave some space, or run in another folder; what is stored is kept"
+            f"{place}: {error.strerror or error} — tlsearch keeps its state in {layout.root}: free "
+            "some space there, or run in another folder; what is stored is kept"
         ) from error

@@ -83,7 +83,8 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
             "params": dict(best.spec.params),
             "confirmed": bool(test),
         },
-        "test": {k: v for k, v in test.items() if k not in ("baselines", "model")} or None,
+        "test": {k: v for k, v in test.items() if k not in ("baselines", "model", "model_run")}
+        or None,
         "baselines": {
             name: {"value": value, **test.get("baselines", {}).get(name, {})}
             for name, value in summary.baselines.items()

@@ -8,7 +8,7 @@ from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tlsearch.errors import DivergenceError, TlsearchError
+from tlsearch.errors import DivergenceError, TlsearchError, WorkError
 from tlsearch.search.jobs import (
     Decision,
     EpochDone,
@@ -23,15 +23,18 @@ from tlsearch.search.jobs import (
     TrainDone,
     TrainJob,
 )
+from tlsearch.search.memory import release_memory
+
+CHECKPOINT_SHARE = "TLSEARCH_CHECKPOINT_SHARE"
+"""Environment variable: the share of the training time that checkpoints may take, in place of
+`COST_SHARE`; `inf` keeps one after every epoch. For machines that are taken away without notice.
+"""
 
 
 def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
     """Serve jobs from `pipe` until it is told None or the coordinator is gone."""
-    # Ctrl-C and a service manager's SIGTERM reach the whole process group; only the coordinator
-    # answers them, and tells the workers to save and leave.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    ignore_interrupts()
+    leave_with_parent()
     server = _Server(pipe, device_index)
     try:
         while (message := pipe.recv()) is not None:
@@ -39,16 +42,29 @@ def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
                 server.setting = message
             else:
                 server.serve(message)
+                release_memory()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _leave_with_parent() -> None:
-    """End at once when the coordinator dies, so that no orphan trains on or writes anything."""
+def ignore_interrupts() -> None:
+    """Ctrl-C and a service manager's SIGTERM reach the whole process group; only the coordinator
+    answers them, and tells the others to save and leave.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def leave_with_parent() -> None:
+    """End this process at once when its parent dies, so that no orphan trains or writes on."""
     parent = parent_process()
     assert parent is not None, "a worker is started by a coordinator"
-    connection.wait([parent.sentinel])
-    os._exit(1)
+
+    def wait(sentinel: int) -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, args=(parent.sentinel,), daemon=True).start()
 
 
 class _Server:
@@ -72,6 +88,13 @@ class _Server:
             self._pipe.send(JobFailed(key, str(error), error.exit_code, ""))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
+        except OSError as error:  # a full disk, a folder that may not be written
+            place = error.filename or "the state or cache folder"
+            text = (
+                f"{place}: {error.strerror or error} — make it writable and leave some space, then "
+                "run again; what is stored is kept"
+            )
+            self._pipe.send(JobFailed(key, text, WorkError.exit_code, ""))
         except Exception as error:
             summary = f"{type(error).__name__}: {error}"
             self._pipe.send(JobFailed(key, summary, None, traceback.format_exc()))
@@ -99,7 +122,8 @@ class _Server:
         from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
 
         trainer = self._workbench().trainer(job)
-        keeper = Checkpointer(job.checkpoint, cost_share=COST_SHARE)
+        share = float(os.environ.get(CHECKPOINT_SHARE) or COST_SHARE)
+        keeper = Checkpointer(job.checkpoint, cost_share=share)
         keeper.restore(trainer)
         try:
             for result in list(trainer.history):

@@ -22,6 +22,7 @@ from tlsearch.tracking.session import OutageError, Session
 
 _MAX_PAUSE = 30.0  # seconds between two attempts to reach a store that is gone
 _WAITED_FOR_PAUSE = 1.0  # the same while a caller waits
+_HURRY = 1.0  # how long a caller waits who has been told to give up
 
 
 class Mirror:
@@ -60,6 +61,7 @@ class Mirror:
         self._changed = threading.Condition()
         self._wanted: dict[str, Wanted] = {}
         self._orders: list[Callable[[], None]] = []
+        self._gives_up: Callable[[], bool] = lambda: False
         self._asked = self._answered = self._attempts = 0
         self._ended = self._lost = False
         self._failing_since: float | None = None
@@ -67,6 +69,10 @@ class Mirror:
         self._error: BaseException | None = None
         self._notices: deque[str] = deque()
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
+
+    def give_up_when(self, condition: Callable[[], bool]) -> None:
+        """Where `condition` holds, `flush` and `close` wait a second at the most."""
+        self._gives_up = condition
 
     def open_parent(
         self,
@@ -146,7 +152,7 @@ class Mirror:
             whole = self._settled()
             self._ended = True
             self._changed.notify_all()
-        self._thread.join(timeout=1.0)
+        self._thread.join(timeout=0.0 if self._gives_up() else 1.0)
         if not whole:
             self._notices.append(
                 f"MLflow at {self.tracking_uri}: not everything could be written. No trial is"
@@ -204,12 +210,13 @@ class Mirror:
     def _settled(self) -> bool:
         """Ask for all to be written and wait; the lock is held."""
         self._asked += 1
-        mine, attempts = self._asked, self._attempts
+        mine, attempts, since = self._asked, self._attempts, time.monotonic()
         self._changed.notify_all()
         while self._answered < mine and not self._ended:
-            if self._lost and self._attempts > attempts:
+            hurries = self._gives_up() and time.monotonic() - since > _HURRY
+            if hurries or (self._lost and self._attempts > attempts):
                 return False
-            self._changed.wait(timeout=1.0)
+            self._changed.wait(timeout=0.2)
         self._raise_error()
         return self._answered >= mine
 
