@@ -219,11 +219,9 @@ def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clean(folder: Path, *, keep: str) -> None:
-    """Free the disk of weights that have been scored, and of baselines that never will be.
-
-    Candidates that lost stay: with more trials or seeds one of them may win.
+    """Free the disk of all weights but the champion's; probabilities stay, and what a larger budget
+    calls for is made again.
     """
     for path in (folder / "weights").glob("*.safetensors"):
-        scored = (scores_folder(folder) / f"{path.stem}.npz").exists()
-        if path.stem != keep and (scored or not path.stem.startswith("confirm-")):
+        if path.stem != keep:
             path.unlink()

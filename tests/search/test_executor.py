@@ -1,0 +1,198 @@
+"""Real worker processes: what they say, and what is left when one is killed."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.search.conftest import Study
+from tlsearch.search.executor import LocalExecutor
+from tlsearch.search.jobs import (
+    EpochDone,
+    Event,
+    JobFailed,
+    Prepared,
+    PrepareJob,
+    Progress,
+    Scored,
+    ScoreJob,
+    Setting,
+    TrainDone,
+    TrainJob,
+    WorkerDied,
+)
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.strategy import Strategy
+
+WAIT_SECONDS = 120.0
+
+
+@pytest.fixture
+def executor() -> Iterator[LocalExecutor]:
+    made = LocalExecutor(num_workers=1, num_devices=0)
+    yield made
+    made.shutdown(now=True)
+
+
+def said(executor: LocalExecutor, kind: type | tuple[type, ...]) -> Any:
+    """The next event of a kind; progress is passed over, everything else is a mistake."""
+    for _ in range(1000):
+        for worker, event in executor.events(timeout=WAIT_SECONDS):
+            assert worker == 0
+            if isinstance(event, kind):
+                return event
+            assert isinstance(event, Progress), event
+    raise AssertionError("only progress")
+
+
+def prepare(executor: LocalExecutor, config: StudyConfig, folder: Path) -> Setting:
+    executor.submit(0, PrepareJob(config=config, cache=folder, user_cache=folder / "u", threads=1))
+    assert executor.idle() == []
+    answer = said(executor, Prepared)
+    executor.release(0)
+    setting: Setting = answer.setting
+    executor.configure(setting)
+    return setting
+
+
+@pytest.fixture
+def job(study: Study, tmp_path: Path) -> Callable[..., TrainJob]:
+    params = study("space.lr=0.01").space.assign(lambda _name, _dimension: None)
+
+    def make(key: str = "trial-0000", **changes: Any) -> TrainJob:
+        settings: dict[str, Any] = {
+            "key": key,
+            "strategy": Strategy.from_params(params | {"freeze_depth": 5}, init="random"),
+            "seed": 0,
+            "redraw": 0,
+            "num_epochs": 3,
+            "checkpoint": tmp_path / "checkpoints" / f"{key}.pt",
+            "weights_to": None,
+        }
+        return TrainJob(**(settings | changes))
+
+    return make
+
+
+MakeJob = Callable[..., TrainJob]
+
+
+@pytest.mark.slow
+def test_a_life_of_a_worker(
+    executor: LocalExecutor, study: Study, job: MakeJob, tmp_path: Path
+) -> None:
+    config = study("precision=fp32", "device=cpu", "workers=1")
+    setting = prepare(executor, config, tmp_path / "cache")
+    assert setting.data.num_images == 1797
+    assert sum(setting.data.train_counts) == 20
+    assert executor.idle() == [0]
+
+    # To the end, with its weights kept.
+    kept = tmp_path / "weights" / "w.safetensors"
+    executor.submit(0, job(weights_to=kept))
+    for number in (1, 2, 3):
+        event = said(executor, EpochDone)
+        assert (event.key, event.result.epoch) == ("trial-0000", number)
+        executor.answer(0, "continue")
+    done = said(executor, TrainDone)
+    assert done.ending == "complete"
+    assert done.result.chosen == done.result.epochs[-1]
+    assert sum(map(sum, done.result.confusion)) == sum(setting.data.validation_counts)
+    executor.release(0)
+
+    # Scored on the test part.
+    executor.submit(0, ScoreJob(weights=(("w", kept),), scores_to=tmp_path / "scores"))
+    ((key, accuracy),) = said(executor, Scored).accuracies
+    assert key == "w"
+    assert 0 <= accuracy <= 1
+    executor.release(0)
+
+    # Stopped as it was told.
+    executor.submit(0, job("trial-0001"))
+    said(executor, EpochDone)
+    executor.answer(0, "stop")
+    assert said(executor, TrainDone).ending == "stopped"
+    executor.release(0)
+
+    # What cannot be read and what should not be are told, and the worker lives on.
+    before = pid(executor)
+    executor.submit(0, ScoreJob(weights=(("x", tmp_path / "no"),), scores_to=tmp_path / "scores"))
+    missing = said(executor, JobFailed)
+    assert missing.exit_code == 1
+    assert str(tmp_path / "no") in missing.message
+    executor.release(0)
+    executor.submit(0, job(strategy=None))
+    fault = said(executor, JobFailed)
+    assert (fault.key, fault.exit_code) == ("trial-0000", None)
+    assert fault.message.startswith("AttributeError: ")
+    assert "Traceback" in fault.details
+    executor.release(0)
+
+    # Paused and taken up: the same epochs as in one go.
+    executor.submit(0, job("trial-0002", num_epochs=3))
+    said(executor, EpochDone)
+    executor.answer(0, "pause")
+    assert said(executor, TrainDone).ending == "paused"
+    executor.release(0)
+    assert pid(executor) == before
+
+    # Killed in mid-job: it is reported and replaced, and the next one knows the setting.
+    executor.submit(0, job("trial-0002", num_epochs=3))
+    assert said(executor, EpochDone).result.epoch == 1  # told again from the checkpoint
+    executor.answer(0, "continue")
+    assert said(executor, EpochDone).result.epoch == 2
+    psutil.Process(before).kill()
+    died = said(executor, WorkerDied)
+    assert (died.exit_code, died.key) == (-9, "trial-0002")
+    assert executor.idle() == [0]
+    assert pid(executor) != before
+    executor.answer(0, "continue")  # too late, and nobody's
+    executor.submit(0, job("trial-0002", num_epochs=3))
+    again = [_continued(executor) for _ in range(3)]
+    assert [event.result.epoch for event in again] == [1, 2, 3]
+    resumed = said(executor, TrainDone).result
+    assert [e._replace(seconds=0) for e in resumed.epochs] == [
+        e._replace(seconds=0) for e in done.result.epochs
+    ]
+
+
+def _continued(executor: LocalExecutor) -> Event:
+    event: Event = said(executor, EpochDone)
+    executor.answer(0, "continue")
+    return event
+
+
+def pid(executor: LocalExecutor) -> int:
+    found = executor._workers[0].process.pid
+    assert found is not None
+    return found
+
+
+@pytest.mark.slow
+def test_idle_workers_die_and_leave(executor: LocalExecutor) -> None:
+    first = pid(executor)
+    psutil.Process(first).kill()
+    assert said(executor, WorkerDied).key == ""
+    second = pid(executor)
+    assert second != first
+    assert os.environ.get("OMP_NUM_THREADS") == "1" or "OMP_NUM_THREADS" not in os.environ
+    executor.shutdown(now=False)
+    executor.shutdown(now=True)  # nothing is left to end
+    assert not psutil.pid_exists(second)
+
+
+@pytest.mark.slow
+def test_a_worker_has_one_thread_and_no_store(executor: LocalExecutor, study: Study) -> None:
+    """A request that cannot be met comes back in words; the process stays light until it trains."""
+    config = study("device=cpu").model_copy(update={"device": "cuda"})
+    folder = Path("/nonexistent")
+    executor.submit(0, PrepareJob(config=config, cache=folder, user_cache=folder, threads=1))
+    failed = said(executor, JobFailed)
+    assert failed.key == "PrepareJob"
+    assert failed.exit_code == 2
+    assert "device = 'cuda'" in failed.message
+    environment = psutil.Process(pid(executor)).environ()
+    assert {environment[n] for n in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} == {"1"}

@@ -1,0 +1,172 @@
+"""How runs look in MLflow, and where a study says that it comes from."""
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.search.conftest import Study
+from tests.search.fakes import GROUPS, drive, epoch, memory_ledger, setting_of
+from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.confirm import confirm_specs
+from tlsearch.search.ledger import Ledger
+from tlsearch.search.mirroring import (
+    end_tags,
+    epoch_metrics,
+    mirror_row,
+    run_name,
+    run_params,
+    run_tags,
+)
+from tlsearch.search.provenance import (
+    git_revision,
+    parent_params,
+    parent_tags,
+    parent_texts,
+    requirements,
+    versions,
+)
+
+
+@pytest.fixture
+def ledger(study: Study) -> Ledger:
+    return memory_ledger(study("space.freeze_depth=2", "space.lr_ratio=0.5"))
+
+
+def test_names_sort(ledger: Ledger) -> None:
+    spec = ledger.ask().spec
+    assert run_name(spec) == f"trial-0000 · freeze 2 · lr {spec.params['lr']:.0e}"
+
+
+def test_rates_per_group(ledger: Ledger) -> None:
+    spec = ledger.ask().spec
+    params, lr = run_params(spec, GROUPS), spec.params["lr"]
+    rates = [params[f"group_lr.{group}"] for group in GROUPS]
+    assert rates == pytest.approx([0, 0, lr / 8, lr / 4, lr / 2, lr])
+    assert (params["init"], params["seed"], params["redraw"]) == ("random", 0, 0)
+    assert spec.params.items() <= params.items()
+
+
+def test_gradual_unfreezing_gives_every_group_a_rate(study: Study) -> None:
+    spec = memory_ledger(study("space.freeze_depth=2", "space.unfreeze_every_epochs=1")).ask().spec
+    params = run_params(spec, GROUPS)
+    assert {params[f"group_lr.{group}"] for group in GROUPS} == {spec.params["lr"]}
+
+
+def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:
+    run = ledger.ask()
+    drive(ledger, run, [0.5] * 3)
+    common = {"tlsearch.state": "running"}
+    assert run_tags(run.spec, 0) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
+    baseline = baseline_spec(ledger.config, "full_fine_tuning", seed=0)
+    assert run_tags(baseline, 3) == {
+        **common,
+        "tlsearch.kind": "baseline",
+        "tlsearch.baseline": "full_fine_tuning",
+    }
+    confirm = confirm_specs(ledger.config, ledger.rows())[0]
+    assert run_tags(confirm, 4) == {
+        **common,
+        "tlsearch.kind": "confirm",
+        "tlsearch.confirms": 0,
+    }
+    assert end_tags("failed", "why") == {"tlsearch.state": "failed", "tlsearch.reason": "why"}
+    assert end_tags(None, "") == {"tlsearch.state": "waiting"}
+
+
+def test_metrics_of_an_epoch() -> None:
+    assert epoch_metrics(epoch(3, 0.75)) == {
+        "train_loss": 1.0,
+        "train_accuracy": 0.5,
+        "val_loss": 0.25,
+        "val_accuracy": 0.75,
+        "lr": 0.01,
+        "max_grad_norm": 2.0,
+        "epoch_seconds": 0.1,
+    }
+
+
+def test_a_row_shows_all_of_a_run(ledger: Ledger) -> None:
+    before = datetime.now(tz=UTC).timestamp() * 1000
+    drive(ledger, ledger.ask(), [0.2, 0.5, 0.4])
+    ledger.ask()
+    after = datetime.now(tz=UTC).timestamp() * 1000
+    ended, running = (mirror_row(row, GROUPS, {"a.json": [1]}) for row in ledger.rows())
+    assert (ended.key, ended.status) == ("trial-0000", "FINISHED")
+    assert [m.step for m in ended.metrics] == [1, 2, 3]
+    assert ended.metrics[1].values["val_accuracy"] == 0.5
+    assert ended.artifacts == {"a.json": [1]}
+    assert ended.tags["tlsearch.state"] == "complete"
+    assert ended.end_ms is not None
+    assert before - 2 <= ended.start_ms <= ended.end_ms <= after + 2
+    assert (running.status, running.end_ms) == ("RUNNING", None)
+    assert running.tags["tlsearch.state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"), [("pruned", "KILLED"), ("diverged", "FAILED"), ("failed", "FAILED")]
+)
+def test_statuses(ledger: Ledger, ending: str, status: str) -> None:
+    run = ledger.ask()
+    ledger.tell(run, ending, None, reason="why")  # type: ignore[arg-type]
+    row = mirror_row(ledger.rows()[0], GROUPS, {})
+    assert row.status == status
+    assert row.tags["tlsearch.reason"] == "why"
+
+
+def test_a_paused_run_is_scheduled(ledger: Ledger) -> None:
+    ledger.pause(ledger.ask())
+    assert mirror_row(ledger.rows()[0], GROUPS, {}).status == "SCHEDULED"
+
+
+def test_versions_without_importing() -> None:
+    found = versions()
+    assert found["torch"] == version("torch")
+    assert set(found) >= {"tlsearch", "python", "optuna", "mlflow", "numpy"}
+    assert all("==" in line and "+" not in line for line in requirements())
+
+
+def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert git_revision() is None
+    identity = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    for role in ("AUTHOR", "COMMITTER"):
+        identity |= {f"GIT_{role}_NAME": "a", f"GIT_{role}_EMAIL": "a@example.org"}
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments],
+            env={**os.environ, **identity},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    assert git_revision() is None
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-qm", "one")
+    git("tag", "v1")
+    assert git_revision() == git("rev-parse", "HEAD")
+    (tmp_path / "file").write_text("2")
+    assert git_revision() == git("rev-parse", "HEAD") + "-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert git_revision() is None
+
+
+def test_the_parent_tells_everything_but_passwords(study: Study, tmp_path: Path) -> None:
+    config = study("storage=postgresql://me:secret@h/x", "tracking_uri=http://me:secret@h")
+    setting = setting_of(config, tmp_path)
+    told = [parent_tags(setting), parent_params(config, setting), parent_texts(config)]
+    assert "secret" not in str(told)
+    assert told[0]["tlsearch.data"] == "f" * 16
+    assert told[1]["train_images"] == 8
+    assert "freeze_depth" in told[2]["study.yaml"]

@@ -1,0 +1,58 @@
+"""What others rely on: names, commands, options, exit codes. To change it is to break them."""
+
+from importlib.metadata import entry_points, version
+
+import pytest
+import typer
+
+import tlsearch
+from tlsearch import errors
+from tlsearch.cli.app import app
+
+COMMANDS = {
+    "check": {"--set", "--preset", "--json", "--schema"},
+    "run": {"--set", "--preset", "--fresh", "--json"},
+    "status": {"--set", "--preset", "--json"},
+    "report": {"--set", "--preset", "--output", "--format"},
+}
+
+
+def test_version() -> None:
+    assert tlsearch.__version__ == version("tlsearch")
+
+
+def test_the_package_exports_its_version_alone() -> None:
+    import pkgutil
+
+    parts = {module.name for module in pkgutil.iter_modules(tlsearch.__path__)}
+    names = {name for name in vars(tlsearch) if not name.startswith("_")}
+    assert names <= parts
+
+
+def test_one_entry_point() -> None:
+    (found,) = entry_points(group="console_scripts", name="tlsearch")
+    assert found.value == "tlsearch.cli:main"
+
+
+def test_commands_and_options() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    found = {
+        name: {o for p in command.params for o in p.opts if o.startswith("--")} - {"--help"}
+        for name, command in commands.items()
+    }
+    assert found == COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("TlsearchError", 1),
+        ("RequestError", 2),
+        ("StudyError", 2),
+        ("WeightsError", 2),
+        ("StoreError", 2),
+        ("WorkError", 1),
+    ],
+)
+def test_exit_codes(kind: str, code: int) -> None:
+    assert getattr(errors, kind).exit_code == code
