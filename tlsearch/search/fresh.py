@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import optuna
+from optuna.trial import TrialState
 
 from tlsearch.search.folder import PARTS
 from tlsearch.search.runs import fixed_name
@@ -21,17 +22,25 @@ def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) 
     known = {s.study_name for s in storage.get_all_studies()}
     studies = [study for study in (fixed_name(name), name) if study in known]
     for study in studies:
+        aside = f"{study} until {stamp}"
         optuna.copy_study(
             from_study_name=study,
             from_storage=storage,
             to_storage=storage,
-            to_study_name=f"{study} until {stamp}",
+            to_study_name=aside,
         )
+        _end_open_trials(optuna.load_study(study_name=aside, storage=storage), storage)
     for study in studies:
         if study == name:
             _drop_files(folder)
         optuna.delete_study(study_name=study, storage=storage)
     _drop_files(folder)
+
+
+def _end_open_trials(study: optuna.Study, storage: optuna.storages.BaseStorage) -> None:
+    """Nobody will carry them on, and none may stay RUNNING for ever."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def _drop_files(folder: Path) -> None:
