@@ -40,6 +40,7 @@ from tlsearch.transfer.plan import make_plan
 CPU = torch.device("cpu")
 CLASSES, SIZE, BATCH_SIZE, LR, MOMENTUM = 10, 32, 32, 0.01, 0.9
 TRAIN, VALIDATION, TEST = 200, 360, 1237
+STEPS = -(-TRAIN // BATCH_SIZE)
 NUMERICS = {"fp32": FP32, "bf16": BF16}
 STRATEGY = Strategy(
     init="random",
@@ -141,7 +142,7 @@ def bare(data: TrainingData, *, depth: int, epochs: int, p: str) -> Iterator[flo
         model.train()
         loss_sum, hits = 0.0, 0
         order = torch.from_numpy(epoch_order(data.train, seed=0, epoch=epoch))
-        for rows in torch.split(order, BATCH_SIZE):
+        for rows in torch.tensor_split(order, STEPS):
             optimizer.zero_grad()
             logits = forward(rows)
             loss = F.cross_entropy(logits, labels[rows])
@@ -208,7 +209,7 @@ def compare(
         for _ in range(rounds)
     ]
     mine, plain = np.median(rounds_taken, axis=0).sum(axis=1)
-    steps = epochs * -(-TRAIN // BATCH_SIZE)
+    steps = epochs * STEPS
     print(
         f"{name} {p}: {1e3 * mine / steps:7.2f} ms a step, bare {1e3 * plain / steps:7.2f}, "
         f"ratio {mine / plain:.3f}"
