@@ -1,17 +1,13 @@
 """Giving memory back between jobs, so that a worker stays as large as its largest training."""
 
 import ctypes
-import gc
 import sys
 
 
 def release_memory() -> None:
-    """Drop what only cycles keep alive, and hand the C library's free pages to the system.
-
-    A finished trainer is such a cycle: its weights, gradients and moments would still be there
-    while the next one is built.
+    """Hand the pages that the C library keeps for later to the system: those of one training would
+    otherwise add to the next one's.
     """
-    gc.collect()
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
