@@ -114,7 +114,7 @@ def main() -> None:
             ledger=ledger,
             executor=InstantExecutor(),
             mirror=mirror,
-            watch=lambda notice: None,
+            watch=lambda _: None,
             interrupts=Interrupts(),
             folder=folder,
         )
@@ -137,7 +137,7 @@ def main() -> None:
         blocks, started, cpu = [], time.perf_counter(), time.process_time()
         for done in range(0, num_trials, BLOCK):
             left = iter(range(min(BLOCK, num_trials - done)))
-            coordinator.carry_out(lambda left=left: None if next(left, None) is None else ledger.ask())
+            coordinator.carry_out(lambda left=left: next((ledger.ask() for _ in left), None))
             mirror.flush()  # what the mirror's thread still owes belongs to these trials
             now = time.perf_counter()
             blocks.append((now - started) / min(BLOCK, num_trials - done) * 1e3)
