@@ -11,7 +11,11 @@ from tests.faults.running import Command, Place
 from tests.faults.stores import check_same, mirrored, open_states
 from tests.faults.test_coordinator_killed import wait_for_checkpoint
 
-TWO_WORKERS_LONG = ("--set", "workers=2", "--set", "budget.epochs=40")
+SLOW = [
+    part
+    for change in ("workers=2", "data.labels_per_class=null", "data.size=64")
+    for part in ("--set", change)
+]
 
 
 def check_left(place: Place, run: Command) -> None:
@@ -46,10 +50,11 @@ def test_once(number: signal.Signals, make_place: MakePlace, searched: dict[str,
 
 def test_twice(make_place: MakePlace) -> None:
     place = make_place()
-    run = place.start(*TWO_WORKERS_LONG)
+    run = place.start(*SLOW)
     wait_for_checkpoint(run, place, "trial-0000")
     wait_for_checkpoint(run, place, "trial-0001")
     run.signal_group(signal.SIGINT)
+    run.wait_for("once more leaves at once")
     run.signal_group(signal.SIGINT)
     run.wait()
     check_left(place, run)

@@ -80,6 +80,7 @@ class Coordinator:
         self._active: dict[int, Run] = {}
         self._deaths: Counter[str] = Counter()
         self._faults = 0
+        self._told_of_stop = False
         self._setting: Setting | None = None
 
     def configure(self, setting: Setting) -> None:
@@ -237,6 +238,9 @@ class Coordinator:
         for text in self._mirror.take_notices():
             self._watch(Remark(text))
         self._watch(Tick())
+        if self._interrupts.stopping and not self._told_of_stop:
+            self._told_of_stop = True
+            self._watch(Remark("stopping after the running epochs; once more leaves at once"))
         if self._interrupts.at_once:
             raise Interrupted("left at once; run again to carry on from the last checkpoints")
 

@@ -117,7 +117,8 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         preparer.shutdown(now=False)
         setting = _agreed(ledger, prepared.setting)
         coordinator.configure(setting)
-        left_open = ledger.recover()
+        ledger.recover()
+        left_open = sum(r.state == "waiting" and r.started is not None for r in ledger.rows())
         if left_open:
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
         _open_mirror(mirror, ledger, setting, folder)
