@@ -15,6 +15,7 @@ from tlsearch.search.errand import POLL_SECONDS
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.worker import ignore_interrupts, leave_with_parent
+from tlsearch.study.values import hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,8 @@ def log_champion(champion: Champion, *, interrupts: Interrupts) -> str:
     process.join()
     if answer[0] == "error":
         raise WorkError(
-            f"the model could not be logged to MLflow at {champion.tracking_uri}: {answer[1]} — "
+            f"the model could not be logged to MLflow at {hidden(champion.tracking_uri)}: "
+            f"{answer[1]} — "
             f"the weights are kept in {champion.weights}; run again to try once more"
         )
     return answer[1]

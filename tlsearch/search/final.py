@@ -22,6 +22,7 @@ from tlsearch.search.ledger import TEST, Ledger
 from tlsearch.search.runs import RunRow
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
 from tlsearch.study.search_options import Grid
+from tlsearch.study.values import hidden
 from tlsearch.tracking.mirror import Mirror
 from tlsearch.tracking.records import PARENT
 
@@ -189,8 +190,8 @@ def _log_model(
     run_id = mirror.run_id(PARENT)
     if run_id is None:
         raise WorkError(
-            f"MLflow at {mirror.tracking_uri} is gone, so the model cannot be logged — its weights "
-            f"are kept in {weights_path(folder, choice.champion)}; run again to try once more"
+            f"MLflow at {hidden(mirror.tracking_uri)} is gone, so the model cannot be logged — "
+            f"its weights are kept in {weights_path(folder, choice.champion)}; run again to try once more"
         )
     address = log_champion(
         Champion(

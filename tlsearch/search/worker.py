@@ -122,6 +122,7 @@ class _Server:
         from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
 
         trainer = self._workbench().trainer(job)
+        release_memory()  # what building left behind would add to the peak of the training
         share = float(os.environ.get(CHECKPOINT_SHARE) or COST_SHARE)
         keeper = Checkpointer(job.checkpoint, cost_share=share)
         keeper.restore(trainer)

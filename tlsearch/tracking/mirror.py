@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlsearch.errors import TlsearchError, WorkError
+from tlsearch.study.values import hidden
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.records import (
     PARENT,
@@ -50,6 +51,7 @@ class Mirror:
     ) -> None:
         """`artifact_root` serves a local SQLite store; a server has a place of its own."""
         self.tracking_uri = absolute_address(tracking_uri)
+        self._shown = hidden(self.tracking_uri)
         self._session = Session(
             tracking_uri=self.tracking_uri,
             artifact_root=artifact_root,
@@ -155,7 +157,7 @@ class Mirror:
         self._thread.join(timeout=0.0 if self._gives_up() else 1.0)
         if not whole:
             self._notices.append(
-                f"MLflow at {self.tracking_uri}: not everything could be written. No trial is"
+                f"MLflow at {self._shown}: not everything could be written. No trial is"
                 " lost: running the study again completes MLflow"
             )
         return whole
@@ -202,7 +204,7 @@ class Mirror:
             raise error
         if error is not None:
             raise WorkError(
-                f"MLflow at {self.tracking_uri}: writing stopped ({type(error).__name__}: {error})"
+                f"MLflow at {self._shown}: writing stopped ({type(error).__name__}: {error})"
                 " — no trial is lost, and running the study again completes MLflow; please report"
                 " this as a defect of tlsearch"
             ) from error
@@ -285,7 +287,7 @@ class Mirror:
         self._last_turn = now
         if failure is None:
             if self._lost:
-                self._notices.append(f"MLflow at {self.tracking_uri} is back and up to date")
+                self._notices.append(f"MLflow at {self._shown} is back and up to date")
             self._failing_since, self._lost, self._pause = None, False, self._flush_seconds
             return
         self._failing_since = self._failing_since or now
@@ -293,7 +295,7 @@ class Mirror:
         if not self._lost and now - self._failing_since >= self._patience_seconds:
             self._lost = True
             self._notices.append(
-                f"MLflow at {self.tracking_uri} cannot be reached ({failure}). The study goes on,"
+                f"MLflow at {self._shown} cannot be reached ({failure}). The study goes on,"
                 " nothing is lost; what is missing there is written once it is back, or when the"
                 " study is run again"
             )

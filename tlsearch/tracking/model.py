@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlsearch.errors import WorkError
+from tlsearch.study.values import hidden
 from tlsearch.tracking.opening import first_line, hush
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def log_model(
         )
     except (MlflowException, OSError, RuntimeError) as error:
         raise WorkError(
-            f"the model could not be saved in MLflow at {tracking_uri}: {first_line(error)} — its"
-            " checkpoint is kept, and running the study again tries once more"
+            f"the model could not be saved in MLflow at {hidden(tracking_uri)}: {first_line(error)} —"
+            " its checkpoint is kept, and running the study again tries once more"
         ) from error
     return str(info.model_uri)
 

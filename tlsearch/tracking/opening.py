@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from tlsearch.errors import WorkError
+from tlsearch.study.values import hidden
 from tlsearch.tracking.address import artifact_location, sqlite_path
 from tlsearch.tracking.records import STUDY_TAG, Known
 from tlsearch.tracking.tables import TableWriter
@@ -52,6 +53,22 @@ class Store(NamedTuple):
             if not token:
                 return found
 
+    def end_superseded(self, study_key: str) -> None:
+        """End what a study set aside by `--fresh` left open: nobody will carry it on.
+
+        Safe while the study's lock is held: an experiment belongs to one study.
+        """
+        for status in ("RUNNING", "SCHEDULED"):
+            left = self.client.search_runs(
+                [self.experiment_id],
+                filter_string=f"attributes.status = '{status}'",
+                max_results=_PAGE,
+            )
+            for run in left:
+                if run.data.tags.get(STUDY_TAG, study_key) != study_key:
+                    self.client.set_tag(run.info.run_id, "tlsearch.state", "superseded")
+                    self.client.set_terminated(run.info.run_id, "KILLED")
+
 
 def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str) -> Store:
     """Open, creating the database and the experiment if needed. Takes seconds: MLflow's import.
@@ -76,13 +93,13 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
             found = client.get_experiment(client.create_experiment(experiment, at))
     except (MlflowException, OSError) as error:
         raise WorkError(
-            f"MLflow at {tracking_uri} cannot be used: {first_line(error)} — start the server or"
-            " correct the address (MLFLOW_TRACKING_URI, or the study's tracking address)"
+            f"MLflow at {hidden(tracking_uri)} cannot be used: {first_line(error)} — start the"
+            " server or correct the address (MLFLOW_TRACKING_URI, or the study's tracking address)"
         ) from error
     if found.lifecycle_stage != "active":
         raise WorkError(
-            f"MLflow at {tracking_uri}: experiment {experiment!r} was deleted — bring it back with"
-            f" `mlflow experiments restore -x {found.experiment_id}`, or name the study otherwise"
+            f"MLflow at {hidden(tracking_uri)}: experiment {experiment!r} was deleted — bring it"
+            f" back with `mlflow experiments restore -x {found.experiment_id}`, or name the study otherwise"
         )
     writer: Writer = ClientWriter(client=client, experiment_id=found.experiment_id)
     if path is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tlsearch.study.values import hidden
 from tlsearch.tracking.opening import Store, first_line, open_store
 from tlsearch.tracking.reconcile import Plan, agree, one_run_per_key
 from tlsearch.tracking.records import (
@@ -70,6 +71,7 @@ class Session:
             )
         self._parent = parent
         with _outages():
+            self._store.end_superseded(self._study_key)
             self._look(self._store)
             self._write_together(self._store, {PARENT: parent})
             if dataset is not None:
@@ -148,8 +150,8 @@ class Session:
         self._rejections[key] += 1
         if self._rejections[key] > _MAX_REJECTIONS:
             self.notices.append(
-                f"MLflow at {self._tracking_uri} refuses {key or 'the parent run'!r} ({outage})."
-                " The study goes on without it there, and running it again completes MLflow"
+                f"MLflow at {hidden(self._tracking_uri)} refuses {key or 'the parent run'!r}"
+                f" ({outage}). The study goes on without it there, and running it again completes MLflow"
             )
 
     def _look(self, store: Store) -> None:
