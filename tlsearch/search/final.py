@@ -191,7 +191,8 @@ def _log_model(
     if run_id is None:
         raise WorkError(
             f"MLflow at {hidden(mirror.tracking_uri)} is gone, so the model cannot be logged — "
-            f"its weights are kept in {weights_path(folder, choice.champion)}; run again to try once more"
+            f"its weights are kept in {weights_path(folder, choice.champion)}; run again to "
+            "try once more"
         )
     address = log_champion(
         Champion(

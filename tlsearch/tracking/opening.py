@@ -99,7 +99,8 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
     if found.lifecycle_stage != "active":
         raise WorkError(
             f"MLflow at {hidden(tracking_uri)}: experiment {experiment!r} was deleted — bring it"
-            f" back with `mlflow experiments restore -x {found.experiment_id}`, or name the study otherwise"
+            f" back with `mlflow experiments restore -x {found.experiment_id}`, or name"
+            " the study otherwise"
         )
     writer: Writer = ClientWriter(client=client, experiment_id=found.experiment_id)
     if path is not None:

@@ -151,7 +151,8 @@ class Session:
         if self._rejections[key] > _MAX_REJECTIONS:
             self.notices.append(
                 f"MLflow at {hidden(self._tracking_uri)} refuses {key or 'the parent run'!r}"
-                f" ({outage}). The study goes on without it there, and running it again completes MLflow"
+                f" ({outage}). The study goes on without it there, and running it again"
+                " completes MLflow"
             )
 
     def _look(self, store: Store) -> None:
