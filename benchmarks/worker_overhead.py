@@ -10,9 +10,9 @@ images normalised beforehand and records nothing but loss and accuracy.
 
 The two take turns, an epoch each, and what is compared is the sum over a training's epochs of each
 one's fastest round, in processor time: what other processes on the machine disturb least. That
-leaves out checkpoints, whose policy allows 1 % more. The target is a ratio of at most 1.05. "head" trains the last layer alone, for
-information: ours on kept activations, whose making is told apart, the bare loop on features that
-it has in memory.
+leaves out checkpoints, whose policy allows 1 % more. The target is a ratio of at most 1.05.
+"head" trains the last layer alone, for information: ours on kept activations, whose making is told
+apart, the bare loop on features that it has in memory.
 """
 
 import argparse
