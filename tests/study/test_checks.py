@@ -140,7 +140,7 @@ HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights:
             "budget.trials = 30: the grid has only 6 points — write 6",
         ),
         (
-            "search: {sampler: grid}\nspace: {batch_size: {low: 1, high: 1000000}}",
+            "search: {sampler: grid}\nspace: {batch_size: {low: 2, high: 1000001}}",
             'search.sampler = "grid": the grid has 1000000 points, more than 100000',
         ),
     ],

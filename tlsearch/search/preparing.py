@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tlsearch.data.sources import ImageSet, load_images
 from tlsearch.data.splits import draw_split
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, WorkError
 from tlsearch.search.folder import write_whole
 from tlsearch.search.jobs import DataFacts, PrepareJob, Setting
 from tlsearch.search.pretrain import glyph_weights
@@ -134,8 +134,12 @@ def _store(data: ImageSet, folder: Path) -> tuple[Path, Path]:
                     with partial.open("wb") as file:
                         np.save(file, array)
                     partial.replace(path)
-                finally:
+                except OSError as error:  # numpy's own has neither a number nor a file's name
                     partial.unlink(missing_ok=True)
+                    raise WorkError(
+                        f"{path}: cannot be written ({error.strerror or error}) — free some disk "
+                        "space, then run again"
+                    ) from error
     return images, labels
 
 

@@ -36,6 +36,8 @@ class Workbench:
         self._setting = setting
         self._config = setting.config
         cuda = setting.device == "cuda"
+        # The same study gives the same bits; on a CPU this changes nothing.
+        torch.backends.cudnn.deterministic = True
         self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
         self._numerics = Numerics(setting.precision)
         mean, std = normalisation(self._config.backbone.name)

@@ -73,7 +73,7 @@ class CosineSpace(Section):
 
 
 class PlateauSpace(Section):
-    """The rate times factor when the metric stalls; a patience of 2 suits short trainings."""
+    """The rate times factor when val_loss stalls; a patience of 2 suits short trainings."""
 
     factor: Annotated[Dimension, FloatDim(gt=0, lt=1)] = Fixed(0.1)
     patience_epochs: Positive = Fixed(2)
@@ -118,7 +118,8 @@ class Space(Section):
     decay_norm_and_bias: Flag = Fixed(False)
     l1: NotNegative = Fixed(0.0)
     dropout: Fraction = Fixed(0.0)
-    batch_size: Positive = Fixed(32)
+    # Two at the least: BatchNorm has no variance of one image.
+    batch_size: Annotated[Dimension, IntDim(ge=2)] = Fixed(32)
     clip_norm: Annotated[
         Dimension,
         FloatDim(gt=0, nullable=True),

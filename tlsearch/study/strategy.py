@@ -66,7 +66,7 @@ class CosineDecay:
 
 @dataclass(frozen=True, kw_only=True)
 class PlateauDecay:
-    """The rate times `factor` once the metric has not improved for `patience_epochs` epochs."""
+    """The rate times `factor` after more than `patience_epochs` epochs without a lower val_loss."""
 
     factor: float
     patience_epochs: int

@@ -71,7 +71,8 @@ def log_model(
     except (MlflowException, OSError, RuntimeError) as error:
         raise WorkError(
             f"the model could not be saved in MLflow at {hidden(tracking_uri)}:"
-            f" {first_line(error)} — its checkpoint is kept, and running the study again tries once more"
+            f" {first_line(error)} — its checkpoint is kept, and running the study"
+            " again tries once more"
         ) from error
     return str(info.model_uri)
 

@@ -138,6 +138,7 @@ def _ready_sqlite(path: Path, *, artifact_root: Path) -> None:
     MLflow's migrations, or a second one that opens the file meanwhile, finds no half of it.
     """
     from filelock import FileLock
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def _ready_sqlite(path: Path, *, artifact_root: Path) -> None:
             database.execute("BEGIN IMMEDIATE")
             database.execute("PRAGMA user_version = 0")
             database.execute("ROLLBACK")
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:  # the last from MLflow's migrations
         raise WorkError(
             f"MLflow's database {path} cannot be written: {first_line(error)} — make its folder"
             " writable, free some space, or choose another place for the study's stores"
