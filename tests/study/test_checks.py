@@ -60,10 +60,6 @@ HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights:
             "than 10, or null for never",
         ),
         (
-            "confirm: {top: 31}",
-            "confirm.top = 31: there are only 30 trials to confirm the best of — take 30 or less",
-        ),
-        (
             "search: {pruner: {median: {n_warmup_steps: 10}}}",
             "search.pruner.median.n_warmup_steps = 10: prunes nothing within 10 epochs",
         ),
@@ -239,7 +235,6 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
         "line 5: space.warmup_epochs",
         "line 5: space.patience_epochs",
         "line 6: search.pruner.hyperband.min_resource",
-        "line 7: confirm.top",
     ]
 
 
@@ -260,6 +255,7 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
             "space: {l1: [0, 1]}\nsearch: {pruner: hyperband}",
             ["hyperband splits the trials into 3 brackets"],
         ),
+        ("space: {l1: [0, 1]}\nconfirm: {top: 31}", ["confirm.top = 31: all 30 trials"]),
         ("space: {l1: [0, 1]}\nsearch: {pruner: wilcoxon}", ["wilcoxon compares learning curves"]),
     ],
 )

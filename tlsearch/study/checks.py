@@ -24,7 +24,6 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _warmup,
         _optimizer,
         _stopping,
-        _confirmation,
         sampler_contradictions,
         pruner_contradictions,
     )
@@ -146,14 +145,6 @@ def _stopping(config: StudyConfig) -> Iterator[Contradiction]:
     if highest(patience) >= epochs:
         rule = f"never stops a training of {epochs} epochs"
         yield clash(field, value, rule, _fewer(epochs, "or null for never"), "budget.epochs")
-
-
-def _confirmation(config: StudyConfig) -> Iterator[Contradiction]:
-    top, trials = config.confirm.top, config.budget.trials
-    if config.confirm.seeds and top > trials:
-        rule = f"there are only {trials} trials to confirm the best of"
-        remedy = f"take {trials} or less, or confirm: null"
-        yield clash("confirm.top", top, rule, remedy, "budget.trials")
 
 
 def _fewer(epochs: int, otherwise: str) -> str:

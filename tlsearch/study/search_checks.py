@@ -155,6 +155,8 @@ def notes(config: StudyConfig) -> list[str]:
         found.append(
             f"the sampler's first {startup} trials are random, so all {trials} trials will be"
         )
+    if config.confirm.seeds and config.confirm.top > trials:
+        found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
     if isinstance(search.sampler, CmaEs):
         unmodelled = [n for n, d in space.searched().items() if isinstance(d, Choice)]
         if unmodelled:
