@@ -29,14 +29,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Place:
     """The whole way: a baseline, three trials, confirmation, test, model."""
     place = Place(tmp_path_factory.mktemp("undisturbed"), cache=cache, study=CONFIRMED)
-    import os  # DEV
-
-    dev = os.environ.get("DEV_UNDISTURBED")  # DEV
-    if dev:  # DEV
-        Path(dev).mkdir(exist_ok=True)  # DEV
-        place = Place(Path(dev), cache=cache, study=CONFIRMED)  # DEV
-        if place.own.exists():
-            return place  # DEV
     place.finish()
     check_agreement(place)
     check_tidy(place)

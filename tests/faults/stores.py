@@ -91,6 +91,12 @@ def mirrored(place: Place) -> dict[str, tuple[str, dict[str, list[tuple[int, flo
         return found
 
 
+def all_statuses(place: Place) -> list[str]:
+    """Statuses of all runs in MLflow, those of studies that were set aside included."""
+    with closing(sqlite3.connect(place.state / "mlflow.db")) as database:
+        return sorted(status for (status,) in database.execute("SELECT status FROM runs"))
+
+
 def _points(database: sqlite3.Connection, run_id: str) -> dict[str, list[tuple[int, float]]]:
     points: dict[str, list[tuple[int, float]]] = {}
     for name, step, value in database.execute(

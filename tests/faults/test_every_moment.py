@@ -4,6 +4,7 @@ A kill leaves a beginning of the journal, perhaps with half a record at its end.
 the study must go on to the same trials, values and reports.
 """
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,27 @@ def test_every_kill_of_the_coordinator_leads_to_the_same_study(
         killed.journal.write_bytes(b"".join(lines[:count]) + lines[count][: len(lines[count]) // 2])
         carry_on(config, killed)
         assert told(config, killed) == expected, f"killed after {count} records"
+
+
+def test_a_journal_that_cannot_grow_holds_whole_records(
+    config: StudyConfig, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path / "full")
+    layout.root.mkdir()
+    ledger = Ledger(config, opened(config, layout))
+    before = layout.journal.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            ledger.ask()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert layout.journal.read_bytes() == before
+    carry_on(config, layout)
+    whole = Layout(tmp_path / "whole")
+    carry_on(config, whole)
+    assert told(config, layout) == told(config, whole)
 
 
 def carry_on(config: StudyConfig, layout: Layout) -> None:

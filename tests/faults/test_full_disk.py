@@ -34,10 +34,10 @@ def resize(disk: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
 
 
-def check_refusal(place: Place, size: str) -> str:
+def check_refusal(place: Place, size: str, **env: str) -> str:
     """The run ends by itself with one message, and leaves nothing half-written."""
     resize(place.state, size)
-    run = place.run()
+    run = place.run(env=env)
     assert run.code == 1, run.said
     message = run.message
     assert len(message.splitlines()) == 1
@@ -64,8 +64,13 @@ def test_in_preparation_and_checkpoint(small_disk: Path, cache: Path, searched: 
 @pytest.mark.slow
 def test_in_weights_and_model(small_disk: Path, cache: Path, whole: Any) -> None:
     place = Place(small_disk.parent, cache=cache, study=CONFIRMED)
-    found = [check_refusal(place, size) for size in ("110m", "150m")]
-    assert found
+    found = [
+        check_refusal(place, size, TLSEARCH_CHECKPOINT_SHARE="0")
+        for size in ("30m", "110m", "150m")
+    ]
+    assert "full_fine_tuning-seed-0.safetensors" in found[0]
+    assert ".safetensors" in found[1]
+    assert "the model could not be logged" in found[2]
     resize(small_disk, ROOMY)
     place.finish()
     check_same(place, whole)

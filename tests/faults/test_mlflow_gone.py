@@ -3,6 +3,8 @@
 import shutil
 import socket
 
+import pytest
+
 from tests.faults.conftest import CONFIRMED, MakePlace
 from tests.faults.running import Place
 from tests.faults.stores import check_agreement, mirrored, open_states, told
@@ -13,6 +15,7 @@ def delete_store(place: Place) -> None:
     shutil.rmtree(place.state / "artifacts")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_deleted_is_rebuilt(make_place: MakePlace) -> None:
     place = make_place(study=CONFIRMED, tables=False)
     run = place.start()

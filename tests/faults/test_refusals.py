@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from tests.faults.conftest import MakePlace
 from tests.faults.running import STUDY, Command
-from tests.faults.stores import check_agreement, mirrored, studies, told
+from tests.faults.stores import all_statuses, check_agreement, mirrored, studies, told
 from tests.faults.test_coordinator_killed import wait_for_checkpoint
 from tlsearch.transfer.backbones import build_backbone
 
@@ -34,8 +34,12 @@ def test_a_second_coordinator(make_place: MakePlace) -> None:
     assert "running" in status.said
     first.kill()
     assert "interrupted" in place.run(*long, command="status").said
+    assert "RUNNING" in all_statuses(place)
+    place.finish(*SHORT, "--fresh")
+    assert all_statuses(place) == ["FINISHED", "FINISHED", "KILLED", "KILLED"]
 
 
+@pytest.mark.slow
 def test_changes_fresh_and_a_larger_budget(make_place: MakePlace) -> None:
     study = STUDY + "presets:\n  small: {budget.trials: 1, data.labels_per_class: 2}\n"
     place = make_place(study=study)
@@ -66,6 +70,7 @@ def test_changes_fresh_and_a_larger_budget(make_place: MakePlace) -> None:
     check_agreement(place)
 
 
+@pytest.mark.slow
 def test_swapped_weights(make_place: MakePlace, tmp_path: Path) -> None:
     weights = tmp_path / "mine.safetensors"
     place = make_place(study=STUDY.replace("weights: none", f"weights: {weights}"))

@@ -28,7 +28,10 @@ def test_what_a_set_aside_study_left_open_is_ended(tmp_path: Path) -> None:
     killed.finish("trial-0001", status="SCHEDULED", tags={}, artifacts={})
     assert killed.flush()  # and here its process is killed
 
+    elsewhere = mirror(address, tmp_path, "of another folder")
+    assert elsewhere.flush()
     fresh = mirror(address, tmp_path, "new")
+    fresh.abandon("old")
     fresh.start("trial-0000", run_name="trial-0000", params={}, tags={})
     assert fresh.flush()
     client = MlflowClient(address)
@@ -41,8 +44,10 @@ def test_what_a_set_aside_study_left_open_is_ended(tmp_path: Path) -> None:
         ("old", "digits"): "KILLED",
         ("old", "trial-0000"): "KILLED",
         ("old", "trial-0001"): "KILLED",
+        ("of another folder", "digits"): "RUNNING",
         ("new", "digits"): "RUNNING",
         ("new", "trial-0000"): "RUNNING",
     }
     fresh.close(status="FINISHED", tags={})
+    elsewhere.close(status="FINISHED", tags={})
     killed.close(status="KILLED", tags={})

@@ -1,8 +1,13 @@
 """The commands; the only code that prints."""
 
+import sys
+
 
 def main() -> None:
     """Entry point of the `tlsearch` command; heavy imports wait until a command needs them."""
-    from tlsearch.cli.app import app
+    try:
+        from tlsearch.cli.app import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # before a command could take care of it
+        sys.exit(130)

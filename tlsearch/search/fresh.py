@@ -8,21 +8,21 @@ import optuna
 from optuna.trial import TrialState
 
 from tlsearch.search.folder import PARTS
-from tlsearch.search.runs import fixed_name
+from tlsearch.search.runs import aside_name, fixed_name
 
 
 def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> None:
     """Rename the Optuna studies of `name` and drop its checkpoints and weights.
 
     The search's study goes last: whatever comes in between, what is left of the old study is one
-    that can be carried on, and nothing of it is taken for the new one's. MLflow needs nothing: a
-    fresh study has a new key, and so a parent run of its own.
+    that can be carried on, and nothing of it is taken for the new one's. MLflow keeps what it
+    has: a fresh study has a new key, and so a parent run of its own.
     """
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     known = {s.study_name for s in storage.get_all_studies()}
     studies = [study for study in (fixed_name(name), name) if study in known]
     for study in studies:
-        aside = f"{study} until {stamp}"
+        aside = aside_name(study, stamp)
         optuna.copy_study(
             from_study_name=study,
             from_storage=storage,

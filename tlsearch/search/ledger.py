@@ -22,6 +22,7 @@ from tlsearch.search.runs import (
     Ending,
     RunRow,
     RunSpec,
+    aside_name,
     fixed_name,
     lookup,
     read_rows,
@@ -91,6 +92,13 @@ class Ledger:
     def key(self) -> str:
         """Tells this beginning of the study from others of the same name."""
         return str(self.search.user_attrs[KEY])
+
+    def given_up(self) -> str | None:
+        """The key of the beginning of this study that was set aside last, if there is one."""
+        prefix = aside_name(self.config.name, "")
+        aside = {s.study_name: s for s in self._storage.get_all_studies()}
+        names = [name for name in aside if name.startswith(prefix)]
+        return str(aside[max(names)].user_attrs[KEY]) if names else None
 
     def num_ended(self) -> int:
         """Trials of the search that have an ending."""

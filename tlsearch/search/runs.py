@@ -95,6 +95,11 @@ def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> 
     )
 
 
+def aside_name(name: str, stamp: str) -> str:
+    """Name of an Optuna study that was set aside at a time; there is no space in a user's name."""
+    return f"{name} until {stamp}"
+
+
 def fixed_name(name: str) -> str:
     """Name of the Optuna study with a study's fixed runs; `:` is in no user's study name."""
     return f"{name}:fixed"

@@ -229,6 +229,9 @@ def _open_mirror(mirror: Mirror, ledger: Ledger, setting: Setting, folder: Path)
             },
         ),
     )
+    given_up = ledger.given_up()
+    if given_up is not None:
+        mirror.abandon(given_up)
     rows = ledger.rows()
     mirror.reconcile([mirror_row(row, setting.groups, _artifacts(folder, row)) for row in rows])
 

@@ -104,6 +104,10 @@ class Mirror:
         truth = {row.key: wanted_from(row) for row in rows}
         self._order(lambda: self._session.reconcile(truth))
 
+    def abandon(self, study_key: str) -> None:
+        """End as KILLED what a beginning of this study that was set aside left open."""
+        self._order(lambda: self._session.abandon(study_key))
+
     def start(
         self, key: str, *, run_name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> None:
@@ -179,8 +183,6 @@ class Mirror:
         """MLflow's id of a child, of the parent for `PARENT`; None before it is written."""
         return self._session.run_id(key)
 
-    # -- the caller's side -------------------------------------------------------------------
-
     def _order(self, order: Callable[[], None]) -> None:
         with self._changed:
             self._raise_error()
@@ -221,8 +223,6 @@ class Mirror:
             self._changed.wait(timeout=0.2)
         self._raise_error()
         return self._answered >= mine
-
-    # -- the thread's side -------------------------------------------------------------------
 
     def _run(self) -> None:
         try:

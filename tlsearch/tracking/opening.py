@@ -53,22 +53,6 @@ class Store(NamedTuple):
             if not token:
                 return found
 
-    def end_superseded(self, study_key: str) -> None:
-        """End what a study set aside by `--fresh` left open: nobody will carry it on.
-
-        Safe while the study's lock is held: an experiment belongs to one study.
-        """
-        for status in ("RUNNING", "SCHEDULED"):
-            left = self.client.search_runs(
-                [self.experiment_id],
-                filter_string=f"attributes.status = '{status}'",
-                max_results=_PAGE,
-            )
-            for run in left:
-                if run.data.tags.get(STUDY_TAG, study_key) != study_key:
-                    self.client.set_tag(run.info.run_id, "tlsearch.state", "superseded")
-                    self.client.set_terminated(run.info.run_id, "KILLED")
-
 
 def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str) -> Store:
     """Open, creating the database and the experiment if needed. Takes seconds: MLflow's import.

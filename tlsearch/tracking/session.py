@@ -20,6 +20,7 @@ from tlsearch.tracking.records import (
     Wanted,
     difference,
 )
+from tlsearch.tracking.writers import CLOSED
 
 _MAX_REJECTIONS = 2
 _PASSING = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "ABORTED")
@@ -71,7 +72,6 @@ class Session:
             )
         self._parent = parent
         with _outages():
-            self._store.end_superseded(self._study_key)
             self._look(self._store)
             self._write_together(self._store, {PARENT: parent})
             if dataset is not None:
@@ -88,6 +88,17 @@ class Session:
             )
             self._accept(self._store, plan)
             self._write_together(self._store, dict(truth))
+
+    def abandon(self, study_key: str) -> None:
+        """End what a study set aside by `--fresh` left open. By its key: on a server that is
+        shared, a study of the same name may be at work elsewhere.
+        """
+        assert self._store is not None
+        with _outages():
+            for run in self._store.runs(study_key):
+                if run.status not in CLOSED:
+                    self._store.client.set_tag(run.run_id, "tlsearch.state", "superseded")
+                    self._store.client.set_terminated(run.run_id, "KILLED")
 
     def write(self, batch: dict[str, Wanted]) -> None:
         """Write a batch, taking out of it whatever is safe or refused for good.
