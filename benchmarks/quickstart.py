@@ -30,14 +30,14 @@ def show(what: str, found: float, goal: float, unit: str) -> None:
 
 
 def run(cache: Path, goal: float, label: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as told:
         started = time.perf_counter()
         process = subprocess.Popen(
             [*COMMAND, "run", str(STUDY), "--json"],
             cwd=folder,
             env={**os.environ, "TLSEARCH_CACHE": str(cache)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=told,
             text=True,
         )
         sizes = {"coordinator": 0.0, "worker": 0.0}
@@ -51,6 +51,9 @@ def run(cache: Path, goal: float, label: str) -> None:
                         continue
             time.sleep(0.5)
         seconds = time.perf_counter() - started
+        if process.returncode:
+            told.seek(0)
+            sys.exit(told.read())
         answer = json.loads(process.stdout.read())
     show(f"{label} quickstart", seconds, goal, "s ")
     show("  coordinator, peak", sizes["coordinator"], 600, "MB")
