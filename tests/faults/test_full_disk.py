@@ -49,6 +49,7 @@ def check_refusal(place: Place, size: str, **env: str) -> str:
 
 # In the order of their writing: journal and settings (a few kB), images (1.8 MB), MLflow's tables
 # (1 MB), a checkpoint after each epoch but the last (90 MB), weights and a model (45 MB each).
+@pytest.mark.slow
 def test_in_preparation_and_checkpoint(small_disk: Path, cache: Path, searched: Any) -> None:
     place = Place(small_disk.parent, cache=cache, study=STUDY)
     found = [check_refusal(place, size) for size in ("4k", "64k", "2400k", "20m")]

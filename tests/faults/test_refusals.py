@@ -113,6 +113,7 @@ def test_a_file_in_the_place_of_the_state(make_place: MakePlace) -> None:
     assert place.state.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_torn_record(make_place: MakePlace) -> None:
     place = make_place()
     place.finish(*SHORT)

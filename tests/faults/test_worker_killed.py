@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.faults.conftest import MakePlace
 from tests.faults.running import Command
 from tests.faults.stores import check_agreement, check_same, seconds, told
@@ -38,6 +40,7 @@ def test_once_each_and_three_times(make_place: MakePlace, searched: dict[str, An
     check_agreement(place)
 
 
+@pytest.mark.slow
 def test_while_it_prepares(make_place: MakePlace, searched: dict[str, Any]) -> None:
     place = make_place()
     run = place.start()
