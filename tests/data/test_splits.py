@@ -4,7 +4,7 @@ import pytest
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.splits import class_shares, draw_split
 from tlsearch.errors import RequestError
-from tlsearch.study.config import SplitConfig
+from tlsearch.study.data import SplitConfig
 
 STRATEGIES = ("random", "stratified")
 

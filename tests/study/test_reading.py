@@ -154,7 +154,8 @@ def test_one_wrong_field_is_told_with_its_line(refused: Refused, line: str, told
             "name: a/b\ndata: {source: digit}\nbackbone: {name: resnet19, weights: model.pth}",
             [
                 'line 1: name = "a/b": must be 1 to 64 letters, digits',
-                "line 2: data.source = \"digit\": must be digits — did you mean 'digits'?",
+                'line 2: data.source = "digit": must be one of digits, glyphs, letters',
+                "did you mean 'digits'?",
                 'line 3: backbone.name = "resnet19": must be the name of a backbone — did you mean',
                 "pickles are never loaded: save the state dict with safetensors.torch.save_file",
             ],

@@ -12,7 +12,7 @@ from tests.study.conftest import MINIMAL, Read
 from tlsearch.study.cost import estimate
 from tlsearch.study.reading import read_study
 from tlsearch.study.resolved import json_schema, redacted, schema_text, to_yaml
-from tlsearch.study.sources import SOURCES
+from tlsearch.study.sources import Digits
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = sorted(STUDIES.glob("*.yaml"))
@@ -130,7 +130,7 @@ sys.exit(", ".join(heavy & set(sys.modules)) or 0)
 
 
 def test_cost_by_hand(read: Read) -> None:
-    source = SOURCES["digits"]
+    source = Digits().facts()
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
     cost = estimate(read(lines), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
     # 600 train, 200 validate, 200 test; (2 + 3 baselines) × 3 seeds

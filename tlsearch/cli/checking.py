@@ -13,7 +13,7 @@ from tlsearch.study.dimensions import Choice, Dimension, Range, raw
 from tlsearch.study.identity import identity
 from tlsearch.study.resolved import redacted, schema_text, to_yaml
 from tlsearch.study.search_checks import notes
-from tlsearch.study.sources import SOURCES
+from tlsearch.study.sources import known_facts
 
 
 def schema() -> str:
@@ -52,7 +52,8 @@ def show(config: StudyConfig) -> None:
 
 
 def _estimate(config: StudyConfig) -> Estimate:
-    source = SOURCES[config.data.source]
+    source = known_facts(config.data.source)
+    assert source is not None
     return estimate(config, num_images=source.images, num_classes=source.classes)
 
 

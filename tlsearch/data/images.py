@@ -1,26 +1,87 @@
-"""What every source of images gives: pixels as bytes, class indices, names, a fingerprint."""
+"""What every source of images gives: pixels as bytes, labels, and what else it knows of each."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+TRAIN, VALIDATION, TEST = 0, 1, 2
+"""Values of `ImageSet.parts`; -1 where the source names none."""
 
-@dataclass(frozen=True)
+
+class Files(NamedTuple):
+    """What is known of the files behind images that were read from files; arrays of length N.
+
+    `names` are paths as the source gives them (str), `sizes` int32 (N, 2) width and height before
+    resizing, `digests` sha256 of the file's bytes as text (first 32 hex digits), `hashes` uint64
+    a perceptual hash of the picture.
+    """
+
+    names: np.ndarray
+    sizes: np.ndarray
+    digests: np.ndarray
+    hashes: np.ndarray
+
+
+class Failure(NamedTuple):
+    """A file or row that gave no image, and why."""
+
+    kind: Literal["unreadable", "missing_labels", "not_an_image"]
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Images uint8 (N, H, W, C) with C 1 or 3, labels int64 (N,) that index `class_names`.
+    """Images uint8 (N, H, W, C), C 1 or 3, perhaps memory-mapped; labels int64 (N,) that index
+    `class_names`. Arrays are read-only.
 
-    `fingerprint` tells whether two sets hold the same pixels, labels and names in the same order.
+    What a source does not know is None: `times` float64 (N,), seconds or any number that orders,
+    NaN where missing; `groups` int64 (N,); `parts` int8 (N,); `weights` float32 (N,), of the
+    training loss; `pixel_file` is the .npy that `images` maps.
+
+    The audit adds `clusters` int64 (N,), equal for near duplicates, which stay on one side of a
+    split; `rows` int64, ascending, the images that may be used (None: all); and `suspects` bool
+    (N,), images to leave out of training.
+
+    `fingerprint` tells whether two sets hold the same in the same order.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
+    pixel_file: Path | None = None
+    files: Files | None = None
+    failures: tuple[Failure, ...] = ()
+    times: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    clusters: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    suspects: np.ndarray | None = None
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Rows int64, ascending, of the images that may be used."""
+        return np.arange(len(self.labels)) if self.rows is None else self.rows
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
 
-def image_set(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> ImageSet:
-    """An ImageSet with its fingerprint; its arrays are contiguous and read-only."""
+_COLUMNS = ("times", "groups", "parts", "weights", "clusters", "rows", "suspects")
+
+
+def image_set(
+    images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], **known: Any
+) -> ImageSet:
+    """An ImageSet with its fingerprint; `known` are its further fields."""
     pixels = np.ascontiguousarray(images).view()
     indices = np.ascontiguousarray(labels, dtype=np.int64).view()
     assert pixels.dtype == np.uint8
@@ -30,4 +91,18 @@ def image_set(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ..
     digest.update(pixels.data)
     digest.update(indices.data)
     pixels.flags.writeable = indices.flags.writeable = False
-    return ImageSet(pixels, indices, class_names, digest.hexdigest()[:16])
+    found = ImageSet(
+        images=pixels, labels=indices, class_names=class_names, fingerprint=digest.hexdigest()[:16]
+    )
+    return with_columns(found, **known) if known else found
+
+
+def with_columns(data: ImageSet, **known: Any) -> ImageSet:
+    """The set with further fields, and a fingerprint that covers those that a study depends on."""
+    told = replace(data, **known)
+    digest = hashlib.sha256(data.fingerprint.encode())
+    for name in _COLUMNS:
+        column = known.get(name)
+        if column is not None:
+            digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+    return replace(told, fingerprint=digest.hexdigest()[:16])

@@ -1,28 +1,32 @@
-"""Where images come from, by the name that a study gives."""
+"""From a source that a study names to its images."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.images import ImageSet
-from tlsearch.errors import Problem, RequestError, nearest
-from tlsearch.study.config import DataConfig
+from tlsearch.study.data import DataConfig
+from tlsearch.study.sources import SOURCES, source_name
 
-__all__ = ["SOURCES", "ImageSet", "load_images"]
+__all__ = ["READERS", "ImageSet", "load_images"]
 
-SOURCES: Mapping[str, Callable[[DataConfig], ImageSet]] = {
-    "digits": lambda data: load_digits_images(data.size),
+OnProgress = Callable[[float, str], None]
+"""Gets the share done, 0 … 1, and what is being done."""
+
+Reader = Callable[[DataConfig, Path, OnProgress], ImageSet]
+
+READERS: Mapping[str, Reader] = {
+    "digits": lambda data, _cache, _progress: load_digits_images(data.size),
 }
 
 
-def load_images(data: DataConfig) -> ImageSet:
-    """The images of a study, all of them, before any split.
+def load_images(data: DataConfig, *, cache: Path, on_progress: OnProgress) -> ImageSet:
+    """The images of a study, all of them, before audit and split; files are decoded once and kept
+    below `cache`.
 
     Raises:
-        RequestError: no source has this name.
+        RequestError: the source is not there, or holds nothing to learn from.
+        WorkError: it cannot be fetched, or the cache cannot be written.
     """
-    if data.source not in SOURCES:
-        known = tuple(SOURCES)
-        remedy = nearest(data.source, known) or f"one of: {', '.join(known)}"
-        problem = Problem("data.source", data.source, "no source has this name", remedy)
-        raise RequestError(str(problem))
-    return SOURCES[data.source](data)
+    assert set(READERS) <= set(SOURCES)
+    return READERS[source_name(data.source)](data, cache, on_progress)

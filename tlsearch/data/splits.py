@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlsearch.errors import Problem, RequestError
-from tlsearch.study.config import SplitConfig
+from tlsearch.study.data import SplitConfig
 from tlsearch.study.seeds import derive_seed
 
 _PARTS = 3

@@ -36,8 +36,7 @@ class Setting:
     config: StudyConfig
     data: DataFacts
     groups: tuple[str, ...]
-    images: Path
-    labels: Path
+    store: Path
     activations: Path
     weights: str
     weights_fingerprint: str

@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 
+from tlsearch.data import store
 from tlsearch.data.sources import ImageSet, load_images
 from tlsearch.data.splits import draw_split
-from tlsearch.errors import RequestError, WorkError
+from tlsearch.errors import RequestError
 from tlsearch.search.folder import write_whole
 from tlsearch.search.jobs import DataFacts, PrepareJob, Setting
 from tlsearch.search.pretrain import glyph_weights
@@ -37,9 +37,9 @@ def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgres
     """
     torch.set_num_threads(1)
     config, device = job.config, _device(job.config, device_index)
-    data = load_images(config.data)
+    data = load_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
     facts = _facts(data, config)
-    images, labels = _store(data, job.cache / "images")
+    place = store.save(data, job.cache / "images")
     weights, made = config.backbone.weights, None
     if weights == "glyphs":
         made = glyph_weights(
@@ -65,8 +65,7 @@ def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgres
         config=config,
         data=facts,
         groups=backbone.groups,
-        images=images,
-        labels=labels,
+        store=place,
         activations=job.cache / "activations",
         weights=weights,
         weights_fingerprint=_weights_fingerprint(weights, state, made),
@@ -120,36 +119,6 @@ def _facts(data: ImageSet, config: StudyConfig) -> DataFacts:
         validation_counts=validation,
         test_counts=test,
     )
-
-
-def _store(data: ImageSet, folder: Path) -> tuple[Path, Path]:
-    """Write images and labels as .npy that workers map into memory; found ones are kept."""
-    images, labels = (folder / f"{data.fingerprint}-{part}.npy" for part in ("images", "labels"))
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{data.fingerprint}.lock"):
-        for path, array in ((images, data.images), (labels, data.labels)):
-            if not _holds(path, array):
-                partial = path.with_suffix(".part")
-                try:
-                    with partial.open("wb") as file:
-                        np.save(file, array)
-                    partial.replace(path)
-                except OSError as error:  # numpy's own has neither a number nor a file's name
-                    partial.unlink(missing_ok=True)
-                    raise WorkError(
-                        f"{path}: cannot be written ({error.strerror or error}) — free some disk "
-                        "space, then run again"
-                    ) from error
-    return images, labels
-
-
-def _holds(path: Path, array: np.ndarray) -> bool:
-    """Whether a whole array of this shape and type lies there."""
-    try:
-        found = np.load(path, mmap_mode="r")
-    except (FileNotFoundError, ValueError, EOFError):
-        return False
-    return bool(found.shape == array.shape and found.dtype == array.dtype)
 
 
 def _precision(

@@ -10,6 +10,7 @@ import tlsearch
 from tlsearch.search.jobs import Setting
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.sources import source_text
 
 _PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
 
@@ -63,7 +64,7 @@ def parent_tags(setting: Setting) -> dict[str, Any]:
 def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
     """What a reader of the experiment wants to see at once."""
     return {
-        "source": config.data.source,
+        "source": source_text(config.data.source),
         "image_size": config.data.size,
         "labels_per_class": config.data.labels_per_class,
         "train_images": sum(setting.data.train_counts),

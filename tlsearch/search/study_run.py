@@ -30,6 +30,7 @@ from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout, user_cache
 from tlsearch.study.machine import usable_cores, visible_gpus
 from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.sources import source_name, source_text
 from tlsearch.study.values import hidden
 from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
@@ -218,8 +219,8 @@ def _open_mirror(mirror: Mirror, ledger: Ledger, setting: Setting, folder: Path)
         params=parent_params(config, setting),
         texts=parent_texts(config),
         dataset=DatasetFacts(
-            name=config.data.source,
-            source=f"{config.data.source} at {config.data.size} px",
+            name=source_name(config.data.source),
+            source=f"{source_text(config.data.source)} at {config.data.size} px",
             digest=data.fingerprint,
             num_images=data.num_images,
             num_classes=data.num_classes,

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from tlsearch.data import store
 from tlsearch.data.splits import Split, draw_split
 from tlsearch.errors import WorkError
 from tlsearch.search.jobs import ScoreJob, Setting, TrainJob
@@ -41,9 +42,10 @@ class Workbench:
         self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
         self._numerics = Numerics(setting.precision)
         mean, std = normalisation(self._config.backbone.name)
+        images = store.load(setting.store)
         self._pixels = Pixels(
-            images=np.load(setting.images, mmap_mode="r"),
-            labels=np.load(setting.labels),
+            images=images.images,
+            labels=images.labels,
             mean=mean,
             std=std,
         )

@@ -117,21 +117,35 @@ def _options(value: object, kinds: Kinds) -> dict[str, Section]:
             rule = f"must be one of {', '.join(kinds)}"
             found.append(Complaint(loc, shown(name), rule, nearest(str(name), list(kinds))))
             continue
+        kind = kinds[name]
+        if isinstance(fields, str) and kind.shorthand is not None:
+            fields = {kind.shorthand: fields}
         try:
-            options[name] = kinds[name].model_validate({} if fields is None else fields)
+            options[name] = kind.model_validate({} if fields is None else fields)
         except ValidationError as error:
-            found += [c.under(name) for c in complaints(error, kinds[name])]
+            found += [c.under(name) for c in complaints(error, kind)]
     if found:
         raise refusal(found)
     return options
 
 
 def _schemas(kinds: Kinds, handler: GetJsonSchemaHandler) -> tuple[dict[str, Any], dict[str, Any]]:
-    name: dict[str, Any] = {"enum": list(kinds)}
+    # What needs a field cannot be written by its name alone.
+    plain = [
+        key
+        for key, kind in kinds.items()
+        if not any(field.is_required() for field in kind.model_fields.values())
+    ]
+    name: dict[str, Any] = {"enum": plain}
     mapping = {
         "type": "object",
         "properties": {
-            key: {"anyOf": [handler(kind.__pydantic_core_schema__), {"type": "null"}]}
+            key: {
+                "anyOf": [
+                    handler(kind.__pydantic_core_schema__),
+                    {"type": "null" if kind.shorthand is None else "string"},
+                ]
+            }
             for key, kind in kinds.items()
         },
         "additionalProperties": False,

@@ -5,19 +5,18 @@ from math import ceil
 
 from tlsearch.errors import nearest
 from tlsearch.study.backbones import groups
-from tlsearch.study.complaints import shown
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash, dimension
 from tlsearch.study.cost import train_images
+from tlsearch.study.data_checks import data_contradictions
 from tlsearch.study.dimensions import can_be, highest, lowest, raw
 from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
-from tlsearch.study.sources import SOURCES
 
 
 def contradictions(config: StudyConfig) -> list[Contradiction]:
     """All contradictions of a study, in the order of its fields."""
     checks = (
-        _data,
+        data_contradictions,
         _backbone,
         _freezing,
         _schedule,
@@ -28,28 +27,6 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         pruner_contradictions,
     )
     return [found for check in checks for found in check(config)]
-
-
-def _data(config: StudyConfig) -> Iterator[Contradiction]:
-    split, source = config.data.split, SOURCES[config.data.source]
-    held_out = split.validation + split.test
-    parts = ("data.split.validation", "data.split.test")
-    if held_out >= 1 - 1e-9:
-        rule = f"validation + test = {held_out:g} leaves nothing to train on"
-        written = {"validation": split.validation, "test": split.test}
-        remedy = "lower one of them, to a sum below 1"
-        yield Contradiction("data.split", shown(written), rule, remedy, parts)
-        return
-    labels = config.data.labels_per_class
-    most = source.smallest_class
-    if split.strategy == "stratified":
-        # Rounding to whole images may take one from the class.
-        most = max(1, int(most * (1 - held_out) + 1e-9))
-    if labels is not None and labels > most:
-        rule = f"the training part has {most} images of its smallest class"
-        others = (*parts, "data.split.strategy", "data.source")
-        remedy = f"take {most} or less, or null for all"
-        yield clash("data.labels_per_class", labels, rule, remedy, *others)
 
 
 def _backbone(config: StudyConfig) -> Iterator[Contradiction]:
@@ -115,8 +92,9 @@ def _warmup(config: StudyConfig) -> Iterator[Contradiction]:
         rule = "warm-up is given in epochs and in steps"
         yield clash(steps_field, steps_value, rule, "keep one of them, the other 0", field)
     batch = config.space.batch_size
-    total = epochs * ceil(train_images(config) / highest(batch))
-    if highest(steps) >= total:
+    images = train_images(config)
+    total = epochs * ceil(images / highest(batch)) if images else None
+    if total and highest(steps) >= total:
         rule = f"warm-up is as long as training, {total} steps at batch size {highest(batch):g}"
         others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")
         remedy = f"take less than {total}" if total > 1 else "train longer"

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -17,8 +17,12 @@ _ENGLISH_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off"
 
 
 class Section(BaseModel):
-    """A mapping of named fields in a study file: unknown fields and loose types are errors."""
+    """A mapping of named fields in a study file: unknown fields and loose types are errors.
 
+    `shorthand` names the field that a lone text stands for: `{folder: photos}`.
+    """
+
+    shorthand: ClassVar[str | None] = None
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 

@@ -9,6 +9,7 @@ from tlsearch.errors import nearest
 from tlsearch.study.backbones import BACKBONES, BackboneFacts
 from tlsearch.study.branches import OneOf
 from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
+from tlsearch.study.data import DataConfig
 from tlsearch.study.parsed import Parsed
 from tlsearch.study.search_options import (
     PRUNERS,
@@ -26,6 +27,7 @@ from tlsearch.study.values import (
     AutoOrCount,
     Baselines,
     Duration,
+    Seed,
     StorageUrl,
     TrackingUri,
     Weights,
@@ -33,10 +35,6 @@ from tlsearch.study.values import (
 )
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-Source = Literal["digits"]
-Part = Annotated[float, Field(gt=0, lt=1)]
-# numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 def _read_name(value: object) -> str:
@@ -70,26 +68,6 @@ def _read_presets(value: object) -> dict[str, dict[str, Any]]:
     if found:
         raise refusal(found)
     return value
-
-
-class SplitConfig(Section):
-    """How the images are divided; the fractions are of all images, the rest trains."""
-
-    strategy: Literal["random", "stratified"] = "stratified"
-    validation: Part = 0.2
-    test: Part = 0.2
-    seed: Seed = 0
-
-
-class DataConfig(Section):
-    """Which images, at which size, and how many labels of them may be used."""
-
-    source: Annotated[Source, Field(examples=["digits"])]
-    size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
-    split: SplitConfig = SplitConfig()
-    labels_per_class: Annotated[
-        AtLeast1 | None, Field(description="of the training part; null for all")
-    ] = None
 
 
 class BackboneConfig(Section):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.machine import usable_cores
-from tlsearch.study.sources import SOURCES
+from tlsearch.study.sources import known_facts
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
@@ -33,9 +33,11 @@ class Estimate(NamedTuple):
         return self.search_trainings + self.baseline_trainings + self.confirm_trainings
 
 
-def train_images(config: StudyConfig) -> int:
-    """Images that one epoch trains on, from what is known about the source; at least 1."""
-    source = SOURCES[config.data.source]
+def train_images(config: StudyConfig) -> int | None:
+    """Images that one epoch trains on, at least 1; None before files are read."""
+    source = known_facts(config.data.source)
+    if source is None:
+        return None
     return _parts(config, num_images=source.images, num_classes=source.classes)[0]
 
 

@@ -4,6 +4,8 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from tlsearch.errors import nearest
 from tlsearch.study.annotations import LARGEST_COUNT
 from tlsearch.study.complaints import Complaint, boolean_hint, number_hint, refusal, refuse, shown
@@ -11,6 +13,8 @@ from tlsearch.study.parsed import Parsed
 
 BaselineName = Literal["linear_probe", "full_fine_tuning", "from_scratch"]
 BASELINES: tuple[BaselineName, ...] = ("linear_probe", "full_fine_tuning", "from_scratch")
+# numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = r"(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?"
 _TORCHVISION = r"[A-Z][A-Z0-9_]*_V\d+"

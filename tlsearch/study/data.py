@@ -1,0 +1,90 @@
+"""The study's section `data`: which images, how they are prepared, audited and divided."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tlsearch.study.annotations import LARGEST_COUNT
+from tlsearch.study.branches import OneOf
+from tlsearch.study.complaints import Section
+from tlsearch.study.sources import SOURCES, Source
+from tlsearch.study.values import Seed
+
+Part = Annotated[float, Field(gt=0, lt=1)]
+SplitStrategy = Literal["stratified", "random", "time", "group", "stratified_group", "given"]
+Fit = Literal["crop", "pad", "stretch"]
+
+
+class SplitConfig(Section):
+    """How the images are divided; the fractions are of all images, the rest trains.
+
+    `time`: the latest are tested, those before them validate. `group`: images of one group stay
+    in one part; `stratified_group` also balances the classes. `given`: by the source's own parts;
+    one that it lacks is drawn, stratified, from what it trains on.
+    """
+
+    strategy: SplitStrategy = "stratified"
+    validation: Part = 0.2
+    test: Part = 0.2
+    folds: Annotated[
+        int | None,
+        Field(
+            ge=2,
+            le=100,
+            description="k-fold: all that is not tested validates once, in place of `validation`; "
+            "a trial's value is the mean over folds; null for one validation part",
+        ),
+    ] = None
+    gap: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="images left out between parts; by time")
+    ] = 0
+    seed: Seed = 0
+
+
+_Drop = Literal["error", "drop"]
+_Keep = Literal["error", "keep"]
+_Any = Literal["error", "drop", "keep"]
+
+
+class AuditConfig(Section):
+    """What to do about each kind of finding: end with an error, drop the images, or keep them."""
+
+    unreadable: Annotated[_Drop, Field(description="cannot be decoded")] = "drop"
+    missing_labels: Annotated[_Drop, Field(description="rows without a label")] = "error"
+    missing_times: Annotated[_Drop, Field(description="only where the split is by time")] = "error"
+    conflicting_labels: Annotated[
+        _Any, Field(description="duplicates under different labels; drop drops all of them")
+    ] = "error"
+    exact_duplicates: Annotated[
+        _Any, Field(description="same picture, same label; drop keeps the first")
+    ] = "drop"
+    near_duplicates: Annotated[
+        _Any, Field(description="nearly the same picture; keep puts them on one side of the split")
+    ] = "keep"
+    small_classes: Annotated[_Any, Field(description="below `min_class_images`")] = "error"
+    imbalance: Annotated[_Keep, Field(description="above `max_imbalance`")] = "keep"
+    extreme_sizes: Annotated[
+        _Any, Field(description="much smaller than `data.size`, or far from square")
+    ] = "keep"
+    label_errors: Annotated[
+        Literal["error", "drop", "keep", "off"],
+        Field(description="suspected by confident learning; drop takes them out of training alone"),
+    ] = "keep"
+    min_class_images: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 5
+    max_imbalance: Annotated[float, Field(ge=1, description="largest / smallest class")] = 10.0
+
+
+class DataConfig(Section):
+    """Which images, at which size, and how many labels of them may be used."""
+
+    source: Annotated[Source, OneOf(SOURCES), Field(examples=["digits"])]
+    size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
+    fit: Annotated[
+        Fit, Field(description="how an image becomes square: cut, padded or stretched")
+    ] = "crop"
+    split: SplitConfig = SplitConfig()
+    audit: AuditConfig = AuditConfig()
+    labels_per_class: Annotated[
+        int | None,
+        Field(ge=1, le=LARGEST_COUNT, description="of the training part; null for all"),
+    ] = None
