@@ -1,4 +1,3 @@
-import math
 import multiprocessing
 import os
 import subprocess
@@ -17,7 +16,7 @@ from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.errors import WorkError
 from tlsearch.search import pretrain, source_model
 from tlsearch.search.pretrain import cached_glyph_weights, damage, glyph_weights, weights_of
-from tlsearch.search.source_model import lr_fraction, source_precision, train_source
+from tlsearch.search.source_model import train_source
 from tlsearch.transfer.backbones import build_backbone, load_pretrained
 
 TINY = replace(
@@ -286,33 +285,6 @@ def test_divergence_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(WorkError, match="diverged"):
         make(tmp_path, recipe=replace(TINY, sgd_lr=1e30))
     assert visible(tmp_path) == []
-
-
-def test_the_rate_by_hand():
-    rates = [lr_fraction(step, num_steps=10, warmup_share=0.2) for step in range(10)]
-    assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[6] == pytest.approx(0.5)
-    assert rates[9] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
-
-
-def test_the_optimizer_is_the_one_for_the_kind_of_network():
-    layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    with_norm = source_model._optimizer(torch.nn.Sequential(*layers), RECIPE)
-    without = source_model._optimizer(torch.nn.Sequential(layers[0]), RECIPE)
-    assert isinstance(with_norm, torch.optim.SGD)
-    assert isinstance(without, torch.optim.AdamW)
-    for optimizer, decay in ((with_norm, 5e-4), (without, 0.05)):
-        assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0]
-        assert [p.ndim for p in optimizer.param_groups[0]["params"]] == [4]
-
-
-def test_bf16_is_for_cpus_that_have_it_and_families_that_gain(monkeypatch):
-    for capable, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(
-            torch.cpu, "get_capabilities", lambda capable=capable: {"avx512_bf16": capable}
-        )
-        assert source_precision("resnet") == expected
-        assert source_precision("mobilenet_v3") == "fp32"
 
 
 def test_the_public_function_uses_the_recipe(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from tlsearch.search.baselines import LABELS
 from tlsearch.search.summary import Summary
 
 
@@ -47,7 +48,7 @@ def _answer(summary: Summary) -> list[str]:
         lines += ["", *_test(summary)]
     else:
         lines += [
-            f"  {name.replace('_', ' ')}: {summary.metric} {value:.4f}"
+            f"  {LABELS[name]}: {summary.metric} {value:.4f}"
             for name, value in summary.baselines.items()
             if value is not None
         ]
@@ -64,7 +65,7 @@ def _test(summary: Summary) -> list[str]:
         gain, own = entry["gain"], entry["accuracy"]["mean"]
         words = _words(gain)
         lines.append(
-            f"  against {name.replace('_', ' ')} ({own:.4f}): {100 * gain['mean']:+.1f} points "
+            f"  against {LABELS[name]} ({own:.4f}): {100 * gain['mean']:+.1f} points "
             f"{_interval(gain, points=True)} {words}"
         )
     if test["scorings"] > 1:

@@ -1,5 +1,6 @@
 """Training of the embedded source model: printed characters in, a network's trunk out."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from tlsearch.data.glyph_recipe import CHARACTERS, Recipe
 from tlsearch.data.glyphs import draw_batch, render_glyphs
 from tlsearch.errors import WorkError
 from tlsearch.study.seeds import derive_seed
-from tlsearch.transfer.backbones import MEAN, STD, Backbone, build_backbone, named_groups
+from tlsearch.training.precision import bf16_is_sound
+from tlsearch.transfer.backbones import Backbone, build_backbone, named_groups, normalisation
 
 _REPORT_SECONDS = 0.5
 _UNSEEN_IMAGES = 2048
@@ -56,8 +58,8 @@ def train_source(
         seed=derive_seed(recipe.seed, "weights"),
     )
     network.model.to(memory_format=torch.channels_last)
-    precision = source_precision(network.facts.family)
     with _threads(threads), torch.random.fork_rng(devices=[]):
+        precision = source_precision(network, image_size=image_size)
         torch.default_generator.manual_seed(derive_seed(recipe.seed, "dropout"))
         _train(network, recipe, image_size, precision, on_progress)
         accuracy = _unseen_font_accuracy(network, recipe, image_size)
@@ -66,14 +68,19 @@ def train_source(
     return SourceModel(state, accuracy, precision)
 
 
-def source_precision(family: str) -> str:
-    """bf16 where the CPU computes in it and the family gains by it, else fp32.
+def source_precision(network: Backbone, *, image_size: int) -> str:
+    """bf16 where the CPU computes in it, the family gains by it and its gradients are sound at
+    this size, else fp32. Leaves the network as it was, but not torch's generator.
 
     A rule and not a timing: the same machine must make the same weights again.
     """
     capable = torch.cpu.get_capabilities()
     in_hardware = capable.get("avx512_bf16") or capable.get("amx_bf16")
-    return "bf16" if in_hardware and family in _BF16_FAMILIES else "fp32"
+    if not in_hardware or network.facts.family not in _BF16_FAMILIES:
+        return "fp32"
+    trial = copy.deepcopy(network.model).train()  # BatchNorm's statistics move
+    sound = bf16_is_sound(trial, image_size=image_size, device=torch.device("cpu"))
+    return "bf16" if sound else "fp32"
 
 
 def lr_fraction(step: int, *, num_steps: int, warmup_share: float) -> float:
@@ -111,7 +118,7 @@ def _train(
             generator=generator,
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(_normalised(images))
+            logits = model(_normalised(images, network.name))
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -176,15 +183,14 @@ def _unseen_font_accuracy(network: Backbone, recipe: Recipe, image_size: int) ->
                 jitter=recipe.jitter,
                 generator=generator,
             )
-            right += int((model(_normalised(images)).argmax(1) == labels).sum())
+            right += int((model(_normalised(images, network.name)).argmax(1) == labels).sum())
             total += len(labels)
     return right / total
 
 
-def _normalised(grey: Tensor) -> Tensor:
-    """Grey images (N, 1, H, W) in 0..1 as the backbone takes them (N, 3, H, W)."""
-    mean = torch.tensor(MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(STD).view(1, 3, 1, 1)
+def _normalised(grey: Tensor, name: str) -> Tensor:
+    """Grey images (N, 1, H, W) in 0..1 as the backbone `name` takes them (N, 3, H, W)."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalisation(name))
     return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
