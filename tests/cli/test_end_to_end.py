@@ -150,7 +150,7 @@ def test_the_first_run(ran: Ran, told: dict[str, Any]) -> None:
 
 def test_the_model_predicts_in_a_fresh_process(ran: Ran, told: dict[str, Any]) -> None:
     state = ran.folder / "mlruns"
-    (images,) = (state / "cache" / "images").glob("*-images.npy")
+    (images,) = (state / "cache" / "images").glob("*/images.npy")
     scores = state / "studies" / "tiny" / "scores" / f"{told['test']['champion']}.npz"
     arguments = [told["model"], told["mlflow"]["tracking_uri"], str(scores), str(images)]
     done = subprocess.run(

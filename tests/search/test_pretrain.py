@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -249,8 +250,9 @@ def test_a_read_only_folder_is_found_before_any_training(tmp_path, monkeypatch):
     monkeypatch.setattr(source_model, "train_source", forbidden)
     cache = tmp_path / "cache"
     cache.mkdir()
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    for folder in cache.parents:
+        if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
+            folder.chmod(0o755)
     cache.chmod(0o555)
     root = os.geteuid() == 0
     if root:

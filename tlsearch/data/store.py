@@ -30,10 +30,10 @@ def save(data: ImageSet, folder: Path) -> Path:
         with FileLock(place / "lock"):
             if not _is_whole(place, data):
                 _write(place, data)
-    except OSError as error:  # numpy's own has neither a number nor a file's name
+    except OSError as error:
         raise WorkError(
-            f"{place}: cannot be written ({error.strerror or error}) — free some disk space, then "
-            "run again"
+            f"{error.filename or place}: cannot be written ({error.strerror or error}) — free some "
+            "disk space, then run again"
         ) from error
     return place
 
@@ -84,6 +84,8 @@ def _save_array(path: Path, array: np.ndarray) -> None:
         with partial.open("wb") as file:
             np.save(file, array)
         partial.replace(path)
+    except OSError as error:  # numpy's own has neither a number nor a file's name
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
