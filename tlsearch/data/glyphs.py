@@ -6,6 +6,7 @@ each time it is drawn; nothing but 22 × 36 small distance maps is held.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,16 @@ class Glyphs(NamedTuple):
 
 def render_glyphs(faces: tuple[str, ...]) -> Glyphs:
     """Distance maps of all characters in the given font files."""
-    fonts = [ImageFont.truetype(str(font_file(face)), 2 * _RENDER) for face in faces]
-    maps = [[_distance(_draw(font, character)) for character in CHARACTERS] for font in fonts]
-    return Glyphs(torch.from_numpy(np.asarray(maps, dtype=np.float32)), len(CHARACTERS))
+    return render_alphabets([(face, CHARACTERS) for face in faces])
+
+
+def render_alphabets(alphabets: Sequence[tuple[str, str]]) -> Glyphs:
+    """Distance maps of (font file, its characters), as many characters in each."""
+    maps = []
+    for face, characters in alphabets:
+        font = ImageFont.truetype(str(font_file(face)), 2 * _RENDER)
+        maps.append([_distance(_draw(font, character)) for character in characters])
+    return Glyphs(torch.from_numpy(np.asarray(maps, dtype=np.float32)), len(alphabets[0][1]))
 
 
 def _draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
@@ -64,8 +72,15 @@ def draw_batch(
     glyphs: Glyphs, *, count: int, size: int, jitter: Jitter, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Jittered characters (count, 1, size, size) in 0..1 and their class indices (count,)."""
-    num_faces = glyphs.distances.shape[0]
     labels = torch.randint(glyphs.num_classes, (count,), generator=generator)
+    return draw_labels(glyphs, labels, size=size, jitter=jitter, generator=generator), labels
+
+
+def draw_labels(
+    glyphs: Glyphs, labels: Tensor, *, size: int, jitter: Jitter, generator: torch.Generator
+) -> Tensor:
+    """Jittered characters (count, 1, size, size) in 0..1 of the given classes (count,)."""
+    count, num_faces = len(labels), glyphs.distances.shape[0]
     faces = torch.randint(num_faces, (count,), generator=generator)
     maps = glyphs.distances[faces, labels].unsqueeze(1)
     grid = _affine(count, size, jitter, generator) + _warp(count, size, jitter, generator)
@@ -73,7 +88,7 @@ def draw_batch(
     stroke = _between(count, jitter.stroke, generator)
     # An edge one pixel wide, as an anti-aliased drawing has.
     ink = ((distance + stroke) * size + 0.5).clamp(0, 1)
-    return _degrade(_coarsen(ink, jitter, generator), jitter, generator), labels
+    return _degrade(_coarsen(ink, jitter, generator), jitter, generator)
 
 
 def _between(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:

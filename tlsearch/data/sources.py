@@ -6,7 +6,7 @@ from pathlib import Path
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.images import ImageSet
 from tlsearch.study.data import DataConfig
-from tlsearch.study.sources import SOURCES, source_name
+from tlsearch.study.sources import SOURCES, Glyphs, Letters, Textures, source_name
 
 __all__ = ["READERS", "ImageSet", "load_images"]
 
@@ -15,8 +15,33 @@ OnProgress = Callable[[float, str], None]
 
 Reader = Callable[[DataConfig, Path, OnProgress], ImageSet]
 
+
+def _glyphs(data: DataConfig, _cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.glyph_images import draw_glyph_images
+
+    assert isinstance(data.source, Glyphs)
+    return draw_glyph_images(data.source, size=data.size, on_progress=on_progress)
+
+
+def _letters(data: DataConfig, _cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.letters import draw_letters
+
+    assert isinstance(data.source, Letters)
+    return draw_letters(data.source, size=data.size, on_progress=on_progress)
+
+
+def _textures(data: DataConfig, _cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.textures import draw_textures
+
+    assert isinstance(data.source, Textures)
+    return draw_textures(data.source, size=data.size, on_progress=on_progress)
+
+
 READERS: Mapping[str, Reader] = {
     "digits": lambda data, _cache, _progress: load_digits_images(data.size),
+    "glyphs": _glyphs,
+    "letters": _letters,
+    "textures": _textures,
 }
 
 

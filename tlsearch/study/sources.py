@@ -3,6 +3,7 @@
 Paths are relative to the folder where the command runs, as the state under mlruns/ is.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
@@ -24,12 +25,12 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class EmbeddedSource(Section):
+class EmbeddedSource(Section, ABC):
     """A source that tlsearch carries: nothing to read, nothing to audit."""
 
+    @abstractmethod
     def facts(self) -> SourceFacts:
         """Its size, without making it."""
-        raise NotImplementedError
 
 
 class Digits(EmbeddedSource):
@@ -40,32 +41,37 @@ class Digits(EmbeddedSource):
         return SourceFacts(images=1797, classes=10, smallest_class=174)
 
 
-class _Made(EmbeddedSource):
-    """A source that is drawn: how much, how hard, how uneven."""
+class DrawnSource(EmbeddedSource):
+    """A source that is drawn on demand: how much, how hard, how uneven.
+
+    An image depends on its class, its number within the class and the knobs other than `images`
+    and `imbalance`: more images leave the first ones of each class as they were.
+    """
 
     images: Annotated[int, Field(ge=1, le=200_000)] = 2000
     difficulty: Annotated[_Share, Field(description="0 clean and plain, 1 hardest")] = 0.5
-    similarity: Annotated[
-        _Share, Field(description="to what the glyph source model knows; 1 most alike")
-    ] = 0.5
     imbalance: Annotated[
         float, Field(ge=1, le=1000, description="largest class / smallest class")
     ] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
+    @abstractmethod
     def num_classes(self) -> int:
         """Number of classes."""
-        raise NotImplementedError
+
+    def class_weights(self) -> tuple[float, ...]:
+        """Relative size of each class: geometric from 1, the largest, down to 1 / `imbalance`."""
+        num = self.num_classes()
+        return tuple(self.imbalance ** (-i / max(1, num - 1)) for i in range(num))
 
     def class_counts(self) -> tuple[int, ...]:
-        """Images per class: geometric from largest to smallest, their ratio `imbalance`; the sum
-        is `images` where every class keeps at least one.
+        """Images per class, by `class_weights` and largest remainder; the sum is `images` where
+        every class keeps at least one.
         """
-        num = self.num_classes()
-        weights = [self.imbalance ** (-i / max(1, num - 1)) for i in range(num)]
+        weights = self.class_weights()
         ideal = [self.images * w / sum(weights) for w in weights]
         counts = [max(1, int(x)) for x in ideal]
-        by_remainder = sorted(range(num), key=lambda i: int(ideal[i]) - ideal[i])
+        by_remainder = sorted(range(len(weights)), key=lambda i: int(ideal[i]) - ideal[i])
         for i in by_remainder[: max(0, self.images - sum(counts))]:
             counts[i] += 1
         return tuple(counts)
@@ -76,32 +82,37 @@ class _Made(EmbeddedSource):
         return SourceFacts(images=sum(counts), classes=len(counts), smallest_class=min(counts))
 
 
-class Glyphs(_Made):
-    """Printed characters as the glyph source model saw them: the source task itself."""
+_Similarity = Annotated[
+    _Share, Field(description="to what the glyph source model knows; 1 most alike")
+]
 
-    similarity: Annotated[float, Field(ge=1, le=1)] = 1.0
+
+class Glyphs(DrawnSource):
+    """Printed characters in the source model's own fonts. At difficulty 0.5 they are jittered as
+    it saw them: the source task itself.
+    """
 
     def num_classes(self) -> int:
         """Digits and capital letters."""
         return 36
 
 
-class Letters(_Made):
-    """Letters of fonts that the source model never saw, among clutter."""
+class Letters(DrawnSource):
+    """Capital letters in fonts that the source model never trained on, among clutter."""
 
     classes: Annotated[int, Field(ge=2, le=26)] = 26
-    similarity: _Share = 0.8
+    similarity: _Similarity = 0.8
 
     def num_classes(self) -> int:
         """As many as asked, from A on."""
         return self.classes
 
 
-class Textures(_Made):
+class Textures(DrawnSource):
     """Procedural textures: nothing that a reader of characters has seen."""
 
     classes: Annotated[int, Field(ge=2, le=12)] = 8
-    similarity: _Share = 0.0
+    similarity: _Similarity = 0.0
 
     def num_classes(self) -> int:
         """As many as asked."""
@@ -169,7 +180,7 @@ SOURCES: Kinds = {
 }
 
 
-def source_name(source: Source) -> str:
+def source_name(source: Section) -> str:
     """The name that a study gives it."""
     return next(name for name, kind in SOURCES.items() if kind is type(source))
 
