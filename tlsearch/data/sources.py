@@ -6,7 +6,7 @@ from pathlib import Path
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.images import ImageSet
 from tlsearch.study.data import DataConfig
-from tlsearch.study.sources import SOURCES, source_name
+from tlsearch.study.sources import SOURCES, Folder, source_name
 
 __all__ = ["READERS", "ImageSet", "load_images"]
 
@@ -15,8 +15,20 @@ OnProgress = Callable[[float, str], None]
 
 Reader = Callable[[DataConfig, Path, OnProgress], ImageSet]
 
+
+def _folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.folder import FIELD, list_folder
+    from tlsearch.data.from_files import read_files
+
+    assert isinstance(data.source, Folder)
+    on_progress(0.0, f"listing {data.source.path}")
+    listing = list_folder(Path(data.source.path).expanduser())
+    return read_files(listing, data, cache, on_progress, field=FIELD)
+
+
 READERS: Mapping[str, Reader] = {
     "digits": lambda data, _cache, _progress: load_digits_images(data.size),
+    "folder": _folder,
 }
 
 
