@@ -79,16 +79,23 @@ _COLUMNS = ("times", "groups", "parts", "weights", "clusters", "rows", "suspects
 
 
 def image_set(
-    images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], **known: Any
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    *,
+    pixel_digest: bytes | None = None,
+    **known: Any,
 ) -> ImageSet:
-    """An ImageSet with its fingerprint; `known` are its further fields."""
+    """An ImageSet with its fingerprint; `known` are its further fields. Whoever has the sha256 of
+    the pixels already gives it as `pixel_digest`: mapped ones need not be read.
+    """
     pixels = np.ascontiguousarray(images).view()
     indices = np.ascontiguousarray(labels, dtype=np.int64).view()
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 4
     assert len(pixels) == len(indices)
     digest = hashlib.sha256(repr((pixels.shape, class_names)).encode())
-    digest.update(pixels.data)
+    digest.update(pixel_digest or hashlib.sha256(pixels.data).digest())
     digest.update(indices.data)
     pixels.flags.writeable = indices.flags.writeable = False
     found = ImageSet(

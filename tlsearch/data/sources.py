@@ -6,7 +6,7 @@ from pathlib import Path
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.images import ImageSet
 from tlsearch.study.data import DataConfig
-from tlsearch.study.sources import SOURCES, Glyphs, Letters, Textures, source_name
+from tlsearch.study.sources import SOURCES, Folder, Glyphs, Letters, Textures, source_name
 
 __all__ = ["READERS", "ImageSet", "load_images"]
 
@@ -37,11 +37,22 @@ def _textures(data: DataConfig, _cache: Path, on_progress: OnProgress) -> ImageS
     return draw_textures(data.source, size=data.size, on_progress=on_progress)
 
 
+def _folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.folder import FIELD, list_folder
+    from tlsearch.data.from_files import read_files
+
+    assert isinstance(data.source, Folder)
+    on_progress(0.0, f"listing {data.source.path}")
+    listing = list_folder(Path(data.source.path).expanduser())
+    return read_files(listing, data, cache, on_progress, field=FIELD)
+
+
 READERS: Mapping[str, Reader] = {
     "digits": lambda data, _cache, _progress: load_digits_images(data.size),
     "glyphs": _glyphs,
     "letters": _letters,
     "textures": _textures,
+    "folder": _folder,
 }
 
 

@@ -1,0 +1,191 @@
+"""A folder with a subfolder of images per class, perhaps below train, val and test.
+
+Links are followed, each folder once: what lies in the folder itself comes first, then links in
+natural order; one to a folder that was read already, or that holds this one, is named and left.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tlsearch.data.images import Failure
+from tlsearch.data.listing import (
+    PART_NAMES,
+    Listing,
+    label_indices,
+    natural_key,
+    printable,
+    refused,
+    several_classes,
+)
+
+FIELD = "data.source.folder.path"
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm "
+    ".pbm .pnm .mpo".split()
+)
+"""A file is taken for an image by its name; whether it is one shows when it is decoded."""
+
+_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+_LAYOUT = "put the images of each class into a folder of its own"
+
+Steps = tuple[str, ...]
+"""The way from the root to a file: names of folders, then its own."""
+
+
+class _Found(NamedTuple):
+    images: list[Steps]
+    failures: list[Failure]
+
+
+def list_folder(path: Path) -> Listing:
+    """The folder's images with their classes, in natural order.
+
+    Raises:
+        RequestError: there is no such folder, or it holds no two classes of images.
+    """
+    shown = str(path)
+    if not path.is_dir():
+        if path.exists():
+            remedy = "give a folder, or for a table write source: {manifest: …}"
+            raise refused(FIELD, shown, "is no folder", remedy)
+        raise refused(FIELD, shown, "is not there", f"paths start from {Path.cwd()}")
+    images, failures = _walk(path)
+    images.sort(key=lambda steps: tuple(map(natural_key, steps)))
+    if not images:
+        others = f", but {len(failures)} other files" if failures else ""
+        raise refused(FIELD, shown, f"holds no images{others}", _LAYOUT)
+    if all(len(steps) == 1 for steps in images):
+        rule = "holds images, but no folders that name their classes"
+        raise refused(FIELD, shown, rule, f"{_LAYOUT}, or write source: {{manifest: …}}")
+    depth = 1 if _has_parts(images) else 0
+    labelled = [steps for steps in images if len(steps) > depth + 1]
+    failures += [
+        Failure("missing_labels", _name(steps), "lies in no folder that names its class")
+        for steps in images
+        if len(steps) <= depth + 1
+    ]
+    labels, class_names = label_indices(printable(steps[depth]) for steps in labelled)
+    several_classes(class_names, field=FIELD, value=shown, remedy="add a folder of another class")
+    parts = np.asarray([PART_NAMES[s[0].lower()] for s in labelled] if depth else [], np.int8)
+    return Listing(
+        paths=tuple(str(path.joinpath(*steps)) for steps in labelled),
+        names=tuple(_name(steps) for steps in labelled),
+        labels=labels,
+        class_names=class_names,
+        columns={"parts": parts} if depth else {},
+        failures=tuple(sorted(failures, key=lambda failure: natural_key(failure.name))),
+    )
+
+
+def _has_parts(images: list[Steps]) -> bool:
+    """Whether the top folders are the parts of a split: all that hold images are named so."""
+    heads = {steps[0].lower() for steps in images if len(steps) > 1}
+    return heads <= set(PART_NAMES) and any(len(steps) > 2 for steps in images)
+
+
+def _name(steps: Steps) -> str:
+    return printable("/".join(steps))
+
+
+def _walk(root: Path) -> _Found:
+    """All files below `root`, apart from hidden ones."""
+    found = _Found([], [])
+    entered = {_identity(os.stat(root))}
+    around = {_identity(os.stat(parent)) for parent in root.resolve().parents}
+    folders: list[Steps] = [()]
+    links: list[Steps] = []
+    while folders or links:
+        if folders:
+            for steps, entry in _entries(root, folders.pop(), found):
+                _sort(steps, entry, found, folders, links, entered)
+            continue
+        links.sort(key=lambda steps: tuple(map(natural_key, steps)), reverse=True)
+        _follow(root, links.pop(), found, folders, entered, around)
+    return found
+
+
+def _entries(root: Path, folder: Steps, found: _Found) -> Iterator[tuple[Steps, os.DirEntry[str]]]:
+    try:
+        with os.scandir(root.joinpath(*folder)) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name.lower() not in _CLUTTER:
+                    yield (*folder, entry.name), entry
+    except OSError as error:
+        reason = f"this folder cannot be read: {error.strerror or error}"
+        found.failures.append(Failure("unreadable", _name(folder) or ".", reason))
+
+
+def _sort(
+    steps: Steps,
+    entry: os.DirEntry[str],
+    found: _Found,
+    folders: list[Steps],
+    links: list[Steps],
+    entered: set[tuple[int, int]],
+) -> None:
+    if entry.is_symlink():
+        links.append(steps)
+    elif entry.is_dir(follow_symlinks=False):
+        _enter(steps, entry.stat(follow_symlinks=False), found, folders, entered, set())
+    else:
+        _add(steps, found, is_file=entry.is_file(follow_symlinks=False))
+
+
+def _follow(
+    root: Path,
+    steps: Steps,
+    found: _Found,
+    folders: list[Steps],
+    entered: set[tuple[int, int]],
+    around: set[tuple[int, int]],
+) -> None:
+    try:
+        target = os.stat(root.joinpath(*steps))
+    except OSError:
+        kind = "unreadable" if _is_named_as_image(steps) else "not_an_image"
+        found.failures.append(Failure(kind, _name(steps), "a link that leads nowhere"))
+        return
+    if not stat.S_ISDIR(target.st_mode):
+        _add(steps, found, is_file=stat.S_ISREG(target.st_mode))
+        return
+    _enter(steps, target, found, folders, entered, around)
+
+
+def _enter(
+    steps: Steps,
+    target: os.stat_result,
+    found: _Found,
+    folders: list[Steps],
+    entered: set[tuple[int, int]],
+    around: set[tuple[int, int]],
+) -> None:
+    identity = _identity(target)
+    if identity in entered | around:
+        where = "that is read already" if identity in entered else "around this one"
+        found.failures.append(Failure("not_an_image", _name(steps), f"leads to a folder {where}"))
+        return
+    entered.add(identity)
+    folders.append(steps)
+
+
+def _add(steps: Steps, found: _Found, *, is_file: bool) -> None:
+    if is_file and _is_named_as_image(steps):
+        found.images.append(steps)
+        return
+    suffix = os.path.splitext(steps[-1])[1]
+    reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
+    failure = Failure("not_an_image", _name(steps), reason if is_file else "no file")
+    found.failures.append(failure)
+
+
+def _is_named_as_image(steps: Steps) -> bool:
+    return os.path.splitext(steps[-1])[1].lower() in SUFFIXES
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
