@@ -6,7 +6,7 @@ each time it is drawn; nothing but 22 × 36 small distance maps is held.
 """
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -31,11 +31,14 @@ class Glyphs(NamedTuple):
 
 def render_glyphs(faces: tuple[str, ...]) -> Glyphs:
     """Distance maps of all characters in the given font files."""
-    return render_alphabets([(face, CHARACTERS) for face in faces])
+    return render_alphabets(tuple((face, CHARACTERS) for face in faces))
 
 
-def render_alphabets(alphabets: Sequence[tuple[str, str]]) -> Glyphs:
-    """Distance maps of (font file, its characters), as many characters in each."""
+@lru_cache(maxsize=4)
+def render_alphabets(alphabets: tuple[tuple[str, str], ...]) -> Glyphs:
+    """Distance maps of (font file, its characters), as many characters in each; not to be changed,
+    because they are kept: 15 MB for the source model's fonts.
+    """
     maps = []
     for face, characters in alphabets:
         font = ImageFont.truetype(str(font_file(face)), 2 * _RENDER)

@@ -16,8 +16,9 @@ from tlsearch.data.texture_families import FAMILIES
 from tlsearch.study.sources import Textures
 
 _FACES = TRAINING_FACES[:8]
-_TILES = 3  # letters a side in a picture that is made of them
-_MOST_STROKES = 0.8  # share of the brightness that characters make at similarity 1
+_FIRST_CHARACTER = 10  # A: the class at place k among the families repeats the k-th letter
+_SHEET = 4  # characters a side on the sheet that a picture is cut from
+_SEEN = 1.5  # characters a side in a picture
 _ELEMENTS = (3.0, 6.0)  # of a pattern, a side
 
 
@@ -26,15 +27,16 @@ def draw_textures(
 ) -> ImageSet:
     """Textures, three channels.
 
-    `difficulty` turns, stretches and warps the patterns, blends in another family's, adds noise and
-    takes contrast. `similarity` 0 is colour and pattern alone; towards 1 the pattern shows through
-    the strokes of characters most of all, bright on dark grey, as the source model knows them.
+    `difficulty` turns, stretches and warps the patterns, blends in another class, adds noise and
+    takes contrast. `similarity` moves what tells the classes from patterns in colour (0) to a
+    repeated character for each class, bright on dark grey (1), as the source model knows them;
+    which is harder to tell for any network that does not know them.
     """
     glyphs = render_glyphs(_FACES)
     families = tuple(FAMILIES)
 
     def draw(label: int, count: int, generator: torch.Generator) -> Tensor:
-        return _draw(source, families[label], count, size, glyphs, generator)
+        return _draw(source, label, count, size, glyphs, generator)
 
     return draw_set(
         source,
@@ -47,19 +49,18 @@ def draw_textures(
 
 
 def _draw(
-    source: Textures, family: str, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
+    source: Textures, label: int, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
 ) -> Tensor:
     hard, alike = source.difficulty, source.similarity
-    pattern = _pattern(family, count, size, hard, generator)
-    names = list(FAMILIES)[: source.classes]
     # One other class for all of a chunk: it may be any of them.
-    step = 1 + int(torch.randint(len(names) - 1, (), generator=generator))
-    rival = _pattern(names[(names.index(family) + step) % len(names)], count, size, hard, generator)
-    share = between(count, 0.0, 0.9 * hard, generator) / 2
-    pattern = pattern * (1 - share) + rival * share
-    strokes = _characters(count, size, glyphs, generator)
-    through = _MOST_STROKES * alike
-    pattern = pattern * (1 - through) + strokes * (0.15 + 0.85 * pattern) * through
+    step = 1 + int(torch.randint(source.classes - 1, (), generator=generator))
+    kinds = []
+    for kind in (label, (label + step) % source.classes):
+        pattern = _pattern(tuple(FAMILIES)[kind], count, size, hard, generator)
+        strokes = _characters(_FIRST_CHARACTER + kind, count, size, glyphs, generator)
+        kinds.append(pattern * (1 - alike) + strokes * alike)
+    share = between(count, 0.0, 0.45 * hard, generator)
+    brightness = kinds[0] * (1 - share) + kinds[1] * share
     paper, pen = two_colours(
         count,
         contrast=1 - 0.6 * hard,
@@ -69,7 +70,7 @@ def _draw(
     )
     uneven = 0.2 * hard * smooth_noise(count, (3, 3), size, generator)
     grain = 0.15 * hard * torch.randn(count, 1, size, size, generator=generator)
-    return (paint(pattern, paper=paper, pen=pen) + uneven + grain).clamp(0, 1)
+    return (paint(brightness, paper=paper, pen=pen) + uneven + grain).clamp(0, 1)
 
 
 def _pattern(family: str, count: int, size: int, hard: float, generator: torch.Generator) -> Tensor:
@@ -88,22 +89,19 @@ def _pattern(family: str, count: int, size: int, hard: float, generator: torch.G
     return FAMILIES[family](*fields, generator)
 
 
-def _characters(count: int, size: int, glyphs: Glyphs, generator: torch.Generator) -> Tensor:
-    """Ink (count, 1, size, size) of a sheet of random characters, turned and shifted a little."""
-    num_faces, num_classes, side = glyphs.distances.shape[:3]
-    shape = (count, _TILES, _TILES)
-    faces = torch.randint(num_faces, shape, generator=generator)
-    labels = torch.randint(num_classes, shape, generator=generator)
-    # 64 px a character are more than a tile of the picture holds.
-    small = F.avg_pool2d(glyphs.distances.flatten(0, 1)[:, None], 4)[:, 0] / _TILES
-    tiles = small[faces * num_classes + labels]
-    sheet = tiles.permute(0, 1, 3, 2, 4).reshape(count, 1, *[_TILES * (side // 4)] * 2)
+def _characters(
+    character: int, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
+) -> Tensor:
+    """Ink (count, 1, size, size) of one character over and over, turned and shifted."""
+    faces = torch.randint(len(glyphs.distances), (count,), generator=generator)
+    small = F.avg_pool2d(glyphs.distances[:, character][:, None], 2)[faces]
+    sheet = small.repeat(1, 1, _SHEET, _SHEET)
     angle = between(count, -0.3, 0.3, generator).flatten()
-    zoom = between(count, 0.6, 0.9, generator).flatten()
-    move = (torch.rand(2, count, generator=generator) * 2 - 1) * 0.1
+    zoom = (_SEEN / _SHEET) / between(count, 0.85, 1.15, generator).flatten()
+    move = (torch.rand(2, count, generator=generator) * 2 - 1) / _SHEET  # by half a character
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     rows = [torch.stack([cos, -sin, move[0]], 1), torch.stack([sin, cos, move[1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), [count, 1, size, size], align_corners=False)
-    distance = F.grid_sample(sheet, grid, padding_mode="border", align_corners=False)
-    stroke = between(count, 0.0, 0.03, generator)
+    distance = F.grid_sample(sheet, grid, padding_mode="border", align_corners=False) / _SEEN
+    stroke = between(count, 0.0, 0.02, generator)
     return ((distance + stroke) * size + 0.5).clamp(0, 1)
