@@ -106,7 +106,7 @@ def _curve(row: RunRow, name: str, *, is_baseline: bool) -> Curve:
     return Curve(
         name=name,
         is_baseline=is_baseline,
-        num_epochs=row.spec.num_epochs,
+        num_epochs=row.spec.total_epochs,
         epochs=tuple(e.epoch for e in row.epochs),
         accuracies=tuple(e.val_accuracy for e in row.epochs),
     )
