@@ -78,7 +78,7 @@ def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:
 
 
 def test_metrics_of_an_epoch() -> None:
-    assert epoch_metrics(epoch(3, 0.75)) == {
+    assert epoch_metrics(epoch(3, 0.75), None) == {
         "train_loss": 1.0,
         "train_accuracy": 0.5,
         "val_loss": 0.25,

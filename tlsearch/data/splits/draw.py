@@ -76,18 +76,18 @@ def _by_lot(data: ImageSet, split: SplitConfig, redraw: int) -> tuple[Split, ...
         left = np.setdiff1d(pool, validation)
         # What else is drawn from them needs a block of its own, and so does training.
         leave = 1 if len(validation) else _PARTS - 1
-        with _told(data, split, f"each of the {leave + 1} parts"):
+        with _told(data, split, f"; each of the {leave + 1} parts"):
             test = take(left, lots, num=num_test, leave=leave, rng=_rng(split, "test"))
     rest = np.setdiff1d(pool, test)
     held: tuple[np.ndarray, ...]
     if split.folds:
-        with _told(data, split, f"each of the {split.folds} folds"):
+        with _told(data, split, f" outside the test part; each of the {split.folds} folds"):
             held = deal(rest, lots, hands=split.folds, rng=_rng(split, "folds", redraw))
     elif len(validation):
         held = (validation,)
     else:
         rng = _rng(split, "validation", redraw)
-        with _told(data, split, "each of the parts train and validation"):
+        with _told(data, split, " outside the test part; each of the other 2 parts"):
             held = (take(rest, lots, num=num_validation, leave=1, rng=rng),)
     return tuple(Split(np.setdiff1d(rest, rows), rows, test) for rows in held)
 

@@ -60,7 +60,7 @@ def empty_part(part: str, num_images: int, split: SplitConfig) -> RequestError:
 
 def small_class(name: str, found: str, needed: str, split: SplitConfig) -> RequestError:
     """The error of a class that cannot be in every part."""
-    rule = f"class {shown(name)} has {found}; {needed} needs one"
+    rule = f"class {shown(name)} has {found}{needed} needs one"
     fewer = "take fewer folds, " if split.folds else ""
     remedy = f"{fewer}add images of it, leave the class out, or use strategy: random"
     return RequestError(str(Problem("data.split.strategy", split.strategy, rule, remedy)))
@@ -71,7 +71,7 @@ def few_blocks(found: int, needed: str, split: SplitConfig) -> RequestError:
     grouped = "group" in split.strategy
     what = "group" if grouped else "set of near duplicates"
     have = f"there is 1 {what}" if found == 1 else f"there are {found} {what}s"
-    rule = f"{have} to divide; {needed} needs one"
+    rule = f"{have}{needed} needs one"
     fewer = "take fewer folds, " if split.folds else ""
     remedy = f"{fewer}add groups, or use strategy: stratified" if grouped else f"{fewer}add images"
     return RequestError(str(Problem("data.split.strategy", split.strategy, rule, remedy)))
