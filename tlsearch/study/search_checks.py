@@ -186,6 +186,11 @@ def notes(config: StudyConfig) -> list[str]:
             "it is made for folds, so read its p_threshold as a setting and not as a probability"
         )
     split = config.data.split
+    if split.folds and isinstance(search.pruner, Median | Percentile):
+        found.append(
+            "median and percentile judge a trial by the best of its means so far, so a lucky first "
+            "fold protects it; hyperband and wilcoxon do not"
+        )
     if split.folds and config.confirm.seeds:
         found.append(
             f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
