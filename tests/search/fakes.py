@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from tlsearch.data.splits.facts import SplitFacts
+from tlsearch.data.splits.records import SplitFacts
 from tlsearch.search.jobs import (
     DataFacts,
     Decision,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tlsearch.data.splits.facts import SplitFacts
+from tlsearch.data.splits.records import SplitFacts
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult

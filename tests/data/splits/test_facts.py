@@ -8,8 +8,9 @@ import pytest
 
 from tests.data.splits.made import config, draw, made
 from tlsearch.data.images import Files
-from tlsearch.data.splits.facts import describe, fingerprint, listing, split_rows
+from tlsearch.data.splits.facts import describe, fingerprint, listing
 from tlsearch.data.splits.parts import Split
+from tlsearch.data.splits.records import split_rows
 
 
 def split_of(*parts: list[int]) -> tuple[Split, ...]:
