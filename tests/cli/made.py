@@ -18,6 +18,7 @@ def spec(number: int = 0, *, kind: Any = "search", name: str = "", epochs: int =
         init="pretrained",
         seed=0,
         redraw=0,
+        folds=(0,),
         num_epochs=epochs,
         source=None,
     )
@@ -35,6 +36,7 @@ def row(number: int, state: str, value: float | None) -> RunRow:
         value=value,
         reason="",
         epochs=(),
+        folds=(),
         max_grad_norm=1.0,
         images_trained=10,
         seconds=1.0,

@@ -96,7 +96,7 @@ def carry_on(config: StudyConfig, layout: Layout) -> None:
     for run in runs(ledger):
         epochs = tuple(trained(run.spec.params, epoch) for epoch in range(1, 4))
         for result in epochs:
-            if ledger.report(run, result):
+            if ledger.report(run, result, fold=None):
                 break
         pruned = result is not epochs[-1]
         done = epochs[: result.epoch]
@@ -141,6 +141,7 @@ def summed_up(epochs: tuple[EpochResult, ...]) -> TrainResult:
         max_grad_norm=1.0,
         images_trained=0,
         seconds=0.0,
+        folds=(),
     )
 
 

@@ -110,7 +110,7 @@ def train(
     if ending != "complete":
         epochs = epochs[:3]
     for epoch in epochs:
-        fake.ledger.report(run, epoch)
+        fake.ledger.report(run, epoch, fold=None)
     last = epochs[-1]._replace(val_accuracy=accuracy)
     result = TrainResult(
         ending="diverged" if ending == "diverged" else "complete",
@@ -121,6 +121,7 @@ def train(
         max_grad_norm=3.0,
         images_trained=200 * len(epochs),
         seconds=0.4 * len(epochs),
+        folds=(),
     )
     fake.ledger.tell(run, ending, None if ending == "failed" else result, reason=reason)
     if ending == "complete":

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 
+from tlsearch.data.splits.records import SplitFacts
 from tlsearch.search.jobs import (
     DataFacts,
     Decision,
@@ -44,13 +45,14 @@ def result(
         max_grad_norm=2.0,
         images_trained=10 * len(epochs),
         seconds=0.1 * len(epochs),
+        folds=(),
     )
 
 
 def train(key: str, accuracies: list[float]) -> Story:
     """What a worker tells of a training that obeys its answers."""
     for number, accuracy in enumerate(accuracies, 1):
-        decision = yield EpochDone(key, epoch(number, accuracy))
+        decision = yield EpochDone(key, epoch(number, accuracy), None)
         if decision != "continue":
             ending = "stopped" if decision == "stop" else "paused"
             told = result(accuracies, last=number)
@@ -62,7 +64,7 @@ def train(key: str, accuracies: list[float]) -> Story:
 def drive(ledger: Ledger, run: Run, accuracies: list[float]) -> bool:
     """Report a whole run and tell it; whether it was pruned."""
     for number, accuracy in enumerate(accuracies, 1):
-        if ledger.report(run, epoch(number, accuracy)):
+        if ledger.report(run, epoch(number, accuracy), fold=None):
             ledger.tell(run, "pruned", result(accuracies, last=number), reason="")
             return True
     ledger.tell(run, "complete", result(accuracies), reason="")
@@ -190,6 +192,15 @@ def setting_of(config: StudyConfig, folder: Path) -> Setting:
             train_counts=(4, 4),
             validation_counts=(4, 4),
             test_counts=(2, 2),
+            split=SplitFacts(
+                strategy="stratified",
+                folds=None,
+                fingerprint="5" * 16,
+                left_out=0,
+                parts=(),
+                pairs=(),
+                notes=(),
+            ),
         ),
         groups=GROUPS,
         store=folder / "store",

@@ -156,7 +156,7 @@ def test_pruned(scene: Make) -> None:
 
 def test_diverged(scene: Make) -> None:
     def story(job: Any, _attempt: int) -> Story:
-        yield EpochDone(job.key, epoch(1, 0.1))
+        yield EpochDone(job.key, epoch(1, 0.1), None)
         ended = result([0.1], ending="diverged", reason="loss is nan")
         yield TrainDone(job.key, "diverged", ended)
 
@@ -176,7 +176,7 @@ def dies_until(attempts: int, *, after: int = 1) -> Tell:
             yield from train(job.key, [0.2, 0.3, 0.4])
             return
         for number in range(1, after + 1):
-            yield EpochDone(job.key, epoch(number, (0.2, 0.3, 0.4)[number - 1]))
+            yield EpochDone(job.key, epoch(number, (0.2, 0.3, 0.4)[number - 1]), None)
         yield WorkerDied(-9, job.key)
 
     return story
@@ -315,7 +315,7 @@ def test_pruning_goes_before_leaving(scene: Make) -> None:
 
 def test_a_worker_dies_while_all_leave(scene: Make) -> None:
     def story(job: Any, _attempt: int) -> Story:
-        yield EpochDone(job.key, epoch(1, 0.2))
+        yield EpochDone(job.key, epoch(1, 0.2), None)
         yield WorkerDied(-9, job.key)
 
     it = scene(story)

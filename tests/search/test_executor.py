@@ -68,6 +68,7 @@ def job(study: Study, tmp_path: Path) -> Callable[..., TrainJob]:
             "strategy": Strategy.from_params(params | {"freeze_depth": 5}, init="random"),
             "seed": 0,
             "redraw": 0,
+            "folds": (0,),
             "num_epochs": 3,
             "checkpoint": tmp_path / "checkpoints" / f"{key}.pt",
             "weights_to": None,

@@ -49,7 +49,7 @@ def test_a_paused_run_goes_on_with_its_parameters(study: Study, reopen: Any) -> 
     config = study()
     ledger = reopen(config)
     run = ledger.ask()
-    ledger.report(run, epoch(1, 0.3))
+    ledger.report(run, epoch(1, 0.3), fold=None)
     ledger.pause(run)
     assert states(ledger) == {"trial-0000": "waiting"}
     again = reopen(config).ask()
@@ -63,7 +63,7 @@ def test_recovery_of_what_a_killed_coordinator_left(study: Study, reopen: Any) -
     ledger = reopen(config)
     ledger.enqueue([baseline_spec(config, "linear_probe", seed=0)])
     runs = [ledger.ask_fixed(), ledger.ask(), ledger.ask()]
-    ledger.report(runs[2], epoch(1, 0.3))
+    ledger.report(runs[2], epoch(1, 0.3), fold=None)
     ledger = reopen(config)
     assert ledger.num_open() == 3
     assert ledger.recover() == 3
@@ -78,8 +78,8 @@ def test_recovery_of_what_a_killed_coordinator_left(study: Study, reopen: Any) -
 def test_an_epoch_is_recorded_once(study: Study) -> None:
     ledger = memory_ledger(study())
     run = ledger.ask()
-    ledger.report(run, epoch(1, 0.3))
-    ledger.report(run, epoch(1, 0.9))
+    ledger.report(run, epoch(1, 0.3), fold=None)
+    ledger.report(run, epoch(1, 0.9), fold=None)
     (trial,) = ledger.search.get_trials()
     assert trial.intermediate_values == {1: 0.3}
 
@@ -91,7 +91,7 @@ def test_an_epoch_is_recorded_once(study: Study) -> None:
 def test_endings(study: Study, ending: Any, state: TrialState) -> None:
     ledger = memory_ledger(study())
     run = ledger.ask()
-    ledger.report(run, epoch(1, 0.3))
+    ledger.report(run, epoch(1, 0.3), fold=None)
     told = None if ending == "failed" else result([0.3], ending="diverged", reason="nan")
     assert ledger.tell(run, ending, told, reason="because") is None
     (trial,), (row,) = ledger.search.get_trials(), ledger.rows()
@@ -102,7 +102,7 @@ def test_endings(study: Study, ending: Any, state: TrialState) -> None:
 def test_a_loss_is_minimised(study: Study) -> None:
     ledger = memory_ledger(study("search.metric=val_loss"))
     run = ledger.ask()
-    ledger.report(run, epoch(1, 0.25))
+    ledger.report(run, epoch(1, 0.25), fold=None)
     assert ledger.tell(run, "complete", result([0.25]), reason="") == 0.75
     assert ledger.search.direction == ledger.fixed.direction == optuna.study.StudyDirection.MINIMIZE
 

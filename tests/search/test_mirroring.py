@@ -29,6 +29,7 @@ from tlsearch.search.provenance import (
     requirements,
     versions,
 )
+from tlsearch.training.results import FoldResult
 
 
 @pytest.fixture
@@ -77,8 +78,21 @@ def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:
     assert end_tags(None, "") == {"tlsearch.state": "waiting"}
 
 
+def test_the_last_epoch_of_a_fold_tells_the_fold() -> None:
+    fold = FoldResult(2, 6, 0.3, 0.7, 0.4, 0.6)
+    told = epoch_metrics(epoch(6, 0.7), fold)
+    assert set(told) - set(epoch_metrics(epoch(6, 0.7), None)) == {
+        "fold",
+        "fold_val_loss",
+        "fold_val_accuracy",
+        "mean_val_loss",
+        "mean_val_accuracy",
+    }
+    assert (told["fold"], told["fold_val_accuracy"], told["mean_val_accuracy"]) == (2, 0.7, 0.6)
+
+
 def test_metrics_of_an_epoch() -> None:
-    assert epoch_metrics(epoch(3, 0.75)) == {
+    assert epoch_metrics(epoch(3, 0.75), None) == {
         "train_loss": 1.0,
         "train_accuracy": 0.5,
         "val_loss": 0.25,
@@ -165,7 +179,9 @@ def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_parent_tells_everything_but_passwords(study: Study, tmp_path: Path) -> None:
     config = study("storage=postgresql://me:secret@h/x", "tracking_uri=http://me:secret@h")
     setting = setting_of(config, tmp_path)
-    told = [parent_tags(setting), parent_params(config, setting), parent_texts(config)]
+    setting.store.mkdir()
+    setting.split_file.write_text("{}")
+    told = [parent_tags(setting), parent_params(config, setting), parent_texts(config, setting)]
     assert "secret" not in str(told)
     assert told[0]["tlsearch.data"] == "f" * 16
     assert told[1]["train_images"] == 8

@@ -168,20 +168,20 @@ def test_percentile_prunes_what_it_should(study: Study) -> None:
     for accuracy in (0.5, 0.7):
         drive(ledger, ledger.ask(), [accuracy] * 4)
     better, worse = ledger.ask(), ledger.ask()
-    assert not ledger.report(better, epoch(1, 0.65))
-    assert ledger.report(worse, epoch(1, 0.55))
+    assert not ledger.report(better, epoch(1, 0.65), fold=None)
+    assert ledger.report(worse, epoch(1, 0.55), fold=None)
     # The answer to a repeated epoch is given again: its worker may have died before it heard it.
-    assert ledger.report(worse, epoch(1, 0.55))
+    assert ledger.report(worse, epoch(1, 0.55), fold=None)
 
 
 def test_an_old_epoch_decides_nothing(study: Study) -> None:
     ledger = memory_ledger(configured(study, NUMBERS, "random", "{median: {n_startup_trials: 1}}"))
     drive(ledger, ledger.ask(), [0.1, 0.2, 0.8, 0.8])
     run = ledger.ask()
-    assert not ledger.report(run, epoch(1, 0.5))
-    assert not ledger.report(run, epoch(2, 0.5))
-    assert not ledger.report(run, epoch(1, 0.5))
-    assert ledger.report(run, epoch(3, 0.5))
+    assert not ledger.report(run, epoch(1, 0.5), fold=None)
+    assert not ledger.report(run, epoch(2, 0.5), fold=None)
+    assert not ledger.report(run, epoch(1, 0.5), fold=None)
+    assert ledger.report(run, epoch(3, 0.5), fold=None)
 
 
 def test_suggestions() -> None:

@@ -256,10 +256,101 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
             ["hyperband splits the trials into 3 brackets"],
         ),
         ("space: {l1: [0, 1]}\nconfirm: {top: 31}", ["confirm.top = 31: all 30 trials"]),
-        ("space: {l1: [0, 1]}\nsearch: {pruner: wilcoxon}", ["wilcoxon compares learning curves"]),
+        (
+            "space: {l1: [0, 1]}\nsearch: {pruner: {wilcoxon: {p_threshold: 0.2}}}",
+            ["wilcoxon compares learning curves"],
+        ),
     ],
 )
 def test_notes(read: Read, lines: str, told: list[str]) -> None:
     found = notes(read(lines))
+    assert len(found) == len(told)
+    assert all(a.startswith(b) for a, b in zip(found, told, strict=True))
+
+
+DATA = "name: s\ndata: {source: digits, split: %s}\nbackbone: {name: resnet18, weights: none}\n"
+FIVE = "{folds: 5}"
+
+
+@pytest.mark.parametrize(
+    ("split", "lines", "told"),
+    [
+        (
+            FIVE,
+            "search: {pruner: {hyperband: {min_resource: 6}}}",
+            "search.pruner.hyperband.min_resource = 6: the first rung, after 6 folds, is beyond "
+            "the 5 of a trial — lower it, or take more folds",
+        ),
+        (
+            FIVE,
+            "search: {pruner: {hyperband: {max_resource: 6}}}",
+            "search.pruner.hyperband.max_resource = 6: plans rungs beyond the 5 folds of a trial",
+        ),
+        (
+            FIVE,
+            "search: {pruner: {median: {n_warmup_steps: 5}}}",
+            "search.pruner.median.n_warmup_steps = 5: prunes nothing within 5 folds",
+        ),
+        (
+            FIVE,
+            "search: {pruner: {wilcoxon: {p_threshold: 0.03}}}",
+            "search.pruner.wilcoxon.p_threshold = 0.03: 5 folds can never be that sure — take 6",
+        ),
+        (
+            "{strategy: time, gap: 600}",
+            "",
+            "data.split.gap = 600: leaves none of 1797 images to train on — lower it",
+        ),
+        (
+            "{strategy: time, gap: 250, folds: 4}",
+            "",
+            "data.split.gap = 250: leaves none of 1797 images to train on",
+        ),
+        ("{folds: 5, gap: 3}", "", "data.split.gap = 3: a split that is stratified has no order"),
+        (
+            "{folds: 5}",
+            # 5 folds of 1438 train on 1150 images: 36 steps of 32, ten times
+            "space: {warmup_steps: 360}",
+            "space.warmup_steps = 360: warm-up is as long as training, 360 steps",
+        ),
+        (
+            "{strategy: time, folds: 4}",
+            # 1438 in five runs of 287: the first fold trains on 290, 10 steps of 32, ten times
+            "space: {warmup_steps: 100}",
+            "space.warmup_steps = 100: warm-up is as long as training, 100 steps",
+        ),
+    ],
+)
+def test_folds_and_time(refused: Refused, split: str, lines: str, told: str) -> None:
+    (message,) = refused(lines, head=DATA % split)
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("split", "lines"),
+    [
+        (FIVE, "search: {pruner: {hyperband: {min_resource: 5}}}\nbudget: {epochs: 2}"),
+        (FIVE, "search: {pruner: {wilcoxon: {p_threshold: 0.04}}}\nbudget: {epochs: 2}"),
+        ("{folds: 2, test: 0.9}", ""),
+        ("{strategy: time, gap: 500}", ""),
+        (FIVE, "space: {warmup_steps: 359}"),
+        ("{strategy: time, folds: 4}", "space: {warmup_steps: 99}"),
+    ],
+)
+def test_folds_and_time_that_go_together(read: Read, split: str, lines: str) -> None:
+    read(lines, head=DATA % split)
+
+
+@pytest.mark.parametrize(
+    ("split", "lines", "told"),
+    [
+        (FIVE, "search: {pruner: hyperband}", ["hyperband splits", "a trial's value is the mean"]),
+        (FIVE, "confirm: null", ["median and percentile judge"]),
+        (FIVE, "confirm: null\nsearch: {pruner: wilcoxon}", []),
+        ("{strategy: time}", "", ["time cannot be drawn again"]),
+    ],
+)
+def test_notes_on_folds_and_time(read: Read, split: str, lines: str, told: list[str]) -> None:
+    found = notes(read(f"{lines}\nspace: {{l1: [0, 1]}}", head=DATA % split))
     assert len(found) == len(told)
     assert all(a.startswith(b) for a, b in zip(found, told, strict=True))

@@ -147,3 +147,25 @@ def test_cost_by_hand(read: Read) -> None:
     assert few_cost.train_images == (10 + 2 * 3) * 4 * 200
     off = estimate(read(lines, "confirm=null"), num_images=1000, num_classes=10)
     assert off.confirm_trainings == 0
+
+
+def test_cost_of_folds_by_hand(read: Read) -> None:
+    lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
+    cost = estimate(read(lines, "data.split.folds=4"), num_images=1000, num_classes=10)
+    # 200 test, 800 in folds of 200; confirmation trains once a seed
+    assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (40, 12, 15)
+    assert cost.train_images == 67 * 4 * 600
+    assert cost.eval_images == 67 * 4 * 200 + 15 * 200
+    passes = 67 * 4 * 600 + 2 * (67 - 4 - 3) * 4 * 600 + cost.eval_images
+    assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
+
+
+def test_cost_in_time_by_hand(read: Read) -> None:
+    lines = "budget: {trials: 1, epochs: 1}\nconfirm: null\nbaselines: false\n"
+    gap = ("data.split.strategy=time", "data.split.gap=10")
+    cost = estimate(read(lines, *gap), num_images=1000, num_classes=10)
+    assert (cost.train_images, cost.eval_images) == (580, 200)
+    cost = estimate(read(lines, *gap, "data.split.folds=4"), num_images=1000, num_classes=10)
+    # 790 before the test part, in five runs of 158, the last ten of each training part left out
+    assert cost.train_images == sum(158 * i - 10 for i in (1, 2, 3, 4))
+    assert cost.eval_images == 4 * 158

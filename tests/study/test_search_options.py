@@ -48,7 +48,7 @@ def test_options_and_defaults_are_optunas(name: str) -> None:
 def test_hyperbands_brackets(epochs: int, options: dict[str, int]) -> None:
     ours = Hyperband.model_validate(options)
     theirs = optuna.pruners.HyperbandPruner(
-        ours.min_resource, ours.max_epochs(epochs), ours.reduction_factor
+        ours.min_resource, ours.most_steps(epochs), ours.reduction_factor
     )
     study = optuna.create_study(pruner=theirs)
     theirs._try_initialization(study)

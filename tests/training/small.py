@@ -75,7 +75,11 @@ def data(of: Pixels | None = None) -> TrainingData:
     images = of or pixels()
     rows = np.arange(len(images.labels))
     return TrainingData(
-        images, train=rows[rows % 10 < 6], validation=rows[rows % 10 > 7], num_classes=CLASSES
+        images,
+        train=rows[rows % 10 < 6],
+        validation=rows[rows % 10 > 7],
+        num_classes=CLASSES,
+        weights=None,
     )
 
 

@@ -69,10 +69,15 @@ def _told(dimension: Dimension) -> str:
             return str(raw(dimension))
 
 
+def _by_folds(config: StudyConfig) -> str:
+    folds = config.data.split.folds
+    return f" of {folds} folds" if folds else ""
+
+
 def _cost_lines(config: StudyConfig, cost: Estimate) -> list[str]:
     minutes = cost.seconds / 60
     return [
-        f"at most {cost.trainings} trainings: {config.budget.trials} trials, "
+        f"at most {cost.trainings} trainings: {config.budget.trials} trials{_by_folds(config)}, "
         f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation",
         f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "
         f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds",

@@ -110,7 +110,7 @@ class LiveView:
             value = getattr(run.last, self._board.metric) if run.last else None
             table.add_row(
                 run.spec.label,
-                f"{epoch}/{run.spec.num_epochs}",
+                f"{epoch}/{run.spec.total_epochs}",
                 "–" if value is None else shown(self._board.metric, value),
                 recipe(run.spec),
             )

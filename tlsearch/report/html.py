@@ -84,7 +84,7 @@ def _common(row: RunRow, data: ReportData) -> dict[str, Any]:
     return {
         "state": row.state,
         "value": value_text(row.value, data.summary.metric),
-        "epochs": f"{len(row.epochs)} of {row.spec.num_epochs}",
+        "epochs": f"{len(row.epochs)} of {row.spec.total_epochs}",
         "took": duration(row.seconds) if row.epochs else "–",
         "reason": row.reason,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tlsearch.search.runs import RunSpec
+from tlsearch.search.runs import RunSpec, all_folds, confirm_fold
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
 
@@ -66,7 +66,9 @@ LABELS: Mapping[str, str] = {
 
 
 def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
-    """One baseline on one draw: seed 0 is the search's own split, others redraw it."""
+    """One baseline on one draw: seed 0 is the search's own split with all its folds, as a trial has
+    them; others redraw it and hold out one.
+    """
     head_only = len(groups(BACKBONES[config.backbone.name])) - 1
     scratch = name == "from_scratch" or config.backbone.weights == "none"
     factor = PROBE_EPOCHS_FACTOR if name == "linear_probe" else 1
@@ -78,6 +80,7 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
         init="random" if scratch else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,
+        folds=confirm_fold(config, seed) if seed else all_folds(config),
         num_epochs=config.budget.epochs * factor,
         source=None,
     )

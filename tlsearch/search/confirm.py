@@ -10,7 +10,7 @@ import numpy as np
 
 from tlsearch.evidence.effects import Effect, paired_effect
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.runs import RunRow, RunSpec
+from tlsearch.search.runs import RunRow, RunSpec, confirm_fold
 from tlsearch.study.config import StudyConfig
 
 
@@ -32,7 +32,9 @@ def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
 
 
 def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunSpec]:
-    """The runs of the confirmation, seed by seed, so that an early stop leaves whole seeds."""
+    """The runs of the confirmation, seed by seed, so that an early stop leaves whole seeds. Each is
+    one training: where the search had folds, its seed's own draw holds out one of them.
+    """
     top = best_first(rows, maximise=maximises(config))[: config.confirm.top]
     specs: list[RunSpec] = []
     for seed in range(1, config.confirm.seeds + 1):
@@ -44,6 +46,7 @@ def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunSpec]:
                 label=f"trial {row.number} again, seed {seed}",
                 seed=config.search.seed + seed,
                 redraw=seed,
+                folds=confirm_fold(config, seed),
                 source=row.number,
             )
             for row in top

@@ -160,15 +160,15 @@ class Coordinator:
         run = self._active.get(worker)
         if run is None or run.spec.key != event.key:
             return  # of a worker that has been replaced
-        is_new = event.result.epoch not in run.reported
-        prune = self._ledger.report(run, event.result)
+        is_new = event.result.epoch not in run.seen
+        prune = self._ledger.report(run, event.result, fold=event.fold)
         stopping = self._interrupts.stopping
         # The worker waits for this answer: everything else comes after it.
         self._executor.answer(worker, "stop" if prune else "pause" if stopping else "continue")
         self._mirror.metrics(
             event.key,
             step=event.result.epoch,
-            values=epoch_metrics(event.result),
+            values=epoch_metrics(event.result, event.fold),
             timestamp_ms=int(time.time() * 1000),
         )
         if is_new:
@@ -268,15 +268,19 @@ class Coordinator:
 
 
 def train_job(spec: RunSpec, folder: Path) -> TrainJob:
-    """What a worker is told of a run; the weights of fixed runs are kept."""
+    """What a worker is told of a run; the weights of fixed runs are kept, unless each fold has its
+    own.
+    """
+    keep = spec.kind != "search" and len(spec.folds) == 1
     return TrainJob(
         key=spec.key,
         strategy=spec.strategy,
         seed=spec.seed,
         redraw=spec.redraw,
+        folds=spec.folds,
         num_epochs=spec.num_epochs,
         checkpoint=checkpoint_path(folder, spec.key),
-        weights_to=weights_path(folder, spec.key) if spec.kind != "search" else None,
+        weights_to=weights_path(folder, spec.key) if keep else None,
     )
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tlsearch.data.splits.records import SplitFacts
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.strategy import Strategy
-from tlsearch.training.results import EpochResult, TrainResult
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Decision = Literal["continue", "stop", "pause"]
 """Answer to an epoch: train on; end here (pruned); save and end here (to be resumed)."""
@@ -14,7 +15,9 @@ Decision = Literal["continue", "stop", "pause"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What is known of the data once they are read; counts are images per class."""
+    """What is known of the data once they are read; counts are images per class, of the first
+    fold where there are several.
+    """
 
     num_images: int
     class_names: tuple[str, ...]
@@ -22,6 +25,7 @@ class DataFacts:
     train_counts: tuple[int, ...]
     validation_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
+    split: SplitFacts
 
     @property
     def num_classes(self) -> int:
@@ -43,6 +47,11 @@ class Setting:
     precision: Literal["fp32", "bf16"]
     device: str
 
+    @property
+    def split_file(self) -> Path:
+        """Where `PrepareJob` lists the images of each part."""
+        return self.store / f"split-{self.data.split.fingerprint}.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareJob:
@@ -57,13 +66,15 @@ class PrepareJob:
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
     """Train one strategy. `redraw` 0 is the study's own split, others redraw all but the test
-    part. The weights are kept in `weights_to` if it is given.
+    part. Of the split's `folds`, counted from 0, it trains those; several are a cross-validation.
+    The weights are kept in `weights_to` if it is given.
     """
 
     key: str
     strategy: Strategy
     seed: int
     redraw: int
+    folds: tuple[int, ...]
     num_epochs: int
     checkpoint: Path
     weights_to: Path | None
@@ -97,10 +108,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One epoch of a training; the worker waits for a `Decision`."""
+    """One epoch of a training; the worker waits for a `Decision`. `fold` is the fold that ended
+    with it, if one did.
+    """
 
     key: str
     result: EpochResult
+    fold: FoldResult | None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tlsearch.search.runs import (
     fixed_name,
     lookup,
     read_rows,
+    read_spec,
     result_json,
     search_spec,
     spec_json,
@@ -34,8 +35,9 @@ from tlsearch.search.samplers import make_sampler
 from tlsearch.search.suggest import suggest_with
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.identity import changes, identity
+from tlsearch.study.search_options import Wilcoxon
 from tlsearch.study.seeds import derive_seed
-from tlsearch.training.results import EpochResult, TrainResult
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 IDENTITY, FACTS, KEY, MLFLOW, MIRRORED, TEST = (
     f"tlsearch:{part}" for part in ("identity", "facts", "key", "mlflow", "mirrored", "test")
@@ -51,13 +53,20 @@ _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 class Run:
     """A run that has been claimed: its trial is RUNNING until it is told or paused.
 
-    `reported` holds the epochs that the store knows, those before an interruption included.
+    `reported` holds the steps that the store knows, those before an interruption included: epochs,
+    or folds where there are several. `seen` are the epochs that are no news.
     """
 
     spec: RunSpec
     trial: optuna.Trial
     study: optuna.Study
     reported: set[int]
+    seen: set[int]
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether its steps are folds."""
+        return len(self.spec.folds) > 1
 
 
 class Ledger:
@@ -151,21 +160,39 @@ class Ledger:
         if not self.fixed.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return None
         trial = self.fixed.ask()
-        return self._claimed(RunSpec(**trial.user_attrs[RUN]), trial, self.fixed)
+        return self._claimed(read_spec(trial.user_attrs[RUN]), trial, self.fixed)
 
     def _claimed(self, spec: RunSpec, trial: optuna.Trial, study: optuna.Study) -> Run:
         stored = self._storage.get_trial(trial._trial_id)
-        return Run(spec, trial, study, set(stored.intermediate_values))
+        steps = set(stored.intermediate_values)
+        return Run(spec, trial, study, steps, set() if len(spec.folds) > 1 else set(steps))
 
-    def report(self, run: Run, result: EpochResult) -> bool:
-        """Record an epoch; whether the run is to be pruned. A repeated epoch is not recorded
-        twice, and decides nothing but when it is the last known one.
+    def report(self, run: Run, result: EpochResult, *, fold: FoldResult | None) -> bool:
+        """Record an epoch, or the fold that it ends; whether the run is to be pruned. What is
+        repeated is not recorded twice, and decides nothing but when it is the last known.
+
+        Where there are folds, a pruner judges whole folds alone: by the mean so far, or by the
+        fold itself where it compares trials fold by fold.
         """
-        if result.epoch not in run.reported:
-            run.trial.report(getattr(result, self.config.search.metric), result.epoch)
-            run.reported.add(result.epoch)
-        is_last = result.epoch == max(run.reported)
+        run.seen.add(result.epoch)
+        if run.by_folds and fold is None:
+            return False
+        step, value = self._point(result, fold if run.by_folds else None)
+        if step not in run.reported:
+            run.trial.report(value, step)
+            run.reported.add(step)
+        if fold is not None and fold.fold == len(run.spec.folds):
+            return False  # all is paid for: its value counts
+        is_last = step == max(run.reported)
         return run.spec.kind == "search" and is_last and should_stop(run.trial)
+
+    def _point(self, result: EpochResult, fold: FoldResult | None) -> tuple[int, float]:
+        """The step and the value that a pruner sees."""
+        metric = self.config.search.metric
+        if fold is None:
+            return result.epoch, getattr(result, metric)
+        alone = isinstance(self.config.search.pruner, Wilcoxon)
+        return fold.fold, getattr(fold, metric if alone else f"mean_{metric}")
 
     def tell(
         self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str
@@ -185,8 +212,7 @@ class Ledger:
         value: float | None = None
         if ending == "complete":
             assert result is not None
-            assert result.chosen is not None
-            value = getattr(result.chosen, self.config.search.metric)
+            value = result.value(self.config.search.metric)
         # The grid sampler's own hook wants to stop an `optimize` loop, and there is none.
         run.study.sampler = optuna.samplers.RandomSampler()
         run.study.tell(run.trial, value, state)

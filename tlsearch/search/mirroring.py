@@ -6,7 +6,7 @@ from typing import Any
 
 from tlsearch.search.runs import Ending, RunRow, RunSpec
 from tlsearch.tracking.records import EpochMetrics, MirrorRow, Status
-from tlsearch.training.results import EpochResult
+from tlsearch.training.results import EpochResult, FoldResult
 from tlsearch.transfer.plan import lr_scales
 
 STATUS: Mapping[str, Status] = {
@@ -33,7 +33,8 @@ def run_params(spec: RunSpec, groups: tuple[str, ...]) -> dict[str, Any]:
         f"group_lr.{group}": 0.0 if i < depth and not opens else lr * scales[group]
         for i, group in enumerate(groups)
     }
-    return {**spec.params, **rates, "init": spec.init, "seed": spec.seed, "redraw": spec.redraw}
+    draw = {"seed": spec.seed, "redraw": spec.redraw, "folds": len(spec.folds)}
+    return {**spec.params, **rates, "init": spec.init, **draw}
 
 
 def run_tags(spec: RunSpec, number: int) -> dict[str, Any]:
@@ -56,24 +57,39 @@ def end_tags(ending: Ending | None, reason: str) -> dict[str, Any]:
     }
 
 
-def epoch_metrics(result: EpochResult) -> dict[str, float]:
-    """The metrics of one epoch; the epoch itself is the step."""
+def epoch_metrics(result: EpochResult, fold: FoldResult | None) -> dict[str, float]:
+    """The metrics of one epoch; the epoch itself is the step. With the last of a fold come the
+    fold's number, its value and the mean over folds so far.
+    """
     values = result._asdict()
     del values["epoch"]
     values["epoch_seconds"] = values.pop("seconds")
-    return values
+    if fold is None:
+        return values
+    told = {
+        "fold": fold.fold,
+        "fold_val_loss": fold.val_loss,
+        "fold_val_accuracy": fold.val_accuracy,
+        "mean_val_loss": fold.mean_val_loss,
+        "mean_val_accuracy": fold.mean_val_accuracy,
+    }
+    return {**values, **told}
 
 
 def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any]) -> MirrorRow:
     """What MLflow must show of a run."""
     ended, started = _ms(row.ended), _ms(row.started) or 0
+    folds = {fold.last_epoch: fold for fold in row.folds}
     ending: Any = None if row.state in ("running", "waiting") else row.state
     return MirrorRow(
         key=row.spec.key,
         run_name=run_name(row.spec),
         params=run_params(row.spec, groups),
         tags={**run_tags(row.spec, row.number), **end_tags(ending, row.reason)},
-        metrics=[EpochMetrics(r.epoch, ended or started, epoch_metrics(r)) for r in row.epochs],
+        metrics=[
+            EpochMetrics(r.epoch, ended or started, epoch_metrics(r, folds.get(r.epoch)))
+            for r in row.epochs
+        ],
         artifacts=artifacts,
         status=STATUS[row.state],
         start_ms=started,

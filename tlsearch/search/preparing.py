@@ -8,15 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from tlsearch.data import store
-from tlsearch.data.sources import ImageSet, load_images
-from tlsearch.data.splits import draw_split
+from tlsearch.data.sources import load_images
 from tlsearch.errors import RequestError
+from tlsearch.search.dividing import divide
 from tlsearch.search.folder import write_whole
-from tlsearch.search.jobs import DataFacts, PrepareJob, Setting
+from tlsearch.search.jobs import PrepareJob, Setting
 from tlsearch.search.pretrain import glyph_weights
 from tlsearch.study.config import StudyConfig
 from tlsearch.training.precision import Numerics, probe_precision
@@ -38,7 +37,7 @@ def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgres
     torch.set_num_threads(1)
     config, device = job.config, _device(job.config, device_index)
     data = load_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
-    facts = _facts(data, config)
+    facts, images_of_parts = divide(data, config)
     place = store.save(data, job.cache / "images")
     weights, made = config.backbone.weights, None
     if weights == "glyphs":
@@ -61,7 +60,7 @@ def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgres
     state = pretrained_state(backbone=config.backbone.name, weights=weights)
     if state is not None:  # fitting now saves a failure in every trial
         load_pretrained(backbone, state)
-    return Setting(
+    setting = Setting(
         config=config,
         data=facts,
         groups=backbone.groups,
@@ -72,6 +71,8 @@ def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgres
         precision=_precision(config, backbone.model, device, job.user_cache),
         device=device.type,
     )
+    write_whole(setting.split_file, json.dumps(images_of_parts))
+    return setting
 
 
 def _weights_fingerprint(
@@ -98,27 +99,6 @@ def _device(config: StudyConfig, index: int | None) -> torch.device:
         )
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
     return torch.device(f"cuda:{index or 0}" if use_cuda else "cpu")
-
-
-def _facts(data: ImageSet, config: StudyConfig) -> DataFacts:
-    split = draw_split(
-        data.labels,
-        split=config.data.split,
-        labels_per_class=config.data.labels_per_class,
-        redraw=0,
-    )
-    train, validation, test = (
-        tuple(np.bincount(data.labels[part], minlength=len(data.class_names)).tolist())
-        for part in (split.train, split.validation, split.test)
-    )
-    return DataFacts(
-        num_images=len(data.labels),
-        class_names=data.class_names,
-        fingerprint=data.fingerprint,
-        train_counts=train,
-        validation_counts=validation,
-        test_counts=test,
-    )
 
 
 def _precision(

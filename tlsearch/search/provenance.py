@@ -1,8 +1,10 @@
 """Where a study comes from: versions, revision, fingerprints."""
 
+import json
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -53,6 +55,7 @@ def parent_tags(setting: Setting) -> dict[str, Any]:
         "tlsearch.kind": "study",
         "tlsearch.state": "running",
         "tlsearch.data": setting.data.fingerprint,
+        "tlsearch.split": setting.data.split.fingerprint,
         "tlsearch.weights": setting.weights_fingerprint,
         "tlsearch.precision": setting.precision,
         "tlsearch.device": setting.device,
@@ -67,7 +70,11 @@ def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
         "source": source_text(config.data.source),
         "image_size": config.data.size,
         "labels_per_class": config.data.labels_per_class,
+        "split": config.data.split.strategy,
+        "folds": config.data.split.folds,
         "train_images": sum(setting.data.train_counts),
+        "validation_images": sum(setting.data.validation_counts),
+        "test_images": sum(setting.data.test_counts),
         "backbone": config.backbone.name,
         "weights": config.backbone.weights,
         "trials": config.budget.trials,
@@ -79,10 +86,16 @@ def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
     }
 
 
-def parent_texts(config: StudyConfig) -> dict[str, Any]:
-    """Files of the parent run: the resolved study, the versions, the command."""
+def parent_texts(config: StudyConfig, setting: Setting) -> dict[str, Any]:
+    """Files of the parent run: the resolved study, the versions, the command, what the split came
+    to and which images are in which part.
+    """
     return {
         "study.yaml": to_yaml(redacted(config)),
         "versions.json": versions(),
+        "split.json": {
+            "facts": asdict(setting.data.split),
+            "parts": json.loads(setting.split_file.read_text()),
+        },
         "command.txt": " ".join(sys.argv) + "\n",
     }

@@ -1,4 +1,7 @@
-"""Optuna's pruners from the study's options; steps are epochs, counted from 1."""
+"""Optuna's pruners from the study's options; steps are epochs, or folds where there are several.
+
+Both count from 1.
+"""
 
 import warnings
 
@@ -6,6 +9,7 @@ import optuna
 from optuna.pruners import BasePruner
 
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.search_checks import pruning_steps
 from tlsearch.study.search_options import (
     Hyperband,
     Median,
@@ -53,7 +57,7 @@ def _make(config: StudyConfig) -> BasePruner:
         case Hyperband():
             return optuna.pruners.HyperbandPruner(
                 min_resource=options.min_resource,
-                max_resource=options.max_epochs(config.budget.epochs),
+                max_resource=options.most_steps(pruning_steps(config)[0]),
                 reduction_factor=options.reduction_factor,
                 bootstrap_count=options.bootstrap_count,
             )

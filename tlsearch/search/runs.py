@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.space import Suggest
 from tlsearch.study.strategy import Strategy
-from tlsearch.training.results import EpochResult, TrainResult
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Kind = Literal["search", "baseline", "confirm"]
 Ending = Literal["complete", "pruned", "diverged", "failed"]
@@ -23,8 +23,9 @@ RUN, RESULT = "tlsearch:run", "tlsearch:result"
 class RunSpec:
     """One training that the study wants, apart from how often it was started.
 
-    `params` are flat and complete. `source` is the number of the trial that a confirmation
-    repeats, or None.
+    `params` are flat and complete. `folds`, counted from 0, are those of the split that it trains,
+    for `num_epochs` each; more than one are a cross-validation. `source` is the number of the trial
+    that a confirmation repeats, or None.
     """
 
     key: str
@@ -34,8 +35,14 @@ class RunSpec:
     init: Literal["pretrained", "random"]
     seed: int
     redraw: int
+    folds: tuple[int, ...]
     num_epochs: int
     source: int | None
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs over all folds."""
+        return self.num_epochs * len(self.folds)
 
     @property
     def strategy(self) -> Strategy:
@@ -53,6 +60,7 @@ class RunRow:
     value: float | None
     reason: str
     epochs: tuple[EpochResult, ...]
+    folds: tuple[FoldResult, ...]
     max_grad_norm: float
     images_trained: int
     seconds: float
@@ -71,7 +79,7 @@ def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:
                 continue  # killed while it was asked: it has no strategy yet
             spec = search_spec(config, trial.number, params)
         else:
-            spec = RunSpec(**trial.user_attrs[RUN])
+            spec = read_spec(trial.user_attrs[RUN])
         yield _row(spec, trial)
 
 
@@ -90,9 +98,22 @@ def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> 
         init="random" if config.backbone.weights == "none" else "pretrained",
         seed=config.search.seed,
         redraw=0,
+        folds=all_folds(config),
         num_epochs=config.budget.epochs,
         source=None,
     )
+
+
+def all_folds(config: StudyConfig) -> tuple[int, ...]:
+    """The folds of a search's trial: all of them, or the one holdout."""
+    return tuple(range(config.data.split.folds or 1))
+
+
+def confirm_fold(config: StudyConfig, seed: int) -> tuple[int, ...]:
+    """The one fold that a confirmation's seed, counted from 1, holds out of its own redraw: seeds
+    take turns, so that as many seeds as folds validate on every image.
+    """
+    return ((seed - 1) % len(all_folds(config)),)
 
 
 def aside_name(name: str, stamp: str) -> str:
@@ -117,6 +138,7 @@ def _row(spec: RunSpec, trial: FrozenTrial) -> RunRow:
         value=trial.value if trial.state == TrialState.COMPLETE else None,
         reason=result.get("reason", ""),
         epochs=tuple(EpochResult(*row) for row in epochs),
+        folds=tuple(FoldResult(*row) for row in result.get("folds", ())),
         max_grad_norm=result.get("max_grad_norm", 0.0),
         images_trained=result.get("images_trained", 0),
         seconds=result.get("seconds", 0.0),
@@ -135,10 +157,16 @@ def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict
         "ending": ending,
         "reason": reason,
         "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
+        "folds": [list(fold) for fold in result.folds],
         "max_grad_norm": result.max_grad_norm,
         "images_trained": result.images_trained,
         "seconds": result.seconds,
     }
+
+
+def read_spec(record: Mapping[str, Any]) -> RunSpec:
+    """A run as `spec_json` wrote it."""
+    return RunSpec(**{**record, "folds": tuple(record["folds"])})
 
 
 def spec_json(spec: RunSpec) -> dict[str, Any]:

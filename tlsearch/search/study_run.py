@@ -122,6 +122,8 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         left_open = sum(r.state == "waiting" and r.started is not None for r in ledger.rows())
         if left_open:
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
+        for text in setting.data.split.notes:
+            watch(Remark(text))
         _open_mirror(mirror, ledger, setting, folder)
         _search(ledger, coordinator, watch, workers)
         confirm_and_test(
@@ -179,10 +181,11 @@ def _agreed(ledger: Ledger, setting: Setting) -> Setting:
     """Compare what was found with what the study was started on, and keep its number format.
 
     Raises:
-        StoreError: data or weights changed.
+        StoreError: data, split or weights changed.
     """
     found = {
         "data": setting.data.fingerprint,
+        "split": setting.data.split.fingerprint,
         "weights": setting.weights_fingerprint,
         "precision": setting.precision,
         "groups": list(setting.groups),
@@ -193,9 +196,9 @@ def _agreed(ledger: Ledger, setting: Setting) -> Setting:
         ledger.search.set_user_attr(FACTS, json.loads(json.dumps(found)))
         return setting
     changed = [
-        f"  the {name} (fingerprint {known[name]} → {found[name]})"
-        for name in ("data", "weights")
-        if known[name] != found[name]
+        f"  the {name} (fingerprint {known.get(name)} → {found[name]})"
+        for name in ("data", "split", "weights")
+        if known.get(name) != found[name]
     ]
     if changed:
         raise StoreError(
@@ -217,7 +220,7 @@ def _open_mirror(mirror: Mirror, ledger: Ledger, setting: Setting, folder: Path)
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
-        texts=parent_texts(config),
+        texts=parent_texts(config, setting),
         dataset=DatasetFacts(
             name=source_name(config.data.source),
             source=f"{source_text(config.data.source)} at {config.data.size} px",

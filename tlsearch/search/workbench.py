@@ -10,12 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tlsearch.data import store
-from tlsearch.data.splits import Split, draw_split
+from tlsearch.data.splits.draw import draw_splits
+from tlsearch.data.splits.parts import Split
 from tlsearch.errors import WorkError
 from tlsearch.search.jobs import ScoreJob, Setting, TrainJob
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.batches import Pixels
+from tlsearch.training.folds import CrossValidation, Training
 from tlsearch.training.forward import Forward
 from tlsearch.training.loop import Trainer, TrainingData
 from tlsearch.training.precision import Numerics
@@ -42,7 +44,7 @@ class Workbench:
         self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
         self._numerics = Numerics(setting.precision)
         mean, std = normalisation(self._config.backbone.name)
-        images = store.load(setting.store)
+        self._images = images = store.load(setting.store)
         self._pixels = Pixels(
             images=images.images,
             labels=images.labels,
@@ -56,11 +58,26 @@ class Workbench:
             data_key=setting.data.fingerprint,
             numerics=self._numerics,
         )
-        self._split = lru_cache(maxsize=16)(self._draw)
+        self._splits = lru_cache(maxsize=16)(self._draw)
 
-    def trainer(self, job: TrainJob) -> Trainer:
-        """A training from its first epoch."""
-        split = self._split(job.redraw)
+    def trainer(self, job: TrainJob) -> Training:
+        """A training, or one for each of the job's folds, from its first epoch."""
+        splits = self._splits(job.redraw)
+        folds = [self._training_data(splits[fold]) for fold in job.folds]
+        if len(folds) == 1:
+            return self._trainer(job, folds[0])
+        return CrossValidation(lambda data: self._trainer(job, data), folds=folds)
+
+    def _training_data(self, split: Split) -> TrainingData:
+        return TrainingData(
+            self._pixels,
+            split.train,
+            split.validation,
+            self._setting.data.num_classes,
+            self._images.weights,
+        )
+
+    def _trainer(self, job: TrainJob, data: TrainingData) -> Trainer:
         backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
         if job.strategy.init == "pretrained":
             # Read each time: the system keeps the file at hand, and a worker need not keep a copy.
@@ -72,15 +89,13 @@ class Workbench:
         plan = make_plan(
             job.strategy,
             groups=backbone.groups,
-            num_train_images=len(split.train),
+            num_train_images=len(data.train),
             num_epochs=job.num_epochs,
         )
         return Trainer(
             backbone,
             plan=plan,
-            data=TrainingData(
-                self._pixels, split.train, split.validation, self._setting.data.num_classes
-            ),
+            data=data,
             activations=self._activations,
             metric=self._config.search.metric,
             seed=job.seed,
@@ -88,7 +103,7 @@ class Workbench:
             device=self._device,
         )
 
-    def save_weights(self, trainer: Trainer, path: Path) -> None:
+    def save_weights(self, trainer: Training, path: Path) -> None:
         """Keep all weights of a finished training, head included."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.part")
@@ -104,7 +119,7 @@ class Workbench:
 
     def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
         """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
-        rows = self._split(0).test
+        rows = self._splits(0)[0].test
         labels = self._pixels.labels[rows]
         backbone = self._backbone(dropout=0.0, seed=0)
         accuracies = []
@@ -134,9 +149,9 @@ class Workbench:
             seed=seed,
         )
 
-    def _draw(self, redraw: int) -> Split:
-        return draw_split(
-            self._pixels.labels,
+    def _draw(self, redraw: int) -> tuple[Split, ...]:
+        return draw_splits(
+            self._images,
             split=self._config.data.split,
             labels_per_class=self._config.data.labels_per_class,
             redraw=redraw,

@@ -128,10 +128,10 @@ class _Server:
         keeper.restore(trainer)
         try:
             for result in list(trainer.history):
-                if self._ask(job.key, result) == "stop":
+                if self._ask(job.key, trainer, result) == "stop":
                     return self._end(job, "stopped", trainer)
             for result in trainer.epochs():
-                match self._ask(job.key, result):
+                match self._ask(job.key, trainer, result):
                     case "stop":
                         return self._end(job, "stopped", trainer)
                     case "pause":
@@ -147,8 +147,8 @@ class _Server:
             self._workbench().save_weights(trainer, job.weights_to)
         return self._pipe.send(TrainDone(job.key, "complete", finished))
 
-    def _ask(self, key: str, result: Any) -> Decision:
-        self._pipe.send(EpochDone(key, result))
+    def _ask(self, key: str, trainer: Any, result: Any) -> Decision:
+        self._pipe.send(EpochDone(key, result, trainer.fold_ended(result)))
         decision: Decision = self._pipe.recv()
         return decision
 

@@ -91,19 +91,28 @@ def _warmup(config: StudyConfig) -> Iterator[Contradiction]:
     if highest(warm) > 0 and highest(steps) > 0:
         rule = "warm-up is given in epochs and in steps"
         yield clash(steps_field, steps_value, rule, "keep one of them, the other 0", field)
-    batch = config.space.batch_size
     images = train_images(config)
-    total = epochs * ceil(images / highest(batch)) if images else None
-    if total and highest(steps) >= total:
-        rule = f"warm-up is as long as training, {total} steps at batch size {highest(batch):g}"
-        others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")
-        remedy = f"take less than {total}" if total > 1 else "train longer"
-        yield clash(steps_field, steps_value, rule, remedy, *others)
+    if images is not None:
+        yield from step_contradictions(config, images)
     start_field, start, start_value = dimension(config, "warmup_start_fraction")
     if highest(start) > 0 and highest(warm) == highest(steps) == 0:
         rule = "there is no warm-up that it could start"
         remedy = "drop it, or set space.warmup_epochs"
         yield clash(start_field, start_value, rule, remedy, field, steps_field)
+
+
+def step_contradictions(config: StudyConfig, images: int) -> Iterator[Contradiction]:
+    """What cannot go together with a training part of so many images; of files their number is
+    known only once they are read.
+    """
+    field, steps, value = dimension(config, "warmup_steps")
+    batch = highest(config.space.batch_size)
+    total = config.budget.epochs * ceil(images / batch)
+    if highest(steps) >= total:
+        rule = f"warm-up is as long as training, {total} steps at batch size {batch:g}"
+        others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")
+        remedy = f"take less than {total}" if total > 1 else "train longer"
+        yield clash(field, value, rule, remedy, *others)
 
 
 def _optimizer(config: StudyConfig) -> Iterator[Contradiction]:

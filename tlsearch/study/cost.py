@@ -34,11 +34,14 @@ class Estimate(NamedTuple):
 
 
 def train_images(config: StudyConfig) -> int | None:
-    """Images that one epoch trains on, at least 1; None before files are read."""
+    """Images that one epoch trains on, at least 1, of the smallest fold; None before files are
+    read.
+    """
     source = known_facts(config.data.source)
     if source is None:
         return None
-    return _parts(config, num_images=source.images, num_classes=source.classes)[0]
+    folds, _ = _parts(config, num_images=source.images, num_classes=source.classes)
+    return min(train for train, _ in folds)
 
 
 def estimate(
@@ -49,15 +52,17 @@ def estimate(
     giga_macs_per_second: float = ASSUMED_GIGA_MACS_PER_SECOND,
 ) -> Estimate:
     """The cost of a whole study; pass a measured rate per worker for a better guess."""
-    train, validation, test = _parts(config, num_images=num_images, num_classes=num_classes)
+    folds, test = _parts(config, num_images=num_images, num_classes=num_classes)
+    train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
     epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
-    search = config.budget.trials
+    search = config.budget.trials * len(folds)
+    compared = len(baselines) * len(folds)
     confirmed = (confirm.top + len(baselines)) * confirm.seeds
-    trainings = search + len(baselines) + confirmed
+    trainings = search + compared + confirmed
     # The probe's trunk is frozen: forward alone, and its features could even be reused.
-    probes = (1 + confirm.seeds) if "linear_probe" in baselines else 0
-    train_passes = trainings * epochs * train
-    eval_passes = trainings * epochs * validation + confirmed * test
+    probes = (len(folds) + confirm.seeds) if "linear_probe" in baselines else 0
+    train_passes = round(trainings * epochs * train)
+    eval_passes = round(trainings * epochs * validation) + confirmed * test
     facts = config.backbone.facts
     per_image = facts.giga_macs * (config.data.size / facts.native_size) ** 2
     backward = (trainings - probes) * epochs * train * _BACKWARD
@@ -65,7 +70,7 @@ def estimate(
     workers = config.workers if isinstance(config.workers, int) else usable_cores()
     return Estimate(
         search_trainings=search,
-        baseline_trainings=len(baselines),
+        baseline_trainings=compared,
         confirm_trainings=confirmed,
         train_images=train_passes,
         eval_images=eval_passes,
@@ -75,11 +80,23 @@ def estimate(
     )
 
 
-def _parts(config: StudyConfig, *, num_images: int, num_classes: int) -> tuple[int, int, int]:
-    """Images to train on, to validate and to test."""
+def _parts(
+    config: StudyConfig, *, num_images: int, num_classes: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Images to train on and to validate, of each fold, and to test."""
     split, labels = config.data.split, config.data.labels_per_class
-    validation, test = round(num_images * split.validation), round(num_images * split.test)
-    train = max(1, num_images - validation - test)
-    if labels is not None:
-        train = min(train, labels * num_classes)
-    return train, validation, test
+    test = round(num_images * split.test)
+    rest = num_images - test
+    folds = split.folds or 1
+    if split.strategy == "time":
+        rest -= split.gap
+        held = rest // (folds + 1) if split.folds else round(num_images * split.validation)
+        found = [(rest - split.gap - held * left, held) for left in range(folds, 0, -1)]
+    elif split.folds:
+        held = rest // folds
+        found = [(rest - held, held)] * folds
+    else:
+        held = round(num_images * split.validation)
+        found = [(rest - held, held)]
+    most = num_images if labels is None else labels * num_classes
+    return [(max(1, min(train, most)), held) for train, held in found], test

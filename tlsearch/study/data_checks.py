@@ -15,11 +15,13 @@ def data_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     """What cannot go together under `data`."""
     yield from _fractions(config)
     yield from _strategy(config)
+    yield from _gap(config)
 
 
 def _fractions(config: StudyConfig) -> Iterator[Contradiction]:
     split, source = config.data.split, known_facts(config.data.source)
-    held_out = split.test + (1 / split.folds if split.folds else split.validation)
+    held_out = split.test
+    held_out += (1 - split.test) / split.folds if split.folds else split.validation
     if held_out >= 1 - 1e-9:
         rule = f"validation + test = {held_out:g} leaves nothing to train on"
         written = {"validation": split.validation, "test": split.test}
@@ -38,6 +40,20 @@ def _fractions(config: StudyConfig) -> Iterator[Contradiction]:
         others = (*_FRACTIONS, "data.split.strategy", "data.source")
         remedy = f"take {most} or less, or null for all"
         yield clash("data.labels_per_class", labels, rule, remedy, *others)
+
+
+def _gap(config: StudyConfig) -> Iterator[Contradiction]:
+    split, source = config.data.split, known_facts(config.data.source)
+    if split.strategy != "time" or source is None:
+        return
+    before_test = source.images - round(source.images * split.test) - split.gap
+    held = round(source.images * split.validation)
+    if split.folds:
+        held = before_test // (split.folds + 1) * split.folds
+    if before_test - held - split.gap < 1:
+        rule = f"leaves none of {source.images} images to train on"
+        others = (*_FRACTIONS, "data.split.folds", "data.split.strategy", "data.source")
+        yield clash("data.split.gap", split.gap, rule, "lower it, or validate on less", *others)
 
 
 def _strategy(config: StudyConfig) -> Iterator[Contradiction]:

@@ -21,6 +21,8 @@ from tlsearch.study.search_options import (
 
 _LARGEST_GRID = 100_000  # Optuna lists all points in memory
 _SAMPLER, _PRUNER = "search.sampler", "search.pruner"
+_LENGTH = {"epochs": "budget.epochs", "folds": "data.split.folds"}
+_MORE = {"epochs": "lower it, or train longer", "folds": "lower it, or take more folds"}
 
 
 def sampler_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
@@ -87,61 +89,71 @@ def _listed(found: Dimension) -> str:
     )
 
 
+def pruning_steps(config: StudyConfig) -> tuple[int, str]:
+    """How many steps a pruner sees of a whole trial, and what they are: epochs or folds."""
+    folds = config.data.split.folds
+    return (folds, "folds") if folds else (config.budget.epochs, "epochs")
+
+
 def pruner_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
-    """What the pruner cannot do within the epochs of a trial."""
-    epochs, pruner = config.budget.epochs, config.search.pruner
+    """What the pruner cannot do within the epochs, or folds, of a trial."""
+    steps, pruner = pruning_steps(config), config.search.pruner
+    most, unit = steps
     match pruner:
         case Median() | Percentile():
             name = "median" if isinstance(pruner, Median) else "percentile"
-            if pruner.n_warmup_steps >= epochs:
+            if pruner.n_warmup_steps >= most:
                 field = f"{_PRUNER}.{name}.n_warmup_steps"
-                yield _never(field, pruner.n_warmup_steps, epochs)
+                yield _never(field, pruner.n_warmup_steps, steps)
         case SuccessiveHalving():
             rate, factor = pruner.min_early_stopping_rate, pruner.reduction_factor
             field = f"{_PRUNER}.successive_halving.min_resource"
-            if rate and pruner.min_resource <= epochs:
+            if rate and pruner.min_resource <= most:
                 field = f"{_PRUNER}.successive_halving.min_early_stopping_rate"
             # Beyond 64 doublings any power is beyond any training, and slow to write out.
             rung = int(pruner.min_resource * factor ** min(rate, 64))
-            if rung > epochs:
+            if rung > most:
                 value = rate if field.endswith("rate") else pruner.min_resource
-                yield _rung(field, value, rung, epochs)
+                yield _rung(field, value, rung, steps)
         case Hyperband():
-            yield from _hyperband(pruner, epochs)
+            yield from _hyperband(pruner, steps)
         case Wilcoxon():
             field = f"{_PRUNER}.wilcoxon"
             needed = ceil(log2(1 / pruner.p_threshold))
-            if pruner.n_startup_steps >= epochs:
-                yield _never(f"{field}.n_startup_steps", pruner.n_startup_steps, epochs)
-            elif epochs < needed:
+            if pruner.n_startup_steps >= most:
+                yield _never(f"{field}.n_startup_steps", pruner.n_startup_steps, steps)
+            elif most < needed:
                 # n pairs cannot give a one-sided p below 2 ** -n.
-                rule = f"{epochs} epochs can never be that sure"
-                remedy = f"train for {needed} epochs or more, or use another pruner"
+                rule = f"{most} {unit} can never be that sure"
+                what = "take" if unit == "folds" else "train for"
+                remedy = f"{what} {needed} {unit} or more, or use another pruner"
                 sure = pruner.p_threshold
-                yield clash(f"{field}.p_threshold", sure, rule, remedy, "budget.epochs", _PRUNER)
+                yield clash(f"{field}.p_threshold", sure, rule, remedy, _LENGTH[unit], _PRUNER)
 
 
-def _hyperband(pruner: Hyperband, epochs: int) -> Iterator[Contradiction]:
-    field, most = f"{_PRUNER}.hyperband", pruner.max_epochs(epochs)
-    if pruner.min_resource > epochs:
-        yield _rung(f"{field}.min_resource", pruner.min_resource, pruner.min_resource, epochs)
+def _hyperband(pruner: Hyperband, steps: tuple[int, str]) -> Iterator[Contradiction]:
+    (number, unit), field = steps, f"{_PRUNER}.hyperband"
+    most = pruner.most_steps(number)
+    if pruner.min_resource > number:
+        yield _rung(f"{field}.min_resource", pruner.min_resource, pruner.min_resource, steps)
     elif pruner.min_resource > most:
         rule = f"min_resource = {pruner.min_resource} is above it"
         yield clash(f"{field}.max_resource", most, rule, "swap them", f"{field}.min_resource")
-    if most > epochs:
-        rule = f"plans rungs beyond the {epochs} epochs of a trial"
-        yield clash(f"{field}.max_resource", most, rule, "write auto", "budget.epochs")
+    if most > number:
+        rule = f"plans rungs beyond the {number} {unit} of a trial"
+        yield clash(f"{field}.max_resource", most, rule, "write auto", _LENGTH[unit])
 
 
-def _rung(field: str, value: int, rung: int, epochs: int) -> Contradiction:
-    after = f"{rung}" if rung < 10**9 else "countless"
-    rule = f"the first rung, after {after} epochs, is beyond the {epochs} of a trial"
-    return clash(field, value, rule, "lower it, or train longer", "budget.epochs", _PRUNER)
+def _rung(field: str, value: int, rung: int, steps: tuple[int, str]) -> Contradiction:
+    (most, unit), after = steps, f"{rung}" if rung < 10**9 else "countless"
+    rule = f"the first rung, after {after} {unit}, is beyond the {most} of a trial"
+    return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)
 
 
-def _never(field: str, value: int, epochs: int) -> Contradiction:
-    rule = f"prunes nothing within {epochs} epochs"
-    return clash(field, value, rule, "lower it, or train longer", "budget.epochs", _PRUNER)
+def _never(field: str, value: int, steps: tuple[int, str]) -> Contradiction:
+    most, unit = steps
+    rule = f"prunes nothing within {most} {unit}"
+    return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)
 
 
 def notes(config: StudyConfig) -> list[str]:
@@ -162,15 +174,31 @@ def notes(config: StudyConfig) -> list[str]:
         if unmodelled:
             found.append(f"cmaes leaves lists to chance: {', '.join(unmodelled)}")
     if isinstance(search.pruner, Hyperband):
-        brackets = search.pruner.brackets(config.budget.epochs)
+        brackets = search.pruner.brackets(pruning_steps(config)[0])
         if brackets > 1 and isinstance(search.sampler, Tpe):
             found.append(
                 f"hyperband splits the trials into {brackets} brackets, and tpe learns in each "
                 f"apart: its first {startup} trials there are random"
             )
-    if isinstance(search.pruner, Wilcoxon):
+    if isinstance(search.pruner, Wilcoxon) and not config.data.split.folds:
         found.append(
             "wilcoxon compares learning curves epoch by epoch as if epochs were independent; "
             "it is made for folds, so read its p_threshold as a setting and not as a probability"
+        )
+    split = config.data.split
+    if split.folds and isinstance(search.pruner, Median | Percentile):
+        found.append(
+            "median and percentile judge a trial by the best of its means so far, so a lucky first "
+            "fold protects it; hyperband and wilcoxon do not"
+        )
+    if split.folds and config.confirm.seeds:
+        found.append(
+            f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
+            "once and holds out one fold of a draw of its own"
+        )
+    if split.strategy == "time" and config.confirm.seeds and not split.folds:
+        found.append(
+            "time cannot be drawn again: confirmation seeds differ in initial weights, in order "
+            "and in which labels labels_per_class picks, not in their parts"
         )
     return found

@@ -74,22 +74,22 @@ class NoPruning(Section):
 
 
 class Median(Section):
-    """Stop what is worse than the median trial at the same epoch."""
+    """Stop what is worse than the median trial at the same epoch or fold."""
 
     n_startup_trials: AtLeast0 = 5
-    n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs")] = 0
-    interval_steps: Annotated[AtLeast1, Field(description="in epochs")] = 1
+    n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 0
+    interval_steps: Annotated[AtLeast1, Field(description="in epochs, or folds")] = 1
     n_min_trials: AtLeast1 = 1
 
 
 class Percentile(Section):
-    """Stop what is not in the best `percentile` per cent at the same epoch."""
+    """Stop what is not in the best `percentile` per cent at the same epoch or fold."""
 
     # Optuna has no default here; 25 is the example of its documentation.
     percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
     n_startup_trials: AtLeast0 = 5
-    n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs")] = 0
-    interval_steps: Annotated[AtLeast1, Field(description="in epochs")] = 1
+    n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 0
+    interval_steps: Annotated[AtLeast1, Field(description="in epochs, or folds")] = 1
     n_min_trials: AtLeast1 = 1
 
 
@@ -97,7 +97,9 @@ class SuccessiveHalving(Section):
     """Asynchronous successive halving (arXiv:1810.05934)."""
 
     # Optuna's "auto" comes to 1 for anything below 200 epochs, but only after a first trial.
-    min_resource: Annotated[AtLeast1, Field(description="epochs before the first rung")] = 1
+    min_resource: Annotated[
+        AtLeast1, Field(description="epochs, or folds, before the first rung")
+    ] = 1
     reduction_factor: AtLeast2 = 4
     min_early_stopping_rate: AtLeast0 = 0
     bootstrap_count: AtLeast0 = 0
@@ -106,28 +108,32 @@ class SuccessiveHalving(Section):
 class Hyperband(Section):
     """Successive halving over several brackets (arXiv:1603.06560)."""
 
-    min_resource: Annotated[AtLeast1, Field(description="epochs before the first rung")] = 1
-    max_resource: Annotated[AutoOrCount, Field(description="auto: budget.epochs")] = "auto"
+    min_resource: Annotated[
+        AtLeast1, Field(description="epochs, or folds, before the first rung")
+    ] = 1
+    max_resource: Annotated[AutoOrCount, Field(description="auto: budget.epochs, or the folds")] = (
+        "auto"
+    )
     reduction_factor: AtLeast2 = 3
     bootstrap_count: AtLeast0 = 0
 
-    def max_epochs(self, epochs: int) -> int:
+    def most_steps(self, steps: int) -> int:
         """The resource of a full trial; Optuna's own "auto" would prune nothing until one ends."""
-        return epochs if self.max_resource == "auto" else self.max_resource
+        return steps if self.max_resource == "auto" else self.max_resource
 
-    def brackets(self, epochs: int) -> int:
+    def brackets(self, steps: int) -> int:
         """How many brackets share the trials."""
         size, found = self.min_resource, 0
-        while size <= self.max_epochs(epochs):
+        while size <= self.most_steps(steps):
             size, found = size * self.reduction_factor, found + 1
         return found
 
 
 class Wilcoxon(Section):
-    """Stop what a signed-rank test over epochs finds worse than the best trial."""
+    """Stop what a signed-rank test over folds, or epochs, finds worse than the best trial."""
 
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    n_startup_steps: Annotated[AtLeast0, Field(description="in epochs")] = 2
+    n_startup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 2
 
 
 Sampler = Tpe | Random | Gp | CmaEs | Qmc | Grid

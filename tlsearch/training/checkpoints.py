@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tlsearch.errors import WorkError
-from tlsearch.training.loop import Trainer
+from tlsearch.training.folds import Training
 
 COST_SHARE = 0.01
 """Share of the training time that checkpoints may take. A checkpoint older than the last epoch is
@@ -25,14 +25,14 @@ class Checkpointer:
         self._saved_at = time.perf_counter()
         self._cost = 0.0
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, trainer: Training) -> None:
         """Save if the last save's cost is within its share of the time since."""
         since = time.perf_counter() - self._saved_at
         expected = self._cost or _size(trainer) / 1e9  # 1 GB/s until measured
         if expected <= self._cost_share * since:
             self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Training) -> None:
         """Write now, through a temporary file in the same folder."""
         started = time.perf_counter()
         partial = self._path.with_suffix(f".{os.getpid()}.part")
@@ -50,7 +50,7 @@ class Checkpointer:
         self._saved_at = time.perf_counter()
         self._cost = self._saved_at - started
 
-    def restore(self, trainer: Trainer) -> bool:
+    def restore(self, trainer: Training) -> bool:
         """Continue from the saved epoch. False if there is none, or it is damaged or of another
         training: this one then starts anew and ends with the same figures.
 
@@ -83,6 +83,6 @@ def _read(path: Path) -> Any:
         return None
 
 
-def _size(trainer: Trainer) -> float:
+def _size(trainer: Training) -> float:
     """Bytes that a first checkpoint takes, about: open weights and one moment."""
     return 2.0 * sum(p.nbytes for p in trainer.backbone.model.parameters() if p.requires_grad)

@@ -18,7 +18,7 @@ from tlsearch.training.batches import Pixels, epoch_order
 from tlsearch.training.forward import Forward
 from tlsearch.training.metrics import confusion_matrix
 from tlsearch.training.precision import Numerics
-from tlsearch.training.results import Ending, EpochResult, TrainResult
+from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult
 from tlsearch.transfer.backbones import Backbone, named_groups, set_train_mode
 from tlsearch.transfer.optimizers import add_l1_gradient, build_optimizer, set_lr
 from tlsearch.transfer.plan import TrainPlan, batch_bounds
@@ -32,12 +32,15 @@ _STATE_LAYOUT = 1
 
 
 class TrainingData(NamedTuple):
-    """The images of a study and which of them train and validate; indices ascend."""
+    """The images of a study and which of them train and validate; indices ascend. `weights` (N,)
+    are of the training loss, or None for all alike.
+    """
 
     pixels: Pixels
     train: np.ndarray
     validation: np.ndarray
     num_classes: int
+    weights: np.ndarray | None
 
 
 class Trainer:
@@ -77,6 +80,7 @@ class Trainer:
         self.max_grad_norm = 0.0
         self._best: dict[str, Tensor] | None = None
         self._confusion: tuple[tuple[int, ...], ...] = ()
+        self._weights = _relative_weights(data)
         self.forward.freeze(plan.frozen_depth(1))
         self.fingerprint = self._fingerprint(numerics, device)
 
@@ -115,6 +119,10 @@ class Trainer:
             return min(self.history, key=lambda r: r.val_loss)
         return max(self.history, key=lambda r: r.val_accuracy)
 
+    def fold_ended(self, _result: EpochResult) -> FoldResult | None:
+        """None: a single training has no folds. A `CrossValidation` has."""
+        return None
+
     def _train_epoch(self, epoch: int) -> tuple[EpochResult, np.ndarray]:
         started = time.perf_counter()
         if self.plan.frozen_depth(epoch) != self.forward.depth:
@@ -150,7 +158,7 @@ class Trainer:
         strategy, labels = self.plan.strategy, self.forward.labels(rows)
         self.optimizer.zero_grad()
         logits = self.forward.logits(rows)
-        loss = F.cross_entropy(logits, labels, label_smoothing=strategy.label_smoothing)
+        loss = self._loss(logits, labels, rows)
         torch.autograd.backward(loss)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
@@ -169,6 +177,13 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(moving, strategy.clip_norm, total_norm)
         self.optimizer.step()
         return value, int(hits), norm
+
+    def _loss(self, logits: Tensor, labels: Tensor, rows: np.ndarray) -> Tensor:
+        smoothing = self.plan.strategy.label_smoothing
+        if self._weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (losses * self._weights[torch.from_numpy(rows)].to(losses.device)).mean()
 
     def _validate(self, epoch: int) -> tuple[float, np.ndarray]:
         """Loss on the validation images, and counts (K, K) of their classes and predictions."""
@@ -202,6 +217,7 @@ class Trainer:
             max_grad_norm=self.max_grad_norm,
             images_trained=len(self.history) * len(self.data.train),
             seconds=sum(r.seconds for r in self.history),
+            folds=(),
         )
 
     def _moving_state(self) -> dict[str, Tensor]:
@@ -255,7 +271,17 @@ class Trainer:
         digest = blake2b(repr(request).encode(), digest_size=16)
         for rows in (self.data.train, self.data.validation):
             digest.update(rows.tobytes() + self.data.pixels.labels[rows].tobytes())
+        if self.data.weights is not None:
+            digest.update(self.data.weights[self.data.train].tobytes())
         return digest.hexdigest()
+
+
+def _relative_weights(data: TrainingData) -> Tensor | None:
+    """Weights (N,) float32 of the training loss, their mean 1 over the training part."""
+    if data.weights is None:
+        return None
+    weights = np.asarray(data.weights, np.float64)
+    return torch.from_numpy((weights / weights[data.train].mean()).astype(np.float32))
 
 
 def _tensors(stage: nn.Module) -> list[Tensor]:

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 
 class EpochResult(NamedTuple):
-    """One epoch, counted from 1. Losses are means of the cross-entropy, accuracies shares.
+    """One epoch, counted from 1. Losses are means of the cross-entropy, accuracies shares; the
+    training loss is weighted where the images have weights.
 
     The training figures are running means in training mode; `lr` is the head's rate at the
     epoch's last step; `max_grad_norm` the largest 2-norm of the gradient before clipping.
@@ -21,6 +22,21 @@ class EpochResult(NamedTuple):
     seconds: float
 
 
+class FoldResult(NamedTuple):
+    """One fold of a cross-validation, counted from 1, once its training has ended.
+
+    `last_epoch` is the number of its last epoch, which runs on over folds; the figures are those of
+    the epoch whose weights count, and the means are over the folds so far, this one included.
+    """
+
+    fold: int
+    last_epoch: int
+    val_loss: float
+    val_accuracy: float
+    mean_val_loss: float
+    mean_val_accuracy: float
+
+
 Ending = Literal["complete", "diverged"]
 
 
@@ -31,6 +47,9 @@ class TrainResult:
     `chosen` is the epoch whose weights are kept: the best one with early stopping, else the
     last. `confusion` counts validation images (rows true, columns predicted). `images_trained`
     and `seconds` leave out what an interruption threw away.
+
+    A cross-validation holds `folds`; the numbers of its `epochs` run on over them, its confusion is
+    summed over them, and each has a chosen epoch of its own, so `chosen` is None.
     """
 
     ending: Ending
@@ -41,3 +60,13 @@ class TrainResult:
     max_grad_norm: float
     images_trained: int
     seconds: float
+    folds: tuple[FoldResult, ...]
+
+    def value(self, metric: str) -> float:
+        """What a complete training came to: the mean over folds, or the chosen epoch's figure."""
+        if self.folds:
+            mean: float = getattr(self.folds[-1], f"mean_{metric}")
+            return mean
+        assert self.chosen is not None, "a complete training has an epoch"
+        value: float = getattr(self.chosen, metric)
+        return value

@@ -16,7 +16,9 @@ _DASHES = ("dash", "dot", "dashdot", "longdash")
 
 
 class Curve(NamedTuple):
-    """Validation accuracy after each of `epochs`, of `num_epochs` that were planned."""
+    """Validation accuracy after each of `epochs`, of `num_epochs` that were planned; of a
+    cross-validation the means over the folds that reached the epoch.
+    """
 
     name: str
     is_baseline: bool
@@ -26,10 +28,13 @@ class Curve(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """The best trials, best first, then the baselines; the axis begins at `low`."""
+    """The best trials, best first, then the baselines; the axis begins at `low`. `folds` is None
+    without any.
+    """
 
     curves: tuple[Curve, ...]
     low: float
+    folds: int | None
 
 
 def compute(data: ReportData) -> Curves | Absent:
@@ -45,7 +50,7 @@ def compute(data: ReportData) -> Curves | Absent:
     curves = tuple(curve for curve in found if curve.epochs)
     if not curves:
         return Absent("No training has completed an epoch yet.")
-    return Curves(curves, _low(curves))
+    return Curves(curves, _low(curves), data.config.data.split.folds)
 
 
 def draw(found: Curves) -> go.Figure:
@@ -82,10 +87,11 @@ def caption(found: Curves) -> str:
     """What the reader sees."""
     epochs = sorted({(c.is_baseline, c.num_epochs) for c in found.curves})
     longer = {c.name: c.num_epochs for c in found.curves if c.num_epochs != epochs[0][1]}
+    means = f", mean over {found.folds} folds" if found.folds else ""
     told = "".join(f"; the {name} has {number}" for name, number in longer.items())
     return (
-        f"Validation accuracy after each epoch, over {epochs[0][1]} planned epochs{told}. Solid "
-        "lines with marks: the best trials. Dashed: the baselines."
+        f"Validation accuracy after each epoch{means}, over {epochs[0][1]} planned epochs{told}. "
+        "Solid lines with marks: the best trials. Dashed: the baselines."
     )
 
 
@@ -103,10 +109,15 @@ def _low(curves: tuple[Curve, ...]) -> float:
 
 
 def _curve(row: RunRow, name: str, *, is_baseline: bool) -> Curve:
+    starts = [0, *(fold.last_epoch for fold in row.folds)]
+    by_epoch: dict[int, list[float]] = {}
+    for e in row.epochs:
+        within = e.epoch - max(start for start in starts if start < e.epoch)
+        by_epoch.setdefault(within, []).append(e.val_accuracy)
     return Curve(
         name=name,
         is_baseline=is_baseline,
         num_epochs=row.spec.num_epochs,
-        epochs=tuple(e.epoch for e in row.epochs),
-        accuracies=tuple(e.val_accuracy for e in row.epochs),
+        epochs=tuple(by_epoch),
+        accuracies=tuple(sum(found) / len(found) for found in by_epoch.values()),
     )

@@ -156,7 +156,8 @@ def alt(history: History) -> str:
 def _value(row: RunRow, metric: str) -> float | None:
     value = row.value
     if value is None and row.state == "pruned" and row.epochs:
-        value = float(getattr(row.epochs[-1], metric))
+        last = row.epochs[-1]
+        value = getattr(row.folds[-1], f"mean_{metric}") if row.folds else getattr(last, metric)
     return value if value is not None and math.isfinite(value) else None
 
 
