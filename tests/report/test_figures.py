@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tlsearch.report.evaluation import ClassRow, Evaluation
 from tlsearch.report.figures import confusion, curves, depth, gains, history
 from tlsearch.report.figures.gallery import GALLERY, pictures
 from tlsearch.report.rows import ReportData, read_report
+from tlsearch.training.results import FoldResult
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +161,21 @@ def test_without_trials_every_figure_says_why_it_is_absent(tmp_path: Path) -> No
     fake = fake_study(tmp_path)
     found = pictures(read_report(fake.ledger, fake.layout))
     assert all(picture.plot is None and picture.caption for picture in found.values())
+
+
+def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: ReportData) -> None:
+    row = data.trials[0]
+    first = row.epochs[0]
+    accuracies = (0.2, 0.4, 0.6, 0.4, 0.8)  # three epochs, then two: the second stopped early
+    crossed = replace(
+        row,
+        spec=replace(row.spec, folds=(0, 1), num_epochs=4),
+        epochs=tuple(
+            first._replace(epoch=i, val_accuracy=a) for i, a in enumerate(accuracies, start=1)
+        ),
+        folds=(FoldResult(1, 3, 0.4, 0.6, 0.4, 0.6), FoldResult(2, 5, 0.2, 0.8, 0.3, 0.7)),
+    )
+    found = curves._curve(crossed, "trial 0", is_baseline=False)
+    assert (found.num_epochs, found.epochs) == (4, (1, 2, 3))
+    assert found.accuracies == pytest.approx((0.3, 0.6, 0.6))
+    assert history._value(replace(crossed, state="pruned", value=None), "val_accuracy") == 0.7
