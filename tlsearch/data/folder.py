@@ -24,10 +24,9 @@ from tlsearch.data.listing import (
 )
 
 FIELD = "data.source.folder.path"
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm "
-    ".pbm .pnm .mpo".split()
-)
+_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"}
+_PLAIN = {".png", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
+SUFFIXES = frozenset(_JPEG | _PLAIN | {".tif", ".tiff", ".webp", ".avif"})
 """A file is taken for an image by its name; whether it is one shows when it is decoded."""
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
@@ -147,8 +146,11 @@ def _follow(
     try:
         target = os.stat(root.joinpath(*steps))
     except OSError:
-        kind = "unreadable" if _is_named_as_image(steps) else "not_an_image"
-        found.failures.append(Failure(kind, _name(steps), "a link that leads nowhere"))
+        reason = "a link that leads nowhere"
+        if _is_named_as_image(steps):
+            found.failures.append(Failure("unreadable", _name(steps), reason))
+        else:
+            found.failures.append(Failure("not_an_image", _name(steps), reason))
         return
     if not stat.S_ISDIR(target.st_mode):
         _add(steps, found, is_file=stat.S_ISREG(target.st_mode))
