@@ -36,12 +36,12 @@ _WRITTEN = np.empty(0, np.uint8)
 
 class Work(NamedTuple):
     """`total` images to make, in order, each by a call that may raise UnreadableImage; `columns`
-    are arrays to keep beside them.
+    gives, after the last of them, arrays to keep beside them.
     """
 
     total: int
     steps: Iterable[Callable[[], Decoded]]
-    columns: Mapping[str, np.ndarray]
+    columns: Callable[[], Mapping[str, np.ndarray]]
 
 
 class Entry(NamedTuple):
@@ -75,6 +75,11 @@ def entry_key(*facts: object, files: Iterable[str]) -> str:
             known = "absent"
         digest.update(os.fsencode(path) + f"\0{known}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def find_entry(key: str, *, cache: Path) -> Entry | None:
+    """The entry `key` below `cache` if it is there whole."""
+    return _read(cache / key)
 
 
 def decode_once(
@@ -190,7 +195,7 @@ def _decode(
         "digests": np.asarray([d.digest for _, d in kept], "U32"),
         "hashes": np.asarray([d.hash for _, d in kept], np.uint64),
     }
-    return facts, known | {f"column_{name}": column for name, column in work.columns.items()}
+    return facts, known | {f"column_{name}": column for name, column in work.columns().items()}
 
 
 def _header(file: BinaryIO, shape: tuple[int, ...]) -> int:

@@ -34,10 +34,17 @@ def _manifest(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSe
     return read_files(list_manifest(data), data, cache, on_progress, field=f"{FIELD}.path")
 
 
+def _torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.torchvision_sets import read_torchvision
+
+    return read_torchvision(data, cache, on_progress)
+
+
 READERS: Mapping[str, Reader] = {
     "digits": lambda data, _cache, _progress: load_digits_images(data.size),
     "folder": _folder,
     "manifest": _manifest,
+    "torchvision": _torchvision,
 }
 
 
