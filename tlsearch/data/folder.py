@@ -16,6 +16,7 @@ from tlsearch.data.images import Failure
 from tlsearch.data.listing import (
     PART_NAMES,
     Listing,
+    NaturalKey,
     label_indices,
     natural_key,
     printable,
@@ -54,7 +55,7 @@ def list_folder(path: Path) -> Listing:
             raise refused(FIELD, shown, "is no folder", remedy)
         raise refused(FIELD, shown, "is not there", f"paths start from {Path.cwd()}")
     images, failures = _walk(path)
-    images.sort(key=lambda steps: tuple(map(natural_key, steps)))
+    images.sort(key=_order)
     if not images:
         others = f", but {len(failures)} other files" if failures else ""
         raise refused(FIELD, shown, f"holds no images{others}", _LAYOUT)
@@ -87,6 +88,11 @@ def _has_parts(images: list[Steps]) -> bool:
     return heads <= set(PART_NAMES) and any(len(steps) > 2 for steps in images)
 
 
+def _order(steps: Steps) -> tuple[tuple[NaturalKey, ...], Steps]:
+    """Natural order; among names that differ in how accents are written, by their bytes."""
+    return tuple(map(natural_key, steps)), steps
+
+
 def _name(steps: Steps) -> str:
     return printable("/".join(steps))
 
@@ -103,7 +109,7 @@ def _walk(root: Path) -> _Found:
             for steps, entry in _entries(root, folders.pop(), found):
                 _sort(steps, entry, found, folders, links, entered)
             continue
-        links.sort(key=lambda steps: tuple(map(natural_key, steps)), reverse=True)
+        links.sort(key=_order, reverse=True)
         _follow(root, links.pop(), found, folders, entered, around)
     return found
 

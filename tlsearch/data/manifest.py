@@ -1,5 +1,6 @@
 """A table with a row per image: where it is, its label, and what else is known of it."""
 
+import itertools
 import math
 import os
 import re
@@ -152,10 +153,11 @@ def _times(column: _Column) -> np.ndarray:
 
 def _groups(column: _Column) -> np.ndarray:
     """Numbers of the groups by their natural order; who has none is a group of its own."""
-    names = sorted({cell for cell in column.cells if cell}, key=natural_key)
+    cells = [printable(cell) for cell in column.cells]
+    names = sorted({cell for cell in cells if cell}, key=natural_key)
     index = {name: i for i, name in enumerate(names)}
-    alone = iter(range(len(names), len(names) + len(column.cells)))
-    return np.asarray([index[c] if c else next(alone) for c in column.cells], np.int64)
+    alone = itertools.count(len(names))
+    return np.asarray([index[c] if c else next(alone) for c in cells], np.int64)
 
 
 def _parts(column: _Column) -> np.ndarray:

@@ -44,7 +44,7 @@ def read_table(path: Path, *, field: str) -> Table:
     )
     if not rows:
         raise refused(field, shown, "has no rows", "write one for each image")
-    columns = {name: [row[i] for row in rows] for i, name in reversed([*enumerate(names)])}
+    columns = {name: [row[names.index(name)] for row in rows] for name in names}
     doubled = frozenset(name for name in names if names.count(name) > 1)
     return Table(columns, places, doubled)
 
