@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -35,13 +35,13 @@ _WRITTEN = np.empty(0, np.uint8)
 
 
 class Work(NamedTuple):
-    """`count` images to make, in order, each by a call that may raise UnreadableImage; `columns`
-    are arrays to keep beside them.
+    """`total` images to make, in order, each by a call that may raise UnreadableImage; `columns`
+    gives, after the last of them, arrays to keep beside them.
     """
 
-    count: int
+    total: int
     steps: Iterable[Callable[[], Decoded]]
-    columns: Mapping[str, np.ndarray]
+    columns: Callable[[], Mapping[str, np.ndarray]]
 
 
 class Entry(NamedTuple):
@@ -75,6 +75,11 @@ def entry_key(*facts: object, files: Iterable[str]) -> str:
             known = "absent"
         digest.update(os.fsencode(path) + f"\0{known}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def find_entry(key: str, *, cache: Path) -> Entry | None:
+    """The entry `key` below `cache` if it is there whole."""
+    return _read(cache / key)
 
 
 def decode_once(
@@ -149,7 +154,7 @@ def _write(place: Path, work: Work, size: int, on_progress: OnProgress) -> None:
         with partial[0].open("wb") as file:
             facts, known = _decode(file, work, size, on_progress)
         with partial[1].open("wb") as file:
-            np.savez(file, **known)
+            np.savez(file, allow_pickle=False, **known)
         partial[2].write_text(json.dumps(facts))
         for path in partial:  # the facts last: whoever finds them finds all
             path.replace(path.with_suffix(""))
@@ -165,7 +170,7 @@ def _decode(
     kept: list[tuple[int, Decoded]] = []
     failures: list[tuple[int, str]] = []
     told = -math.inf
-    start = _header(file, (work.count, size, size, 3))
+    start = _header(file, (work.total, size, size, 3))
     with closing(_in_order(work.steps, size)) as results:
         for i, result in enumerate(results):
             if isinstance(result, str):
@@ -173,24 +178,24 @@ def _decode(
             else:
                 pixels = np.ascontiguousarray(result.pixels)
                 assert pixels.shape == (size, size, 3)
-                digest.update(pixels)
+                digest.update(pixels.data)
                 file.write(pixels.data)
                 kept.append((i, result._replace(pixels=_WRITTEN)))
             if time.monotonic() - told >= _PROGRESS_SECONDS:
                 told = time.monotonic()
-                on_progress((i + 1) / work.count, f"decoding {work.count} images")
-    on_progress(1.0, f"decoding {work.count} images")
+                on_progress((i + 1) / work.total, f"decoding {work.total} images")
+    on_progress(1.0, f"decoding {work.total} images")
     length = file.tell()
     file.seek(0)
     assert _header(file, (len(kept), size, size, 3)) == start  # numpy leaves room for the digits
     facts = {"digest": digest.hexdigest(), "bytes": length, "failures": failures}
-    known = {
+    known: dict[str, np.ndarray] = {
         "rows": np.asarray([i for i, _ in kept], np.int64),
         "sizes": np.asarray([(d.width, d.height) for _, d in kept], np.int32).reshape(-1, 2),
         "digests": np.asarray([d.digest for _, d in kept], "U32"),
         "hashes": np.asarray([d.hash for _, d in kept], np.uint64),
     }
-    return facts, known | {f"column_{name}": column for name, column in work.columns.items()}
+    return facts, known | {f"column_{name}": column for name, column in work.columns().items()}
 
 
 def _header(file: BinaryIO, shape: tuple[int, ...]) -> int:
@@ -201,7 +206,9 @@ def _header(file: BinaryIO, shape: tuple[int, ...]) -> int:
     return file.tell()
 
 
-def _in_order(steps: Iterable[Callable[[], Decoded]], size: int) -> Iterator[Decoded | str]:
+def _in_order(
+    steps: Iterable[Callable[[], Decoded]], size: int
+) -> Generator[Decoded | str, None, None]:
     """What each step gives, or why it gave nothing, decoded by as many threads as cores.
 
     Threads are enough: Pillow decodes and resizes without Python's lock.

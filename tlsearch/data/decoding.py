@@ -63,6 +63,21 @@ def decode_image(path: Path, *, size: int, fit: Fit) -> Decoded:
         return Decoded(square, width, height, digest, perceptual_hash(picture))
 
 
+def decode_picture(picture: Image.Image, *, size: int, fit: Fit) -> Decoded:
+    """A picture in memory as `decode_image` gives one from a file; `digest` is of its pixels.
+
+    Raises:
+        UnreadableImage: its mode is not known here.
+    """
+    width, height = picture.size
+    with quiet_pillow(), _reasons():
+        content = repr((picture.mode, picture.size)).encode() + picture.tobytes()
+        coloured = to_colours(picture)
+        square = fit_square(coloured, size=size, fit=fit)
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        return Decoded(square, width, height, digest, perceptual_hash(coloured))
+
+
 def fit_square(picture: Image.Image, *, size: int, fit: Fit) -> np.ndarray:
     """Pixels uint8 (size, size, 3) of a picture in mode L or RGB.
 

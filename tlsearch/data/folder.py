@@ -16,6 +16,7 @@ from tlsearch.data.images import Failure
 from tlsearch.data.listing import (
     PART_NAMES,
     Listing,
+    NaturalKey,
     label_indices,
     natural_key,
     printable,
@@ -24,10 +25,9 @@ from tlsearch.data.listing import (
 )
 
 FIELD = "data.source.folder.path"
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .bmp .dib .tif .tiff .webp .avif .jp2 .j2k .jpx .ppm .pgm "
-    ".pbm .pnm .mpo".split()
-)
+_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"}
+_PLAIN = {".png", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
+SUFFIXES = frozenset(_JPEG | _PLAIN | {".tif", ".tiff", ".webp", ".avif"})
 """A file is taken for an image by its name; whether it is one shows when it is decoded."""
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
@@ -55,7 +55,7 @@ def list_folder(path: Path) -> Listing:
             raise refused(FIELD, shown, "is no folder", remedy)
         raise refused(FIELD, shown, "is not there", f"paths start from {Path.cwd()}")
     images, failures = _walk(path)
-    images.sort(key=lambda steps: tuple(map(natural_key, steps)))
+    images.sort(key=_order)
     if not images:
         others = f", but {len(failures)} other files" if failures else ""
         raise refused(FIELD, shown, f"holds no images{others}", _LAYOUT)
@@ -88,6 +88,11 @@ def _has_parts(images: list[Steps]) -> bool:
     return heads <= set(PART_NAMES) and any(len(steps) > 2 for steps in images)
 
 
+def _order(steps: Steps) -> tuple[tuple[NaturalKey, ...], Steps]:
+    """Natural order; among names that differ in how accents are written, by their bytes."""
+    return tuple(map(natural_key, steps)), steps
+
+
 def _name(steps: Steps) -> str:
     return printable("/".join(steps))
 
@@ -104,7 +109,7 @@ def _walk(root: Path) -> _Found:
             for steps, entry in _entries(root, folders.pop(), found):
                 _sort(steps, entry, found, folders, links, entered)
             continue
-        links.sort(key=lambda steps: tuple(map(natural_key, steps)), reverse=True)
+        links.sort(key=_order, reverse=True)
         _follow(root, links.pop(), found, folders, entered, around)
     return found
 
@@ -147,8 +152,11 @@ def _follow(
     try:
         target = os.stat(root.joinpath(*steps))
     except OSError:
-        kind = "unreadable" if _is_named_as_image(steps) else "not_an_image"
-        found.failures.append(Failure(kind, _name(steps), "a link that leads nowhere"))
+        reason = "a link that leads nowhere"
+        if _is_named_as_image(steps):
+            found.failures.append(Failure("unreadable", _name(steps), reason))
+        else:
+            found.failures.append(Failure("not_an_image", _name(steps), reason))
         return
     if not stat.S_ISDIR(target.st_mode):
         _add(steps, found, is_file=stat.S_ISREG(target.st_mode))

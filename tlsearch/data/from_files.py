@@ -29,7 +29,7 @@ def read_files(
         key,
         cache=cache,
         size=data.size,
-        work=lambda: Work(len(listing.paths), (file_step(p, data) for p in listing.paths), {}),
+        work=lambda: Work(len(listing.paths), (file_step(p, data) for p in listing.paths), dict),
         on_progress=on_progress,
     )
     return assemble(entry, listing, field=field)

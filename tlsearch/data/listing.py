@@ -39,7 +39,7 @@ class Listing(NamedTuple):
     failures: tuple[Failure, ...]
 
 
-NaturalKey = tuple[tuple[tuple[bool, int, str], ...], str, str]
+NaturalKey = tuple[tuple[tuple[bool, int, str], ...], str]
 
 
 def natural_key(text: str) -> NaturalKey:
@@ -47,7 +47,7 @@ def natural_key(text: str) -> NaturalKey:
     composed = unicodedata.normalize("NFC", text)
     pieces = re.split(r"([0-9]+)", composed.casefold())
     told = tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces if p)
-    return told, composed, text
+    return told, composed
 
 
 def label_indices(labels: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...]]:

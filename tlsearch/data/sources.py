@@ -6,7 +6,15 @@ from pathlib import Path
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.images import ImageSet
 from tlsearch.study.data import DataConfig
-from tlsearch.study.sources import SOURCES, Folder, Glyphs, Letters, Textures, source_name
+from tlsearch.study.sources import (
+    SOURCES,
+    Folder,
+    Glyphs,
+    Letters,
+    Textures,
+    source_name,
+    source_text,
+)
 
 __all__ = ["READERS", "ImageSet", "load_images"]
 
@@ -42,9 +50,23 @@ def _folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
     from tlsearch.data.from_files import read_files
 
     assert isinstance(data.source, Folder)
-    on_progress(0.0, f"listing {data.source.path}")
+    on_progress(0.0, f"listing {source_text(data.source)}")
     listing = list_folder(Path(data.source.path).expanduser())
     return read_files(listing, data, cache, on_progress, field=FIELD)
+
+
+def _manifest(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.from_files import read_files
+    from tlsearch.data.manifest import FIELD, list_manifest
+
+    on_progress(0.0, f"reading {source_text(data.source)}")
+    return read_files(list_manifest(data), data, cache, on_progress, field=f"{FIELD}.path")
+
+
+def _torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    from tlsearch.data.torchvision_sets import read_torchvision
+
+    return read_torchvision(data, cache, on_progress)
 
 
 READERS: Mapping[str, Reader] = {
@@ -53,6 +75,8 @@ READERS: Mapping[str, Reader] = {
     "letters": _letters,
     "textures": _textures,
     "folder": _folder,
+    "manifest": _manifest,
+    "torchvision": _torchvision,
 }
 
 

@@ -1,0 +1,139 @@
+"""Decoding a folder of JPEGs beside a bare Pillow loop in two processes; memory; second start.
+
+    python benchmarks/decoding.py                    # 20,000 files, about five minutes, 3 GB
+    python benchmarks/decoding.py --images 4000
+
+The files are 500 × 500 pixels of 1/f noise in colour, which is the spectrum of photographs, at
+quality 85: some 130 kB each, so that entropy decoding costs what it does for a detailed photograph.
+40 pictures are drawn, each file is one of them rolled sideways, so that no two are alike.
+
+The bare loop opens, decodes with the same `draft`, converts, resizes to the same square and keeps
+the array; its pool runs two processes over chunks of 16 files. Ours also hashes the bytes and the
+picture, and writes the store. Bare and ours take turns, in halves of the files, from a warm page
+cache; the ratio is of the sums. Target: 0.8 or more. `--no-draft` compares with a loop that decodes
+at full size, which is what `Image.open(…).resize(…)` does.
+
+Peak memory is that of a fresh process that decodes all files, and of one that decodes a quarter of
+them: the difference should be small. The second start is the same call in another fresh process.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tlsearch.data.sources import load_images
+from tlsearch.study.data import DataConfig
+
+SIDE, SIZE, PICTURES, CLASSES, CHUNK = 500, 64, 40, 10, 16
+
+
+def noise(draw: np.random.Generator) -> np.ndarray:
+    """A picture (SIDE, SIDE, 3) whose amplitudes fall as 1/f."""
+    rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = 1
+    white = draw.standard_normal((3, SIDE, SIDE))
+    pink = np.fft.irfft2(np.fft.rfft2(white) / frequency, s=(SIDE, SIDE))
+    pink = (pink - pink.mean()) / pink.std() * 50 + 128
+    return np.clip(np.moveaxis(pink, 0, -1), 0, 255).astype(np.uint8)
+
+
+def write_files(folder: Path, count: int) -> None:
+    draw = np.random.default_rng(0)
+    pictures = [noise(draw) for _ in range(PICTURES)]
+    for i in range(count):
+        place = folder / f"class {i % CLASSES}"
+        place.mkdir(parents=True, exist_ok=True)
+        rolled = np.roll(pictures[i % PICTURES], 7 * (i // PICTURES), axis=1)
+        Image.fromarray(rolled).save(place / f"{i}.jpg", quality=85)
+
+
+def bare(paths: list[Path], *, draft: bool) -> np.ndarray:
+    found = []
+    for path in paths:
+        with Image.open(path) as picture:
+            if draft:
+                picture.draft("RGB", (2 * SIZE, 2 * SIZE))
+            small = picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+            found.append(np.asarray(small))
+    return np.stack(found)
+
+
+def ours(folder: Path, cache: Path) -> int:
+    data = DataConfig.model_validate({"source": {"folder": str(folder)}, "size": SIZE})
+    found = load_images(data, cache=cache, on_progress=lambda _share, _text: None)
+    return len(found.images)
+
+
+def seconds_of_both(folders: list[Path], cache: Path, *, draft: bool) -> tuple[float, float]:
+    """Seconds of the bare loop and of ours, over all folders in turns."""
+    bare_seconds = our_seconds = 0.0
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for folder in folders:
+            files = sorted(folder.rglob("*.jpg"))
+            for path in files:
+                path.read_bytes()
+            chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
+            list(pool.map(partial(bare, draft=draft), chunks[:2]))
+            start = time.perf_counter()
+            num = sum(len(found) for found in pool.map(partial(bare, draft=draft), chunks))
+            bare_seconds += time.perf_counter() - start
+            start = time.perf_counter()
+            assert ours(folder, cache) == num
+            our_seconds += time.perf_counter() - start
+    return bare_seconds, our_seconds
+
+
+def in_a_process(folder: Path, cache: Path) -> tuple[float, float]:
+    """Seconds and peak megabytes of one read in a fresh process."""
+    command = [sys.executable, __file__, "--read", str(folder), str(cache)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(told[0]), float(told[1])
+
+
+def read_once(folder: Path, cache: Path) -> None:
+    start = time.perf_counter()
+    ours(folder, cache)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(time.perf_counter() - start, peak)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--no-draft", action="store_true")
+    parser.add_argument("--read", nargs=2, type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.read:
+        read_once(*asked.read)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        folders = [root / "files" / f"set {i}" for i in range(4)]
+        for folder in folders:
+            write_files(folder, asked.images // len(folders))
+        bare_s, our_s = seconds_of_both(folders, root / "first", draft=not asked.no_draft)
+        num = asked.images // len(folders) * len(folders)
+        print(f"{num} files: bare loop {num / bare_s:.0f}/s, ours {num / our_s:.0f}/s", end=", ")
+        print(f"ratio {bare_s / our_s:.2f} (target: at least 0.80)")
+        everything, quarter = root / "files", folders[0]
+        # Below `files` the sets are the classes; they hold the classes' folders.
+        _, peak_quarter = in_a_process(quarter, root / "second")
+        _, peak = in_a_process(everything, root / "second")
+        again, _ = in_a_process(everything, root / "second")
+        print(f"peak memory: {peak_quarter:.0f} MB for a quarter, {peak:.0f} MB for all")
+        print(f"second start: {again:.2f} s (target: below 2)")
+
+
+if __name__ == "__main__":
+    main()

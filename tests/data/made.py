@@ -1,0 +1,102 @@
+"""Small messy folders and manifests, made from a seed."""
+
+import csv
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tlsearch.data.images import ImageSet
+from tlsearch.data.sources import load_images
+from tlsearch.study.data import DataConfig
+
+
+def picture(seed: int, *, width: int = 48, height: int = 40) -> Image.Image:
+    """Coloured blocks of 8 pixels, another for every seed."""
+    blocks = np.random.default_rng(seed).integers(
+        0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8
+    )
+    return Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width])
+
+
+def write_picture(path: Path, seed: int, *, width: int = 48, height: int = 40) -> Path:
+    """The picture as a file; the suffix says the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed, width=width, height=height).save(path)
+    return path
+
+
+def write_classes(root: Path, counts: Mapping[str, int], *, suffix: str = ".png") -> Path:
+    """A folder with so many pictures for each class, no two alike."""
+    seed = 1000 * (1 + len(counts))
+    for name, count in counts.items():
+        for i in range(count):
+            write_picture(root / name / f"{i}{suffix}", seed)
+            seed += 1
+    return root
+
+
+def write_bomb(path: Path, *, side: int = 20_000) -> Path:
+    """A PNG of a few bytes that says it has side × side pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b""))
+    return path
+
+
+def cut_short(path: Path) -> Path:
+    """The file's first half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def write_messy(root: Path) -> Path:
+    """Two classes of four readable images each among all that a user's folder may hold."""
+    write_classes(root, {"Cats": 3, "d ogs": 3})
+    write_picture(root / "Cats" / "deep er" / "Ünïcode 10.JPEG", 1)
+    write_picture(root / "d ogs" / "UPPER.PNG", 2)
+    (root / "Cats" / "text.jpg").write_text("no image at all\n" * 20)
+    (root / "Cats" / "empty.png").write_bytes(b"")
+    cut_short(write_picture(root / "d ogs" / "short.jpg", 3, width=400, height=400))
+    write_bomb(root / "d ogs" / "bomb.png")
+    (root / "Cats" / "notes.txt").write_text("not an image, and does not say so")
+    (root / "README").write_text("read me")
+    for hidden in (".DS_Store", "Thumbs.db", "._0.png"):
+        (root / "Cats" / hidden).write_bytes(b"clutter")
+    write_picture(root / "__MACOSX" / "Cats" / "0.png", 4)
+    os.symlink(".", root / "Cats" / "itself")
+    os.symlink("loop", root / "loop")
+    return root
+
+
+UNREADABLE = {"Cats/text.jpg", "Cats/empty.png", "d ogs/short.jpg", "d ogs/bomb.png"}
+"""Names in the messy folder that look like images."""
+
+
+def write_table(path: Path, rows: Iterable[Sequence[object]], *, separator: str = ",") -> Path:
+    """A CSV file; the first row is the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator).writerows(rows)
+    return path
+
+
+def config(source: object, *, size: int = 16, **fields: object) -> DataConfig:
+    """The section `data` of a study."""
+    return DataConfig.model_validate({"source": source, "size": size, **fields})
+
+
+def read(data: DataConfig, cache: Path) -> ImageSet:
+    """Its images."""
+    return load_images(data, cache=cache, on_progress=lambda _share, _text: None)

@@ -1,0 +1,253 @@
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.made import cut_short, picture, write_bomb, write_picture
+from tlsearch.data.decoding import UnreadableImage, decode_image, fit_square, quiet_pillow
+
+
+def save(image: Image.Image, path: Path, **how: object) -> Path:
+    image.save(path, **how)
+    return path
+
+
+def decoded(path: Path, *, size: int = 16, fit: str = "stretch") -> np.ndarray:
+    return decode_image(path, size=size, fit=fit).pixels
+
+
+def grey_ramp() -> np.ndarray:
+    """Levels 0 … 255, once each."""
+    return np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def test_a_picture_of_the_right_size_is_kept_as_it_is(tmp_path: Path) -> None:
+    image = picture(0, width=16, height=16)
+    found = decode_image(save(image, tmp_path / "a.png"), size=16, fit="crop")
+    np.testing.assert_array_equal(found.pixels, np.asarray(image))
+    assert found.pixels.dtype == np.uint8
+    assert (found.width, found.height) == (16, 16)
+    assert len(found.digest) == 32
+    assert 0 <= found.hash < 2**64
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (grey_ramp(), grey_ramp()),
+        (grey_ramp().astype(np.uint16) * 257, grey_ramp()),
+        (grey_ramp().astype(np.int32) * 257, grey_ramp()),
+        (grey_ramp().astype(np.int32) * 1000 - 70_000, grey_ramp()),  # beyond 16 bits: own range
+        (grey_ramp().astype(np.float32) / 255, grey_ramp()),
+        (grey_ramp().astype(np.float32), grey_ramp()),
+        (grey_ramp().astype(np.float32) * 7 - 900, grey_ramp()),
+        (np.full((16, 16), 500_000, np.int32), np.zeros((16, 16))),
+    ],
+    ids=["8", "16", "I", "I own range", "F to 1", "F to 255", "F own range", "I even"],
+)
+def test_grey_of_any_depth_is_scaled_and_not_clipped(
+    values: np.ndarray, expected: np.ndarray, tmp_path: Path
+) -> None:
+    found = decoded(save(Image.fromarray(values), tmp_path / "a.tif"))
+    for channel in range(3):
+        np.testing.assert_array_equal(found[..., channel], expected)
+
+
+def test_not_a_number_is_black(tmp_path: Path) -> None:
+    values = grey_ramp().astype(np.float32) / 255
+    values[3, 4], values[5, 6] = np.nan, np.inf
+    found = decoded(save(Image.fromarray(values), tmp_path / "a.tif"))[..., 0]
+    assert (found[3, 4], found[5, 6]) == (0, 255)
+    assert found[15, 15] == 255
+
+
+def test_sixteen_bit_png(tmp_path: Path) -> None:
+    path = save(Image.fromarray(grey_ramp().astype(np.uint16) * 257), tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded(path)[..., 1], grey_ramp())
+
+
+def test_palette_and_one_bit(tmp_path: Path) -> None:
+    stripes = Image.new("P", (16, 16))
+    stripes.putpalette([255, 0, 0, 0, 0, 255])
+    stripes.paste(1, (8, 0, 16, 16))
+    found = decoded(save(stripes, tmp_path / "p.png"))
+    np.testing.assert_array_equal(found[0, [0, 15]], [[255, 0, 0], [0, 0, 255]])
+    bits = Image.fromarray((grey_ramp() >= 128) * np.uint8(255)).convert("1")
+    expected = (grey_ramp() >= 128) * np.uint8(255)
+    np.testing.assert_array_equal(decoded(save(bits, tmp_path / "1.png"))[..., 2], expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(mode: str, tmp_path: Path) -> None:
+    image = Image.new("RGBA", (16, 16), (10, 10, 10, 255))
+    image.paste((200, 0, 0, 0), (8, 0, 16, 16))
+    if mode == "P":
+        image = Image.new("P", (16, 16))
+        image.putpalette([10, 10, 10, 200, 0, 0])
+        image.paste(1, (8, 0, 16, 16))
+        path = save(image, tmp_path / "a.png", transparency=1)
+    else:
+        path = save(image.convert(mode), tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded(path)[0, [0, 15]], [[10] * 3, [255] * 3])
+
+
+def test_half_transparent_is_mixed(tmp_path: Path) -> None:
+    path = save(Image.new("RGBA", (16, 16), (0, 0, 0, 51)), tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded(path), np.full((16, 16, 3), 204))  # 255 × (1 − 0.2)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "RGB", "L"])
+def test_jpegs_of_every_colour_model(mode: str, tmp_path: Path) -> None:
+    red = Image.new("RGB", (40, 40), (220, 30, 40))
+    found = decoded(save(red.convert(mode), tmp_path / "a.jpg", quality=95))
+    expected = np.asarray(red.convert("L").convert("RGB") if mode == "L" else red)[:16, :16]
+    np.testing.assert_allclose(found.astype(int), expected, atol=4)
+
+
+def test_a_jpeg_turned_by_its_exif_stands_upright(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (96, 64), "black")
+    wide.paste((255, 255, 255), (0, 0, 48, 64))  # left half white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: left becomes top
+    found = decode_image(save(wide, tmp_path / "a.jpg", exif=exif), size=16, fit="stretch")
+    assert (found.width, found.height) == (64, 96)
+    assert found.pixels[1].min() > 240
+    assert found.pixels[-2].max() < 15
+    plain = save(wide.transpose(Image.Transpose.ROTATE_270), tmp_path / "b.png")
+    upright = decode_image(plain, size=16, fit="stretch")
+    assert bin(found.hash ^ upright.hash).count("1") <= 4
+
+
+def test_damaged_exif_does_not_matter(tmp_path: Path) -> None:
+    path = save(picture(0), tmp_path / "a.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x00")
+    assert decoded(path).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_the_first_picture_of_many(suffix: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    path = save(frames[0], tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(decoded(path)[8, 8].astype(int), [255, 0, 0], atol=3)
+
+
+def test_crop_takes_the_middle() -> None:
+    thirds = Image.new("RGB", (48, 16), "red")
+    thirds.paste((0, 255, 0), (16, 0, 32, 16))
+    found = fit_square(thirds, size=16, fit="crop")
+    np.testing.assert_array_equal(found[:, 2:-2], np.full((16, 12, 3), (0, 255, 0)))
+
+
+def test_pad_continues_the_mean_of_the_edges() -> None:
+    halves = Image.new("RGB", (32, 16), (100, 100, 100))
+    halves.paste((200, 0, 0), (0, 0, 32, 8))
+    found = fit_square(halves, size=32, fit="pad")
+    np.testing.assert_array_equal(found[8:24], np.asarray(halves))
+    np.testing.assert_array_equal(found[:8], np.full((8, 32, 3), (150, 50, 50)))
+    np.testing.assert_array_equal(found[24:], found[:8])
+    tall = fit_square(halves.transpose(Image.Transpose.ROTATE_90), size=32, fit="pad")
+    np.testing.assert_array_equal(tall[:, :8], np.full((32, 8, 3), (150, 50, 50)))
+
+
+def test_stretch_keeps_all() -> None:
+    halves = Image.new("L", (64, 16), 0)
+    halves.paste(255, (32, 0, 64, 16))
+    found = fit_square(halves, size=16, fit="stretch")
+    assert found[:, :7].max() == 0
+    assert found[:, 9:].min() == 255
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)])
+def test_any_shape_becomes_square(fit: str, shape: tuple[int, int]) -> None:
+    assert fit_square(Image.new("L", shape, 7), size=16, fit=fit).tolist() == [[[7] * 3] * 16] * 16
+
+
+def test_a_large_jpeg_is_reduced_while_it_is_decoded(tmp_path: Path) -> None:
+    path = write_picture(tmp_path / "a.jpg", 5, width=512, height=256)
+    found = decode_image(path, size=16, fit="stretch")
+    assert (found.width, found.height) == (512, 256)
+    whole = picture(5, width=512, height=256).resize((16, 16), Image.Resampling.BICUBIC)
+    assert np.abs(found.pixels.astype(int) - np.asarray(whole)).mean() < 6
+
+
+def test_the_hash_knows_a_picture_again(tmp_path: Path) -> None:
+    image = picture(7, width=320, height=320)
+    base = decode_image(save(image, tmp_path / "a.png"), size=16, fit="crop").hash
+    smaller = image.resize((200, 200), Image.Resampling.LANCZOS)
+    again = decode_image(save(smaller, tmp_path / "b.jpg", quality=60), size=32, fit="pad").hash
+    other = decode_image(write_picture(tmp_path / "c.png", 8), size=16, fit="crop").hash
+    assert bin(base ^ again).count("1") <= 6
+    assert bin(base ^ other).count("1") >= 16
+
+
+def test_an_even_picture_has_the_hash_of_its_mean_alone(tmp_path: Path) -> None:
+    path = save(Image.new("RGB", (50, 40), (90, 90, 90)), tmp_path / "a.png")
+    assert decode_image(path, size=16, fit="crop").hash == 1 << 63
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("short.jpg", "damaged: image file is truncated"),
+        ("short.png", "damaged:"),
+        ("text.jpg", "no image in a format that is known here"),
+        ("program.jpg", "no image in a format that is known here"),
+        ("empty.png", "the file is empty"),
+        ("bomb.png", "refused as a bomb"),
+        ("half bomb.png", "refused as a bomb"),
+        ("absent.png", "no such file"),
+        ("folder.png", "directory"),
+        ("nul\0.png", "no file has such a name"),
+    ],
+)
+def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path: Path) -> None:
+    cut_short(write_picture(tmp_path / "short.jpg", 0, width=400, height=400))
+    cut_short(save(picture(1, width=400, height=400), tmp_path / "short.png"))
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (tmp_path / "empty.png").write_bytes(b"")
+    write_bomb(tmp_path / "bomb.png")
+    write_bomb(tmp_path / "half bomb.png", side=10_000)  # Pillow only warns of this one
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(tmp_path / name, size=16, fit="crop")
+    assert reason in str(caught.value)
+    assert len(str(caught.value)) < 100
+    assert "\n" not in str(caught.value)
+
+
+def test_pillows_warnings_are_hushed_within_alone() -> None:
+    def warn() -> None:
+        warnings.warn_explicit("x", UserWarning, "PIL/a.py", 1, module="PIL.a")
+
+    before = list(warnings.filters)
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with quiet_pillow():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with quiet_pillow():
+        thread.start()
+        assert inside.wait(10)
+        warn()
+    warn()  # the other is still within
+    leave.set()
+    thread.join()
+    assert list(warnings.filters) == before
+    with pytest.raises(UserWarning, match="x"):
+        warn()
+    with pytest.raises(UserWarning, match="mine"), quiet_pillow():
+        warnings.warn("mine", stacklevel=1)
+
+
+def test_nothing_of_pillows_is_changed(tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(UnreadableImage):
+        decode_image(write_bomb(tmp_path / "a.png"), size=16, fit="crop")
+    assert before == Image.MAX_IMAGE_PIXELS

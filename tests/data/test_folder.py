@@ -1,0 +1,212 @@
+import os
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.made import UNREADABLE, config, read, write_classes, write_messy, write_picture
+from tlsearch.data.folder import list_folder
+from tlsearch.data.listing import natural_key
+from tlsearch.errors import RequestError
+
+
+def names_by_class(root: Path) -> dict[str, list[str]]:
+    listing = list_folder(root)
+    return {
+        name: [listing.names[i] for i in np.flatnonzero(listing.labels == k)]
+        for k, name in enumerate(listing.class_names)
+    }
+
+
+def test_a_messy_folder_loses_nothing(tmp_path: Path) -> None:
+    root = write_messy(tmp_path / "my photos")
+    found = read(config({"folder": str(root)}), tmp_path / "cache")
+    assert found.class_names == ("Cats", "d ogs")
+    assert found.files is not None
+    assert found.files.names.tolist() == [
+        "Cats/0.png",
+        "Cats/1.png",
+        "Cats/2.png",
+        "Cats/deep er/Ünïcode 10.JPEG",
+        "d ogs/0.png",
+        "d ogs/1.png",
+        "d ogs/2.png",
+        "d ogs/UPPER.PNG",
+    ]
+    assert found.labels.tolist() == [0] * 4 + [1] * 4
+    assert {f.name for f in found.failures if f.kind == "unreadable"} == UNREADABLE
+    others = {f.name: f.reason for f in found.failures if f.kind == "not_an_image"}
+    assert others == {
+        "Cats/notes.txt": "its suffix .txt names no image",
+        "README": "its name has no suffix",
+        "Cats/itself": "leads to a folder that is read already",
+        "loop": "a link that leads nowhere",
+    }
+    assert not [f for f in found.failures if f.kind == "missing_labels"]
+
+
+def test_natural_order() -> None:
+    expected = [
+        "9", "10", "a", "b", "img1", "IMG2", "img10", "x01", "x1", "Ä2",
+    ]  # fmt: skip
+    names = ["img10", "IMG2", "img1", "b", "Ä2", "a", "10", "9", "x01", "x1"]
+    assert sorted(names, key=natural_key) == expected
+    names.reverse()
+    assert sorted(names, key=natural_key) == expected
+
+
+def test_the_two_ways_to_write_an_accent_are_one_class(tmp_path: Path) -> None:
+    forms = [unicodedata.normalize(form, "été") for form in ("NFC", "NFD")]
+    write_picture(tmp_path / forms[0] / "a.png", 0)
+    write_picture(tmp_path / forms[1] / "b.png", 1)
+    write_picture(tmp_path / "hiver" / "c.png", 2)
+    assert names_by_class(tmp_path) == {
+        "hiver": ["hiver/c.png"],
+        forms[0]: [f"{forms[0]}/a.png", f"{forms[0]}/b.png"],
+    }
+
+
+def test_names_that_are_no_utf8_are_spelled_out_and_opened(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "p", {"a": 1, "b": 1})
+    os.rename(root / "a" / "0.png", os.fsencode(root / "a") + b"/\xff.png")
+    found = read(config({"folder": str(root)}), tmp_path / "cache")
+    assert found.files is not None
+    assert found.files.names.tolist() == ["a/\\xff.png", "b/0.png"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        (("train", "val", "test"), [0, 1, 2]),
+        (("Training", "VALID", "Testing"), [0, 1, 2]),
+        (("training", "validation"), [0, 1]),
+        (("train", "test"), [0, 2]),
+        (("train",), [0]),
+    ],
+)
+def test_ready_made_parts(folders: tuple[str, ...], parts: list[int], tmp_path: Path) -> None:
+    for folder in folders:
+        write_classes(tmp_path / folder, {"a": 2, "b": 1})
+    listing = list_folder(tmp_path)
+    assert listing.class_names == ("a", "b")
+    expected = dict(zip(folders, parts, strict=True))
+    for name, label, part in zip(
+        listing.names, listing.labels, listing.columns["parts"], strict=True
+    ):
+        assert part == expected[name.split("/")[0]]
+        assert ("a", "b")[label] == name.split("/")[1]
+    assert len(listing.names) == 3 * len(folders)
+
+
+def test_parts_beside_a_folder_without_images(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"a": 1, "b": 1})
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "all.csv").write_text("x")
+    listing = list_folder(tmp_path)
+    assert listing.columns["parts"].tolist() == [0, 0]
+    assert [f.name for f in listing.failures] == ["annotations/all.csv"]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"car": 1, "train": 1})
+    listing = list_folder(tmp_path)
+    assert listing.class_names == ("car", "train")
+    assert listing.columns == {}
+    write_classes(tmp_path / "two", {"test": 1, "train": 1})
+    assert list_folder(tmp_path / "two").class_names == ("test", "train")
+
+
+def test_images_in_no_class_folder_have_no_label(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"a": 1, "b": 1})
+    write_picture(tmp_path / "test" / "7.png", 3)
+    write_picture(tmp_path / "8.png", 4)
+    listing = list_folder(tmp_path)
+    assert listing.names == ("train/a/0.png", "train/b/0.png")
+    assert [(f.kind, f.name) for f in listing.failures] == [
+        ("missing_labels", "8.png"),
+        ("missing_labels", "test/7.png"),
+    ]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "p", {"b": 2, "c": 1})
+    outside = write_classes(tmp_path / "outside", {"x": 2})
+    os.symlink(root / "b", root / "a")  # sorts first, and yet the folder itself is read
+    os.symlink(outside, root / "d")
+    os.symlink(outside / "x", root / "e")
+    os.symlink(outside / "x" / "0.png", root / "c" / "linked.png")
+    os.symlink(tmp_path / "nothing.png", root / "c" / "broken.png")
+    os.symlink(tmp_path, root / "c" / "up")
+    assert names_by_class(root) == {
+        "b": ["b/0.png", "b/1.png"],
+        "c": ["c/0.png", "c/linked.png"],
+        "d": ["d/x/0.png", "d/x/1.png"],
+    }
+    assert [(f.kind, f.name, f.reason) for f in list_folder(root).failures] == [
+        ("not_an_image", "a", "leads to a folder that is read already"),
+        ("unreadable", "c/broken.png", "a link that leads nowhere"),
+        ("not_an_image", "c/up", "leads to a folder around this one"),
+        ("not_an_image", "e", "leads to a folder that is read already"),
+    ]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"a": 1, "b": 1})
+    os.mkfifo(tmp_path / "a" / "pipe.jpg")
+    assert [tuple(f) for f in list_folder(tmp_path).failures] == [
+        ("not_an_image", "a/pipe.jpg", "no file")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("made", "rule"),
+    [
+        ("absent", "is not there"),
+        ("a file", "is no folder"),
+        ("empty", "holds no images"),
+        ("texts", "holds no images, but 1 other file"),
+        ("flat", "no folders that name their classes"),
+        ("one", "all images are of one class, 'a'"),
+    ],
+)
+def test_a_folder_that_teaches_nothing(made: str, rule: str, tmp_path: Path) -> None:
+    root = tmp_path / made
+    if made == "a file":
+        root.write_text("x")
+    elif made != "absent":
+        root.mkdir()
+    if made == "texts":
+        (root / "a").mkdir()
+        (root / "a" / "a.txt").write_text("x")
+    elif made == "flat":
+        write_picture(root / "0.png", 0)
+    elif made == "one":
+        write_classes(root, {"a": 2})
+    with pytest.raises(RequestError) as caught:
+        list_folder(root)
+    told = str(caught.value)
+    assert told.startswith(f"data.source.folder.path = {root}: ")
+    assert rule in told
+    assert " — " in told
+    assert "\n" not in told
+
+
+def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        (tmp_path / "p" / name / "0.png").write_bytes(b"")
+    with pytest.raises(RequestError, match=r"0 of 2 images can be read.*a/0\.png: the file is emp"):
+        read(config({"folder": str(tmp_path / "p")}), tmp_path / "cache")
+    write_picture(tmp_path / "p" / "a" / "1.png", 0)
+    with pytest.raises(RequestError, match="1 of 3 images can be read, all of class 'a'"):
+        read(config({"folder": str(tmp_path / "p")}), tmp_path / "cache")
+
+
+def test_a_class_of_unreadable_files_keeps_its_name(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "p", {"a": 2, "b": 2, "c": 2})
+    for path in (root / "b").iterdir():
+        path.write_bytes(b"")
+    found = read(config({"folder": str(root)}), tmp_path / "cache")
+    assert found.class_names == ("a", "b", "c")
+    assert np.bincount(found.labels).tolist() == [2, 0, 2]

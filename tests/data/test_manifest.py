@@ -1,0 +1,232 @@
+import datetime
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.made import config, read, write_picture, write_table
+from tlsearch.data.images import ImageSet
+from tlsearch.errors import RequestError
+
+HEADER = ("path", "label", "time", "group", "split", "weight")
+ROWS: list[Sequence[object]] = [
+    ("im/0.png", "cat", "2024-03-04", "ann", "train", 1),
+    ("im/1.png", "dog", "2024-03-05", "ben", "val", 2.5),
+    ("im/2.png", "cat", "", "ann", "TEST", 0.5),
+    ("im/3.png", "dog", "2024-03-06T12:00", "", "", 1),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(4):
+        write_picture(tmp_path / "im" / f"{i}.png", i)
+    return tmp_path
+
+
+def load(folder: Path, rows: Sequence[Sequence[object]], **fields: object) -> ImageSet:
+    table = write_table(folder / "table.csv", rows)
+    return read_with(table, **fields)
+
+
+def read_with(table: Path, *, split: object = None, **fields: object) -> ImageSet:
+    source = {"manifest": {"path": str(table), **fields}}
+    more = {"split": {"strategy": split}} if split else {}
+    return read(config(source, **more), table.parent / "cache")
+
+
+def check_rows(found: ImageSet) -> None:
+    assert found.class_names == ("cat", "dog")
+    assert found.labels.tolist() == [0, 1, 0, 1]
+    assert found.files is not None
+    assert found.files.names.tolist() == [f"im/{i}.png" for i in range(4)]
+    assert found.times is not None
+    assert found.groups is not None
+    assert found.parts is not None
+    assert found.weights is not None
+    np.testing.assert_array_equal(np.diff(found.times), [86_400, math.nan, math.nan])
+    assert found.groups.tolist() == [0, 1, 0, 2]
+    assert found.parts.tolist() == [0, 1, 2, -1]
+    assert found.weights.tolist() == [1, 2.5, 0.5, 1]
+    dtypes = [found.times.dtype, found.groups.dtype, found.parts.dtype, found.weights.dtype]
+    assert dtypes == [np.float64, np.int64, np.int8, np.float32]
+    assert found.failures == ()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_column_is_read(separator: str, mark: str, folder: Path) -> None:
+    table = write_table(folder / "table.csv", [HEADER, *ROWS], separator=separator)
+    table.write_text(mark + table.read_text())
+    check_rows(read_with(table))
+
+
+def test_parquet_says_the_same(folder: Path) -> None:
+    columns = dict(zip(HEADER, map(list, zip(*ROWS, strict=True)), strict=True))
+    columns["weight"] = [float(str(w)) for w in columns["weight"]]
+    columns["group"] = [g or None for g in columns["group"]]
+    texts = [str(t) for t in columns["time"]]
+    columns["time"] = [datetime.datetime.fromisoformat(t) if t else None for t in texts]
+    table = pa.table(columns)
+    nanoseconds = table.column("time").cast(pa.timestamp("ns"))
+    table = table.set_column(2, "time", nanoseconds)
+    pq.write_table(table, folder / "table.parquet")
+    check_rows(read_with(folder / "table.parquet"))
+
+
+def test_columns_are_told_apart_by_the_fingerprint(folder: Path) -> None:
+    whole = load(folder, [HEADER, *ROWS])
+    assert load(folder, [HEADER, *ROWS]).fingerprint == whole.fingerprint
+    fewer = load(folder, [row[:2] for row in (HEADER, *ROWS)])
+    assert fewer.fingerprint != whole.fingerprint
+    assert [fewer.times, fewer.groups, fewer.parts, fewer.weights] == [None] * 4
+    heavier = load(folder, [HEADER, *ROWS[:-1], (*ROWS[-1][:-1], 3)])
+    assert heavier.fingerprint != whole.fingerprint
+
+
+def test_relabelling_decodes_nothing_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(folder, [HEADER, *ROWS])
+    monkeypatch.setattr("tlsearch.data.from_files.decode_image", None)
+    second = load(folder, [HEADER, *[(row[0], "bird", *row[2:]) for row in ROWS[:2]], *ROWS[2:]])
+    assert second.class_names == ("bird", "cat", "dog")
+    np.testing.assert_array_equal(first.images, second.images)
+    assert first.fingerprint != second.fingerprint
+
+
+def test_columns_go_by_the_names_of_the_study(folder: Path) -> None:
+    rows = [("file", "kind", "when"), *[(r[0], r[1], r[2]) for r in ROWS]]
+    found = load(folder, rows, image="file", label="kind", time="when")
+    assert found.class_names == ("cat", "dog")
+    assert found.times is not None
+
+
+def test_a_root_of_its_own(folder: Path) -> None:
+    rows = [HEADER[:2], *[(str(r[0]).removeprefix("im/"), r[1]) for r in ROWS]]
+    assert len(load(folder, rows, root=str(folder / "im")).labels) == 4
+    absolute = [HEADER[:2], *[(folder / str(r[0]), r[1]) for r in ROWS]]
+    assert len(load(folder, absolute, root=str(folder)).labels) == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["007", "7", "10", "9"], ("007", "7", "9", "10")),
+        (["1.0", "2.0", "1.0", "10.0"], ("1", "2", "10")),
+        (["1.0", "2.5", "1.0", "2.5"], ("1.0", "2.5")),
+        (["a b ", " a b", "c", "c"], ("a b", "c")),
+        (["None", "none", "x", "y"], ("None", "none", "x", "y")),
+    ],
+)
+def test_labels_are_text(labels: list[str], names: tuple[str, ...], folder: Path) -> None:
+    found = load(folder, [HEADER[:2], *[(f"im/{i}.png", v) for i, v in enumerate(labels)]])
+    assert found.class_names == names
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([1, 2, 1, 10], ("1", "2", "10")),
+        ([1.0, 2.0, 1.0, None], ("1", "2")),
+        ([1.5, 2.0, 1.5, float("nan")], ("1.5", "2")),
+        ([True, False, True, False], ("False", "True")),
+        ([b"x", b"y", b"x", b"y"], ("x", "y")),
+    ],
+)
+def test_typed_labels_are_text(values: list[object], names: tuple[str, ...], folder: Path) -> None:
+    paths = [f"im/{i}.png" for i in range(4)]
+    pq.write_table(pa.table({"path": paths, "label": values}), folder / "t.parquet")
+    assert read_with(folder / "t.parquet").class_names == names
+
+
+@pytest.mark.parametrize("nothing", ["", "NaN", "nan", " ", "null", "<NA>"])
+def test_rows_without_a_label_give_no_image(nothing: str, folder: Path) -> None:
+    rows = [HEADER, *ROWS, ("im/absent.png", nothing, "rubbish", "", "rubbish", "rubbish")]
+    found = load(folder, rows)
+    assert len(found.labels) == 4
+    assert [tuple(f) for f in found.failures] == [
+        ("missing_labels", "im/absent.png", "line 6 has no label")
+    ]
+
+
+def test_rows_without_a_file_are_unreadable(folder: Path) -> None:
+    more = [("", "cat"), ("im/9.png", "dog"), ("im", "dog")]
+    found = load(folder, [HEADER[:2], *[row[:2] for row in ROWS], *more])
+    assert [f[:2] for f in found.failures] == [
+        ("unreadable", "line 6"),
+        ("unreadable", "im/9.png"),
+        ("unreadable", "im"),
+    ]
+    assert found.failures[1].reason == "no such file"
+
+
+def test_a_doubled_row_gives_two_images(folder: Path) -> None:
+    found = load(folder, [HEADER[:2], *[row[:2] for row in ROWS], ("im/0.png", "dog")])
+    assert found.labels.tolist() == [0, 1, 0, 1, 1]
+    assert found.files is not None
+    assert found.files.digests[0] == found.files.digests[4]
+
+
+def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
+    cells = [list(r) for r in ROWS]
+    cells[row][column] = value
+    return [HEADER, *cells]
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "told"),
+    [
+        ([HEADER], {}, "manifest.path = {table}: has no rows"),
+        ([("path", "labels"), ("a", "b")], {}, "label = label: the table has no such column — did"),
+        ([("x", "y"), ("a", "b")], {}, "image = path: the table has no such column — it has x, y"),
+        ([HEADER, *ROWS], {"time": "tme"}, "time = tme: the table has no such column — did you"),
+        ([("path", "label", "label"), ("a", "b", "c")], {}, "two columns bear this name"),
+        ([HEADER, (*ROWS[0], "more")], {}, "line 2 has 7 cells, the header 6"),
+        (changed(1, 0, "../x.png"), {}, "image = path: line 3: '../x.png' leads out of"),
+        (changed(1, 0, "/etc/passwd"), {}, "line 3: '/etc/passwd' leads out of"),
+        (changed(2, 2, "04/03/2024"), {}, "time = time: line 4: '04/03/2024' is no date"),
+        (changed(2, 4, "holdout"), {}, "part = split: line 4: 'holdout' is no part of a split"),
+        (changed(0, 5, "0"), {}, "weight = weight: line 2: '0' is no weight above 0"),
+        (changed(0, 5, ""), {}, "'' is no weight above 0"),
+        (changed(0, 5, "inf"), {}, "'inf' is no weight above 0"),
+        (changed(0, 5, "-1"), {}, "'-1' is no weight above 0"),
+        ([HEADER, *[(r[0], "cat", *r[2:]) for r in ROWS]], {}, "all images are of one class"),
+        ([HEADER, *[(r[0], "", *r[2:]) for r in ROWS]], {}, "none of 4 rows has both an image"),
+        ([HEADER, *ROWS], {"root": "nowhere"}, "root = nowhere: is no folder"),
+        ([h[:2] for h in (HEADER, *ROWS)], {"split": "time"}, "time = time: the table has no such"),
+        ([h[:2] for h in (HEADER, *ROWS)], {"split": "group"}, "group = group: the table has no"),
+        ([h[:2] for h in (HEADER, *ROWS)], {"split": "given"}, "part = split: the table has no"),
+        ([h[:2] for h in (HEADER, ("p", "a"), ("q", "b"))], {}, "0 of 2 images can be read"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_message(
+    rows: list[Sequence[object]], fields: dict[str, object], told: str, folder: Path
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        load(folder, rows, **fields)
+    message = str(caught.value)
+    assert message.startswith("data.source.manifest.")
+    assert told.format(table=folder / "table.csv") in message
+    assert " — " in message
+    assert "\n" not in message
+
+
+def test_what_is_no_table(folder: Path) -> None:
+    with pytest.raises(RequestError, match="is not there"):
+        read_with(folder / "absent.csv")
+    with pytest.raises(RequestError, match=r"is a folder — .*folder: …"):
+        read_with(folder / "im")
+    (folder / "latin.csv").write_bytes("path,label\na.png,größe\n".encode("latin-1"))
+    with pytest.raises(RequestError, match="line 2 is no UTF-8 text — save the table as UTF-8"):
+        read_with(folder / "latin.csv")
+    (folder / "empty.csv").write_bytes(b"")
+    with pytest.raises(RequestError, match="has no rows"):
+        read_with(folder / "empty.csv")
+    pq.write_table(pa.table({"path": ["a"], "label": ["b"]}), folder / "t.parquet")
+    whole = (folder / "t.parquet").read_bytes()
+    (folder / "t.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RequestError, match="is damaged"):
+        read_with(folder / "t.parquet")

@@ -1,0 +1,295 @@
+"""A data set of torchvision's by the name of its class, all of its official parts together.
+
+tlsearch loads no pickle. CIFAR10 and CIFAR100 come as pickles all the same: torchvision opens them,
+and only after their MD5 is that of the published files.
+"""
+
+import inspect
+import io
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tlsearch.data.decoded import OnProgress, Work, decode_once, entry_key, find_entry
+from tlsearch.data.decoding import (
+    DECODER_VERSION,
+    Decoded,
+    UnreadableImage,
+    decode_image,
+    decode_picture,
+)
+from tlsearch.data.from_files import assemble
+from tlsearch.data.images import TEST, TRAIN, VALIDATION, ImageSet
+from tlsearch.data.listing import Listing, printable, refused
+from tlsearch.errors import WorkError, nearest
+from tlsearch.study.data import DataConfig
+from tlsearch.study.sources import TorchvisionSet
+
+FIELD = "data.source.torchvision.name"
+_GENERIC = ("DatasetFolder", "ImageFolder", "VisionDataset")
+_SPLITS = (
+    (TRAIN, ("train", "trainval", "train-standard")),
+    (VALIDATION, ("val", "valid")),
+    (TEST, ("test",)),
+)
+_PART_WORDS = {TRAIN: "train", VALIDATION: "validation", TEST: "test", -1: "all"}
+_LOT = 0  # seed of the draw that `images` asks for
+_SECONDS = 15.0  # of silence after which a download is given up
+
+
+class _Part(NamedTuple):
+    part: int
+    data: Any
+
+
+def read_torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    """The set's images, decoded once and kept below `cache`; `files` are named by their path, or
+    by part and number where the set keeps all of them in one file.
+
+    Raises:
+        RequestError: there is no such set, it is none for classification, or needs what a study
+            cannot say.
+        WorkError: it is not there and cannot be fetched, or the cache cannot be written.
+    """
+    source = data.source
+    assert isinstance(source, TorchvisionSet)
+    kind = _kind(source.name)
+    default = cache / "torchvision" / source.name
+    root = Path(source.root).expanduser() if source.root else default
+
+    def key() -> str:
+        facts = (source.name, source.images, version("torchvision"))
+        return entry_key(DECODER_VERSION, data.size, data.fit, *facts, files=_files(root))
+
+    entry = find_entry(key(), cache=cache)
+    if entry is None:
+        on_progress(0.0, f"fetching {source.name}")
+        parts = _open_parts(kind, source, root)
+        entry = decode_once(
+            key(),  # of the files that are there now
+            cache=cache,
+            size=data.size,
+            work=lambda: _work(parts, data, root, source.images),
+            on_progress=on_progress,
+        )
+    return assemble(entry, _listing(entry.columns), field=FIELD)
+
+
+def _kind(name: str) -> Any:
+    """The class, if a study can build it.
+
+    Raises:
+        RequestError: it is none, or needs more than a folder.
+    """
+    from torchvision import datasets
+
+    if name in _GENERIC:
+        raise refused(FIELD, name, "is no data set of its own", "write source: {folder: …}")
+    known = [n for n in datasets.__all__ if n not in _GENERIC]
+    if name not in known:
+        remedy = nearest(name, known) or "see torchvision.datasets for what there is"
+        raise refused(FIELD, name, "torchvision has no such data set", remedy)
+    kind = getattr(datasets, name)
+    needed = [
+        p.name
+        for p in inspect.signature(kind).parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "root"
+    ]
+    if needed:
+        rule = f"it needs {', '.join(needed)}, which a study cannot give"
+        raise refused(FIELD, name, rule, "save it as a folder or manifest")
+    return kind
+
+
+def _parameters(kind: Any) -> set[str]:
+    """What its constructor takes, by itself or handed on to its parents'."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        parameters = inspect.signature(base.__init__).parameters.values()
+        found |= {p.name for p in parameters}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def _open_parts(kind: Any, source: TorchvisionSet, root: Path) -> list[_Part]:
+    taken = _parameters(kind)
+    fixed: dict[str, Any] = {}
+    if "root" in taken:
+        fixed["root"] = str(root)
+    if "download" in taken:
+        fixed["download"] = source.download
+    if "loader" in taken:
+        fixed["loader"] = Path  # a path in place of a picture: we decode it, with all cores
+    parts: list[_Part] = []
+    with _quietly():
+        if "train" in taken:
+            choices = [(TRAIN, {"train": True}), (TEST, {"train": False})]
+            parts = [_Part(p, _build(kind, source, root, fixed | c)) for p, c in choices]
+        elif "split" in taken:
+            parts = list(_splits(kind, source, root, fixed))
+        if not parts:
+            parts = [_Part(-1, _build(kind, source, root, fixed))]
+    labelled = [part for part in parts if _is_labelled(part.data, source.name)]
+    if not labelled:
+        raise refused(FIELD, source.name, "its labels are not public", "choose another data set")
+    return labelled
+
+
+def _splits(
+    kind: Any, source: TorchvisionSet, root: Path, fixed: dict[str, Any]
+) -> Iterator[_Part]:
+    for part, names in _SPLITS:
+        for name in names:
+            try:
+                yield _Part(part, _build(kind, source, root, fixed | {"split": name}))
+            except _UnknownSplit:
+                continue
+            break
+
+
+class _UnknownSplit(Exception):  # noqa: N818 — caught here
+    """The set has no part of that name."""
+
+
+def _build(kind: Any, source: TorchvisionSet, root: Path, arguments: dict[str, Any]) -> Any:
+    try:
+        return kind(**arguments)
+    except Exception as error:  # each set has its own way to fail
+        if isinstance(error, ValueError) and "split" in arguments and "split" in str(error):
+            raise _UnknownSplit from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, ImportError):
+            raise WorkError(f"{FIELD} = {source.name}: {reason} — install it") from error
+        if arguments.get("download"):
+            raise WorkError(
+                f"{FIELD} = {source.name}: it is not whole in {root}, and fetching it failed "
+                f"({reason}) — run where there is a network, or put its files there"
+            ) from error
+        remedy = "put its files there, or name their folder in data.source.torchvision.root"
+        if "download" in arguments:
+            remedy = "write download: true, or name its folder in data.source.torchvision.root"
+        rule = f"it is not whole in {root}"
+        raise refused(FIELD, source.name, rule, remedy) from error
+
+
+def _is_labelled(data: Any, name: str) -> bool:
+    """Whether the images have classes; False for a part whose labels are kept secret.
+
+    Raises:
+        RequestError: it holds no images with one class each.
+    """
+    first = data[0] if len(data) else None
+    pair = isinstance(first, tuple) and len(first) == 2
+    sample, target = first if isinstance(first, tuple) and pair else (None, None)
+    if isinstance(sample, Image.Image | Path) and target is None:
+        return False
+    if not isinstance(sample, Image.Image | Path) or _class_index(target) is None:
+        rule = "it has no images with one class each"
+        raise refused(FIELD, name, rule, "choose a data set for classification")
+    return True
+
+
+def _class_index(target: Any) -> int | None:
+    if getattr(target, "shape", None) == () and hasattr(target, "item"):
+        target = target.item()
+    is_index = isinstance(target, int | np.integer) and not isinstance(target, bool)
+    return int(target) if is_index else None
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """No bar of torchvision's own on the terminal, no wait without end for a silent server."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        yield from (os.path.join(os.path.abspath(folder), name) for name in sorted(names))
+
+
+def _work(parts: Sequence[_Part], data: DataConfig, root: Path, images: int | None) -> Work:
+    places = [(p, i) for p, part in enumerate(parts) for i in range(len(part.data))]
+    if images is not None and images < len(places):
+        lot = np.random.default_rng(_LOT).permutation(len(places))[:images]
+        places = [places[i] for i in np.sort(lot)]
+    labels = np.full(len(places), -1, np.int64)
+    names = [f"{_PART_WORDS[parts[p].part]}/{i:05d}" for p, i in places]
+    one_at_a_time = threading.Lock()  # sets need not bear threads: one reseeds torch for a moment
+
+    def step(row: int) -> Callable[[], Decoded]:
+        def run() -> Decoded:
+            part, i = places[row]
+            with one_at_a_time:
+                sample, target = _item(parts[part].data, i)
+            index = _class_index(target)
+            if index is None or index < 0:
+                raise UnreadableImage("has no label")
+            labels[row] = index
+            if isinstance(sample, Path):
+                names[row] = printable(os.path.relpath(sample, root))
+                return decode_image(sample, size=data.size, fit=data.fit)
+            return decode_picture(sample, size=data.size, fit=data.fit)
+
+        return run
+
+    def columns() -> dict[str, np.ndarray]:
+        return {
+            "labels": labels,
+            "names": np.asarray(names),
+            "parts": np.asarray([parts[p].part for p, _ in places], np.int8),
+            "classes": np.asarray(_class_names(parts[0].data, int(labels.max(initial=0)))),
+        }
+
+    return Work(len(places), map(step, range(len(places))), columns)
+
+
+def _item(data: Any, index: int) -> tuple[Any, Any]:
+    try:
+        sample, target = data[index]
+        return sample, target
+    except Exception as error:  # whatever the set's own reader raises
+        raise UnreadableImage(str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def _class_names(data: Any, highest: int) -> list[str]:
+    """The set's own names of its classes, else their numbers; no two alike."""
+    found = getattr(data, "classes", None) or getattr(data, "categories", None) or []
+    names = [str(n[0]) if isinstance(n, tuple | list) and n else str(n) for n in found]
+    if len(names) <= highest:
+        return [str(i) for i in range(highest + 1)]
+    seen: dict[str, int] = {}
+    told = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return told
+
+
+def _listing(columns: dict[str, np.ndarray]) -> Listing:
+    """Classes of which no image was taken are left out."""
+    labels, parts = columns["labels"], columns["parts"]
+    present = np.unique(labels[labels >= 0])
+    return Listing(
+        paths=(),
+        names=tuple(columns["names"].tolist()),
+        labels=np.searchsorted(present, labels),
+        class_names=tuple(str(columns["classes"][i]) for i in present),
+        columns={"parts": parts} if len(np.unique(parts)) > 1 else {},
+        failures=(),
+    )
