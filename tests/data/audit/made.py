@@ -46,7 +46,9 @@ def folder_of(
 ) -> ImageSet:
     """What a folder with these pictures gives; the file is told apart by pixels and size."""
     stored = [np.asarray(p.convert("RGB").resize((size, size), 3)) for p in pictures]
-    digests = [hashlib.sha256(p.tobytes() + repr(p.size).encode()).hexdigest()[:32] for p in pictures]
+    digests = [
+        hashlib.sha256(p.tobytes() + repr(p.size).encode()).hexdigest()[:32] for p in pictures
+    ]
     files = Files(
         names=np.array(names or [f"{label}/{i}.png" for i, label in enumerate(labels)]),
         sizes=np.array([p.size for p in pictures], np.int32).reshape(-1, 2),
