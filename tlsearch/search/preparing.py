@@ -88,6 +88,46 @@ def prepare(
     return setting, audit
 
 
+def audit_labels_alone(
+    data: ImageSet,
+    audit: Audit,
+    config: StudyConfig,
+    *,
+    cache: Path,
+    user_cache: Path,
+    threads: int,
+    on_progress: OnProgress,
+) -> Audit:
+    """The audit with what the backbone says of the labels, for someone who does not train.
+
+    Raises:
+        AuditError: the study wants no label errors.
+        RequestError: the weights do not fit the study.
+        WorkError: something cannot be read, written or fetched.
+    """
+    device = find_device(config, None)
+    weights, made = find_weights(config, cache=user_cache, threads=threads, on_progress=on_progress)
+    state = pretrained_state(backbone=config.backbone.name, weights=weights)
+    model = build_backbone(
+        name=config.backbone.name,
+        num_classes=data.num_classes,
+        image_size=config.data.size,
+        dropout=0.0,
+        seed=0,
+    ).model
+    return audit_labels(
+        data,
+        audit,
+        config,
+        state=state,
+        weights_key=weights_fingerprint(weights, state, made),
+        numerics=Numerics(find_precision(config, model, device, user_cache)),
+        device=device,
+        cache=cache,
+        on_progress=on_progress,
+    )[1]
+
+
 def find_weights(
     config: StudyConfig, *, cache: Path, threads: int, on_progress: OnProgress
 ) -> tuple[str, Path | None]:

@@ -98,15 +98,6 @@ def audit_labels(
     return (with_columns(data, suspects=suspects) if suspects.any() else data), audit
 
 
-def unseen_labels(audit: Audit, config: StudyConfig) -> Audit:
-    """The audit of someone who does not ask for label errors, and how to."""
-    if isinstance(config.data.source, EmbeddedSource):
-        return audit
-    if config.data.audit.label_errors == "off":
-        return _unseen(audit, "label_errors is off")
-    return _unseen(audit, "that needs the backbone; `tlsearch run` does it, or --label-errors here")
-
-
 def _unseen(audit: Audit, why: str) -> Audit:
     return replace(audit, unseen=(*audit.unseen, f"Label errors were not looked for: {why}."))
 

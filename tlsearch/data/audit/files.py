@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tlsearch.data.audit.findings import Kind, Listed
-from tlsearch.data.audit.looking import NO_ROWS, Found, names_of, number
+from tlsearch.data.audit.looking import NO_ROWS, Found, names_of, number, shown
 from tlsearch.data.images import ImageSet
 
 MIN_SIDE_SHARE, MAX_ASPECT = 0.5, 3.0
@@ -24,7 +24,7 @@ def failures(data: ImageSet) -> Iterator[tuple[Kind, Found | None]]:
     """Files and rows that gave no image; they are not in the set."""
     for kind, what in _FAILED:
         failed = [f for f in data.failures if f.kind == kind]
-        files = tuple(Listed((f.name,), f.reason) for f in failed)
+        files = tuple(Listed((shown(f.name),), shown(f.reason)) for f in failed)
         text = f"{number(len(failed), 'file')} {what}"
         yield kind, Found(kind, len(failed), NO_ROWS, text, files) if failed else None
 

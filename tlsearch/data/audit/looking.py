@@ -28,7 +28,13 @@ def names_of(data: ImageSet) -> Callable[[int], str]:
     if data.files is None:
         return lambda row: f"image {row}"
     names = data.files.names
-    return lambda row: str(names[row])
+    return lambda row: shown(names[row])
+
+
+def shown(name: str) -> str:
+    """A file's name, bytes that are no text and line breaks written out."""
+    text = str(name).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def class_of(data: ImageSet) -> Callable[[int], str]:
