@@ -84,7 +84,9 @@ def audit_labels(
             on_progress=on_progress,
         )
         if found is None:
-            return data, _unseen(audit, "there are not two classes of five images to judge")
+            return data, _unseen(
+                audit, "no two classes are large and distinct enough for a linear probe"
+            )
         _keep(found, place)
     finding = finding_of(found, data, config=rules, held_out=held_out)
     if finding is None:
