@@ -152,20 +152,12 @@ def _unasked(config: StudyConfig) -> str:
 
 
 def _parts(data: "ImageSet", config: StudyConfig) -> dict[str, tuple[int, ...]]:
-    import numpy as np
+    """Images per class of each part; of the first fold where there are several."""
+    from tlsearch.search.dividing import divide
 
-    from tlsearch.data.splits import draw_split
-
-    split = draw_split(
-        data.labels,
-        split=config.data.split,
-        labels_per_class=config.data.labels_per_class,
-        redraw=0,
-    )
-    return {
-        name: tuple(np.bincount(data.labels[rows], minlength=data.num_classes).tolist())
-        for name, rows in zip(_PARTS, split, strict=True)
-    }
+    facts, _ = divide(data, config)
+    counts = (facts.train_counts, facts.validation_counts, facts.test_counts)
+    return dict(zip(_PARTS, counts, strict=True))
 
 
 @contextmanager

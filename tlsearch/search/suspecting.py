@@ -14,7 +14,7 @@ from tlsearch.data.audit.findings import Audit
 from tlsearch.data.audit.label_errors import Suspects, find_suspects, finding_of
 from tlsearch.data.audit.refusal import refuse_errors
 from tlsearch.data.images import ImageSet, with_columns
-from tlsearch.data.splits import draw_split
+from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import WorkError
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.sources import EmbeddedSource
@@ -164,5 +164,4 @@ def _keep(found: Suspects, place: Path) -> None:
 
 
 def _test_rows(data: ImageSet, config: StudyConfig) -> np.ndarray:
-    split = draw_split(data.labels, split=config.data.split, labels_per_class=None, redraw=0)
-    return np.intersect1d(split.test, data.usable)
+    return draw_splits(data, split=config.data.split, labels_per_class=None, redraw=0)[0].test

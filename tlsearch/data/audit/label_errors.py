@@ -120,7 +120,8 @@ def _in_large_classes(labels: np.ndarray, blocks: np.ndarray, rows: np.ndarray) 
     """
     _, first = np.unique(blocks[rows], return_index=True)
     counts = np.bincount(labels[rows[first]], minlength=int(labels[rows].max(initial=0)) + 1)
-    return rows[counts[labels[rows]] >= FOLDS]
+    large: np.ndarray = rows[counts[labels[rows]] >= FOLDS]
+    return large
 
 
 def _folds(labels: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:
