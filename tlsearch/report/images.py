@@ -67,7 +67,8 @@ def _result(audit: Mapping[str, Any] | None) -> str:
         return "The images have not been audited."
     num, used = audit["num_images"], audit["num_used"]
     out = num - used
-    told = "all of them are used" if not out else f"{out:,} of them are left out"
+    left = "is" if out == 1 else "are"
+    told = f"{out:,} of them {left} left out" if out else "all of them are used"
     nothing = "" if audit["findings"] else "; nothing was found amiss"
     return f"{num:,} images were read, and {told}{nothing}."
 

@@ -142,8 +142,8 @@ def _key(data: ImageSet, config: StudyConfig, judged: np.ndarray, weights_key: s
 def _kept(place: Path) -> Suspects | None:
     """What was found before; None if there is nothing, or nothing that can be read."""
     try:
-        with np.load(place) as file:
-            return Suspects(**{name: file[name] for name in Suspects._fields})
+        with place.open("rb") as file, np.load(file) as found:
+            return Suspects(**{name: found[name] for name in Suspects._fields})
     except (OSError, ValueError, EOFError, KeyError, BadZipFile):
         return None
 
