@@ -10,7 +10,7 @@ from tlsearch import errors
 from tlsearch.cli.app import app
 
 COMMANDS = {
-    "check": {"--set", "--preset", "--json", "--schema"},
+    "check": {"--set", "--preset", "--json", "--files", "--label-errors", "--schema"},
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},

@@ -39,10 +39,21 @@ ALLOWED_IN: dict[str, frozenset[str]] = {
     "plotly": frozenset({"report"}),
     "jinja2": frozenset({"report"}),
     "sklearn": frozenset({"data"}),
+    "cleanlab": frozenset({"data"}),
     "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
     "torchvision": frozenset({"transfer", "data", "search"}),
 }
-HEAVY = ("torch", "torchvision", "optuna", "mlflow", "sklearn", "scipy", "numpy", "plotly")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "optuna",
+    "mlflow",
+    "sklearn",
+    "scipy",
+    "numpy",
+    "plotly",
+    "cleanlab",
+)
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -194,7 +194,8 @@ def test_two_hundred_classes_and_five_hundred_trials_stay_under_six_megabytes(
 def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
     found = json.loads(build_report(done.ledger, done.layout, format="json"))
     expected = as_json(summarise(done.ledger, done.layout), report=None, seconds=None)
-    assert found == {**expected, "tables": [], "claims": []}
+    data = done.ledger.search.user_attrs["tlsearch:facts"]["facts"]
+    assert found == {**expected, "data": {**data, "audit": None}, "tables": [], "claims": []}
 
 
 def test_markdown_holds_the_comparison_as_a_table(done: Fake) -> None:

@@ -205,6 +205,7 @@ def setting_of(config: StudyConfig, folder: Path) -> Setting:
         groups=GROUPS,
         store=folder / "store",
         activations=folder / "activations",
+        activations_key="f" * 16,
         weights="none",
         weights_fingerprint="none",
         precision="fp32",

@@ -67,13 +67,21 @@ def check(
     sets: Sets = None,
     preset: Preset = None,
     as_json: Json = False,
+    files: Annotated[
+        Path | None,
+        typer.Option("--files", metavar="FILE", help="Write the files of all findings as CSV."),
+    ] = None,
+    label_errors: Annotated[
+        bool,
+        typer.Option("--label-errors", help="Look for label errors too; takes the backbone."),
+    ] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of study files and leave.")
     ] = False,
 ) -> None:
-    """Validate a study; print it resolved, its search space and its estimated cost."""
+    """Validate a study; print it resolved, its search space, what its images are like, its cost."""
     with _answering():
-        from tlsearch.cli import checking
+        from tlsearch.cli import auditing, checking
 
         if schema:
             typer.echo(checking.schema())
@@ -81,10 +89,15 @@ def check(
         if study is None:
             raise typer.BadParameter("name a study file", param_hint="STUDY")
         config = _read(study, sets, preset)
+        checked = auditing.look(config, label_errors=label_errors)
+        if files is not None:
+            auditing.write_listing(checked.audit, files)
         if as_json:
-            typer.echo(json.dumps(checking.as_json(config)))
+            typer.echo(json.dumps(checking.as_json(config, checked)))
         else:
-            checking.show(config)
+            checking.show(config, checked)
+        if checked.refusal is not None:
+            raise checked.refusal
 
 
 @app.command(epilog="Example: tlsearch run studies/quickstart.yaml --preset small")

@@ -1,19 +1,19 @@
-"""`tlsearch check`: the resolved study, its space and its cost, without torch or Optuna."""
+"""`tlsearch check`: the resolved study, its space, images and cost, without torch or Optuna."""
 
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tlsearch.cli.auditing import Checked, show_audit
+from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.cost import Estimate, estimate
 from tlsearch.study.dimensions import Choice, Dimension, Range, raw
 from tlsearch.study.identity import identity
 from tlsearch.study.resolved import redacted, schema_text, to_yaml
 from tlsearch.study.search_checks import notes
-from tlsearch.study.sources import known_facts
 
 
 def schema() -> str:
@@ -21,19 +21,20 @@ def schema() -> str:
     return schema_text().rstrip()
 
 
-def as_json(config: StudyConfig) -> dict[str, Any]:
-    """The resolved study, its searched dimensions and its estimated cost."""
-    cost = _estimate(config)
+def as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
+    """The resolved study, its searched dimensions, its audit and its estimated cost."""
+    cost = _estimate(config, checked)
     return {
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
         "searched": {name: raw(d) for name, d in config.space.searched().items()},
         "notes": notes(config),
-        "estimate": asdict(cost) if is_dataclass(cost) else cost._asdict(),
+        "audit": {**audit_json(checked.audit), "parts": checked.parts},
+        "estimate": cost and cost._asdict(),
     }
 
 
-def show(config: StudyConfig) -> None:
+def show(config: StudyConfig, checked: Checked) -> None:
     """Print the study as a user reads it."""
     console = Console(highlight=False)
     console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
@@ -45,16 +46,22 @@ def show(config: StudyConfig) -> None:
         table.add_row(escape(name), escape(_told(dimension)))
     console.print(table)
     console.print()
-    for line in _cost_lines(config, _estimate(config)):
-        console.print(line, soft_wrap=True)
+    show_audit(console, checked)
+    cost = _estimate(config, checked)
+    if cost is not None:
+        console.print()
+        for line in _cost_lines(config, cost):
+            console.print(line, soft_wrap=True)
     for line in notes(config):
         console.print(f"note: {escape(line)}", soft_wrap=True)
 
 
-def _estimate(config: StudyConfig) -> Estimate:
-    source = known_facts(config.data.source)
-    assert source is not None
-    return estimate(config, num_images=source.images, num_classes=source.classes)
+def _estimate(config: StudyConfig, checked: Checked) -> Estimate | None:
+    """None where the study cannot run with these images."""
+    if checked.refusal is not None:
+        return None
+    classes = sum(count > 0 for _, count in checked.audit.class_counts)
+    return estimate(config, num_images=checked.audit.num_used, num_classes=classes)
 
 
 def _told(dimension: Dimension) -> str:

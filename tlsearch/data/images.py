@@ -75,7 +75,7 @@ class ImageSet:
         return len(self.class_names)
 
 
-_COLUMNS = ("times", "groups", "parts", "weights", "clusters", "rows", "suspects")
+_COLUMNS = ("labels", "times", "groups", "parts", "weights", "clusters", "rows", "suspects")
 
 
 def image_set(
@@ -112,4 +112,6 @@ def with_columns(data: ImageSet, **known: Any) -> ImageSet:
         column = known.get(name)
         if column is not None:
             digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+    if "class_names" in known:
+        digest.update(repr(known["class_names"]).encode())
     return replace(told, fingerprint=digest.hexdigest()[:16])

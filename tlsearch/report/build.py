@@ -45,8 +45,13 @@ def write_report(text: str, path: Path) -> None:
 def _json(ledger: Ledger, layout: Layout) -> str:
     import json
 
+    from tlsearch.search.ledger import AUDIT, FACTS
     from tlsearch.search.summary import as_json, summarise
 
     found = as_json(summarise(ledger, layout), report=None, seconds=None)
+    attributes = ledger.search.user_attrs
+    facts = attributes.get(FACTS) or {}
+    data = {**facts.get("facts", {}), "audit": attributes.get(AUDIT)}
     # The tables and claims of a comparison; a study that only searches has none.
-    return json.dumps({**found, "tables": [], "claims": []}, indent=2, ensure_ascii=False) + "\n"
+    whole = {**found, "data": data, "tables": [], "claims": []}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"

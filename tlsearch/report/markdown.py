@@ -10,6 +10,7 @@ from tlsearch.report.wording import accuracy_text, count, duration, plain, value
 
 TOP = 5
 WORST_CLASSES = 3
+EXAMPLES = 2
 
 
 def render_markdown(data: ReportData) -> str:
@@ -20,6 +21,7 @@ def render_markdown(data: ReportData) -> str:
         *_parameters(data),
         *_trials(data),
         *_classes(data),
+        *_images(data),
         _provenance(data),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -72,6 +74,31 @@ def _classes(data: ReportData) -> list[str]:
     worst = sorted(rows, key=lambda row: row.f1)[:WORST_CLASSES]
     told = ", ".join(f"{escaped(row.name)} {row.f1:.2f}" for row in worst)
     return [f"Hardest classes by F1 ({found.part} part): {told}."]
+
+
+def _images(data: ReportData) -> list[str]:
+    found = data.images
+    parts = [f"Data: {escaped(found.result)}"]
+    if found.findings:
+        rows = [
+            (escaped(f.title), escaped(f.text), escaped(f.effect), _examples(f.files, f.more))
+            for f in found.findings
+        ]
+        parts.append(_table(("found", "what", "what happened", "such as"), rows))
+    parts += [escaped(sentence) for sentence in found.unseen]
+    if found.classes:
+        sums = map(sum, zip(*(row.counts for row in found.classes), strict=True))
+        told = ", ".join(f"{total:,} {part}" for part, total in zip(found.parts, sums, strict=True))
+        counts = [sum(row.counts) for row in found.classes]
+        even = f"{min(counts):,} to {max(counts):,}" if min(counts) < max(counts) else counts[0]
+        parts.append(f"{len(counts):,} classes of {even} images: {told}.")
+    return parts
+
+
+def _examples(files: Sequence[str], more: int) -> str:
+    shown = [escaped(file) for file in files[:EXAMPLES]]
+    more += len(files) - len(shown)
+    return "; ".join([*shown, f"and {more:,} more"] if more else shown)
 
 
 def _provenance(data: ReportData) -> str:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from tlsearch.report.absent import Absent
 from tlsearch.report.evaluation import Evaluation, find_evaluation
+from tlsearch.report.images import Images, find_images
 from tlsearch.report.importances import Importances, find_importances
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.ledger import FACTS, Ledger
+from tlsearch.search.ledger import AUDIT, FACTS, Ledger
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
@@ -53,6 +54,7 @@ class ReportData:
     space: Mapping[str, str]
     evaluation: Evaluation | Absent
     importances: Importances | Absent
+    images: Images
     provenance: Provenance
     missing: tuple[str, ...]
 
@@ -88,6 +90,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         space={name: in_words(d) for name, d in config.space.searched().items()},
         evaluation=evaluation,
         importances=find_importances(config, ledger.search),
+        images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
         provenance=_provenance(config, summary, facts),
         missing=tuple(missing),
     )

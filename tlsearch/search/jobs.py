@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tlsearch.data.audit.findings import Audit
 from tlsearch.data.splits.records import SplitFacts
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.strategy import Strategy
@@ -35,13 +36,16 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """All that the trainings of one study share; made once by `PrepareJob`."""
+    """All that the trainings of one study share; made once by `PrepareJob`. Activations go by
+    `activations_key`, the images as they were read: what the audit leaves out changes no pixel.
+    """
 
     config: StudyConfig
     data: DataFacts
     groups: tuple[str, ...]
     store: Path
     activations: Path
+    activations_key: str
     weights: str
     weights_fingerprint: str
     precision: Literal["fp32", "bf16"]
@@ -104,6 +108,7 @@ class Prepared:
     """The answer to `PrepareJob`."""
 
     setting: Setting
+    audit: Audit
 
 
 @dataclass(frozen=True)

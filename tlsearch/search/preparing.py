@@ -11,12 +11,15 @@ from typing import Literal
 import torch
 
 from tlsearch.data import store
-from tlsearch.data.sources import load_images
+from tlsearch.data.audit.findings import Audit
+from tlsearch.data.images import ImageSet
+from tlsearch.data.reading import read_images
 from tlsearch.errors import RequestError
 from tlsearch.search.dividing import divide
 from tlsearch.search.folder import write_whole
 from tlsearch.search.jobs import PrepareJob, Setting
 from tlsearch.search.pretrain import glyph_weights
+from tlsearch.search.suspecting import audit_labels
 from tlsearch.study.config import StudyConfig
 from tlsearch.training.precision import Numerics, probe_precision
 from tlsearch.transfer.backbones import build_backbone, load_pretrained
@@ -27,32 +30,26 @@ PROBE_BATCH_SIZE = 32
 OnProgress = Callable[[float, str], None]
 
 
-def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgress) -> Setting:
-    """Make all that the trainings of a study share.
+def prepare(
+    job: PrepareJob, *, device_index: int | None, on_progress: OnProgress
+) -> tuple[Setting, Audit]:
+    """Make all that the trainings of a study share, and tell what the audit found.
 
     Raises:
         RequestError: the data or the weights do not fit the study.
         WorkError: something cannot be read, written or fetched.
     """
     torch.set_num_threads(1)
-    config, device = job.config, _device(job.config, device_index)
-    data = load_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
+    config, device = job.config, find_device(job.config, device_index)
+    data, audit = read_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
+    read_as = data.fingerprint
     facts, images_of_parts = divide(data, config)
-    place = store.save(data, job.cache / "images")
-    weights, made = config.backbone.weights, None
-    if weights == "glyphs":
-        made = glyph_weights(
-            backbone=config.backbone.name,
-            image_size=config.data.size,
-            cache=job.user_cache,
-            threads=job.threads,
-            on_progress=on_progress,
-        )
-        weights = str(made)
-        torch.set_num_threads(1)
+    weights, made = find_weights(
+        config, cache=job.user_cache, threads=job.threads, on_progress=on_progress
+    )
     backbone = build_backbone(
         name=config.backbone.name,
-        num_classes=facts.num_classes,
+        num_classes=data.num_classes,
         image_size=config.data.size,
         dropout=0.0,
         seed=0,
@@ -60,22 +57,99 @@ def prepare(job: PrepareJob, *, device_index: int | None, on_progress: OnProgres
     state = pretrained_state(backbone=config.backbone.name, weights=weights)
     if state is not None:  # fitting now saves a failure in every trial
         load_pretrained(backbone, state)
+    weights_key = weights_fingerprint(weights, state, made)
+    precision = find_precision(config, backbone.model, device, job.user_cache)
+    data, audit = audit_labels(
+        data,
+        audit,
+        config,
+        state=state,
+        weights_key=weights_key,
+        numerics=Numerics(precision),
+        device=device,
+        cache=job.cache,
+        on_progress=on_progress,
+    )
+    if data.fingerprint != read_as:
+        facts, images_of_parts = divide(data, config)
     setting = Setting(
         config=config,
         data=facts,
         groups=backbone.groups,
-        store=place,
+        store=store.save(data, job.cache / "images"),
         activations=job.cache / "activations",
+        activations_key=read_as,
         weights=weights,
-        weights_fingerprint=_weights_fingerprint(weights, state, made),
-        precision=_precision(config, backbone.model, device, job.user_cache),
+        weights_fingerprint=weights_key,
+        precision=precision,
         device=device.type,
     )
     write_whole(setting.split_file, json.dumps(images_of_parts))
-    return setting
+    return setting, audit
 
 
-def _weights_fingerprint(
+def audit_labels_alone(
+    data: ImageSet,
+    audit: Audit,
+    config: StudyConfig,
+    *,
+    cache: Path,
+    user_cache: Path,
+    threads: int,
+    on_progress: OnProgress,
+) -> Audit:
+    """The audit with what the backbone says of the labels, for someone who does not train.
+
+    Raises:
+        AuditError: the study wants no label errors.
+        RequestError: the weights do not fit the study.
+        WorkError: something cannot be read, written or fetched.
+    """
+    device = find_device(config, None)
+    weights, made = find_weights(config, cache=user_cache, threads=threads, on_progress=on_progress)
+    state = pretrained_state(backbone=config.backbone.name, weights=weights)
+    model = build_backbone(
+        name=config.backbone.name,
+        num_classes=data.num_classes,
+        image_size=config.data.size,
+        dropout=0.0,
+        seed=0,
+    ).model
+    return audit_labels(
+        data,
+        audit,
+        config,
+        state=state,
+        weights_key=weights_fingerprint(weights, state, made),
+        numerics=Numerics(find_precision(config, model, device, user_cache)),
+        device=device,
+        cache=cache,
+        on_progress=on_progress,
+    )[1]
+
+
+def find_weights(
+    config: StudyConfig, *, cache: Path, threads: int, on_progress: OnProgress
+) -> tuple[str, Path | None]:
+    """The weights by name or path, and where those lie that tlsearch made itself.
+
+    Raises:
+        WorkError: they cannot be made or written.
+    """
+    if config.backbone.weights != "glyphs":
+        return config.backbone.weights, None
+    made = glyph_weights(
+        backbone=config.backbone.name,
+        image_size=config.data.size,
+        cache=cache,
+        threads=threads,
+        on_progress=on_progress,
+    )
+    torch.set_num_threads(1)
+    return str(made), made
+
+
+def weights_fingerprint(
     weights: str, state: Mapping[str, torch.Tensor] | None, made: Path | None
 ) -> str:
     """What the weights are, by content. Those that tlsearch made go by their recipe: another
@@ -92,7 +166,12 @@ def _weights_fingerprint(
     return digest.hexdigest()[:16]
 
 
-def _device(config: StudyConfig, index: int | None) -> torch.device:
+def find_device(config: StudyConfig, index: int | None) -> torch.device:
+    """Where a worker of the study computes.
+
+    Raises:
+        RequestError: the study asks for a GPU, and there is none.
+    """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise RequestError(
             "device = 'cuda': torch finds no CUDA device — write `device: auto` or `cpu`"
@@ -101,7 +180,7 @@ def _device(config: StudyConfig, index: int | None) -> torch.device:
     return torch.device(f"cuda:{index or 0}" if use_cuda else "cpu")
 
 
-def _precision(
+def find_precision(
     config: StudyConfig, model: torch.nn.Module, device: torch.device, cache: Path
 ) -> Literal["fp32", "bf16"]:
     """The study's choice, or the faster one; measured once a machine, so that a second run of the

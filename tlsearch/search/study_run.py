@@ -10,7 +10,9 @@ from typing import Any
 
 from optuna.exceptions import StorageInternalError
 
+from tlsearch.data.audit.findings import Audit
 from tlsearch.errors import RequestError, StoreError, WorkError
+from tlsearch.search.auditing import audit_texts, record_audit, remarks
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
@@ -117,6 +119,9 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         assert isinstance(prepared, Prepared)
         preparer.shutdown(now=False)
         setting = _agreed(ledger, prepared.setting)
+        record_audit(ledger, prepared.audit, folder)
+        for remark in remarks(prepared.audit):
+            watch(remark)
         coordinator.configure(setting)
         ledger.recover()
         left_open = sum(r.state == "waiting" and r.started is not None for r in ledger.rows())
@@ -124,7 +129,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
         for text in setting.data.split.notes:
             watch(Remark(text))
-        _open_mirror(mirror, ledger, setting, folder)
+        _open_mirror(mirror, ledger, prepared.audit, setting, folder)
         _search(ledger, coordinator, watch, workers)
         confirm_and_test(
             ledger,
@@ -209,7 +214,9 @@ def _agreed(ledger: Ledger, setting: Setting) -> Setting:
     return replace(setting, precision=known["precision"])
 
 
-def _open_mirror(mirror: Mirror, ledger: Ledger, setting: Setting, folder: Path) -> None:
+def _open_mirror(
+    mirror: Mirror, ledger: Ledger, audit: Audit, setting: Setting, folder: Path
+) -> None:
     config, data = ledger.config, setting.data
     counts = {
         "train": data.train_counts,
@@ -220,7 +227,7 @@ def _open_mirror(mirror: Mirror, ledger: Ledger, setting: Setting, folder: Path)
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
-        texts=parent_texts(config, setting),
+        texts={**parent_texts(config, setting), **audit_texts(audit)},
         dataset=DatasetFacts(
             name=source_name(config.data.source),
             source=f"{source_text(config.data.source)} at {config.data.size} px",

@@ -55,7 +55,7 @@ class Workbench:
         self._activations = ActivationStore(
             setting.activations,
             pixels=self._pixels,
-            data_key=setting.data.fingerprint,
+            data_key=setting.activations_key,
             numerics=self._numerics,
         )
         self._splits = lru_cache(maxsize=16)(self._draw)

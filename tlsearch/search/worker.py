@@ -103,12 +103,12 @@ class _Server:
         from tlsearch.search.preparing import prepare
 
         self._pipe.send(Progress(0.0, "reading the data"))
-        setting = prepare(
+        setting, audit = prepare(
             job,
             device_index=self._device_index,
             on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
         )
-        self._pipe.send(Prepared(setting))
+        self._pipe.send(Prepared(setting, audit))
 
     def _workbench(self) -> Any:
         from tlsearch.search.workbench import Workbench

@@ -44,10 +44,13 @@ class SplitConfig(Section):
 _Drop = Literal["error", "drop"]
 _Keep = Literal["error", "keep"]
 _Any = Literal["error", "drop", "keep"]
+_AnyOrOff = Literal["error", "drop", "keep", "off"]
 
 
 class AuditConfig(Section):
-    """What to do about each kind of finding: end with an error, drop the images, or keep them."""
+    """What to do about each kind of finding: end with an error, drop the images, or keep them;
+    `off` does not look.
+    """
 
     unreadable: Annotated[_Drop, Field(description="cannot be decoded")] = "drop"
     missing_labels: Annotated[_Drop, Field(description="rows without a label")] = "error"
@@ -58,16 +61,27 @@ class AuditConfig(Section):
     exact_duplicates: Annotated[
         _Any, Field(description="same picture, same label; drop keeps the first")
     ] = "drop"
-    near_duplicates: Annotated[
-        _Any, Field(description="nearly the same picture; keep puts them on one side of the split")
+    near_conflicts: Annotated[
+        _Any, Field(description="near duplicates under different labels; drop drops all of them")
     ] = "keep"
+    near_duplicates: Annotated[
+        _AnyOrOff,
+        Field(description="nearly the same picture; keep puts them on one side of the split"),
+    ] = "keep"
+    leakage: Annotated[
+        _Any,
+        Field(
+            description="duplicates across the parts of a given split; drop keeps those of the "
+            "test part, else of validation"
+        ),
+    ] = "drop"
     small_classes: Annotated[_Any, Field(description="below `min_class_images`")] = "error"
     imbalance: Annotated[_Keep, Field(description="above `max_imbalance`")] = "keep"
     extreme_sizes: Annotated[
         _Any, Field(description="much smaller than `data.size`, or far from square")
     ] = "keep"
     label_errors: Annotated[
-        Literal["error", "drop", "keep", "off"],
+        _AnyOrOff,
         Field(description="suspected by confident learning; drop takes them out of training alone"),
     ] = "keep"
     min_class_images: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 5

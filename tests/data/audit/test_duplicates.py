@@ -1,0 +1,118 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from tests.data.audit.made import folder_of, jpeg, photo
+from tlsearch.data.audit import duplicates
+from tlsearch.data.audit.duplicates import exact_groups, find_duplicates, joined, near_pairs
+from tlsearch.data.digits import load_digits_images
+from tlsearch.data.images import ImageSet
+
+NUM = 40
+Change = Callable[[Image.Image], Image.Image]
+
+
+def half(picture: Image.Image) -> Image.Image:
+    return picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BICUBIC)
+
+
+def brighter(picture: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(picture).enhance(1.1)
+
+
+CHANGES: dict[str, tuple[Change, float]] = {
+    "saved again at quality 90": (lambda p: jpeg(p, 90), 0.95),
+    "saved again at quality 50": (lambda p: jpeg(p, 50), 0.9),
+    "halved": (half, 0.9),
+    "a tenth brighter": (brighter, 0.9),
+    "all three": (lambda p: jpeg(brighter(half(p)), 80), 0.8),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_copies_are_found_and_nothing_else(change: str) -> None:
+    alter, recall = CHANGES[change]
+    photos = [photo(i, side=128) for i in range(NUM)]
+    data = folder_of([*photos, *map(alter, photos)], [0] * 2 * NUM, size=64)
+    pairs, complete = near_pairs(data, np.arange(2 * NUM))
+    assert complete
+    right = [b - a == NUM for a, b in np.sort(pairs, axis=1)]
+    # Two pieces of one photo may be nearly the same; those are no false alarms.
+    assert sum(right) >= recall * NUM
+    assert len(right) - sum(right) <= 2
+
+
+def test_digits_give_hardly_any_and_never_under_two_labels() -> None:
+    data = load_digits_images(32)
+    pairs, _ = near_pairs(data, np.arange(len(data.labels)))
+    assert len(pairs) < 20  # of 1,613,706
+    assert (data.labels[pairs[:, 0]] == data.labels[pairs[:, 1]]).all()
+
+
+def test_plain_pictures_are_left_alone_whatever_their_hashes() -> None:
+    draw = np.random.default_rng(0)
+    slope = np.linspace(100, 160, 64)[:, None]
+    skies = [np.rint(slope + draw.normal(0, 1.5, (64, 64))).astype(np.uint8) for _ in range(30)]
+    data = folder_of([Image.fromarray(sky) for sky in skies], [0] * 30, size=64)
+    assert data.files is not None
+    alike = replace(data, files=data.files._replace(hashes=np.zeros(30, np.uint64)))
+    assert not len(near_pairs(alike, np.arange(30))[0])
+
+
+def test_other_colours_are_another_picture() -> None:
+    picture = photo(0)
+    red, green, blue = picture.split()
+    data = folder_of([picture, Image.merge("RGB", (blue, red, green))], [0, 0])
+    grey = folder_of([picture, brighter(picture)], [0, 0])
+    assert len(near_pairs(grey, np.arange(2))[0]) == 1
+    assert not len(near_pairs(data, np.arange(2))[0])
+
+
+def test_the_same_file_and_the_same_pixels_are_one_picture() -> None:
+    data = folder_of([photo(0), photo(1), photo(0), photo(2)], [0] * 4)
+    assert data.files is not None
+
+    def with_digests(*digests: str) -> ImageSet:
+        assert data.files is not None
+        return replace(data, files=data.files._replace(digests=np.array(digests)))
+
+    every = np.arange(4)
+    np.testing.assert_array_equal(exact_groups(with_digests(*"1234"), every), [0, 1, 0, 3])
+    np.testing.assert_array_equal(exact_groups(with_digests(*"1232"), every), [0, 1, 0, 1])
+    np.testing.assert_array_equal(exact_groups(with_digests(*"1212"), every), [0, 1, 0, 1])
+    # The other rows stand alone.
+    np.testing.assert_array_equal(exact_groups(with_digests(*"1232"), every[1:]), [0, 1, 2, 1])
+
+
+def test_chains_are_one_group_with_its_lowest_row() -> None:
+    pairs = np.array([[3, 1], [5, 3], [4, 2]])
+    np.testing.assert_array_equal(joined(pairs, 7), [0, 1, 2, 1, 2, 1, 6])
+
+
+def test_a_source_without_files_is_compared_by_its_pixels() -> None:
+    pictures = [photo(0), jpeg(photo(0), 80), photo(1)]
+    data = replace(folder_of(pictures, [0, 0, 0]), files=None)
+    found = find_duplicates(data, np.arange(3), near=True)
+    np.testing.assert_array_equal(found.near, [[0, 1]])
+    assert not len(find_duplicates(data, np.arange(3), near=False).near)
+
+
+def test_there_is_a_limit_to_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [jpeg(photo(0), quality) for quality in (95, 85, 75, 65)]
+    data = folder_of(pictures, [0] * 4)
+    assert find_duplicates(data, np.arange(4), near=True).complete
+    monkeypatch.setattr(duplicates, "MAX_PAIRS", 2)
+    found = find_duplicates(data, np.arange(4), near=True)
+    assert not found.complete
+    assert len(found.near) == 2
+
+
+def test_images_of_few_pixels_and_none_at_all() -> None:
+    tiny = folder_of([photo(0), photo(1), photo(1)], [0] * 3, size=2)
+    assert not len(find_duplicates(tiny, np.arange(3), near=True).near)
+    nothing = np.empty(0, np.int64)
+    found = find_duplicates(tiny, nothing, near=True)
+    np.testing.assert_array_equal(found.exact, [0, 1, 2])

@@ -1,0 +1,322 @@
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.data.audit.made import SIZE, config, folder_of, jpeg, photo, quiet
+from tlsearch.data.audit.findings import Audit, Finding, as_json, csv_rows, effect, summary
+from tlsearch.data.audit.policy import audited
+from tlsearch.data.audit.refusal import AuditError
+from tlsearch.data.images import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.study.data import DataConfig
+
+PHOTOS = [photo(i) for i in range(8)]
+LABELS = [0, 1] * 4
+"""Eight pictures of two classes with nothing amiss."""
+
+
+def look(data: ImageSet, rules: DataConfig) -> tuple[ImageSet, Audit]:
+    return audited(data, rules, on_progress=quiet)
+
+
+def refused(data: ImageSet, rules: DataConfig) -> AuditError:
+    with pytest.raises(AuditError) as caught:
+        look(data, rules)
+    return caught.value
+
+
+def only(audit: Audit, kind: str) -> Finding:
+    (finding,) = (f for f in audit.findings if f.kind == kind)
+    return finding
+
+
+def with_more(*more: tuple[Any, int], **known: Any) -> ImageSet:
+    """The eight pictures, and further ones with their labels."""
+    return folder_of(
+        [*PHOTOS, *(p for p, _ in more)], [*LABELS, *(label for _, label in more)], **known
+    )
+
+
+def test_nothing_amiss_changes_nothing() -> None:
+    data = with_more()
+    found, audit = look(data, config())
+    assert found is data
+    assert audit.findings == ()
+    assert audit.unseen == ()
+    assert (audit.num_images, audit.num_used) == (8, 8)
+    assert audit.class_counts == (("a", 4), ("b", 4))
+    assert set(audit.clean) == {
+        "unreadable",
+        "missing_labels",
+        "not_an_image",
+        "extreme_sizes",
+        "conflicting_labels",
+        "exact_duplicates",
+        "near_conflicts",
+        "near_duplicates",
+        "small_classes",
+        "imbalance",
+    }
+
+
+def odd_size(data: ImageSet) -> ImageSet:
+    assert data.files is not None
+    sizes = data.files.sizes.copy()
+    sizes[3], sizes[5], sizes[6], sizes[7] = (SIZE, 3 * SIZE + 1), (15, 15), (16, 16), (32, 96)
+    object.__setattr__(data, "files", data.files._replace(sizes=sizes))
+    return data
+
+
+# A set, what its study asks beside the policy, the rows that `drop` leaves out, the count.
+CASES: dict[str, tuple[Any, dict[str, Any], list[int], int]] = {
+    "missing_times": (
+        lambda: with_more(times=np.array([1, 2, np.nan, 4, 5, 6, np.nan, 8])),
+        {"split": "time"},
+        [2, 6],
+        2,
+    ),
+    "extreme_sizes": (lambda: odd_size(with_more()), {}, [3, 5], 2),
+    "conflicting_labels": (
+        lambda: with_more((PHOTOS[0], 0), (PHOTOS[1], 0)),
+        {"exact_duplicates": "keep"},
+        [1, 9],
+        2,
+    ),
+    "exact_duplicates": (lambda: with_more((PHOTOS[2], 0), (PHOTOS[2], 0)), {}, [8, 9], 2),
+    "near_conflicts": (lambda: with_more((jpeg(PHOTOS[2], 70), 1)), {}, [2, 8], 2),
+    "near_duplicates": (lambda: with_more((jpeg(PHOTOS[3], 70), 1)), {}, [8], 2),
+    "leakage": (
+        lambda: with_more(
+            (PHOTOS[0], 0),
+            (PHOTOS[1], 1),
+            (jpeg(PHOTOS[2], 70), 0),
+            (PHOTOS[3], 1),
+            parts=np.array(
+                [TRAIN, VALIDATION, TRAIN, -1, *[TRAIN] * 4, TEST, TRAIN, TEST, VALIDATION],
+                np.int8,
+            ),
+        ),
+        {"split": "given"},
+        [0, 2, 3, 9],
+        8,
+    ),
+    "small_classes": (lambda: with_more((photo(20), 2)), {"min_class_images": 2}, [8], 1),
+}
+
+
+def case(kind: str) -> tuple[ImageSet, dict[str, Any], list[int], int]:
+    make, asked, dropped, count = CASES[kind]
+    data = make()
+    if kind == "small_classes":
+        data = folder_of([*PHOTOS, photo(20)], [*LABELS, 2], num_classes=3)
+    return data, asked, dropped, count
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_drop_leaves_out_those_and_no_others(kind: str) -> None:
+    data, asked, dropped, count = case(kind)
+    found, audit = look(data, config(**asked, **{kind: "drop"}))
+    finding = only(audit, kind)
+    assert (finding.policy, finding.count, finding.dropped) == ("drop", count, len(dropped))
+    expected = np.setdiff1d(np.arange(len(data.labels)), dropped)
+    np.testing.assert_array_equal(found.usable, expected)
+    assert audit.num_used == len(expected)
+    assert effect(finding) == f"{len(dropped)} left out"
+    assert found.fingerprint != data.fingerprint
+    assert found.images is data.images
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CASES if kind != "missing_times"])
+def test_keep_leaves_out_nothing(kind: str) -> None:
+    data, asked, _, count = case(kind)
+    keeping = {"exact_duplicates": "keep", **asked, kind: "keep"}
+    found, audit = look(data, config(**keeping))
+    finding = only(audit, kind)
+    assert (finding.policy, finding.count, finding.dropped) == ("keep", count, 0)
+    assert found.rows is None
+    assert audit.num_used == audit.num_images
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_error_names_field_count_files_and_remedy(kind: str) -> None:
+    data, asked, _, count = case(kind)
+    error = refused(data, config(**asked, **{kind: "error"}))
+    finding = only(error.audit, kind)
+    assert (finding.policy, finding.count) == ("error", count)
+    text = str(error)
+    assert f"data.audit.{kind} = error: {finding.text}: {finding.files[0].names[0]}" in text
+    assert f"or write {kind}: drop" in text
+    assert "tlsearch check STUDY --files" in text
+    assert error.exit_code == 2
+
+
+def test_all_errors_are_told_at_once() -> None:
+    data = with_more(
+        (PHOTOS[0], 1),
+        (PHOTOS[1], 1),
+        failures=(Failure("unreadable", "x.jpg", "the file is empty"),),
+    )
+    rules = {"unreadable": "error", "conflicting_labels": "error", "exact_duplicates": "error"}
+    text = str(refused(data, config(**rules)))
+    assert text.startswith("the images: 3 problems\n")
+    assert "x.jpg (the file is empty)" in text
+    assert all(f"data.audit.{kind} = error" in text for kind in rules)
+
+
+def test_a_message_names_the_first_files_and_counts_the_rest() -> None:
+    failures = tuple(Failure("unreadable", f"{i}.jpg", "cut short") for i in range(1234))
+    text = str(refused(with_more(failures=failures), config(unreadable="error")))
+    assert "1,234 files that cannot be decoded: 0.jpg (cut short); 1.jpg (cut short); " in text
+    assert "… and 1,231 more" in text
+    assert "5.jpg" not in text
+
+
+@pytest.mark.parametrize("policy", ["drop", "error"])
+@pytest.mark.parametrize("kind", ["unreadable", "missing_labels"])
+def test_files_without_an_image_are_counted(kind: Any, policy: str) -> None:
+    data = with_more(failures=(Failure(kind, "x", "why"), Failure("not_an_image", "Thumbs.db", "")))
+    if policy == "error":
+        assert f"data.audit.{kind} = error" in str(refused(data, config(**{kind: "error"})))
+        return
+    found, audit = look(data, config(**{kind: "drop"}))
+    finding = only(audit, kind)
+    assert (finding.count, finding.dropped) == (1, 1)
+    assert (audit.num_images, audit.num_used) == (8, 8)
+    assert found.rows is None
+    other = only(audit, "not_an_image")
+    assert (other.policy, other.files[0].names) == ("note", ("Thumbs.db",))
+
+
+def test_times_and_given_parts_matter_only_to_splits_by_them() -> None:
+    data = with_more(times=np.full(8, np.nan), parts=np.array([TRAIN, TEST] * 4, np.int8))
+    _, audit = look(data, config(missing_times="error", leakage="error"))
+    assert audit.findings == ()
+    assert not {"missing_times", "leakage"} & set(audit.clean)
+
+
+def test_near_and_exact_duplicates_share_a_cluster() -> None:
+    data = with_more((jpeg(PHOTOS[2], 70), 0), (PHOTOS[2], 0), (PHOTOS[5], 1))
+    found, audit = look(data, config(exact_duplicates="keep"))
+    assert found.clusters is not None
+    np.testing.assert_array_equal(found.clusters, [0, 1, 2, 3, 4, 5, 6, 7, 2, 2, 5])
+    near = only(audit, "near_duplicates")
+    assert near.count == 3  # 5 and its copy are one picture, no near duplicates
+    assert near.files[0].names == ("0/2.png", "0/8.png", "0/9.png")
+    assert only(audit, "exact_duplicates").count == 2
+
+
+def test_clusters_of_what_is_left_out_are_none() -> None:
+    found, _ = look(with_more((PHOTOS[2], 0)), config(exact_duplicates="drop"))
+    assert found.clusters is None
+
+
+def test_near_duplicates_are_not_looked_for_when_they_are_off() -> None:
+    data = with_more((jpeg(PHOTOS[2], 70), 1), (PHOTOS[3], 1))
+    found, audit = look(data, config(near_duplicates="off", exact_duplicates="keep"))
+    assert {f.kind for f in audit.findings} == {"exact_duplicates"}
+    assert "near_duplicates is off" in audit.unseen[0]
+    np.testing.assert_array_equal(found.clusters, [0, 1, 2, 3, 4, 5, 6, 7, 8, 3])
+
+
+def test_of_copies_in_a_given_split_the_held_out_ones_stay() -> None:
+    parts = np.array([TRAIN] * 8 + [TRAIN, TEST, TEST], np.int8)
+    data = with_more((PHOTOS[0], 0), (PHOTOS[0], 0), (PHOTOS[0], 0), parts=parts)
+    found, audit = look(data, config(split="given"))
+    # The leak first, then one of the two that are tested.
+    np.testing.assert_array_equal(found.usable, [1, 2, 3, 4, 5, 6, 7, 9])
+    assert only(audit, "leakage").dropped == 2
+    assert only(audit, "exact_duplicates").dropped == 1
+
+
+def test_a_class_that_is_dropped_leaves_the_names() -> None:
+    labels = [0, 1, 2, 2, 2, 0, 2, 0]
+    data = folder_of(PHOTOS, labels, num_classes=4)
+    found, audit = look(data, config(min_class_images=2, small_classes="drop"))
+    assert found.class_names == ("a", "c")
+    np.testing.assert_array_equal(found.labels, [0, -1, 1, 1, 1, 0, 1, 0])
+    np.testing.assert_array_equal(found.usable, [0, 2, 3, 4, 5, 6, 7])
+    assert audit.class_counts == (("a", 3), ("c", 4))
+    finding = only(audit, "small_classes")
+    assert [row.names for row in finding.files] == [("b",), ("d",)]
+    assert finding.files[1].detail == "0 images"
+    assert finding.dropped == 1
+
+
+def test_an_empty_class_that_is_dropped_changes_the_fingerprint() -> None:
+    data = folder_of(PHOTOS, LABELS, num_classes=3)
+    found, _ = look(data, config(small_classes="drop"))
+    assert found.class_names == ("a", "b")
+    assert found.rows is None
+    assert found.fingerprint != data.fingerprint
+
+
+def test_classes_are_counted_after_the_rest_was_left_out() -> None:
+    data = with_more(*((PHOTOS[0], 0) for _ in range(10)))
+    _, audit = look(data, config(min_class_images=4, max_imbalance=1.5))
+    assert not {"small_classes", "imbalance"} & {f.kind for f in audit.findings}
+    _, audit = look(data, config(exact_duplicates="keep", max_imbalance=3))
+    finding = only(audit, "imbalance")
+    assert finding.text.startswith("the largest class has 3.5 times")
+    assert (finding.policy, finding.files[0].names) == ("keep", ("b",))
+    error = refused(data, config(exact_duplicates="keep", max_imbalance=3, imbalance="error"))
+    assert "data.audit.imbalance = error" in str(error)
+
+
+def test_one_class_left_is_an_error() -> None:
+    labels = [0] * 7 + [1]
+    text = str(refused(folder_of(PHOTOS, labels), config(min_class_images=2, small_classes="drop")))
+    assert "only the class 'a' is left" in text
+    assert "1 class below 2 images: b (1 image)" in text
+
+
+@pytest.mark.parametrize("failed", [0, 3])
+def test_no_image_at_all_is_an_error(failed: int) -> None:
+    failures = tuple(Failure("unreadable", f"{i}.jpg", "cut short") for i in range(failed))
+    data = folder_of([], [], failures=failures)
+    text = str(refused(data, config(small_classes="drop")))
+    assert "none of the files gave an image" in text
+    assert ("0.jpg (cut short)" in text) == bool(failed)
+
+
+def test_everything_dropped_is_an_error() -> None:
+    data = with_more(times=np.full(8, np.nan))
+    error = refused(data, config(split="time", missing_times="drop", small_classes="keep"))
+    assert "none of the 8 images is left" in str(error)
+
+
+def test_an_audit_pickles_becomes_json_and_a_table() -> None:
+    data = with_more(
+        (PHOTOS[0], 1), (jpeg(PHOTOS[2], 70), 0), names=[f"ä,{i}\n" for i in range(10)]
+    )
+    _, audit = look(data, config(conflicting_labels="keep"))
+    assert pickle.loads(pickle.dumps(audit)) == audit
+    found = json.loads(json.dumps(as_json(audit)))
+    assert found["class_counts"] == {"a": 5, "b": 5}
+    assert [f["kind"] for f in found["findings"]] == ["conflicting_labels", "near_duplicates"]
+    head, *rows = csv_rows(audit)
+    assert head == ("kind", "policy", "group", "file", "detail")
+    assert rows[0] == ("conflicting_labels", "keep", "1", r"ä,0\n", "a, b")
+    assert [row[2] for row in rows] == ["1"] * 4
+
+
+def test_a_summary_is_small_whatever_is_listed() -> None:
+    failures = tuple(Failure("unreadable", "d/" * 500 + f"{i}.jpg", "x" * 999) for i in range(5000))
+    copies = [(PHOTOS[0], 0)] * 30
+    _, audit = look(with_more(*copies, failures=failures), config(min_class_images=1))
+    found = summary(audit)
+    assert len(json.dumps(found)) < 10_000
+    unreadable, exact = found["findings"]
+    assert unreadable["listed"] == 5000
+    assert len(unreadable["files"]) == 8
+    assert unreadable["files"][7]["names"][0].endswith("7.jpg")
+    assert exact["files"][0]["names"][-1] == "… and 27 more"
+
+
+def test_names_that_are_no_text_can_be_written() -> None:
+    failures = (Failure("unreadable", "a\udcff\n.jpg", "cut\x1bshort"),)
+    _, audit = look(with_more(failures=failures), config())
+    row = only(audit, "unreadable").files[0]
+    assert row.names == (r"a\udcff\n.jpg",)
+    assert row.detail == r"cut\x1bshort"

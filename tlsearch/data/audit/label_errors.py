@@ -1,0 +1,184 @@
+"""Labels that a linear probe, asked about images that it has not seen, does not believe.
+
+Confident learning (arXiv:1911.00068) as cleanlab has it, on probabilities of a logistic regression
+over frozen features.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tlsearch.data.audit.findings import Finding, Listed
+from tlsearch.data.audit.looking import class_of, names_of, number
+from tlsearch.data.images import ImageSet
+from tlsearch.study.data import AuditConfig
+from tlsearch.study.seeds import derive_seed
+
+OnProgress = Callable[[float, str], None]
+
+FOLDS = 5
+INVERSE_PENALTY, MAX_ITERATIONS = 0.1, 200
+"""Of the logistic regression, on features of mean 0 and variance 1. A strong penalty: a probe that
+can fit a wrong label believes it. Of 0.001, 0.01, 0.1 and 1 this one and cleanlab's own rule of
+pruning did best, in one draw, on sklearn's digits with one label in ten, in fifty, or none
+exchanged: 88 and 91 % of those were found, and 12 and 27 % of the suspects were false alarms.
+"""
+
+
+class Suspects(NamedTuple):
+    """Rows int64 (S,), most suspect first, the class that the probe would rather give (S,), and the
+    probabilities (S,) of the label that is there and of that one. `agreement` () is the share of
+    all judged labels that the probe would give itself.
+    """
+
+    rows: np.ndarray
+    suggested: np.ndarray
+    given_probability: np.ndarray
+    suggested_probability: np.ndarray
+    agreement: np.ndarray
+
+
+def find_suspects(
+    features: np.ndarray,
+    data: ImageSet,
+    *,
+    judged: np.ndarray,
+    held_out: np.ndarray,
+    seed: int,
+    on_progress: OnProgress,
+) -> Suspects | None:
+    """Suspects among the rows `judged` and `held_out` by `features` (N, F); None if there are not
+    two classes with `FOLDS` images, or clusters of duplicates, to judge, or the probe is no better
+    than naming the largest class.
+
+    What is said of `judged` images comes from probes of other `judged` ones, duplicates on one
+    side, and from no label of `held_out`: the test part must not tell what is trained on.
+    """
+    blocks = np.arange(len(data.labels)) if data.clusters is None else data.clusters
+    judged = _in_large_classes(data.labels, blocks, judged)
+    classes = np.unique(data.labels[judged])
+    if len(classes) < 2:
+        return None
+    held_out = held_out[np.isin(data.labels[held_out], classes)]
+    labels = np.searchsorted(classes, data.labels)
+    folds = _folds(labels[judged], blocks[judged], seed)
+    probabilities = np.zeros((len(data.labels), len(classes)))
+    for fold in range(FOLDS):
+        on_progress(fold / (FOLDS + 1), "audit: looking for label errors")
+        asked = judged[folds == fold]
+        probe = _probe(features, labels, judged[folds != fold])
+        probabilities[asked] = probe(features[asked])
+    if len(held_out):
+        probabilities[held_out] = _probe(features, labels, judged)(features[held_out])
+    agreement = (probabilities[judged].argmax(axis=1) == labels[judged]).mean()
+    if agreement <= np.bincount(labels[judged]).max() / len(judged):
+        return None
+    # Once without the test part, whose labels would move the thresholds of all, and once with it.
+    rows = [judged[_suspected(labels[judged], probabilities[judged])]]
+    both = np.concatenate([judged, held_out])
+    if len(held_out):
+        also = _suspected(labels[both], probabilities[both])
+        rows.append(held_out[also[len(judged) :]])
+    return _ranked(np.concatenate(rows), labels, probabilities, classes, agreement)
+
+
+def finding_of(
+    found: Suspects, data: ImageSet, *, config: AuditConfig, held_out: np.ndarray
+) -> Finding | None:
+    """What was found as the audit tells it; `drop` takes suspects out of training alone, so that
+    the validation and test parts are scored by the labels that they have.
+    """
+    if not len(found.rows):
+        return None
+    assert config.label_errors != "off"
+    tested = int(np.isin(found.rows, held_out).sum())
+    dropped = len(found.rows) - tested if config.label_errors == "drop" else 0
+    name, label, names = names_of(data), class_of(data), data.class_names
+    files = tuple(
+        Listed(
+            (name(row),),
+            f"{label(row)} ({given:.2f}), rather {names[other]} ({rather:.2f})",
+        )
+        for row, other, given, rather in zip(*found[:4], strict=True)
+    )
+    return Finding(
+        kind="label_errors",
+        policy=config.label_errors,
+        count=len(found.rows),
+        dropped=dropped,
+        text=f"{number(len(found.rows), 'image')} that a linear probe gives another label, "
+        f"{tested:,} of them in the test part; it agrees with {100 * found.agreement:.0f} % of all",
+        files=files,
+    )
+
+
+def _in_large_classes(labels: np.ndarray, blocks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`rows`, ascending, of classes that have a block for each fold; a block is of the class of its
+    first image.
+    """
+    _, first = np.unique(blocks[rows], return_index=True)
+    counts = np.bincount(labels[rows[first]], minlength=int(labels[rows].max(initial=0)) + 1)
+    large: np.ndarray = rows[counts[labels[rows]] >= FOLDS]
+    return large
+
+
+def _folds(labels: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:
+    """Fold (N,) of each image: classes spread evenly, images of one block together.
+
+    By the first image of each block: scikit-learn's StratifiedGroupKFold weighs them all, one
+    block after another, and blocks of several images are rare.
+    """
+    _, first, members = np.unique(blocks, return_index=True, return_inverse=True)
+    order = np.random.default_rng(derive_seed(seed, "label errors")).permutation(len(first))
+    order = order[np.argsort(labels[first][order], kind="stable")]
+    folds = np.empty(len(first), np.int64)
+    folds[order] = np.arange(len(first)) % FOLDS
+    spread: np.ndarray = folds[members]
+    return spread
+
+
+def _probe(
+    features: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A linear probe of these rows: features (B, F) to probabilities (B, K)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
+    probe = make_pipeline(StandardScaler(), regression)
+    with warnings.catch_warnings():
+        # Near the optimum the order of probabilities does not change any more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(features[rows], labels[rows])
+    assert len(regression.classes_) == labels[rows].max() + 1, "every class is in every fold"
+    ask: Callable[[np.ndarray], np.ndarray] = probe.predict_proba
+    return ask
+
+
+def _suspected(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Which labels (N,) are suspect, by confident learning's pruning by noise rate."""
+    from cleanlab.filter import find_label_issues
+
+    found: np.ndarray = find_label_issues(labels, probabilities, n_jobs=1)
+    return found
+
+
+def _ranked(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: np.ndarray,
+    agreement: np.ndarray,
+) -> Suspects:
+    given = probabilities[rows, labels[rows]]
+    others = probabilities[rows].copy()
+    others[np.arange(len(rows)), labels[rows]] = -1
+    suggested = others.argmax(axis=1)
+    rather = others.max(axis=1) if len(rows) else given
+    order = np.argsort(given - rather, kind="stable")
+    found = rows[order], classes[suggested[order]], given[order], rather[order]
+    return Suspects(*found, np.asarray(agreement))
