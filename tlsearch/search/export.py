@@ -11,11 +11,10 @@ from tlsearch.data import store
 from tlsearch.data.images import ImageSet
 from tlsearch.data.splits import draw_split
 from tlsearch.errors import RequestError, TlsearchError, WorkError
-from tlsearch.search.final import test_record
+from tlsearch.search.final import champion_facts, test_record
 from tlsearch.search.folder import weights_path
 from tlsearch.search.ledger import FACTS, Ledger
 from tlsearch.search.predict import to_input
-from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
 from tlsearch.study.seeds import derive_seed
 from tlsearch.transfer.deployment import Classifier, Halved, load_classifier
@@ -73,21 +72,6 @@ class Exported(NamedTuple):
             "file_against_torch": self.checked._asdict(),
             "half_against_full": self.halved and self.halved._asdict(),
         }
-
-
-def champion_facts(config: StudyConfig, record: dict[str, Any], class_names: Any) -> ModelFacts:
-    """What a champion's file says of it; `record` is what the test part said."""
-    return ModelFacts(
-        class_names=tuple(class_names),
-        image_size=config.data.size,
-        fit=config.data.fit,
-        backbone=config.backbone.name,
-        study=config.name,
-        trial=record["winner"],
-        run=record["champion"],
-        test=record["accuracy"],
-        weights="float32",
-    )
 
 
 def export_study(
