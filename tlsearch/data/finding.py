@@ -5,16 +5,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tlsearch.data.folder import SUFFIXES
 from tlsearch.errors import RequestError
-
-SUFFIXES = tuple(
-    f".{kind}"
-    for kind in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "avif"),
-        *("jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm", "mpo"),
-    )
-)
-"""By which a file in a folder is taken for an image, in any case of letters."""
 
 
 def find_images(named: Sequence[str]) -> Iterator[Path]:

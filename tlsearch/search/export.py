@@ -9,7 +9,7 @@ import numpy as np
 
 from tlsearch.data import store
 from tlsearch.data.images import ImageSet
-from tlsearch.data.splits import draw_split
+from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import RequestError, TlsearchError, WorkError
 from tlsearch.search.final import champion_facts, test_record
 from tlsearch.search.folder import weights_path
@@ -171,12 +171,13 @@ def _validation_rows(ledger: Ledger, data: ImageSet, run: str) -> np.ndarray:
     """The images that chose this very model: its seed drew its own validation part."""
     spec = next(row.spec for row in ledger.rows_of(ledger.fixed) if row.spec.key == run)
     config = ledger.config.data
-    return draw_split(
-        data.labels,
+    splits = draw_splits(
+        data,
         split=config.split,
         labels_per_class=config.labels_per_class,
         redraw=spec.redraw,
-    ).validation
+    )
+    return splits[spec.folds[0]].validation
 
 
 def _answers(model: PortableModel, pixels: np.ndarray) -> np.ndarray:
