@@ -171,6 +171,68 @@ def report(
         typer.echo(_write_report(_existing(config, study), kind, output))
 
 
+@app.command(epilog="Example: tlsearch export studies/quickstart.yaml -o digits.onnx")
+def export(
+    study: StudyFile,
+    sets: Sets = None,
+    preset: Preset = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; else NAME.pt2 here.")
+    ] = None,
+    kind: Annotated[
+        Literal["pt2", "onnx"] | None, typer.Option("--format", help="pt2 or onnx.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Keep weights in fp16: half the size.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
+    with _answering():
+        from tlsearch.cli import exporting
+        from tlsearch.study.layout import layout_here
+
+        chosen = exporting.chosen_format(kind, output)
+        config = _read(study, sets, preset)
+        ledger = _existing(config, study)
+        from tlsearch.search.export import export_study
+
+        done = export_study(ledger, layout_here(), path=output, kind=chosen, half=half)
+        if as_json:
+            typer.echo(json.dumps(done.as_json()))
+        else:
+            exporting.show(done)
+
+
+@app.command(epilog="Example: tlsearch predict quickstart.pt2 photos -o answers.csv")
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A file that export wrote.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, or patterns.")
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=65536, help="Images at a time.")] = 64,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The probability of every class.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Class and probability of each image, as CSV or JSON."""
+    with _answering():
+        from tlsearch.cli.predicting import run_predict
+
+        run_predict(
+            model,
+            images,
+            output=output,
+            as_json=as_json,
+            batch_size=batch_size,
+            top=top,
+            probabilities=probabilities,
+        )
+
+
 def _read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
     """The study; the environment's MLflow address goes before the file's, an option before both."""
     from tlsearch.study.reading import read_study

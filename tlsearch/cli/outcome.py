@@ -92,6 +92,9 @@ def _next_steps(summary: Summary, study: Path, report: Path) -> list[str]:
     lines = [f"report            {escape(str(report))}"]
     if summary.test.get("model"):
         lines.append(f"model             {escape(summary.test['model'])}")
+        lines.append(f"model as a file   tlsearch export {_quoted(study)}")
+    if summary.test.get("registered"):
+        lines.append(f"in the registry   {escape(summary.test['registered'])}")
     if summary.mlflow:
         address = summary.mlflow["tracking_uri"]
         if address.startswith("http"):

@@ -1,4 +1,5 @@
-"""The winner as a model that others can load: logged to MLflow from a process of its own.
+"""The winner as a model that others can load: logged to MLflow and registered there, from a process
+of its own.
 
 It needs torch and mlflow together, which neither the coordinator nor a worker carries.
 """
@@ -8,29 +9,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlsearch.errors import TlsearchError, WorkError
 from tlsearch.search.errand import POLL_SECONDS
 from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.jobs import Setting
 from tlsearch.search.worker import ignore_interrupts, leave_with_parent
 from tlsearch.study.values import hidden
+from tlsearch.transfer.model_facts import ModelFacts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """Which weights to log, and where."""
+    """Which weights to log, and where; `tags` are those of its version in the registry."""
 
-    setting: Setting
     weights: Path
     tracking_uri: str
     run_id: str
-    metadata: Mapping[str, Any]
+    facts: ModelFacts
+    tags: Mapping[str, str]
 
 
-def log_champion(champion: Champion, *, interrupts: Interrupts) -> str:
-    """The address of the logged model.
+class Logged(NamedTuple):
+    """The address of the model, and the one in the registry; None, and why, if it has none."""
+
+    model: str
+    registered: str | None
+    remark: str
+
+
+def log_champion(champion: Champion, *, interrupts: Interrupts) -> Logged:
+    """Log and register the model, each once however often this is called or cut off.
 
     Raises:
         WorkError: MLflow could not take it, with MLflow's own words.
@@ -47,57 +56,69 @@ def log_champion(champion: Champion, *, interrupts: Interrupts) -> str:
             process.join()
             raise Interrupted("stopped as asked; run again to log the model")
     try:
-        answer: tuple[str, str] = ours.recv()
+        answer: Logged | str = ours.recv()
     except EOFError:
-        answer = ("error", f"the process ended with exit code {process.exitcode}")
+        answer = f"the process ended with exit code {process.exitcode}"
     process.join()
-    if answer[0] == "error":
+    if isinstance(answer, str):
         raise WorkError(
             f"the model could not be logged to MLflow at {hidden(champion.tracking_uri)}: "
-            f"{answer[1]} — "
+            f"{answer} — "
             f"the weights are kept in {champion.weights}; run again to try once more"
         )
-    return answer[1]
+    return answer
 
 
 def _log(pipe: "Connection[Any, Any]", champion: Champion) -> None:
     ignore_interrupts()
     leave_with_parent()
     try:
-        pipe.send(("model", _write(champion)))
+        model = _write(champion)
+        pipe.send(Logged(model, *_register(champion, model)))
     except TlsearchError as error:
-        pipe.send(("error", str(error)))
+        pipe.send(str(error))
     except Exception as error:  # whatever MLflow or torch raise: the parent words it
-        pipe.send(("error", f"{type(error).__name__}: {error}"))
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _register(champion: Champion, model: str) -> tuple[str | None, str]:
+    """The address in the registry, or why there is none: a model that is logged is not lost."""
+    from tlsearch.tracking.registry import register_model
+
+    try:
+        address = register_model(
+            tracking_uri=champion.tracking_uri,
+            name=champion.facts.study,
+            model=model,
+            run_id=champion.run_id,
+            tags=champion.tags,
+        )
+    except Exception as error:  # a registry is a server's own affair: no kind of failure ends a run
+        return None, f"{error} — it is logged all the same: {model}"
+    return address, ""
 
 
 def _write(champion: Champion) -> str:
     import numpy as np
-    from safetensors.torch import load_file
 
     from tlsearch.search.provenance import requirements
     from tlsearch.tracking.model import log_model
-    from tlsearch.transfer.backbones import build_backbone
-    from tlsearch.transfer.deployment import Classifier
+    from tlsearch.transfer.deployment import load_classifier
 
-    setting = champion.setting
-    config = setting.config
-    backbone = build_backbone(
-        name=config.backbone.name,
-        num_classes=setting.data.num_classes,
-        image_size=config.data.size,
-        dropout=0.0,
-        seed=0,
-    )
-    backbone.model.load_state_dict(load_file(champion.weights))
-    size = config.data.size
+    facts = champion.facts
+    size = facts.image_size
     return log_model(
         tracking_uri=champion.tracking_uri,
         run_id=champion.run_id,
         model_key=champion.weights.stem,
-        module=Classifier(backbone).eval(),
+        module=load_classifier(
+            champion.weights,
+            backbone=facts.backbone,
+            num_classes=len(facts.class_names),
+            image_size=size,
+        ),
         example=np.zeros((2, 3, size, size), dtype=np.float32),
-        class_names=setting.data.class_names,
-        metadata=dict(champion.metadata),
+        class_names=facts.class_names,
+        metadata=facts.as_json(),
         pip_requirements=requirements(),
     )

@@ -21,10 +21,12 @@ from tlsearch.search.jobs import ScoreJob, Setting
 from tlsearch.search.ledger import TEST, Ledger
 from tlsearch.search.runs import RunRow
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
+from tlsearch.study.config import StudyConfig
 from tlsearch.study.search_options import Grid
 from tlsearch.study.values import hidden
 from tlsearch.tracking.mirror import Mirror
 from tlsearch.tracking.records import PARENT
+from tlsearch.transfer.model_facts import ModelFacts
 
 
 def is_finished(ledger: Ledger) -> bool:
@@ -101,7 +103,14 @@ def confirm_and_test(
         watch(Preparing(1.0, "logging the model"))
         _make_again(coordinator, rows, [choice.champion], folder=folder, watch=watch)
         record = _log_model(
-            ledger, mirror, setting, choice, record, folder=folder, interrupts=interrupts
+            ledger,
+            mirror,
+            setting,
+            choice,
+            record,
+            folder=folder,
+            interrupts=interrupts,
+            watch=watch,
         )
     _clean(folder, keep=choice.champion)
 
@@ -183,8 +192,9 @@ def _log_model(
     *,
     folder: Path,
     interrupts: Interrupts,
+    watch: Watcher,
 ) -> dict[str, Any]:
-    """Log the champion under the parent run and remember its address."""
+    """Log and register the champion under the parent run and remember its addresses."""
     mirror.annotate(PARENT, tags=_result_tags(record), artifacts={"test.json": record})
     mirror.flush()
     run_id = mirror.run_id(PARENT)
@@ -194,20 +204,51 @@ def _log_model(
             f"its weights are kept in {weights_path(folder, choice.champion)}; run again to "
             "try once more"
         )
-    address = log_champion(
+    logged = log_champion(
         Champion(
-            setting=setting,
             weights=weights_path(folder, choice.champion),
             tracking_uri=mirror.tracking_uri,
             run_id=run_id,
-            metadata={"study": ledger.config.name, "trial": choice.number, "run": choice.champion},
+            facts=champion_facts(ledger.config, record, setting.data.class_names),
+            tags=_version_tags(record),
         ),
         interrupts=interrupts,
     )
-    record = {**record, "model": address, "model_run": run_id}
+    if logged.remark:
+        watch(Remark(logged.remark))
+    addresses = {"model": logged.model, "registered": logged.registered}
+    record = {**record, **addresses, "model_run": run_id}
     ledger.fixed.set_user_attr(TEST, record)
-    mirror.annotate(PARENT, tags={"tlsearch.model": address}, artifacts={})
+    tags = {f"tlsearch.{name}": address for name, address in addresses.items() if address}
+    mirror.annotate(PARENT, tags=tags, artifacts={})
     return record
+
+
+def champion_facts(
+    config: StudyConfig, record: Mapping[str, Any], class_names: Sequence[str]
+) -> ModelFacts:
+    """What a champion's file says of it; `record` is what the test part said."""
+    return ModelFacts(
+        class_names=tuple(class_names),
+        image_size=config.data.size,
+        fit=config.data.fit,
+        backbone=config.backbone.name,
+        study=config.name,
+        trial=record["winner"],
+        run=record["champion"],
+        test=record["accuracy"],
+        weights="float32",
+    )
+
+
+def _version_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    found = record["accuracy"]
+    return {
+        "tlsearch.trial": str(record["winner"]),
+        "tlsearch.run": record["champion"],
+        "tlsearch.test_accuracy": f"{found['mean']:.4f}",
+        "tlsearch.test_interval": f"{found['low']:.4f} to {found['high']:.4f}",
+    }
 
 
 def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tlsearch.search.storage import storage_address
 from tlsearch.study.layout import Layout
 from tlsearch.study.values import hidden
 
+_NOT_TEST = ("baselines", "model", "model_run", "registered")
 CLEAR_LOSS = "negative transfer: training from scratch does better"
 
 
@@ -83,8 +84,7 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
             "params": dict(best.spec.params),
             "confirmed": bool(test),
         },
-        "test": {k: v for k, v in test.items() if k not in ("baselines", "model", "model_run")}
-        or None,
+        "test": {k: v for k, v in test.items() if k not in _NOT_TEST} or None,
         "baselines": {
             name: {"value": value, **test.get("baselines", {}).get(name, {})}
             for name, value in summary.baselines.items()
@@ -92,6 +92,7 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
         "negative_transfer": summary.negative_transfer,
         "report": str(report) if report else None,
         "model": test.get("model"),
+        "registered": test.get("registered"),
         "mlflow": summary.mlflow,
         "optuna": {"storage": summary.storage, "study_name": summary.name},
         "seconds": seconds,

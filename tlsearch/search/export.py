@@ -1,0 +1,191 @@
+"""A study's champion as one file: made, opened again, and held against what was trained."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tlsearch.data import store
+from tlsearch.data.images import ImageSet
+from tlsearch.data.splits.draw import draw_splits
+from tlsearch.errors import RequestError, TlsearchError, WorkError
+from tlsearch.search.final import champion_facts, test_record
+from tlsearch.search.folder import weights_path
+from tlsearch.search.ledger import FACTS, Ledger
+from tlsearch.search.predict import to_input
+from tlsearch.study.layout import Layout
+from tlsearch.study.seeds import derive_seed
+from tlsearch.transfer.deployment import Classifier, Halved, load_classifier
+from tlsearch.transfer.model_facts import ModelFacts
+from tlsearch.transfer.portable import (
+    Format,
+    PortableModel,
+    TorchModel,
+    readings,
+    require_onnx,
+    write_model,
+)
+
+TOLERANCE = 1e-4
+"""How far a probability in the file may lie from the model that was traced. Other orders of summing
+come to some 1e-6 in fp32 for every family of backbones; a hundred times that is a fault, and still
+a hundred times less than anybody reads off a probability."""
+CHECK_IMAGES = 1000
+"""At most so many images are compared: a guess at what stays a matter of seconds."""
+_RANDOM_IMAGES = 64
+_BATCH_SIZE = 64
+
+
+class Difference(NamedTuple):
+    """Two models' answers side by side: the largest difference of a probability, and how many
+    images got another class.
+    """
+
+    largest: float
+    changed: int
+
+
+class Exported(NamedTuple):
+    """What was written. `checked` holds the file against the model as traced, `halved`, if the
+    weights were rounded, against the model as trained; on `num_images` of `images`.
+    """
+
+    path: Path
+    num_bytes: int
+    kind: Format
+    facts: ModelFacts
+    images: str
+    num_images: int
+    checked: Difference
+    halved: Difference | None
+
+    def as_json(self) -> dict[str, Any]:
+        """What `tlsearch export --json` tells."""
+        return {
+            "path": str(self.path.absolute()),
+            "bytes": self.num_bytes,
+            "format": self.kind,
+            "model": self.facts.as_json(),
+            "compared_on": {"images": self.images, "num_images": self.num_images},
+            "file_against_torch": self.checked._asdict(),
+            "half_against_full": self.halved and self.halved._asdict(),
+        }
+
+
+def export_study(
+    ledger: Ledger, layout: Layout, *, path: Path | None, kind: Format, half: bool
+) -> Exported:
+    """Write the champion to `path`, or NAME.pt2 or NAME.onnx here; whole, checked, or not at all.
+
+    Raises:
+        RequestError: there is no champion, or ONNX is not installed.
+        WorkError: the file answers otherwise than the model, or cannot be made.
+        OSError: it cannot be written; an earlier file is left as it was.
+    """
+    if kind == "onnx":
+        require_onnx(to_write=True)
+    path = path or Path(f"{ledger.config.name}.{kind}")
+    if path.is_dir():
+        raise RequestError(f"--output = {path}: is a folder — name a file, such as {path}/m.{kind}")
+    facts = _facts(ledger, half)
+    weights = weights_path(layout.study(ledger.config.name), facts.run)
+    if not weights.exists():
+        raise RequestError(
+            f"{weights}: the champion's weights are gone — its model is still in MLflow "
+            f"({test_record(ledger).get('model')}); or train it again with --fresh"
+        )
+    trained = _load(weights, facts)
+    module = Halved(_load(weights, facts)).eval() if half else trained
+    pixels, images = _images(ledger, layout, facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.part.{path.stem}.{kind}")
+    try:
+        try:
+            write_model(module, partial, facts=facts, kind=kind)
+            written = readings(partial)
+        except (RuntimeError, RequestError) as error:
+            raise WorkError(
+                f"the model could not be exported as {kind}: {str(error).splitlines()[0]}"
+            ) from error
+        traced = _answers(TorchModel(module, facts), pixels)
+        checked = max(_difference(_answers(m, pixels), traced) for m in written)
+        if not checked.largest <= TOLERANCE:  # so that NaN is refused as well
+            raise WorkError(
+                f"{path} was not written: in {kind} a probability differs by {checked.largest:.1e} "
+                f"from the trained model's, more than {TOLERANCE:.0e}, on {images} — export it in "
+                "the other format, and report this"
+            )
+        full = _difference(traced, _answers(TorchModel(trained, facts), pixels))
+        num_bytes = partial.stat().st_size
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return Exported(
+        path, num_bytes, kind, facts, images, len(pixels), checked, full if half else None
+    )
+
+
+def _facts(ledger: Ledger, half: bool) -> ModelFacts:
+    config, record = ledger.config, dict(test_record(ledger))
+    found = ledger.search.user_attrs.get(FACTS)
+    if not record or found is None:
+        if not config.confirm.seeds:
+            raise RequestError(
+                f"name = {config.name!r}: the study confirms no winner (confirm: null), so it has "
+                "no model to export — give it confirm: {top: 3, seeds: 3} and run it again"
+            )
+        raise RequestError(
+            f"name = {config.name!r}: the study has no confirmed winner yet, so it has no model to "
+            "export — carry on with: tlsearch run STUDY"
+        )
+    facts = champion_facts(config, record, found["facts"]["class_names"])
+    return facts if not half else ModelFacts(**{**vars(facts), "weights": "float16"})
+
+
+def _load(weights: Path, facts: ModelFacts) -> Classifier:
+    return load_classifier(
+        weights,
+        backbone=facts.backbone,
+        num_classes=len(facts.class_names),
+        image_size=facts.image_size,
+    )
+
+
+def _images(ledger: Ledger, layout: Layout, facts: ModelFacts) -> tuple[np.ndarray, str]:
+    """Pixels uint8 (N, S, S, C) to compare on, and what they are."""
+    place = layout.cache / "images" / ledger.search.user_attrs[FACTS]["data"]
+    with suppress(OSError, ValueError, KeyError, TlsearchError):  # the cache may be deleted
+        data = store.load(place)
+        rows = _validation_rows(ledger, data, facts.run)
+        rows = rows[:: -(-len(rows) // CHECK_IMAGES)]
+        return np.ascontiguousarray(data.images[rows]), "images of the validation part"
+    rng = np.random.default_rng(derive_seed(0, "export"))
+    shape = (_RANDOM_IMAGES, facts.image_size, facts.image_size, 3)
+    return rng.integers(0, 256, shape, dtype=np.uint8), "random images (the cache holds no others)"
+
+
+def _validation_rows(ledger: Ledger, data: ImageSet, run: str) -> np.ndarray:
+    """The images that chose this very model: its seed drew its own validation part."""
+    spec = next(row.spec for row in ledger.rows_of(ledger.fixed) if row.spec.key == run)
+    config = ledger.config.data
+    splits = draw_splits(
+        data,
+        split=config.split,
+        labels_per_class=config.labels_per_class,
+        redraw=spec.redraw,
+    )
+    return splits[spec.folds[0]].validation
+
+
+def _answers(model: PortableModel, pixels: np.ndarray) -> np.ndarray:
+    starts = range(0, len(pixels), _BATCH_SIZE)
+    parts = [model.probabilities(to_input(pixels[i : i + _BATCH_SIZE])) for i in starts]
+    return np.concatenate(parts)
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> Difference:
+    changed = int((one.argmax(1) != other.argmax(1)).sum())
+    return Difference(float(np.abs(one - other).max()), changed)
