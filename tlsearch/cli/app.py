@@ -74,7 +74,7 @@ def init(
         str | None, typer.Option(help="glyphs, none, IMAGENET1K_V1 or a .safetensors file.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(help="Side that images are reduced to, pixels.", min=1)
+        int | None, typer.Option(help="Side that images are reduced to, pixels.", min=1, max=4096)
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the study; else from PATH.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,

@@ -201,7 +201,7 @@ def _budget(found: Survey, fields: dict[str, Any], reasons: dict[str, str], gpus
 def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
     config = StudyConfig.model_validate(
         {
-            "name": fields["name"],
+            "name": "any",  # a wrong one is told when the study is read back
             "data": {
                 "source": {"folder": "images"},
                 "size": fields["size"],
