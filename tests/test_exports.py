@@ -10,6 +10,7 @@ from tlsearch import errors
 from tlsearch.cli.app import app
 
 COMMANDS = {
+    "init": {"--output", "--weights", "--size", "--name", "--force", "--json"},
     "check": {"--set", "--preset", "--json", "--files", "--label-errors", "--schema"},
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},

@@ -59,6 +59,40 @@ def _top(
     pass
 
 
+@app.command(epilog="Example: tlsearch init photos -o photos.yaml")
+def init(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A folder with a subfolder per class, or a CSV or Parquet table."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The study to write.")
+    ] = Path("study.yaml"),
+    weights: Annotated[
+        str | None, typer.Option(help="glyphs, none, IMAGENET1K_V1 or a .safetensors file.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side that images are reduced to, pixels.", min=1, max=4096)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the study; else from PATH.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at a folder or a table of images and write a commented study for it."""
+    with _answering():
+        from tlsearch.cli import starting
+
+        started = starting.start(
+            path, output=output, weights=weights, size=size, name=name, force=force
+        )
+        if as_json:
+            typer.echo(json.dumps(starting.as_json(started)))
+        else:
+            starting.show(started)
+
+
 @app.command(
     epilog="Example: tlsearch check studies/quickstart.yaml --set budget.trials=100", name="check"
 )

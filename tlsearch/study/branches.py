@@ -1,5 +1,6 @@
 """Choices that open further fields: `optimizer: {sgd: {momentum: 0.9}, adam: {}}`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,11 @@ def _options(value: object, kinds: Kinds) -> dict[str, Section]:
         if name not in kinds:
             loc = (name,) if isinstance(value, Mapping) else ()
             rule = f"must be one of {', '.join(kinds)}"
-            found.append(Complaint(loc, shown(name), rule, nearest(str(name), list(kinds))))
+            meant = [nearest(str(name), list(kinds)), _lone(name, kinds) if name == value else ""]
+            if isinstance(name, str) and re.search(r"[/\\.]", name):  # a path, before a slip
+                meant.reverse()
+            remedy = meant[0] or meant[1]
+            found.append(Complaint(loc, shown(name), rule, remedy))
             continue
         kind = kinds[name]
         if isinstance(fields, str) and kind.shorthand is not None:
@@ -127,6 +132,14 @@ def _options(value: object, kinds: Kinds) -> dict[str, Section]:
     if found:
         raise refusal(found)
     return options
+
+
+def _lone(text: str, kinds: Kinds) -> str:
+    """What to write where a lone text names none of `kinds`, but could be an option of one."""
+    for name, kind in kinds.items():
+        if kind.lone is not None and re.fullmatch(kind.lone, text, re.DOTALL):
+            return f"write {{{name}: {shown(text)}}}" if shown(text).isprintable() else ""
+    return ""
 
 
 def _schemas(kinds: Kinds, handler: GetJsonSchemaHandler) -> tuple[dict[str, Any], dict[str, Any]]:

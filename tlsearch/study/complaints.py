@@ -19,10 +19,12 @@ _ENGLISH_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off"
 class Section(BaseModel):
     """A mapping of named fields in a study file: unknown fields and loose types are errors.
 
-    `shorthand` names the field that a lone text stands for: `{folder: photos}`.
+    `shorthand` names the field that a lone text stands for: `{folder: photos}`; `lone` matches a
+    text that was probably meant so where the name is missing: `photos/`.
     """
 
     shorthand: ClassVar[str | None] = None
+    lone: ClassVar[str | None] = None
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 

@@ -123,6 +123,7 @@ class Folder(Section):
     """A folder with a subfolder of images per class, perhaps below train, val and test."""
 
     shorthand: ClassVar[str | None] = "path"
+    lone: ClassVar[str | None] = r"(?!.*\.(csv|tsv|parquet|pq)$)([^A-Z].*|.*[/\\].*)"
 
     path: Annotated[_Text, Field(examples=["photos"])]
 
@@ -135,6 +136,7 @@ class Manifest(Section):
     """
 
     shorthand: ClassVar[str | None] = "path"
+    lone: ClassVar[str | None] = r".*\.(csv|tsv|parquet|pq)"
 
     path: Annotated[_Text, Field(examples=["labels.csv"])]
     root: Annotated[
@@ -156,6 +158,7 @@ class TorchvisionSet(Section):
     """A data set of torchvision's by the name of its class, downloaded where there is a network."""
 
     shorthand: ClassVar[str | None] = "name"
+    lone: ClassVar[str | None] = r"[A-Z]\w*"
 
     name: Annotated[_Text, Field(examples=["CIFAR10"])]
     root: Annotated[

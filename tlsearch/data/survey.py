@@ -1,0 +1,213 @@
+"""What `tlsearch init` sees of a folder or a table without decoding its images."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tlsearch.data.folder import SUFFIXES, list_folder
+from tlsearch.data.images import TRAIN
+from tlsearch.data.listing import PART_NAMES, Listing
+from tlsearch.data.manifest import list_manifest
+from tlsearch.data.table import read_table
+from tlsearch.errors import RequestError
+from tlsearch.study.data import DataConfig
+from tlsearch.study.sources import Folder, Manifest
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
+_HEADERS = 64  # images whose size is read, spread over all
+
+# Names that columns have in the wild, best first; compared without case, blanks and underscores.
+_USUAL: Mapping[str, str] = {
+    "image": "path filepath imagepath imgpath file filename imagefile imagefilename image img "
+    "imagename fname location imageid id",
+    "label": "label labels class classname category target y classlabel labelname diagnosis dx "
+    "species breed tag",
+    "time": "time timestamp datetime date takenat capturedat createdat acquired acquisitiondate "
+    "taken studydate day year",
+    "group": "group groupid patient patientid subject subjectid person personid case caseid site "
+    "camera cameraid scene sceneid session sessionid sequence sequenceid video videoid user userid "
+    "lesionid slide slideid",
+    "part": "split part subset partition set dataset fold usage",
+    "weight": "weight sampleweight weights",
+}
+
+
+class Survey(NamedTuple):
+    """What there is; `images` per class in the order of the study's classes, `trained` those of
+    the training part where the source names parts, and `sizes` of some images, width and height.
+
+    `has_times`: every image has one. `unlabelled` images and `left_out`, all other files and rows
+    that give no image. `first` is the path of the first image.
+    """
+
+    source: Folder | Manifest
+    images: dict[str, int]
+    trained: dict[str, int]
+    parts: frozenset[int]
+    num_groups: int | None
+    has_times: bool
+    unlabelled: int
+    left_out: int
+    first: str
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def total(self) -> int:
+        """All images."""
+        return sum(self.images.values())
+
+    @property
+    def smallest(self) -> int:
+        """Images of the smallest class."""
+        return min(self.images.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Largest / smallest class."""
+        return max(self.images.values()) / self.smallest
+
+    @property
+    def side(self) -> int | None:
+        """Median of the images' shorter sides, pixels; None where no header could be read."""
+        return round(median(min(size) for size in self.sizes)) if self.sizes else None
+
+
+def survey(path: Path) -> Survey:
+    """Look at a folder of class folders, or at a CSV or Parquet table.
+
+    Raises:
+        RequestError: it is not there, is neither, or holds no two classes of images.
+    """
+    if path.is_dir():
+        source = Folder(path=str(path))
+        found = _told(source, list_folder(path))
+    elif not path.exists():
+        raise RequestError(f"{path}: is not there — paths start from {Path.cwd()}")
+    elif path.suffix.lower() in TABLES:
+        found = _table(path)
+    else:
+        raise RequestError(
+            f"{path}: is neither a folder nor a table — name a folder with a subfolder of images "
+            "for each class, or a .csv or .parquet file with a row for each image"
+        )
+    if not found.sizes:
+        raise RequestError(
+            f"{path}: none of the images that were tried can be opened, the first is "
+            f"{found.first!r} — {_REMEDIES[type(found.source)]}"
+        )
+    return found
+
+
+_REMEDIES: Mapping[type, str] = {
+    Folder: "are these images?",
+    Manifest: "paths in a table start from the folder that it is in; move it there",
+}
+
+
+def _table(path: Path) -> Survey:
+    """A table, with the optional columns that can be read."""
+    head = read_table(path, field="PATH").columns
+    source = guessed_columns(path, head)
+    try:
+        return _told(source, _listed(source))
+    except RequestError:
+        # A column that was only guessed to be a time, say, is better left out than a hindrance.
+        for field in ("time", "weight", "group"):
+            if field in source.model_fields_set and getattr(source, field) != _default(field):
+                fewer = source.model_dump(exclude_unset=True)
+                del fewer[field]
+                with suppress(RequestError):
+                    kept = Manifest(**fewer)
+                    return _told(kept, _listed(kept))
+        raise
+
+
+def _listed(source: Manifest) -> Listing:
+    return list_manifest(DataConfig(source=source))
+
+
+def _default(field: str) -> str:
+    return str(Manifest.model_fields[field].default)
+
+
+def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
+    """Which columns of the table mean what, by their names; `head` holds their first values.
+
+    Raises:
+        RequestError: none looks like the images' paths, or none like their labels.
+    """
+    known = {re.sub(r"[\s_\-.]+", "", name).casefold(): name for name in reversed(list(head))}
+    found = {
+        field: next((known[word] for word in words.split() if word in known), None)
+        for field, words in _USUAL.items()
+    }
+    by_content = next((name for name, values in head.items() if _are_images(values)), None)
+    named = found["image"]
+    if named is None or (by_content is not None and not _are_images(head[named])):
+        found["image"] = by_content
+    part = found["part"]
+    if part is not None and not _are_parts(head[part]):
+        found["part"] = None  # a number of a fold, say
+    for field, what in (("image", "paths of the images"), ("label", "names of the classes")):
+        if found[field] is None:
+            raise RequestError(
+                f"{path}: no column looks like the {what}; there are "
+                f"{', '.join(map(repr, list(head)[:12]))} — rename it to {_default(field)}, or "
+                f"write a study with source: {{manifest: {{path: …, {field}: its name}}}}"
+            )
+    return Manifest(path=str(path), **{k: name for k, name in found.items() if name is not None})
+
+
+def _are_images(values: Sequence[str]) -> bool:
+    written = [value for value in values if value]
+    named = [value for value in written if Path(value).suffix.lower() in SUFFIXES]
+    return len(named) > len(written) / 2
+
+
+def _are_parts(values: Sequence[str]) -> bool:
+    written = {value.strip().lower() for value in values if value}
+    return bool(written) and written <= set(PART_NAMES)
+
+
+def _told(source: Folder | Manifest, listing: Listing) -> Survey:
+    names = listing.class_names
+    parts, groups, times = (listing.columns.get(c) for c in ("parts", "groups", "times"))
+    unlabelled = sum(failure.kind == "missing_labels" for failure in listing.failures)
+    trained = listing.labels if parts is None else listing.labels[parts == TRAIN]
+    return Survey(
+        source=source,
+        images=_counts(listing.labels, names),
+        trained=_counts(trained, names),
+        parts=frozenset() if parts is None else frozenset(np.unique(parts).tolist()) - {-1},
+        num_groups=None if groups is None else len(np.unique(groups)),
+        has_times=times is not None and bool(np.isfinite(times).all()),
+        unlabelled=unlabelled,
+        left_out=len(listing.failures) - unlabelled,
+        first=listing.paths[0],
+        sizes=_sizes(listing.paths),
+    )
+
+
+def _counts(labels: np.ndarray, names: tuple[str, ...]) -> dict[str, int]:
+    return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
+
+
+def _sizes(paths: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Width and height of some images, from their headers; unreadable ones are the audit's."""
+    found = []
+    for i in np.unique(np.linspace(0, len(paths) - 1, _HEADERS).round().astype(int)).tolist():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with Image.open(paths[i]) as image:
+                    found.append(image.size)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                continue
+    return tuple(found)
