@@ -15,7 +15,7 @@ WORSE = found(-0.02, -0.03, -0.01)
 @pytest.fixture
 def told(capsys: pytest.CaptureFixture[str]) -> Any:
     def telling(of: Summary) -> list[str]:
-        show_outcome(of, study=Path("my study.yaml"), report=Path("/r/[x].html"), seconds=61.4)
+        show_outcome(of, asked="'my study.yaml'", report=Path("/r/[x].html"), seconds=61.4)
         return capsys.readouterr().out.splitlines()
 
     return telling
@@ -83,17 +83,17 @@ def test_without_confirmation(told: Any) -> None:
 
 def test_status(capsys: pytest.CaptureFixture[str]) -> None:
     of = summary(rows=[row(0, "complete", 0.9), row(3, "waiting", None), row(4, "running", None)])
-    show_status(of, study=Path("a b.yaml"), running=False)
+    show_status(of, asked="'a b.yaml' --preset small", running=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("quickstart: not finished; 3 of 30 trials")
     assert lines[1:3] == ["  trial 3: interrupted", "  trial 4: interrupted"]
-    assert lines[-1] == "carry on with: tlsearch run 'a b.yaml'"
-    show_status(of, study=Path("a.yaml"), running=True)
+    assert lines[-1] == "carry on with: tlsearch run 'a b.yaml' --preset small"
+    show_status(of, asked="a.yaml", running=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("quickstart: running")
     assert lines[1:3] == ["  trial 3: waiting", "  trial 4: running"]
     assert "carry on" not in lines[-1]
-    show_status(summary(is_finished=True), study=Path("a.yaml"), running=False)
+    show_status(summary(is_finished=True), asked="a.yaml", running=False)
     assert capsys.readouterr().out.startswith("quickstart: finished")
 
 

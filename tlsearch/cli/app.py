@@ -1,21 +1,16 @@
 """tlsearch's commands: options, exit codes, and which part of the program answers."""
 
 import json
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tlsearch.errors import RequestError, TlsearchError
+from tlsearch.cli.asking import answering, asked, existing_ledger, read_asked
 
 if TYPE_CHECKING:
     from tlsearch.search.ledger import Ledger
-    from tlsearch.study.config import StudyConfig
 
 app = typer.Typer(
     name="tlsearch",
@@ -81,7 +76,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Look at a folder or a table of images and write a commented study for it."""
-    with _answering():
+    with answering():
         from tlsearch.cli import starting
 
         started = starting.start(
@@ -114,7 +109,7 @@ def check(
     ] = False,
 ) -> None:
     """Validate a study; print it resolved, its search space, what its images are like, its cost."""
-    with _answering():
+    with answering():
         from tlsearch.cli import auditing, checking
 
         if schema:
@@ -122,7 +117,7 @@ def check(
             return
         if study is None:
             raise typer.BadParameter("name a study file", param_hint="STUDY")
-        config = _read(study, sets, preset)
+        config = read_asked(study, sets, preset)
         checked = auditing.look(config, label_errors=label_errors)
         if files is not None:
             auditing.write_listing(checked.audit, files)
@@ -145,12 +140,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
-    with _answering():
+    with answering():
         from tlsearch.cli.outcome import show_outcome
         from tlsearch.cli.watching import watching
 
         started = time.monotonic()
-        config = _read(study, sets, preset)
+        config = read_asked(study, sets, preset)
         with watching(config, to_stderr=as_json) as watch:
             from tlsearch.search.study_run import run_study
             from tlsearch.search.summary import as_json as summary_json
@@ -164,7 +159,12 @@ def run(
         if as_json:
             typer.echo(json.dumps(summary_json(summary, report=report, seconds=seconds)))
         else:
-            show_outcome(summary, study=study, report=report, seconds=seconds)
+            show_outcome(
+                summary,
+                asked=asked(study, sets, preset),
+                report=report,
+                seconds=seconds,
+            )
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
@@ -172,21 +172,21 @@ def status(
     study: StudyFile, sets: Sets = None, preset: Preset = None, as_json: Json = False
 ) -> None:
     """Tell where a study stands; creates nothing."""
-    with _answering():
+    with answering():
         from tlsearch.cli.outcome import show_status
         from tlsearch.search.storage import is_running
         from tlsearch.search.summary import as_json as summary_json
         from tlsearch.search.summary import summarise
         from tlsearch.study.layout import layout_here
 
-        config, layout = _read(study, sets, preset), layout_here()
-        summary = summarise(_existing(config, study), layout)
+        config, layout = read_asked(study, sets, preset), layout_here()
+        summary = summarise(existing_ledger(config, asked(study, sets, preset)), layout)
         running = is_running(layout.study(config.name))
         if as_json:
             found = summary_json(summary, report=None, seconds=None)
             typer.echo(json.dumps({**found, "running": running}))
         else:
-            show_status(summary, study=study, running=running)
+            show_status(summary, asked=asked(study, sets, preset), running=running)
 
 
 @app.command(epilog="Example: tlsearch report studies/quickstart.yaml -o report.html")
@@ -200,9 +200,9 @@ def report(
     ] = "html",
 ) -> None:
     """Write what a study found as one self-contained file."""
-    with _answering():
-        config = _read(study, sets, preset)
-        typer.echo(_write_report(_existing(config, study), kind, output))
+    with answering():
+        config = read_asked(study, sets, preset)
+        typer.echo(_write_report(existing_ledger(config, asked(study, sets, preset)), kind, output))
 
 
 @app.command(epilog="Example: tlsearch export studies/quickstart.yaml -o digits.onnx")
@@ -222,13 +222,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
-    with _answering():
+    with answering():
         from tlsearch.cli import exporting
         from tlsearch.study.layout import layout_here
 
         chosen = exporting.chosen_format(kind, output)
-        config = _read(study, sets, preset)
-        ledger = _existing(config, study)
+        config = read_asked(study, sets, preset)
+        ledger = existing_ledger(config, asked(study, sets, preset))
         from tlsearch.search.export import export_study
 
         done = export_study(ledger, layout_here(), path=output, kind=chosen, half=half)
@@ -253,7 +253,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Class and probability of each image, as CSV or JSON."""
-    with _answering():
+    with answering():
         from tlsearch.cli.predicting import run_predict
 
         run_predict(
@@ -267,32 +267,6 @@ def predict(
         )
 
 
-def _read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
-    """The study; the environment's MLflow address goes before the file's, an option before both."""
-    from tlsearch.study.reading import read_study
-
-    config = read_study(study, overrides=sets or [], preset=preset)
-    named = os.environ.get("MLFLOW_TRACKING_URI")
-    if not named or any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or []):
-        return config
-    return config.model_copy(update={"tracking_uri": named})  # the mirror checks it
-
-
-def _existing(config: "StudyConfig", study: Path) -> "Ledger":
-    """The ledger of a study that was started; creates nothing."""
-    from tlsearch.search.ledger import Ledger, is_started
-    from tlsearch.search.storage import open_storage
-    from tlsearch.study.layout import layout_here
-
-    storage = open_storage(config, layout_here(), create=False)
-    if storage is None or not is_started(config.name, storage):
-        raise RequestError(
-            f"name = {config.name!r}: no such study has been started in {Path.cwd()} — start it "
-            f"with: tlsearch run {study}"
-        )
-    return Ledger(config, storage)
-
-
 def _write_report(
     ledger: "Ledger", kind: Literal["html", "md", "json"], output: Path | None
 ) -> Path:
@@ -303,22 +277,3 @@ def _write_report(
     path = output or layout.study(ledger.config.name) / f"report.{kind}"
     write_report(build_report(ledger, layout, format=kind), path)
     return path
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Show a user's errors as one message, and leave with the right exit code."""
-    try:
-        yield
-    except TlsearchError as error:
-        typer.echo(f"tlsearch: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        sys.stderr.close()
-        raise typer.Exit(1) from None
-    except OSError as error:  # of a folder that a reading command may not enter, or of `--output`
-        place = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"tlsearch: {place}{error.strerror or error}", err=True)
-        raise typer.Exit(1) from None

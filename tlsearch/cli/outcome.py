@@ -13,15 +13,17 @@ from tlsearch.search.baselines import LABELS
 from tlsearch.search.summary import Summary
 
 
-def show_outcome(summary: Summary, *, study: Path, report: Path, seconds: float) -> None:
-    """The result, what it gained over each baseline, and where to look next."""
+def show_outcome(summary: Summary, *, asked: str, report: Path, seconds: float) -> None:
+    """The result, what it gained over each baseline, and where to look next; `asked` is the study
+    with its options, as the shell takes them.
+    """
     console = Console(highlight=False)
-    for line in [*_answer(summary), "", *_next_steps(summary, study, report)]:
+    for line in [*_answer(summary), "", *_next_steps(summary, asked, report)]:
         console.print(line, soft_wrap=True)
     console.print(f"\n{_counts(summary)}; {seconds:.0f} s", soft_wrap=True)
 
 
-def show_status(summary: Summary, *, study: Path, running: bool) -> None:
+def show_status(summary: Summary, *, asked: str, running: bool) -> None:
     """Where a study stands."""
     console = Console(highlight=False)
     state = "running" if running else "finished" if summary.is_finished else "not finished"
@@ -33,7 +35,7 @@ def show_status(summary: Summary, *, study: Path, running: bool) -> None:
     for line in _answer(summary):
         console.print(line, soft_wrap=True)
     if not running and not summary.is_finished:
-        console.print(f"carry on with: tlsearch run {_quoted(study)}", soft_wrap=True)
+        console.print(f"carry on with: tlsearch run {escape(asked)}", soft_wrap=True)
 
 
 def _answer(summary: Summary) -> list[str]:
@@ -88,11 +90,11 @@ def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
     return f"(95 % interval {low:.4f} … {high:.4f})"
 
 
-def _next_steps(summary: Summary, study: Path, report: Path) -> list[str]:
+def _next_steps(summary: Summary, asked: str, report: Path) -> list[str]:
     lines = [f"report            {escape(str(report))}"]
     if summary.test.get("model"):
         lines.append(f"model             {escape(summary.test['model'])}")
-        lines.append(f"model as a file   tlsearch export {_quoted(study)}")
+        lines.append(f"model as a file   tlsearch export {escape(asked)}")
     if summary.test.get("registered"):
         lines.append(f"in the registry   {escape(summary.test['registered'])}")
     if summary.mlflow:
@@ -105,7 +107,7 @@ def _next_steps(summary: Summary, study: Path, report: Path) -> list[str]:
     known = importlib.util.find_spec("optuna_dashboard") is not None
     hint = "" if known else "   (after: pip install optuna-dashboard)"
     lines.append(f"Optuna Dashboard  optuna-dashboard {_quoted(summary.storage)}{hint}")
-    lines.append(f"report again      tlsearch report {_quoted(study)}")
+    lines.append(f"report again      tlsearch report {escape(asked)}")
     return lines
 
 
