@@ -75,6 +75,8 @@ def audit_labels(
         )
         if features is None:
             return data, _unseen(audit, "the backbone's features are too large to keep")
+        if not np.isfinite(features).all():
+            return data, _unseen(audit, "the backbone's features are not finite")
         found = find_suspects(
             features,
             data,

@@ -10,6 +10,8 @@ from tlsearch.data.audit.findings import Audit, Finding, as_json, csv_rows, effe
 from tlsearch.data.audit.policy import audited
 from tlsearch.data.audit.refusal import AuditError
 from tlsearch.data.images import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.data.splits.draw import draw_splits
+from tlsearch.data.splits.facts import describe
 from tlsearch.study.data import DataConfig
 
 PHOTOS = [photo(i) for i in range(8)]
@@ -320,3 +322,28 @@ def test_names_that_are_no_text_can_be_written() -> None:
     row = only(audit, "unreadable").files[0]
     assert row.names == (r"a\udcff\n.jpg",)
     assert row.detail == r"cut\x1bshort"
+
+
+@pytest.mark.parametrize("strategy", ["stratified", "random", "time", "group", "given"])
+def test_what_is_left_out_is_in_no_part(strategy: Any) -> None:
+    num = 60
+    labels = [*([0, 1] * 28), 2, 2, 2, 2]
+    pictures = [*(photo(i, side=64) for i in range(num - 1)), photo(0, side=64)]
+    parts = np.tile(np.array([TRAIN, TRAIN, TRAIN, VALIDATION, TEST], np.int8), num // 5)
+    data = folder_of(
+        pictures,
+        labels,
+        num_classes=3,
+        times=np.arange(num) * 1.0,
+        groups=np.arange(num) // 2,
+        parts=parts,
+    )
+    rules = {"small_classes": "drop", "conflicting_labels": "drop", "near_duplicates": "off"}
+    found, _ = look(data, config(split=strategy, min_class_images=5, **rules))
+    np.testing.assert_array_equal(found.usable, np.arange(1, 56))
+    split = config(split=strategy).split
+    (drawn,) = draw_splits(found, split=split, labels_per_class=None, redraw=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate(drawn)), found.usable)
+    assert describe(found, (drawn,), split=split).counts("train") == tuple(
+        np.bincount(found.labels[drawn.train]).tolist()
+    )

@@ -29,9 +29,9 @@ TITLES: Mapping[Kind, str] = {
     "not_an_image": "files that are no images",
     "missing_times": "missing times",
     "extreme_sizes": "extreme sizes",
-    "conflicting_labels": "one picture, several labels",
+    "conflicting_labels": "conflicting labels",
     "exact_duplicates": "exact duplicates",
-    "near_conflicts": "near duplicates, several labels",
+    "near_conflicts": "near duplicates with conflicting labels",
     "near_duplicates": "near duplicates",
     "leakage": "duplicates across given parts",
     "small_classes": "small classes",
@@ -132,7 +132,7 @@ def effect(finding: Finding) -> str:
         case "drop":
             return f"{finding.dropped:,} left out"
         case "keep" if finding.kind in ("near_duplicates", "near_conflicts"):
-            return "kept on one side of the split"
+            return "kept, on one side of a split that is drawn"
         case "keep":
             return "kept"
     return "left out" if finding.kind == "not_an_image" else ""
