@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import STUDY, Files, Invoke, command, only_line
+from tlsearch.cli.asking import asked
 
 COMMANDS = ("check", "run", "status", "report")
 
@@ -119,8 +120,16 @@ def test_a_study_that_was_never_started(
 ) -> None:
     before = files()
     done = tlsearch(verb, "study.yaml", "--set", f"storage={storage}", code=2)
-    assert only_line(done.stderr).endswith("start it with: tlsearch run study.yaml")
+    told = only_line(done.stderr)
+    assert told.endswith(f"start it with: tlsearch run study.yaml --set storage={storage}")
     assert files() == before
+
+
+def test_what_to_type_next_holds_the_options_but_no_password() -> None:
+    sets = ["storage=postgresql://me:secret@host/db", "data.size=64"]
+    text = asked(Path("my study.yaml"), sets, "small")
+    storage = "'storage=postgresql://me:***@host/db'"
+    assert text == f"'my study.yaml' --preset small --set {storage} --set data.size=64"
 
 
 def test_check_writes_nothing(tlsearch: Invoke, files: Files) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tlsearch.errors import RequestError, TlsearchError
+from tlsearch.study.values import hidden
 
 if TYPE_CHECKING:
     from tlsearch.search.ledger import Ledger
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
 
 def asked(study: Path, sets: list[str] | None, preset: str | None) -> str:
-    """The study with the options that make it what it is, as a shell takes them."""
+    """The study with the options that make it what it is, as a shell takes them; a password in
+    them is left to the user to put back.
+    """
     options = ["--preset", preset] if preset else []
-    return shlex.join([str(study), *options, *(word for s in sets or [] for word in ("--set", s))])
+    options += [word for text in sets or [] for word in ("--set", str(hidden(text)))]
+    return shlex.join([str(study), *options])
 
 
 def read_asked(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
