@@ -201,6 +201,7 @@ def test_an_even_picture_has_the_hash_of_its_mean_alone(tmp_path: Path) -> None:
         ("absent.png", "no such file"),
         ("folder.png", "directory"),
         ("nul\0.png", "no file has such a name"),
+        ("lab.tif", "colours of mode LAB are not known here"),
     ],
 )
 def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path: Path) -> None:
@@ -212,6 +213,7 @@ def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path
     write_bomb(tmp_path / "bomb.png")
     write_bomb(tmp_path / "half bomb.png", side=10_000)  # Pillow only warns of this one
     (tmp_path / "folder.png").mkdir()
+    save(Image.new("LAB", (9, 9)), tmp_path / "lab.tif")
     with pytest.raises(UnreadableImage) as caught:
         decode_image(tmp_path / name, size=16, fit="crop")
     assert reason in str(caught.value)

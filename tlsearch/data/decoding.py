@@ -107,7 +107,11 @@ def _pad(picture: Image.Image, size: int) -> np.ndarray:
 
 
 def to_colours(picture: Image.Image) -> Image.Image:
-    """The picture in mode L or RGB, whatever its mode."""
+    """The picture in mode L or RGB, whatever its mode.
+
+    Raises:
+        UnreadableImage: Pillow cannot convert it.
+    """
     if picture.has_transparency_data and not picture.mode.startswith("I"):
         clear = picture.convert("RGBA")
         canvas = Image.new("RGB", clear.size, "white")
@@ -117,7 +121,10 @@ def to_colours(picture: Image.Image) -> Image.Image:
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":
         return Image.fromarray(_to_bytes(np.asarray(picture)))
-    return picture.convert("L" if picture.mode == "1" else "RGB")
+    try:
+        return picture.convert("L" if picture.mode == "1" else "RGB")
+    except ValueError as error:
+        raise UnreadableImage(f"colours of mode {picture.mode} are not known here") from error
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
