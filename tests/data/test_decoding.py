@@ -107,6 +107,11 @@ def test_jpegs_of_every_colour_model(mode: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.astype(int), expected, atol=4)
 
 
+def test_lab_colours(tmp_path: Path) -> None:
+    path = save(Image.new("LAB", (16, 16), (255, 128, 128)), tmp_path / "a.tif")
+    np.testing.assert_allclose(decoded(path).astype(int), 255, atol=3)
+
+
 def test_a_jpeg_turned_by_its_exif_stands_upright(tmp_path: Path) -> None:
     wide = Image.new("RGB", (96, 64), "black")
     wide.paste((255, 255, 255), (0, 0, 48, 64))  # left half white
@@ -201,7 +206,6 @@ def test_an_even_picture_has_the_hash_of_its_mean_alone(tmp_path: Path) -> None:
         ("absent.png", "no such file"),
         ("folder.png", "directory"),
         ("nul\0.png", "no file has such a name"),
-        ("lab.tif", "colours of mode LAB are not known here"),
     ],
 )
 def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path: Path) -> None:
@@ -213,7 +217,6 @@ def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path
     write_bomb(tmp_path / "bomb.png")
     write_bomb(tmp_path / "half bomb.png", side=10_000)  # Pillow only warns of this one
     (tmp_path / "folder.png").mkdir()
-    save(Image.new("LAB", (9, 9)), tmp_path / "lab.tif")
     with pytest.raises(UnreadableImage) as caught:
         decode_image(tmp_path / name, size=16, fit="crop")
     assert reason in str(caught.value)

@@ -107,11 +107,7 @@ def _pad(picture: Image.Image, size: int) -> np.ndarray:
 
 
 def to_colours(picture: Image.Image) -> Image.Image:
-    """The picture in mode L or RGB, whatever its mode.
-
-    Raises:
-        UnreadableImage: Pillow cannot convert it.
-    """
+    """The picture in mode L or RGB, whatever its mode."""
     if picture.has_transparency_data and not picture.mode.startswith("I"):
         clear = picture.convert("RGBA")
         canvas = Image.new("RGB", clear.size, "white")
@@ -121,10 +117,7 @@ def to_colours(picture: Image.Image) -> Image.Image:
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":
         return Image.fromarray(_to_bytes(np.asarray(picture)))
-    try:
-        return picture.convert("L" if picture.mode == "1" else "RGB")
-    except ValueError as error:
-        raise UnreadableImage(f"colours of mode {picture.mode} are not known here") from error
+    return picture.convert("L" if picture.mode == "1" else "RGB")
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
