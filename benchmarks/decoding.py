@@ -14,7 +14,8 @@ loop is told too, which does the same. The three take turns, over a quarter of t
 from a warm page cache; a ratio is of the sums. Target: 0.8 or more of the plain loop's rate.
 
 Peak memory is that of a fresh process that decodes all files, and of one that decodes a quarter of
-them (VmHWM, so on Linux alone): the difference should be small. The second start is the same call in another fresh process.
+them (VmHWM, so on Linux alone): the difference should be small. The second start is the same call
+in another fresh process.
 """
 
 import argparse
