@@ -107,6 +107,11 @@ def test_jpegs_of_every_colour_model(mode: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.astype(int), expected, atol=4)
 
 
+def test_lab_colours(tmp_path: Path) -> None:
+    path = save(Image.new("LAB", (16, 16), (255, 128, 128)), tmp_path / "a.tif")
+    np.testing.assert_allclose(decoded(path).astype(int), 255, atol=3)
+
+
 def test_a_jpeg_turned_by_its_exif_stands_upright(tmp_path: Path) -> None:
     wide = Image.new("RGB", (96, 64), "black")
     wide.paste((255, 255, 255), (0, 0, 48, 64))  # left half white

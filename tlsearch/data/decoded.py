@@ -130,8 +130,9 @@ def _read(place: Path) -> Entry | None:
         facts = json.loads((place / _FACTS).read_text())
         if (place / _PIXELS).stat().st_size != facts["bytes"]:
             return None
-        with np.load(place / _KNOWN) as file:
-            known = {name: file[name] for name in file.files}
+        # Opened here, because numpy forgets to close what turns out to be damaged.
+        with (place / _KNOWN).open("rb") as file, np.load(file) as arrays:
+            known = {name: arrays[name] for name in arrays.files}
         return Entry(
             pixel_file=place / _PIXELS,
             digest=bytes.fromhex(facts["digest"]),

@@ -53,8 +53,10 @@ def assemble(entry: Entry, listing: Listing, *, field: str) -> ImageSet:
         rule = f"{len(labels)} of {len(listing.labels)} images can be read"
         if len(labels):
             rule += f", all of class {listing.class_names[labels[0]]!r}"
-        first = f"{unreadable[0].name}: {unreadable[0].reason}" if unreadable else ""
-        raise refused(field, "", rule, f"the first that cannot: {first}")
+        remedy = "add images of another class"
+        if unreadable:
+            remedy = f"the first that cannot: {unreadable[0].name}: {unreadable[0].reason}"
+        raise refused(field, "", rule, remedy)
     return image_set(
         entry.images(),
         labels,

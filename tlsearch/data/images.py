@@ -107,11 +107,12 @@ def image_set(
 def with_columns(data: ImageSet, **known: Any) -> ImageSet:
     """The set with further fields, and a fingerprint that covers those that a study depends on."""
     told = replace(data, **known)
+    columns = {name: known[name] for name in _COLUMNS if known.get(name) is not None}
+    if not columns and "class_names" not in known:
+        return told
     digest = hashlib.sha256(data.fingerprint.encode())
-    for name in _COLUMNS:
-        column = known.get(name)
-        if column is not None:
-            digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+    for name, column in columns.items():
+        digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
     if "class_names" in known:
         digest.update(repr(known["class_names"]).encode())
     return replace(told, fingerprint=digest.hexdigest()[:16])

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 _SIDE, _KEPT = 32, 8
+_MIDDLE = slice(_KEPT**2 // 2 - 1, _KEPT**2 // 2 + 1)  # their mean is the median, at a tenth
 _WAVES = np.cos(np.pi / _SIDE * np.outer(np.arange(_KEPT), np.arange(_SIDE) + 0.5))
 
 
@@ -18,4 +19,5 @@ def perceptual_hash(picture: Image.Image) -> int:
     grey = np.asarray(small.convert("L"), dtype=np.float64)
     # Rounded, so that an even picture has no bits of rounding noise.
     waves = np.round(_WAVES @ grey @ _WAVES.T, 3)
-    return int.from_bytes(np.packbits(waves > np.median(waves)).tobytes(), "big")
+    low, high = np.sort(waves, axis=None)[_MIDDLE]
+    return int.from_bytes(np.packbits(waves > (low + high) / 2).tobytes(), "big")

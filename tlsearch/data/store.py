@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock
@@ -53,7 +54,7 @@ def load(place: Path) -> ImageSet:
     )
     if not facts["files"]:
         return data
-    with np.load(place / "files.npz") as files:
+    with (place / "files.npz").open("rb") as file, np.load(file) as files:
         return replace(data, files=Files(**{name: files[name] for name in Files._fields}))
 
 
@@ -93,6 +94,6 @@ def _save_array(path: Path, array: np.ndarray) -> None:
 def _is_whole(place: Path, data: ImageSet) -> bool:
     try:
         found = load(place)
-    except (OSError, ValueError, EOFError, KeyError, TypeError):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile):
         return False
     return found.fingerprint == data.fingerprint and found.images.shape == data.images.shape

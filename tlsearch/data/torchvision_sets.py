@@ -93,7 +93,7 @@ def _kind(name: str) -> Any:
 
     if name in _GENERIC:
         raise refused(FIELD, name, "is no data set of its own", "write source: {folder: …}")
-    known = [n for n in datasets.__all__ if n not in _GENERIC]
+    known = [n for n in datasets.__all__ if inspect.isclass(getattr(datasets, n))]
     if name not in known:
         remedy = nearest(name, known) or "see torchvision.datasets for what there is"
         raise refused(FIELD, name, "torchvision has no such data set", remedy)
