@@ -102,5 +102,5 @@ def _open_pt2(path: Path) -> PortableModel:
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
-        raise damaged(path, error) from error
+        raise damaged(path, ValueError(f"its weights are not {facts.backbone}'s")) from error
     return TorchModel(classifier, facts)
