@@ -15,6 +15,8 @@ COMMANDS = {
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},
+    "export": {"--set", "--preset", "--output", "--format", "--half", "--json"},
+    "predict": {"--output", "--batch-size", "--top", "--probabilities", "--json"},
 }
 
 

@@ -42,6 +42,9 @@ ALLOWED_IN: dict[str, frozenset[str]] = {
     "cleanlab": frozenset({"data"}),
     "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
     "torchvision": frozenset({"transfer", "data", "search"}),
+    "onnx": frozenset({"transfer"}),
+    "onnxruntime": frozenset({"transfer"}),
+    "onnxscript": frozenset({"transfer"}),
 }
 HEAVY = (
     "torch",
@@ -135,6 +138,8 @@ except SystemExit as leaving:
         ["tlsearch", "--help"],
         ["tlsearch", "--version"],
         ["tlsearch", "run", "--help"],
+        ["tlsearch", "export", "--help"],
+        ["tlsearch", "predict", "--help"],
         ["tlsearch", "check", str(QUICKSTART)],
         ["tlsearch", "check", str(QUICKSTART), "--json", "--preset", "small"],
         ["tlsearch", "check", "--schema"],

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import Result
@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 from tlsearch.cli.app import app
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.reading import read_study
+
+if TYPE_CHECKING:
+    from tests.cli.finished import Finished
 
 STUDY = """\
 name: s
@@ -81,6 +84,14 @@ def only_line(text: str) -> Any:
     """The one line of a text."""
     (line,) = text.splitlines()
     return line
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> "Finished":
+    """One study of image files that was run and exported; not to be changed."""
+    from tests.cli.finished import Finished
+
+    return Finished(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

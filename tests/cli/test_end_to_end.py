@@ -221,4 +221,8 @@ def test_a_larger_budget_goes_on(ran: Ran, told: dict[str, Any]) -> None:
     after = {t.number: t for t in ran.trials("tiny")}
     assert {number: after[number] for number in before} == before
     assert further["mlflow"] == told["mlflow"]
+    assert further["registered"] == told["registered"] == "models:/tiny@champion"
+    versions = ran.mirrored()[2].search_model_versions("name = 'tiny'")
+    assert {version.source for version in versions} == {told["model"], further["model"]}
+    assert len(versions) == len({told["model"], further["model"]})
     check_agreement(ran)

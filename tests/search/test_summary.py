@@ -59,6 +59,7 @@ def test_the_winner_of_the_confirmation_is_the_best(study: Study) -> None:
         "accuracy": effect,
         "baselines": {"from_scratch": {"accuracy": effect, "gain": gain}},
         "model": "models:/m",
+        "registered": "models:/s@champion",
     }
     ledger.fixed.set_user_attr(TEST, record)
     ledger.search.set_user_attr(MLFLOW, {"tracking_uri": "http://h", "experiment_id": "1"})
@@ -72,6 +73,7 @@ def test_the_winner_of_the_confirmation_is_the_best(study: Study) -> None:
     assert told["baselines"]["from_scratch"] == {"value": None, "accuracy": effect, "gain": gain}
     assert told["baselines"]["linear_probe"] == {"value": 0.55}
     assert told["model"] == "models:/m"
+    assert told["registered"] == "models:/s@champion"
     assert told["mlflow"] == {"tracking_uri": "http://h", "experiment_id": "1"}
 
 

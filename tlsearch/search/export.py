@@ -28,10 +28,10 @@ from tlsearch.transfer.portable import (
     write_model,
 )
 
-TOLERANCE = 1e-4
-"""How far a probability in the file may lie from the model that was traced. Other orders of summing
-come to some 1e-6 in fp32 for every family of backbones; a hundred times that is a fault, and still
-a hundred times less than anybody reads off a probability."""
+TOLERANCE = 1e-3
+"""How far a probability in the file may lie from the model that was traced. Another order of summing
+comes to 1e-6 for a trained ResNet-18 and to 6e-5 for the worst of eight families at random weights;
+a wrong layout or normalisation to 0.1 and more."""
 CHECK_IMAGES = 1000
 """At most so many images are compared: a guess at what stays a matter of seconds."""
 _RANDOM_IMAGES = 64

@@ -73,6 +73,11 @@ def open_model(path: Path) -> PortableModel:
         if path.suffix.lower() == ".onnx":
             return OnnxModel(path)
     except FileNotFoundError:
+        if str(path).startswith("models:"):
+            raise RequestError(
+                f"{path}: is an address of MLflow's, and images are answered from files — write it "
+                "to a file with: tlsearch export STUDY"
+            ) from None
         raise RequestError(f"{path}: no such file, seen from {Path.cwd()}") from None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -102,5 +107,5 @@ def _open_pt2(path: Path) -> PortableModel:
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
-        raise damaged(path, error) from error
+        raise damaged(path, ValueError(f"its weights are not {facts.backbone}'s")) from error
     return TorchModel(classifier, facts)
