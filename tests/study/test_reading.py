@@ -317,3 +317,25 @@ def test_garbled_studies_are_refused_and_never_crash(tmp_path: Path) -> None:
     assert all(p.rule and p.field and p.line for p in told)
     assert not any("is not accepted" in str(p) or "\n" in str(p) for p in told)
     assert min(outcomes.values()) > 5
+
+
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("photos/", 'write {folder: "photos/"}'),
+        ("letters/", 'write {folder: "letters/"}'),
+        ("photos", 'write {folder: "photos"}'),
+        ("~/My Photos", 'write {folder: "~/My Photos"}'),
+        ("data/Labels.csv", 'write {manifest: "data/Labels.csv"}'),
+        ("list.parquet", 'write {manifest: "list.parquet"}'),
+        ("CIFAR10", 'write {torchvision: "CIFAR10"}'),
+        ("digts", "did you mean 'digits'?"),
+        ("Letter", "did you mean 'letters'?"),
+    ],
+)
+def test_a_source_without_its_kind_is_told_how_to_be_written(
+    refused: Refused, written: str, remedy: str
+) -> None:
+    (message,) = refused("", head=MINIMAL.replace("source: digits", f'source: "{written}"'))
+    assert message.startswith(f'line 2: data.source = "{written}": must be one of digits, ')
+    assert message.endswith(f" — {remedy}")

@@ -1,0 +1,105 @@
+"""The study of each kind of source runs from end to end, at the smallest size that is one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import command, only_line
+from tlsearch.data.sources import READERS, load_images
+from tlsearch.study.data import DataConfig
+from tlsearch.study.reading import read_study
+from tlsearch.study.sources import SOURCES, source_name
+
+STUDIES = Path(__file__).parent.parent / "studies"
+BY_SOURCE = {
+    source_name(read_study(path, overrides=[], preset=None).data.source): path
+    for path in sorted(STUDIES.glob("*.yaml"))
+}
+TINY = (
+    "budget.trials=1",
+    "budget.epochs=1",
+    "space.warmup_epochs=0",
+    "search.pruner=none",
+    "confirm=null",
+    "baselines=false",
+    "workers=1",
+    "precision=fp32",
+    "data.size=32",
+    "backbone.weights=none",
+)
+FEW = {
+    "glyphs": ("data.source.glyphs.images=216", "data.labels_per_class=1"),
+    "letters": ("data.source.letters.images=208", "data.labels_per_class=1"),
+    "textures": ("data.source.textures.images=80", "data.labels_per_class=2"),
+    "folder": (),
+    "manifest": (),
+    "torchvision": (
+        "data.source.torchvision.root=here",
+        "data.source.torchvision.images=100",
+        "data.labels_per_class=2",
+    ),
+}
+
+
+def drawn(images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    knobs = {"images": images, "classes": classes, "difficulty": 0.3}
+    data = DataConfig.model_validate({"source": {"textures": knobs}, "size": 28})
+    found = load_images(data, cache=Path(), on_progress=lambda _share, _text: None)
+    return found.images, found.labels
+
+
+def make_folder(here: Path) -> None:
+    for i, (pixels, label) in enumerate(zip(*drawn(48, 3), strict=True)):
+        place = here / "photos" / "abc"[label] / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+
+
+def make_manifest(here: Path) -> None:
+    make_folder(here)
+    images = sorted((here / "photos").rglob("*.png"))
+    rows = [
+        f"photos/{p.parent.name}/{p.name},{p.parent.name},p{i % 12},2024-05-{i % 28 + 1:02d}"
+        for i, p in enumerate(images)
+    ]
+    (here / "labels.csv").write_text("\n".join(["path,label,patient,taken", *rows]) + "\n")
+
+
+def make_torchvision(here: Path) -> None:
+    """FashionMNIST's files, in their own format, with few images."""
+    folder = here / "here" / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    images, labels = drawn(160, 10)
+    grey = images.mean(axis=3).astype(np.uint8)
+    for name, rows in (("train", slice(0, 120)), ("t10k", slice(120, 160))):
+        for kind, code, array in (
+            ("images-idx3", 2051, grey[rows]),
+            ("labels-idx1", 2049, labels[rows].astype(np.uint8)),
+        ):
+            head = np.asarray([code, *array.shape], dtype=">i4").tobytes()
+            (folder / f"{name}-{kind}-ubyte").write_bytes(head + array.tobytes())
+
+
+MADE = {"folder": make_folder, "manifest": make_manifest, "torchvision": make_torchvision}
+
+
+def test_every_source_has_a_study() -> None:
+    assert set(BY_SOURCE) == set(SOURCES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", sorted(set(READERS) - {"digits"}))  # run by tests/cli
+def test_the_study_of_each_source_runs(source: str, tmp_path: Path) -> None:
+    if source in MADE:
+        MADE[source](tmp_path)
+    sets = [word for text in (*TINY, *FEW[source]) for word in ("--set", text)]
+    path = str(BY_SOURCE[source])
+    done = command("run", path, *sets, "--json", cwd=tmp_path, TLSEARCH_CACHE=str(tmp_path / "c"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(only_line(done.stdout))
+    assert told["trials"]["complete"] == 1
+    assert 0 <= told["best"]["value"] <= 1
+    assert Path(told["report"]).is_file()
