@@ -11,19 +11,19 @@ import yaml
 from PIL import Image
 
 from tests.cli.conftest import Files, Invoke, only_line
-from tlsearch.cli import proposal
-from tlsearch.cli.proposal import propose, published_there, valid_name
+from tlsearch.cli.proposal import propose, valid_name
 from tlsearch.data.survey import Survey, guessed_columns
 from tlsearch.errors import RequestError
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.reading import read_study
 from tlsearch.study.resolved import json_schema
 from tlsearch.study.sources import Folder, Manifest
+from tlsearch.transfer import at_hand
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(proposal, "_server_answers", lambda: False)
+    monkeypatch.setattr(at_hand, "_server_answers", lambda *_: False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("tlsearch.cli.starting.visible_gpus", lambda: 0)
 
@@ -55,13 +55,13 @@ def reread(path: Path) -> StudyConfig:
 @pytest.mark.parametrize(
     "classes",
     [
-        {"a": 2, "b": 2},
+        {"a": 3, "b": 3},
         {"a": 9, "b": 6, "c": 7},
         {f"class {i}": 3 for i in range(60)},
         {"many": 70, "few": 5},
         {"many": 20, "some": 6, "one": 1},
     ],
-    ids=["two each", "three", "sixty", "uneven", "one of one"],
+    ids=["three each", "three classes", "sixty", "uneven", "one of one"],
 )
 def test_a_folder(here: Path, tlsearch: Invoke, classes: dict[str, int]) -> None:
     pictures(here / "photos", classes)
@@ -199,7 +199,7 @@ def make_no_images(here: Path) -> None:
 
 
 def make_few(here: Path) -> None:
-    pictures(here / "x", {"a": 2, "b": 1})
+    pictures(here / "x", {"a": 3, "b": 2})
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def make_few(here: Path) -> None:
         (make_flat, "write source: {manifest: …}"),
         (make_text, "x: is neither a folder nor a table — name a folder with a subfolder"),
         (make_no_images, "none of the images that were tried can be opened, the first is "),
-        (make_few, "x: holds 3 images, and a study needs some to train"),
+        (make_few, "x: holds 5 images, 3 of a class at the most, and a study needs two classes"),
     ],
 )
 def test_what_cannot_be_learnt_from(
@@ -303,7 +303,7 @@ def chosen(found: Survey, **options: Any) -> dict[str, Any]:
     ("found", "strategy"),
     [
         (seen({"a": 50, "b": 50}), "stratified"),
-        (seen({"a": 2, "b": 2, "c": 8}), "random"),
+        (seen({"a": 2, "b": 2, "c": 8}, parts=frozenset({0, 1, 2})), "given"),
         (seen({"a": 50, "b": 50}, has_times=True), "time"),
         (seen({"a": 50, "b": 50}, has_times=True, num_groups=20), "group"),
         (seen({"a": 50, "b": 50}, num_groups=2), "stratified"),
@@ -331,7 +331,8 @@ def test_the_audit_stops_at_nothing_that_init_has_seen() -> None:
         "min_class_images": 3,
         "small_classes": "drop",
     }
-    assert chosen(seen({"a": 50, "b": 2}))["audit"] == {"min_class_images": 2}
+    given = frozenset({0, 1, 2})
+    assert chosen(seen({"a": 50, "b": 2}, parts=given))["audit"] == {"min_class_images": 2}
 
 
 def test_the_budget_shrinks_with_the_cost() -> None:
@@ -348,7 +349,6 @@ def test_published_weights_are_taken_where_they_can_be_had(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = seen({"a": 9, "b": 9})
-    assert not published_there()
     without = propose(found, name="s", weights=None, size=None, gpus=0)
     assert without.fields["weights"] == "glyphs"
     assert "with one, write that" in without.reasons["weights"]
@@ -357,13 +357,13 @@ def test_published_weights_are_taken_where_they_can_be_had(
     kept.touch()
     assert chosen(found, weights=None)["weights"] == "IMAGENET1K_V1"
     kept.unlink()
-    monkeypatch.setattr(proposal, "_server_answers", lambda: True)
+    monkeypatch.setattr(at_hand, "_server_answers", lambda *_: True)
     assert chosen(found, weights=None)["weights"] == "IMAGENET1K_V1"
 
 
 def test_too_few_images_for_three_parts() -> None:
-    with pytest.raises(RequestError, match="holds 3 images"):
-        chosen(seen({"a": 2, "b": 1}))
+    with pytest.raises(RequestError, match="two classes with 3 at the very least"):
+        chosen(seen({"a": 2, "b": 90}))
 
 
 @pytest.mark.parametrize(
@@ -380,3 +380,10 @@ def test_too_few_images_for_three_parts() -> None:
 )
 def test_names_are_made_valid(text: str, name: str) -> None:
     assert valid_name(text) == name
+
+
+def test_a_server_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the discard port: refused at once
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert not at_hand._server_answers("resnet18", "IMAGENET1K_V1", 2.0)

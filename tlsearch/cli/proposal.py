@@ -1,9 +1,7 @@
 """From what lies there to the settings of a first study, each with its reason."""
 
-import os
 import re
 import unicodedata
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlsearch.data.images import TEST, TRAIN, VALIDATION
@@ -11,6 +9,7 @@ from tlsearch.data.survey import Survey
 from tlsearch.errors import RequestError
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate
+from tlsearch.transfer.at_hand import weights_at_hand
 
 BACKBONE, PUBLISHED = "resnet18", "IMAGENET1K_V1"
 _WEIGHTS_HOST_SECONDS = 2.0
@@ -19,7 +18,6 @@ _GPU_GIGA_MACS_PER_SECOND = 1000.0  # a guess, far below any current one's peak
 _TARGET_SECONDS, _LIMIT_SECONDS = 45 * 60, 75 * 60
 _FEWEST_TRIALS, _FEWEST_EPOCHS = 12, 4
 _PARTS = 3
-_LEAST_IMAGES = 4  # one to choose by, one to test, one of each class to train on
 
 
 class Proposal(NamedTuple):
@@ -43,13 +41,8 @@ def propose(
     """Settings that suit the images and this machine.
 
     Raises:
-        RequestError: there are too few images for three parts.
+        RequestError: there are too few images of the classes for three parts.
     """
-    if found.total < _LEAST_IMAGES:
-        raise RequestError(
-            f"{found.source.path}: holds {found.total} images, and a study needs some to train, to "
-            f"choose and to test — add images, {_LEAST_IMAGES} at the very least"
-        )
     reasons: dict[str, str] = {}
     fields: dict[str, Any] = {
         "name": name,
@@ -95,8 +88,12 @@ def _split(found: Survey, reasons: dict[str, str]) -> dict[str, Any]:
         reasons["split"] = "the latest are tested, as a model in use meets what comes later"
         return {"strategy": "time", **parts, "seed": 0}
     if len([n for n in found.images.values() if n >= _PARTS]) < 2:
-        reasons["split"] = "the classes are too small to be in each part"
-        return {"strategy": "random", **parts, "seed": 0}
+        most = max(found.images.values())
+        raise RequestError(
+            f"{found.source.path}: holds {found.total} images, {most} of a class at the most, and "
+            "a study needs two classes with 3 at the very least: one to train on, one to choose "
+            "by, one to test — add images"
+        )
     reasons["split"] = "each part has the same shares of the classes"
     return {"strategy": "stratified", **parts, "seed": 0}
 
@@ -131,7 +128,9 @@ def _audit(found: Survey, reasons: dict[str, str]) -> dict[str, Any]:
 
 
 def _weights(reasons: dict[str, str]) -> str:
-    if published_there():
+    if weights_at_hand(
+        backbone=BACKBONE, weights=PUBLISHED, patience_seconds=_WEIGHTS_HOST_SECONDS
+    ):
         reasons["weights"] = (
             "trained on photographs by torchvision; glyphs and none need no download"
         )
@@ -141,27 +140,6 @@ def _weights(reasons: dict[str, str]) -> str:
         "write that: it suits photographs far better"
     )
     return "glyphs"
-
-
-def published_there() -> bool:
-    """Whether torchvision's weights lie in torch's cache, or their server answers at once."""
-    home = os.environ.get("TORCH_HOME")
-    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    folder = cache.expanduser() / "hub" / "checkpoints"
-    return any(folder.glob(f"{BACKBONE}-*.pth")) or _server_answers()
-
-
-def _server_answers() -> bool:
-    from urllib.request import Request, urlopen
-
-    from torchvision.models import get_model_weights
-
-    address = get_model_weights(BACKBONE)[PUBLISHED].url
-    try:
-        with urlopen(Request(address, method="HEAD"), timeout=_WEIGHTS_HOST_SECONDS):  # noqa: S310
-            return True
-    except (OSError, ValueError):
-        return False
 
 
 def _train_images(found: Survey, split: dict[str, Any]) -> int:

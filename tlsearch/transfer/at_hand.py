@@ -1,0 +1,27 @@
+"""Whether published weights can be had now, without fetching them."""
+
+import os
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+
+def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:
+    """Whether torchvision's `weights` lie in torch's cache, or their server answers in time."""
+    home = os.environ.get("TORCH_HOME")
+    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    folder = cache.expanduser() / "hub" / "checkpoints"
+    # torchvision's names end in a part of the hash; to ask it costs seconds.
+    if any(folder.glob(f"{backbone}-*.pth")):
+        return True
+    return _server_answers(backbone, weights, patience_seconds)
+
+
+def _server_answers(backbone: str, weights: str, patience_seconds: float) -> bool:
+    from torchvision.models import get_model_weights
+
+    address = get_model_weights(backbone)[weights].url
+    try:
+        with urlopen(Request(address, method="HEAD"), timeout=patience_seconds):  # noqa: S310
+            return True
+    except (OSError, ValueError):
+        return False
