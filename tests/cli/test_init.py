@@ -352,6 +352,9 @@ def test_published_weights_are_taken_where_they_can_be_had(
     without = propose(found, name="s", weights=None, size=None, gpus=0)
     assert without.fields["weights"] == "glyphs"
     assert "with one, write that" in without.reasons["weights"]
+    large = seen({"a": 9, "b": 9}, sizes=((300, 300),))
+    assert chosen(large, weights=None)["size"] == 32  # its source model is trained here first
+    assert chosen(large, weights="IMAGENET1K_V1")["size"] == 64
     kept = here / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     kept.parent.mkdir(parents=True)
     kept.touch()

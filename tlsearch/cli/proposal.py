@@ -44,12 +44,14 @@ def propose(
         RequestError: there are too few images of the classes for three parts.
     """
     reasons: dict[str, str] = {}
+    split = _split(found, reasons)
+    source = weights or _weights(reasons)
     fields: dict[str, Any] = {
         "name": name,
-        "size": _size(found, size, gpus, reasons),
-        "split": _split(found, reasons),
+        "size": _size(found, size, gpus, source, reasons),
+        "split": split,
         "audit": _audit(found, reasons),
-        "weights": weights or _weights(reasons),
+        "weights": source,
     }
     train = _train_images(found, fields["split"])
     fields["batch_size"] = _batch_sizes(train)
@@ -58,11 +60,20 @@ def propose(
     return Proposal(fields, reasons, cost)
 
 
-def _size(found: Survey, asked: int | None, gpus: int, reasons: dict[str, str]) -> int:
+def _size(
+    found: Survey, asked: int | None, gpus: int, weights: str, reasons: dict[str, str]
+) -> int:
     seen = f"the images' shorter sides: {found.side} pixels in the middle" if found.side else ""
     if asked is not None:
         reasons["size"] = f"as asked; {seen}" if seen else "as asked"
         return asked
+    if weights == "glyphs":
+        size = _SIZES_CPU[0]
+        reasons["size"] = (
+            f"{seen or 'small'}; the glyph model is first trained at the study's size, which takes "
+            f"minutes at {size} and four times as long at {2 * size}"
+        )
+        return size
     sizes = _SIZES_GPU if gpus else _SIZES_CPU
     side = found.side or sizes[-1]
     size = max([s for s in sizes if s <= side], default=sizes[0])
