@@ -29,7 +29,7 @@ from tlsearch.transfer.portable import (
 )
 
 TOLERANCE = 1e-3
-"""How far a probability in the file may lie from the model that was traced. Another order of summing
+"""How far a probability in the file may lie from the model that was traced. Another order of sums
 comes to 1e-6 for a trained ResNet-18 and to 6e-5 for the worst of eight families at random weights;
 a wrong layout or normalisation to 0.1 and more."""
 CHECK_IMAGES = 1000
