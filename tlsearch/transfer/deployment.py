@@ -87,7 +87,7 @@ def load_classifier(
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WorkError(
             f"{weights}: the model's weights cannot be read "
-            f"({str(error).splitlines()[0]}) — delete the file and the study's model is made "
-            "again by `tlsearch run STUDY --fresh`"
+            f"({str(error).splitlines()[0]}) — the model that is logged in MLflow is whole; or "
+            "train it again with: tlsearch run STUDY --fresh"
         ) from error
     return classifier
