@@ -10,7 +10,9 @@ import yaml
 
 from tests.cli.conftest import STUDY, Invoke, command
 from tlsearch import __version__
+from tlsearch.study.reading import read_study
 from tlsearch.study.resolved import json_schema
+from tlsearch.study.sources import EmbeddedSource, Folder, Manifest, source_name
 
 ROOT = Path(__file__).parent.parent.parent
 ANSI = "\x1b["
@@ -71,9 +73,14 @@ def test_the_published_schema_is_up_to_date(tlsearch: Invoke) -> None:
 
 @pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_shipped_study_is_right(tlsearch: Invoke, study: Path) -> None:
-    tlsearch("check", str(study))
-    for preset in yaml.safe_load(study.read_text()).get("presets", {}):
-        tlsearch("check", str(study), "--preset", preset)
+    for preset in (None, *yaml.safe_load(study.read_text()).get("presets", {})):
+        options = ("--preset", preset) if preset else ()
+        config = read_study(study, overrides=[], preset=preset)
+        if isinstance(config.data.source, EmbeddedSource):
+            tlsearch("check", str(study), *options)
+        elif isinstance(config.data.source, Folder | Manifest):  # theirs are the user's
+            refused = tlsearch("check", str(study), *options, code=2)
+            assert f"data.source.{source_name(config.data.source)}.path" in refused.stderr
     assert study.read_text().startswith(f"# tlsearch run studies/{study.name}\n")
 
 

@@ -141,7 +141,7 @@ def test_rows_without_a_label_are_dropped_and_told(here: Path, tlsearch: Invoke)
     rows = [f"{c}/{i}.png,{c if i else ''}" for c in "ab" for i in range(6)]
     table(here / "photos" / "list.csv", "path,label", rows)
     told = tlsearch("init", "photos/list.csv", "-o", "new.yaml").stdout
-    assert "2 images without a label" in told
+    assert "without a label: 2" in told
     assert reread(here / "new.yaml").data.audit.missing_labels == "drop"
 
 

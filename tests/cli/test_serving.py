@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),  # MLflow's own tables
 ]
+# urlopen's own opener keeps the proxies of its first use, which may have been another test's.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 PATIENCE_SECONDS = 240
 LOAD = """
 import json, sys, mlflow, numpy as np
@@ -131,7 +133,7 @@ def wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     while time.monotonic() < until:
         assert server.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with DIRECT.open(url, timeout=5) as answer:
                 if answer.status == 200:
                     return
         except OSError:
@@ -144,5 +146,5 @@ def asked(url: str, question: dict[str, Any]) -> Any:
     request = urllib.request.Request(
         url, json.dumps(question).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with DIRECT.open(request, timeout=60) as answer:
         return json.load(answer)

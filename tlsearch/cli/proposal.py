@@ -121,7 +121,7 @@ def _audit(found: Survey, reasons: dict[str, str]) -> dict[str, Any]:
     why: list[str] = []
     if found.unlabelled:
         chosen["missing_labels"] = "drop"
-        why.append(f"{found.unlabelled:,} images without a label are left out")
+        why.append(f"what has no label is left out ({found.unlabelled:,})")
     if found.smallest < 5:
         large = [n for n in found.images.values() if n >= _PARTS]
         if found.smallest >= _PARTS or len(large) < 2:

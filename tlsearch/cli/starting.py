@@ -120,11 +120,12 @@ def show(started: Started) -> None:
         say(f"largest / smallest class: {found.imbalance:.3g}")
     if found.sizes:
         low, high = min(map(min, found.sizes)), max(map(max, found.sizes))
-        say(f"sides of {low:,} to {high:,} pixels among {len(found.sizes)} images looked at")
+        span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        say(f"sides of {span} pixels among {len(found.sizes)} images looked at")
     if found.unlabelled:
-        say(f"{found.unlabelled:,} images without a label")
+        say(f"without a label: {found.unlabelled:,}")
     if found.left_out:
-        say(f"{found.left_out:,} other files or rows are left out")
+        say(f"other files or rows, left out: {found.left_out:,}")
     split, size = fields["split"]["strategy"], fields["size"]
     say(f"split {split}, {size} pixels, {BACKBONE} from {fields['weights']}")
     minutes = max(1, round(started.proposal.cost.seconds / 60))

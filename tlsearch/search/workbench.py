@@ -20,7 +20,7 @@ from tlsearch.training.batches import Pixels
 from tlsearch.training.folds import CrossValidation, Training
 from tlsearch.training.forward import Forward
 from tlsearch.training.loop import Trainer, TrainingData
-from tlsearch.training.precision import Numerics
+from tlsearch.training.precision import FP32, Numerics
 from tlsearch.transfer.backbones import (
     Backbone,
     build_backbone,
@@ -130,7 +130,7 @@ class Workbench:
                 backbone,
                 pixels=self._pixels,
                 activations=None,
-                numerics=self._numerics,
+                numerics=FP32,  # as the model computes that is handed on
                 device=self._device,
             )
             probabilities = forward.evaluate(rows)[0].softmax(1).cpu().numpy()
