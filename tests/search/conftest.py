@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.scenes import Scene, Tell, steady
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.reading import read_study
 
@@ -29,5 +30,13 @@ def study(tmp_path: Path) -> Study:
         path = tmp_path / "study.yaml"
         path.write_text(head + body)
         return read_study(path, overrides=overrides, preset=None)
+
+    return make
+
+
+@pytest.fixture
+def scene(study: Study, tmp_path: Path) -> Callable[..., Scene]:
+    def make(story: Tell = steady, *overrides: str, workers: int = 1) -> Scene:
+        return Scene(study(*overrides), tmp_path / "study", story, workers=workers)
 
     return make

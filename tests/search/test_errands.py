@@ -1,0 +1,78 @@
+"""Jobs that are no runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.search.fakes import (
+    Story,
+)
+from tests.search.scenes import Make
+from tlsearch.errors import RequestError, WorkError
+from tlsearch.search.errand import MAX_DEATHS
+from tlsearch.search.interrupts import Interrupted
+from tlsearch.search.jobs import (
+    JobFailed,
+    Progress,
+    Scored,
+    ScoreJob,
+    WorkerDied,
+)
+from tlsearch.search.watching import Preparing
+
+SCORE = ScoreJob(weights=(), scores_to=Path("x"))
+
+
+def test_an_errand_tells_of_its_progress(scene: Make) -> None:
+    def story(_job: Any, _attempt: int) -> Story:
+        yield Progress(0.5, "half")
+        yield Scored((("a", 0.9),))
+
+    it = scene(story, workers=2)
+    assert it.coordinator.errand(SCORE) == Scored((("a", 0.9),))
+    assert it.watched.of(Preparing) == [Preparing(0.5, "half")]
+    assert it.executor.idle() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "error"), [(2, RequestError), (1, WorkError), (None, WorkError)]
+)
+def test_an_errand_that_fails(scene: Make, exit_code: int | None, error: type) -> None:
+    def story(_job: Any, _attempt: int) -> Story:
+        yield JobFailed("ScoreJob", "no such weights", exit_code, "Traceback …")
+
+    it = scene(story)
+    it.folder.mkdir()
+    with pytest.raises(error, match="no such weights") as caught:
+        it.coordinator.errand(SCORE)
+    assert ("faults.log" in str(caught.value)) == (exit_code is None)
+    assert it.executor.idle() == [0]
+
+
+@pytest.mark.parametrize("deaths", [1, MAX_DEATHS])
+def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
+    def story(_job: Any, attempt: int) -> Story:
+        if attempt < deaths:
+            yield WorkerDied(-9, "ScoreJob")
+        else:
+            yield Scored(())
+
+    it = scene(story)
+    if deaths < MAX_DEATHS:
+        assert it.coordinator.errand(SCORE) == Scored(())
+    else:
+        with pytest.raises(WorkError, match="died 3 times while it did ScoreJob"):
+            it.coordinator.errand(SCORE)
+
+
+def test_an_errand_can_be_left(scene: Make) -> None:
+    def story(_job: Any, _attempt: int) -> Story:
+        while True:
+            yield Progress(0.1, "slow")
+
+    it = scene(story)
+    it.executor.between = lambda: setattr(it.interrupts, "count", 1)
+    with pytest.raises(Interrupted):
+        it.coordinator.errand(SCORE)
+    assert it.executor.shutdowns == [True]
