@@ -1,0 +1,97 @@
+"""Claims of the documents' running text (C1–C15)."""
+
+from tlsearch.evidence.claim import ANYWHERE, Claim, Direction, Scenario
+
+DISSIMILAR_FEW = Scenario(similarity="dissimilar", labels="few")
+
+
+def _says(
+    row: str,
+    says: str,
+    statistic: str,
+    arm: str,
+    reference: str | None,
+    direction: Direction,
+    scenario: Scenario = ANYWHERE,
+) -> Claim:
+    return Claim(
+        id=row,
+        side="for",
+        says=says,
+        statistic=statistic,
+        arm=arm,
+        reference=reference,
+        direction=direction,
+        scenario=scenario,
+    )
+
+
+ADVICE: tuple[Claim, ...] = (
+    _says("C1", "small batches generalise better", "accuracy", "small batch", "large batch", 1),
+    _says("C1", "large batches train faster", "images_per_second", "large batch", "small batch", 1),
+    _says("C1", "a batch size suits the task", "noise_scale", "small batch", None, "none"),
+    _says("C2", "an L1 penalty empties weights", "sparsity", "l1", "no penalty", 1),
+    _says("C3", "an L2 penalty keeps weights small", "weight_norm", "l2", "no penalty", -1),
+    _says("C3", "an L2 penalty narrows the gap", "generalisation_gap", "l2", "no penalty", -1),
+    _says(
+        "C4", "dropout makes a network memorise less", "generalisation_gap", "dropout", "none", -1
+    ),
+    _says(
+        "C5",
+        "the more alike the data, the more to freeze",
+        "best_freeze_depth",
+        "similar",
+        "dissimilar",
+        1,
+    ),
+    _says(
+        "C6", "unfreezing by stages keeps the features", "cka_drift", "gradual", "all at once", -1
+    ),
+    _says(
+        "C6",
+        "unfreezing by stages keeps what the source taught",
+        "source_accuracy",
+        "gradual",
+        "all at once",
+        1,
+    ),
+    _says(
+        "C7",
+        "transfer may do worse than no transfer",
+        "accuracy",
+        "transfer",
+        "from scratch",
+        -1,
+        DISSIMILAR_FEW,
+    ),
+    _says("C8", "augmenting raises accuracy", "accuracy", "augmented", "none", 1),
+    _says("C8", "augmenting narrows the gap", "generalisation_gap", "augmented", "none", -1),
+    _says("C8", "mixing two images raises accuracy", "accuracy", "mixed", "none", 1),
+    _says(
+        "C9",
+        "training on attacks makes a network withstand them",
+        "robust_accuracy",
+        "adversarial",
+        "none",
+        1,
+    ),
+    _says(
+        "C10",
+        "images made in the target's style bring the domains closer",
+        "domain_distance",
+        "adapted",
+        "none",
+        -1,
+    ),
+    _says("C10", "such images raise accuracy", "accuracy", "adapted", "none", 1),
+    _says(
+        "C11", "stopping early avoids memorising", "accuracy", "early stopping", "full length", 1
+    ),
+    _says("C11", "stopping early saves work", "epochs_spent", "early stopping", "full length", -1),
+    _says("C12", "clipping keeps steps small", "largest_step_norm", "clipped", "none", -1),
+    _says("C12", "clipping keeps training alive", "divergence_share", "clipped", "none", -1),
+    _says("C13", "task and network should match", "score_correlation", "score", None, 1),
+    _says("C13", "the network should fit the machine", "seconds", "small", "large", -1),
+    _says("C14", "clean data first", "accuracy", "cleaned", "as found", 1),
+    _says("C15", "fine-tuning wants small rates", "accuracy", "small rate", "rate of scratch", 1),
+)
