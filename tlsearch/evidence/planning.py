@@ -118,4 +118,4 @@ def smallest_effect(
 
 
 def _margin(variance: float, freedom: float, *, power: float) -> float:
-    return float(stdtrit(min(freedom, 1e9), power)) * variance**0.5
+    return float(stdtrit(min(freedom, 1e9), power)) * math.sqrt(variance)
