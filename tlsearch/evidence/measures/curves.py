@@ -1,0 +1,66 @@
+"""Measures of one training's course: losses, accuracies and gradient norms over time."""
+
+import math
+
+import numpy as np
+
+
+def oscillation(losses: np.ndarray) -> float:
+    """Sample standard deviation of validation loss over the last third of the epochs.
+
+    losses: (epochs,), one an epoch; the third is rounded up and has at least two epochs. Not a
+    number if any of these losses is not finite, or with a single epoch.
+    Source: claims.md, A1 and A2.
+    """
+    losses = np.asarray(losses, dtype=float)
+    last = losses[-max(2, math.ceil(len(losses) / 3)) :]
+    if len(last) < 2 or not np.isfinite(last).all():
+        return math.nan
+    return float(last.std(ddof=1))
+
+
+def epochs_to_share(accuracies: np.ndarray, *, share: float) -> int:
+    """The first epoch, counted from 1, whose accuracy is at least `share` of the last one's.
+
+    accuracies: (epochs,), of validation, as shares.
+    Source: claims.md, A1 (share 0.95).
+    """
+    accuracies = np.asarray(accuracies, dtype=float)
+    return int(np.argmax(accuracies >= share * accuracies[-1])) + 1
+
+
+def early_gradient_norm(norms: np.ndarray, *, first: float) -> float:
+    """The largest gradient norm in the `first` share of all steps, at least one step.
+
+    norms: (steps,), before clipping. Infinite if one of them is not finite: that is an explosion.
+    Source: claims.md, A4 (first 0.1).
+    """
+    norms = np.asarray(norms, dtype=float)
+    early = norms[: max(1, math.ceil(first * len(norms)))]
+    return float(early.max()) if np.isfinite(early).all() else math.inf
+
+
+def generalisation_gap(training: np.ndarray, validation: np.ndarray) -> np.ndarray:
+    """Training less validation accuracy, both of any shape, of the same model in evaluation mode.
+
+    Source: claims.md, C3, C4 and C8.
+    """
+    return np.asarray(training, dtype=float) - np.asarray(validation, dtype=float)
+
+
+def gradient_noise_scale(
+    small_norm2: np.ndarray, large_norm2: np.ndarray, *, small: int, large: int
+) -> float:
+    """The batch size, in images, at which noise and signal of the gradient are equal.
+
+    small_norm2, large_norm2: (pairs,), squared norms of gradients at the same weights, of batches
+    of `small` and of `large` images. Both parts are estimated without bias and averaged before the
+    division. Infinite where the signal is not above 0: more pairs are needed.
+    Source: McCandlish et al. 2018, appendix A.1 (arXiv:1812.06162).
+    """
+    if not 0 < small < large:
+        raise ValueError(f"batches of {small} and {large} images: the first must be smaller")
+    low, high = float(np.mean(small_norm2)), float(np.mean(large_norm2))
+    signal = (large * high - small * low) / (large - small)
+    noise = (low - high) / (1 / small - 1 / large)
+    return max(noise, 0.0) / signal if signal > 0 else math.inf
