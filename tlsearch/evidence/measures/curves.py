@@ -45,7 +45,7 @@ def generalisation_gap(training: np.ndarray, validation: np.ndarray) -> np.ndarr
 
     Source: claims.md, C3, C4 and C8.
     """
-    return np.asarray(training, dtype=float) - np.asarray(validation, dtype=float)
+    return np.asarray(np.subtract(training, validation, dtype=float))
 
 
 def gradient_noise_scale(

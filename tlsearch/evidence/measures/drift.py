@@ -10,8 +10,8 @@ def linear_cka(left: np.ndarray, right: np.ndarray) -> float:
     """Linear CKA of two representations of the same images: 1 equal up to rotation and scale.
 
     left, right: (images, features), of any widths; features are centred here. Not a number if one
-    is constant. Drift is 1 less this. Needs clearly more images than features: otherwise any two
-    representations look alike (Davari et al. 2022, arXiv:2210.16156).
+    is constant. Drift is 1 less this. With fewer images than features any two representations
+    look alike, and outliers move it (Davari et al. 2022, arXiv:2210.16156): pool maps first.
     Source: Kornblith et al. 2019 (arXiv:1905.00414), equation for linear CKA in feature space.
     """
     left, right = (np.asarray(x, dtype=float) for x in (left, right))

@@ -24,7 +24,7 @@ def future_error(estimates: np.ndarray, future: np.ndarray) -> np.ndarray:
 
     Source: claims.md, B3.
     """
-    return np.abs(np.asarray(estimates, dtype=float) - np.asarray(future, dtype=float))
+    return np.asarray(np.abs(np.subtract(estimates, future, dtype=float)))
 
 
 def estimate_spread(estimates: np.ndarray) -> np.ndarray:
@@ -34,4 +34,4 @@ def estimate_spread(estimates: np.ndarray) -> np.ndarray:
     Source: Brown and Forsythe 1974 (doi:10.1080/01621459.1974.10482955).
     """
     estimates = np.asarray(estimates, dtype=float)
-    return np.abs(estimates - np.median(estimates))
+    return np.asarray(np.abs(estimates - np.median(estimates)))

@@ -12,7 +12,7 @@ def expected_best(values: np.ndarray) -> np.ndarray:
     values: (trials,), more is better; failed trials as the worst value possible, not left out.
     The sum over the sorted values v_i of v_i C(i - 1, n - 1) / C(N, n).
     Source: Dodge et al. 2019 (arXiv:1909.03004) draw with replacement, which is biased downwards;
-    without: Tang et al. 2020 (arXiv:2004.13990).
+    without: Tang et al. 2020 (arXiv:2004.13705).
     """
     values = np.sort(np.asarray(values, dtype=float))
     count = len(values)
