@@ -59,7 +59,7 @@ def test_bca_resamples_within_blocks() -> None:
 
 @pytest.mark.parametrize(
     "blocks",
-    [[np.arange(BCA_FROM - 1.0)], [np.full(BCA_FROM, 2.0)], [np.arange(30.0), np.array([1.0])]],
+    [[np.arange(BCA_FROM - 1.0)], [np.full(BCA_FROM, 2.0)], [np.arange(40.0), np.array([1.0])]],
     ids=["too few", "no spread", "a block of one"],
 )
 def test_bca_says_nothing_where_it_would_mislead(blocks: list[np.ndarray]) -> None:

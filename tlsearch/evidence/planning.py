@@ -38,6 +38,7 @@ class MoreSeeds(NamedTuple):
 # Guesses for planning before anything is measured: arms that differ by 0.8 points from seed to
 # seed, disagree on 4 % of 1,000 test images, and half of that on the same images with every seed
 # (two small networks retrained on digits disagreed on 1 to 3 %, at most a fifth of it lasting).
+# With it 8 seeds find 3 points, twice delta, in 99 % of tables of 22 claims in one scenario.
 TYPICAL_ACCURACY = Noise(seed=0.008**2, image=0.02, rest=0.02, num_images=1000)
 
 
