@@ -17,16 +17,17 @@ class Effect(NamedTuple):
     num_images: int
 
 
-def paired_effect(right: np.ndarray, reference: np.ndarray | None, *, seed: int) -> Effect:
+def paired_effect(right: np.ndarray, reference: np.ndarray | None) -> Effect:
     """Mean of `right`, or of its difference to `reference`, with a 95 % interval.
 
     Both are 0/1 of shape (seeds, images): row i of both had the same seed, column j is the same
-    test image. With one seed the interval covers the images alone. An accuracy's interval may
-    leave 0 … 1, since few seeds say little. `seed` does nothing: nothing is drawn.
+    test image. With one seed the interval covers the images alone. It ends where values end: at
+    0 and 1, for a difference at -1 and 1.
     Source: see `crossed`.
     """
-    del seed
     values = right.astype(float) - (0.0 if reference is None else reference.astype(float))
     found = crossed(values)
     half = half_width(found.variance, found.freedom, level=0.95)
-    return Effect(found.mean, found.mean - half, found.mean + half, *values.shape)
+    least = 0.0 if reference is None else -1.0
+    low, high = max(found.mean - half, least), min(found.mean + half, 1.0)
+    return Effect(found.mean, low, high, *values.shape)

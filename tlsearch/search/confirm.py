@@ -91,15 +91,15 @@ def effects_on_test(
     """
     winner = _right(scores, choice.keys)
     effects: dict[str, Any] = {
-        "accuracy": paired_effect(winner, None, seed=config.search.seed)._asdict(),
+        "accuracy": paired_effect(winner, None)._asdict(),
         "baselines": {},
     }
     for name, keys in baseline_keys(config).items():
         if complete.issuperset(keys):
             reference = _right(scores, keys)
             effects["baselines"][name] = {
-                "accuracy": paired_effect(reference, None, seed=config.search.seed)._asdict(),
-                "gain": paired_effect(winner, reference, seed=config.search.seed)._asdict(),
+                "accuracy": paired_effect(reference, None)._asdict(),
+                "gain": paired_effect(winner, reference)._asdict(),
             }
     return effects
 
