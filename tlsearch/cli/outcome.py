@@ -70,6 +70,8 @@ def _test(summary: Summary) -> list[str]:
             f"  against {LABELS[name]} ({own:.4f}): {100 * gain['mean']:+.1f} points "
             f"{_interval(gain, points=True)} {words}"
         )
+    if found["num_seeds"] == 2:
+        lines.append("  two seeds make wide intervals; a larger confirm.seeds narrows them")
     if test["scorings"] > 1:
         lines.append(f"  the test part has been scored {test['scorings']} times")
     if summary.negative_transfer:

@@ -213,6 +213,11 @@ def _notes(data: ReportData, accuracy: Effect | None) -> list[str]:
             "With one seed the intervals cover the draw of test images alone; gains are paired by "
             "image. “No clear difference” means that the interval contains 0."
         )
+    elif accuracy.num_seeds == 2:
+        notes.append(
+            "Two seeds say little about how much seeds differ, so the intervals are wide; a larger "
+            "confirm.seeds narrows them."
+        )
     absent = [plain(name) for name in names if name not in measured]
     if absent:
         notes.append(f"Not compared, for lack of completed seeds: {', '.join(absent)}.")
