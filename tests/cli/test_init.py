@@ -120,7 +120,7 @@ def test_a_table_and_its_columns(here: Path, tlsearch: Invoke) -> None:
         group="Patient ID",
         time="Taken at",
     )
-    assert config.data.split.strategy == "group"
+    assert config.data.split.strategy == "stratified_group"
     assert "24 images in 2 classes" in told
 
 

@@ -23,7 +23,8 @@ def told(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_the_result_and_what_it_gained(told: Any) -> None:
     lines = told(summary(test=record_of(scratch=CLEAR), is_finished=True))
-    assert lines[0] == "confirmed winner: trial 0, val_accuracy 0.9000"
+    value = "val_accuracy 0.9000 in the search, 0.8900 confirmed"
+    assert lines[0] == f"confirmed winner: trial 0, {value}"
     assert "  lr = 0.01235" in lines
     assert "  optimizer = sgd" in lines
     assert not any("freeze_depth" in line for line in lines), "it was not searched"

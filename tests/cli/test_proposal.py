@@ -46,7 +46,7 @@ def chosen(found: Survey, **options: Any) -> dict[str, Any]:
         (seen({"a": 50, "b": 50}), "stratified"),
         (seen({"a": 2, "b": 2, "c": 8}, parts=frozenset({0, 1, 2})), "given"),
         (seen({"a": 50, "b": 50}, has_times=True), "time"),
-        (seen({"a": 50, "b": 50}, has_times=True, num_groups=20), "group"),
+        (seen({"a": 50, "b": 50}, has_times=True, num_groups=20), "stratified_group"),
         (seen({"a": 50, "b": 50}, num_groups=2), "stratified"),
         (seen({"a": 50, "b": 50}, parts=frozenset({0, 2}), num_groups=9), "given"),
         (seen({"a": 50, "b": 50}, parts=frozenset({0})), "stratified"),

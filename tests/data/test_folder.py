@@ -210,3 +210,10 @@ def test_a_class_of_unreadable_files_keeps_its_name(tmp_path: Path) -> None:
     found = read(config({"folder": str(root)}), tmp_path / "cache")
     assert found.class_names == ("a", "b", "c")
     assert np.bincount(found.labels).tolist() == [2, 0, 2]
+
+
+def test_parts_beside_another_folder_are_a_slip(tmp_path):
+    for name in ("train/a", "train/b", "test/a", "extra"):
+        write_classes(tmp_path / "x" / name, {"": 2})
+    with pytest.raises(RequestError, match="parts test, train, and beside them extra"):
+        list_folder(tmp_path / "x")

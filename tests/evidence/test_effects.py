@@ -77,3 +77,11 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     narrow, wide = (paired_effect(a, None) for a in (agree, disagree))
     assert narrow.mean == wide.mean == 0.8
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_all_right_is_no_certainty() -> None:
+    effect = paired_effect(np.ones((2, 15), dtype=int), None)
+    assert effect.mean == effect.high == 1.0
+    assert effect.low == pytest.approx(15 / (15 + 1.96**2))  # Wilson's interval of 15 in 15
+    wrong = paired_effect(np.zeros((1, 15), dtype=int), None)
+    assert (wrong.low, wrong.high) == pytest.approx((0.0, 1 - effect.low))

@@ -173,7 +173,7 @@ def test_another_seed_samples_other_values(study: Study) -> None:
     ],
 )
 def test_another_question_is_refused(study: Study, reopen: Any, change: str, line: str) -> None:
-    reopen(study())
+    reopen(study()).ask()
     with pytest.raises(StoreError) as caught:
         reopen(study(change))
     message = str(caught.value)
@@ -181,6 +181,20 @@ def test_another_question_is_refused(study: Study, reopen: Any, change: str, lin
     assert message.startswith("name = 's': ")
     assert "--fresh" in message
     assert caught.value.exit_code == 2
+
+
+def test_before_its_first_run_a_study_may_become_another(study: Study, reopen: Any) -> None:
+    first, other = reopen(study()), study("search.seed=5")
+    first.adopt()
+    key = first.key
+    looked_at = reopen(other)
+    assert looked_at.key == key, "looking changes nothing"
+    looked_at.adopt()
+    assert looked_at.key != key
+    looked_at.ask()
+    with pytest.raises(StoreError):
+        reopen(study())
+    assert reopen(other).key == looked_at.key
 
 
 @pytest.mark.parametrize(

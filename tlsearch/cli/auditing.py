@@ -30,13 +30,14 @@ _PARTS = ("train", "validation", "test")
 
 
 class Checked(NamedTuple):
-    """The audit, why the study cannot go on with it, and images of each class in each part (None
-    where nothing was read).
+    """The audit, why the study cannot go on with it, images of each class in each part (None where
+    nothing was read), and what the split gives reason to say.
     """
 
     audit: Audit
     refusal: RequestError | None
     parts: Mapping[str, tuple[int, ...]] | None
+    notes: tuple[str, ...] = ()
 
 
 def look(config: StudyConfig, *, label_errors: bool) -> Checked:
@@ -93,6 +94,8 @@ def show_audit(console: Console, checked: Checked) -> None:
     if checked.parts is not None:
         console.print()
         console.print(_class_table(audit, checked.parts))
+        for note in checked.notes:
+            console.print(f"note: {escape(note)}", soft_wrap=True)
 
 
 def _line(finding: Finding) -> str:
@@ -139,7 +142,7 @@ def _read(config: StudyConfig, label_errors: bool) -> Checked:
                 )
         else:
             audit = replace(audit, unseen=(*audit.unseen, _unasked(config)))
-    return Checked(audit, None, _parts(data, config))
+    return _divided(audit, data, config)
 
 
 def _unasked(config: StudyConfig) -> str:
@@ -151,13 +154,13 @@ def _unasked(config: StudyConfig) -> str:
     )
 
 
-def _parts(data: "ImageSet", config: StudyConfig) -> dict[str, tuple[int, ...]]:
-    """Images per class of each part; of the first fold where there are several."""
+def _divided(audit: Audit, data: "ImageSet", config: StudyConfig) -> Checked:
+    """With the parts; of the first fold where there are several."""
     from tlsearch.search.dividing import divide
 
     facts, _ = divide(data, config)
     counts = (facts.train_counts, facts.validation_counts, facts.test_counts)
-    return dict(zip(_PARTS, counts, strict=True))
+    return Checked(audit, None, dict(zip(_PARTS, counts, strict=True)), facts.split.notes)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
         "searched": {name: raw(d) for name, d in config.space.searched().items()},
-        "notes": notes(config),
+        "notes": [*notes(config), *checked.notes],
         "audit": {**audit_json(checked.audit), "parts": checked.parts},
         "estimate": cost and cost._asdict(),
     }
@@ -83,11 +83,15 @@ def _by_folds(config: StudyConfig) -> str:
 
 def _cost_lines(config: StudyConfig, cost: Estimate) -> list[str]:
     minutes = cost.seconds / 60
+    if minutes < 1:
+        time = "less than a minute of training"
+    else:
+        time = f"about {minutes:.0f} min" if minutes < 180 else f"about {minutes / 60:.0f} hours"
     return [
         f"at most {cost.trainings} trainings: {config.budget.trials} trials{_by_folds(config)}, "
         f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation",
         f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "
         f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds",
-        f"about {minutes:.0f} min at the most (a guess from multiply-adds; pruning and frozen "
+        f"{time} at the most (a guess from multiply-adds; pruning and frozen "
         "layers make it less, the first run measures)",
     ]

@@ -43,7 +43,10 @@ def _answer(summary: Summary) -> list[str]:
     if best is None:
         return ["no trial has been completed yet"]
     confirmed = "confirmed winner" if summary.test else "best trial so far, not confirmed"
-    lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {summary.metric} {best.value:.4f}"]
+    value = f"{summary.metric} {best.value:.4f}"
+    if summary.test:  # the search's own value is the best of many, so it flatters
+        value += f" in the search, {summary.test['mean_validation']:.4f} confirmed"
+    lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}"]
     searched = {k: v for k, v in best.spec.params.items() if k in best.sampled}
     lines += [f"  {name} = {_number(value)}" for name, value in searched.items()]
     if summary.test:

@@ -94,7 +94,7 @@ def _split(found: Survey, reasons: dict[str, str]) -> dict[str, Any]:
         return {"strategy": "given", **parts, "seed": 0}
     if found.num_groups is not None and found.num_groups >= _PARTS:
         reasons["split"] = f"{found.num_groups:,} groups, none of them in two parts"
-        return {"strategy": "group", **parts, "seed": 0}
+        return {"strategy": "stratified_group", **parts, "seed": 0}
     if found.has_times:
         reasons["split"] = "the latest are tested, as a model in use meets what comes later"
         return {"strategy": "time", **parts, "seed": 0}

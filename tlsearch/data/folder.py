@@ -63,6 +63,8 @@ def list_folder(path: Path) -> Listing:
         rule = "holds images, but no folders that name their classes"
         raise refused(FIELD, shown, rule, f"{_LAYOUT}, or write source: {{manifest: …}}")
     depth = 1 if _has_parts(images) else 0
+    if not depth:
+        _refuse_half_parts(shown, images)
     labelled = [steps for steps in images if len(steps) > depth + 1]
     failures += [
         Failure("missing_labels", _name(steps), "lies in no folder that names its class")
@@ -86,6 +88,16 @@ def _has_parts(images: list[Steps]) -> bool:
     """Whether the top folders are the parts of a split: all that hold images are named so."""
     heads = {steps[0].lower() for steps in images if len(steps) > 1}
     return heads <= set(PART_NAMES) and any(len(steps) > 2 for steps in images)
+
+
+def _refuse_half_parts(shown: str, images: list[Steps]) -> None:
+    """A part may well be the name of a class; several of them beside another folder are a slip."""
+    heads = {steps[0] for steps in images if len(steps) > 1}
+    parts = sorted(head for head in heads if head.lower() in PART_NAMES)
+    if len({PART_NAMES[head.lower()] for head in parts}) > 1 and len(heads) > len(parts):
+        others = ", ".join(sorted(heads - set(parts))[:3])
+        rule = f"holds the parts {', '.join(parts)}, and beside them {others}"
+        raise refused(FIELD, shown, rule, "move the other folders into a part, or away")
 
 
 def _order(steps: Steps) -> tuple[tuple[NaturalKey, ...], Steps]:

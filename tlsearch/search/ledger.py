@@ -76,27 +76,42 @@ class Ledger:
     def __init__(self, config: StudyConfig, storage: optuna.storages.BaseStorage) -> None:
         self.config, self._storage = config, storage
         self._maximise = config.search.metric == "val_accuracy"
+        self._identity = identity(config)
         self.search = self._open(config.name)
         self.fixed = self._open(fixed_name(config.name))
+        # Before its first run a study may become another: what failed so far was preparation.
+        if self.has_begun():
+            for study in (self.search, self.fixed):
+                _refuse_changes(study.study_name, study.user_attrs.get(IDENTITY), self._identity)
 
     def _open(self, name: str) -> optuna.Study:
         known = {s.study_name for s in self._storage.get_all_studies()}
-        ours = identity(self.config)
         if name in known:
             study = optuna.load_study(study_name=name, storage=self._storage)
-            known_as = study.user_attrs.get(IDENTITY)
         else:
             direction = StudyDirection.MAXIMIZE if self._maximise else StudyDirection.MINIMIZE
             study = optuna.create_study(study_name=name, storage=self._storage, direction=direction)
-            known_as = None
-        if known_as is None and not study.get_trials(deepcopy=False):
+        if IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False):
             # A new one, or one whose coordinator was killed between the making and these lines.
-            study.set_user_attr(KEY, uuid4().hex)
-            study.set_user_attr(IDENTITY, ours)
-        else:
-            _refuse_changes(name, known_as, ours)
+            self._begin(study)
         study.pruner = make_pruner(self.config)
         return study
+
+    def _begin(self, study: optuna.Study) -> None:
+        study.set_user_attr(KEY, uuid4().hex)
+        study.set_user_attr(IDENTITY, self._identity)
+
+    def adopt(self) -> None:
+        """Take this study's settings for those that it is started with, if they are not: no run
+        has begun, or the ledger would not have opened.
+        """
+        if any(s.user_attrs[IDENTITY] != self._identity for s in (self.search, self.fixed)):
+            for study in (self.search, self.fixed):
+                self._begin(study)
+
+    def has_begun(self) -> bool:
+        """Whether there is any run, of whatever state."""
+        return any(study.get_trials(deepcopy=False) for study in (self.search, self.fixed))
 
     @property
     def key(self) -> str:

@@ -32,7 +32,7 @@ from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout, user_cache
 from tlsearch.study.machine import usable_cores, visible_gpus
 from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.sources import source_name, source_text
+from tlsearch.study.sources import EmbeddedSource, source_name, source_text
 from tlsearch.study.values import hidden
 from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
@@ -70,10 +70,13 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
             if fresh:
                 set_aside(config.name, storage=storage, folder=folder)
             ledger = Ledger(config, storage)
+            ledger.adopt()
             write_whole(folder / "study.yaml", to_yaml(redacted(config)))
             open_keys = {r.spec.key for r in ledger.rows() if r.state in ("running", "waiting")}
             sweep(folder, open_keys=open_keys)
-            if not (is_finished(ledger) and _is_mirrored(ledger, layout)):
+            # What tlsearch carries cannot have changed; files are looked at again.
+            is_embedded = isinstance(config.data.source, EmbeddedSource)
+            if not (is_embedded and is_finished(ledger) and _is_mirrored(ledger, layout)):
                 _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
             return ledger
 
@@ -197,11 +200,14 @@ def _agreed(ledger: Ledger, setting: Setting) -> Setting:
         "facts": asdict(setting.data),
     }
     known = ledger.search.user_attrs.get(FACTS)
-    if known is None:
+    if known is None or not ledger.has_begun():
         ledger.search.set_user_attr(FACTS, json.loads(json.dumps(found)))
         return setting
+    before, now = known["facts"]["num_images"], setting.data.num_images
+    images = "" if before == now else f", {before:,} → {now:,} images"
     changed = [
-        f"  the {name} (fingerprint {known.get(name)} → {found[name]})"
+        f"  the {name} (fingerprint {known.get(name)} → {found[name]}"
+        f"{images if name == 'data' else ''})"
         for name in ("data", "split", "weights")
         if known.get(name) != found[name]
     ]

@@ -64,7 +64,7 @@ def test_nothing_that_trains_is_as_late_as_what_is_predicted(seed: int, folds: i
 @pytest.mark.parametrize("folds", [None, 4])
 def test_a_gap_that_takes_all_is_refused(folds: int | None) -> None:
     data = made([0, 1] * 10, times=np.arange(20.0))
-    with pytest.raises(RequestError, match="no image of 20 for the train part"):
+    with pytest.raises(RequestError, match=r"data.split.gap = 9: leaves none of 20 images"):
         draw(data, config("time", gap=9, folds=folds))
 
 

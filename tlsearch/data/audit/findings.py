@@ -132,7 +132,7 @@ def effect(finding: Finding) -> str:
         case "drop":
             return f"{finding.dropped:,} left out"
         case "keep" if finding.kind in ("near_duplicates", "near_conflicts"):
-            return "kept, on one side of a split that is drawn"
+            return "kept; a split by lot keeps them on one side"
         case "keep":
             return "kept"
     return "left out" if finding.kind == "not_an_image" else ""

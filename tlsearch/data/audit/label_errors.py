@@ -13,6 +13,7 @@ import numpy as np
 from tlsearch.data.audit.findings import Finding, Listed
 from tlsearch.data.audit.looking import class_of, names_of, number
 from tlsearch.data.images import ImageSet
+from tlsearch.data.splits.blocks import joined
 from tlsearch.study.data import AuditConfig
 from tlsearch.study.seeds import derive_seed
 
@@ -56,10 +57,11 @@ def find_suspects(
     two classes with `FOLDS` images, or clusters of duplicates, to judge, or the probe is no better
     than naming the largest class.
 
-    What is said of `judged` images comes from probes of other `judged` ones, duplicates on one
-    side, and from no label of `held_out`: the test part must not tell what is trained on.
+    What is said of `judged` images comes from probes of other `judged` ones, duplicates and groups
+    on one side, and from no label of `held_out`: the test part must not tell what is trained on.
     """
-    blocks = np.arange(len(data.labels)) if data.clusters is None else data.clusters
+    told = tuple(column for column in (data.clusters, data.groups) if column is not None)
+    blocks = joined(told, num=len(data.labels))
     judged = _in_large_classes(data.labels, blocks, judged)
     classes = np.unique(data.labels[judged])
     if len(classes) < 2:

@@ -13,6 +13,13 @@ from tlsearch.data.splits.records import PairFacts, PartFacts, SplitFacts
 from tlsearch.study.complaints import shown
 from tlsearch.study.data import SplitConfig
 
+_FIELDS = {"training": "train"}
+_CONSEQUENCES = {
+    "training": "what is never seen is never recognised",
+    "validation": "nothing is chosen by it",
+    "test": "its figure says nothing about it",
+}
+
 
 def describe(data: ImageSet, splits: Sequence[Split], *, split: SplitConfig) -> SplitFacts:
     """Measure a split."""
@@ -104,24 +111,22 @@ def _later(times: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> i
 def _notes(data: ImageSet, splits: Sequence[Split], split: SplitConfig) -> Iterator[str]:
     present = np.unique(data.labels[data.usable])
     for fold, parts in enumerate(splits, start=1):
-        absent = np.setdiff1d(present, data.labels[parts.train])
-        if len(absent):
-            names = ", ".join(shown(data.class_names[label]) for label in absent[:5])
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            where = f" in fold {fold}" if split.folds else ""
-            yield (
-                f"no image of {names}{more} is in the training part{where}: what is never seen is "
-                "never recognised"
-            )
+        where = f" in fold {fold}" if split.folds else ""
+        for name, consequence in _CONSEQUENCES.items():
+            absent = np.setdiff1d(present, data.labels[getattr(parts, _FIELDS.get(name, name))])
+            if len(absent) and (fold == 1 or name != "test"):
+                names = ", ".join(shown(data.class_names[label]) for label in absent[:5])
+                more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+                yield f"no image of {names}{more} is in the {name} part{where}: {consequence}"
     for what, column, count in (
-        ("sets of near duplicates lie", data.clusters, "near_duplicates"),
-        ("groups lie", data.groups, "groups"),
+        ("near duplicates", data.clusters, "near_duplicates"),
+        ("groups", data.groups, "groups"),
     ):
         if column is None:
             continue
         worst = max(getattr(p, count) or 0 for p in _pairs(data, splits) if p.second == "test")
         if worst:
-            yield (f"{worst} {what} on both sides of the test part: its figure may be too good")
+            yield f"{what} on both sides of the test part ({worst}): its figure may be too good"
     if split.strategy == "given" and data.parts is not None:
         unnamed = int((data.parts[data.usable] < 0).sum())
         if unnamed:

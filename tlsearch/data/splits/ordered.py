@@ -4,6 +4,7 @@ import numpy as np
 
 from tlsearch.data.images import ImageSet
 from tlsearch.data.splits.parts import Split, empty_part, not_told
+from tlsearch.errors import Problem, RequestError
 from tlsearch.study.data import SplitConfig
 
 
@@ -34,7 +35,11 @@ def in_time(data: ImageSet, split: SplitConfig) -> tuple[Split, ...]:
         borders = [end - size * left for left in range(split.folds, 0, -1)]
     else:
         borders = [end - round(len(rows) * split.validation)]
-    if borders[0] < 1:
+    if borders[0] - split.gap < 1:
+        if split.gap and borders[0] + split.gap > 0:
+            rule = f"leaves none of {len(rows)} images to train on"
+            remedy = "leave out fewer between the parts, or make validation and test smaller"
+            raise RequestError(str(Problem("data.split.gap", str(split.gap), rule, remedy)))
         raise empty_part("train part", len(rows), split)
     starts = [_edge(times, border) for border in borders]
     ends = [*starts[1:], max(end, 0)]
