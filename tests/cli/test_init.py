@@ -131,7 +131,8 @@ def test_a_guessed_time_that_cannot_be_read_is_left_out(here: Path, tlsearch: In
     tlsearch("init", "photos/list.csv", "-o", "new.yaml")
     config = reread(here / "new.yaml")
     assert config.data.split.strategy == "stratified"
-    assert config.data.source == Manifest(path="photos/list.csv", image="path", label="label")
+    expected = Manifest(path="photos/list.csv", image="path", label="label", time=None)
+    assert config.data.source == expected
 
 
 def test_rows_without_a_label_are_dropped_and_told(here: Path, tlsearch: Invoke) -> None:
@@ -264,13 +265,16 @@ def test_wrong_options_write_nothing(here: Path, tlsearch: Invoke, files: Files)
             {"file": ["a.jpg"], "dx": ["x"], "set": ["Train"]},
             {"image": "file", "label": "dx", "part": "set"},
         ),
-        ({"file": ["a.jpg"], "dx": ["x"], "fold": ["1"]}, {"image": "file", "label": "dx"}),
+        (
+            {"file": ["a.jpg"], "dx": ["x"], "fold": ["1"]},
+            {"image": "file", "label": "dx", "part": None},
+        ),
         (
             {"file": ["a.jpg"], "target": ["x"], "Subject-ID": ["1"], "timestamp": ["2"]},
             {"image": "file", "label": "target", "group": "Subject-ID", "time": "timestamp"},
         ),
     ],
 )
-def test_guessed_columns(head: dict[str, list[str]], expected: dict[str, str]) -> None:
+def test_guessed_columns(head: dict[str, list[str]], expected: dict[str, str | None]) -> None:
     found = guessed_columns(Path("t.csv"), head)
     assert found == Manifest(path="t.csv", **expected)

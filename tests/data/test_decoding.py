@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -8,6 +10,7 @@ from PIL import Image
 
 from tests.data.made import cut_short, picture, write_bomb, write_picture
 from tlsearch.data.decoding import UnreadableImage, decode_image, fit_square, quiet_pillow
+from tlsearch.errors import WorkError
 
 
 def save(image: Image.Image, path: Path, **how: object) -> Path:
@@ -256,3 +259,28 @@ def test_nothing_of_pillows_is_changed(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage):
         decode_image(write_bomb(tmp_path / "a.png"), size=16, fit="crop")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_folder_loses_no_descriptor(tmp_path: Path) -> None:
+    before = os.dup(0)
+    for _ in range(3):
+        with pytest.raises(UnreadableImage):
+            decode_image(tmp_path, size=8, fit="crop")
+    after = os.dup(0)
+    os.close(before)
+    os.close(after)
+    assert after == before + 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_a_failing_disk_is_not_held_against_the_image(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_picture(tmp_path / "a.png", 0)
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(WorkError, match=r"a\.png: cannot be read now"):
+        decode_image(path, size=8, fit="crop")

@@ -187,8 +187,16 @@ def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
         ([HEADER, (*ROWS[0], "more")], {}, "line 2 has 7 cells, the header 6"),
         (changed(1, 0, "../x.png"), {}, "image = path: line 3: '../x.png' leads out of"),
         (changed(1, 0, "/etc/passwd"), {}, "line 3: '/etc/passwd' leads out of"),
-        (changed(2, 2, "04/03/2024"), {}, "time = time: line 4: '04/03/2024' is no date"),
-        (changed(2, 4, "holdout"), {}, "part = split: line 4: 'holdout' is no part of a split"),
+        (
+            changed(2, 2, "04/03/2024"),
+            {"split": "time"},
+            "line 4: '04/03/2024' is no date",
+        ),
+        (
+            changed(2, 4, "holdout"),
+            {"split": "given"},
+            "line 4: 'holdout' is no part of a",
+        ),
         (changed(0, 5, "0"), {}, "weight = weight: line 2: '0' is no weight above 0"),
         (changed(0, 5, ""), {}, "'' is no weight above 0"),
         (changed(0, 5, "inf"), {}, "'inf' is no weight above 0"),
@@ -228,5 +236,36 @@ def test_what_is_no_table(folder: Path) -> None:
     pq.write_table(pa.table({"path": ["a"], "label": ["b"]}), folder / "t.parquet")
     whole = (folder / "t.parquet").read_bytes()
     (folder / "t.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RequestError, match="is damaged"):
+        read_with(folder / "t.parquet")
+
+
+@pytest.mark.parametrize(("field", "cell"), [("split", "3"), ("time", "noon")])
+def test_a_column_that_only_bears_the_name_is_not_read(field: str, cell: str, folder: Path) -> None:
+    rows = [("path", "label", field), *((*row[:2], cell) for row in ROWS)]
+    found = load(folder, rows)
+    assert found.parts is None
+    assert found.times is None
+    named = {"split": "part"}.get(field, field)
+    table = {"split": "given", "time": "time"}[field]
+    with pytest.raises(RequestError, match=f"data.source.manifest.{named}"):
+        load(folder, rows, split=table)
+
+
+def test_null_reads_no_column(folder: Path) -> None:
+    rows = [("path", "label", "weight"), *((*row[:2], "") for row in ROWS)]
+    with pytest.raises(RequestError, match="weight: null reads none"):
+        load(folder, rows)
+    assert load(folder, rows, weight=None).weights is None
+    with pytest.raises(RequestError, match="a split by time needs this column"):
+        load(folder, [HEADER, *ROWS], time=None, split="time")
+
+
+def test_a_damaged_parquet_is_one_clear_error(folder: Path) -> None:
+    whole = folder / "whole.parquet"
+    pq.write_table(pa.table({"path": ["im/0.png"], "label": ["a"]}), whole)
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 3 : 2 * len(content) // 3] = bytes(len(content) // 3)
+    (folder / "t.parquet").write_bytes(content)
     with pytest.raises(RequestError, match="is damaged"):
         read_with(folder / "t.parquet")

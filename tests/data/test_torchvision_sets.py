@@ -154,6 +154,7 @@ def test_fake_data_need_no_place(tmp_path: Path) -> None:
         ("xyzzy", "torchvision has no such data set — see torchvision.datasets"),
         ("wrap_dataset_for_transforms_v2", "torchvision has no such data set"),
         ("ImageFolder", "is no data set of its own — write source: {folder: …}"),
+        ("LSUN", "torchvision reads it through a pickle that it does not check — unpack"),
         ("CocoDetection", "it needs annFile, which a study cannot give"),
         ("EMNIST", "it needs split, which a study cannot give"),
         ("ImageNet", "put its files there, or name their folder"),

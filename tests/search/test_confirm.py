@@ -17,6 +17,7 @@ from tlsearch.search.confirm import (
 )
 from tlsearch.search.final import is_finished, search_left
 from tlsearch.search.ledger import Ledger
+from tlsearch.search.runs import confirm_fold
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.transfer.plan import make_plan
@@ -70,6 +71,13 @@ def test_the_best_are_confirmed_beside_all_baselines(study: Study) -> None:
         if spec.kind == "confirm":
             assert spec.source is not None
             assert spec.params == rows[spec.source].spec.params
+
+
+def test_folds_take_turns_but_in_time_the_last_one_stands(study: Study) -> None:
+    by_lot = study("data.split.folds=3", "confirm.seeds=4")
+    assert [confirm_fold(by_lot, seed) for seed in (1, 2, 3, 4)] == [(0,), (1,), (2,), (0,)]
+    in_time = study("data.split.folds=3", "confirm.seeds=4", "data.split.strategy=time")
+    assert [confirm_fold(in_time, seed) for seed in (1, 2, 3, 4)] == [(2,)] * 4
 
 
 def test_the_winner_has_the_best_mean_and_its_best_model_is_the_champion(study: Study) -> None:

@@ -82,7 +82,9 @@ def _source(source: Folder | Manifest) -> list[str]:
     }
     for field, meaning in meant.items():
         if field in source.model_fields_set:
-            lines.append(f"      {field}: {_text(getattr(source, field))}  # {meaning}")
+            column = getattr(source, field)
+            told = "null" if column is None else _text(column)
+            lines.append(f"      {field}: {told}  # {meaning}{'' if column else '; none is read'}")
     return lines
 
 

@@ -17,6 +17,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from tlsearch.data.finding import find_images
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.search.predict import Prediction, predict
+from tlsearch.study.layout import expanded
 from tlsearch.study.machine import usable_cores
 from tlsearch.transfer.portable import open_model
 
@@ -104,7 +105,7 @@ def run_predict(
         WorkError: some images could not be read; all the others are answered.
     """
     paths = find_images(images)  # what is named wrongly is told before the model is opened
-    opened = open_model(Path(model).expanduser())
+    opened = open_model(expanded(model))
     first = next(paths, None)
     if first is None:
         raise RequestError(f"{', '.join(images)}: no image found, by the suffixes that images have")

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tlsearch.data.perceptual import perceptual_hash
+from tlsearch.errors import WorkError
 from tlsearch.study.data import Fit
 
 DECODER_VERSION = 1
@@ -25,6 +26,8 @@ DECODER_VERSION = 1
 # Named, because Pillow's others include one that starts a program (EPS) and some that take any
 # bytes for an image.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "MPO")
+# Troubles of the machine, not of the file: an image must not be left out for them.
+_PASSING = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _LARGEST_FILE = 2**31  # bytes; more is no picture, and would be read into memory
 _RESAMPLE = Image.Resampling.BICUBIC  # antialiased when it reduces
 
@@ -54,6 +57,7 @@ def decode_image(path: Path, *, size: int, fit: Fit) -> Decoded:
     Raises:
         UnreadableImage: there is no such file, or it is empty, cut short, no image, or so large
             that Pillow takes it for a decompression bomb.
+        WorkError: the disk or the system fails, which says nothing of the file.
     """
     data = _read(path)
     digest = hashlib.sha256(data).hexdigest()[:32]
@@ -134,14 +138,24 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-                raise UnreadableImage("no file")
+        # Opened so that a pipe is not waited for; `open` itself would lose a folder's descriptor.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                is_folder = stat.S_ISDIR(found.st_mode)
+                raise UnreadableImage("a directory" if is_folder else "no file")
             if found.st_size > _LARGEST_FILE:
                 raise UnreadableImage(f"{found.st_size} bytes: too large for an image")
-            data = file.read()
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read()
+        finally:
+            os.close(descriptor)
     except OSError as error:
+        if error.errno in _PASSING:
+            raise WorkError(
+                f"{path}: cannot be read now ({error.strerror}) — see to the disk, then run again"
+            ) from error
         reason = "no such file" if error.errno == errno.ENOENT else error.strerror or str(error)
         raise UnreadableImage(reason) from error
     except ValueError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tlsearch.data.folder import SUFFIXES
 from tlsearch.errors import RequestError
+from tlsearch.study.layout import expanded
 
 
 def find_images(named: Sequence[str]) -> Iterator[Path]:
@@ -21,7 +22,7 @@ def find_images(named: Sequence[str]) -> Iterator[Path]:
 
 
 def _places(name: str) -> list[Path]:
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         if path.exists() or path.is_symlink():
             return [path]

@@ -24,6 +24,7 @@ from tlsearch.data.listing import (
 from tlsearch.data.table import Table, read_table
 from tlsearch.errors import RequestError, nearest
 from tlsearch.study.data import DataConfig
+from tlsearch.study.layout import expanded
 from tlsearch.study.sources import Manifest
 
 FIELD = "data.source.manifest"
@@ -54,8 +55,8 @@ def list_manifest(data: DataConfig) -> Listing:
     """
     source = data.source
     assert isinstance(source, Manifest)
-    path = Path(source.path).expanduser()
-    root = path.parent if source.root is None else Path(source.root).expanduser()
+    path = expanded(source.path)
+    root = path.parent if source.root is None else expanded(source.root)
     table = read_table(path, field=f"{FIELD}.path")
     if not root.is_dir():
         raise refused(f"{FIELD}.root", str(root), "is no folder", "name one that holds the images")
@@ -98,13 +99,25 @@ def _columns(
     for field, read in readers.items():
         name = getattr(source, field)
         needed = _NEEDED.get(strategy) == field
+        if name is None:
+            if needed:
+                rule = f"a split by {strategy} needs this column"
+                raise refused(f"{FIELD}.{field}", "null", rule, "name it, or split otherwise")
+            continue
         named = name != Manifest.model_fields[field].default
         if name in table.columns or named or needed:
             column = _required(table, field, name, rows)
             if needed and not any(column.cells):
                 rule = f"the column is empty, and the split is {strategy}"
                 raise refused(column.field, name, rule, "fill it, or split otherwise")
-            found[kept[field]] = read(column)
+            try:
+                found[kept[field]] = read(column)
+            except RequestError as error:
+                # A column that happens to bear the name, and that nothing here depends on.
+                if needed or named or field == "group":
+                    raise
+                if field == "weight":
+                    raise RequestError(f"{error}; weight: null reads none") from None
     return found
 
 

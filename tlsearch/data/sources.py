@@ -6,6 +6,7 @@ from pathlib import Path
 from tlsearch.data.digits import load_digits_images
 from tlsearch.data.images import ImageSet
 from tlsearch.study.data import DataConfig
+from tlsearch.study.layout import expanded
 from tlsearch.study.sources import (
     SOURCES,
     Folder,
@@ -51,7 +52,7 @@ def _folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
 
     assert isinstance(data.source, Folder)
     on_progress(0.0, f"listing {source_text(data.source)}")
-    listing = list_folder(Path(data.source.path).expanduser())
+    listing = list_folder(expanded(data.source.path))
     return read_files(listing, data, cache, on_progress, field=FIELD)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -120,11 +120,9 @@ def _table(path: Path) -> Survey:
     except RequestError:
         # A column that was only guessed to be a time, say, is better left out than a hindrance.
         for field in ("time", "weight", "group"):
-            if field in source.model_fields_set and getattr(source, field) != _default(field):
-                fewer = source.model_dump(exclude_unset=True)
-                del fewer[field]
+            if field in source.model_fields_set:
                 with suppress(RequestError):
-                    kept = Manifest(**fewer)
+                    kept = Manifest(**{**source.model_dump(exclude_unset=True), field: None})
                     return _told(kept, _listed(kept))
         raise
 
@@ -149,12 +147,14 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
         for field, words in _USUAL.items()
     }
     by_content = next((name for name, values in head.items() if _are_images(values)), None)
-    named = found["image"]
-    if named is None or (by_content is not None and not _are_images(head[named])):
+    image = found["image"]
+    if image is None or (by_content is not None and not _are_images(head[image])):
         found["image"] = by_content
     part = found["part"]
+    unread: dict[str, Any] = {}
     if part is not None and not _are_parts(head[part]):
         found["part"] = None  # a number of a fold, say
+        unread = {"part": None}
     for field, what in (("image", "paths of the images"), ("label", "names of the classes")):
         if found[field] is None:
             raise RequestError(
@@ -162,7 +162,8 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
                 f"{', '.join(map(repr, list(head)[:12]))} — rename it to {_default(field)}, or "
                 f"write a study with source: {{manifest: {{path: …, {field}: its name}}}}"
             )
-    return Manifest(path=str(path), **{k: name for k, name in found.items() if name is not None})
+    named = {k: name for k, name in found.items() if name is not None}
+    return Manifest(path=str(path), **named, **unread)
 
 
 def _are_images(values: Sequence[str]) -> bool:
@@ -205,9 +206,11 @@ def _sizes(paths: Sequence[str]) -> tuple[tuple[int, int], ...]:
     for i in np.unique(np.linspace(0, len(paths) - 1, _HEADERS).round().astype(int)).tolist():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if not Path(paths[i]).is_file():  # a pipe would be waited for
+                continue
             try:
                 with Image.open(paths[i]) as image:
                     found.append(image.size)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            except Exception:  # noqa: S112 — Pillow's decoders raise a dozen kinds
                 continue
     return tuple(found)

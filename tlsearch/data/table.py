@@ -91,7 +91,7 @@ def _parquet(data: bytes, field: str, shown: str) -> _Read:
     try:
         table = pq.read_table(pa.BufferReader(data))
         columns = [[_text(value) for value in _plain(c).to_pylist()] for c in table.columns]
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, OverflowError, ValueError) as error:
         rule = f"is damaged: {str(error).partition(chr(10))[0]}"
         raise refused(field, shown, rule, "write it anew") from error
     rows = [list(row) for row in zip(*columns, strict=True)]

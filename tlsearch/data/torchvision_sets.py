@@ -31,10 +31,12 @@ from tlsearch.data.images import TEST, TRAIN, VALIDATION, ImageSet
 from tlsearch.data.listing import Listing, printable, refused
 from tlsearch.errors import WorkError, nearest
 from tlsearch.study.data import DataConfig
+from tlsearch.study.layout import expanded
 from tlsearch.study.sources import TorchvisionSet
 
 FIELD = "data.source.torchvision.name"
 _GENERIC = ("DatasetFolder", "ImageFolder", "VisionDataset")
+_PICKLED = ("LSUN", "LSUNClass")  # they load a pickle that lies in the current folder, unchecked
 _SPLITS = (
     (TRAIN, ("train", "trainval", "train-standard")),
     (VALIDATION, ("val", "valid")),
@@ -63,7 +65,7 @@ def read_torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> 
     assert isinstance(source, TorchvisionSet)
     kind = _kind(source.name)
     default = cache / "torchvision" / source.name
-    root = Path(source.root).expanduser() if source.root else default
+    root = expanded(source.root) if source.root else default
 
     def key() -> str:
         facts = (source.name, source.images, version("torchvision"))
@@ -93,6 +95,9 @@ def _kind(name: str) -> Any:
 
     if name in _GENERIC:
         raise refused(FIELD, name, "is no data set of its own", "write source: {folder: …}")
+    if name in _PICKLED:
+        rule = "torchvision reads it through a pickle that it does not check"
+        raise refused(FIELD, name, rule, "unpack its images, then write source: {folder: …}")
     known = [n for n in datasets.__all__ if inspect.isclass(getattr(datasets, n))]
     if name not in known:
         remedy = nearest(name, known) or "see torchvision.datasets for what there is"

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -157,7 +158,8 @@ def _load(weights: Path, facts: ModelFacts) -> Classifier:
 def _images(ledger: Ledger, layout: Layout, facts: ModelFacts) -> tuple[np.ndarray, str]:
     """Pixels uint8 (N, S, S, C) to compare on, and what they are."""
     place = layout.cache / "images" / ledger.search.user_attrs[FACTS]["data"]
-    with suppress(OSError, ValueError, KeyError, TlsearchError):  # the cache may be deleted
+    # The cache may be deleted or damaged at any time.
+    with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, TlsearchError):
         data = store.load(place)
         rows = _validation_rows(ledger, data, facts.run)
         rows = rows[:: -(-len(rows) // CHECK_IMAGES)]

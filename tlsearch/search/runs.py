@@ -111,8 +111,11 @@ def all_folds(config: StudyConfig) -> tuple[int, ...]:
 
 def confirm_fold(config: StudyConfig, seed: int) -> tuple[int, ...]:
     """The one fold that a confirmation's seed, counted from 1, holds out of its own redraw: seeds
-    take turns, so that as many seeds as folds validate on every image.
+    take turns, so that as many seeds as folds validate on every image. In time the folds are no
+    equals: the last one trains on all that came before it.
     """
+    if config.data.split.strategy == "time":
+        return (len(all_folds(config)) - 1,)
     return ((seed - 1) % len(all_folds(config)),)
 
 

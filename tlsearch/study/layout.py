@@ -59,4 +59,12 @@ def user_cache() -> Path:
     from platformdirs import user_cache_path
 
     named = os.environ.get("TLSEARCH_CACHE")
-    return Path(named).expanduser().absolute() if named else user_cache_path("tlsearch")
+    return expanded(named).absolute() if named else user_cache_path("tlsearch")
+
+
+def expanded(name: str | Path) -> Path:
+    """The path with `~` for the user's home; as it is where no user has that name."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)

@@ -191,14 +191,15 @@ def notes(config: StudyConfig) -> list[str]:
             "median and percentile judge a trial by the best of its means so far, so a lucky first "
             "fold protects it; hyperband and wilcoxon do not"
         )
-    if split.folds and config.confirm.seeds:
+    if split.folds and config.confirm.seeds and split.strategy != "time":
         found.append(
             f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
             "once and holds out one fold of a draw of its own"
         )
-    if split.strategy == "time" and config.confirm.seeds and not split.folds:
+    if split.strategy == "time" and config.confirm.seeds:
+        last = "all train on the last fold's parts; " if split.folds else ""
         found.append(
-            "time cannot be drawn again: confirmation seeds differ in initial weights, in order "
-            "and in which labels labels_per_class picks, not in their parts"
+            f"{last}time cannot be drawn again: confirmation seeds differ in initial weights, in "
+            "order and in which labels labels_per_class picks, not in their parts"
         )
     return found

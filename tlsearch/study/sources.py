@@ -131,8 +131,8 @@ class Folder(Section):
 class Manifest(Section):
     """A CSV or Parquet table with a row per image; the fields name its columns.
 
-    `time`, `group`, `part` and `weight` are read where the table has a column of that name; a
-    column that is named in the study must be there.
+    `time`, `group`, `part` and `weight` are read where the table has a column of that name, null
+    never; a column that is named otherwise must be there.
     """
 
     shorthand: ClassVar[str | None] = "path"
@@ -144,14 +144,16 @@ class Manifest(Section):
     ] = None
     image: Annotated[_Text, Field(description="column: path of the image")] = "path"
     label: Annotated[_Text, Field(description="column: name of the class")] = "label"
-    time: Annotated[_Text, Field(description="column: when it was taken; dates or numbers")] = (
-        "time"
-    )
+    time: Annotated[
+        _Text | None, Field(description="column: when it was taken; dates or numbers")
+    ] = "time"
     group: Annotated[
         _Text, Field(description="column: what must stay on one side, such as a patient")
     ] = "group"
-    part: Annotated[_Text, Field(description="column: train, validation or test")] = "split"
-    weight: Annotated[_Text, Field(description="column: weight in the training loss")] = "weight"
+    part: Annotated[_Text | None, Field(description="column: train, validation or test")] = "split"
+    weight: Annotated[_Text | None, Field(description="column: weight in the training loss")] = (
+        "weight"
+    )
 
 
 class TorchvisionSet(Section):

@@ -169,7 +169,10 @@ class Trainer:
         value, norm, hits = torch.stack([loss.detach(), total_norm, right.float()]).tolist()
         if math.isfinite(norm):
             self.max_grad_norm = max(self.max_grad_norm, norm)
-        if not value <= EXPLODED_LOSS * math.log(max(self.data.num_classes, 2)):
+        limit = EXPLODED_LOSS * math.log(max(self.data.num_classes, 2))
+        if self._weights is not None:  # a heavy image alone is no explosion
+            limit *= max(1.0, float(self._weights[torch.from_numpy(rows)].max()))
+        if not value <= limit:
             raise DivergenceError(f"{where}: the loss is {value:.4g}")
         if not math.isfinite(norm):
             raise DivergenceError(f"{where}: the gradient's norm is {norm}")

@@ -88,6 +88,10 @@ class OnnxModel:
         if text is None:
             raise not_ours(str(path))
         self.facts = read_facts(text, file=str(path))
+        inputs = [node.name for node in self._session.get_inputs()]
+        outputs = [node.shape[-1] for node in self._session.get_outputs()]
+        if inputs != ["images"] or outputs != [len(self.facts.class_names)]:
+            raise damaged(path, ValueError(f"inputs {inputs} and outputs {outputs} are not ours"))
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Of float32 (N, 3, S, S) in 0 … 1: float32 (N, K)."""

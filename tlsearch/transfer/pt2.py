@@ -8,6 +8,7 @@ it, and the network is built by us.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,16 @@ def read_pt2(path: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
                 raise not_ours(str(path))
             facts = read_facts(_text(archive, records[f"extra/{METADATA_KEY}"]), file=str(path))
             return facts, _weights(archive, records)
-    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _DAMAGE as error:
         if isinstance(error, RequestError):
             raise
         raise damaged(path, error) from error
+
+
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError),
+    *(AttributeError, KeyError, TypeError, ValueError, RuntimeError),
+)
 
 
 def damaged(path: Path, error: Exception) -> RequestError:

@@ -17,6 +17,7 @@ from torchvision.models import get_model_weights
 
 from tlsearch.errors import WeightsError, WorkError, nearest
 from tlsearch.study.backbones import BACKBONES
+from tlsearch.study.layout import expanded
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _STALL_SECONDS = 60.0  # a guess: torch.hub itself would wait for a silent server for ever
@@ -35,7 +36,7 @@ def pretrained_state(*, backbone: str, weights: str) -> dict[str, Tensor] | None
     if weights == "none":
         return None
     if weights.endswith(".safetensors"):
-        return _read_safetensors(Path(weights).expanduser())
+        return _read_safetensors(expanded(weights))
     if weights.endswith(_PICKLES):
         raise WeightsError(
             f"backbone.weights = {weights!r}: only .safetensors files are read, because a pickle"

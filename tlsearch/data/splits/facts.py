@@ -127,6 +127,11 @@ def _notes(data: ImageSet, splits: Sequence[Split], split: SplitConfig) -> Itera
         worst = max(getattr(p, count) or 0 for p in _pairs(data, splits) if p.second == "test")
         if worst:
             yield f"{what} on both sides of the test part ({worst}): its figure may be too good"
+    if split.strategy != "given" and data.parts is not None and (data.parts >= 0).any():
+        yield (
+            f"the source names parts of its own; a split that is {split.strategy} draws others, "
+            "strategy: given takes them"
+        )
     if split.strategy == "given" and data.parts is not None:
         unnamed = int((data.parts[data.usable] < 0).sum())
         if unnamed:
