@@ -138,9 +138,11 @@ def test_what_mlflow_is_told(study: Study, tmp_path: Path) -> None:
 def test_a_study_goes_on_with_its_own_split_alone(study: Study, tmp_path: Path) -> None:
     ledger = memory_ledger(study())
     setting = setting_of(study(), tmp_path)
-    _agreed(ledger, setting)
-    _agreed(ledger, setting)
     split = replace(setting.data.split, fingerprint="6" * 16)
     other = replace(setting, data=replace(setting.data, split=split))
+    _agreed(ledger, other)
+    _agreed(ledger, setting)  # nothing has run yet, so nothing is mixed
+    ledger.ask()
+    _agreed(ledger, setting)
     with pytest.raises(StoreError, match=f"the split .fingerprint {'5' * 16} → {'6' * 16}"):
         _agreed(ledger, other)
