@@ -1,0 +1,72 @@
+"""What a comparison measured, as arrays: what the tables are made from, whoever ran it."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from tlsearch.evidence.claim import Scenario
+
+
+class ArmResults(NamedTuple):
+    """One strategy in one scenario.
+
+    `tuning` (trials,): validation accuracy of each tuning trial, 0 for one that diverged; empty
+    where nothing was tuned. `params`: the configuration that tuning chose. `settings`: dimensions
+    that were searched. `answers` (seeds, images): which test images each confirmed model answers
+    rightly; a row of a seed that diverged is all False, which guessing nothing deserves.
+    `values`: statistic or plain figure → one number a seed, or a redraw, (repeats,); not a number
+    where there is none. Keys are those of `STATISTICS` and of `training.measuring`.
+    """
+
+    tuning: np.ndarray
+    params: Mapping[str, Any]
+    settings: int
+    answers: np.ndarray
+    values: Mapping[str, np.ndarray]
+    seeds: tuple[int, ...]
+
+
+class SweepResults(NamedTuple):
+    """An arm's chosen configuration with one dimension set to each of `settings`.
+
+    `validation` (settings, seeds) accuracy, 0 for a diverged run; `answers` (settings, seeds,
+    images) on the test part; `diverged` (settings, seeds).
+    """
+
+    arm: str
+    dimension: str
+    settings: tuple[Any, ...]
+    validation: np.ndarray
+    answers: np.ndarray
+    diverged: np.ndarray
+
+
+class ScenarioResults(NamedTuple):
+    """All arms in one scenario, row i of every array of the same seed.
+
+    `traits` are what the study file says of the scenario; `facts` what was measured: `similarity`
+    (0 … 1, 1 like the source), `difficulty` (0 … 1, the error that the best arm leaves),
+    `labels`, `classes`, `train_images`, `validation_images`, `test_images`, `imbalance`; absent
+    where unknown. `block` names the test images: scenarios that share it share them.
+    """
+
+    name: str
+    traits: Scenario
+    facts: Mapping[str, float]
+    block: str
+    arms: Mapping[str, ArmResults]
+    sweeps: tuple[SweepResults, ...]
+
+
+class ComparisonResults(NamedTuple):
+    """A whole comparison: the table of the documents that it answers, or "own"; `reference` is the
+    arm that an own table is held against; `epochs` and `trials` are each arm's budget.
+    """
+
+    name: str
+    table: Literal["A", "B", "C", "own"]
+    reference: str
+    scenarios: tuple[ScenarioResults, ...]
+    trials: int
+    epochs: int
