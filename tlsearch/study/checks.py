@@ -5,6 +5,7 @@ from math import ceil
 
 from tlsearch.errors import nearest
 from tlsearch.study.backbones import groups
+from tlsearch.study.comparison_checks import comparison_contradictions
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash, dimension
 from tlsearch.study.cost import train_images
@@ -14,7 +15,11 @@ from tlsearch.study.search_checks import pruner_contradictions, sampler_contradi
 
 
 def contradictions(config: StudyConfig) -> list[Contradiction]:
-    """All contradictions of a study, in the order of its fields."""
+    """All contradictions of a study, in the order of its fields; those of a comparison's cells are
+    found in the cells.
+    """
+    if config.comparison is not None:
+        return list(comparison_contradictions(config, config.comparison))
     checks = (
         data_contradictions,
         _backbone,

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from tlsearch.errors import nearest
 from tlsearch.study.backbones import BACKBONES, BackboneFacts
 from tlsearch.study.branches import OneOf
+from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
 from tlsearch.study.data import DataConfig
 from tlsearch.study.parsed import Parsed
@@ -134,6 +135,10 @@ class StudyConfig(Section):
         Field(description="null turns it off"),
     ] = ConfirmConfig()
     baselines: Baselines = BASELINES
+    comparison: Annotated[
+        ComparisonConfig | None,
+        Field(description="strategies held against one another, in place of a search"),
+    ] = None
     storage: Annotated[
         StorageUrl, Field(description="of Optuna; null for a journal under mlruns/")
     ] = None

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from tlsearch.errors import Problem, RequestError, StudyError, nearest
+from tlsearch.study.cells import Cell, as_cell, cell_overrides, sweep_overrides
 from tlsearch.study.checks import contradictions
+from tlsearch.study.comparison import ComparisonConfig
+from tlsearch.study.comparison_checks import identical_arms
 from tlsearch.study.complaints import Complaint, Loc, complaints
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction
@@ -54,6 +57,8 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
             raise RequestError(f"{path}: no preset {preset!r} — {remedy}")
         chosen = named[preset]
     outcome = _outcome(document, [*chosen, *options])
+    if outcome.config is not None:
+        outcome = _Outcome(outcome.config, _cell_problems(document, [*chosen, *options], outcome))
     if outcome.problems or outcome.config is None:
         raise StudyError(outcome.problems, file=str(path))
     if chosen or options:
@@ -92,12 +97,46 @@ def _preset_problems(document: Document, named: Mapping[str, list[Override]]) ->
     """What each preset would break in a study that is right without it."""
     problems: list[Problem] = []
     for settings in named.values():
-        problems += _outcome(document, settings).problems
+        outcome = _outcome(document, settings)
+        problems += outcome.problems or _cell_problems(document, settings, outcome)
     return problems
 
 
-def _outcome(document: Document, overrides: Sequence[Override]) -> _Outcome:
-    """Validate and check the document with the overrides applied."""
+def _cell_problems(
+    document: Document, overrides: Sequence[Override], outcome: _Outcome
+) -> list[Problem]:
+    """What is wrong with the cells of a comparison that is right by itself, each told once."""
+    config = outcome.config
+    if config is None or config.comparison is None:
+        return []
+    comparison, found = config.comparison, dict[tuple[str, str], Problem]()
+
+    def note(problems: Sequence[Problem]) -> bool:
+        for problem in problems:
+            found.setdefault((problem.field, problem.rule), problem)
+        return not problems
+
+    for scenario in comparison.used:
+        own = cell_overrides(comparison, Cell(scenario, ""), lines=document.lines)
+        if not note(_outcome(document, [*overrides, *own], comparison).problems):
+            continue
+        for arm in comparison.arms:
+            cell = Cell(scenario, arm)
+            ours = [*overrides, *cell_overrides(comparison, cell, lines=document.lines)]
+            if note(_outcome(document, ours, comparison).problems):
+                for swept in sweep_overrides(comparison, cell, lines=document.lines):
+                    note(_outcome(document, [*ours, swept], comparison).problems)
+    if not found:
+        note([_problem(c, document.lines, overrides) for c in identical_arms(config, comparison)])
+    return list(found.values())
+
+
+def _outcome(
+    document: Document, overrides: Sequence[Override], comparison: ComparisonConfig | None = None
+) -> _Outcome:
+    """Validate and check the document with the overrides applied; with a comparison, as the cell
+    that they make of it.
+    """
     data = copy.deepcopy(document.data)
     problems: list[Problem] = []
     for override in overrides:
@@ -106,6 +145,8 @@ def _outcome(document: Document, overrides: Sequence[Override]) -> _Outcome:
             problems.append(problem)
         else:
             apply(data, override)
+    if comparison is not None:
+        data = as_cell(data, comparison)
 
     def told(complaint: Complaint | Contradiction) -> Problem:
         return _problem(complaint, document.lines, overrides)
