@@ -18,6 +18,7 @@ from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import DataFacts, EpochDone, Setting, TrainDone
 from tlsearch.search.ledger import Ledger
+from tlsearch.search.orders import train_job
 from tlsearch.search.storage import open_storage
 from tlsearch.study.layout import Layout
 from tlsearch.study.reading import read_study
@@ -111,6 +112,7 @@ def main() -> None:
         folder = layout.study(config.name)
         folder.mkdir(parents=True)
         coordinator = Coordinator(
+            make_job=train_job,
             ledger=ledger,
             executor=InstantExecutor(),
             mirror=mirror,

@@ -11,7 +11,7 @@ import optuna
 
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
-from tlsearch.search.coordinator import evaluation
+from tlsearch.search.evaluations import evaluation
 from tlsearch.search.folder import evaluation_path, scores_folder
 from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger, Run
 from tlsearch.study.layout import Layout

@@ -16,6 +16,7 @@ from tests.search.fakes import (
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.orders import train_job
 from tlsearch.study.config import StudyConfig
 
 Tell = Callable[[Any, int], Story]
@@ -30,6 +31,7 @@ class Scene:
         self.mirror, self.watched = FakeMirror(), Watched()
         self.interrupts, self.folder = Interrupts(), folder
         self.coordinator = Coordinator(
+            make_job=train_job,
             ledger=self.ledger,
             executor=self.executor,
             mirror=self.mirror,  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from tests.search.fakes import (
 )
 from tests.search.scenes import Make
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.coordinator import evaluation
+from tlsearch.search.evaluations import evaluation
 from tlsearch.search.folder import checkpoint_path, evaluation_path
 from tlsearch.search.interrupts import Interrupted
 from tlsearch.search.jobs import (

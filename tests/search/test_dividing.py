@@ -17,7 +17,7 @@ from tlsearch.errors import RequestError, StoreError
 from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import TrainJob
 from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
-from tlsearch.search.study_run import _agreed
+from tlsearch.search.study_run import agreed
 from tlsearch.search.workbench import Workbench
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.folds import CrossValidation
@@ -140,9 +140,9 @@ def test_a_study_goes_on_with_its_own_split_alone(study: Study, tmp_path: Path) 
     setting = setting_of(study(), tmp_path)
     split = replace(setting.data.split, fingerprint="6" * 16)
     other = replace(setting, data=replace(setting.data, split=split))
-    _agreed(ledger, other)
-    _agreed(ledger, setting)  # nothing has run yet, so nothing is mixed
+    agreed(ledger, other)
+    agreed(ledger, setting)  # nothing has run yet, so nothing is mixed
     ledger.ask()
-    _agreed(ledger, setting)
+    agreed(ledger, setting)
     with pytest.raises(StoreError, match=f"the split .fingerprint {'5' * 16} → {'6' * 16}"):
-        _agreed(ledger, other)
+        agreed(ledger, other)

@@ -4,23 +4,18 @@ One loop in one thread is the only writer of the truth. Workers that die are rep
 was under way goes on from its checkpoint.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tlsearch.errors import WorkError
 from tlsearch.search.errand import MAX_DEATHS, POLL_SECONDS, log_fault, run_errand
+from tlsearch.search.evaluations import keep_evaluation
 from tlsearch.search.executor import Executor
-from tlsearch.search.folder import (
-    checkpoint_path,
-    evaluation_path,
-    weights_path,
-    write_whole,
-)
+from tlsearch.search.folder import checkpoint_path
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import (
     EpochDone,
@@ -30,10 +25,9 @@ from tlsearch.search.jobs import (
     Progress,
     Setting,
     TrainDone,
-    TrainJob,
     WorkerDied,
 )
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Run
 from tlsearch.search.mirroring import (
     STATUS,
     end_tags,
@@ -42,7 +36,8 @@ from tlsearch.search.mirroring import (
     run_params,
     run_tags,
 )
-from tlsearch.search.runs import Ending, RunSpec
+from tlsearch.search.orders import MakeJob
+from tlsearch.search.runs import Ending
 from tlsearch.search.watching import (
     EpochSeen,
     Preparing,
@@ -53,13 +48,30 @@ from tlsearch.search.watching import (
     Watcher,
 )
 from tlsearch.tracking.mirror import Mirror
-from tlsearch.training.metrics import class_scores
-from tlsearch.training.results import TrainResult
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 MAX_FAULTS = 3
 """So many runs in a row that fail by a fault of the program end the study: more would fail too."""
 
 NextRun = Callable[[], Run | None]
+
+
+class Teller(Protocol):
+    """Keeps what a coordinator has to tell of its runs: a `Ledger`, or many behind one face."""
+
+    def report(self, run: Run, result: EpochResult, *, fold: FoldResult | None) -> bool:
+        """Record an epoch; whether the run is to be pruned."""
+        ...
+
+    def tell(
+        self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str
+    ) -> float | None:
+        """Record how a run ended; its value if it is complete."""
+        ...
+
+    def pause(self, run: Run) -> None:
+        """Put a run back in the queue."""
+        ...
 
 
 class Coordinator:
@@ -68,15 +80,17 @@ class Coordinator:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: Teller,
         executor: Executor,
         mirror: Mirror,
         watch: Watcher,
         interrupts: Interrupts,
         folder: Path,
+        make_job: MakeJob,
     ) -> None:
         self._ledger, self._executor, self._mirror = ledger, executor, mirror
         self._watch, self._interrupts, self._folder = watch, interrupts, folder
+        self._make_job = make_job
         self._active: dict[int, Run] = {}
         self._deaths: Counter[str] = Counter()
         self._faults = 0
@@ -131,7 +145,7 @@ class Coordinator:
     def _start(self, worker: int, run: Run) -> None:
         spec = run.spec
         self._active[worker] = run
-        self._executor.submit(worker, train_job(spec, self._folder))
+        self._executor.submit(worker, self._make_job(spec, self._folder))
         assert self._setting is not None
         self._mirror.start(
             spec.key,
@@ -256,44 +270,7 @@ class Coordinator:
                 self._pause(run)
 
     def _evaluation(self, run: Run, result: TrainResult) -> dict[str, Any]:
-        """Confusion matrix and scores per class on the validation part; kept beside the study,
-        so that MLflow can be completed from it.
-        """
         if not result.confusion or self._setting is None:
             return {}
-        content = evaluation(self._setting.data.class_names, result.confusion)
-        path = evaluation_path(self._folder, run.spec.key)
-        write_whole(path, json.dumps(content))
-        return {"evaluation.json": content}
-
-
-def train_job(spec: RunSpec, folder: Path) -> TrainJob:
-    """What a worker is told of a run; the weights of fixed runs are kept, unless each fold has its
-    own.
-    """
-    keep = spec.kind != "search" and len(spec.folds) == 1
-    return TrainJob(
-        key=spec.key,
-        strategy=spec.strategy,
-        seed=spec.seed,
-        redraw=spec.redraw,
-        folds=spec.folds,
-        num_epochs=spec.num_epochs,
-        checkpoint=checkpoint_path(folder, spec.key),
-        weights_to=weights_path(folder, spec.key) if keep else None,
-    )
-
-
-def evaluation(class_names: tuple[str, ...], confusion: Any) -> dict[str, Any]:
-    """Confusion matrix (rows true, columns predicted) and scores per class, as JSON."""
-    import numpy as np
-
-    scores = class_scores(np.array(confusion))
-    return {
-        "classes": list(class_names),
-        "confusion": [list(row) for row in confusion],
-        "per_class": [
-            {"class": name, "precision": p, "recall": r, "f1": f, "images": int(n)}
-            for name, p, r, f, n in zip(class_names, *(s.tolist() for s in scores), strict=True)
-        ],
-    }
+        names = self._setting.data.class_names
+        return keep_evaluation(self._folder, run.spec.key, names, result.confusion)

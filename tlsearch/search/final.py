@@ -14,11 +14,12 @@ from tlsearch.search.confirm import (
     confirm_specs,
     effects_on_test,
 )
-from tlsearch.search.coordinator import Coordinator, train_job
+from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.folder import scores_folder, weights_path
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import ScoreJob, Setting
 from tlsearch.search.ledger import TEST, Ledger
+from tlsearch.search.orders import train_job
 from tlsearch.search.runs import RunRow
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
 from tlsearch.study.config import StudyConfig

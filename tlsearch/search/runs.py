@@ -7,12 +7,13 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tlsearch.study.cells import cell_of
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.space import Suggest
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
-Kind = Literal["search", "baseline", "confirm"]
+Kind = Literal["search", "baseline", "confirm", "sweep"]
 Ending = Literal["complete", "pruned", "diverged", "failed"]
 
 RUN, RESULT = "tlsearch:run", "tlsearch:result"
@@ -25,7 +26,8 @@ class RunSpec:
 
     `params` are flat and complete. `folds`, counted from 0, are those of the split that it trains,
     for `num_epochs` each; more than one are a cross-validation. `source` is the number of the trial
-    that a confirmation repeats, or None.
+    that a confirmation repeats, or None. `scenario` and `arm` place it in a comparison, and are
+    empty outside one.
     """
 
     key: str
@@ -38,6 +40,8 @@ class RunSpec:
     folds: tuple[int, ...]
     num_epochs: int
     source: int | None
+    scenario: str
+    arm: str
 
     @property
     def total_epochs(self) -> int:
@@ -90,10 +94,11 @@ def lookup(found: Mapping[str, Any]) -> Suggest:
 
 def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> RunSpec:
     """The run of the search's trial `number`."""
+    cell = cell_of(config)
     return RunSpec(
-        key=f"trial-{number:04d}",
+        key=f"{cell.key}.trial-{number:04d}" if cell else f"trial-{number:04d}",
         kind="search",
-        label=f"trial {number}",
+        label=f"{cell.arm} in {cell.scenario}, trial {number}" if cell else f"trial {number}",
         params=params,
         init="random" if config.backbone.weights == "none" else "pretrained",
         seed=config.search.seed,
@@ -101,6 +106,8 @@ def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> 
         folds=all_folds(config),
         num_epochs=config.budget.epochs,
         source=None,
+        scenario=cell.scenario if cell else "",
+        arm=cell.arm if cell else "",
     )
 
 
@@ -169,7 +176,8 @@ def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict
 
 def read_spec(record: Mapping[str, Any]) -> RunSpec:
     """A run as `spec_json` wrote it."""
-    return RunSpec(**{**record, "folds": tuple(record["folds"])})
+    placed = {"scenario": "", "arm": "", **record}  # older records are of no comparison
+    return RunSpec(**{**placed, "folds": tuple(record["folds"])})
 
 
 def spec_json(spec: RunSpec) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def cell_overrides(
     comparison: ComparisonConfig, cell: Cell, *, lines: Mapping[tuple[str | int, ...], int]
 ) -> list[Override]:
     """What a scenario and an arm change in the study, and where the file says so."""
-    places = [(("comparison", "scenarios", cell.scenario, "set"), _settings(comparison, cell))]
+    places: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
+        (("comparison", "scenarios", cell.scenario, "set"), comparison.scenarios[cell.scenario].set)
+    ]
     if cell.arm:
         places.append((("comparison", "arms", cell.arm), comparison.arms[cell.arm]))
     return [
@@ -89,10 +91,6 @@ def sweep_overrides(
             told = f"comparison.sweeps.of[{index}]: space.{dimension}"
             found += [Override(loc, value, told, line) for value in sweep.values]
     return found
-
-
-def _settings(comparison: ComparisonConfig, cell: Cell) -> Mapping[str, Any]:
-    return comparison.scenarios[cell.scenario].set
 
 
 def as_cell(data: Mapping[str, Any], comparison: ComparisonConfig) -> dict[str, Any]:
