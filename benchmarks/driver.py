@@ -107,7 +107,7 @@ def main() -> None:
             flush_seconds=2.0,
             patience_seconds=10.0,
         )
-        mirror.open_parent(run_name="benchmark", tags={}, params={}, texts={}, dataset=None)
+        mirror.open_parent(run_name="benchmark", tags={}, params={}, texts={}, datasets=())
         mirror.flush()
         folder = layout.study(config.name)
         folder.mkdir(parents=True)

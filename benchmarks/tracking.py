@@ -87,7 +87,7 @@ def compare(folder: Path, trials: int) -> None:
         patience_seconds=60.0,
     )
     start = time.perf_counter()
-    study.open_parent(run_name="study", tags={}, params={}, texts={}, dataset=None)
+    study.open_parent(run_name="study", tags={}, params={}, texts={}, datasets=())
     study.flush()
     print(f"opening: {time.perf_counter() - start:.1f} s, in its thread (import, migrations)")
 

@@ -21,6 +21,7 @@ def spec(number: int = 0, *, kind: Any = "search", name: str = "", epochs: int =
         folds=(0,),
         num_epochs=epochs,
         source=None,
+        table="",
         scenario="",
         arm="",
     )

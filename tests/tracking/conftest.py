@@ -35,7 +35,7 @@ from typing import NamedTuple
 from tlsearch.tracking.mirror import Mirror
 mirror = Mirror(tracking_uri="sqlite:///new/mlflow.db", artifact_root=Path("new/artifacts"),
                 experiment="é / x", study_key="k", flush_seconds=1.0, patience_seconds=1.0)
-mirror.open_parent(run_name="x", tags={}, params={}, texts={"a.txt": "b"}, dataset=None)
+mirror.open_parent(run_name="x", tags={}, params={}, texts={"a.txt": "b"}, datasets=())
 mirror.start("0", run_name="trial", params={"long": "x" * 9000}, tags={})
 assert mirror.close(status="FINISHED", tags={})
 assert mirror.tracking_uri == "sqlite:///" + str(Path.cwd() / "new/mlflow.db")
@@ -99,7 +99,7 @@ def open_parent(mirror: Mirror, **changes: object) -> None:
         "tags": {},
         "params": {},
         "texts": {},
-        "dataset": None,
+        "datasets": (),
     }
     mirror.open_parent(**(settings | changes))  # type: ignore[arg-type]
 

@@ -120,7 +120,7 @@ def test_the_dataset_is_an_input(mirror: MakeMirror, client: MlflowClient) -> No
     facts = DatasetFacts("digits", "scikit-learn", "0123456789abcdef", 1797, 10, {"test": {"0": 9}})
     for _ in range(2):
         study = mirror(opened=False)
-        open_parent(study, dataset=facts)
+        open_parent(study, datasets=[facts])
         study.close(status="FINISHED", tags={})
     (parent,), _ = runs(client)
     (recorded,) = parent.inputs.dataset_inputs

@@ -16,7 +16,7 @@ def mirror(address: str, root: Path, key: str) -> Mirror:
         flush_seconds=0.05,
         patience_seconds=5.0,
     )
-    made.open_parent(run_name="digits", tags={}, params={}, texts={}, dataset=None)
+    made.open_parent(run_name="digits", tags={}, params={}, texts={}, datasets=())
     return made
 
 

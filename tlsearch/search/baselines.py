@@ -83,6 +83,7 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
         folds=confirm_fold(config, seed) if seed else all_folds(config),
         num_epochs=config.budget.epochs * factor,
         source=None,
+        table="",
         scenario="",
         arm="",
     )

@@ -20,7 +20,9 @@ def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) 
     """
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     known = {s.study_name for s in storage.get_all_studies()}
-    studies = [study for study in (fixed_name(name), name) if study in known]
+    # Cells of a comparison, what is fixed, and the study itself, which goes last.
+    ours = sorted(s for s in known if s.startswith(f"{name}:") and aside_name("", "") not in s)
+    studies = [*ours, *([name] if name in known else [])]
     for study in studies:
         aside = aside_name(study, stamp)
         optuna.copy_study(

@@ -46,6 +46,10 @@ def run_tags(spec: RunSpec, number: int) -> dict[str, Any]:
         tags["tlsearch.baseline"] = spec.key.rpartition("-seed-")[0]
     if spec.source is not None:
         tags["tlsearch.confirms"] = spec.source
+    if spec.arm:
+        place = {"table": spec.table, "scenario": spec.scenario, "arm": spec.arm}
+        tags.update({f"tlsearch.{name}": value for name, value in place.items()})
+        tags["tlsearch.seed"] = spec.seed
     return tags
 
 

@@ -12,7 +12,8 @@ import tlsearch
 from tlsearch.search.jobs import Setting
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.sources import source_text
+from tlsearch.study.sources import source_name, source_text
+from tlsearch.tracking.records import DatasetFacts
 
 _PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
 
@@ -99,3 +100,23 @@ def parent_texts(config: StudyConfig, setting: Setting) -> dict[str, Any]:
         },
         "command.txt": " ".join(sys.argv) + "\n",
     }
+
+
+def dataset_facts(config: StudyConfig, setting: Setting) -> DatasetFacts:
+    """The data as an input of the parent run."""
+    data = setting.data
+    counts = {
+        "train": data.train_counts,
+        "validation": data.validation_counts,
+        "test": data.test_counts,
+    }
+    return DatasetFacts(
+        name=source_name(config.data.source),
+        source=f"{source_text(config.data.source)} at {config.data.size} px",
+        digest=data.fingerprint,
+        num_images=data.num_images,
+        num_classes=data.num_classes,
+        class_counts={
+            part: dict(zip(data.class_names, found, strict=True)) for part, found in counts.items()
+        },
+    )

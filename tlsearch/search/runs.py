@@ -7,7 +7,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tlsearch.study.cells import cell_of
+from tlsearch.study.cells import cell_of, compared
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.space import Suggest
 from tlsearch.study.strategy import Strategy
@@ -26,8 +26,8 @@ class RunSpec:
 
     `params` are flat and complete. `folds`, counted from 0, are those of the split that it trains,
     for `num_epochs` each; more than one are a cross-validation. `source` is the number of the trial
-    that a confirmation repeats, or None. `scenario` and `arm` place it in a comparison, and are
-    empty outside one.
+    that a confirmation repeats, or None. `table`, `scenario` and `arm` place it in a comparison,
+    and are empty outside one.
     """
 
     key: str
@@ -40,6 +40,7 @@ class RunSpec:
     folds: tuple[int, ...]
     num_epochs: int
     source: int | None
+    table: str
     scenario: str
     arm: str
 
@@ -106,6 +107,7 @@ def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> 
         folds=all_folds(config),
         num_epochs=config.budget.epochs,
         source=None,
+        table=compared(config).table if cell else "",
         scenario=cell.scenario if cell else "",
         arm=cell.arm if cell else "",
     )
@@ -176,7 +178,12 @@ def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict
 
 def read_spec(record: Mapping[str, Any]) -> RunSpec:
     """A run as `spec_json` wrote it."""
-    placed = {"scenario": "", "arm": "", **record}  # older records are of no comparison
+    placed = {
+        "table": "",
+        "scenario": "",
+        "arm": "",
+        **record,
+    }  # older records are of no comparison
     return RunSpec(**{**placed, "folds": tuple(record["folds"])})
 
 

@@ -19,17 +19,21 @@ from tlsearch.search.jobs import Setting
 from tlsearch.search.ledger import FACTS, MIRRORED, Ledger, Run
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.orders import train_job
-from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
+from tlsearch.search.provenance import (
+    dataset_facts,
+    parent_params,
+    parent_tags,
+    parent_texts,
+)
 from tlsearch.search.stage import disk_errors, staged, tracking_address
 from tlsearch.search.storage import open_storage, study_lock
 from tlsearch.search.watching import Remark, StageStarted, Watcher
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
 from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.sources import EmbeddedSource, source_name, source_text
+from tlsearch.study.sources import EmbeddedSource
 from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
-from tlsearch.tracking.records import DatasetFacts
 
 
 def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watcher) -> Ledger:
@@ -161,28 +165,13 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
 def _open_mirror(
     mirror: Mirror, ledger: Ledger, audit: Audit, setting: Setting, folder: Path
 ) -> None:
-    config, data = ledger.config, setting.data
-    counts = {
-        "train": data.train_counts,
-        "validation": data.validation_counts,
-        "test": data.test_counts,
-    }
+    config = ledger.config
     mirror.open_parent(
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
         texts={**parent_texts(config, setting), **audit_texts(audit)},
-        dataset=DatasetFacts(
-            name=source_name(config.data.source),
-            source=f"{source_text(config.data.source)} at {config.data.size} px",
-            digest=data.fingerprint,
-            num_images=data.num_images,
-            num_classes=data.num_classes,
-            class_counts={
-                part: dict(zip(data.class_names, found, strict=True))
-                for part, found in counts.items()
-            },
-        ),
+        datasets=[dataset_facts(config, setting)],
     )
     given_up = ledger.given_up()
     if given_up is not None:

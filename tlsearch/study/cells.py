@@ -33,7 +33,8 @@ def cell_of(config: StudyConfig) -> Cell | None:
 def cell_config(config: StudyConfig, cell: Cell) -> StudyConfig:
     """The study of a cell: the scenario's settings, then the arm's, with the comparison's budget.
 
-    The comparison must have been checked.
+    The comparison must have been checked; it stays at hand as `comparison`. Without an arm, what
+    all arms of the scenario share.
     """
     comparison = compared(config)
     data = config.model_dump(mode="json")
@@ -41,7 +42,7 @@ def cell_config(config: StudyConfig, cell: Cell) -> StudyConfig:
         apply(data, override)
     found = StudyConfig.model_validate(as_cell(data, comparison))
     name = SEPARATOR.join((config.name, cell.scenario, cell.arm))
-    return found.model_copy(update={"name": name})
+    return found.model_copy(update={"name": name, "comparison": comparison})
 
 
 def compared(config: StudyConfig) -> ComparisonConfig:

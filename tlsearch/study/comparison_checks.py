@@ -124,7 +124,9 @@ def identical_arms(config: StudyConfig, comparison: ComparisonConfig) -> Iterato
     seen: dict[Any, str] = {}
     scenario = comparison.used[0]
     for arm in comparison.arms:
-        found = cell_config(config, Cell(scenario, arm)).model_dump_json(exclude={"name"})
+        found = cell_config(config, Cell(scenario, arm)).model_dump_json(
+            exclude={"name", "comparison"}
+        )
         if found in seen:
             rule = f"is the same strategy as {seen[found]!r}"
             yield clash(

@@ -83,7 +83,7 @@ class Mirror:
         tags: Mapping[str, Any],
         params: Mapping[str, Any],
         texts: Mapping[str, Any],
-        dataset: DatasetFacts | None,
+        datasets: Sequence[DatasetFacts],
     ) -> None:
         """Start mirroring: the study's parent run is created, or re-opened where it exists.
 
@@ -93,7 +93,7 @@ class Mirror:
         parent.add_params(params)
         parent.add_tags(tags)
         parent.add_artifacts(texts)
-        self._order(lambda: self._session.open(parent, dataset))
+        self._order(lambda: self._session.open(parent, datasets))
         self._thread.start()
 
     def reconcile(self, rows: Sequence[MirrorRow]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class Session:
         known = self._known.get(key)
         return known.run_id if known else None
 
-    def open(self, parent: Wanted, dataset: DatasetFacts | None) -> None:
+    def open(self, parent: Wanted, datasets: Sequence[DatasetFacts]) -> None:
         """Open the store and create the parent, or re-open the one that is there."""
         if self._store is None:
             self._store = open_store(
@@ -74,8 +74,8 @@ class Session:
         with _outages():
             self._look(self._store)
             self._write_together(self._store, {PARENT: parent})
-            if dataset is not None:
-                _log_dataset(self._store, self._known[PARENT].run_id, dataset)
+            for facts in datasets:
+                _log_dataset(self._store, self._known[PARENT].run_id, facts)
 
     def reconcile(self, truth: Mapping[str, Wanted]) -> None:
         """Make the children those of `truth` and those written by this session, nothing else."""

@@ -1,0 +1,180 @@
+"""From stored runs and answers to the arrays that tables are made from."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlsearch.evidence.claim import Scenario
+from tlsearch.evidence.results import (
+    ArmResults,
+    ComparisonResults,
+    ScenarioResults,
+    SweepResults,
+)
+from tlsearch.search.comparison.board import Board
+from tlsearch.search.comparison.specs import (
+    Chosen,
+    choose,
+    confirm_specs,
+    sweep_specs,
+    swept_dimension,
+)
+from tlsearch.search.folder import scores_folder
+from tlsearch.search.ledger import Ledger
+from tlsearch.search.runs import RunRow, RunSpec
+from tlsearch.study.comparison import SweepConfig
+
+_ENDED = ("complete", "diverged")
+
+
+def collect(board: Board, folder: Path) -> ComparisonResults:
+    """All that a comparison measured so far; arms without a confirmed configuration are absent.
+
+    A diverged run answers nothing rightly; a run that failed, or was not run yet, is not a number.
+    """
+    comparison = board.comparison
+    return ComparisonResults(
+        name=board.config.name,
+        table=comparison.table,
+        reference=comparison.held_against,
+        scenarios=tuple(_scenario(board, name, folder) for name in comparison.used),
+        trials=comparison.tuning.trials,
+        epochs=comparison.tuning.epochs,
+    )
+
+
+def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
+    answers = _Answers(scores_folder(folder))
+    arms: dict[str, ArmResults] = {}
+    sweeps: list[SweepResults] = []
+    for cell, ledger in board.of_scenario(name).items():
+        chosen = choose(ledger.config, ledger.rows_of(ledger.search))
+        if chosen is None:
+            continue
+        rows = {row.spec.key: row for row in ledger.rows_of(ledger.fixed)}
+        shares = (board.noted(f"shares:{name}") or {}).get(cell.arm)
+        arms[cell.arm] = _arm(ledger, chosen, rows, answers, shares)
+        for sweep in board.comparison.sweeps_in(name):
+            if sweep.arm == cell.arm and swept_dimension(chosen, sweep):
+                sweeps.append(_sweep(ledger, chosen, sweep, rows, answers))
+    facts = board.noted(f"facts:{name}") or {}
+    found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
+    best = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
+    if np.isfinite(best):
+        found["difficulty"] = 1.0 - best
+    return ScenarioResults(
+        name=name,
+        traits=Scenario(**board.comparison.scenarios[name].traits.model_dump()),
+        facts=found,
+        block=answers.block(str(facts.get("data", name))),
+        arms=arms,
+        sweeps=tuple(sweeps),
+    )
+
+
+def _arm(
+    ledger: Ledger,
+    chosen: Chosen,
+    rows: Mapping[str, RunRow],
+    answers: "_Answers",
+    shares: Sequence[float] | None,
+) -> ArmResults:
+    specs = confirm_specs(ledger.config, chosen)
+    confirmed = [rows.get(spec.key) for spec in specs]
+    tuned = sorted(ledger.rows_of(ledger.search), key=lambda row: row.number)
+    names = sorted({name for row in confirmed if row for name in row.measures})
+    values = {
+        name: np.array([row.measures.get(name, np.nan) if row else np.nan for row in confirmed])
+        for name in names
+    }
+    if shares is not None:
+        values["class_share_distance"] = np.array(shares)
+    return ArmResults(
+        tuning=np.array([_val_accuracy(r) for r in tuned if r.state in _ENDED]),
+        params=chosen.params,
+        settings=len(ledger.config.space.searched()),
+        answers=answers.of(specs, rows),
+        values=values,
+        seeds=tuple(spec.seed for spec in specs),
+    )
+
+
+def _sweep(
+    ledger: Ledger,
+    chosen: Chosen,
+    sweep: SweepConfig,
+    rows: Mapping[str, RunRow],
+    answers: "_Answers",
+) -> SweepResults:
+    specs = sweep_specs(ledger.config, chosen, sweep)
+    shape = (len(sweep.values), len(specs) // len(sweep.values))
+    validation, diverged = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    for (place, seed), spec in specs.items():
+        row = rows.get(spec.key)
+        if row is not None and row.state in _ENDED:
+            validation[place, seed - 1] = _val_accuracy(row)
+            diverged[place, seed - 1] = row.state == "diverged"
+    by_setting = [
+        answers.of([specs[place, seed + 1] for seed in range(shape[1])], rows)
+        for place in range(shape[0])
+    ]
+    return SweepResults(
+        arm=sweep.arm,
+        dimension=swept_dimension(chosen, sweep),
+        settings=sweep.values,
+        validation=validation,
+        answers=np.stack(by_setting),
+        diverged=diverged,
+    )
+
+
+class _Answers:
+    """Which test images the runs of a scenario answer rightly, read from their stored scores."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: np.ndarray | None = None
+
+    def of(self, specs: Sequence[RunSpec], rows: Mapping[str, RunRow]) -> np.ndarray:
+        """(runs, images) of 1 and 0, with no images where none was scored."""
+        found: list[Any] = [self._read(spec.key) for spec in specs]
+        size = next((len(right) for right in found if right is not None), 0)
+        for place, spec in enumerate(specs):
+            if found[place] is None:
+                row = rows.get(spec.key)
+                fails = row is not None and row.state == "diverged"
+                found[place] = np.full(size, 0.0 if fails else np.nan)
+        return np.stack(found)
+
+    def block(self, data: str) -> str:
+        """A name for the test images of this scenario, the same for those that share them."""
+        rows = b"" if self._rows is None else self._rows.tobytes()
+        return f"test part {sha256(data.encode() + rows).hexdigest()[:8]}"
+
+    def _read(self, key: str) -> np.ndarray | None:
+        path = self._folder / f"{key}.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as file:
+            self._rows = file["rows"]
+            right: np.ndarray = file["probabilities"].argmax(1) == file["labels"]
+        return right.astype(float)
+
+
+def _val_accuracy(row: RunRow) -> float:
+    """Of the epoch that counts; 0 for a diverged run, not a number for one that failed."""
+    if row.state == "diverged":
+        return 0.0
+    if not row.epochs or row.value is None:
+        return np.nan
+    if row.spec.params["patience_epochs"] is None:
+        return row.epochs[-1].val_accuracy
+    return max(epoch.val_accuracy for epoch in row.epochs)
+
+
+def _mean(answers: np.ndarray) -> float:
+    whole = answers[np.isfinite(answers).all(axis=1)]
+    return float(whole.mean()) if whole.size else float("nan")

@@ -1,0 +1,188 @@
+"""One invocation of a comparison: every scenario prepared, then run, then the tables."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from tlsearch.data.audit.findings import Audit
+from tlsearch.errors import TlsearchError
+from tlsearch.search.auditing import remarks
+from tlsearch.search.comparison.board import Board
+from tlsearch.search.comparison.orders import comparison_job
+from tlsearch.search.comparison.tables import write_tables
+from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done, planned_runs
+from tlsearch.search.evaluations import kept_evaluation
+from tlsearch.search.folder import sweep, write_whole
+from tlsearch.search.fresh import set_aside
+from tlsearch.search.interrupts import Interrupts
+from tlsearch.search.jobs import Setting, Surveyed, SurveyJob
+from tlsearch.search.ledger import MIRRORED
+from tlsearch.search.mirroring import mirror_row
+from tlsearch.search.provenance import dataset_facts, git_revision, versions
+from tlsearch.search.stage import Stage, disk_errors, staged, tracking_address
+from tlsearch.search.storage import open_storage, study_lock
+from tlsearch.search.study_run import agreed
+from tlsearch.search.watching import Remark, StageStarted, Watcher
+from tlsearch.study.cells import Cell, cell_config
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import Layout
+from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.sources import EmbeddedSource
+from tlsearch.tracking.address import sqlite_path
+from tlsearch.tracking.records import PARENT
+
+
+class Ready(NamedTuple):
+    """A scenario that can be run."""
+
+    config: StudyConfig
+    setting: Setting
+    audit: Audit
+
+
+def run_comparison(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watcher) -> Board:
+    """Carry a comparison on to its end; the board then holds all there is to say.
+
+    Every scenario is read and divided before the first training.
+
+    Raises:
+        StoreError: a cell changed since it was begun, or another process runs the study.
+        RequestError: data or weights of a scenario do not fit.
+        WorkError: the work cannot go on.
+        Interrupted: the user asked to leave; everything is kept.
+    """
+    folder, interrupts = layout.study(config.name), Interrupts()
+    with disk_errors(layout), interrupts.listening():
+        layout.create()
+        folder.mkdir(parents=True, exist_ok=True)
+        with study_lock(folder, config.name):
+            storage = open_storage(config, layout, create=True)
+            assert storage is not None
+            if fresh:
+                set_aside(config.name, storage=storage, folder=folder)
+            board = Board(config, storage)
+            board.adopt()
+            write_whole(folder / "study.yaml", to_yaml(redacted(config)))
+            open_rows = (r for r in board.rows() if r.state in ("running", "waiting"))
+            sweep(folder, open_keys={r.spec.key for r in open_rows})
+            if not _is_finished(board, layout):
+                _carry_on(board, layout=layout, interrupts=interrupts, watch=watch)
+            write_tables(board, folder)
+            return board
+
+
+def _is_finished(board: Board, layout: Layout) -> bool:
+    """Whether all is run, on data that cannot change, and MLflow was left whole."""
+    sources = [ledger.config.data.source for ledger in board.cells.values()]
+    file = sqlite_path(tracking_address(board.config, layout))
+    return (
+        all(isinstance(source, EmbeddedSource) for source in sources)
+        and all(is_done(ledger) for ledger in board.cells.values())
+        and bool(board.whole.search.user_attrs.get(MIRRORED))
+        and (file is None or file.exists())
+    )
+
+
+def _carry_on(board: Board, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
+    make_job = comparison_job(board.config)
+    with staged(
+        board.whole, board, make_job=make_job, layout=layout, interrupts=interrupts, watch=watch
+    ) as stage:
+        scenarios = {name: _prepared(board, name, stage) for name in board.comparison.used}
+        stage.end_preparing()
+        board.recover()
+        _open_mirror(board, scenarios, stage)
+        planned = sum(planned_runs(led.config, cell) for cell, led in board.cells.items())
+        done = sum(map(num_done, board.cells.values()))
+        watch(StageStarted("comparison", done, planned, stage.workers))
+        for name, ready in scenarios.items():
+            ledgers = board.of_scenario(name)
+            if not all(map(is_done, ledgers.values())):
+                stage.coordinator.configure(ready.setting)
+                stage.coordinator.carry_out(ScenarioWork(ledgers).next_run)
+        files = write_tables(board, stage.folder)
+        stage.mirror.annotate(PARENT, tags={}, artifacts=files)
+
+
+def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
+    """Read and divide a scenario's data, and measure what its traits are said to be."""
+    config = cell_config(board.config, Cell(scenario, ""))
+    try:
+        prepared = stage.prepare(config)
+    except TlsearchError as error:
+        raise type(error)(f"scenario {scenario!r}: {error}") from None
+    setting = prepared.setting
+    # Those that have begun decide on the number format of the others.
+    ledgers = sorted(board.of_scenario(scenario).values(), key=lambda x: not x.has_begun())
+    for ledger in ledgers:
+        setting = agreed(ledger, setting)
+    for remark in remarks(prepared.audit):
+        stage.watch(Remark(f"{scenario}: {remark.text}"))
+    for text in setting.data.split.notes:
+        stage.watch(Remark(f"{scenario}: {text}"))
+    if board.noted(f"facts:{scenario}") is None:
+        splits = {c.arm: led.config.data.split for c, led in board.of_scenario(scenario).items()}
+        job = SurveyJob(setting=setting, splits=splits, future=board.comparison.future)
+        surveyed = stage.errand(job)
+        assert isinstance(surveyed, Surveyed)
+        board.note(f"facts:{scenario}", {**surveyed.facts, "data": setting.data.fingerprint})
+        board.note(f"shares:{scenario}", dict(surveyed.shares))
+    return Ready(config, setting, prepared.audit)
+
+
+def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> None:
+    config = board.config
+    stage.mirror.open_parent(
+        run_name=config.name,
+        tags=_parent_tags(board),
+        params={
+            "table": board.comparison.table,
+            "arms": ", ".join(board.comparison.arms),
+            "scenarios": ", ".join(scenarios),
+            "trials": board.comparison.tuning.trials,
+            "epochs": board.comparison.tuning.epochs,
+            "seeds": board.comparison.confirm.seeds,
+            "backbone": config.backbone.name,
+            "metric": config.search.metric,
+            "seed": config.search.seed,
+        },
+        texts={
+            "study.yaml": to_yaml(redacted(config)),
+            "versions.json": versions(),
+            "command.txt": " ".join(sys.argv) + "\n",
+            "scenarios.json": {name: _told(ready) for name, ready in scenarios.items()},
+        },
+        datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
+    )
+    given_up = board.whole.given_up()
+    if given_up is not None:
+        stage.mirror.abandon(given_up)
+    groups = {name: ready.setting.groups for name, ready in scenarios.items()}
+    stage.mirror.reconcile(
+        [
+            mirror_row(row, groups[row.spec.scenario], kept_evaluation(stage.folder, row.spec.key))
+            for row in board.rows()
+        ]
+    )
+
+
+def _parent_tags(board: Board) -> dict[str, Any]:
+    tags = {
+        "tlsearch.kind": "comparison",
+        "tlsearch.table": board.comparison.table,
+        "tlsearch.state": "running",
+    }
+    revision = git_revision()
+    return {**tags, "mlflow.source.git.commit": revision} if revision else tags
+
+
+def _told(ready: Ready) -> dict[str, Any]:
+    """What is recorded of a scenario's data."""
+    return {
+        "weights": ready.setting.weights_fingerprint,
+        "precision": ready.setting.precision,
+        "device": ready.setting.device,
+        "data": asdict(ready.setting.data),
+        "parts": json.loads(ready.setting.split_file.read_text()),
+    }

@@ -1,0 +1,63 @@
+"""What is to be done next in a scenario, and how much there is in all."""
+
+from collections.abc import Mapping
+
+from tlsearch.search.comparison.specs import choose, fixed_specs, num_tuning
+from tlsearch.search.ledger import Ledger, Run
+from tlsearch.study.cells import Cell, compared
+from tlsearch.study.config import StudyConfig
+
+
+class ScenarioWork:
+    """Hands out the runs of a scenario's cells: those that wait, tuning, and what tuning leads to.
+
+    What a run computes does not depend on the order in which runs are handed out.
+    """
+
+    def __init__(self, ledgers: Mapping[Cell, Ledger]) -> None:
+        self._ledgers = ledgers
+        self._led_on: set[Cell] = set()
+
+    def next_run(self) -> Run | None:
+        """The next run, or None while there is none."""
+        for cell, ledger in self._ledgers.items():
+            if cell not in self._led_on and tuning_left(ledger) == 0 and not ledger.num_running():
+                chosen = choose(ledger.config, ledger.rows_of(ledger.search))
+                ledger.enqueue(fixed_specs(ledger.config, chosen) if chosen else [])
+                self._led_on.add(cell)
+            waiting = ledger.ask_fixed()
+            if waiting is not None:
+                return waiting
+        for ledger in self._ledgers.values():
+            if tuning_left(ledger) > ledger.num_running():
+                return ledger.ask()
+        return None
+
+
+def tuning_left(ledger: Ledger) -> int:
+    """Tuning trials of a cell without an ending."""
+    return max(0, num_tuning(ledger.config) - ledger.num_ended())
+
+
+def is_done(ledger: Ledger) -> bool:
+    """Whether a cell has nothing left to run."""
+    if tuning_left(ledger) or ledger.num_open():
+        return False
+    chosen = choose(ledger.config, ledger.rows_of(ledger.search))
+    if chosen is None:
+        return True
+    known = {row.spec.key for row in ledger.rows_of(ledger.fixed)}
+    return all(spec.key in known for spec in fixed_specs(ledger.config, chosen))
+
+
+def num_done(ledger: Ledger) -> int:
+    """Runs of a cell that have an ending."""
+    return sum(row.state not in ("running", "waiting") for row in ledger.rows())
+
+
+def planned_runs(config: StudyConfig, cell: Cell) -> int:
+    """Trainings that a cell takes; a setting that the confirmation trains anyway is counted."""
+    comparison = compared(config)
+    sweeps = [s for s in comparison.sweeps_in(cell.scenario) if s.arm == cell.arm]
+    swept = sum(len(s.values) for s in sweeps) * comparison.sweeps.seeds
+    return num_tuning(config) + config.confirm.seeds + swept
