@@ -18,7 +18,7 @@ def test_kernel_distance_of_one_distribution_is_0_on_average() -> None:
     error = np.std(drawn) / np.sqrt(len(drawn))
     # With an image's kernel with itself counted, the mean would be about 0.6.
     assert abs(np.mean(drawn)) < 3 * error < 0.05
-    moved = [kernel_distance(*(rng.normal(size=(2, 30, 4)) + [[[0]], [[1]]])) for _ in range(100)]
+    moved = [kernel_distance(*rng.normal([[[0.0]], [[1.0]]], size=(2, 30, 4))) for _ in range(100)]
     assert np.mean(moved) > 1
 
 
