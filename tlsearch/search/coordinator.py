@@ -38,6 +38,7 @@ from tlsearch.search.mirroring import (
     STATUS,
     end_tags,
     epoch_metrics,
+    measure_metrics,
     run_name,
     run_params,
     run_tags,
@@ -190,6 +191,13 @@ class Coordinator:
     ) -> None:
         value = self._ledger.tell(run, ending, result, reason=reason)
         checkpoint_path(self._folder, run.spec.key).unlink(missing_ok=True)
+        if result is not None and result.measures:
+            self._mirror.metrics(
+                run.spec.key,
+                step=result.epochs[-1].epoch,
+                values=measure_metrics(result.measures),
+                timestamp_ms=int(time.time() * 1000),
+            )
         self._mirror.finish(
             run.spec.key,
             status=STATUS[ending],
@@ -281,6 +289,8 @@ def train_job(spec: RunSpec, folder: Path) -> TrainJob:
         num_epochs=spec.num_epochs,
         checkpoint=checkpoint_path(folder, spec.key),
         weights_to=weights_path(folder, spec.key) if keep else None,
+        scores_to=None,
+        measures=(),
     )
 
 
