@@ -106,6 +106,7 @@ def ours(
         seed=0,
         numerics=NUMERICS[p],
         device=CPU,
+        measure_updates=False,
     )
     # Half the share, because the clock that it is a share of runs through the bare turns as well.
     keeper = Checkpointer(folder / "trial.ckpt", cost_share=COST_SHARE / 2)

@@ -41,6 +41,7 @@ def row(number: int, state: str, value: float | None) -> RunRow:
         epochs=(),
         folds=(),
         max_grad_norm=1.0,
+        measures={},
         images_trained=10,
         seconds=1.0,
         started=None,

@@ -142,6 +142,7 @@ def summed_up(epochs: tuple[EpochResult, ...]) -> TrainResult:
         images_trained=0,
         seconds=0.0,
         folds=(),
+        measures={},
     )
 
 

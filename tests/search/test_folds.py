@@ -67,6 +67,7 @@ def summed(epochs: list[EpochResult], folds: list[FoldResult]) -> TrainResult:
         images_trained=5,
         seconds=1.0,
         folds=tuple(folds),
+        measures={},
     )
 
 

@@ -98,6 +98,7 @@ def trainer(
     backbone: Backbone | None = None,
     on: TrainingData | None = None,
     numerics: Numerics | None = None,
+    measure_updates: bool = False,
 ) -> Trainer:
     chosen, on = chosen or strategy(), on or data()
     backbone = backbone or tiny_backbone(dropout=chosen.dropout, seed=0)
@@ -116,6 +117,7 @@ def trainer(
         seed=seed,
         numerics=numerics or Numerics("fp32"),
         device=CPU,
+        measure_updates=measure_updates,
     )
 
 

@@ -76,7 +76,7 @@ def test_a_finite_explosion_counts_and_its_gradient_is_recorded() -> None:
     with pytest.raises(DivergenceError, match="the loss is") as caught:
         next(training.epochs())
     assert float(str(caught.value).rsplit(" ", 1)[-1]) > EXPLODED_LOSS * math.log(CLASSES)
-    assert training.max_grad_norm > 1
+    assert training.steps.largest_gradient > 1
 
 
 def test_a_loss_that_is_no_number_ends_at_once_and_moves_nothing() -> None:
@@ -88,4 +88,4 @@ def test_a_loss_that_is_no_number_ends_at_once_and_moves_nothing() -> None:
         next(training.epochs())
     after = dict(training.backbone.model.named_parameters())["conv1.weight"]
     assert torch.equal(before, after)
-    assert math.isfinite(training.max_grad_norm)
+    assert math.isfinite(training.steps.largest_gradient)

@@ -32,6 +32,7 @@ from tlsearch.search.mirroring import (
     STATUS,
     end_tags,
     epoch_metrics,
+    measure_metrics,
     run_name,
     run_params,
     run_tags,
@@ -204,6 +205,13 @@ class Coordinator:
     ) -> None:
         value = self._ledger.tell(run, ending, result, reason=reason)
         checkpoint_path(self._folder, run.spec.key).unlink(missing_ok=True)
+        if result is not None and result.measures:
+            self._mirror.metrics(
+                run.spec.key,
+                step=result.epochs[-1].epoch,
+                values=measure_metrics(result.measures),
+                timestamp_ms=int(time.time() * 1000),
+            )
         self._mirror.finish(
             run.spec.key,
             status=STATUS[ending],

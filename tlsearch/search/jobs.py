@@ -72,6 +72,10 @@ class TrainJob:
     """Train one strategy. `redraw` 0 is the study's own split, others redraw all but the test
     part. Of the split's `folds`, counted from 0, it trains those; several are a cross-validation.
     The weights are kept in `weights_to` if it is given.
+
+    After a complete training the probabilities of the test part are written to the file `scores_to`
+    if it is given, as `ScoreJob` writes them, and `measures` (of `evidence.measures.protocol`) are
+    taken; both need a training of a single fold.
     """
 
     key: str
@@ -82,6 +86,8 @@ class TrainJob:
     num_epochs: int
     checkpoint: Path
     weights_to: Path | None
+    scores_to: Path | None
+    measures: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

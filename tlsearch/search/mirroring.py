@@ -80,10 +80,16 @@ def epoch_metrics(result: EpochResult, fold: FoldResult | None) -> dict[str, flo
     return {**values, **told}
 
 
+def measure_metrics(measures: Mapping[str, float]) -> dict[str, float]:
+    """What was measured of the trained model, as metrics of the last epoch."""
+    return {f"measure.{name}": value for name, value in measures.items()}
+
+
 def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any]) -> MirrorRow:
     """What MLflow must show of a run."""
     ended, started = _ms(row.ended), _ms(row.started) or 0
     folds = {fold.last_epoch: fold for fold in row.folds}
+    last = row.epochs[-1:] if row.measures else ()
     ending: Any = None if row.state in ("running", "waiting") else row.state
     return MirrorRow(
         key=row.spec.key,
@@ -93,7 +99,8 @@ def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any
         metrics=[
             EpochMetrics(r.epoch, ended or started, epoch_metrics(r, folds.get(r.epoch)))
             for r in row.epochs
-        ],
+        ]
+        + [EpochMetrics(r.epoch, ended or started, measure_metrics(row.measures)) for r in last],
         artifacts=artifacts,
         status=STATUS[row.state],
         start_ms=started,

@@ -1,5 +1,6 @@
 """What a run is, and what the stores know of it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,7 +58,10 @@ class RunSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run as the stores know it; `state` is "running" or "waiting" before it has an ending."""
+    """A run as the stores know it; `state` is "running" or "waiting" before it has an ending.
+
+    `measures` are empty where none were asked for; not a number where one could not be taken.
+    """
 
     spec: RunSpec
     number: int
@@ -67,6 +71,7 @@ class RunRow:
     epochs: tuple[EpochResult, ...]
     folds: tuple[FoldResult, ...]
     max_grad_norm: float
+    measures: Mapping[str, float]
     images_trained: int
     seconds: float
     started: Any
@@ -152,6 +157,7 @@ def _row(spec: RunSpec, trial: FrozenTrial) -> RunRow:
         epochs=tuple(EpochResult(*row) for row in epochs),
         folds=tuple(FoldResult(*row) for row in result.get("folds", ())),
         max_grad_norm=result.get("max_grad_norm", 0.0),
+        measures={name: float(value) for name, value in result.get("measures", {}).items()},
         images_trained=result.get("images_trained", 0),
         seconds=result.get("seconds", 0.0),
         started=trial.datetime_start,
@@ -171,9 +177,15 @@ def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict
         "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
         "folds": [list(fold) for fold in result.folds],
         "max_grad_norm": result.max_grad_norm,
+        "measures": {name: _json_number(value) for name, value in result.measures.items()},
         "images_trained": result.images_trained,
         "seconds": result.seconds,
     }
+
+
+def _json_number(value: float) -> float | str:
+    """The value, or its name where JSON has no such number: "nan", "inf", "-inf"."""
+    return value if math.isfinite(value) else str(value)
 
 
 def read_spec(record: Mapping[str, Any]) -> RunSpec:

@@ -23,11 +23,20 @@ class Pixels(NamedTuple):
 
 def pixel_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> Tensor:
     """Normalised float images (B, 3, H, W) in channels-last order; grey is repeated."""
+    return normalised(unit_batch(pixels, indices, device=device), pixels)
+
+
+def unit_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> Tensor:
+    """Float images (B, 3, H, W) in 0 … 1; grey is repeated."""
     picked = torch.from_numpy(np.ascontiguousarray(pixels.images[indices])).to(device)
-    scaled = picked.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).to(torch.float32).div_(255)
-    mean = torch.tensor(pixels.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(pixels.std, device=device).view(1, 3, 1, 1)
-    return scaled.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+    return picked.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).to(torch.float32).div_(255)
+
+
+def normalised(batch: Tensor, pixels: Pixels) -> Tensor:
+    """Images (B, 3, H, W) in 0 … 1 as the network takes them, in channels-last order."""
+    mean = torch.tensor(pixels.mean, device=batch.device).view(1, 3, 1, 1)
+    std = torch.tensor(pixels.std, device=batch.device).view(1, 3, 1, 1)
+    return batch.sub(mean).div(std).contiguous(memory_format=torch.channels_last)
 
 
 def label_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> Tensor:

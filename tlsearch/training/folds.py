@@ -119,6 +119,7 @@ class CrossValidation:
             images_trained=sum(part.images_trained for part in parts),
             seconds=sum(part.seconds for part in parts),
             folds=tuple(self._folds),
+            measures={},
         )
 
     def state(self) -> dict[str, Any]:
@@ -159,6 +160,7 @@ class CrossValidation:
                 images_trained=ended["images_trained"],
                 seconds=ended["seconds"],
                 folds=(),
+                measures={},
             )
             for ended in state["ended"]
         ]

@@ -19,6 +19,7 @@ from tlsearch.training.forward import Forward
 from tlsearch.training.metrics import confusion_matrix
 from tlsearch.training.precision import Numerics
 from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult
+from tlsearch.training.steps import StepNorms
 from tlsearch.transfer.backbones import Backbone, named_groups, set_train_mode
 from tlsearch.transfer.optimizers import add_l1_gradient, build_optimizer, set_lr
 from tlsearch.transfer.plan import TrainPlan, batch_bounds
@@ -27,7 +28,7 @@ EXPLODED_LOSS = 100.0
 """A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
 that recovered stayed far below it on the networks tried."""
 
-_STATE_LAYOUT = 1
+_STATE_LAYOUT = 2
 """Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
 
 
@@ -45,7 +46,8 @@ class TrainingData(NamedTuple):
 
 class Trainer:
     """One training. `epochs` yields a result after each epoch; between two of them `state` and
-    `load_state` hand over all that the rest of the training depends on.
+    `load_state` hand over all that the rest of the training depends on. `steps` keeps the norms of
+    its steps, those of updates if `measure_updates`.
 
     Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
     process, and needs no saved generator state.
@@ -65,6 +67,7 @@ class Trainer:
         seed: int,
         numerics: Numerics,
         device: torch.device,
+        measure_updates: bool,
     ) -> None:
         self.backbone, self.plan, self.data = backbone, plan, data
         self.metric, self.seed = metric, seed
@@ -77,12 +80,12 @@ class Trainer:
         )
         self.optimizer = build_optimizer(plan, named_groups(backbone))
         self.history: list[EpochResult] = []
-        self.max_grad_norm = 0.0
+        self.steps = StepNorms(updates=measure_updates)
         self._best: dict[str, Tensor] | None = None
         self._confusion: tuple[tuple[int, ...], ...] = ()
         self._weights = _relative_weights(data)
         self.forward.freeze(plan.frozen_depth(1))
-        self.fingerprint = self._fingerprint(numerics, device)
+        self.fingerprint = self._fingerprint(numerics, device, measure_updates)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train the epochs that are left, one at a time.
@@ -167,8 +170,7 @@ class Trainer:
         right = (logits.argmax(1) == labels).sum()
         # One read for all three: on a GPU each would wait for the step to get there.
         value, norm, hits = torch.stack([loss.detach(), total_norm, right.float()]).tolist()
-        if math.isfinite(norm):
-            self.max_grad_norm = max(self.max_grad_norm, norm)
+        self.steps.gradients.append(norm)
         limit = EXPLODED_LOSS * math.log(max(self.data.num_classes, 2))
         if self._weights is not None:  # a heavy image alone is no explosion
             limit *= max(1.0, float(self._weights[torch.from_numpy(rows)].max()))
@@ -178,7 +180,8 @@ class Trainer:
             raise DivergenceError(f"{where}: the gradient's norm is {norm}")
         if strategy.clip_norm is not None and norm > strategy.clip_norm:
             nn.utils.clip_grads_with_norm_(moving, strategy.clip_norm, total_norm)
-        self.optimizer.step()
+        with self.steps.update(moving):
+            self.optimizer.step()
         return value, int(hits), norm
 
     def _loss(self, logits: Tensor, labels: Tensor, rows: np.ndarray) -> Tensor:
@@ -217,10 +220,11 @@ class Trainer:
             epochs=tuple(self.history),
             chosen=self.chosen,
             confusion=confusion,
-            max_grad_norm=self.max_grad_norm,
+            max_grad_norm=self.steps.largest_gradient,
             images_trained=len(self.history) * len(self.data.train),
             seconds=sum(r.seconds for r in self.history),
             folds=(),
+            measures={},
         )
 
     def _moving_state(self) -> dict[str, Tensor]:
@@ -241,7 +245,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "history": [list(r) for r in self.history],
             "confusion": [list(row) for row in self._confusion],
-            "max_grad_norm": self.max_grad_norm,
+            "steps": self.steps.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -254,12 +258,12 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = [EpochResult(*row) for row in state["history"]]
         self._confusion = tuple(map(tuple, state["confusion"]))
-        self.max_grad_norm = state["max_grad_norm"]
+        self.steps.load_state(state["steps"])
         self.forward.freeze(
             self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs))
         )
 
-    def _fingerprint(self, numerics: Numerics, device: torch.device) -> str:
+    def _fingerprint(self, numerics: Numerics, device: torch.device, measure_updates: bool) -> str:
         """Digest of the request; a state goes with no other, whatever the name of its file."""
         request = (
             _STATE_LAYOUT,
@@ -270,6 +274,7 @@ class Trainer:
             self.data.num_classes,
             numerics,
             device.type,
+            measure_updates,
         )
         digest = blake2b(repr(request).encode(), digest_size=16)
         for rows in (self.data.train, self.data.validation):

@@ -1,5 +1,6 @@
 """What the loop yields, in plain numbers: it crosses process borders and is stored as it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -46,7 +47,8 @@ class TrainResult:
 
     `chosen` is the epoch whose weights are kept: the best one with early stopping, else the
     last. `confusion` counts validation images (rows true, columns predicted). `images_trained`
-    and `seconds` leave out what an interruption threw away.
+    and `seconds` leave out what an interruption threw away. `measures` are those that were asked
+    for, by name; not a number where one cannot be taken.
 
     A cross-validation holds `folds`; the numbers of its `epochs` run on over them, its confusion is
     summed over them, and each has a chosen epoch of its own, so `chosen` is None.
@@ -61,6 +63,7 @@ class TrainResult:
     images_trained: int
     seconds: float
     folds: tuple[FoldResult, ...]
+    measures: Mapping[str, float]
 
     def value(self, metric: str) -> float:
         """What a complete training came to: the mean over folds, or the chosen epoch's figure."""

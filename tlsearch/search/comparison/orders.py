@@ -1,6 +1,7 @@
 """What a worker is told of a comparison's run: which figures to take, where its answers go."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tlsearch.search.folder import scores_folder
@@ -52,9 +53,8 @@ def comparison_job(config: StudyConfig) -> MakeJob:
     def make(spec: RunSpec, folder: Path) -> TrainJob:
         by_future = comparison.table == "B"
         confirms = spec.kind == "confirm"
-        return train_job(
-            spec,
-            folder,
+        return replace(
+            train_job(spec, folder),
             weights_to=None,
             measures=MEASURES[comparison.table] if confirms else (),
             scores_to=None if spec.kind == "search" or by_future else scores_folder(folder),
