@@ -94,6 +94,8 @@ def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> Train
         num_epochs=1,
         checkpoint=folder / "x.pt",
         weights_to=None,
+        split=None,
+        future=None,
     )
 
 

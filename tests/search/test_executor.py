@@ -72,6 +72,8 @@ def job(study: Study, tmp_path: Path) -> Callable[..., TrainJob]:
             "num_epochs": 3,
             "checkpoint": tmp_path / "checkpoints" / f"{key}.pt",
             "weights_to": None,
+            "split": None,
+            "future": None,
         }
         return TrainJob(**(settings | changes))
 

@@ -281,6 +281,8 @@ def train_job(spec: RunSpec, folder: Path) -> TrainJob:
         num_epochs=spec.num_epochs,
         checkpoint=checkpoint_path(folder, spec.key),
         weights_to=weights_path(folder, spec.key) if keep else None,
+        split=None,
+        future=None,
     )
 
 
