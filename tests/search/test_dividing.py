@@ -96,6 +96,8 @@ def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> Train
         weights_to=None,
         scores_to=None,
         measures=(),
+        split=None,
+        future=None,
     )
 
 

@@ -74,6 +74,8 @@ def job(study: Study, tmp_path: Path) -> Callable[..., TrainJob]:
             "weights_to": None,
             "scores_to": None,
             "measures": (),
+            "split": None,
+            "future": None,
         }
         return TrainJob(**(settings | changes))
 

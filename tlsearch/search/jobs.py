@@ -7,6 +7,7 @@ from typing import Literal
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.splits.records import SplitFacts
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.data import SplitConfig
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
@@ -76,6 +77,9 @@ class TrainJob:
     After a complete training the probabilities of the test part are written to the file `scores_to`
     if it is given, as `ScoreJob` writes them, and `measures` (of `evidence.measures.protocol`) are
     taken; both need a training of a single fold.
+
+    With `split` and `future`, which go together, this split divides the images before the latest
+    `future` share of all, with `redraw` as its seed, and every part is redrawn.
     """
 
     key: str
@@ -88,6 +92,8 @@ class TrainJob:
     weights_to: Path | None
     scores_to: Path | None
     measures: tuple[str, ...]
+    split: SplitConfig | None
+    future: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,28 @@ class ScoreJob:
     scores_to: Path
 
 
-Job = PrepareJob | TrainJob | ScoreJob
+@dataclass(frozen=True, kw_only=True)
+class SurveyJob:
+    """Measure what a scenario is. Nothing is seen of its test part, nor of the latest `future`
+    share of all images where that is given.
+    """
+
+    future: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharesJob:
+    """Draw each of the named `splits` of the images before the latest `future` share: with `seeds`
+    as trainings will, to refuse early what cannot be drawn, and `redraws` times to compare parts.
+    """
+
+    splits: tuple[tuple[str, SplitConfig], ...]
+    future: float
+    seeds: tuple[int, ...]
+    redraws: int
+
+
+Job = PrepareJob | TrainJob | ScoreJob | SurveyJob | SharesJob
 
 
 @dataclass(frozen=True)
@@ -145,6 +172,20 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Surveyed:
+    """The answer to `SurveyJob`: the facts of `survey`, None where one was not measured."""
+
+    facts: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The answer to `SharesJob`: of each split, the class-share distance of every redraw."""
+
+    distances: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
 class JobFailed:
     """A job ended in an error; `exit_code` is that of a `TlsearchError`, None for a fault of ours,
     whose `details` then hold the trace for the log.
@@ -164,4 +205,14 @@ class WorkerDied:
     key: str
 
 
-Event = Progress | Prepared | EpochDone | TrainDone | Scored | JobFailed | WorkerDied
+Event = (
+    Progress
+    | Prepared
+    | EpochDone
+    | TrainDone
+    | Scored
+    | Surveyed
+    | Shares
+    | JobFailed
+    | WorkerDied
+)

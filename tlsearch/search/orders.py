@@ -26,4 +26,6 @@ def train_job(spec: RunSpec, folder: Path) -> TrainJob:
         weights_to=weights_path(folder, spec.key) if keep else None,
         scores_to=None,
         measures=(),
+        split=None,
+        future=None,
     )

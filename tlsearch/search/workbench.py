@@ -11,9 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from tlsearch.data import store
 from tlsearch.data.splits.draw import draw_splits
+from tlsearch.data.splits.future import draw_past, set_future_apart
 from tlsearch.data.splits.parts import Split
 from tlsearch.errors import WorkError
-from tlsearch.search.jobs import ScoreJob, Setting, TrainJob
+from tlsearch.search.foretelling import split_figures
+from tlsearch.search.jobs import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
+from tlsearch.search.shares import shares_of
+from tlsearch.search.surveying import source_images, survey
+from tlsearch.study.data import SplitConfig
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.batches import Pixels
@@ -59,10 +64,14 @@ class Workbench:
             numerics=self._numerics,
         )
         self._splits = lru_cache(maxsize=16)(self._draw)
+        self._pasts = lru_cache(maxsize=16)(self._draw_past)
 
     def trainer(self, job: TrainJob) -> Training:
         """A training, or one for each of the job's folds, from its first epoch."""
+        assert (job.split is None) == (job.future is None), "a past is divided as one asks"
         splits = self._splits(job.redraw)
+        if job.split is not None and job.future is not None:
+            splits = (self._pasts(job.split, job.future, job.redraw)[0],)
         folds = [self._training_data(splits[fold]) for fold in job.folds]
         if len(folds) == 1:
             return self._trainer(job, folds[0])
@@ -80,12 +89,7 @@ class Workbench:
     def _trainer(self, job: TrainJob, data: TrainingData) -> Trainer:
         backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
         if job.strategy.init == "pretrained":
-            # Read each time: the system keeps the file at hand, and a worker need not keep a copy.
-            state = pretrained_state(
-                backbone=self._config.backbone.name, weights=self._setting.weights
-            )
-            if state is not None:
-                load_pretrained(backbone, state)
+            self._load_pretrained(backbone)
         plan = make_plan(
             job.strategy,
             groups=backbone.groups,
@@ -140,12 +144,60 @@ class Workbench:
             accuracies.append((key, float((probabilities.argmax(1) == labels).mean())))
         return tuple(accuracies)
 
+    def foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
+        """`split_figures` of a finished training; none where its job has no future."""
+        if job.split is None or job.future is None:
+            return {}
+        parts, future = self._pasts(job.split, job.future, job.redraw)
+        return split_figures(trainer.forward, parts, future)
+
+    def shares(self, job: SharesJob) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """The answer to the job: each split's name and distances (`shares_of`)."""
+        return shares_of(self._images, job, labels_per_class=self._config.data.labels_per_class)
+
+    def survey(self, job: SurveyJob) -> tuple[tuple[str, float | None], ...]:
+        """The facts of `survey` for the study's own split."""
+        config, data = self._config, self._images
+        if job.future is None:
+            parts, past = self._splits(0)[0], data.usable
+        else:
+            past, _ = set_future_apart(data, share=job.future)
+            parts, _ = self._draw_past(config.data.split, job.future, config.data.split.seed)
+        backbone = self._backbone(dropout=0.0, seed=0)
+        self._load_pretrained(backbone)
+        is_embedded = config.backbone.weights == "glyphs"
+        found = survey(
+            data,
+            parts=parts,
+            looked_at=np.setdiff1d(past, parts.test),
+            backbone=backbone,
+            source=source_images(size=config.data.size) if is_embedded else None,
+            device=self._device,
+            seed=config.data.split.seed,
+        )
+        return tuple(found.items())
+
     def _backbone(self, *, dropout: float, seed: int) -> Backbone:
         return build_backbone(
             name=self._config.backbone.name,
             num_classes=self._setting.data.num_classes,
             image_size=self._config.data.size,
             dropout=dropout,
+            seed=seed,
+        )
+
+    def _load_pretrained(self, backbone: Backbone) -> None:
+        # Read each time: the system keeps the file at hand, and a worker need not keep a copy.
+        state = pretrained_state(backbone=self._config.backbone.name, weights=self._setting.weights)
+        if state is not None:
+            load_pretrained(backbone, state)
+
+    def _draw_past(self, split: SplitConfig, future: float, seed: int) -> tuple[Split, np.ndarray]:
+        return draw_past(
+            self._images,
+            split=split,
+            labels_per_class=self._config.data.labels_per_class,
+            share=future,
             seed=seed,
         )
 

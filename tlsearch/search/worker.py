@@ -20,6 +20,10 @@ from tlsearch.search.jobs import (
     Scored,
     ScoreJob,
     Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
     TrainDone,
     TrainJob,
 )
@@ -84,6 +88,10 @@ class _Server:
                     self._train(job)
                 case ScoreJob():
                     self._pipe.send(Scored(self._workbench().score(job)))
+                case SurveyJob():
+                    self._pipe.send(Surveyed(self._workbench().survey(job)))
+                case SharesJob():
+                    self._pipe.send(Shares(self._workbench().shares(job)))
         except TlsearchError as error:
             self._pipe.send(JobFailed(key, str(error), error.exit_code, ""))
         except (EOFError, BrokenPipeError, ConnectionResetError):

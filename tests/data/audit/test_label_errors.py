@@ -3,8 +3,9 @@ import pytest
 from sklearn.datasets import load_digits, make_blobs
 
 from tests.data.audit.made import config, quiet
-from tlsearch.data.audit.label_errors import FOLDS, Suspects, _folds, find_suspects, finding_of
+from tlsearch.data.audit.label_errors import Suspects, find_suspects, finding_of
 from tlsearch.data.images import ImageSet, image_set, with_columns
+from tlsearch.data.probing import FOLDS
 
 
 def set_of(labels: np.ndarray, num_classes: int) -> ImageSet:
@@ -97,20 +98,6 @@ def test_a_copy_on_the_other_side_would_hide_a_wrong_label() -> None:
     found = suspects(features, data)
     assert found is not None
     assert set(range(6)) <= set(found.rows.tolist())
-
-
-def test_blocks_stay_together_and_classes_are_spread() -> None:
-    draw = np.random.default_rng(0)
-    blocks = np.repeat(np.arange(100), draw.integers(1, 4, 100))
-    labels = (blocks % 3).astype(np.int64)
-    folds = _folds(labels, blocks, 0)
-    for block in range(100):
-        assert len(set(folds[blocks == block])) == 1
-    firsts = np.unique(blocks, return_index=True)[1]
-    for label in range(3):
-        counts = np.bincount(folds[firsts][labels[firsts] == label], minlength=FOLDS)
-        assert counts.max() - counts.min() <= 1
-    assert (folds != _folds(labels, blocks, 1)).any()
 
 
 def test_small_classes_are_not_judged() -> None:

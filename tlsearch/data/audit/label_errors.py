@@ -4,7 +4,6 @@ Confident learning (arXiv:1911.00068) as cleanlab has it, on probabilities of a 
 over frozen features.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,19 +12,13 @@ import numpy as np
 from tlsearch.data.audit.findings import Finding, Listed
 from tlsearch.data.audit.looking import class_of, names_of, number
 from tlsearch.data.images import ImageSet
+from tlsearch.data.probing import FOLDS, fit_probe, in_large_classes, out_of_fold
 from tlsearch.data.splits.blocks import joined
 from tlsearch.study.data import AuditConfig
 from tlsearch.study.seeds import derive_seed
 
 OnProgress = Callable[[float, str], None]
 
-FOLDS = 5
-INVERSE_PENALTY, MAX_ITERATIONS = 0.1, 200
-"""Of the logistic regression, on features of mean 0 and variance 1. A strong penalty: a probe that
-can fit a wrong label believes it. Of 0.001, 0.01, 0.1 and 1 this one and cleanlab's own rule of
-pruning did best, in one draw, on sklearn's digits with one label in ten, in fifty, or none
-exchanged: 88 and 91 % of those were found, and 12 and 27 % of the suspects were false alarms.
-"""
 SURE = 0.9
 """Below this share of labels that the probe would give itself, most suspects are its own mistakes:
 on 941 pictures in 5 classes it agreed with 67 % and suspected 237, with 6 of 9 planted errors."""
@@ -60,23 +53,23 @@ def find_suspects(
     What is said of `judged` images comes from probes of other `judged` ones, duplicates and groups
     on one side, and from no label of `held_out`: the test part must not tell what is trained on.
     """
-    told = tuple(column for column in (data.clusters, data.groups) if column is not None)
-    blocks = joined(told, num=len(data.labels))
-    judged = _in_large_classes(data.labels, blocks, judged)
+    columns = tuple(column for column in (data.clusters, data.groups) if column is not None)
+    blocks = joined(columns, num=len(data.labels))
+    judged = in_large_classes(data.labels, blocks, judged)
     classes = np.unique(data.labels[judged])
     if len(classes) < 2:
         return None
     held_out = held_out[np.isin(data.labels[held_out], classes)]
     labels = np.searchsorted(classes, data.labels)
-    folds = _folds(labels[judged], blocks[judged], seed)
     probabilities = np.zeros((len(data.labels), len(classes)))
-    for fold in range(FOLDS):
+    told = out_of_fold(
+        features, labels, judged, blocks=blocks, seed=derive_seed(seed, "label errors")
+    )
+    for fold, (asked, foretold) in enumerate(told, start=1):
+        probabilities[asked] = foretold
         on_progress(fold / (FOLDS + 1), "audit: looking for label errors")
-        asked = judged[folds == fold]
-        probe = _probe(features, labels, judged[folds != fold])
-        probabilities[asked] = probe(features[asked])
     if len(held_out):
-        probabilities[held_out] = _probe(features, labels, judged)(features[held_out])
+        probabilities[held_out] = fit_probe(features, labels, judged)(features[held_out])
     agreement = (probabilities[judged].argmax(axis=1) == labels[judged]).mean()
     if agreement <= np.bincount(labels[judged]).max() / len(judged):
         return None
@@ -118,51 +111,6 @@ def finding_of(
         + (", so it is often wrong itself: see the first" if found.agreement < SURE else ""),
         files=files,
     )
-
-
-def _in_large_classes(labels: np.ndarray, blocks: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """`rows`, ascending, of classes that have a block for each fold; a block is of the class of its
-    first image.
-    """
-    _, first = np.unique(blocks[rows], return_index=True)
-    counts = np.bincount(labels[rows[first]], minlength=int(labels[rows].max(initial=0)) + 1)
-    large: np.ndarray = rows[counts[labels[rows]] >= FOLDS]
-    return large
-
-
-def _folds(labels: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:
-    """Fold (N,) of each image: classes spread evenly, images of one block together.
-
-    By the first image of each block: scikit-learn's StratifiedGroupKFold weighs them all, one
-    block after another, and blocks of several images are rare.
-    """
-    _, first, members = np.unique(blocks, return_index=True, return_inverse=True)
-    order = np.random.default_rng(derive_seed(seed, "label errors")).permutation(len(first))
-    order = order[np.argsort(labels[first][order], kind="stable")]
-    folds = np.empty(len(first), np.int64)
-    folds[order] = np.arange(len(first)) % FOLDS
-    spread: np.ndarray = folds[members]
-    return spread
-
-
-def _probe(
-    features: np.ndarray, labels: np.ndarray, rows: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A linear probe of these rows: features (B, F) to probabilities (B, K)."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-    probe = make_pipeline(StandardScaler(), regression)
-    with warnings.catch_warnings():
-        # Near the optimum the order of probabilities does not change any more.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(features[rows], labels[rows])
-    assert len(regression.classes_) == labels[rows].max() + 1, "every class is in every fold"
-    ask: Callable[[np.ndarray], np.ndarray] = probe.predict_proba
-    return ask
 
 
 def _suspected(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

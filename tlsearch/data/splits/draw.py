@@ -44,9 +44,8 @@ def draw_splits(
             parts, a class is too small for a stratified split or has fewer images left to train
             on than `labels_per_class`, or the source does not tell what the strategy needs.
     """
-    drawn = in_time(data, split) if split.strategy == "time" else _by_lot(data, split, redraw)
     thinned = []
-    for fold, parts in enumerate(drawn, start=1):
+    for fold, parts in enumerate(draw_parts(data, split=split, redraw=redraw), start=1):
         train = parts.train
         if data.suspects is not None:
             train = train[~data.suspects[train]]
@@ -56,6 +55,17 @@ def draw_splits(
         thinned.append(parts._replace(train=train))
     check_splits(data, thinned, split=split)
     return tuple(thinned)
+
+
+def draw_parts(data: ImageSet, *, split: SplitConfig, redraw: int) -> tuple[Split, ...]:
+    """The parts as `draw_splits` draws them, whole and unchecked: suspects stay, no label is left
+    out, and a part may hold one class only.
+
+    Raises:
+        RequestError: a part would be empty, there are fewer groups than parts, a class is too small
+            for a stratified split, or the source does not tell what the strategy needs.
+    """
+    return in_time(data, split) if split.strategy == "time" else _by_lot(data, split, redraw)
 
 
 def _by_lot(data: ImageSet, split: SplitConfig, redraw: int) -> tuple[Split, ...]:

@@ -28,7 +28,7 @@ def in_time(data: ImageSet, split: SplitConfig) -> tuple[Split, ...]:
     order = np.argsort(times, kind="stable")
     rows, times = pool[order], times[order]
 
-    test_from = _edge(times, len(rows) - round(len(rows) * split.test))
+    test_from = edge(times, len(rows) - round(len(rows) * split.test))
     end = test_from - split.gap
     if split.folds:
         size = end // (split.folds + 1)
@@ -41,7 +41,7 @@ def in_time(data: ImageSet, split: SplitConfig) -> tuple[Split, ...]:
             remedy = "leave out fewer between the parts, or make validation and test smaller"
             raise RequestError(str(Problem("data.split.gap", str(split.gap), rule, remedy)))
         raise empty_part("train part", len(rows), split)
-    starts = [_edge(times, border) for border in borders]
+    starts = [edge(times, border) for border in borders]
     ends = [*starts[1:], max(end, 0)]
     test = np.sort(rows[test_from:])
     return tuple(
@@ -54,8 +54,8 @@ def in_time(data: ImageSet, split: SplitConfig) -> tuple[Split, ...]:
     )
 
 
-def _edge(times: np.ndarray, border: int) -> int:
-    """`border`, or the nearer end of the run of equal times that it would cut."""
+def edge(times: np.ndarray, border: int) -> int:
+    """`border`, or the nearer end of the run of equal `times`, ascending, that it would cut."""
     if not 0 < border < len(times):
         return border
     first = int(np.searchsorted(times, times[border], side="left"))

@@ -1,0 +1,95 @@
+"""A linear probe on frozen features, asked about images that it has not seen."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+FOLDS = 5
+INVERSE_PENALTY, MAX_ITERATIONS = 0.1, 200
+"""Of the logistic regression, on features of mean 0 and variance 1. A strong penalty: a probe that
+can fit a wrong label believes it. Of 0.001, 0.01, 0.1 and 1 this one and cleanlab's own rule of
+pruning did best, in one draw, on sklearn's digits with one label in ten, in fifty, or none
+exchanged: 88 and 91 % of those were found, and 12 and 27 % of the suspects were false alarms.
+"""
+
+
+def probe_accuracy(
+    features: np.ndarray, labels: np.ndarray, *, blocks: np.ndarray, seed: int
+) -> float:
+    """Cross-validated accuracy of a linear probe; features (N, F), labels and blocks (N,).
+
+    Images of one block stay together. Classes without a block for each fold are left out; not a
+    number if fewer than two are left.
+    """
+    rows = in_large_classes(labels, blocks, np.arange(len(labels)))
+    classes, indices = np.unique(labels[rows], return_inverse=True)
+    if len(classes) < 2:
+        return math.nan
+    hits = 0
+    inside = np.arange(len(rows))
+    for asked, probabilities in out_of_fold(
+        features[rows], indices, inside, blocks=blocks[rows], seed=seed
+    ):
+        hits += int((probabilities.argmax(axis=1) == indices[asked]).sum())
+    return hits / len(rows)
+
+
+def out_of_fold(
+    features: np.ndarray, labels: np.ndarray, rows: np.ndarray, *, blocks: np.ndarray, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Fold by fold some of `rows`, and their probabilities (B, K) from a probe of the others.
+
+    features: (N, F); labels: (N,), 0 … K - 1, each of them in every fold (`in_large_classes`);
+    blocks: (N,), images of one stay together.
+    """
+    folds = _folds(labels[rows], blocks[rows], seed)
+    for fold in range(FOLDS):
+        asked = rows[folds == fold]
+        yield asked, fit_probe(features, labels, rows[folds != fold])(features[asked])
+
+
+def in_large_classes(labels: np.ndarray, blocks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`rows`, ascending, of classes that have a block for each fold; a block is of the class of its
+    first image.
+    """
+    _, first = np.unique(blocks[rows], return_index=True)
+    counts = np.bincount(labels[rows[first]], minlength=int(labels[rows].max(initial=0)) + 1)
+    large: np.ndarray = rows[counts[labels[rows]] >= FOLDS]
+    return large
+
+
+def fit_probe(
+    features: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A linear probe of these rows: features (B, F) to probabilities (B, K)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
+    probe = make_pipeline(StandardScaler(), regression)
+    with warnings.catch_warnings():
+        # Near the optimum the order of probabilities does not change any more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(features[rows], labels[rows])
+    assert len(regression.classes_) == labels[rows].max() + 1, "every class is in every fold"
+    ask: Callable[[np.ndarray], np.ndarray] = probe.predict_proba
+    return ask
+
+
+def _folds(labels: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:
+    """Fold (N,) of each image: classes spread evenly, images of one block together.
+
+    By the first image of each block: scikit-learn's StratifiedGroupKFold weighs them all, one
+    block after another, and blocks of several images are rare.
+    """
+    _, first, members = np.unique(blocks, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(labels[first][order], kind="stable")]
+    folds = np.empty(len(first), np.int64)
+    folds[order] = np.arange(len(first)) % FOLDS
+    spread: np.ndarray = folds[members]
+    return spread

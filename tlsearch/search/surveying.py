@@ -1,0 +1,117 @@
+"""Measured facts of a scenario: how much the data look like the source, how much a probe reads."""
+
+import math
+
+import numpy as np
+import torch
+
+from tlsearch.data.glyph_images import draw_glyph_images
+from tlsearch.data.images import ImageSet, image_set
+from tlsearch.data.probing import probe_accuracy
+from tlsearch.data.splits.blocks import joined
+from tlsearch.data.splits.parts import Split
+from tlsearch.evidence.measures.similarity import similarity
+from tlsearch.study.seeds import derive_seed
+from tlsearch.study.sources import Glyphs
+from tlsearch.training.activations import BATCH_SIZE, run_stages
+from tlsearch.training.batches import Pixels, pixel_batch
+from tlsearch.transfer.backbones import Backbone, normalisation
+
+SOURCE_IMAGES, TARGET_IMAGES = 1000, 2000
+"""As many at most are looked at: on a CPU a large network does some ten a second."""
+AS_TRAINED = 0.5
+"""The difficulty at which glyphs are jittered as the source model saw them."""
+
+Facts = dict[str, float | None]
+
+
+def survey(
+    data: ImageSet,
+    *,
+    parts: Split,
+    looked_at: np.ndarray,
+    backbone: Backbone,
+    source: ImageSet | None,
+    device: torch.device,
+    seed: int,
+) -> Facts:
+    """What is known of a scenario before any strategy is tried; None is "not measured".
+
+    `looked_at`: ascending rows that are neither tested nor of the future; at most `TARGET_IMAGES`
+    of them, by lot, are seen through the backbone's frozen features, and judged by all their
+    labels, even where training may use few. `source`: images of the task that the backbone was
+    trained on, None where they are not at hand.
+
+    `similarity`: 1 as the source, 0 as far as the source's pixels by lot (`evidence/measures`), and
+    `source_distance`, the kernel distance behind it. `probe_accuracy`: cross-validated, of a linear
+    probe; images are shuffled, so in data ordered in time it is no forecast. `classes`;
+    `imbalance`: largest / smallest class of all images that may be used. `train_images`,
+    `validation_images`, `test_images`: of `parts`.
+    """
+    counts = np.bincount(data.labels[data.usable], minlength=data.num_classes)
+    counts = counts[counts > 0]
+    features, probed = _probed(data, looked_at, backbone, device, seed)
+    facts: Facts = {
+        "similarity": None,
+        "source_distance": None,
+        "probe_accuracy": None if math.isnan(probed) else probed,
+        "classes": float(len(counts)),
+        "imbalance": float(counts.max() / counts.min()),
+    }
+    for name, rows in parts._asdict().items():
+        facts[f"{name}_images"] = float(len(rows))
+    if source is not None:
+        near = frozen_features(source, np.arange(len(source.labels)), backbone, device)
+        shuffled = shapeless(source, seed=seed)
+        far = frozen_features(shuffled, np.arange(len(source.labels)), backbone, device)
+        found = similarity(near, features, far=far)
+        facts["source_distance"] = found.distance
+        facts["similarity"] = None if math.isnan(found.share) else found.share
+    return facts
+
+
+def _probed(
+    data: ImageSet, rows: np.ndarray, backbone: Backbone, device: torch.device, seed: int
+) -> tuple[np.ndarray, float]:
+    """Features (R, F) of some of these rows, and how well a probe reads them."""
+    rng = np.random.default_rng(derive_seed(seed, "survey"))
+    rows = np.sort(rng.permutation(rows)[:TARGET_IMAGES])
+    features = frozen_features(data, rows, backbone, device)
+    told = tuple(column[rows] for column in (data.clusters, data.groups) if column is not None)
+    blocks = joined(told, num=len(rows))
+    return features, probe_accuracy(features, data.labels[rows], blocks=blocks, seed=seed)
+
+
+def source_images(*, size: int) -> ImageSet:
+    """Images of the embedded source model's own task that it never saw, one channel: its fonts,
+    jittered as in training, from a seed that no study takes unasked.
+    """
+    asked = Glyphs(images=SOURCE_IMAGES, difficulty=AS_TRAINED, seed=2**32 - 1)
+    return draw_glyph_images(asked, size=size, on_progress=lambda *_: None)
+
+
+def shapeless(images: ImageSet, *, seed: int) -> ImageSet:
+    """The same images, the pixels of each in an order by lot: its greys or colours, no shapes."""
+    rng = np.random.default_rng(derive_seed(seed, "shapeless"))
+    num, height, width, channels = images.images.shape
+    pixels = images.images.reshape(num, height * width, channels)
+    mixed = np.stack([rng.permutation(image) for image in pixels])
+    return image_set(mixed.reshape(images.images.shape), images.labels, images.class_names)
+
+
+@torch.no_grad()
+def frozen_features(
+    data: ImageSet, rows: np.ndarray, backbone: Backbone, device: torch.device
+) -> np.ndarray:
+    """What the head would see of these rows, float32 (R, F); full precision, evaluation mode."""
+    mean, std = normalisation(backbone.name)
+    pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
+    backbone.model.to(device).to(memory_format=torch.channels_last).eval()
+    parts = [
+        run_stages(
+            backbone.stages[:-1], pixel_batch(pixels, rows[i : i + BATCH_SIZE], device=device)
+        )
+        for i in range(0, len(rows), BATCH_SIZE)
+    ]
+    found: np.ndarray = torch.cat(parts).float().cpu().numpy()
+    return found
