@@ -1,7 +1,29 @@
 """Claims of the documents' running text (C1–C15)."""
 
+from collections.abc import Mapping
+
 from tlsearch.evidence.claim import ANYWHERE, Claim, Direction, Scenario
 
+ADVICE_ON: Mapping[str, str] = {
+    "C1": "batch size",
+    "C2": "L1 penalty",
+    "C3": "L2 penalty",
+    "C4": "dropout",
+    "C5": "how much to freeze",
+    "C6": "unfreezing by stages",
+    "C7": "whether to transfer",
+    "C8": "augmentation",
+    "C9": "training on attacks",
+    "C10": "adapting the domain",
+    "C11": "early stopping",
+    "C12": "gradient clipping",
+    "C13": "choice of the pretrained network",
+    "C14": "clean data",
+    "C15": "base rate",
+}
+
+SIMILAR = Scenario(similarity="similar")
+DISSIMILAR = Scenario(similarity="dissimilar")
 DISSIMILAR_FEW = Scenario(similarity="dissimilar", labels="few")
 
 
@@ -13,8 +35,10 @@ def _says(
     reference: str | None,
     direction: Direction,
     scenario: Scenario = ANYWHERE,
+    elsewhere: Scenario | None = None,
 ) -> Claim:
     return Claim(
+        table="C",
         id=row,
         side="for",
         says=says,
@@ -23,6 +47,7 @@ def _says(
         reference=reference,
         direction=direction,
         scenario=scenario,
+        elsewhere=elsewhere,
     )
 
 
@@ -40,9 +65,11 @@ ADVICE: tuple[Claim, ...] = (
         "C5",
         "the more alike the data, the more to freeze",
         "best_freeze_depth",
-        "similar",
-        "dissimilar",
+        "freeze",
+        "freeze",
         1,
+        SIMILAR,
+        DISSIMILAR,
     ),
     _says(
         "C6", "unfreezing by stages keeps the features", "cka_drift", "gradual", "all at once", -1

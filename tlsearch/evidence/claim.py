@@ -5,7 +5,7 @@ from typing import Literal
 
 from tlsearch.evidence.statistics import STATISTICS, Statistic
 
-Table = Literal["A", "B", "C"]
+Table = Literal["A", "B", "C", "own"]
 Side = Literal["for", "against", "fits"]
 Direction = Literal[1, -1, "none"]
 
@@ -20,18 +20,29 @@ class Scenario:
     balance: Literal["balanced", "imbalanced"] | None = None
     order: Literal["time"] | None = None
 
+    def named(self) -> dict[str, str]:
+        """The properties that are not left open, by name."""
+        return {name: value for name, value in vars(self).items() if value}
+
+    def includes(self, other: "Scenario") -> bool:
+        """Whether all that is named here is so in `other`."""
+        return self.named().items() <= other.named().items()
+
 
 ANYWHERE = Scenario()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One cell of the documents' tables, or one piece of advice.
+    """One cell of the documents' tables, one piece of advice, or an arm of a user's own table.
 
     `direction` says which way `arm` less `reference` must differ from 0 ("none": printed, not
-    tested). `reference` None tests the arm's own figure; "others" is the mean of all other arms.
+    tested). `reference` None tests the arm's own figure; "others" is the mean of the table's other
+    rows. `elsewhere`: the reference is taken there, and not where the arm is. `swept`: dimensions
+    whose sweep is meant, of statistics that need one; empty stands for any but the base rate.
     """
 
+    table: Table
     id: str
     side: Side
     says: str
@@ -40,17 +51,14 @@ class Claim:
     reference: str | None
     direction: Direction
     scenario: Scenario = ANYWHERE
-
-    @property
-    def table(self) -> Table:
-        """The documents' table, or C for advice in the text."""
-        return {"A": "A", "B": "B", "C": "C"}[self.id[0]]  # type: ignore[return-value]
+    elsewhere: Scenario | None = None
+    swept: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        """Unique among all claims; the documents' id is shared by a row's cells."""
-        place = [v for v in vars(self.scenario).values() if v]
-        parts = [self.id, self.side, self.statistic, self.arm, *place]
+        """Unique within a comparison; the documents' id is shared by a row's cells."""
+        parts = [self.id, self.side, self.statistic, self.arm]
+        parts += [*self.scenario.named().values(), *self.swept[:1]]
         return "-".join(part.replace(" ", "_") for part in parts)
 
     @property

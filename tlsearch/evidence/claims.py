@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from tlsearch.evidence.advice_claims import ADVICE
+from tlsearch.evidence.advice_claims import ADVICE, ADVICE_ON
 from tlsearch.evidence.claim import Claim
-from tlsearch.evidence.table_claims import LEARNING_RATES, SPLITS
+from tlsearch.evidence.table_claims import LEARNING_RATES, SPLITS, STRATEGIES, WAYS_TO_SPLIT
 
 CLAIMS: tuple[Claim, ...] = (*LEARNING_RATES, *SPLITS, *ADVICE)
 BY_KEY: Mapping[str, Claim] = {claim.key: claim for claim in CLAIMS}
@@ -13,3 +13,25 @@ BY_KEY: Mapping[str, Claim] = {claim.key: claim for claim in CLAIMS}
 def claims_of(table: str) -> tuple[Claim, ...]:
     """The claims of one table, "A", "B" or "C"."""
     return tuple(claim for claim in CLAIMS if claim.table == table)
+
+
+def strategies_of(table: str) -> Mapping[str, str]:
+    """The rows of a table, by id, in the documents' order."""
+    return {"A": STRATEGIES, "B": WAYS_TO_SPLIT, "C": ADVICE_ON}[table]
+
+
+def own_claim(arm: str, reference: str) -> Claim:
+    """What an arm of a user's own table is held to: to be more accurate than the reference.
+
+    Tested on both sides, so that *contradicted* says that it is less accurate.
+    """
+    return Claim(
+        table="own",
+        id=arm,
+        side="for",
+        says=f"beats {reference}",
+        statistic="accuracy",
+        arm=arm,
+        reference=reference,
+        direction=1,
+    )

@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-Unit = Literal["share", "log ratio", "epochs", "decades", "ranks", "groups", "correlation", "count"]
+Unit = Literal[
+    "share", "log ratio", "CKA", "epochs", "decades", "ranks", "groups", "correlation", "count"
+]
 # What a repeat is: a seed with an answer for each test image, one number a seed, a redraw of the
-# split, a scenario (tuning runs once in each, so its seeds do not repeat it) or nothing.
+# split, a scenario (of what its seeds do not repeat) or nothing. The error of one number a seed
+# speaks of new seeds, not of other images than those it was taken on.
 Repeat = Literal["answers", "seed", "redraw", "scenario", "none"]
 
 
@@ -29,15 +32,14 @@ STATISTICS: Mapping[str, Statistic] = {
     # and below what another draw of the test set moves (± 1.8 points at 0.97 with 360 images). A
     # bound set by resources: Lakens et al. 2018 (doi:10.1177/2515245918770963).
     "accuracy": Statistic("share", 0.015, "answers", "test accuracy"),
-    "source_accuracy": Statistic(
-        "share", 0.015, "answers", "accuracy kept on held-out source images"
-    ),
-    # Both settings are picked on validation, so that without an effect the mean is 0.
+    "source_accuracy": Statistic("share", 0.015, "seed", "accuracy kept on held-out source images"),
+    # For each seed both settings are picked by the validation accuracy of the other seeds, so that
+    # without an effect the mean is 0.
     "sensitivity": Statistic(
         "share", 0.015, "answers", "test accuracy at the best setting less that at the worst"
     ),
     # An attack moves accuracy by tens of points; 3 are twice what counts on clean images.
-    "robust_accuracy": Statistic("share", 0.03, "answers", "accuracy under attack"),
+    "robust_accuracy": Statistic("share", 0.03, "seed", "accuracy under attack"),
     # Losses have no natural scale: a quarter is what one sees in a curve.
     "oscillation": Statistic(
         "log ratio", _QUARTER, "seed", "spread of validation loss in the last third"
@@ -51,7 +53,7 @@ STATISTICS: Mapping[str, Statistic] = {
         "log ratio", _HALF, "scenario", "trials expected until one is within 1 point of the best"
     ),
     # On CKA's scale of 0 to 1; retraining from another seed alone moves late layers by more.
-    "cka_drift": Statistic("share", 0.05, "seed", "1 − linear CKA with the pretrained features"),
+    "cka_drift": Statistic("CKA", 0.05, "seed", "1 − linear CKA with the pretrained features"),
     "weight_drift": Statistic(
         "log ratio", _QUARTER, "seed", "distance of the weights from the pretrained ones"
     ),
@@ -66,8 +68,9 @@ STATISTICS: Mapping[str, Statistic] = {
     "usable_decades": Statistic(
         "decades", 0.5, "seed", "width of the rates within 2 points of the best"
     ),
-    # Half a place between neighbours in the ranking.
-    "mean_rank": Statistic("ranks", 0.5, "seed", "rank among all arms"),
+    # Half a place between neighbours in the ranking. Most cases are asked for, so cases repeat it:
+    # seeds would rank by the same finite test set each time.
+    "mean_rank": Statistic("ranks", 0.5, "scenario", "rank among the table's rows"),
     # 2 points of a class's share: one image of 50.
     "class_share_distance": Statistic(
         "share", 0.02, "redraw", "largest distance of class shares between the parts"

@@ -1,6 +1,24 @@
 """Claims of the documents' two tables: learning-rate strategies (A) and ways to split (B)."""
 
+from collections.abc import Mapping
+
 from tlsearch.evidence.claim import Claim, Direction, Scenario, Side
+
+# The documents' rows in their order; an arm of a comparison bears the id.
+STRATEGIES: Mapping[str, str] = {
+    "A1": "fixed rate",
+    "A2": "decay",
+    "A3": "layer-wise rates",
+    "A4": "warm-up",
+    "A5": "adaptive",
+}
+WAYS_TO_SPLIT: Mapping[str, str] = {"B1": "random", "B2": "stratified", "B3": "by time"}
+
+# What a user of tlsearch need not know or write: the answer to claims by "knowledge".
+TAKEN_OVER: Mapping[str, str] = {
+    "A3": "the layer groups of every backbone, their order from input to head, and each one's rate",
+    "B2": "drawing class by class; a class too small for all parts is refused by name",
+}
 
 SIMILAR_EASY = Scenario(similarity="similar", difficulty="easy")
 SIMILAR_HARD = Scenario(similarity="similar", difficulty="hard")
@@ -19,17 +37,21 @@ def _claim(
     reference: str | None,
     direction: Direction,
     scenario: Scenario | None = None,
-    arm: str | None = None,
+    elsewhere: Scenario | None = None,
+    swept: tuple[str, ...] = (),
 ) -> Claim:
     return Claim(
+        table="A" if row in STRATEGIES else "B",
         id=row,
         side=side,
         says=says,
         statistic=statistic,
-        arm=arm or row,
+        arm=row,
         reference=reference,
         direction=direction,
         scenario=scenario or Scenario(),
+        elsewhere=elsewhere,
+        swept=swept,
     )
 
 
@@ -52,7 +74,15 @@ LEARNING_RATES: tuple[Claim, ...] = (
     _claim("A3", "for", "what the source taught is kept", "source_accuracy", "A1", 1),
     _claim("A3", "for", "makes better use of pretraining", "accuracy", "A1", 1),
     _claim("A3", "against", "one must know the network's layers", "knowledge", None, "none"),
-    _claim("A3", "against", "the ratio of rates has to be right", "sensitivity", None, 1),
+    _claim(
+        "A3",
+        "against",
+        "the ratio of rates has to be right",
+        "sensitivity",
+        None,
+        1,
+        swept=("lr_ratio",),
+    ),
     _claim(
         "A3",
         "fits",
@@ -71,10 +101,16 @@ LEARNING_RATES: tuple[Claim, ...] = (
         "sensitivity",
         None,
         1,
-        arm="A4 length",
+        swept=("warmup_epochs", "warmup_steps"),
     ),
     _claim(
-        "A4", "against", "the first rate has to be right", "sensitivity", None, 1, arm="A4 start"
+        "A4",
+        "against",
+        "the first rate has to be right",
+        "sensitivity",
+        None,
+        1,
+        swept=("warmup_start_fraction",),
     ),
     _claim("A4", "fits", "dissimilar data and many", "accuracy", "others", 1, DISSIMILAR_LARGE),
     _claim("A5", "for", "more base rates will do", "usable_decades", "A1", 1),
@@ -92,9 +128,10 @@ SPLITS: tuple[Claim, ...] = (
         "fits",
         "many, balanced data",
         "class_share_distance",
-        "B1 few, imbalanced",
+        "B1",
         -1,
         BALANCED_MANY,
+        elsewhere=IMBALANCED_FEW,
     ),
     _claim("B2", "for", "the parts' class shares agree", "class_share_distance", "B1", -1),
     _claim("B2", "against", "more work to write", "knowledge", None, "none"),

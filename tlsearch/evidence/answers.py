@@ -1,0 +1,164 @@
+"""A comparison's tables as plain numbers and texts, the form that every format is made from.
+
+Nothing here is infinite or not a number: None stands where there is no figure.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tlsearch.evidence.claim import Side, Table
+
+Answered = Literal[
+    "supported",
+    "contradicted",
+    "no material effect",
+    "inconclusive",
+    "described",
+    "not measured",
+]
+Basis = Literal["test images", "seeds", "redraws", "scenarios"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimAnswer:
+    """One claim answered: in one scenario, or pooled over all that it speaks of ("all").
+
+    `effect` is arm less reference in `unit`, a "log ratio" as a natural logarithm; `low` and `high`
+    are its interval for this claim alone at 1 - alpha; `guarded_low` and `guarded_high` at the
+    level that the correction for many claims leaves it: the verdict is read off these.
+    `arm_mean` and `reference_mean` are the values that the difference was taken of, of log ratios
+    geometric means; `arm` and `reference` say whose they are. `smallest` is delta.
+    `n` counts what `n_of` names: test images, or numbers where there is one a seed, redraw or
+    scenario; `seeds` is the number of seeds or redraws a scenario, `scenarios` those it rests on.
+    `needed` of `needed_of`, all told in each scenario or of scenarios, would settle an
+    *inconclusive* claim; None if not even 1,000 would. `needs_images`: only more test images could.
+    `sign_flip_p`, `bca_low` and `bca_high` are second opinions. `figure` and `text`
+    are what was *described*, `reason` is why it was *not measured*.
+    """
+
+    table: Table
+    id: str
+    key: str
+    side: Side
+    scenario: str
+    says: str
+    statistic: str
+    measure: str
+    unit: str
+    verdict: Answered
+    arm: str
+    reference: str | None
+    direction: Literal[1, -1] | None
+    smallest: float
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    guarded_low: float | None = None
+    guarded_high: float | None = None
+    guarded_level: float | None = None
+    arm_mean: float | None = None
+    reference_mean: float | None = None
+    n: int = 0
+    n_of: Basis | None = None
+    seeds: int = 0
+    scenarios: tuple[str, ...] = ()
+    p: float | None = None
+    adjusted_p: float | None = None
+    sign_flip_p: float | None = None
+    bca_low: float | None = None
+    bca_high: float | None = None
+    needed: int | None = None
+    needed_of: Literal["seeds", "redraws", "scenarios"] | None = None
+    needs_images: bool = False
+    figure: float | None = None
+    text: str | None = None
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is said of a strategy on one side: keys of answers in the table's scenario."""
+
+    side: Side
+    claims: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A strategy: of the documents by their id, of an own table by the arm's name."""
+
+    id: str
+    strategy: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictTable:
+    """A table pooled over all scenarios ("all") or in one; a family of claims of its own."""
+
+    table: Table
+    title: str
+    scenario: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmOverview:
+    """An arm in one scenario: test accuracy over seeds with a 95 % interval, None if not scored;
+    `params` is what tuning chose.
+    """
+
+    arm: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    n: int
+    seeds: int
+    params: dict[str, float | int | str | bool | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioOverview:
+    """What a scenario is said to be (`traits`), what was measured of it (`facts`), and its arms.
+
+    `remarks` are sentences: where names and measurements contradict one another.
+    `negative_transfer`: training from scratch is better than every other arm, beyond chance.
+    """
+
+    scenario: str
+    traits: dict[str, str]
+    facts: dict[str, float]
+    arms: tuple[ArmOverview, ...]
+    remarks: tuple[str, ...]
+    negative_transfer: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What the answers rest on: each arm's budget, and how claims were judged."""
+
+    comparison: str
+    table: Table
+    reference: str
+    trials: int
+    epochs: int
+    alpha: float
+    power: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """A whole comparison: the pooled table first, then one for each scenario where more than one
+    was compared.
+    """
+
+    protocol: Protocol
+    tables: tuple[VerdictTable, ...]
+    claims: tuple[ClaimAnswer, ...]
+    scenarios: tuple[ScenarioOverview, ...]
+
+    def answer(self, key: str, scenario: str) -> ClaimAnswer:
+        """The answer that a cell of a table refers to."""
+        (found,) = (c for c in self.claims if c.key == key and c.scenario == scenario)
+        return found

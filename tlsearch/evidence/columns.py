@@ -1,0 +1,129 @@
+"""One arm's values of a statistic in one scenario, from answers, sweeps, tuning or measures."""
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from tlsearch.evidence.measures.splits import estimate_spread
+from tlsearch.evidence.measures.sweeps import mean_rank, trials_to_come_within, usable_decades
+from tlsearch.evidence.results import ArmResults, ScenarioResults, SweepResults
+from tlsearch.evidence.statistics import STATISTICS
+
+MARGIN_OF_BEST = 0.01  # of accuracy: what "come within" means (claims.md, A1)
+MARGIN_OF_RATES = 0.02  # of accuracy: what makes a rate usable (claims.md, A5)
+RATE = "lr"
+
+
+class NotMeasured(Exception):  # noqa: N818  - no error: a table says why a cell is empty
+    """Why a scenario holds no values; the text is a phrase for the reader."""
+
+
+def values_of(statistic: str, arm: str, place: ScenarioResults) -> np.ndarray:
+    """(seeds, images) answers of "accuracy", else (repeats,) numbers, one of those once a scenario.
+
+    Raises:
+        NotMeasured: the arm, its sweep or its figure is missing here.
+    """
+    match statistic:
+        case "accuracy":
+            return _some(_arm(arm, place).answers.astype(float), statistic, arm)
+        case "best_freeze_depth":
+            return _best_depth(arm, place)
+        case "usable_decades":
+            return _usable_decades(_sweep(place, arm, (RATE,)))
+        case "divergence_share":
+            return np.asarray(_sweep(place, arm, (RATE,)).diverged.mean(axis=0), dtype=float)
+        case "trials_to_come_within":
+            tuning = _some(_arm(arm, place).tuning, "tuning trial", arm)
+            return np.array([float(trials_to_come_within(tuning, margin=MARGIN_OF_BEST))])
+        case "estimate_spread":
+            return estimate_spread(values_of("estimate", arm, place))
+    found = np.asarray(_arm(arm, place).values.get(statistic, ()), dtype=float)
+    return _some(found, statistic, arm)
+
+
+def sensitivity(
+    place: ScenarioResults, arm: str, swept: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answers (seeds, images) at the best and at the worst setting of a sweep.
+
+    Row s is of the settings that all other seeds' mean validation accuracy names: a seed that
+    chose for itself would bring its luck to the test and make any sweep look as if it mattered.
+
+    Raises:
+        NotMeasured: there is no such sweep, or it has a single setting or seed.
+    """
+    found = _sweep(place, arm, swept)
+    settings, seeds = found.validation.shape
+    if settings < 2 or seeds < 2:
+        raise NotMeasured(f"the sweep of {arm} needs two settings and two seeds")
+    others = found.validation.sum(axis=1, keepdims=True) - found.validation
+    rows = np.arange(seeds)
+    best, worst = others.argmax(axis=0), others.argmin(axis=0)
+    answers = found.answers.astype(float)
+    return answers[best, rows], answers[worst, rows]
+
+
+def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, float]:
+    """Rank of each arm by mean test accuracy over all seeds, 1 the best."""
+    names = list(arms)
+    scores = np.array([[_arm(name, place).answers.mean() for name in names]])
+    return dict(zip(names, map(float, mean_rank(scores)), strict=True))
+
+
+def _arm(name: str, place: ScenarioResults) -> ArmResults:
+    if name not in place.arms:
+        raise NotMeasured(f"{name} is no arm of the comparison")
+    return place.arms[name]
+
+
+def _sweep(place: ScenarioResults, arm: str, swept: tuple[str, ...]) -> SweepResults:
+    """All sweeps of an arm over these dimensions as one; none named: all but those of the rate."""
+    _arm(arm, place)
+    found = [
+        sweep
+        for sweep in place.sweeps
+        if sweep.arm == arm and (sweep.dimension in swept if swept else sweep.dimension != RATE)
+    ]
+    if not found:
+        over = " or ".join(swept) or "its own settings"
+        raise NotMeasured(f"{arm} was not swept over {over}")
+    return SweepResults(
+        arm,
+        found[0].dimension,
+        tuple(setting for sweep in found for setting in sweep.settings),
+        np.concatenate([sweep.validation for sweep in found]),
+        np.concatenate([sweep.answers for sweep in found]),
+        np.concatenate([sweep.diverged for sweep in found]),
+    )
+
+
+def _usable_decades(sweep: SweepResults) -> np.ndarray:
+    rates = np.asarray(sweep.settings, dtype=float)
+    order = rates.argsort()
+    accuracies = sweep.answers.mean(axis=2)[order]
+    return np.array(
+        [usable_decades(rates[order], of_seed, margin=MARGIN_OF_RATES) for of_seed in accuracies.T]
+    )
+
+
+def _best_depth(arm: str, place: ScenarioResults) -> np.ndarray:
+    """Of the arms "`arm` 0", "`arm` 1", … the depth with the best test accuracy, a seed each.
+
+    Depths that tie share their mean, so that equal depths favour no end.
+    """
+    found = {name: re.fullmatch(rf"{re.escape(arm)} (\d+)", name) for name in place.arms}
+    depths = {name: int(match[1]) for name, match in found.items() if match}
+    if len(depths) < 2:
+        raise NotMeasured(f'no two arms are named "{arm} 0", "{arm} 1" and so on')
+    accuracies = np.array([place.arms[name].answers.mean(axis=1) for name in depths])
+    best = accuracies == accuracies.max(axis=0)
+    return np.asarray(np.array(list(depths.values())) @ best / best.sum(axis=0), dtype=float)
+
+
+def _some(values: np.ndarray, statistic: str, arm: str) -> np.ndarray:
+    if not values.size or not np.isfinite(values).any():
+        known = STATISTICS.get(statistic)
+        raise NotMeasured(f"{arm} has no {known.wording if known else statistic}")
+    return values
