@@ -29,6 +29,11 @@ def scores_folder(folder: Path) -> Path:
     return folder / "scores"
 
 
+def scores_path(folder: Path, key: str) -> Path:
+    """Where one scored model's probabilities on the test part are kept."""
+    return scores_folder(folder) / f"{key}.npz"
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that whoever reads it finds all of it, or what was there before.
 

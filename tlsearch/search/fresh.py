@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from tlsearch.search.folder import PARTS
-from tlsearch.search.runs import aside_name, fixed_name
+from tlsearch.search.runs import aside_name
 
 
 def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> None:

@@ -43,7 +43,7 @@ def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
     try:
         while (message := pipe.recv()) is not None:
             if isinstance(message, Setting):
-                server.setting = message
+                server.configure(message)
             else:
                 server.serve(message)
                 release_memory()
@@ -76,6 +76,12 @@ class _Server:
         self._pipe, self._device_index = pipe, device_index
         self._bench: Any = None
         self.setting: Setting | None = None
+
+    def configure(self, setting: Setting) -> None:
+        """Take what the trainings from now on share; what was kept for others is let go."""
+        if setting != self.setting:
+            self.setting, self._bench = setting, None
+            release_memory()
 
     def serve(self, job: Job) -> None:
         """Do one job; whatever goes wrong is told, and the worker lives on."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Sequence, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 

@@ -57,9 +57,11 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
         rows = {row.spec.key: row for row in ledger.rows_of(ledger.fixed)}
         shares = (board.noted(f"shares:{name}") or {}).get(cell.arm)
         arms[cell.arm] = _arm(ledger, chosen, rows, answers, shares)
-        for sweep in board.comparison.sweeps_in(name):
-            if sweep.arm == cell.arm and swept_dimension(chosen, sweep):
-                sweeps.append(_sweep(ledger, chosen, sweep, rows, answers))
+        sweeps += [
+            _sweep(ledger, chosen, sweep, rows, answers)
+            for sweep in board.comparison.sweeps_in(name)
+            if sweep.arm == cell.arm and swept_dimension(chosen, sweep)
+        ]
     facts = board.noted(f"facts:{name}") or {}
     found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     best = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)

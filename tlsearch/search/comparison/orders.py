@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tlsearch.search.folder import scores_folder
+from tlsearch.search.folder import scores_path
 from tlsearch.search.jobs import TrainJob
 from tlsearch.search.orders import MakeJob, train_job
 from tlsearch.search.runs import RunSpec
@@ -57,7 +57,7 @@ def comparison_job(config: StudyConfig) -> MakeJob:
             train_job(spec, folder),
             weights_to=None,
             measures=MEASURES[comparison.table] if confirms else (),
-            scores_to=None if spec.kind == "search" or by_future else scores_folder(folder),
+            scores_to=None if spec.kind == "search" or by_future else scores_path(folder, spec.key),
             split=splits[Cell(spec.scenario, spec.arm)] if by_future else None,
             future=comparison.future if by_future else None,
         )

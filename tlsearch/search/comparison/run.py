@@ -16,14 +16,14 @@ from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.folder import sweep, write_whole
 from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupts
-from tlsearch.search.jobs import Setting, Surveyed, SurveyJob
+from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
 from tlsearch.search.ledger import MIRRORED
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.provenance import dataset_facts, git_revision, versions
 from tlsearch.search.stage import Stage, disk_errors, staged, tracking_address
 from tlsearch.search.storage import open_storage, study_lock
 from tlsearch.search.study_run import agreed
-from tlsearch.search.watching import Remark, StageStarted, Watcher
+from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
 from tlsearch.study.cells import Cell, cell_config
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
@@ -31,6 +31,9 @@ from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.sources import EmbeddedSource
 from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.records import PARENT
+
+REDRAWS = 100
+"""Redraws of each split whose class shares are compared (claims.md, B1)."""
 
 
 class Ready(NamedTuple):
@@ -68,7 +71,6 @@ def run_comparison(config: StudyConfig, *, layout: Layout, fresh: bool, watch: W
             sweep(folder, open_keys={r.spec.key for r in open_rows})
             if not _is_finished(board, layout):
                 _carry_on(board, layout=layout, interrupts=interrupts, watch=watch)
-            write_tables(board, folder)
             return board
 
 
@@ -122,13 +124,31 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     for text in setting.data.split.notes:
         stage.watch(Remark(f"{scenario}: {text}"))
     if board.noted(f"facts:{scenario}") is None:
-        splits = {c.arm: led.config.data.split for c, led in board.of_scenario(scenario).items()}
-        job = SurveyJob(setting=setting, splits=splits, future=board.comparison.future)
-        surveyed = stage.errand(job)
-        assert isinstance(surveyed, Surveyed)
-        board.note(f"facts:{scenario}", {**surveyed.facts, "data": setting.data.fingerprint})
-        board.note(f"shares:{scenario}", dict(surveyed.shares))
+        _survey(board, scenario, setting, stage)
     return Ready(config, setting, prepared.audit)
+
+
+def _survey(board: Board, scenario: str, setting: Setting, stage: Stage) -> None:
+    """Measure what the scenario's traits are said to be, and how even its splits draw classes."""
+    future = board.comparison.future
+    stage.preparer.configure(setting)
+    stage.watch(Preparing(1.0, f"{scenario}: measuring similarity and size"))
+    surveyed = stage.errand(SurveyJob(future=future))
+    assert isinstance(surveyed, Surveyed)
+    if future is not None:
+        ledgers = board.of_scenario(scenario)
+        seeds = range(1, board.comparison.confirm.seeds + 1)
+        shares = stage.errand(
+            SharesJob(
+                splits=tuple((cell.arm, led.config.data.split) for cell, led in ledgers.items()),
+                future=future,
+                seeds=tuple(seeds),
+                redraws=REDRAWS,
+            )
+        )
+        assert isinstance(shares, Shares)
+        board.note(f"shares:{scenario}", dict(shares.distances))
+    board.note(f"facts:{scenario}", {**dict(surveyed.facts), "data": setting.data.fingerprint})
 
 
 def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> None:
