@@ -1,16 +1,16 @@
 """tlsearch's commands: options, exit codes, and which part of the program answers."""
 
 import json
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tlsearch.cli.asking import answering, asked, existing_ledger, read_asked
+from tlsearch.errors import RequestError
 
 if TYPE_CHECKING:
-    from tlsearch.search.ledger import Ledger
+    from tlsearch.study.config import StudyConfig
 
 app = typer.Typer(
     name="tlsearch",
@@ -141,30 +141,8 @@ def run(
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
     with answering():
-        from tlsearch.cli.outcome import show_outcome
-        from tlsearch.cli.watching import watching
-
-        started = time.monotonic()
-        config = read_asked(study, sets, preset)
-        with watching(config, to_stderr=as_json) as watch:
-            from tlsearch.search.study_run import run_study
-            from tlsearch.search.summary import as_json as summary_json
-            from tlsearch.search.summary import summarise
-            from tlsearch.study.layout import layout_here
-
-            layout = layout_here()
-            ledger = run_study(config, layout=layout, fresh=fresh, watch=watch)
-        report = _write_report(ledger, "html", None)
-        summary, seconds = summarise(ledger, layout), time.monotonic() - started
-        if as_json:
-            typer.echo(json.dumps(summary_json(summary, report=report, seconds=seconds)))
-        else:
-            show_outcome(
-                summary,
-                asked=asked(study, sets, preset),
-                report=report,
-                seconds=seconds,
-            )
+        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
+        _commands_of(config).run(config, fresh=fresh, as_json=as_json, asked=words)
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
@@ -173,20 +151,8 @@ def status(
 ) -> None:
     """Tell where a study stands; creates nothing."""
     with answering():
-        from tlsearch.cli.outcome import show_status
-        from tlsearch.search.storage import is_running
-        from tlsearch.search.summary import as_json as summary_json
-        from tlsearch.search.summary import summarise
-        from tlsearch.study.layout import layout_here
-
-        config, layout = read_asked(study, sets, preset), layout_here()
-        summary = summarise(existing_ledger(config, asked(study, sets, preset)), layout)
-        running = is_running(layout.study(config.name))
-        if as_json:
-            found = summary_json(summary, report=None, seconds=None)
-            typer.echo(json.dumps({**found, "running": running}))
-        else:
-            show_status(summary, asked=asked(study, sets, preset), running=running)
+        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
+        _commands_of(config).status(config, as_json=as_json, asked=words)
 
 
 @app.command(epilog="Example: tlsearch report studies/quickstart.yaml -o report.html")
@@ -201,8 +167,8 @@ def report(
 ) -> None:
     """Write what a study found as one self-contained file."""
     with answering():
-        config = read_asked(study, sets, preset)
-        typer.echo(_write_report(existing_ledger(config, asked(study, sets, preset)), kind, output))
+        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
+        typer.echo(_commands_of(config).report(config, kind=kind, output=output, asked=words))
 
 
 @app.command(epilog="Example: tlsearch export studies/quickstart.yaml -o digits.onnx")
@@ -228,6 +194,11 @@ def export(
 
         chosen = exporting.chosen_format(kind, output)
         config = read_asked(study, sets, preset)
+        if config.comparison is not None:
+            raise RequestError(
+                f"name = {config.name!r}: a comparison keeps no model — run a study without "
+                "`comparison`, with the strategy that did best as its space"
+            )
         ledger = existing_ledger(config, asked(study, sets, preset))
         from tlsearch.search.export import export_study
 
@@ -267,13 +238,8 @@ def predict(
         )
 
 
-def _write_report(
-    ledger: "Ledger", kind: Literal["html", "md", "json"], output: Path | None
-) -> Path:
-    from tlsearch.report.build import build_report, write_report
-    from tlsearch.study.layout import layout_here
+def _commands_of(config: "StudyConfig") -> Any:
+    """The module with the commands for what this study does."""
+    from tlsearch.cli import comparing, searching
 
-    layout = layout_here()
-    path = output or layout.study(ledger.config.name) / f"report.{kind}"
-    write_report(build_report(ledger, layout, format=kind), path)
-    return path
+    return searching if config.comparison is None else comparing

@@ -46,11 +46,16 @@ def existing_ledger(config: "StudyConfig", text: str) -> "Ledger":
 
     storage = open_storage(config, layout_here(), create=False)
     if storage is None or not is_started(config.name, storage):
-        raise RequestError(
-            f"name = {config.name!r}: no such study has been started in {Path.cwd()} — start it "
-            f"with: tlsearch run {text}"
-        )
+        raise not_started(config.name, text)
     return Ledger(config, storage)
+
+
+def not_started(name: str, text: str) -> RequestError:
+    """What is said of a study that is not there."""
+    return RequestError(
+        f"name = {name!r}: no such study has been started in {Path.cwd()} — start it with: "
+        f"tlsearch run {text}"
+    )
 
 
 @contextmanager

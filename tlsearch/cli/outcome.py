@@ -102,17 +102,24 @@ def _next_steps(summary: Summary, asked: str, report: Path) -> list[str]:
         lines.append(f"model as a file   tlsearch export {escape(asked)}")
     if summary.test.get("registered"):
         lines.append(f"in the registry   {escape(summary.test['registered'])}")
-    if summary.mlflow:
-        address = summary.mlflow["tracking_uri"]
+    lines += places(summary.mlflow, summary.storage)
+    lines.append(f"report again      tlsearch report {escape(asked)}")
+    return lines
+
+
+def places(mlflow: Mapping[str, str] | None, storage: str) -> list[str]:
+    """Where the two user interfaces find the study."""
+    lines = []
+    if mlflow:
+        address = mlflow["tracking_uri"]
         if address.startswith("http"):
-            where = f"{address.rstrip('/')}/#/experiments/{summary.mlflow['experiment_id']}"
+            where = f"{address.rstrip('/')}/#/experiments/{mlflow['experiment_id']}"
             lines.append(f"MLflow            {escape(where)}")
         else:
             lines.append(f"MLflow UI         mlflow ui --backend-store-uri {_quoted(address)}")
     known = importlib.util.find_spec("optuna_dashboard") is not None
     hint = "" if known else "   (after: pip install optuna-dashboard)"
-    lines.append(f"Optuna Dashboard  optuna-dashboard {_quoted(summary.storage)}{hint}")
-    lines.append(f"report again      tlsearch report {escape(asked)}")
+    lines.append(f"Optuna Dashboard  optuna-dashboard {_quoted(storage)}{hint}")
     return lines
 
 

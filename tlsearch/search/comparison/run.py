@@ -11,7 +11,7 @@ from tlsearch.search.auditing import remarks
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.comparison.orders import comparison_job
 from tlsearch.search.comparison.tables import write_tables
-from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done, planned_runs
+from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.folder import sweep, write_whole
 from tlsearch.search.fresh import set_aside
@@ -27,6 +27,7 @@ from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
 from tlsearch.study.cells import Cell, cell_config
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
+from tlsearch.study.plan import num_runs
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.sources import EmbeddedSource
 from tlsearch.tracking.address import sqlite_path
@@ -95,7 +96,7 @@ def _carry_on(board: Board, *, layout: Layout, interrupts: Interrupts, watch: Wa
         stage.end_preparing()
         board.recover()
         _open_mirror(board, scenarios, stage)
-        planned = sum(planned_runs(led.config, cell) for cell, led in board.cells.items())
+        planned = sum(num_runs(led.config, cell) for cell, led in board.cells.items())
         done = sum(map(num_done, board.cells.values()))
         watch(StageStarted("comparison", done, planned, stage.workers))
         for name, ready in scenarios.items():

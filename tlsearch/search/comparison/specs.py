@@ -9,6 +9,7 @@ from tlsearch.study.cells import cell_of, compared
 from tlsearch.study.comparison import SweepConfig
 from tlsearch.study.complaints import shown
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.plan import num_tuning
 
 
 class Chosen(NamedTuple):
@@ -18,11 +19,6 @@ class Chosen(NamedTuple):
 
     trial: int | None
     params: Mapping[str, Any]
-
-
-def num_tuning(config: StudyConfig) -> int:
-    """How many trials a cell tunes with; none where its strategy leaves nothing open."""
-    return config.budget.trials if config.space.searched() else 0
 
 
 def choose(config: StudyConfig, rows: Sequence[RunRow]) -> Chosen | None:

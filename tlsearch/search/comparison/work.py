@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from tlsearch.search.comparison.specs import choose, fixed_specs, num_tuning
+from tlsearch.search.comparison.specs import choose, fixed_specs
 from tlsearch.search.ledger import Ledger, Run
-from tlsearch.study.cells import Cell, compared
-from tlsearch.study.config import StudyConfig
+from tlsearch.study.cells import Cell
+from tlsearch.study.plan import num_tuning
 
 
 class ScenarioWork:
@@ -53,11 +53,3 @@ def is_done(ledger: Ledger) -> bool:
 def num_done(ledger: Ledger) -> int:
     """Runs of a cell that have an ending."""
     return sum(row.state not in ("running", "waiting") for row in ledger.rows())
-
-
-def planned_runs(config: StudyConfig, cell: Cell) -> int:
-    """Trainings that a cell takes; a setting that the confirmation trains anyway is counted."""
-    comparison = compared(config)
-    sweeps = [s for s in comparison.sweeps_in(cell.scenario) if s.arm == cell.arm]
-    swept = sum(len(s.values) for s in sweeps) * comparison.sweeps.seeds
-    return num_tuning(config) + config.confirm.seeds + swept

@@ -1,0 +1,69 @@
+"""What the commands do where a study searches: run, status and report."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from tlsearch.cli.asking import existing_ledger
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import layout_here
+
+if TYPE_CHECKING:
+    from tlsearch.search.ledger import Ledger
+
+Format = Literal["html", "md", "json"]
+
+
+def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
+    """Search, confirm, write the report and print what was found."""
+    from tlsearch.cli.outcome import show_outcome
+    from tlsearch.cli.watching import watching
+
+    started = time.monotonic()
+    with watching(config, to_stderr=as_json) as watch:
+        from tlsearch.search.study_run import run_study
+        from tlsearch.search.summary import as_json as summary_json
+        from tlsearch.search.summary import summarise
+
+        layout = layout_here()
+        ledger = run_study(config, layout=layout, fresh=fresh, watch=watch)
+    path = _write_report(ledger, "html", None)
+    summary, seconds = summarise(ledger, layout), time.monotonic() - started
+    if as_json:
+        typer.echo(json.dumps(summary_json(summary, report=path, seconds=seconds)))
+    else:
+        show_outcome(summary, asked=asked, report=path, seconds=seconds)
+
+
+def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:
+    """Tell where a study stands; creates nothing."""
+    from tlsearch.cli.outcome import show_status
+    from tlsearch.search.storage import is_running
+    from tlsearch.search.summary import as_json as summary_json
+    from tlsearch.search.summary import summarise
+
+    layout = layout_here()
+    summary = summarise(existing_ledger(config, asked), layout)
+    running = is_running(layout.study(config.name))
+    if as_json:
+        found = summary_json(summary, report=None, seconds=None)
+        typer.echo(json.dumps({**found, "running": running}))
+    else:
+        show_status(summary, asked=asked, running=running)
+
+
+def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str) -> Path:
+    """Write what a study found so far as one file; where it was written."""
+    return _write_report(existing_ledger(config, asked), kind, output)
+
+
+def _write_report(ledger: "Ledger", kind: Format, output: Path | None) -> Path:
+    from tlsearch.report.build import build_report, write_report
+
+    layout = layout_here()
+    path = output or layout.study(ledger.config.name) / f"report.{kind}"
+    write_report(build_report(ledger, layout, format=kind), path)
+    return path
