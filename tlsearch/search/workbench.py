@@ -1,7 +1,7 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from tlsearch.data.splits.parts import Split
 from tlsearch.errors import WorkError
 from tlsearch.search.foretelling import split_figures
 from tlsearch.search.jobs import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
+from tlsearch.search.measuring import Trained, take_measures
 from tlsearch.search.shares import shares_of
+from tlsearch.search.source_task import SourceTask
 from tlsearch.search.surveying import source_images, survey
 from tlsearch.study.data import SplitConfig
 from tlsearch.study.seeds import derive_seed
@@ -26,6 +28,7 @@ from tlsearch.training.folds import CrossValidation, Training
 from tlsearch.training.forward import Forward
 from tlsearch.training.loop import Trainer, TrainingData
 from tlsearch.training.precision import FP32, Numerics
+from tlsearch.training.results import TrainResult
 from tlsearch.transfer.backbones import (
     Backbone,
     build_backbone,
@@ -65,6 +68,7 @@ class Workbench:
         )
         self._splits = lru_cache(maxsize=16)(self._draw)
         self._pasts = lru_cache(maxsize=16)(self._draw_past)
+        self._source = cache(self._make_source)
 
     def trainer(self, job: TrainJob) -> Training:
         """A training, or one for each of the job's folds, from its first epoch."""
@@ -105,7 +109,38 @@ class Workbench:
             seed=job.seed,
             numerics=self._numerics,
             device=self._device,
+            measure_updates="largest_step_norm" in job.measures,
         )
+
+    def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
+        """What the job wants measured of its training, which has ended with `result`, and what its
+        split foretold.
+        """
+        assert isinstance(trainer, Trainer), "folds are not measured"
+        pretrained = job.strategy.init == "pretrained" and self._setting.weights != "none"
+        knows_source = pretrained and self._config.backbone.weights == "glyphs"
+        trained = Trained(
+            trainer=trainer,
+            result=result,
+            test=self._splits(0)[0].test,
+            pretrained=self._pretrained if pretrained else None,
+            source=self._source if knows_source else None,
+        )
+        return {**take_measures(job.measures, trained), **self._foretold(job, trainer)}
+
+    def _make_source(self) -> SourceTask:
+        return SourceTask(
+            self._pretrained(),
+            weights=Path(self._setting.weights),
+            image_size=self._config.data.size,
+        )
+
+    def _pretrained(self) -> Backbone:
+        """The network before training, its head at random."""
+        backbone = self._backbone(dropout=0.0, seed=0)
+        self._load_pretrained(backbone)
+        backbone.model.to(self._device).to(memory_format=torch.channels_last)
+        return backbone
 
     def save_weights(self, trainer: Training, path: Path) -> None:
         """Keep all weights of a finished training, head included."""
@@ -123,28 +158,34 @@ class Workbench:
 
     def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
         """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
-        rows = self._splits(0)[0].test
-        labels = self._pixels.labels[rows]
         backbone = self._backbone(dropout=0.0, seed=0)
         accuracies = []
-        job.scores_to.mkdir(parents=True, exist_ok=True)
         for key, path in job.weights:
             backbone.model.load_state_dict(load_file(path))
-            forward = Forward(
-                backbone,
-                pixels=self._pixels,
-                activations=None,
-                numerics=FP32,  # as the model computes that is handed on
-                device=self._device,
-            )
-            probabilities = forward.evaluate(rows)[0].softmax(1).cpu().numpy()
-            partial = job.scores_to / f"{key}.part.npz"
-            np.savez(partial, probabilities=probabilities, labels=labels, rows=rows)
-            partial.replace(job.scores_to / f"{key}.npz")
-            accuracies.append((key, float((probabilities.argmax(1) == labels).mean())))
+            accuracies.append((key, self.score_one(backbone, job.scores_to / f"{key}.npz")))
         return tuple(accuracies)
 
-    def foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
+    def score_one(self, backbone: Backbone, path: Path) -> float:
+        """Probabilities (N, K) of a network on the test part into a file; the share of right
+        answers.
+        """
+        rows = self._splits(0)[0].test
+        labels = self._pixels.labels[rows]
+        forward = Forward(
+            backbone,
+            pixels=self._pixels,
+            activations=None,
+            numerics=FP32,  # as the model computes that is handed on
+            device=self._device,
+        )
+        probabilities = forward.evaluate(rows)[0].softmax(1).cpu().numpy()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part.npz")
+        np.savez(partial, probabilities=probabilities, labels=labels, rows=rows)
+        partial.replace(path)
+        return float((probabilities.argmax(1) == labels).mean())
+
+    def _foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
         """`split_figures` of a finished training; none where its job has no future."""
         if job.split is None or job.future is None:
             return {}

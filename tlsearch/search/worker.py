@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import traceback
+from dataclasses import replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
@@ -159,6 +160,11 @@ class _Server:
         finished = trainer.finish()
         if job.weights_to is not None:
             self._workbench().save_weights(trainer, job.weights_to)
+        if job.scores_to is not None:
+            self._workbench().score_one(trainer.backbone, job.scores_to)
+        if job.measures or job.future is not None:
+            taken = self._workbench().measure(job, trainer, finished)
+            finished = replace(finished, measures=taken)
         return self._pipe.send(TrainDone(job.key, "complete", finished))
 
     def _ask(self, key: str, trainer: Any, result: Any) -> Decision:

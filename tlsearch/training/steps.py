@@ -42,7 +42,7 @@ class StepNorms:
         norm = float(nn.utils.get_total_norm(self._before))
         self.largest_update = max(self.largest_update, norm)
 
-    def _keep(self, moving: Sequence[Tensor]) -> None:
+    def _keep(self, moving: list[Tensor]) -> None:
         if [w.shape for w in self._before] != [w.shape for w in moving]:  # a group has opened
             self._before = [torch.empty_like(w) for w in moving]
         torch._foreach_copy_(self._before, moving)

@@ -23,7 +23,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
         "epochs_spent",
         "seconds",
     ),
-    "B": ("estimate", "later_accuracy", "future_error"),
+    "B": (),  # the split's own figures alone
     "C": (
         "oscillation",
         "epochs_to_share",
