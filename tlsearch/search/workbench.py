@@ -144,10 +144,11 @@ class Workbench:
             accuracies.append((key, float((probabilities.argmax(1) == labels).mean())))
         return tuple(accuracies)
 
-    def foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
+    def foretold(self, job: TrainJob, trainer: Training) -> dict[str, float]:
         """`split_figures` of a finished training; none where its job has no future."""
         if job.split is None or job.future is None:
             return {}
+        assert isinstance(trainer, Trainer), "a past is not cross-validated"
         parts, future = self._pasts(job.split, job.future, job.redraw)
         return split_figures(trainer.forward, parts, future)
 
