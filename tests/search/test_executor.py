@@ -20,11 +20,16 @@ from tlsearch.search.jobs import (
     Scored,
     ScoreJob,
     Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
     TrainDone,
     TrainJob,
     WorkerDied,
 )
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.data import SplitConfig
 from tlsearch.study.strategy import Strategy
 
 WAIT_SECONDS = 120.0
@@ -113,6 +118,21 @@ def test_a_life_of_a_worker(
     ((key, accuracy),) = said(executor, Scored).accuracies
     assert key == "w"
     assert 0 <= accuracy <= 1
+    executor.release(0)
+
+    # Surveyed, and divided without training.
+    executor.submit(0, SurveyJob(future=None))
+    facts = dict(said(executor, Surveyed).facts)
+    assert (facts["classes"], facts["train_images"], facts["similarity"]) == (10, 20, None)
+    executor.release(0)
+    splits = (("time", SplitConfig(strategy="time", test=0.3)),)
+    executor.submit(0, SharesJob(splits=splits, future=0.2, seeds=(1,), redraws=2))
+    ((name, (first, second)),) = said(executor, Shares).distances
+    assert (name, first) == ("time", second)
+    executor.release(0)
+    executor.submit(0, SharesJob(splits=splits, future=0.0001, seeds=(1,), redraws=2))
+    refused = said(executor, JobFailed)
+    assert (refused.key, refused.exit_code) == ("SharesJob", 2)
     executor.release(0)
 
     # Stopped as it was told.
