@@ -111,6 +111,8 @@ class TestContract:
 
     def test_facts_agree_with_torchvision(self, name: str) -> None:
         facts = BACKBONES[name]
+        if name == "resnet10":
+            pytest.skip("torchvision's code, put together by us: nobody has published weights")
         entries = [w for w in models.get_model_weights(name) if w.name != "IMAGENET1K_FEATURES"]
         assert tuple(w.name for w in entries) == facts.weights
         native = [w for w in entries if w.transforms().crop_size == [facts.native_size]]
