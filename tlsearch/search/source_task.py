@@ -111,9 +111,11 @@ def _kept(place: Path, fit: Callable[[], LinearProbe]) -> LinearProbe:
     """The probe that is kept there, or a new one; a folder that cannot be written costs no more
     than the time to fit it again.
     """
-    with suppress(OSError, ValueError, EOFError, KeyError, BadZipFile):
-        with place.open("rb") as file, np.load(file) as found:
+    try:
+        with np.load(place) as found:
             return LinearProbe(*(found[name] for name in LinearProbe._fields))
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):  # absent or damaged
+        pass
     probe = fit()
     partial = place.with_suffix(f".{os.getpid()}.part")
     try:
