@@ -1,6 +1,7 @@
 """Norms of gradients and updates, by hand and in a training."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -71,6 +72,24 @@ def test_frozen_groups_are_no_part_of_an_update_and_measuring_changes_no_bit() -
     assert figures(plain.epochs()) == figures(measured.epochs())
     assert all(torch.equal(a, b) for a, b in zip(*map(_values, (plain, measured)), strict=True))
     assert measured.steps.largest_update > 0
+
+
+def test_an_epoch_is_not_charged_for_what_measuring_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = trainer(num_epochs=2, measure_updates=True)
+    keep = training.steps._keep
+
+    def slowly(moving: list[torch.Tensor]) -> None:
+        time.sleep(0.1)
+        keep(moving)
+
+    monkeypatch.setattr(training.steps, "_keep", slowly)
+    started = time.perf_counter()
+    results = list(training.epochs())
+    assert training.steps.seconds >= 1.0  # five steps each
+    told = sum(r.seconds for r in results)
+    assert 0 < told <= time.perf_counter() - started - training.steps.seconds
 
 
 def _values(of: object) -> list[torch.Tensor]:

@@ -93,7 +93,7 @@ def take_measures(names: Sequence[str], of: Trained) -> dict[str, float]:
 
     Not a number: drifts of a network that started at random; `cka_drift` and `source_accuracy`
     where the source's images are not at hand, which is for all weights but "glyphs"; `oscillation`
-    of a single epoch. `seconds` and `images_per_second` include what measuring steps costs.
+    of a single epoch.
     """
     taken: dict[str, float] = {}
     for name in names:
