@@ -1,10 +1,12 @@
 """Real worker processes: what they say, and what is left when one is killed."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -102,7 +104,9 @@ def test_a_life_of_a_worker(
 
     # To the end, with its weights kept.
     kept = tmp_path / "weights" / "w.safetensors"
-    executor.submit(0, job(weights_to=kept))
+    live = tmp_path / "live" / "w.npz"
+    names = ("epochs_spent", "largest_step_norm", "weight_drift")
+    executor.submit(0, job(weights_to=kept, scores_to=live, measures=names))
     for number in (1, 2, 3):
         event = said(executor, EpochDone)
         assert (event.key, event.result.epoch) == ("trial-0000", number)
@@ -111,6 +115,9 @@ def test_a_life_of_a_worker(
     assert done.ending == "complete"
     assert done.result.chosen == done.result.epochs[-1]
     assert sum(map(sum, done.result.confusion)) == sum(setting.data.validation_counts)
+    assert done.result.measures["epochs_spent"] == 3
+    assert done.result.measures["largest_step_norm"] > 0
+    assert math.isnan(done.result.measures["weight_drift"])  # it started at random
     executor.release(0)
 
     # Scored on the test part.
@@ -119,6 +126,10 @@ def test_a_life_of_a_worker(
     assert key == "w"
     assert 0 <= accuracy <= 1
     executor.release(0)
+    with np.load(live) as at_once, np.load(tmp_path / "scores" / "w.npz") as from_file:
+        assert set(at_once) == set(from_file) == {"probabilities", "labels", "rows"}
+        assert all(np.array_equal(at_once[name], from_file[name]) for name in at_once)
+    assert [p.name for p in live.parent.iterdir()] == ["w.npz"]
 
     # Surveyed, and divided without training.
     executor.submit(0, SurveyJob(future=None))
@@ -179,6 +190,7 @@ def test_a_life_of_a_worker(
     again = [_continued(executor) for _ in range(3)]
     assert [event.result.epoch for event in again] == [1, 2, 3]
     resumed = said(executor, TrainDone).result
+    assert resumed.measures == {}
     assert [e._replace(seconds=0) for e in resumed.epochs] == [
         e._replace(seconds=0) for e in done.result.epochs
     ]

@@ -127,7 +127,7 @@ class Trainer:
         return None
 
     def _train_epoch(self, epoch: int) -> tuple[EpochResult, np.ndarray]:
-        started = time.perf_counter()
+        started = time.perf_counter() - self.steps.seconds
         if self.plan.frozen_depth(epoch) != self.forward.depth:
             self.forward.freeze(self.plan.frozen_depth(epoch))
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
@@ -152,7 +152,7 @@ class Trainer:
             val_accuracy=float(np.trace(confusion) / confusion.sum()),
             lr=base_lr,
             max_grad_norm=max_norm,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self.steps.seconds - started,
         )
         return result, confusion
 
