@@ -2,17 +2,22 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
+from tlsearch.evidence.linearised import by_images
 from tlsearch.evidence.measures.splits import estimate_spread
 from tlsearch.evidence.measures.sweeps import mean_rank, trials_to_come_within, usable_decades
 from tlsearch.evidence.results import ArmResults, ScenarioResults, SweepResults
 from tlsearch.evidence.statistics import STATISTICS
 
-MARGIN_OF_BEST = 0.01  # of accuracy: what "come within" means (claims.md, A1)
-MARGIN_OF_RATES = 0.02  # of accuracy: what makes a rate usable (claims.md, A5)
-RATE = "lr"
+_CLOSE = 0.01  # of accuracy, to "come within" the best (claims.md, A1)
+_USABLE = 0.02  # of accuracy, within which a rate will do (claims.md, A5)
+_RATE = "lr"
+
+LINEARISED = ("mean_rank", "usable_decades", "best_freeze_depth")
+"""Statistics of answers that are no mean over images: see `by_images`."""
 
 
 class NotMeasured(Exception):  # noqa: N818  - no error: a table says why a cell is empty
@@ -20,7 +25,7 @@ class NotMeasured(Exception):  # noqa: N818  - no error: a table says why a cell
 
 
 def values_of(statistic: str, arm: str, place: ScenarioResults) -> np.ndarray:
-    """(seeds, images) answers of "accuracy", else (repeats,) numbers, one of those once a scenario.
+    """Answers (seeds, images) or values (seeds, groups) that vary with images; else (repeats,).
 
     Raises:
         NotMeasured: the arm, its sweep or its figure is missing here.
@@ -31,12 +36,12 @@ def values_of(statistic: str, arm: str, place: ScenarioResults) -> np.ndarray:
         case "best_freeze_depth":
             return _best_depth(arm, place)
         case "usable_decades":
-            return _usable_decades(_sweep(place, arm, (RATE,)))
+            return _usable_decades(_sweep(place, arm, (_RATE,)))
         case "divergence_share":
-            return np.asarray(_sweep(place, arm, (RATE,)).diverged.mean(axis=0), dtype=float)
+            return np.asarray(_sweep(place, arm, (_RATE,)).diverged.mean(axis=0), dtype=float)
         case "trials_to_come_within":
             tuning = _some(_arm(arm, place).tuning, "tuning trial", arm)
-            return np.array([float(trials_to_come_within(tuning, margin=MARGIN_OF_BEST))])
+            return np.array([float(trials_to_come_within(tuning, margin=_CLOSE))])
         case "estimate_spread":
             return estimate_spread(values_of("estimate", arm, place))
     found = np.asarray(_arm(arm, place).values.get(statistic, ()), dtype=float)
@@ -65,11 +70,16 @@ def sensitivity(
     return answers[best, rows], answers[worst, rows]
 
 
-def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, float]:
-    """Rank of each arm by mean test accuracy over all seeds, 1 the best."""
+def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, np.ndarray]:
+    """Rank of each arm by each seed's test accuracy, 1 the best; values as of `by_images`."""
     names = list(arms)
-    scores = np.array([[_arm(name, place).answers.mean() for name in names]])
-    return dict(zip(names, map(float, mean_rank(scores)), strict=True))
+    answers = np.array([_arm(name, place).answers for name in names], dtype=float)
+
+    def rank(place: int, answers: np.ndarray) -> np.ndarray:
+        scores = answers.mean(axis=-1)
+        return np.array([mean_rank(of_seed[None])[place] for of_seed in scores.T])
+
+    return {name: by_images(partial(rank, i), answers) for i, name in enumerate(names)}
 
 
 def _arm(name: str, place: ScenarioResults) -> ArmResults:
@@ -84,7 +94,7 @@ def _sweep(place: ScenarioResults, arm: str, swept: tuple[str, ...]) -> SweepRes
     found = [
         sweep
         for sweep in place.sweeps
-        if sweep.arm == arm and (sweep.dimension in swept if swept else sweep.dimension != RATE)
+        if sweep.arm == arm and (sweep.dimension in swept if swept else sweep.dimension != _RATE)
     ]
     if not found:
         over = " or ".join(swept) or "its own settings"
@@ -102,24 +112,30 @@ def _sweep(place: ScenarioResults, arm: str, swept: tuple[str, ...]) -> SweepRes
 def _usable_decades(sweep: SweepResults) -> np.ndarray:
     rates = np.asarray(sweep.settings, dtype=float)
     order = rates.argsort()
-    accuracies = sweep.answers.mean(axis=2)[order]
-    return np.array(
-        [usable_decades(rates[order], of_seed, margin=MARGIN_OF_RATES) for of_seed in accuracies.T]
-    )
+
+    def width(answers: np.ndarray) -> np.ndarray:
+        accuracies = answers.mean(axis=-1)[order].T
+        return np.array([usable_decades(rates[order], a, margin=_USABLE) for a in accuracies])
+
+    return by_images(width, sweep.answers)
 
 
 def _best_depth(arm: str, place: ScenarioResults) -> np.ndarray:
-    """Of the arms "`arm` 0", "`arm` 1", … the depth with the best test accuracy, a seed each.
+    """Of the arms "`arm` 0", "`arm` 1", … the depth with the best test accuracy in each seed.
 
     Depths that tie share their mean, so that equal depths favour no end.
     """
     found = {name: re.fullmatch(rf"{re.escape(arm)} (\d+)", name) for name in place.arms}
-    depths = {name: int(match[1]) for name, match in found.items() if match}
+    depths = np.array([int(match[1]) for match in found.values() if match])
     if len(depths) < 2:
         raise NotMeasured(f'no two arms are named "{arm} 0", "{arm} 1" and so on')
-    accuracies = np.array([place.arms[name].answers.mean(axis=1) for name in depths])
-    best = accuracies == accuracies.max(axis=0)
-    return np.asarray(np.array(list(depths.values())) @ best / best.sum(axis=0), dtype=float)
+
+    def best(answers: np.ndarray) -> np.ndarray:
+        accuracies = answers.mean(axis=-1)
+        ties = accuracies == accuracies.max(axis=0)
+        return np.asarray(depths @ ties / ties.sum(axis=0), dtype=float)
+
+    return by_images(best, np.array([place.arms[name].answers for name in found if found[name]]))
 
 
 def _some(values: np.ndarray, statistic: str, arm: str) -> np.ndarray:

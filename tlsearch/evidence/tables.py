@@ -1,6 +1,7 @@
 """From what a comparison measured to its tables of verdicts: pooled, and in each scenario alone."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -104,15 +105,16 @@ def claims_asked(results: ComparisonResults) -> list[Claim]:
     claims = claims_of(results.table)
     if results.table != "C":
         return list(claims)
-    families = {name.rpartition(" ")[0] for name in arms}  # "freeze 2" is one of "freeze"
+    families = {re.sub(r" \d+$", "", name) for name in arms}  # "freeze 2" is one of "freeze"
     there = {*arms, *families, None}
     return [claim for claim in claims if claim.arm in there and claim.reference in there]
 
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:
     """Whether one scenario can answer: it is of the kind, and gives more than one number."""
+    many = claim.statistic == "mean_rank" or claim.elsewhere is not None  # speak of several
     repeated = claim.measure.repeat in ("answers", "seed", "redraw")
-    return repeated and claim.elsewhere is None and claim.scenario.includes(place.traits)
+    return repeated and not many and claim.scenario.includes(place.traits)
 
 
 def _table(results: ComparisonResults, answers: Answers, scenario: str) -> VerdictTable:
@@ -146,7 +148,7 @@ def _judged(judged: Judged, found: Gathered, scenario: str) -> ClaimAnswer:
         guarded_level=judged.guarded.level,
         arm_mean=arm_mean,
         reference_mean=reference_mean,
-        n=judged.num_images or judged.num_pairs,
+        n=found.num_images or judged.num_pairs,
         n_of=_BASIS[claim.measure.repeat],
         seeds=found.repeats,
         scenarios=found.scenarios,
