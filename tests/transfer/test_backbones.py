@@ -38,7 +38,11 @@ def build(name: str = "resnet18", *, seed: int = 0, size: int = 32) -> Backbone:
 
 
 def test_every_network_of_the_families_is_there() -> None:
-    assert [n for n in models.list_models(module=models) if re.match(FAMILIES, n)] == ALL
+    assert [n for n in models.list_models(module=models) if re.match(FAMILIES, n)] == [
+        name
+        for name in ALL
+        if name != "resnet10"  # put together by us
+    ]
 
 
 @pytest.mark.parametrize("name", ALL)
