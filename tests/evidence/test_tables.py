@@ -160,6 +160,33 @@ def test_missing_arms_leave_a_reason_in_their_cells() -> None:
     assert smallest.guarded_level == pytest.approx(1 - 0.05 / len(family))
 
 
+def test_an_unfinished_comparison_is_answered_as_far_as_it_went() -> None:
+    """Half of all runs are missing: failed, not run yet, or a cell not begun."""
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        whole = table_a(seed, gains=PLANTED, kinds=KINDS[:4], images=100)
+        places = []
+        for place in whole.scenarios:
+            arms = {}
+            for name, arm in place.arms.items():
+                answers = np.where(rng.random((8, 1)) < 0.5, arm.answers, np.nan)
+                empty = np.zeros((8, 0))
+                if rng.random() < 0.8:
+                    arms[name] = arm._replace(answers=empty if rng.random() < 0.1 else answers)
+            sweeps = []
+            for sweep in place.sweeps:
+                run = rng.random(sweep.validation.shape) < 0.9
+                validation = np.where(run, sweep.validation, np.nan)
+                answers = np.where(run[..., None], sweep.answers, np.nan)
+                sweeps.append(sweep._replace(validation=validation, answers=answers))
+            places.append(place._replace(arms=arms, sweeps=tuple(sweeps)))
+        found = tables(whole._replace(scenarios=tuple(places)), resamples=99)
+        assert any(c.effect is not None for c in found.claims)
+        assert any(c.verdict == "not measured" for c in found.claims)
+        json.dumps(tables_json(found), allow_nan=False)
+    assert tables(whole._replace(scenarios=())).tables
+
+
 def test_an_own_table_holds_every_arm_against_the_reference() -> None:
     found = tables(own(0.0, 0.04, -0.04, 0.0))
     (table,) = found.tables

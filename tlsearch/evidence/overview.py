@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from tlsearch.evidence.answers import ArmOverview, ScenarioOverview
 from tlsearch.evidence.effects import paired_effect
 from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
@@ -31,20 +33,32 @@ def negative_transfer(place: ScenarioResults) -> bool:
     No correction is due: all must hold at once (Berger 1982, doi:10.1080/00401706.1982.10487790).
     """
     others = [arm for name, arm in place.arms.items() if name != SCRATCH]
-    if SCRATCH not in place.arms or not others or not place.arms[SCRATCH].answers.size:
+    if SCRATCH not in place.arms or not others:
         return False
     scratch = place.arms[SCRATCH].answers
-    return all(paired_effect(scratch, other.answers).low > 0 for other in others)
+    return all(_is_better(scratch, other.answers) for other in others)
+
+
+def _is_better(right: np.ndarray, other: np.ndarray) -> bool:
+    if right.shape != other.shape:  # one of them was not scored
+        return False
+    both = _whole(right) & _whole(other)
+    return bool(both.any()) and paired_effect(right[both], other[both]).low > 0
+
+
+def _whole(right: np.ndarray) -> np.ndarray:
+    """Which seeds were scored, (seeds,)."""
+    return np.asarray(np.isfinite(right).all(axis=1) & (right.shape[1] > 0))
 
 
 def _arm(name: str, arm: ArmResults) -> ArmOverview:
-    seeds = len(arm.seeds)
+    scored = arm.answers[_whole(arm.answers)]
     params = {key: _plain(value) for key, value in arm.params.items()}
-    if not arm.answers.size:
+    if not scored.size:
         return ArmOverview(
-            arm=name, accuracy=None, low=None, high=None, n=0, seeds=seeds, params=params
+            arm=name, accuracy=None, low=None, high=None, n=0, seeds=0, params=params
         )
-    found = paired_effect(arm.answers, None)
+    found = paired_effect(scored, None)
     return ArmOverview(
         arm=name,
         accuracy=found.mean,
