@@ -187,6 +187,21 @@ def test_an_unfinished_comparison_is_answered_as_far_as_it_went() -> None:
     assert tables(whole._replace(scenarios=())).tables
 
 
+def test_gains_are_held_against_the_reference_and_pooled(planted: Tables) -> None:
+    claimed = planted.answer("A2-for-accuracy-A2", ALL)
+    assert [gain.arm for gain in planted.gains] == ["A2", "A3", "A4", "A5"]
+    gain = planted.gains[0]
+    assert (gain.mean, gain.low, gain.high) == (claimed.effect, claimed.low, claimed.high)
+    assert gain.scenarios == 8
+    here = planted.scenarios[0]
+    assert here.arms[0].gain is None
+    of_a2 = here.arms[1]
+    assert of_a2.gain is not None
+    assert of_a2.accuracy is not None
+    assert here.arms[0].accuracy is not None
+    assert of_a2.gain.mean == pytest.approx(of_a2.accuracy - here.arms[0].accuracy)
+
+
 def test_an_own_table_holds_every_arm_against_the_reference() -> None:
     found = tables(own(0.0, 0.04, -0.04, 0.0))
     (table,) = found.tables
@@ -321,13 +336,14 @@ def test_negative_transfer_is_being_worse_than_from_scratch() -> None:
 def test_whole_tables_of_equal_arms_seldom_say_anything() -> None:
     false = {True: 0, False: 0}
     count = {True: 0, False: 0}
-    for seed in range(150):
+    for seed in range(60):
         found = tables(table_a(seed, gains={}))
         for table in found.tables:
             pooled = table.scenario == ALL
             said = {c.verdict for c in found.claims if c.scenario == table.scenario}
             count[pooled] += 1
             false[pooled] += bool(said & {"supported", "contradicted"})
-    # Three standard errors of 150 pooled tables and of 1,200 of one scenario.
-    assert false[True] / count[True] <= 0.05 + 0.053
-    assert 0 < false[False] / count[False] <= 0.05 + 0.02
+    # Three standard errors of 60 pooled tables and of 480 of one scenario. Of 800 and 6,400 tables
+    # 5.4 and 4.5 % said something.
+    assert false[True] / count[True] <= 0.05 + 0.084
+    assert 0 < false[False] / count[False] <= 0.05 + 0.03

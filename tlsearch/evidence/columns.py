@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import numpy as np
 
@@ -77,11 +76,15 @@ def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, np.ndarray]:
     names = list(arms)
     answers = np.array([values_of("accuracy", name, place) for name in names])
 
-    def rank(place: int, answers: np.ndarray) -> np.ndarray:
+    def rank(answers: np.ndarray) -> np.ndarray:
         scores = answers.mean(axis=-1)
-        return _of_seeds(scores, lambda of_seed: float(mean_rank(of_seed[None])[place]))
+        whole = np.isfinite(scores).all(axis=0)
+        found = np.full(scores.shape, np.nan)
+        for seed in np.flatnonzero(whole):
+            found[:, seed] = mean_rank(scores[None, :, seed])
+        return found
 
-    return {name: by_images(partial(rank, i), answers) for i, name in enumerate(names)}
+    return dict(zip(names, by_images(rank, answers), strict=True))
 
 
 def _arm(name: str, place: ScenarioResults) -> ArmResults:

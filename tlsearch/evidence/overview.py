@@ -1,13 +1,16 @@
 """Each scenario of a comparison at a glance, and where its name and its measurement disagree."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tlsearch.evidence.answers import ArmOverview, ScenarioOverview
+from tlsearch.evidence.answers import ArmOverview, Gain, ScenarioOverview
+from tlsearch.evidence.crossed import half_width
 from tlsearch.evidence.effects import paired_effect
-from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
+from tlsearch.evidence.paired import Paired, pool
+from tlsearch.evidence.results import ComparisonResults, ScenarioResults
 
 SCRATCH = "from scratch"
 
@@ -19,7 +22,7 @@ def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
             scenario=place.name,
             traits=place.traits.named(),
             facts={k: float(v) for k, v in place.facts.items() if math.isfinite(v)},
-            arms=tuple(_arm(name, arm) for name, arm in place.arms.items()),
+            arms=tuple(_arm(name, place, results) for name in place.arms),
             remarks=tuple(_remarks(place, results)),
             negative_transfer=negative_transfer(place),
         )
@@ -27,46 +30,54 @@ def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
     )
 
 
+def gains(results: ComparisonResults) -> tuple[Gain, ...]:
+    """Each arm against the reference, as a mean over all scenarios that scored both."""
+    arms = dict.fromkeys(name for place in results.scenarios for name in place.arms)
+    found = [_gain(arm, results.scenarios, results.reference) for arm in arms]
+    return tuple(gain for gain in found if gain)
+
+
 def negative_transfer(place: ScenarioResults) -> bool:
     """Whether the arm "from scratch" is more accurate than each other arm, all intervals above 0.
 
     No correction is due: all must hold at once (Berger 1982, doi:10.1080/00401706.1982.10487790).
     """
-    others = [arm for name, arm in place.arms.items() if name != SCRATCH]
+    others = [name for name in place.arms if name != SCRATCH]
     if SCRATCH not in place.arms or not others:
         return False
-    scratch = place.arms[SCRATCH].answers
-    return all(_is_better(scratch, other.answers) for other in others)
+    found = [_gain(SCRATCH, (place,), other) for other in others]
+    return all(gain is not None and gain.low > 0 for gain in found)
 
 
-def _is_better(right: np.ndarray, other: np.ndarray) -> bool:
-    if right.shape != other.shape:  # one of them was not scored
-        return False
-    both = _whole(right) & _whole(other)
-    return bool(both.any()) and paired_effect(right[both], other[both]).low > 0
+def _gain(arm: str, places: Sequence[ScenarioResults], reference: str) -> Gain | None:
+    pairs = {
+        place.name: Paired(place.arms[arm].answers, place.arms[reference].answers, place.block)
+        for place in places
+        if {arm, reference} <= set(place.arms)
+        and place.arms[arm].answers.shape == place.arms[reference].answers.shape
+        and place.arms[arm].answers.size
+    }
+    pooled = pool(pairs, as_log=False)
+    if arm == reference or not pooled.blocks:
+        return None
+    half = half_width(pooled.variance, pooled.freedom, level=0.95)
+    mean, count = pooled.mean, pooled.num_scenarios
+    return Gain(arm=arm, mean=mean, low=mean - half, high=mean + half, scenarios=count)
 
 
-def _whole(right: np.ndarray) -> np.ndarray:
-    """Which seeds were scored, (seeds,)."""
-    return np.asarray(np.isfinite(right).all(axis=1) & (right.shape[1] > 0))
-
-
-def _arm(name: str, arm: ArmResults) -> ArmOverview:
-    scored = arm.answers[_whole(arm.answers)]
-    params = {key: _plain(value) for key, value in arm.params.items()}
-    if not scored.size:
-        return ArmOverview(
-            arm=name, accuracy=None, low=None, high=None, n=0, seeds=0, params=params
-        )
-    found = paired_effect(scored, None)
+def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOverview:
+    arm = place.arms[name]
+    scored = arm.answers[np.isfinite(arm.answers).all(axis=1)]
+    found = paired_effect(scored, None) if scored.size else None
     return ArmOverview(
         arm=name,
-        accuracy=found.mean,
-        low=found.low,
-        high=found.high,
-        n=found.num_images,
-        seeds=found.num_seeds,
-        params=params,
+        accuracy=found.mean if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        gain=_gain(name, (place,), results.reference),
+        n=found.num_images if found else 0,
+        seeds=found.num_seeds if found else 0,
+        params={key: _plain(value) for key, value in arm.params.items()},
     )
 
 
