@@ -297,12 +297,13 @@ def test_names_that_measurements_contradict() -> None:
     facts = {
         "similar easy few": {"similarity": 0.3, "difficulty": 0.4},
         "similar hard few": {"similarity": 0.8, "difficulty": 0.2},
+        "dissimilar easy few": {"similarity": 0.4},
         "dissimilar easy many": {"similarity": 0.5, "difficulty": 0.01},
         "dissimilar hard many": {"similarity": float("nan"), "difficulty": 0.02},
     }
     places = [p._replace(facts=facts.get(p.name, {})) for p in results.scenarios]
     found = {s.scenario: s for s in tables(results._replace(scenarios=tuple(places))).scenarios}
-    hard, alike = found["similar easy few"].remarks
+    alike, hard = found["similar easy few"].remarks
     assert alike == (
         "It is called similar, but its measured similarity of 0.30 is below the 0.50 of "
         "dissimilar easy many, called dissimilar."

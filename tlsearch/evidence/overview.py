@@ -90,30 +90,35 @@ def _plain(value: Any) -> float | int | str | bool | None:
 
 
 def _remarks(place: ScenarioResults, results: ComparisonResults) -> list[str]:
-    """Where what was measured contradicts what the study file says, against each other scenario."""
-    found = []
-    for other in results.scenarios:
-        found.append(_contradiction(place, other, "similarity", more="similar", less="dissimilar"))
-        # The error that is left depends on the number of labels, so like is held against like.
-        if place.traits.labels == other.traits.labels:
-            found.append(_contradiction(place, other, "difficulty", more="hard", less="easy"))
+    """Where what was measured contradicts what the study file says: the worst case of each."""
+    # The error that is left depends on the number of labels, so like is held against like.
+    labels = place.traits.labels
+    alike = [other for other in results.scenarios if other.traits.labels == labels]
+    found = [
+        _contradiction(place, results.scenarios, "similarity", more="similar", less="dissimilar"),
+        _contradiction(place, alike, "difficulty", more="hard", less="easy"),
+    ]
     return [remark for remark in found if remark]
 
 
 def _contradiction(
-    place: ScenarioResults, other: ScenarioResults, name: str, *, more: str, less: str
+    place: ScenarioResults, others: Sequence[ScenarioResults], name: str, *, more: str, less: str
 ) -> str | None:
-    if not (name in place.facts and name in other.facts):
+    said = getattr(place.traits, name)
+    if said not in (more, less) or name not in place.facts:
         return None
-    here, there = place.facts[name], other.facts[name]
-    said = (getattr(place.traits, name), getattr(other.traits, name))
-    if said == (more, less) and here < there:
-        order = "below"
-    elif said == (less, more) and here > there:
-        order = "above"
-    else:
+    sign, opposite, order = (1, less, "below") if said == more else (-1, more, "above")
+    here = place.facts[name]
+    wrong = [
+        other
+        for other in others
+        if getattr(other.traits, name) == opposite
+        and sign * (other.facts.get(name, here) - here) > 0
+    ]
+    if not wrong:
         return None
+    worst = max(wrong, key=lambda other: sign * other.facts[name])
     return (
-        f"It is called {said[0]}, but its measured {name} of {here:.2f} is {order} the "
-        f"{there:.2f} of {other.name}, called {said[1]}."
+        f"It is called {said}, but its measured {name} of {here:.2f} is {order} the "
+        f"{worst.facts[name]:.2f} of {worst.name}, called {opposite}."
     )

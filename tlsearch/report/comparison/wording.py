@@ -69,7 +69,7 @@ def effect_text(answer: ClaimAnswer) -> str:
 
 def basis_text(answer: ClaimAnswer) -> str:
     """What an answer rests on: `n = 1,078 test images, 8 seeds, 2 scenarios`."""
-    parts = [f"n = {answer.n:,} {answer.n_of}"]
+    parts = [f"n = {answer.n:,} {'pairs of models' if answer.n_of == 'seeds' else answer.n_of}"]
     if answer.n_of == "redraws":
         parts.append(f"{answer.seeds:,} a scenario")
     elif answer.n_of != "scenarios":
@@ -88,6 +88,12 @@ def summary(tables: Tables) -> str:
     told = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
     thing = "arm" if tables.protocol.table == "own" else "claim"
     return f"Of {count(len(found), thing)}: {joined(told)}." if found else "Nothing to judge yet."
+
+
+def arm_name(arm: str, tables: Tables) -> str:
+    """An arm by the name of its strategy: `decay (A2)`; one of the user's own by its own."""
+    names = {row.id: row.strategy for row in tables.tables[0].rows}
+    return f"{names[arm]} ({arm})" if names.get(arm, arm) != arm else arm
 
 
 def protocol_text(tables: Tables) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """What each arm gains over the reference arm, in each scenario and over all: a forest plot."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from tlsearch.evidence.answers import Gain, Tables
 from tlsearch.report.absent import Absent
+from tlsearch.report.comparison.wording import arm_name
 from tlsearch.report.figures.canvas import GREY, SERIES, canvas, label
 from tlsearch.report.wording import MINUS, points
 
@@ -20,12 +22,16 @@ class Line(NamedTuple):
 
 
 class Forest(NamedTuple):
-    """Gains in test accuracy over `reference` with their intervals; the pooled ones come first."""
+    """Gains in test accuracy over `reference` with their intervals; the pooled ones come first.
+
+    `names` are those of arms for people.
+    """
 
     reference: str
     arms: tuple[str, ...]
     places: tuple[str, ...]
     lines: tuple[Line, ...]
+    names: Mapping[str, str]
 
     @property
     def height(self) -> int:
@@ -42,16 +48,18 @@ def compute(tables: Tables) -> Forest | Absent:
         return Absent("No two arms have been scored on the same test images.")
     arms = tuple(dict.fromkeys(line.gain.arm for line in lines))
     places = tuple(dict.fromkeys(line.place for line in lines))
-    return Forest(tables.protocol.reference, arms, places, tuple(lines))
+    names = {arm: arm_name(arm, tables) for arm in (*arms, tables.protocol.reference)}
+    return Forest(tables.protocol.reference, arms, places, tuple(lines), names)
 
 
 def draw(found: Forest) -> go.Figure:
     """A band for each scenario, a line for each arm in it, a dashed line at no gain."""
-    figure = canvas(x=f"points of test accuracy over {label(found.reference)}", y="")
+    figure = canvas(x=f"points of test accuracy over {label(found.names[found.reference])}", y="")
     step = 0.8 / len(found.arms)
     middle = {place: -i for i, place in enumerate(found.places)}
     for i, arm in enumerate(found.arms):
         lines = [line for line in found.lines if line.gain.arm == arm]
+        named = label(found.names[arm])
         figure.add_scatter(
             x=[100 * line.gain.mean for line in lines],
             y=[middle[line.place] + 0.4 - step * (i + 0.5) for line in lines],
@@ -65,13 +73,13 @@ def draw(found: Forest) -> go.Figure:
             },
             customdata=[(label(line.place), _told(line.gain)) for line in lines],
             mode="markers",
-            name=label(arm),
+            name=named,
             marker={
                 "color": SERIES[i % len(SERIES)],
                 "size": [12 if line.place == POOLED else 8 for line in lines],
                 "symbol": ["diamond" if line.place == POOLED else "circle" for line in lines],
             },
-            hovertemplate=f"{label(arm)}, %{{customdata[0]}}: %{{customdata[1]}}<extra></extra>",
+            hovertemplate=f"{named}, %{{customdata[0]}}: %{{customdata[1]}}<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": GREY, "width": 1.5, "dash": "dash"})
     for i in range(1, len(found.places)):
@@ -89,16 +97,19 @@ def caption(found: Forest) -> str:
     """What the reader sees."""
     pooled = " Diamonds are means over all scenarios." if POOLED in found.places else ""
     return (
-        f"How much more of the test images each arm answers rightly than {found.reference}: marks "
-        f"are means, bars 95 % intervals, each for itself.{pooled} A bar that crosses the dashed "
-        "line proves no difference; verdicts are in the tables."
+        "How much more of the test images each arm answers rightly than "
+        f"{found.names[found.reference]}: marks are means, bars 95 % intervals, each for "
+        f"itself.{pooled} A bar that crosses the dashed line proves no difference; verdicts are in "
+        "the tables."
     )
 
 
 def alt(found: Forest) -> str:
     """The figure in words."""
-    told = "; ".join(f"{line.gain.arm}, {line.place}: {_told(line.gain)}" for line in found.lines)
-    return f"Gains in test accuracy over {found.reference}. {told}."
+    told = "; ".join(
+        f"{found.names[line.gain.arm]}, {line.place}: {_told(line.gain)}" for line in found.lines
+    )
+    return f"Gains in test accuracy over {found.names[found.reference]}. {told}."
 
 
 def _told(gain: Gain) -> str:
