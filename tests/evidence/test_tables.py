@@ -160,6 +160,48 @@ def test_missing_arms_leave_a_reason_in_their_cells() -> None:
     assert smallest.guarded_level == pytest.approx(1 - 0.05 / len(family))
 
 
+def test_an_unfinished_comparison_is_answered_as_far_as_it_went() -> None:
+    """Half of all runs are missing: failed, not run yet, or a cell not begun."""
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        whole = table_a(seed, gains=PLANTED, kinds=KINDS[:4], images=100)
+        places = []
+        for place in whole.scenarios:
+            arms = {}
+            for name, arm in place.arms.items():
+                answers = np.where(rng.random((8, 1)) < 0.5, arm.answers, np.nan)
+                empty = np.zeros((8, 0))
+                if rng.random() < 0.8:
+                    arms[name] = arm._replace(answers=empty if rng.random() < 0.1 else answers)
+            sweeps = []
+            for sweep in place.sweeps:
+                run = rng.random(sweep.validation.shape) < 0.9
+                validation = np.where(run, sweep.validation, np.nan)
+                answers = np.where(run[..., None], sweep.answers, np.nan)
+                sweeps.append(sweep._replace(validation=validation, answers=answers))
+            places.append(place._replace(arms=arms, sweeps=tuple(sweeps)))
+        found = tables(whole._replace(scenarios=tuple(places)), resamples=99)
+        assert any(c.effect is not None for c in found.claims)
+        assert any(c.verdict == "not measured" for c in found.claims)
+        json.dumps(tables_json(found), allow_nan=False)
+    assert tables(whole._replace(scenarios=())).tables
+
+
+def test_gains_are_held_against_the_reference_and_pooled(planted: Tables) -> None:
+    claimed = planted.answer("A2-for-accuracy-A2", ALL)
+    assert [gain.arm for gain in planted.gains] == ["A2", "A3", "A4", "A5"]
+    gain = planted.gains[0]
+    assert (gain.mean, gain.low, gain.high) == (claimed.effect, claimed.low, claimed.high)
+    assert gain.scenarios == 8
+    here = planted.scenarios[0]
+    assert here.arms[0].gain is None
+    of_a2 = here.arms[1]
+    assert of_a2.gain is not None
+    assert of_a2.accuracy is not None
+    assert here.arms[0].accuracy is not None
+    assert of_a2.gain.mean == pytest.approx(of_a2.accuracy - here.arms[0].accuracy)
+
+
 def test_an_own_table_holds_every_arm_against_the_reference() -> None:
     found = tables(own(0.0, 0.04, -0.04, 0.0))
     (table,) = found.tables
@@ -255,12 +297,13 @@ def test_names_that_measurements_contradict() -> None:
     facts = {
         "similar easy few": {"similarity": 0.3, "difficulty": 0.4},
         "similar hard few": {"similarity": 0.8, "difficulty": 0.2},
+        "dissimilar easy few": {"similarity": 0.4},
         "dissimilar easy many": {"similarity": 0.5, "difficulty": 0.01},
         "dissimilar hard many": {"similarity": float("nan"), "difficulty": 0.02},
     }
     places = [p._replace(facts=facts.get(p.name, {})) for p in results.scenarios]
     found = {s.scenario: s for s in tables(results._replace(scenarios=tuple(places))).scenarios}
-    hard, alike = found["similar easy few"].remarks
+    alike, hard = found["similar easy few"].remarks
     assert alike == (
         "It is called similar, but its measured similarity of 0.30 is below the 0.50 of "
         "dissimilar easy many, called dissimilar."
@@ -294,13 +337,14 @@ def test_negative_transfer_is_being_worse_than_from_scratch() -> None:
 def test_whole_tables_of_equal_arms_seldom_say_anything() -> None:
     false = {True: 0, False: 0}
     count = {True: 0, False: 0}
-    for seed in range(150):
+    for seed in range(60):
         found = tables(table_a(seed, gains={}))
         for table in found.tables:
             pooled = table.scenario == ALL
             said = {c.verdict for c in found.claims if c.scenario == table.scenario}
             count[pooled] += 1
             false[pooled] += bool(said & {"supported", "contradicted"})
-    # Three standard errors of 150 pooled tables and of 1,200 of one scenario.
-    assert false[True] / count[True] <= 0.05 + 0.053
-    assert 0 < false[False] / count[False] <= 0.05 + 0.02
+    # Three standard errors of 60 pooled tables and of 480 of one scenario. Of 400 and 3,200 tables
+    # 5.5 and 4.3 % said something.
+    assert false[True] / count[True] <= 0.05 + 0.084
+    assert 0 < false[False] / count[False] <= 0.05 + 0.03

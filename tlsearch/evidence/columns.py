@@ -1,8 +1,7 @@
 """One arm's values of a statistic in one scenario, from answers, sweeps, tuning or measures."""
 
 import re
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -38,7 +37,8 @@ def values_of(statistic: str, arm: str, place: ScenarioResults) -> np.ndarray:
         case "usable_decades":
             return _usable_decades(_sweep(place, arm, (_RATE,)))
         case "divergence_share":
-            return np.asarray(_sweep(place, arm, (_RATE,)).diverged.mean(axis=0), dtype=float)
+            sweep = _sweep(place, arm, (_RATE,))
+            return np.where(_whole_seeds(sweep), sweep.diverged.mean(axis=0), np.nan)
         case "trials_to_come_within":
             tuning = _some(_arm(arm, place).tuning, "tuning trial", arm)
             return np.array([float(trials_to_come_within(tuning, margin=_CLOSE))])
@@ -60,26 +60,31 @@ def sensitivity(
         NotMeasured: there is no such sweep, or it has a single setting or seed.
     """
     found = _sweep(place, arm, swept)
+    whole = _whole_seeds(found)
     settings, seeds = found.validation.shape
-    if settings < 2 or seeds < 2:
+    if settings < 2 or whole.sum() < 2:
         raise NotMeasured(f"the sweep of {arm} needs two settings and two seeds")
-    others = found.validation.sum(axis=1, keepdims=True) - found.validation
+    of_whole = np.where(whole, found.validation, 0.0)
+    others = of_whole.sum(axis=1, keepdims=True) - of_whole
     rows = np.arange(seeds)
-    best, worst = others.argmax(axis=0), others.argmin(axis=0)
-    answers = found.answers.astype(float)
-    return answers[best, rows], answers[worst, rows]
+    answers = np.where(whole[:, None], found.answers, np.nan)
+    return answers[others.argmax(axis=0), rows], answers[others.argmin(axis=0), rows]
 
 
 def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, np.ndarray]:
     """Rank of each arm by each seed's test accuracy, 1 the best; values as of `by_images`."""
     names = list(arms)
-    answers = np.array([_arm(name, place).answers for name in names], dtype=float)
+    answers = np.array([values_of("accuracy", name, place) for name in names])
 
-    def rank(place: int, answers: np.ndarray) -> np.ndarray:
+    def rank(answers: np.ndarray) -> np.ndarray:
         scores = answers.mean(axis=-1)
-        return np.array([mean_rank(of_seed[None])[place] for of_seed in scores.T])
+        whole = np.isfinite(scores).all(axis=0)
+        found = np.full(scores.shape, np.nan)
+        for seed in np.flatnonzero(whole):
+            found[:, seed] = mean_rank(scores[None, :, seed])
+        return found
 
-    return {name: by_images(partial(rank, i), answers) for i, name in enumerate(names)}
+    return dict(zip(names, by_images(rank, answers), strict=True))
 
 
 def _arm(name: str, place: ScenarioResults) -> ArmResults:
@@ -114,10 +119,10 @@ def _usable_decades(sweep: SweepResults) -> np.ndarray:
     order = rates.argsort()
 
     def width(answers: np.ndarray) -> np.ndarray:
-        accuracies = answers.mean(axis=-1)[order].T
-        return np.array([usable_decades(rates[order], a, margin=_USABLE) for a in accuracies])
+        scores = answers.mean(axis=-1)[order]
+        return _of_seeds(scores, lambda found: usable_decades(rates[order], found, margin=_USABLE))
 
-    return by_images(width, sweep.answers)
+    return by_images(width, sweep.answers.astype(float))
 
 
 def _best_depth(arm: str, place: ScenarioResults) -> np.ndarray:
@@ -131,11 +136,23 @@ def _best_depth(arm: str, place: ScenarioResults) -> np.ndarray:
         raise NotMeasured(f'no two arms are named "{arm} 0", "{arm} 1" and so on')
 
     def best(answers: np.ndarray) -> np.ndarray:
-        accuracies = answers.mean(axis=-1)
-        ties = accuracies == accuracies.max(axis=0)
-        return np.asarray(depths @ ties / ties.sum(axis=0), dtype=float)
+        scores = answers.mean(axis=-1)
+        return _of_seeds(scores, lambda found: float(depths[found == found.max()].mean()))
 
-    return by_images(best, np.array([place.arms[name].answers for name in found if found[name]]))
+    names = [name for name, match in found.items() if match]
+    return by_images(best, np.array([values_of("accuracy", name, place) for name in names]))
+
+
+def _of_seeds(scores: np.ndarray, number: Callable[[np.ndarray], float]) -> np.ndarray:
+    """`number` of each column of (arms or settings, seeds); no number where a run is missing."""
+    whole = np.isfinite(scores).all(axis=0)
+    pairs = zip(scores.T, whole, strict=True)
+    return np.array([number(column) if is_whole else np.nan for column, is_whole in pairs])
+
+
+def _whole_seeds(sweep: SweepResults) -> np.ndarray:
+    """Which seeds have run at every setting, (seeds,)."""
+    return np.asarray(np.isfinite(sweep.validation).all(axis=0))
 
 
 def _some(values: np.ndarray, statistic: str, arm: str) -> np.ndarray:

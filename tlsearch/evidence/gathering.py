@@ -146,7 +146,7 @@ def _moved_by_images(pairs: dict[str, Paired]) -> dict[str, Paired]:
     """
     for pair in pairs.values():
         other = np.zeros_like(pair.arm) if pair.reference is None else pair.reference
-        if pair.arm.ndim == 1 or np.ptp(pair.arm - other, axis=1).max() > 1e-9:
+        if pair.arm.ndim == 1 or (np.ptp(pair.arm - other, axis=1) > 1e-9).any():
             return pairs
     return {  # rounded, so that equal differences stay equal
         name: Paired(

@@ -19,7 +19,7 @@ from tlsearch.evidence.answers import (
 from tlsearch.evidence.claim import Claim, Side
 from tlsearch.evidence.claims import claims_of, own_claim, strategies_of
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
-from tlsearch.evidence.overview import overview
+from tlsearch.evidence.overview import gains, overview
 from tlsearch.evidence.paired import Paired
 from tlsearch.evidence.results import ComparisonResults, ScenarioResults
 from tlsearch.evidence.verdicts import Judged, judge
@@ -87,6 +87,7 @@ def make_tables(
         tables=tuple(_table(results, answers, name) for name, answers in families.items()),
         claims=tuple(one for answers in families.values() for one in answers),
         scenarios=overview(results),
+        gains=gains(results),
     )
 
 
