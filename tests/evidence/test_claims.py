@@ -41,7 +41,7 @@ def test_advice_is_asked_for_by_both_its_arms() -> None:
     assert {claim.id for claim in advice_about(["l1", "no penalty"])} == {"C2"}
     assert {claim.id for claim in advice_about(["none", "clipped", "dropout"])} == {"C4", "C12"}
     assert {claim.id for claim in advice_about(["freeze 0", "freeze 5"])} == {"C5"}
-    assert advice_about(["l1", "none"]) == []
+    assert advice_about(["l1", "none"]) == advice_about(["freeze all", "freeze none"]) == []
 
 
 def test_opposite_claims_share_their_statistic() -> None:

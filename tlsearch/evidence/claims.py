@@ -1,5 +1,6 @@
 """All claims of the documents in their order: tables A and B, then the advice of the text (C)."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from tlsearch.evidence.advice_claims import ADVICE, ADVICE_ON
@@ -18,7 +19,7 @@ def claims_of(table: str) -> tuple[Claim, ...]:
 def advice_about(arms: Iterable[str]) -> list[Claim]:
     """The claims of the text (C) that these arms are there for; "freeze 2" is one of "freeze"."""
     names = set(arms)
-    there = {*names, *(name.rpartition(" ")[0] for name in names), None}
+    there = {*names, *(re.sub(r" \d+$", "", name) for name in names), None}
     return [claim for claim in ADVICE if claim.arm in there and claim.reference in there]
 
 
