@@ -82,6 +82,7 @@ def test_interrupted_after_any_epoch(case: str, tmp_path: Path) -> None:
         torch.rand(epochs)  # another process has other generators
         second = make(case, tmp_path)
         assert keeper.restore(second)
+        assert second.step_seconds == first.step_seconds > 0
         assert figures(second.history) == results[:epochs]
         rest = figures(second.epochs())
         assert rest == results[epochs:]

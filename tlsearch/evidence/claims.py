@@ -1,6 +1,7 @@
 """All claims of the documents in their order: tables A and B, then the advice of the text (C)."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from tlsearch.evidence.advice_claims import ADVICE, ADVICE_ON
 from tlsearch.evidence.claim import Claim
@@ -13,6 +14,13 @@ BY_KEY: Mapping[str, Claim] = {claim.key: claim for claim in CLAIMS}
 def claims_of(table: str) -> tuple[Claim, ...]:
     """The claims of one table, "A", "B" or "C"."""
     return tuple(claim for claim in CLAIMS if claim.table == table)
+
+
+def advice_about(arms: Iterable[str]) -> list[Claim]:
+    """The claims of the text (C) that these arms are there for; "freeze 2" is one of "freeze"."""
+    names = set(arms)
+    there = {*names, *(re.sub(r" \d+$", "", name) for name in names), None}
+    return [claim for claim in ADVICE if claim.arm in there and claim.reference in there]
 
 
 def strategies_of(table: str) -> Mapping[str, str]:

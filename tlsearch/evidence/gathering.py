@@ -205,7 +205,11 @@ def _enough(found: Gathered) -> Gathered | Missing:
 
 
 def _described(claim: Claim, places: list[ScenarioResults]) -> Described:
-    """A figure as its mean over scenarios and seeds."""
+    """A figure as its mean over the scenarios and seeds that have one.
+
+    Raises:
+        NotMeasured: none has.
+    """
     here = [place for place in places if claim.arm in place.arms]
     if not here:
         raise NotMeasured(f"{claim.arm} is no arm of the comparison")

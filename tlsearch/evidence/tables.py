@@ -1,7 +1,6 @@
 """From what a comparison measured to its tables of verdicts: pooled, and in each scenario alone."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from tlsearch.evidence.answers import (
     VerdictTable,
 )
 from tlsearch.evidence.claim import Claim, Side
-from tlsearch.evidence.claims import claims_of, own_claim, strategies_of
+from tlsearch.evidence.claims import advice_about, claims_of, own_claim, strategies_of
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
 from tlsearch.evidence.overview import gains, overview
 from tlsearch.evidence.paired import Paired
@@ -103,12 +102,7 @@ def claims_asked(results: ComparisonResults) -> list[Claim]:
     arms = list(dict.fromkeys(name for place in results.scenarios for name in place.arms))
     if results.table == "own":
         return [own_claim(arm, results.reference) for arm in arms if arm != results.reference]
-    claims = claims_of(results.table)
-    if results.table != "C":
-        return list(claims)
-    families = {re.sub(r" \d+$", "", name) for name in arms}  # "freeze 2" is one of "freeze"
-    there = {*arms, *families, None}
-    return [claim for claim in claims if claim.arm in there and claim.reference in there]
+    return advice_about(arms) if results.table == "C" else list(claims_of(results.table))
 
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:

@@ -81,11 +81,14 @@ class Trained:
         assert self.source is not None
         return self.source().features(self.backbone)
 
-    def trained_weights(self) -> dict[str, nn.Parameter]:
-        """Parameters by name of the groups that had trained by the chosen epoch."""
+    def penalised_weights(self) -> list[nn.Parameter]:
+        """What L1 and weight decay reach by default, of the groups that had trained by the chosen
+        epoch: weights of convolutions and linear layers, no norms, which would outweigh them.
+        """
         depth = self.trainer.plan.frozen_depth(self.chosen.epoch)
         owned = named_groups(self.backbone)
-        return {k: w for group in self.backbone.groups[depth:] for k, w in owned[group].items()}
+        named = [row for group in self.backbone.groups[depth:] for row in owned[group].items()]
+        return [weight for name, weight in named if is_decayed(name, weight)]
 
 
 def take_measures(names: Sequence[str], of: Trained) -> dict[str, float]:
@@ -168,17 +171,16 @@ def _generalisation_gap(of: Trained) -> dict[str, float]:
 
 
 def _sparsity(of: Trained) -> dict[str, float]:
-    """Of the weights of convolutions and linear layers, which are what L1 reaches."""
-    layers = [w for name, w in of.trained_weights().items() if is_decayed(name, w)]
-    return {"sparsity": sparsity(_arrays(layers), below=NEAR_ZERO)}
+    return {"sparsity": sparsity(_arrays(of.penalised_weights()), below=NEAR_ZERO)}
 
 
 def _weight_norm(of: Trained) -> dict[str, float]:
-    return {"weight_norm": weight_norm(_arrays(of.trained_weights().values()))}
+    return {"weight_norm": weight_norm(_arrays(of.penalised_weights()))}
 
 
 def _images_per_second(of: Trained) -> dict[str, float]:
-    return {"images_per_second": of.result.images_trained / of.result.seconds}
+    """Of the steps alone: validation takes the same time whatever the strategy."""
+    return {"images_per_second": of.result.images_trained / of.trainer.step_seconds}
 
 
 def _seconds(of: Trained) -> dict[str, float]:
