@@ -78,6 +78,8 @@ def measure(setting: Setting, tmp_path: Path) -> Measure:
             weights_to=None,
             scores_to=None,
             measures=NAMES,
+            split=None,
+            future=None,
         )
         trainer = bench.trainer(job)
         list(trainer.epochs())

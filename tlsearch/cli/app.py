@@ -162,7 +162,8 @@ def report(
     preset: Preset = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write.")] = None,
     kind: Annotated[
-        Literal["html", "md", "json"], typer.Option("--format", help="html, md or json.")
+        Literal["html", "md", "json", "csv"],
+        typer.Option("--format", help="html, md or json; csv of a comparison's claims."),
     ] = "html",
 ) -> None:
     """Write what a study found as one self-contained file."""

@@ -17,7 +17,7 @@ from tlsearch.study.layout import Layout, layout_here
 if TYPE_CHECKING:
     from tlsearch.search.comparison.board import Board
 
-Format = Literal["html", "md", "json"]
+Format = Literal["html", "md", "json", "csv"]
 
 
 def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
@@ -75,13 +75,17 @@ def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str
 
 
 def write_report(board: "Board", layout: Layout, kind: Format, output: Path | None) -> Path:
-    """The tables as HTML, Markdown or JSON; where they were written."""
+    """The tables in one of the formats; where they were written."""
     from tlsearch.report.build import write_report as write
     from tlsearch.search.comparison.tables import tables_of
 
     tables = tables_of(board, layout.study(board.config.name))
     if kind == "json":
         text = json.dumps(_found(board, layout), indent=2, ensure_ascii=False) + "\n"
+    elif kind == "csv":
+        from tlsearch.evidence.table_formats import tables_csv
+
+        text = tables_csv(tables)
     elif kind == "md":
         from tlsearch.report.comparison.markdown import render_comparison_markdown
 

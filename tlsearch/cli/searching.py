@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from tlsearch.cli.asking import existing_ledger
+from tlsearch.errors import RequestError
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import layout_here
 
 if TYPE_CHECKING:
     from tlsearch.search.ledger import Ledger
 
-Format = Literal["html", "md", "json"]
+Format = Literal["html", "md", "json", "csv"]
 
 
 def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
@@ -63,6 +64,10 @@ def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str
 def _write_report(ledger: "Ledger", kind: Format, output: Path | None) -> Path:
     from tlsearch.report.build import build_report, write_report
 
+    if kind == "csv":
+        raise RequestError(
+            "--format csv: only a comparison has tables of claims — write html, md or json"
+        )
     layout = layout_here()
     path = output or layout.study(ledger.config.name) / f"report.{kind}"
     write_report(build_report(ledger, layout, format=kind), path)
