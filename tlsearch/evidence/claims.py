@@ -1,6 +1,7 @@
 """All claims of the documents in their order: tables A and B, then the advice of the text (C)."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from tlsearch.evidence.advice_claims import ADVICE, ADVICE_ON
 from tlsearch.evidence.claim import Claim
@@ -18,6 +19,22 @@ def claims_of(table: str) -> tuple[Claim, ...]:
 def strategies_of(table: str) -> Mapping[str, str]:
     """The rows of a table, by id, in the documents' order."""
     return {"A": STRATEGIES, "B": WAYS_TO_SPLIT, "C": ADVICE_ON}[table]
+
+
+def claims_asked(table: str, *, arms: Sequence[str], reference: str) -> list[Claim]:
+    """The claims that a comparison of these arms answers.
+
+    Tables A and B are answered whole, with gaps named; of the advice what the arms are there for;
+    of an own table each arm against the reference.
+    """
+    if table == "own":
+        return [own_claim(arm, reference) for arm in arms if arm != reference]
+    claims = claims_of(table)
+    if table != "C":
+        return list(claims)
+    families = {re.sub(r" \d+$", "", name) for name in arms}  # "freeze 2" is one of "freeze"
+    there = {*arms, *families, None}
+    return [claim for claim in claims if claim.arm in there and claim.reference in there]
 
 
 def own_claim(arm: str, reference: str) -> Claim:
