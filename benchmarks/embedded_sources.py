@@ -6,7 +6,7 @@ For letters, textures and glyphs at several settings, the accuracy of logistic r
 labels a class on the rest: on the pixels, on features of an untrained ResNet-18, and on those of
 the glyph source model (trained first, some minutes, unless it is cached). Difficulty should lower
 all three; similarity should raise the accuracy on glyph features as a multiple of that on untrained
-ones.
+ones, and the similarity that a study measures (last column but one).
 """
 
 import argparse
@@ -22,14 +22,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tlsearch.data.sources import load_images
+from tlsearch.evidence.measures.similarity import similarity
 from tlsearch.search.pretrain import glyph_weights
+from tlsearch.search.surveying import shapeless, source_images
 from tlsearch.study.data import DataConfig
 from tlsearch.study.layout import user_cache
 from tlsearch.training.batches import Pixels, pixel_batch
 from tlsearch.transfer.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.transfer.weights import pretrained_state
 
-BACKBONE, SIZE, SEEDS = "resnet18", 32, 3
+BACKBONE, SIZE, SEEDS, MEASURED = "resnet18", 32, 3, 1000
 SETTINGS = [
     *(("letters", d, s) for s in (1.0, 0.5, 0.0) for d in (0.0, 0.2, 0.5, 0.8, 1.0)),
     *(("textures", d, s) for s in (1.0, 0.5, 0.0) for d in (0.0, 0.2, 0.5, 0.8, 1.0)),
@@ -83,11 +85,13 @@ def main() -> None:
         backbone=BACKBONE, image_size=SIZE, cache=cache, threads=1, on_progress=lambda *_: None
     )
     networks = trunk(None), trunk(weights)
-    print("source    similarity  difficulty   pixels  untrained   glyphs  seconds to draw")
-    for name, difficulty, similarity in SETTINGS:
+    source = source_images(size=SIZE)
+    near, far = (features(networks[1], s.images) for s in (source, shapeless(source, seed=0)))
+    print("source    similarity  difficulty   pixels  untrained   glyphs measured  seconds to draw")
+    for name, difficulty, asked in SETTINGS:
         knobs = {"images": chosen.images, "difficulty": difficulty}
-        if similarity is not None:
-            knobs["similarity"] = similarity
+        if asked is not None:
+            knobs["similarity"] = asked
         data = DataConfig.model_validate({"source": {name: knobs}, "size": SIZE})
         started = time.perf_counter()
         drawn = load_images(data, cache=cache, on_progress=lambda *_: None)
@@ -97,7 +101,8 @@ def main() -> None:
             *(features(network, drawn.images) for network in networks),
         ]
         shown = [f"{accuracy(x, drawn.labels, chosen.labels):9.3f}" for x in inputs]
-        alike = "-" if similarity is None else f"{similarity:g}"
+        shown.append(f"{similarity(near, inputs[2][:MEASURED], far=far).share:8.3f}")
+        alike = "-" if asked is None else f"{asked:g}"
         print(f"{name:<9} {alike:>10}  {difficulty:10g}", *shown, f"{seconds:9.1f}", flush=True)
 
 

@@ -14,9 +14,11 @@ from tlsearch.study.reading import read_study
 from tlsearch.study.sources import SOURCES, source_name
 
 STUDIES = Path(__file__).parent.parent / "studies"
+ALL = {path: read_study(path, overrides=[], preset=None) for path in sorted(STUDIES.glob("*.yaml"))}
 BY_SOURCE = {
-    source_name(read_study(path, overrides=[], preset=None).data.source): path
-    for path in sorted(STUDIES.glob("*.yaml"))
+    source_name(config.data.source): path
+    for path, config in ALL.items()
+    if config.comparison is None
 }
 TINY = (
     "budget.trials=1",

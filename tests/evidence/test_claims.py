@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from tlsearch.evidence.claims import BY_KEY, CLAIMS, claims_of
+from tlsearch.evidence.claims import BY_KEY, CLAIMS, advice_about, claims_of
 from tlsearch.evidence.measures import curves, drift, splits, sweeps
 from tlsearch.evidence.statistics import STATISTICS
 
@@ -35,6 +35,13 @@ def test_what_is_tested_has_a_direction_and_a_delta() -> None:
         assert (claim.direction == "none") == (claim.measure.repeat == "none"), claim.key
         assert claim.smallest > 0
         assert claim.arm != claim.reference or claim.elsewhere is not None
+
+
+def test_advice_is_asked_for_by_both_its_arms() -> None:
+    assert {claim.id for claim in advice_about(["l1", "no penalty"])} == {"C2"}
+    assert {claim.id for claim in advice_about(["none", "clipped", "dropout"])} == {"C4", "C12"}
+    assert {claim.id for claim in advice_about(["freeze 0", "freeze 5"])} == {"C5"}
+    assert advice_about(["l1", "none"]) == advice_about(["freeze all", "freeze none"]) == []
 
 
 def test_opposite_claims_share_their_statistic() -> None:

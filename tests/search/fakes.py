@@ -1,6 +1,7 @@
 """Stand-ins that say what a test tells them to: workers in memory, a mirror that remembers."""
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def result(
     )
 
 
-def train(key: str, accuracies: list[float]) -> Story:
+def train(key: str, accuracies: list[float], measures: Mapping[str, float] | None = None) -> Story:
     """What a worker tells of a training that obeys its answers."""
     for number, accuracy in enumerate(accuracies, 1):
         decision = yield EpochDone(key, epoch(number, accuracy), None)
@@ -59,7 +60,7 @@ def train(key: str, accuracies: list[float]) -> Story:
             told = result(accuracies, last=number)
             yield TrainDone(key, ending, told)  # type: ignore[arg-type]
             return
-    yield TrainDone(key, "complete", result(accuracies))
+    yield TrainDone(key, "complete", replace(result(accuracies), measures=measures or {}))
 
 
 def drive(ledger: Ledger, run: Run, accuracies: list[float]) -> bool:
@@ -140,6 +141,7 @@ class FakeMirror:
         self.started: list[str] = []
         self.finished: list[tuple[str, str, Mapping[str, Any]]] = []
         self.steps: dict[str, list[int]] = {}
+        self.measured: dict[str, tuple[int, Mapping[str, float]]] = {}
         self.params: dict[str, Mapping[str, Any]] = {}
         self.tags: dict[str, Mapping[str, Any]] = {}
         self.artifacts: dict[str, Mapping[str, Any]] = {}
@@ -156,6 +158,9 @@ class FakeMirror:
         self, key: str, *, step: int, values: Mapping[str, float], timestamp_ms: int
     ) -> None:
         assert timestamp_ms > 0
+        if all(name.startswith("measure.") for name in values):
+            self.measured[key] = (step, values)
+            return
         assert "val_accuracy" in values
         self.steps.setdefault(key, []).append(step)
 

@@ -1,6 +1,7 @@
 """The coordinator's loop against workers that do as a test tells them."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from tlsearch.search.jobs import (
     EpochDone,
     TrainDone,
 )
+from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.watching import EpochSeen, Remark, RunEnded, RunStarted
+from tlsearch.tracking.records import EpochMetrics, Wanted, wanted_from
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -54,6 +57,8 @@ def test_what_a_worker_and_the_mirror_are_told(scene: Make) -> None:
     assert params["lr"] == params["group_lr.stem"] == params["group_lr.head"] == lr
     assert set(row.spec.params) | {f"group_lr.{g}" for g in GROUPS} <= set(params)
     assert it.mirror.tags["trial-0000"]["tlsearch.trial"] == 0
+    assert (job.scores_to, job.measures) == (None, ())
+    assert it.mirror.measured == {}
     content = it.mirror.artifacts["trial-0000"]["evaluation.json"]
     assert content["confusion"] == [[3, 1], [0, 4]]
     assert json.loads(evaluation_path(it.folder, "trial-0000").read_text()) == content
@@ -142,3 +147,23 @@ def test_evaluation_by_hand() -> None:
     }
     assert found["per_class"][1]["precision"] == pytest.approx(0.8)
     json.dumps(found)
+
+
+def test_measures_are_stored_and_mirrored_as_a_later_pass_would(scene: Make) -> None:
+    taken = {"seconds": 3.5, "cka_drift": math.nan, "noise_scale": math.inf}
+    it = scene(lambda job, _attempt: train(job.key, [0.2, 0.3, 0.4], taken))
+    it.run(1)
+    (row,) = it.ledger.rows()
+    assert row.measures.keys() == taken.keys()
+    assert (row.measures["seconds"], row.measures["noise_scale"]) == (3.5, math.inf)
+    assert math.isnan(row.measures["cka_drift"])
+    json.dumps(it.ledger.search.trials[0].user_attrs, allow_nan=False)  # as a server stores it
+    step, told = it.mirror.measured[row.spec.key]
+    assert (step, told["measure.seconds"]) == (3, 3.5)
+    again = mirror_row(row, GROUPS, {})
+    assert [m.step for m in again.metrics] == [1, 2, 3, step]
+    live = Wanted(row.spec.key)
+    live.add_metrics(EpochMetrics(step, again.metrics[-1].timestamp_ms, told))
+    later = wanted_from(again._replace(metrics=again.metrics[-1:]))
+    assert (later.points, later.not_finite) == (live.points, live.not_finite)
+    assert live.not_finite == ["measure.cka_drift@3=nan", "measure.noise_scale@3=inf"]

@@ -1,10 +1,12 @@
 """Real worker processes: what they say, and what is left when one is killed."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -20,11 +22,16 @@ from tlsearch.search.jobs import (
     Scored,
     ScoreJob,
     Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
     TrainDone,
     TrainJob,
     WorkerDied,
 )
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.data import SplitConfig
 from tlsearch.study.strategy import Strategy
 
 WAIT_SECONDS = 120.0
@@ -97,7 +104,9 @@ def test_a_life_of_a_worker(
 
     # To the end, with its weights kept.
     kept = tmp_path / "weights" / "w.safetensors"
-    executor.submit(0, job(weights_to=kept))
+    live = tmp_path / "live" / "w.npz"
+    names = ("epochs_spent", "largest_step_norm", "weight_drift")
+    executor.submit(0, job(weights_to=kept, scores_to=live, measures=names))
     for number in (1, 2, 3):
         event = said(executor, EpochDone)
         assert (event.key, event.result.epoch) == ("trial-0000", number)
@@ -106,6 +115,9 @@ def test_a_life_of_a_worker(
     assert done.ending == "complete"
     assert done.result.chosen == done.result.epochs[-1]
     assert sum(map(sum, done.result.confusion)) == sum(setting.data.validation_counts)
+    assert done.result.measures["epochs_spent"] == 3
+    assert done.result.measures["largest_step_norm"] > 0
+    assert math.isnan(done.result.measures["weight_drift"])  # it started at random
     executor.release(0)
 
     # Scored on the test part.
@@ -113,6 +125,25 @@ def test_a_life_of_a_worker(
     ((key, accuracy),) = said(executor, Scored).accuracies
     assert key == "w"
     assert 0 <= accuracy <= 1
+    executor.release(0)
+    with np.load(live) as at_once, np.load(tmp_path / "scores" / "w.npz") as from_file:
+        assert set(at_once) == set(from_file) == {"probabilities", "labels", "rows"}
+        assert all(np.array_equal(at_once[name], from_file[name]) for name in at_once)
+    assert [p.name for p in live.parent.iterdir()] == ["w.npz"]
+
+    # Surveyed, and divided without training.
+    executor.submit(0, SurveyJob(future=None))
+    facts = dict(said(executor, Surveyed).facts)
+    assert (facts["classes"], facts["train_images"], facts["similarity"]) == (10, 20, None)
+    executor.release(0)
+    splits = (("time", SplitConfig(strategy="time", test=0.3)),)
+    executor.submit(0, SharesJob(splits=splits, future=0.2, seeds=(1,), redraws=2))
+    ((name, (first, second)),) = said(executor, Shares).distances
+    assert (name, first) == ("time", second)
+    executor.release(0)
+    executor.submit(0, SharesJob(splits=splits, future=0.0001, seeds=(1,), redraws=2))
+    refused = said(executor, JobFailed)
+    assert (refused.key, refused.exit_code) == ("SharesJob", 2)
     executor.release(0)
 
     # Stopped as it was told.
@@ -159,6 +190,7 @@ def test_a_life_of_a_worker(
     again = [_continued(executor) for _ in range(3)]
     assert [event.result.epoch for event in again] == [1, 2, 3]
     resumed = said(executor, TrainDone).result
+    assert resumed.measures == {}
     assert [e._replace(seconds=0) for e in resumed.epochs] == [
         e._replace(seconds=0) for e in done.result.epochs
     ]

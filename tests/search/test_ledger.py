@@ -10,6 +10,7 @@ from tests.search.fakes import drive, epoch, layout_in, memory_ledger, result, s
 from tlsearch.errors import StoreError
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.ledger import Ledger, is_started
+from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
 from tlsearch.study.config import StudyConfig
 
@@ -43,6 +44,16 @@ def test_round_trip(study: Study, reopen: Any) -> None:
     assert row.epochs == tuple(epoch(i, a) for i, a in enumerate([0.2, 0.5, 0.4], 1))
     assert (row.images_trained, row.max_grad_norm) == (30, 2.0)
     assert row.ended >= row.started
+
+
+def test_a_result_of_an_earlier_release_has_no_measures(study: Study, reopen: Any) -> None:
+    config = study()
+    ledger = reopen(config)
+    run = ledger.ask()
+    run.trial.set_user_attr(RESULT, {"ending": "complete", "reason": "", "max_grad_norm": 2.0})
+    run.study.tell(run.trial, 0.5)
+    (row,) = reopen(config).rows()
+    assert (row.value, row.max_grad_norm, row.measures) == (0.5, 2.0, {})
 
 
 def test_a_paused_run_goes_on_with_its_parameters(study: Study, reopen: Any) -> None:

@@ -58,7 +58,13 @@ CASES: Mapping[str, dict[str, Any]] = {
 
 def make(case: str, folder: Path) -> Trainer:
     """A training with a network of its own; frozen parts go through kept activations."""
-    return trainer(strategy(**CASES[case]), num_epochs=EPOCHS, seed=3, activations=store(folder))
+    return trainer(
+        strategy(**CASES[case]),
+        num_epochs=EPOCHS,
+        seed=3,
+        activations=store(folder),
+        measure_updates=True,
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,12 +82,14 @@ def test_interrupted_after_any_epoch(case: str, tmp_path: Path) -> None:
         torch.rand(epochs)  # another process has other generators
         second = make(case, tmp_path)
         assert keeper.restore(second)
+        assert second.step_seconds == first.step_seconds > 0
         assert figures(second.history) == results[:epochs]
         rest = figures(second.epochs())
         assert rest == results[epochs:]
         again = second.finish()
         assert same(weights(second), weights(undisturbed))
         assert (again.confusion, again.max_grad_norm) == (whole.confusion, whole.max_grad_norm)
+        assert second.steps.state() == undisturbed.steps.state()
         assert again.chosen is not None
         assert whole.chosen is not None
         assert again.chosen._replace(seconds=0) == whole.chosen._replace(seconds=0)
@@ -144,6 +152,7 @@ def test_a_state_belongs_to_one_request(tmp_path: Path) -> None:
         trainer(num_epochs=4),
         trainer(seed=1),
         trainer(metric="val_loss"),
+        trainer(measure_updates=True),
         trainer(on=data()._replace(train=data().train[1:])),
         trainer(on=data(pixels()._replace(labels=pixels().labels[::-1].copy()))),
     ]

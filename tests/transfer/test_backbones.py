@@ -38,7 +38,11 @@ def build(name: str = "resnet18", *, seed: int = 0, size: int = 32) -> Backbone:
 
 
 def test_every_network_of_the_families_is_there() -> None:
-    assert [n for n in models.list_models(module=models) if re.match(FAMILIES, n)] == ALL
+    assert [n for n in models.list_models(module=models) if re.match(FAMILIES, n)] == [
+        name
+        for name in ALL
+        if name != "resnet10"  # put together by us
+    ]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -95,6 +99,8 @@ class TestContract:
 
     def test_names_and_shapes_are_torchvisions(self, name: str) -> None:
         size = {"image_size": BACKBONES[name].min_size} if "vit" in name else {}
+        if name == "resnet10":
+            pytest.skip("torchvision's code, put together by us")
         with torch.device("meta"):
             theirs = models.get_model(name, weights=None, num_classes=7, **size).state_dict()
         ours = on_meta(name).model.state_dict()
@@ -111,6 +117,8 @@ class TestContract:
 
     def test_facts_agree_with_torchvision(self, name: str) -> None:
         facts = BACKBONES[name]
+        if name == "resnet10":
+            pytest.skip("nobody has published weights")
         entries = [w for w in models.get_model_weights(name) if w.name != "IMAGENET1K_FEATURES"]
         assert tuple(w.name for w in entries) == facts.weights
         native = [w for w in entries if w.transforms().crop_size == [facts.native_size]]

@@ -63,7 +63,7 @@ def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:
     console.print(f"[bold]{escape(config.name)}[/bold]: {state}; {_counts(board)}")
     for scenario in board.comparison.used:
         done = [cell.arm for cell, led in board.of_scenario(scenario).items() if is_done(led)]
-        total = len(board.comparison.arms)
+        total = len(board.comparison.arms_in(scenario))
         console.print(f"  {escape(scenario)}: {len(done)} of {total} arms done", soft_wrap=True)
     if not running and not finished:
         console.print(f"carry on with: tlsearch run {escape(asked)}", soft_wrap=True)

@@ -104,15 +104,29 @@ class VerdictTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gain:
+    """An arm's test accuracy less the reference arm's with a 95 % interval, in one scenario or as
+    the mean over `scenarios` of them; described, not tested.
+    """
+
+    arm: str
+    mean: float
+    low: float
+    high: float
+    scenarios: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmOverview:
     """An arm in one scenario: test accuracy over seeds with a 95 % interval, None if not scored;
-    `params` is what tuning chose.
+    `params` is what tuning chose. `gain` is None for the reference arm itself.
     """
 
     arm: str
     accuracy: float | None
     low: float | None
     high: float | None
+    gain: Gain | None
     n: int
     seeds: int
     params: dict[str, float | int | str | bool | None]
@@ -150,13 +164,14 @@ class Protocol:
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """A whole comparison: the pooled table first, then one for each scenario where more than one
-    was compared.
+    was compared. `gains` are of all arms over all scenarios.
     """
 
     protocol: Protocol
     tables: tuple[VerdictTable, ...]
     claims: tuple[ClaimAnswer, ...]
     scenarios: tuple[ScenarioOverview, ...]
+    gains: tuple[Gain, ...]
 
     def answer(self, key: str, scenario: str) -> ClaimAnswer:
         """The answer that a cell of a table refers to."""

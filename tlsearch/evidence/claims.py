@@ -1,7 +1,7 @@
 """All claims of the documents in their order: tables A and B, then the advice of the text (C)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tlsearch.evidence.advice_claims import ADVICE, ADVICE_ON
 from tlsearch.evidence.claim import Claim
@@ -14,6 +14,13 @@ BY_KEY: Mapping[str, Claim] = {claim.key: claim for claim in CLAIMS}
 def claims_of(table: str) -> tuple[Claim, ...]:
     """The claims of one table, "A", "B" or "C"."""
     return tuple(claim for claim in CLAIMS if claim.table == table)
+
+
+def advice_about(arms: Iterable[str]) -> list[Claim]:
+    """The claims of the text (C) that these arms are there for; "freeze 2" is one of "freeze"."""
+    names = set(arms)
+    there = {*names, *(re.sub(r" \d+$", "", name) for name in names), None}
+    return [claim for claim in ADVICE if claim.arm in there and claim.reference in there]
 
 
 def strategies_of(table: str) -> Mapping[str, str]:
@@ -29,12 +36,7 @@ def claims_asked(table: str, *, arms: Sequence[str], reference: str) -> list[Cla
     """
     if table == "own":
         return [own_claim(arm, reference) for arm in arms if arm != reference]
-    claims = claims_of(table)
-    if table != "C":
-        return list(claims)
-    families = {re.sub(r" \d+$", "", name) for name in arms}  # "freeze 2" is one of "freeze"
-    there = {*arms, *families, None}
-    return [claim for claim in claims if claim.arm in there and claim.reference in there]
+    return advice_about(arms) if table == "C" else list(claims_of(table))
 
 
 def own_claim(arm: str, reference: str) -> Claim:

@@ -1,18 +1,22 @@
 """One arm's values of a statistic in one scenario, from answers, sweeps, tuning or measures."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from tlsearch.evidence.linearised import by_images
 from tlsearch.evidence.measures.splits import estimate_spread
 from tlsearch.evidence.measures.sweeps import mean_rank, trials_to_come_within, usable_decades
 from tlsearch.evidence.results import ArmResults, ScenarioResults, SweepResults
 from tlsearch.evidence.statistics import STATISTICS
 
-MARGIN_OF_BEST = 0.01  # of accuracy: what "come within" means (claims.md, A1)
-MARGIN_OF_RATES = 0.02  # of accuracy: what makes a rate usable (claims.md, A5)
-RATE = "lr"
+_CLOSE = 0.01  # of accuracy, to "come within" the best (claims.md, A1)
+_USABLE = 0.02  # of accuracy, within which a rate will do (claims.md, A5)
+_RATE = "lr"
+
+LINEARISED = ("mean_rank", "usable_decades", "best_freeze_depth")
+"""Statistics of answers that are no mean over images: see `by_images`."""
 
 
 class NotMeasured(Exception):  # noqa: N818  - no error: a table says why a cell is empty
@@ -20,7 +24,7 @@ class NotMeasured(Exception):  # noqa: N818  - no error: a table says why a cell
 
 
 def values_of(statistic: str, arm: str, place: ScenarioResults) -> np.ndarray:
-    """(seeds, images) answers of "accuracy", else (repeats,) numbers, one of those once a scenario.
+    """Answers (seeds, images) or values (seeds, groups) that vary with images; else (repeats,).
 
     Raises:
         NotMeasured: the arm, its sweep or its figure is missing here.
@@ -31,12 +35,13 @@ def values_of(statistic: str, arm: str, place: ScenarioResults) -> np.ndarray:
         case "best_freeze_depth":
             return _best_depth(arm, place)
         case "usable_decades":
-            return _usable_decades(_sweep(place, arm, (RATE,)))
+            return _usable_decades(_sweep(place, arm, (_RATE,)))
         case "divergence_share":
-            return np.asarray(_sweep(place, arm, (RATE,)).diverged.mean(axis=0), dtype=float)
+            sweep = _sweep(place, arm, (_RATE,))
+            return np.where(_whole_seeds(sweep), sweep.diverged.mean(axis=0), np.nan)
         case "trials_to_come_within":
             tuning = _some(_arm(arm, place).tuning, "tuning trial", arm)
-            return np.array([float(trials_to_come_within(tuning, margin=MARGIN_OF_BEST))])
+            return np.array([float(trials_to_come_within(tuning, margin=_CLOSE))])
         case "estimate_spread":
             return estimate_spread(values_of("estimate", arm, place))
     found = np.asarray(_arm(arm, place).values.get(statistic, ()), dtype=float)
@@ -55,21 +60,31 @@ def sensitivity(
         NotMeasured: there is no such sweep, or it has a single setting or seed.
     """
     found = _sweep(place, arm, swept)
+    whole = _whole_seeds(found)
     settings, seeds = found.validation.shape
-    if settings < 2 or seeds < 2:
+    if settings < 2 or whole.sum() < 2:
         raise NotMeasured(f"the sweep of {arm} needs two settings and two seeds")
-    others = found.validation.sum(axis=1, keepdims=True) - found.validation
+    of_whole = np.where(whole, found.validation, 0.0)
+    others = of_whole.sum(axis=1, keepdims=True) - of_whole
     rows = np.arange(seeds)
-    best, worst = others.argmax(axis=0), others.argmin(axis=0)
-    answers = found.answers.astype(float)
-    return answers[best, rows], answers[worst, rows]
+    answers = np.where(whole[:, None], found.answers, np.nan)
+    return answers[others.argmax(axis=0), rows], answers[others.argmin(axis=0), rows]
 
 
-def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, float]:
-    """Rank of each arm by mean test accuracy over all seeds, 1 the best."""
+def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, np.ndarray]:
+    """Rank of each arm by each seed's test accuracy, 1 the best; values as of `by_images`."""
     names = list(arms)
-    scores = np.array([[_arm(name, place).answers.mean() for name in names]])
-    return dict(zip(names, map(float, mean_rank(scores)), strict=True))
+    answers = np.array([values_of("accuracy", name, place) for name in names])
+
+    def rank(answers: np.ndarray) -> np.ndarray:
+        scores = answers.mean(axis=-1)
+        whole = np.isfinite(scores).all(axis=0)
+        found = np.full(scores.shape, np.nan)
+        for seed in np.flatnonzero(whole):
+            found[:, seed] = mean_rank(scores[None, :, seed])
+        return found
+
+    return dict(zip(names, by_images(rank, answers), strict=True))
 
 
 def _arm(name: str, place: ScenarioResults) -> ArmResults:
@@ -84,7 +99,7 @@ def _sweep(place: ScenarioResults, arm: str, swept: tuple[str, ...]) -> SweepRes
     found = [
         sweep
         for sweep in place.sweeps
-        if sweep.arm == arm and (sweep.dimension in swept if swept else sweep.dimension != RATE)
+        if sweep.arm == arm and (sweep.dimension in swept if swept else sweep.dimension != _RATE)
     ]
     if not found:
         over = " or ".join(swept) or "its own settings"
@@ -102,24 +117,42 @@ def _sweep(place: ScenarioResults, arm: str, swept: tuple[str, ...]) -> SweepRes
 def _usable_decades(sweep: SweepResults) -> np.ndarray:
     rates = np.asarray(sweep.settings, dtype=float)
     order = rates.argsort()
-    accuracies = sweep.answers.mean(axis=2)[order]
-    return np.array(
-        [usable_decades(rates[order], of_seed, margin=MARGIN_OF_RATES) for of_seed in accuracies.T]
-    )
+
+    def width(answers: np.ndarray) -> np.ndarray:
+        scores = answers.mean(axis=-1)[order]
+        return _of_seeds(scores, lambda found: usable_decades(rates[order], found, margin=_USABLE))
+
+    return by_images(width, sweep.answers.astype(float))
 
 
 def _best_depth(arm: str, place: ScenarioResults) -> np.ndarray:
-    """Of the arms "`arm` 0", "`arm` 1", … the depth with the best test accuracy, a seed each.
+    """Of the arms "`arm` 0", "`arm` 1", … the depth with the best test accuracy in each seed.
 
     Depths that tie share their mean, so that equal depths favour no end.
     """
     found = {name: re.fullmatch(rf"{re.escape(arm)} (\d+)", name) for name in place.arms}
-    depths = {name: int(match[1]) for name, match in found.items() if match}
+    depths = np.array([int(match[1]) for match in found.values() if match])
     if len(depths) < 2:
         raise NotMeasured(f'no two arms are named "{arm} 0", "{arm} 1" and so on')
-    accuracies = np.array([place.arms[name].answers.mean(axis=1) for name in depths])
-    best = accuracies == accuracies.max(axis=0)
-    return np.asarray(np.array(list(depths.values())) @ best / best.sum(axis=0), dtype=float)
+
+    def best(answers: np.ndarray) -> np.ndarray:
+        scores = answers.mean(axis=-1)
+        return _of_seeds(scores, lambda found: float(depths[found == found.max()].mean()))
+
+    names = [name for name, match in found.items() if match]
+    return by_images(best, np.array([values_of("accuracy", name, place) for name in names]))
+
+
+def _of_seeds(scores: np.ndarray, number: Callable[[np.ndarray], float]) -> np.ndarray:
+    """`number` of each column of (arms or settings, seeds); no number where a run is missing."""
+    whole = np.isfinite(scores).all(axis=0)
+    pairs = zip(scores.T, whole, strict=True)
+    return np.array([number(column) if is_whole else np.nan for column, is_whole in pairs])
+
+
+def _whole_seeds(sweep: SweepResults) -> np.ndarray:
+    """Which seeds have run at every setting, (seeds,)."""
+    return np.asarray(np.isfinite(sweep.validation).all(axis=0))
 
 
 def _some(values: np.ndarray, statistic: str, arm: str) -> np.ndarray:

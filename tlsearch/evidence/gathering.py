@@ -1,30 +1,30 @@
 """From what a comparison measured to the paired values that each claim is judged by."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tlsearch.evidence.claim import Claim, Scenario
-from tlsearch.evidence.columns import NotMeasured, ranks, sensitivity, values_of
+from tlsearch.evidence.columns import LINEARISED, NotMeasured, ranks, sensitivity, values_of
 from tlsearch.evidence.paired import Paired, pool
 from tlsearch.evidence.results import ComparisonResults, ScenarioResults
 from tlsearch.evidence.table_claims import STRATEGIES, TAKEN_OVER, WAYS_TO_SPLIT
 from tlsearch.evidence.verdicts import Evidence
 
-_OF_TUNING = ("trials_to_come_within",)
-
 
 class Gathered(NamedTuple):
     """What a claim is judged by, and the scenarios that it rests on.
 
-    `repeats` is the number of seeds or redraws in each scenario; `notes` name scenarios that were
-    left out, and why.
+    `repeats` is the number of seeds or redraws in each scenario; `num_images` that of different
+    test images, 0 for values that do not vary with them; `notes` name scenarios that were left
+    out, and why.
     """
 
     evidence: Evidence
     scenarios: tuple[str, ...]
     repeats: int
+    num_images: int
     notes: tuple[str, ...]
 
 
@@ -93,12 +93,13 @@ def _everywhere(claim: Claim, places: list[ScenarioResults]) -> Gathered:
     if not pairs:
         raise NotMeasured("; ".join(dict.fromkeys(reasons.values())))
     notes = tuple(f"{name}: left out, {why}" for name, why in reasons.items())
-    if claim.measure.repeat != "scenario":
-        repeats = max(len(pair.arm) for pair in pairs.values())
-        return Gathered(Evidence(claim, pairs), tuple(pairs), repeats, notes)
-    of_arm = [place.arms[claim.arm] for place in places if place.name in pairs]
-    repeats = 1 if claim.statistic in _OF_TUNING else max(len(arm.seeds) for arm in of_arm)
-    return Gathered(Evidence(claim, _one_a_scenario(claim, pairs)), tuple(pairs), repeats, notes)
+    repeats = max(len(pair.arm) for pair in pairs.values())
+    if claim.measure.repeat == "scenario":
+        pairs = {"all": _stacked(list(pairs.values()))}
+    elif claim.statistic in LINEARISED:
+        pairs = _moved_by_images(pairs)
+    used = [place for place in places if place.name not in reasons]
+    return Gathered(Evidence(claim, pairs), _names(used), repeats, _images(claim, used), notes)
 
 
 def _pair(claim: Claim, place: ScenarioResults) -> Paired:
@@ -127,24 +128,47 @@ def _rank(arm: str, place: ScenarioResults) -> Paired:
     own = found.pop(arm)
     if not found:
         raise NotMeasured(f"{arm} has no other arm beside it")
-    return Paired(np.array([own]), np.array([np.mean(list(found.values()))]), place.block)
+    return Paired(own, np.mean(list(found.values()), axis=0), place.block)
 
 
-def _one_a_scenario(claim: Claim, pairs: Mapping[str, Paired]) -> dict[str, Paired]:
-    """Single numbers as the rows of one pair, a row a scenario.
+def _stacked(pairs: Sequence[Paired]) -> Paired:
+    """Single numbers of scenarios as the rows of one pair."""
+    arm = np.concatenate([pair.arm for pair in pairs])
+    references = [pair.reference for pair in pairs if pair.reference is not None]
+    return Paired(arm, np.concatenate(references) if references else None, "all")
 
-    Numbers that rest on test images have a row for each set of them. Tuning sees none, so there
-    every scenario is a row.
+
+def _moved_by_images(pairs: dict[str, Paired]) -> dict[str, Paired]:
+    """As they are, or as one number a seed where no group of images moves any difference.
+
+    A strategy that is first whichever images are left out shows no noise of theirs, and its seeds
+    alone decide.
     """
-    of_tuning = claim.statistic in _OF_TUNING
-    groups: dict[str, list[Paired]] = {}
-    for name, pair in pairs.items():
-        groups.setdefault(name if of_tuning else pair.block, []).append(pair)
-    arm = np.array([np.mean([pair.arm for pair in group]) for group in groups.values()])
-    if any(pair.reference is None for pair in pairs.values()):
-        return {"all": Paired(arm, None, "all")}
-    other = np.array([np.mean([pair.reference for pair in group]) for group in groups.values()])
-    return {"all": Paired(arm, other, "all")}
+    for pair in pairs.values():
+        other = np.zeros_like(pair.arm) if pair.reference is None else pair.reference
+        if pair.arm.ndim == 1 or (np.ptp(pair.arm - other, axis=1) > 1e-9).any():
+            return pairs
+    return {  # rounded, so that equal differences stay equal
+        name: Paired(
+            pair.arm.mean(axis=1).round(9),
+            None if pair.reference is None else pair.reference.mean(axis=1).round(9),
+            pair.block,
+        )
+        for name, pair in pairs.items()
+    }
+
+
+def _names(places: Sequence[ScenarioResults]) -> tuple[str, ...]:
+    return tuple(place.name for place in places)
+
+
+def _images(claim: Claim, places: Sequence[ScenarioResults]) -> int:
+    """Test images that a claim rests on, those that scenarios share counted once."""
+    if claim.measure.repeat != "answers":
+        return 0
+    blocks = {place.block: place for place in places}
+    arms = [next(iter(place.arms.values())) for place in blocks.values()]
+    return sum(arm.answers.shape[1] for arm in arms)
 
 
 def _between(
@@ -161,9 +185,12 @@ def _between(
         raise NotMeasured(f"no scenario is {in_words(claim.elsewhere)}")
     here = [values_of(claim.statistic, claim.arm, place) for place in places]
     there = [values_of(claim.statistic, claim.reference, place) for place in elsewhere]
-    pair = Paired(np.mean(here, axis=0), np.mean(there, axis=0), "all")
-    names = tuple(place.name for place in (*places, *elsewhere))
-    return Gathered(Evidence(claim, {"all": pair}), names, len(pair.arm), ())
+    pairs = {"all": Paired(np.mean(here, axis=0), np.mean(there, axis=0), "all")}
+    if claim.statistic in LINEARISED:
+        pairs = _moved_by_images(pairs)
+    used = (*places, *elsewhere)
+    repeats = len(pairs["all"].arm)
+    return Gathered(Evidence(claim, pairs), _names(used), repeats, _images(claim, used), ())
 
 
 def _enough(found: Gathered) -> Gathered | Missing:
@@ -173,13 +200,16 @@ def _enough(found: Gathered) -> Gathered | Missing:
     if pooled.blocks:
         return found
     if claim.measure.repeat == "scenario":
-        own = "" if claim.statistic in _OF_TUNING else " with test images of their own"
-        return Missing(f"it takes two scenarios{own}, each gives one number")
+        return Missing("it takes two scenarios, since each gives one number")
     return Missing("; ".join(pooled.notes))
 
 
 def _described(claim: Claim, places: list[ScenarioResults]) -> Described:
-    """A figure as its mean over scenarios and seeds."""
+    """A figure as its mean over the scenarios and seeds that have one.
+
+    Raises:
+        NotMeasured: none has.
+    """
     here = [place for place in places if claim.arm in place.arms]
     if not here:
         raise NotMeasured(f"{claim.arm} is no arm of the comparison")

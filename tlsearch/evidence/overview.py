@@ -1,11 +1,16 @@
 """Each scenario of a comparison at a glance, and where its name and its measurement disagree."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from tlsearch.evidence.answers import ArmOverview, ScenarioOverview
+import numpy as np
+
+from tlsearch.evidence.answers import ArmOverview, Gain, ScenarioOverview
+from tlsearch.evidence.crossed import half_width
 from tlsearch.evidence.effects import paired_effect
-from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
+from tlsearch.evidence.paired import Paired, pool
+from tlsearch.evidence.results import ComparisonResults, ScenarioResults
 
 SCRATCH = "from scratch"
 
@@ -17,7 +22,7 @@ def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
             scenario=place.name,
             traits=place.traits.named(),
             facts={k: float(v) for k, v in place.facts.items() if math.isfinite(v)},
-            arms=tuple(_arm(name, arm) for name, arm in place.arms.items()),
+            arms=tuple(_arm(name, place, results) for name in place.arms),
             remarks=tuple(_remarks(place, results)),
             negative_transfer=negative_transfer(place),
         )
@@ -25,34 +30,54 @@ def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
     )
 
 
+def gains(results: ComparisonResults) -> tuple[Gain, ...]:
+    """Each arm against the reference, as a mean over all scenarios that scored both."""
+    arms = dict.fromkeys(name for place in results.scenarios for name in place.arms)
+    found = [_gain(arm, results.scenarios, results.reference) for arm in arms]
+    return tuple(gain for gain in found if gain)
+
+
 def negative_transfer(place: ScenarioResults) -> bool:
     """Whether the arm "from scratch" is more accurate than each other arm, all intervals above 0.
 
     No correction is due: all must hold at once (Berger 1982, doi:10.1080/00401706.1982.10487790).
     """
-    others = [arm for name, arm in place.arms.items() if name != SCRATCH]
-    if SCRATCH not in place.arms or not others or not place.arms[SCRATCH].answers.size:
+    others = [name for name in place.arms if name != SCRATCH]
+    if SCRATCH not in place.arms or not others:
         return False
-    scratch = place.arms[SCRATCH].answers
-    return all(paired_effect(scratch, other.answers).low > 0 for other in others)
+    found = [_gain(SCRATCH, (place,), other) for other in others]
+    return all(gain is not None and gain.low > 0 for gain in found)
 
 
-def _arm(name: str, arm: ArmResults) -> ArmOverview:
-    seeds = len(arm.seeds)
-    params = {key: _plain(value) for key, value in arm.params.items()}
-    if not arm.answers.size:
-        return ArmOverview(
-            arm=name, accuracy=None, low=None, high=None, n=0, seeds=seeds, params=params
-        )
-    found = paired_effect(arm.answers, None)
+def _gain(arm: str, places: Sequence[ScenarioResults], reference: str) -> Gain | None:
+    pairs = {
+        place.name: Paired(place.arms[arm].answers, place.arms[reference].answers, place.block)
+        for place in places
+        if {arm, reference} <= set(place.arms)
+        and place.arms[arm].answers.shape == place.arms[reference].answers.shape
+        and place.arms[arm].answers.size
+    }
+    pooled = pool(pairs, as_log=False)
+    if arm == reference or not pooled.blocks:
+        return None
+    half = half_width(pooled.variance, pooled.freedom, level=0.95)
+    mean, count = pooled.mean, pooled.num_scenarios
+    return Gain(arm=arm, mean=mean, low=mean - half, high=mean + half, scenarios=count)
+
+
+def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOverview:
+    arm = place.arms[name]
+    scored = arm.answers[np.isfinite(arm.answers).all(axis=1)]
+    found = paired_effect(scored, None) if scored.size else None
     return ArmOverview(
         arm=name,
-        accuracy=found.mean,
-        low=found.low,
-        high=found.high,
-        n=found.num_images,
-        seeds=found.num_seeds,
-        params=params,
+        accuracy=found.mean if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        gain=_gain(name, (place,), results.reference),
+        n=found.num_images if found else 0,
+        seeds=found.num_seeds if found else 0,
+        params={key: _plain(value) for key, value in arm.params.items()},
     )
 
 
@@ -65,30 +90,35 @@ def _plain(value: Any) -> float | int | str | bool | None:
 
 
 def _remarks(place: ScenarioResults, results: ComparisonResults) -> list[str]:
-    """Where what was measured contradicts what the study file says, against each other scenario."""
-    found = []
-    for other in results.scenarios:
-        found.append(_contradiction(place, other, "similarity", more="similar", less="dissimilar"))
-        # The error that is left depends on the number of labels, so like is held against like.
-        if place.traits.labels == other.traits.labels:
-            found.append(_contradiction(place, other, "difficulty", more="hard", less="easy"))
+    """Where what was measured contradicts what the study file says: the worst case of each."""
+    # The error that is left depends on the number of labels, so like is held against like.
+    labels = place.traits.labels
+    alike = [other for other in results.scenarios if other.traits.labels == labels]
+    found = [
+        _contradiction(place, results.scenarios, "similarity", more="similar", less="dissimilar"),
+        _contradiction(place, alike, "difficulty", more="hard", less="easy"),
+    ]
     return [remark for remark in found if remark]
 
 
 def _contradiction(
-    place: ScenarioResults, other: ScenarioResults, name: str, *, more: str, less: str
+    place: ScenarioResults, others: Sequence[ScenarioResults], name: str, *, more: str, less: str
 ) -> str | None:
-    if not (name in place.facts and name in other.facts):
+    said = getattr(place.traits, name)
+    if said not in (more, less) or name not in place.facts:
         return None
-    here, there = place.facts[name], other.facts[name]
-    said = (getattr(place.traits, name), getattr(other.traits, name))
-    if said == (more, less) and here < there:
-        order = "below"
-    elif said == (less, more) and here > there:
-        order = "above"
-    else:
+    sign, opposite, order = (1, less, "below") if said == more else (-1, more, "above")
+    here = place.facts[name]
+    wrong = [
+        other
+        for other in others
+        if getattr(other.traits, name) == opposite
+        and sign * (other.facts.get(name, here) - here) > 0
+    ]
+    if not wrong:
         return None
+    worst = max(wrong, key=lambda other: sign * other.facts[name])
     return (
-        f"It is called {said[0]}, but its measured {name} of {here:.2f} is {order} the "
-        f"{there:.2f} of {other.name}, called {said[1]}."
+        f"It is called {said}, but its measured {name} of {here:.2f} is {order} the "
+        f"{worst.facts[name]:.2f} of {worst.name}, called {opposite}."
     )

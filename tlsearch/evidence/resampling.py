@@ -74,7 +74,8 @@ def bca(
         means = [w * s.mean(axis=axis) for w, s in zip(weights, samples, strict=True)]
         return np.asarray(sum(means))
 
-    with warnings.catch_warnings():
+    # Almost no spread leaves scipy without an answer, which is told below.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
             [np.asarray(block, dtype=float) for block in blocks],

@@ -14,7 +14,8 @@ class ArmResults(NamedTuple):
     `tuning` (trials,): validation accuracy of each tuning trial, 0 for one that diverged; empty
     where nothing was tuned. `params`: the configuration that tuning chose. `settings`: dimensions
     that were searched. `answers` (seeds, images): which test images each confirmed model answers
-    rightly; a row of a seed that diverged is all False, which guessing nothing deserves.
+    rightly; a row of a seed that diverged is all False, which guessing nothing deserves, and one of
+    a seed that failed or has not been run is not a number. No images: nothing was scored.
     `values`: statistic or plain figure → one number a seed, or a redraw, (repeats,); not a number
     where there is none. Keys are those of `STATISTICS` and of `training.measuring`.
     """
@@ -30,7 +31,8 @@ class ArmResults(NamedTuple):
 class SweepResults(NamedTuple):
     """An arm's chosen configuration with one dimension set to each of `settings`.
 
-    `validation` (settings, seeds) accuracy, 0 for a diverged run; `answers` (settings, seeds,
+    `validation` (settings, seeds) accuracy, 0 for a diverged run and not a number where none was
+    run; `answers` (settings, seeds,
     images) on the test part; `diverged` (settings, seeds).
     """
 

@@ -8,8 +8,8 @@ Unit = Literal[
     "share", "log ratio", "CKA", "epochs", "decades", "ranks", "groups", "correlation", "count"
 ]
 # What a repeat is: a seed with an answer for each test image, one number a seed, a redraw of the
-# split, a scenario (of what its seeds do not repeat) or nothing. The error of one number a seed
-# speaks of new seeds, not of other images than those it was taken on.
+# split, a scenario (tuning runs once in each, so its seeds do not repeat it) or nothing. The error
+# of one number a seed speaks of new seeds, not of other images than those it was taken on.
 Repeat = Literal["answers", "seed", "redraw", "scenario", "none"]
 
 
@@ -66,11 +66,10 @@ STATISTICS: Mapping[str, Statistic] = {
     "divergence_share": Statistic("share", 0.1, "seed", "share of the sweep's runs that diverged"),
     # Half a decade is the usual step of a coarse grid of rates (1, 3, 10).
     "usable_decades": Statistic(
-        "decades", 0.5, "seed", "width of the rates within 2 points of the best"
+        "decades", 0.5, "answers", "width of the rates within 2 points of the best"
     ),
-    # Half a place between neighbours in the ranking. Most cases are asked for, so cases repeat it:
-    # seeds would rank by the same finite test set each time.
-    "mean_rank": Statistic("ranks", 0.5, "scenario", "rank among the table's rows"),
+    # Half a place between neighbours in the ranking.
+    "mean_rank": Statistic("ranks", 0.5, "answers", "rank in test accuracy among the table's rows"),
     # 2 points of a class's share: one image of 50.
     "class_share_distance": Statistic(
         "share", 0.02, "redraw", "largest distance of class shares between the parts"
@@ -94,7 +93,7 @@ STATISTICS: Mapping[str, Statistic] = {
     # As for accuracy, of which it is a difference.
     "generalisation_gap": Statistic("share", 0.015, "seed", "training less validation accuracy"),
     # Groups are whole.
-    "best_freeze_depth": Statistic("groups", 1.0, "seed", "freeze depth with the best accuracy"),
+    "best_freeze_depth": Statistic("groups", 1.0, "answers", "freeze depth with the best accuracy"),
     "domain_distance": Statistic(
         "log ratio", _QUARTER, "seed", "distance of the source's features from the target's"
     ),

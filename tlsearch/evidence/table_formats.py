@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import fields
 from functools import cache
 from io import StringIO
 from typing import Any
@@ -11,13 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from tlsearch.evidence.answers import ClaimAnswer, Tables
 
-_COLUMNS = (
-    "table", "scenario", "id", "side", "says", "verdict", "arm", "reference", "measure", "unit",
-    "effect", "low", "high", "guarded_low", "guarded_high", "guarded_level", "arm_mean",
-    "reference_mean", "smallest", "n", "n_of", "seeds", "scenarios", "p", "adjusted_p",
-    "sign_flip_p", "bca_low", "bca_high", "needed", "needed_of", "needs_images", "figure", "text",
-    "reason", "notes", "key",
-)  # fmt: skip
+_COLUMNS = tuple(field.name for field in fields(ClaimAnswer))
 
 
 def tables_json(tables: Tables) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tlsearch.evidence.answers import (
 from tlsearch.evidence.claim import Claim, Side
 from tlsearch.evidence.claims import claims_asked, strategies_of
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
-from tlsearch.evidence.overview import overview
+from tlsearch.evidence.overview import gains, overview
 from tlsearch.evidence.paired import Paired
 from tlsearch.evidence.results import ComparisonResults, ScenarioResults
 from tlsearch.evidence.verdicts import Judged, judge
@@ -87,6 +87,7 @@ def make_tables(
         tables=tuple(_table(results, answers, name) for name, answers in families.items()),
         claims=tuple(one for answers in families.values() for one in answers),
         scenarios=overview(results),
+        gains=gains(results),
     )
 
 
@@ -95,8 +96,9 @@ Answers = list[ClaimAnswer]
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:
     """Whether one scenario can answer: it is of the kind, and gives more than one number."""
+    many = claim.statistic == "mean_rank" or claim.elsewhere is not None  # speak of several
     repeated = claim.measure.repeat in ("answers", "seed", "redraw")
-    return repeated and claim.elsewhere is None and claim.scenario.includes(place.traits)
+    return repeated and not many and claim.scenario.includes(place.traits)
 
 
 def _table(results: ComparisonResults, answers: Answers, scenario: str) -> VerdictTable:
@@ -130,7 +132,7 @@ def _judged(judged: Judged, found: Gathered, scenario: str) -> ClaimAnswer:
         guarded_level=judged.guarded.level,
         arm_mean=arm_mean,
         reference_mean=reference_mean,
-        n=judged.num_images or judged.num_pairs,
+        n=found.num_images or judged.num_pairs,
         n_of=_BASIS[claim.measure.repeat],
         seeds=found.repeats,
         scenarios=found.scenarios,

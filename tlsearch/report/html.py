@@ -1,9 +1,10 @@
-"""The report as one HTML file that asks no host for anything."""
+"""The report of a search as one HTML file."""
 
 from typing import Any, NamedTuple
 
 from tlsearch.report.answer import find_answer, gain_rows, status
 from tlsearch.report.figures.gallery import pictures
+from tlsearch.report.page import render_page
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count, duration, plain, setting_text, value_text
 from tlsearch.search.runs import RunRow
@@ -27,25 +28,14 @@ class TableRow(NamedTuple):
 
 def render_html(data: ReportData) -> str:
     """The whole page; every text of a user is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=PackageLoader("tlsearch.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    drawn = pictures(data)
     answer = find_answer(data)
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
+        pictures=pictures(data),
         data=data,
         answer=answer,
         gain_rows=gain_rows(answer),
         status=status(data),
-        pictures=drawn,
         settings=tuple(data.space),
         trials=[_trial(row, data) for row in data.trials],
         fixed=[_fixed(row, data) for row in data.fixed],
@@ -53,14 +43,7 @@ def render_html(data: ReportData) -> str:
         metric=plain(data.summary.metric),
         trainings=count(data.provenance.trainings, "training"),
         training_time=duration(data.provenance.seconds),
-        plots={p.id: Markup(_in_script(p.plot)) for p in drawn.values() if p.plot},  # noqa: S704
-        plotly=Markup(get_plotlyjs()),  # noqa: S704
     )
-
-
-def _in_script(json: str) -> str:
-    """JSON that cannot end the script element that holds it."""
-    return json.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _trial(row: RunRow, data: ReportData) -> TableRow:

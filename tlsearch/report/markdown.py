@@ -43,7 +43,7 @@ def _answer(data: ReportData) -> list[str]:
             *gain_rows(answer),
         ]
         head = ("", "test accuracy (95 % interval)", "the winner's gain", "")
-        parts.append(_table(head, rows))
+        parts.append(table_text(head, rows))
     return [*parts, *map(escaped, answer.notes)]
 
 
@@ -52,7 +52,7 @@ def _parameters(data: ReportData) -> list[str]:
     if not searched:
         return []
     return [
-        _table(
+        table_text(
             ("searched", "value", "range"),
             [(f"`{p.name}`", escaped(p.value), escaped(p.searched or "")) for p in searched],
         )
@@ -84,7 +84,7 @@ def _images(data: ReportData) -> list[str]:
             (escaped(f.title), escaped(f.text), escaped(f.effect), _examples(f.files, f.more))
             for f in found.findings
         ]
-        parts.append(_table(("found", "what", "what happened", "such as"), rows))
+        parts.append(table_text(("found", "what", "what happened", "such as"), rows))
     parts += [escaped(sentence) for sentence in found.unseen]
     if found.classes:
         sums = map(sum, zip(*(row.counts for row in found.classes), strict=True))
@@ -114,6 +114,7 @@ def _provenance(data: ReportData) -> str:
     return "\n\n".join(lines)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table_text(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table of texts that are escaped already."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -33,6 +33,7 @@ from tlsearch.search.runs import (
 )
 from tlsearch.search.samplers import make_sampler
 from tlsearch.search.suggest import suggest_with
+from tlsearch.study.cells import cell_of
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.identity import changes, identity
 from tlsearch.study.search_options import Wilcoxon
@@ -154,15 +155,19 @@ class Ledger:
         # After a reload a sampler would repeat its draws: its seed depends on how far we are.
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
-        study.sampler = make_sampler(
-            self.config, seed=derive_seed(self.config.search.seed, "sampler", number) % 2**32
-        )
+        study.sampler = make_sampler(self.config, seed=self._sampler_seed(number))
         trial = study.ask()
         try:  # what goes on has all its values
             params = self.config.space.assign(lookup(trial.params))
         except KeyError:
             params = self.config.space.assign(suggest_with(trial))
         return self._claimed(search_spec(self.config, trial.number, params), trial, study)
+
+    def _sampler_seed(self, number: int) -> int:
+        """In a comparison all arms of a scenario draw alike, and each scenario anew."""
+        cell = cell_of(self.config)
+        place = [cell.scenario] if cell else []
+        return derive_seed(self.config.search.seed, "sampler", *place, number) % 2**32
 
     def enqueue(self, specs: Sequence[RunSpec]) -> None:
         """Add fixed runs that are not there yet."""

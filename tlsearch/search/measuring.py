@@ -24,9 +24,9 @@ from tlsearch.evidence.measures.protocol import (
     EARLY_SHARE,
     EPSILON,
     NEAR_ZERO,
-    NOISE_LARGE,
-    NOISE_PAIRS,
-    NOISE_SMALL,
+    NOISE_BATCH_SIZE,
+    NOISE_BATCHES,
+    NOISE_IMAGES,
     PGD_STEP_SIZE,
     PGD_STEPS,
 )
@@ -40,7 +40,8 @@ from tlsearch.training.results import EpochResult, TrainResult
 from tlsearch.transfer.backbones import Backbone, named_groups
 from tlsearch.transfer.optimizers import is_decayed
 
-ATTACK_BATCH_SIZE = 50
+GRADIENT_BATCH_SIZE = 50
+"""Bounds the memory that gradients take."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,11 +81,14 @@ class Trained:
         assert self.source is not None
         return self.source().features(self.backbone)
 
-    def trained_weights(self) -> dict[str, nn.Parameter]:
-        """Parameters by name of the groups that had trained by the chosen epoch."""
+    def penalised_weights(self) -> list[nn.Parameter]:
+        """What L1 and weight decay reach by default, of the groups that had trained by the chosen
+        epoch: weights of convolutions and linear layers, no norms, which would outweigh them.
+        """
         depth = self.trainer.plan.frozen_depth(self.chosen.epoch)
         owned = named_groups(self.backbone)
-        return {k: w for group in self.backbone.groups[depth:] for k, w in owned[group].items()}
+        named = [row for group in self.backbone.groups[depth:] for row in owned[group].items()]
+        return [weight for name, weight in named if is_decayed(name, weight)]
 
 
 def take_measures(names: Sequence[str], of: Trained) -> dict[str, float]:
@@ -92,7 +96,7 @@ def take_measures(names: Sequence[str], of: Trained) -> dict[str, float]:
 
     Not a number: drifts of a network that started at random; `cka_drift` and `source_accuracy`
     where the source's images are not at hand, which is for all weights but "glyphs"; `oscillation`
-    of a single epoch. `seconds` and `images_per_second` include what measuring steps costs.
+    of a single epoch.
     """
     taken: dict[str, float] = {}
     for name in names:
@@ -167,17 +171,16 @@ def _generalisation_gap(of: Trained) -> dict[str, float]:
 
 
 def _sparsity(of: Trained) -> dict[str, float]:
-    """Of the weights of convolutions and linear layers, which are what L1 reaches."""
-    layers = [w for name, w in of.trained_weights().items() if is_decayed(name, w)]
-    return {"sparsity": sparsity(_arrays(layers), below=NEAR_ZERO)}
+    return {"sparsity": sparsity(_arrays(of.penalised_weights()), below=NEAR_ZERO)}
 
 
 def _weight_norm(of: Trained) -> dict[str, float]:
-    return {"weight_norm": weight_norm(_arrays(of.trained_weights().values()))}
+    return {"weight_norm": weight_norm(_arrays(of.penalised_weights()))}
 
 
 def _images_per_second(of: Trained) -> dict[str, float]:
-    return {"images_per_second": of.result.images_trained / of.result.seconds}
+    """Of the steps alone: validation takes the same time whatever the strategy."""
+    return {"images_per_second": of.result.images_trained / of.trainer.step_seconds}
 
 
 def _seconds(of: Trained) -> dict[str, float]:
@@ -185,25 +188,29 @@ def _seconds(of: Trained) -> dict[str, float]:
 
 
 def _noise_scale(of: Trained) -> dict[str, float]:
-    """Of the cross-entropy at the final weights, in evaluation mode. Batches are drawn with
-    replacement, so that the training part, however small, is the whole population.
+    """Of the cross-entropy at the final weights, in evaluation mode. The training part counts as
+    all images that there are, so small batches are drawn from it with replacement.
     """
-    trainer = of.trainer
+    rows, forward = of.trainer.data.train, of.trainer.forward
     of.backbone.model.eval()
     weights = [p for p in of.backbone.model.parameters() if p.requires_grad]
-    draw = np.random.default_rng(derive_seed(trainer.seed, "noise scale"))
+    draw = np.random.default_rng(derive_seed(of.trainer.seed, "noise scale"))
 
-    def norm2(rows: np.ndarray) -> float:
-        loss = F.cross_entropy(trainer.forward.logits(rows), trainer.forward.labels(rows))
-        gradients = torch.autograd.grad(loss, weights)
-        return float(nn.utils.get_total_norm(gradients)) ** 2
+    def norm2(batch: np.ndarray) -> float:
+        mean = [torch.zeros_like(w) for w in weights]
+        for i in range(0, len(batch), GRADIENT_BATCH_SIZE):
+            part = batch[i : i + GRADIENT_BATCH_SIZE]
+            loss = F.cross_entropy(forward.logits(part), forward.labels(part), reduction="sum")
+            torch._foreach_add_(mean, torch.autograd.grad(loss / len(batch), weights))
+        return float(nn.utils.get_total_norm(mean)) ** 2
 
-    small, large = [], []
-    for _ in range(NOISE_PAIRS):
-        small.append(norm2(draw.choice(trainer.data.train, NOISE_SMALL)))
-        large.append(norm2(draw.choice(trainer.data.train, NOISE_LARGE)))
+    few = len(rows) <= NOISE_IMAGES
+    small = [norm2(draw.choice(rows, NOISE_BATCH_SIZE)) for _ in range(NOISE_BATCHES)]
     scale = gradient_noise_scale(
-        np.array(small), np.array(large), small=NOISE_SMALL, large=NOISE_LARGE
+        np.array(small),
+        np.array([norm2(rows if few else draw.choice(rows, NOISE_IMAGES))]),
+        small=NOISE_BATCH_SIZE,
+        large=math.inf if few else NOISE_IMAGES,
     )
     return {"noise_scale": scale}
 
@@ -234,8 +241,8 @@ def _robust_accuracy(of: Trained) -> dict[str, float]:
         ),
     }
     right = dict.fromkeys(attacks, 0)
-    for i in range(0, len(rows), ATTACK_BATCH_SIZE):
-        batch = rows[i : i + ATTACK_BATCH_SIZE]
+    for i in range(0, len(rows), GRADIENT_BATCH_SIZE):
+        batch = rows[i : i + GRADIENT_BATCH_SIZE]
         images = unit_batch(pixels, batch, device=device)
         labels = label_batch(pixels, batch, device=device)
         for name, attack in attacks.items():

@@ -111,17 +111,17 @@ def _kept(place: Path, fit: Callable[[], LinearProbe]) -> LinearProbe:
     """The probe that is kept there, or a new one; a folder that cannot be written costs no more
     than the time to fit it again.
     """
-    with (
-        suppress(OSError, ValueError, EOFError, KeyError, BadZipFile),
-        place.open("rb") as file,
-        np.load(file) as found,
-    ):
-        return LinearProbe(*(found[name] for name in LinearProbe._fields))
+    try:
+        # numpy leaves a damaged file open that it opened itself.
+        with place.open("rb") as file, np.load(file) as found:
+            return LinearProbe(*(found[name] for name in LinearProbe._fields))
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):  # absent or damaged
+        pass
     probe = fit()
     partial = place.with_suffix(f".{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            np.savez(file, **probe._asdict())
+        with partial.open("wb") as target:
+            np.savez(target, **probe._asdict())
         partial.replace(place)
     except OSError:
         with suppress(OSError):

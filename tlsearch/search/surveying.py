@@ -43,7 +43,11 @@ def survey(
     trained on, None where they are not at hand.
 
     `similarity`: 1 as the source, 0 as far as the source's pixels by lot (`evidence/measures`), and
-    `source_distance`, the kernel distance behind it. `probe_accuracy`: cross-validated, of a linear
+    `source_distance`, the kernel distance behind it. By ResNet-18 at 32 px, trained on glyphs:
+    glyphs 1.00, letters of similarity 1, 0.5 and 0 0.86, 0.79 and 0.69, digits 0.76, textures of
+    similarity 1 and 0 0.53 and 0.31, ± 0.01 over splits; it is a network's view, and one that was
+    trained on a twelfth of the images saw letters of similarity 0 farther off than textures.
+    `probe_accuracy`: cross-validated, of a linear
     probe; images are shuffled, so in data ordered in time it is no forecast. `classes`;
     `imbalance`: largest / smallest class of all images that may be used. `train_images`,
     `validation_images`, `test_images`: of `parts`.

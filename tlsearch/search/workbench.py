@@ -189,6 +189,7 @@ class Workbench:
         """`split_figures` of a finished training; none where its job has no future."""
         if job.split is None or job.future is None:
             return {}
+        assert isinstance(trainer, Trainer), "a past is not cross-validated"
         parts, future = self._pasts(job.split, job.future, job.redraw)
         return split_figures(trainer.forward, parts, future)
 

@@ -53,7 +53,9 @@ def compared(config: StudyConfig) -> ComparisonConfig:
 
 def cells(comparison: ComparisonConfig) -> list[Cell]:
     """All cells, scenario by scenario, in the order of the file."""
-    return [Cell(scenario, arm) for scenario in comparison.used for arm in comparison.arms]
+    return [
+        Cell(scenario, arm) for scenario in comparison.used for arm in comparison.arms_in(scenario)
+    ]
 
 
 def cell_overrides(

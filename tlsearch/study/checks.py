@@ -49,6 +49,9 @@ def _backbone(config: StudyConfig) -> Iterator[Contradiction]:
     if published and weights not in facts.weights:
         rule = f"torchvision has no such weights for {facts.name}"
         known = f"known: {', '.join(facts.weights)}"
+        if not facts.weights:
+            rule = f"nobody has published weights for {facts.name}"
+            known = "write glyphs, none, or a .safetensors file"
         remedy = nearest(weights, facts.weights)
         remedy = f"{remedy} ({known})" if remedy and len(facts.weights) > 1 else remedy or known
         yield clash("backbone.weights", weights, rule, remedy, "backbone.name")

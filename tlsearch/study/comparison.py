@@ -86,6 +86,9 @@ class ScenarioConfig(Section):
         Field(default_factory=dict)
     )
     traits: Traits = Traits()
+    arms: Annotated[
+        list[str] | None, Field(description="the arms that make sense here; null for all")
+    ] = None
 
 
 class TuningConfig(Section):
@@ -185,6 +188,11 @@ class ComparisonConfig(Section):
     def used(self) -> tuple[str, ...]:
         """The scenarios that are run, in the order of the file."""
         return tuple(n for n in self.scenarios if self.only is None or n in self.only)
+
+    def arms_in(self, scenario: str) -> tuple[str, ...]:
+        """The arms of one scenario, in the order of the file."""
+        wanted = self.scenarios[scenario].arms
+        return tuple(arm for arm in self.arms if wanted is None or arm in wanted)
 
     def sweeps_in(self, scenario: str) -> list[SweepConfig]:
         """What is swept in one scenario."""

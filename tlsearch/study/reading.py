@@ -120,7 +120,7 @@ def _cell_problems(
         own = cell_overrides(comparison, Cell(scenario, ""), lines=document.lines)
         if not note(_outcome(document, [*overrides, *own], comparison).problems):
             continue
-        for arm in comparison.arms:
+        for arm in comparison.arms_in(scenario):
             cell = Cell(scenario, arm)
             ours = [*overrides, *cell_overrides(comparison, cell, lines=document.lines)]
             if note(_outcome(document, ours, comparison).problems):

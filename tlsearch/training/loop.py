@@ -28,7 +28,7 @@ EXPLODED_LOSS = 100.0
 """A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
 that recovered stayed far below it on the networks tried."""
 
-_STATE_LAYOUT = 2
+_STATE_LAYOUT = 3
 """Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
 
 
@@ -47,7 +47,8 @@ class TrainingData(NamedTuple):
 class Trainer:
     """One training. `epochs` yields a result after each epoch; between two of them `state` and
     `load_state` hand over all that the rest of the training depends on. `steps` keeps the norms of
-    its steps, those of updates if `measure_updates`.
+    its steps, those of updates if `measure_updates`; `step_seconds` is the time that they all took,
+    without validation.
 
     Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
     process, and needs no saved generator state.
@@ -81,6 +82,7 @@ class Trainer:
         self.optimizer = build_optimizer(plan, named_groups(backbone))
         self.history: list[EpochResult] = []
         self.steps = StepNorms(updates=measure_updates)
+        self.step_seconds = 0.0
         self._best: dict[str, Tensor] | None = None
         self._confusion: tuple[tuple[int, ...], ...] = ()
         self._weights = _relative_weights(data)
@@ -127,7 +129,7 @@ class Trainer:
         return None
 
     def _train_epoch(self, epoch: int) -> tuple[EpochResult, np.ndarray]:
-        started = time.perf_counter()
+        started = time.perf_counter() - self.steps.seconds
         if self.plan.frozen_depth(epoch) != self.forward.depth:
             self.forward.freeze(self.plan.frozen_depth(epoch))
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
@@ -143,6 +145,7 @@ class Trainer:
             loss_sum += loss * (high - low)
             hits += right
             max_norm = max(max_norm, norm)
+        self.step_seconds += time.perf_counter() - started
         val_loss, confusion = self._validate(epoch)
         result = EpochResult(
             epoch=epoch,
@@ -152,7 +155,7 @@ class Trainer:
             val_accuracy=float(np.trace(confusion) / confusion.sum()),
             lr=base_lr,
             max_grad_norm=max_norm,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self.steps.seconds - started,
         )
         return result, confusion
 
@@ -246,6 +249,7 @@ class Trainer:
             "history": [list(r) for r in self.history],
             "confusion": [list(row) for row in self._confusion],
             "steps": self.steps.state(),
+            "step_seconds": self.step_seconds,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -259,6 +263,7 @@ class Trainer:
         self.history = [EpochResult(*row) for row in state["history"]]
         self._confusion = tuple(map(tuple, state["confusion"]))
         self.steps.load_state(state["steps"])
+        self.step_seconds = state["step_seconds"]
         self.forward.freeze(
             self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs))
         )

@@ -10,7 +10,8 @@ class EpochResult(NamedTuple):
     training loss is weighted where the images have weights.
 
     The training figures are running means in training mode; `lr` is the head's rate at the
-    epoch's last step; `max_grad_norm` the largest 2-norm of the gradient before clipping.
+    epoch's last step; `max_grad_norm` the largest 2-norm of the gradient before clipping; `seconds`
+    leaves out what measuring updates costs.
     """
 
     epoch: int

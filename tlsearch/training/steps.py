@@ -1,6 +1,7 @@
 """What single steps tell of a training: how large its gradients are, and how far weights move."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,12 +15,13 @@ class StepNorms:
 
     `gradients` holds one number a step, before clipping. `largest_update`, the norm of weights
     after less weights before a step, is not a number unless `updates` are measured: that costs a
-    copy of the weights in every step.
+    copy of the weights in every step. `seconds` is what it has cost in this process.
     """
 
     def __init__(self, *, updates: bool) -> None:
         self.gradients: list[float] = []
         self.largest_update = 0.0 if updates else math.nan
+        self.seconds = 0.0
         self._updates = updates
         self._before: list[Tensor] = []
 
@@ -35,17 +37,33 @@ class StepNorms:
             yield
             return
         moving = [w.detach() for w in weights if w.grad is not None]
-        self._keep(moving)
+        with self._timed(weights[0].device):
+            self._keep(moving)
         yield
-        # In place, and in memory that is there already: fresh pages would cost more than the sums.
-        torch._foreach_sub_(self._before, moving)
-        norm = float(nn.utils.get_total_norm(self._before))
-        self.largest_update = max(self.largest_update, norm)
+        with self._timed(weights[0].device):
+            self._measure(moving)
 
     def _keep(self, moving: list[Tensor]) -> None:
         if [w.shape for w in self._before] != [w.shape for w in moving]:  # a group has opened
             self._before = [torch.empty_like(w) for w in moving]
         torch._foreach_copy_(self._before, moving)
+
+    def _measure(self, moving: list[Tensor]) -> None:
+        # In place, and in memory that is there already: fresh pages would cost more than the sums.
+        torch._foreach_sub_(self._before, moving)
+        norm = float(nn.utils.get_total_norm(self._before))
+        self.largest_update = max(self.largest_update, norm)
+
+    @contextmanager
+    def _timed(self, device: torch.device) -> Iterator[None]:
+        """Count the work within, and none of the step's that a GPU has still to do."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self.seconds += time.perf_counter() - started
 
     def state(self) -> dict[str, Any]:
         """The norms so far."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model
+from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tlsearch.errors import RequestError, WeightsError, nearest
@@ -95,7 +96,10 @@ def build_backbone(
     size = {"image_size": image_size} if facts.family == "vit" else {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = get_model(name, weights=None, num_classes=num_classes, **size)
+        if name == "resnet10":
+            model: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+        else:
+            model = get_model(name, weights=None, num_classes=num_classes, **size)
     _replace_head(model, facts, dropout)
     return Backbone(name=name, model=model, groups=groups(facts), stages=stages_of(model, facts))
 

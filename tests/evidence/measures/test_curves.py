@@ -51,6 +51,9 @@ def test_noise_scale_by_hand() -> None:
     # Signal 4 and noise 24: norms² 4 + 24 / 2 = 16 and 4 + 24 / 8 = 7, so 24 / 4 = 6 images.
     scale = gradient_noise_scale(np.array([15, 17]), np.array([6, 8]), small=2, large=8)
     assert scale == pytest.approx(6)
+    # Of all images there are the signal is left alone.
+    whole = gradient_noise_scale(np.array([15, 17]), np.array([4]), small=2, large=np.inf)
+    assert whole == pytest.approx(6)
     assert gradient_noise_scale(np.array([16]), np.array([1]), small=2, large=8) == np.inf
     with pytest.raises(ValueError, match="smaller"):
         gradient_noise_scale(np.array([1]), np.array([1]), small=8, large=8)

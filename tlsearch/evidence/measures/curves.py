@@ -49,18 +49,20 @@ def generalisation_gap(training: np.ndarray, validation: np.ndarray) -> np.ndarr
 
 
 def gradient_noise_scale(
-    small_norm2: np.ndarray, large_norm2: np.ndarray, *, small: int, large: int
+    small_norm2: np.ndarray, large_norm2: np.ndarray, *, small: int, large: float
 ) -> float:
     """The batch size, in images, at which noise and signal of the gradient are equal.
 
-    small_norm2, large_norm2: (pairs,), squared norms of gradients at the same weights, of batches
-    of `small` and of `large` images. Both parts are estimated without bias and averaged before the
-    division. Infinite where the signal is not above 0: more pairs are needed.
+    small_norm2, large_norm2: (batches,), squared norms of gradients at the same weights, of batches
+    of `small` and of `large` images; infinitely many stand for all that there are. Both parts are
+    estimated without bias and averaged before the division. Infinite where the signal is not above
+    0: more batches are needed.
     Source: McCandlish et al. 2018, appendix A.1 (arXiv:1812.06162).
     """
     if not 0 < small < large:
         raise ValueError(f"batches of {small} and {large} images: the first must be smaller")
     low, high = float(np.mean(small_norm2)), float(np.mean(large_norm2))
-    signal = (large * high - small * low) / (large - small)
+    share = small / large
+    signal = (high - share * low) / (1 - share)
     noise = (low - high) / (1 / small - 1 / large)
     return max(noise, 0.0) / signal if signal > 0 else math.inf

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tlsearch.evidence.claims import advice_about
+from tlsearch.evidence.measures.protocol import MEASURES as ALL_MEASURES
 from tlsearch.search.folder import scores_path
 from tlsearch.search.jobs import TrainJob
 from tlsearch.search.orders import MakeJob, train_job
 from tlsearch.search.runs import RunSpec
 from tlsearch.study.cells import Cell, cell_config, cells, compared
+from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.config import StudyConfig
 
+_PLAIN = ("generalisation_gap", "epochs_spent", "seconds")
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "A": (
         "oscillation",
@@ -24,30 +28,27 @@ MEASURES: Mapping[str, tuple[str, ...]] = {
         "seconds",
     ),
     "B": (),  # the split's own figures alone
-    "C": (
-        "oscillation",
-        "epochs_to_share",
-        "epochs_spent",
-        "cka_drift",
-        "weight_drift",
-        "source_accuracy",
-        "early_gradient_norm",
-        "largest_step_norm",
-        "generalisation_gap",
-        "sparsity",
-        "weight_norm",
-        "images_per_second",
-        "noise_scale",
-        "seconds",
-    ),
-    "own": ("generalisation_gap", "epochs_spent", "seconds"),
+    "C": _PLAIN,
+    "own": _PLAIN,
 }
-"""What is taken from every confirmed model, by table."""
+"""What is taken from every confirmed model at least, by table."""
+
+
+def measures_of(comparison: ComparisonConfig) -> tuple[str, ...]:
+    """What is taken from every confirmed model; of the advice (C), what its arms are there for.
+    Taking all would cost more than a short training, and what is timed would include some of it.
+    """
+    always = MEASURES[comparison.table]
+    if comparison.table != "C":
+        return always
+    asked = {claim.statistic for claim in advice_about(comparison.arms)}
+    return (*always, *(name for name in ALL_MEASURES if name in asked and name not in always))
 
 
 def comparison_job(config: StudyConfig) -> MakeJob:
     """How this comparison's runs are ordered: tuning alone never touches the test part."""
     comparison = compared(config)
+    measures = measures_of(comparison)
     splits = {cell: cell_config(config, cell).data.split for cell in cells(comparison)}
 
     def make(spec: RunSpec, folder: Path) -> TrainJob:
@@ -56,7 +57,7 @@ def comparison_job(config: StudyConfig) -> MakeJob:
         return replace(
             train_job(spec, folder),
             weights_to=None,
-            measures=MEASURES[comparison.table] if confirms else (),
+            measures=measures if confirms else (),
             scores_to=None if spec.kind == "search" or by_future else scores_path(folder, spec.key),
             split=splits[Cell(spec.scenario, spec.arm)] if by_future else None,
             future=comparison.future if by_future else None,

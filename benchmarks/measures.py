@@ -1,0 +1,95 @@
+"""What measuring a trained network costs beside its training: ResNet-18, glyph weights, 32 px.
+
+    python benchmarks/measures.py [GLYPHS.safetensors]
+
+One thread, 100 training images of sklearn's digits, 12 epochs. The first training renders the
+source's images and fits its probe; later ones find both.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tlsearch.evidence.measures.protocol import MEASURES
+from tlsearch.search.jobs import PrepareJob, Setting, TrainJob
+from tlsearch.search.measuring import Trained, take_measures
+from tlsearch.search.preparing import prepare
+from tlsearch.search.workbench import Workbench
+from tlsearch.study.layout import user_cache
+from tlsearch.study.reading import read_study
+from tlsearch.study.strategy import Strategy
+
+STUDY = """
+name: measures
+data: {source: digits, size: 32, labels_per_class: 10, split: {test: 0.6}}
+backbone: {name: resnet18, weights: glyphs}
+device: cpu
+budget: {trials: 1, epochs: 12}
+space: {lr: 0.01, batch_size: 16}
+"""
+
+
+def prepared(folder: Path) -> Setting:
+    path = folder / "study.yaml"
+    path.write_text(STUDY)
+    job = PrepareJob(
+        config=read_study(path, overrides=(), preset=None),
+        cache=folder / "cache",
+        user_cache=user_cache(),
+        threads=2,
+    )
+    return prepare(job, device_index=None, on_progress=lambda _share, _text: None)[0]
+
+
+def trained(bench: Workbench, setting: Setting, folder: Path, measures: tuple[str, ...]):
+    params = setting.config.space.assign(lambda _n, _d: None)
+    job = TrainJob(
+        key="k",
+        strategy=Strategy.from_params(params, init="pretrained"),
+        seed=0,
+        redraw=0,
+        folds=(0,),
+        num_epochs=12,
+        checkpoint=folder / "k.pt",
+        weights_to=None,
+        scores_to=None,
+        measures=measures,
+    )
+    trainer = bench.trainer(job)
+    started = time.perf_counter()
+    list(trainer.epochs())
+    return job, trainer, trainer.finish(), time.perf_counter() - started
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        setting = prepared(folder)
+        bench = Workbench(setting, device_index=None)
+        trained(bench, setting, folder, ())  # warm
+        *_, plain = trained(bench, setting, folder, ())
+        job, trainer, result, watched = trained(bench, setting, folder, MEASURES)
+        print(f"{setting.precision}: training {plain:.2f} s, with updates measured {watched:.2f} s")
+        started = time.perf_counter()
+        bench.measure(job, trainer, result)
+        print(f"all measures, the first time in a worker: {time.perf_counter() - started:.2f} s")
+        total = 0.0
+        for measure in MEASURES:
+            of = Trained(
+                trainer=trainer,
+                result=result,
+                test=bench._splits(0)[0].test,
+                pretrained=bench._pretrained,
+                source=bench._source,
+            )
+            started = time.perf_counter()
+            found = take_measures((measure,), of)
+            seconds = time.perf_counter() - started
+            total += seconds
+            print(f"{measure:20} {seconds:6.2f} s {seconds / plain:6.1%}  {found}")
+        print(f"all, each alone: {total:.2f} s, {total / plain:.0%} of the training")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

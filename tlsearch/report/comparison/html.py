@@ -1,0 +1,45 @@
+"""A comparison's tables as one HTML file."""
+
+from tlsearch.evidence.answers import Tables
+from tlsearch.report.absent import Absent
+from tlsearch.report.comparison.rows import rows_of, scenarios_of
+from tlsearch.report.comparison.wording import (
+    MEANINGS,
+    SIDES,
+    arm_name,
+    protocol_text,
+    summary,
+    warnings,
+)
+from tlsearch.report.figures import forest
+from tlsearch.report.figures.canvas import Picture
+from tlsearch.report.page import render_page
+
+
+def render_comparison_html(tables: Tables) -> str:
+    """The whole page; every text of a user is escaped."""
+    pooled = tables.tables[0]
+    return render_page(
+        "comparison.html.j2",
+        pictures={"forest": _forest(tables)},
+        name=tables.protocol.comparison,
+        reference=arm_name(tables.protocol.reference, tables),
+        title=pooled.title,
+        is_own=tables.protocol.table == "own",
+        summary=summary(tables),
+        warnings=warnings(tables),
+        meanings=MEANINGS,
+        sides=SIDES,
+        rows=rows_of(tables, pooled),
+        scenarios=scenarios_of(tables),
+        protocol=protocol_text(tables),
+    )
+
+
+def _forest(tables: Tables) -> Picture:
+    title = f"Gains over {arm_name(tables.protocol.reference, tables)}"
+    found = forest.compute(tables)
+    if isinstance(found, Absent):
+        return Picture("forest", title, found.reason, "", None, 0)
+    plot = forest.draw(found).to_json()
+    return Picture("forest", title, forest.caption(found), forest.alt(found), plot, found.height)

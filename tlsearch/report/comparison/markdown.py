@@ -1,0 +1,63 @@
+"""A comparison's tables as Markdown, for a pull request."""
+
+from collections.abc import Sequence
+
+from tlsearch.evidence.answers import Tables
+from tlsearch.report.comparison.rows import SpokenRow, SpokenScenario, rows_of, scenarios_of
+from tlsearch.report.comparison.wording import (
+    MEANINGS,
+    SIDES,
+    arm_name,
+    protocol_text,
+    summary,
+    warnings,
+)
+from tlsearch.report.markdown import escaped, table_text
+
+
+def render_comparison_markdown(tables: Tables) -> str:
+    """The verdicts, what they mean, each scenario's arms and verdicts, how it was measured."""
+    pooled = tables.tables[0]
+    is_own = tables.protocol.table == "own"
+    meanings = "; ".join(f"*{kind}*: {meaning}" for kind, meaning in MEANINGS.items())
+    parts = [
+        f"## {escaped(tables.protocol.comparison)}",
+        f"**{escaped(pooled.title)}.** {escaped(summary(tables))}",
+        *(f"> **{escaped(warning)}**" for warning in warnings(tables)),
+        _verdicts(rows_of(tables, pooled), is_own=is_own),
+        f"Better and worse are *supported* and *contradicted*. {meanings}." if is_own else meanings,
+    ]
+    reference = escaped(arm_name(tables.protocol.reference, tables))
+    for place in scenarios_of(tables):
+        parts += _scenario(place, reference, is_own=is_own)
+    parts += [escaped(sentence) for sentence in protocol_text(tables)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdicts(rows: Sequence[SpokenRow], *, is_own: bool) -> str:
+    lines = []
+    for row in rows:
+        strategy = row.id if row.id == row.strategy else f"{row.strategy} ({row.id})"
+        for side, answers in row.cells.items():
+            for one in answers:
+                effect = "; ".join(part for part in (one.effect, one.sides) if part)
+                claim = one.says if is_own else f"{SIDES[side]}: {one.says}"
+                texts = (strategy, claim, effect, one.basis)
+                name, claim, effect, basis = map(escaped, texts)
+                lines.append((name, claim, f"**{one.verdict}**", effect, basis))
+    first = "arm" if is_own else "strategy"
+    return table_text((first, "claim", "verdict", "measured (95 % interval)", "from"), lines)
+
+
+def _scenario(place: SpokenScenario, reference: str, *, is_own: bool) -> list[str]:
+    arms = [
+        (escaped(arm.arm), arm.accuracy, escaped(arm.gain), escaped(arm.params))
+        for arm in place.arms
+    ]
+    head = ("arm", "test accuracy (95 % interval)", f"over {reference}", "chosen by tuning")
+    parts = [f"### {escaped(place.name)}", escaped(place.about)]
+    parts += [f"> **{escaped(warning)}**" for warning in place.warnings]
+    parts.append(table_text(head, arms))
+    if place.rows:
+        parts.append(_verdicts(place.rows, is_own=is_own))
+    return parts

@@ -1,0 +1,216 @@
+"""How answers to claims are written for people, the same in every format."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tlsearch.evidence.answers import Answered, ClaimAnswer, ScenarioOverview, Tables
+from tlsearch.report.wording import MINUS, count, joined, points
+
+SIDES: Mapping[str, str] = {"for": "said for", "against": "said against", "fits": "said to fit"}
+
+MEANINGS: Mapping[Answered, str] = {
+    "supported": "the interval lies wholly on the side that the claim says",
+    "contradicted": "the interval lies wholly on the other side",
+    "no material effect": "the interval lies within ± the smallest effect worth having",
+    "inconclusive": "the interval allows for too much: more seeds or test images would tell",
+    "described": "a fact without chance, printed and not tested",
+    "not measured": "the comparison lacks what it takes; the reason stands beside it",
+}
+_OWN: Mapping[str, str] = {"supported": "better", "contradicted": "worse"}
+_NOUNS = {"epochs": "epochs", "decades": "decades", "ranks": "ranks", "groups": "groups"}
+_TIED = "\u00a0"
+
+
+class Spoken(NamedTuple):
+    """One answer as texts. `verdict` is for people, `kind` one of `MEANINGS` for colours.
+
+    `effect` holds the interval, `sides` both means, `basis` what they rest on; "" where there is
+    none. `details` are sentences of lesser weight.
+    """
+
+    says: str
+    verdict: str
+    kind: str
+    effect: str
+    sides: str
+    basis: str
+    details: tuple[str, ...]
+
+
+def spoken(answer: ClaimAnswer) -> Spoken:
+    """An answer in words."""
+    if answer.verdict == "not measured":
+        return _fact(answer, answer.reason or "")
+    if answer.verdict == "described":
+        figure = "" if answer.figure is None else f"{answer.measure}: {answer.figure:,.4g}"
+        return _fact(answer, figure or f"{answer.measure}: {answer.text}")
+    verdict = _OWN.get(answer.verdict, answer.verdict) if answer.table == "own" else answer.verdict
+    return Spoken(
+        says=answer.says,
+        verdict=verdict,
+        kind=answer.verdict,
+        effect=effect_text(answer),
+        sides=_sides(answer),
+        basis=basis_text(answer),
+        details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in answer.notes)),
+    )
+
+
+def effect_text(answer: ClaimAnswer) -> str:
+    """An effect with its interval: `+3.1 points (+2.2 to +4.0)`, `×1.25 (×1.10 to ×1.42)`."""
+    figures = (answer.effect, answer.low, answer.high)
+    mean, low, high = (_difference(figure, answer.unit) for figure in figures)
+    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
+    named = f"{mean}{_TIED}{unit}" if unit else mean
+    return f"{named} ({low}{_TIED}to{_TIED}{high})"
+
+
+def basis_text(answer: ClaimAnswer) -> str:
+    """What an answer rests on: `n = 1,078 test images, 8 seeds, 2 scenarios`."""
+    parts = [f"n = {answer.n:,} {'pairs of models' if answer.n_of == 'seeds' else answer.n_of}"]
+    if answer.n_of == "redraws":
+        parts.append(f"{answer.seeds:,} a scenario")
+    elif answer.n_of != "scenarios":
+        parts.append(count(answer.seeds, "seed"))
+    if len(answer.scenarios) > 1 and answer.n_of != "scenarios":
+        parts.append(count(len(answer.scenarios), "scenario"))
+    return ", ".join(parts)
+
+
+def summary(tables: Tables) -> str:
+    """How many claims of the first table came out how: `Of 22 claims 3 are supported, …`."""
+    pooled = tables.tables[0].scenario
+    found = [spoken(c) for c in tables.claims if c.scenario == pooled and c.verdict != "described"]
+    counts = Counter(one.verdict for one in found)
+    order = [_OWN.get(v, v) if tables.protocol.table == "own" else v for v in MEANINGS]
+    told = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
+    thing = "arm" if tables.protocol.table == "own" else "claim"
+    return f"Of {count(len(found), thing)}: {joined(told)}." if found else "Nothing to judge yet."
+
+
+def arm_name(arm: str, tables: Tables) -> str:
+    """An arm by the name of its strategy: `decay (A2)`; one of the user's own by its own."""
+    names = {row.id: row.strategy for row in tables.tables[0].rows}
+    return f"{names[arm]} ({arm})" if names.get(arm, arm) != arm else arm
+
+
+def protocol_text(tables: Tables) -> tuple[str, ...]:
+    """How it was measured, in sentences that need no other."""
+    found = tables.protocol
+    arms = max((len(place.arms) for place in tables.scenarios), default=0)
+    return (
+        f"{count(arms, 'arm')} in {count(len(tables.scenarios), 'scenario')}. In each scenario "
+        f"every arm was tuned with {count(found.trials, 'trial')} of up to "
+        f"{count(found.epochs, 'epoch')}, judged on validation images alone; its best "
+        "configuration was trained again with several seeds, and each of these models met the test "
+        "images once.",
+        "An effect is the mean difference between an arm and what it is held against, paired by "
+        f"seed and test image. Brackets hold its {_percent(1 - found.alpha)} interval, which "
+        "allows for other seeds and other test images.",
+        "With many claims some would come out by luck. So verdicts are read off wider intervals "
+        f"(Holm's correction), which keep the chance of any false verdict in a table below "
+        f"{_percent(found.alpha)}; an interval may therefore leave out 0 and its claim still be "
+        "inconclusive.",
+    )
+
+
+def warnings(tables: Tables) -> tuple[str, ...]:
+    """What must not be overlooked."""
+    lost = [place.scenario for place in tables.scenarios if place.negative_transfer]
+    if not lost:
+        return ()
+    return (
+        f"Negative transfer in {joined(lost)}: training from scratch does better than every "
+        "other arm.",
+    )
+
+
+def about(place: ScenarioOverview) -> str:
+    """What a scenario is said to be, and what was measured of it, in a line."""
+    said = ", ".join(_trait(name, value) for name, value in place.traits.items())
+    found = [_fact_text(name, value) for name, value in place.facts.items()]
+    return "; ".join(part for part in (said and f"said to be {said}", *found) if part)
+
+
+def params_text(params: Mapping[str, object], varying: Iterable[str]) -> str:
+    """The parameters named by `varying`, as `lr 0.01, optimizer sgd`."""
+    from tlsearch.report.wording import setting_text
+
+    return ", ".join(f"{name} {setting_text(params[name])}" for name in varying if name in params)
+
+
+def varying(tables: Tables) -> tuple[str, ...]:
+    """Parameters that are not the same in all arms and scenarios."""
+    seen: dict[str, set[object]] = {}
+    arms = [arm for place in tables.scenarios for arm in place.arms]
+    for arm in arms:
+        for name in arm.params:
+            seen.setdefault(name, set())
+    for name, values in seen.items():
+        values.update(arm.params.get(name) for arm in arms)
+    return tuple(name for name, values in seen.items() if len(values) > 1)
+
+
+def _fact(answer: ClaimAnswer, text: str) -> Spoken:
+    return Spoken(answer.says, answer.verdict, answer.verdict, "", text, "", ())
+
+
+def _sides(answer: ClaimAnswer) -> str:
+    arm = f"{answer.measure}: {answer.arm} {_own(answer.arm_mean, answer.unit)}"
+    if answer.reference_mean is None:
+        return arm
+    return f"{arm}, {answer.reference} {_own(answer.reference_mean, answer.unit)}"
+
+
+def _details(answer: ClaimAnswer) -> Iterable[str]:
+    if answer.adjusted_p is not None:
+        yield f"p {_p(answer.adjusted_p)} after Holm's correction."
+    if answer.needed is not None:
+        each = "" if answer.needed_of == "scenarios" else " a scenario"
+        yield f"About {count(answer.needed, (answer.needed_of or '')[:-1])}{each} would settle it."
+    elif answer.needs_images:
+        yield "More seeds never would settle it: it takes more test images."
+    elif answer.needed_of:
+        yield f"Not even 1,000 {answer.needed_of} would settle it."
+    small = _difference(answer.smallest, answer.unit).lstrip("+")
+    unit = " points" if answer.unit == "share" else ""
+    yield f"Smallest effect worth having: {small}{unit}."
+
+
+def _difference(value: float | None, unit: str) -> str:
+    """A signed difference; of log ratios the factor."""
+    if value is None:
+        return "?"
+    if unit == "share":
+        return points(value)
+    if unit == "log ratio":
+        return f"×{math.exp(value):.2f}" if abs(value) < 7 else f"×{math.exp(value):.1e}"
+    return f"{value + 0.0:+.2f}".replace("-", MINUS)
+
+
+def _own(value: float | None, unit: str) -> str:
+    """A value by itself."""
+    if value is None:
+        return "?"
+    if unit == "share":
+        return f"{100 * value:.1f}{_TIED}%"
+    return f"{value:.3g}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}{_TIED}%"
+
+
+def _trait(name: str, value: str) -> str:
+    return {"labels": f"with {value} labels", "order": f"in order of {value}"}.get(name, value)
+
+
+def _fact_text(name: str, value: float) -> str:
+    words = name.replace("_", " ")
+    return f"{words} {value:,.0f}" if float(value).is_integer() else f"{words} {value:.2f}"

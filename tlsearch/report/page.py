@@ -1,0 +1,33 @@
+"""The frame of every page: one HTML file that asks no host for anything."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlsearch.report.figures.canvas import Picture
+
+
+def render_page(template: str, *, pictures: Mapping[str, Picture], **values: Any) -> str:
+    """A page from a template that extends the frame; every text of a user is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("tlsearch.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn = {p.id: Markup(_in_script(p.plot)) for p in pictures.values() if p.plot}  # noqa: S704
+    return environment.get_template(template).render(
+        pictures=pictures,
+        plots=drawn,
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        **values,
+    )
+
+
+def _in_script(json: str) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return json.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
