@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tlsearch"
 QUICKSTART = ROOT / "studies" / "quickstart.yaml"
+COMPARISON = ROOT / "studies" / "learning_rate_strategies.yaml"
 
 # From the ground up. `training` and `data` share a floor and do not know each other; `evidence` is
 # arithmetic on arrays, so it lies below `search`, which reports with it.
@@ -149,6 +150,12 @@ except SystemExit as leaving:
 def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     found = loaded(COMMAND.format(arguments=arguments), cwd=tmp_path)
     assert not found & set(HEAVY)
+
+
+def test_what_a_comparison_can_show_is_told_with_quantiles_alone(tmp_path: Path) -> None:
+    arguments = ["tlsearch", "check", str(COMPARISON)]
+    found = loaded(COMMAND.format(arguments=arguments), cwd=tmp_path)
+    assert found & set(HEAVY) == {"numpy", "scipy"}
 
 
 @pytest.mark.parametrize(

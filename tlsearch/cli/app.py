@@ -110,7 +110,7 @@ def check(
 ) -> None:
     """Validate a study; print it resolved, its search space, what its images are like, its cost."""
     with answering():
-        from tlsearch.cli import auditing, checking
+        from tlsearch.cli import checking, planning
 
         if schema:
             typer.echo(checking.schema())
@@ -118,15 +118,8 @@ def check(
         if study is None:
             raise typer.BadParameter("name a study file", param_hint="STUDY")
         config = read_asked(study, sets, preset)
-        checked = auditing.look(config, label_errors=label_errors)
-        if files is not None:
-            auditing.write_listing(checked.audit, files)
-        if as_json:
-            typer.echo(json.dumps(checking.as_json(config, checked)))
-        else:
-            checking.show(config, checked)
-        if checked.refusal is not None:
-            raise checked.refusal
+        told = checking if config.comparison is None else planning
+        told.check(config, label_errors=label_errors, files=files, as_json=as_json)
 
 
 @app.command(epilog="Example: tlsearch run studies/quickstart.yaml --preset small")

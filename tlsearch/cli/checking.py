@@ -1,12 +1,15 @@
 """`tlsearch check`: the resolved study, its space, images and cost, without torch or Optuna."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tlsearch.cli.auditing import Checked, show_audit
+from tlsearch.cli.auditing import Checked, look, show_audit, write_listing
 from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.cost import Estimate, estimate
@@ -21,7 +24,46 @@ def schema() -> str:
     return schema_text().rstrip()
 
 
-def as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
+def check(config: StudyConfig, *, label_errors: bool, files: Path | None, as_json: bool) -> None:
+    """Print a study as a user reads it, or as JSON.
+
+    Raises:
+        RequestError: the images are not as the study wants them; all is told before.
+        WorkError: they cannot be fetched, or the cache folder cannot be written.
+    """
+    checked = look(config, label_errors=label_errors)
+    if files is not None:
+        write_listing(checked.audit, files)
+    if as_json:
+        typer.echo(json.dumps(_as_json(config, checked)))
+    else:
+        _show(config, checked)
+    if checked.refusal is not None:
+        raise checked.refusal
+
+
+def told(dimension: Dimension) -> str:
+    """The values of a dimension as a user reads them."""
+    match dimension:
+        case Choice(values):
+            return ", ".join("null" if v is None else str(v) for v in values)
+        case Range(low, high, log, step):
+            how = ", logarithmic" if log else f", step {step:g}" if step else ""
+            whole = ", whole numbers" if dimension.whole else ""
+            return f"{low:g} … {high:g}{how}{whole}"
+        case _:
+            return str(raw(dimension))
+
+
+def told_time(seconds: float) -> str:
+    """A guessed time of training, in the unit that a user would name."""
+    minutes = seconds / 60
+    if minutes < 1:
+        return "less than a minute of training"
+    return f"about {minutes:.0f} min" if minutes < 180 else f"about {minutes / 60:.0f} hours"
+
+
+def _as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
     """The resolved study, its searched dimensions, its audit and its estimated cost."""
     cost = _estimate(config, checked)
     return {
@@ -34,8 +76,7 @@ def as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
     }
 
 
-def show(config: StudyConfig, checked: Checked) -> None:
-    """Print the study as a user reads it."""
+def _show(config: StudyConfig, checked: Checked) -> None:
     console = Console(highlight=False)
     console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
     console.print()
@@ -43,7 +84,7 @@ def show(config: StudyConfig, checked: Checked) -> None:
     for column in ("dimension", "values"):
         table.add_column(column)
     for name, dimension in config.space.searched().items():
-        table.add_row(escape(name), escape(_told(dimension)))
+        table.add_row(escape(name), escape(told(dimension)))
     console.print(table)
     console.print()
     show_audit(console, checked)
@@ -64,34 +105,17 @@ def _estimate(config: StudyConfig, checked: Checked) -> Estimate | None:
     return estimate(config, num_images=checked.audit.num_used, num_classes=classes)
 
 
-def _told(dimension: Dimension) -> str:
-    match dimension:
-        case Choice(values):
-            return ", ".join("null" if v is None else str(v) for v in values)
-        case Range(low, high, log, step):
-            how = ", logarithmic" if log else f", step {step:g}" if step else ""
-            whole = ", whole numbers" if dimension.whole else ""
-            return f"{low:g} … {high:g}{how}{whole}"
-        case _:
-            return str(raw(dimension))
-
-
 def _by_folds(config: StudyConfig) -> str:
     folds = config.data.split.folds
     return f" of {folds} folds" if folds else ""
 
 
 def _cost_lines(config: StudyConfig, cost: Estimate) -> list[str]:
-    minutes = cost.seconds / 60
-    if minutes < 1:
-        time = "less than a minute of training"
-    else:
-        time = f"about {minutes:.0f} min" if minutes < 180 else f"about {minutes / 60:.0f} hours"
     return [
         f"at most {cost.trainings} trainings: {config.budget.trials} trials{_by_folds(config)}, "
         f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation",
         f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "
         f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds",
-        f"{time} at the most (a guess from multiply-adds; pruning and frozen "
+        f"{told_time(cost.seconds)} at the most (a guess from multiply-adds; pruning and frozen "
         "layers make it less, the first run measures)",
     ]

@@ -1,7 +1,7 @@
 """All claims of the documents in their order: tables A and B, then the advice of the text (C)."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tlsearch.evidence.advice_claims import ADVICE, ADVICE_ON
 from tlsearch.evidence.claim import Claim
@@ -26,6 +26,17 @@ def advice_about(arms: Iterable[str]) -> list[Claim]:
 def strategies_of(table: str) -> Mapping[str, str]:
     """The rows of a table, by id, in the documents' order."""
     return {"A": STRATEGIES, "B": WAYS_TO_SPLIT, "C": ADVICE_ON}[table]
+
+
+def claims_asked(table: str, *, arms: Sequence[str], reference: str) -> list[Claim]:
+    """The claims that a comparison of these arms answers.
+
+    Tables A and B are answered whole, with gaps named; of the advice what the arms are there for;
+    of an own table each arm against the reference.
+    """
+    if table == "own":
+        return [own_claim(arm, reference) for arm in arms if arm != reference]
+    return advice_about(arms) if table == "C" else list(claims_of(table))
 
 
 def own_claim(arm: str, reference: str) -> Claim:

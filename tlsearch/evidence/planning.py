@@ -8,6 +8,8 @@ from scipy.special import stdtrit
 
 from tlsearch.evidence.crossed import Crossed, half_width, satterthwaite
 
+ALPHA, POWER = 0.05, 0.8
+"""Chance of any false verdict in a table; chance with which an effect should be found."""
 MOST_SEEDS = 1000
 
 

@@ -16,7 +16,7 @@ from tlsearch.evidence.answers import (
     VerdictTable,
 )
 from tlsearch.evidence.claim import Claim, Side
-from tlsearch.evidence.claims import advice_about, claims_of, own_claim, strategies_of
+from tlsearch.evidence.claims import claims_asked, strategies_of
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
 from tlsearch.evidence.overview import gains, overview
 from tlsearch.evidence.paired import Paired
@@ -54,7 +54,8 @@ def make_tables(
     Raises:
         ValueError: arms of a scenario, or scenarios of one block, have other seeds or images.
     """
-    claims = claims_asked(results)
+    arms = dict.fromkeys(name for place in results.scenarios for name in place.arms)
+    claims = claims_asked(results.table, arms=list(arms), reference=results.reference)
 
     def answer(claims: Sequence[Claim], among: ComparisonResults, scenario: str) -> Answers:
         gathered = [gather(claim, among) for claim in claims]
@@ -91,18 +92,6 @@ def make_tables(
 
 
 Answers = list[ClaimAnswer]
-
-
-def claims_asked(results: ComparisonResults) -> list[Claim]:
-    """The claims that a comparison answers.
-
-    Tables A and B are answered whole, with gaps named; of the advice what the arms are there for;
-    of an own table each arm against the reference.
-    """
-    arms = list(dict.fromkeys(name for place in results.scenarios for name in place.arms))
-    if results.table == "own":
-        return [own_claim(arm, results.reference) for arm in arms if arm != results.reference]
-    return advice_about(arms) if results.table == "C" else list(claims_of(results.table))
 
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:

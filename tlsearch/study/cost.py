@@ -40,7 +40,7 @@ def train_images(config: StudyConfig) -> int | None:
     source = known_facts(config.data.source)
     if source is None:
         return None
-    folds, _ = _parts(config, num_images=source.images, num_classes=source.classes)
+    folds, _ = part_sizes(config, num_images=source.images, num_classes=source.classes)
     return min(train for train, _ in folds)
 
 
@@ -52,7 +52,7 @@ def estimate(
     giga_macs_per_second: float = ASSUMED_GIGA_MACS_PER_SECOND,
 ) -> Estimate:
     """The cost of a whole study; pass a measured rate per worker for a better guess."""
-    folds, test = _parts(config, num_images=num_images, num_classes=num_classes)
+    folds, test = part_sizes(config, num_images=num_images, num_classes=num_classes)
     train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
     epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
     search = config.budget.trials * len(folds)
@@ -80,10 +80,10 @@ def estimate(
     )
 
 
-def _parts(
+def part_sizes(
     config: StudyConfig, *, num_images: int, num_classes: int
 ) -> tuple[list[tuple[int, int]], int]:
-    """Images to train on and to validate, of each fold, and to test."""
+    """About how many images train and validate, of each fold, and test."""
     split, labels = config.data.split, config.data.labels_per_class
     test = round(num_images * split.test)
     rest = num_images - test

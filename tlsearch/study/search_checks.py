@@ -196,10 +196,16 @@ def notes(config: StudyConfig) -> list[str]:
             f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
             "once and holds out one fold of a draw of its own"
         )
-    if split.strategy == "time" and config.confirm.seeds:
-        last = "all train on the last fold's parts; " if split.folds else ""
-        found.append(
-            f"{last}time cannot be drawn again: confirmation seeds differ in initial weights, in "
-            "order and in which labels labels_per_class picks, not in their parts"
-        )
-    return found
+    return [*found, *seed_notes(config)]
+
+
+def seed_notes(config: StudyConfig) -> list[str]:
+    """What confirmation seeds do not redraw: a sentence, or none."""
+    split = config.data.split
+    if split.strategy != "time" or not config.confirm.seeds:
+        return []
+    last = "all train on the last fold's parts; " if split.folds else ""
+    return [
+        f"{last}time cannot be drawn again: confirmation seeds differ in initial weights, in "
+        "order and in which labels labels_per_class picks, not in their parts"
+    ]

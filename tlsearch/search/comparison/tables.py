@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tlsearch.evidence.answers import Tables
+from tlsearch.evidence.planning import ALPHA, POWER
 from tlsearch.evidence.table_formats import tables_csv, tables_json
 from tlsearch.evidence.tables import make_tables
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.comparison.collect import collect
 from tlsearch.search.folder import write_whole
 
-ALPHA, POWER, RESAMPLES = 0.05, 0.8, 9999
-"""Chance of any false verdict in a table; chance with which an effect should be found; draws of the
-second opinions.
-"""
+RESAMPLES = 9999
+"""Draws of the second opinions."""
 JSON_FILE, CSV_FILE = "tables.json", "tables.csv"
 
 

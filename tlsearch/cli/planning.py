@@ -1,0 +1,280 @@
+"""What `tlsearch check` says of a comparison: scenarios, arms, what it takes and can show."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tlsearch.cli.auditing import Checked, show_audit
+from tlsearch.cli.auditing import look as look_at
+from tlsearch.cli.checking import told, told_time
+from tlsearch.data.audit.findings import as_json as audit_json
+from tlsearch.data.audit.findings import csv_rows
+from tlsearch.errors import RequestError, TlsearchError, WorkError
+from tlsearch.study.cells import Cell, cell_config, cells, compared
+from tlsearch.study.comparison import Traits
+from tlsearch.study.complaints import shown
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.cost import part_sizes
+from tlsearch.study.dimensions import Fixed, raw
+from tlsearch.study.identity import identity
+from tlsearch.study.plan import Plan, plan
+from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.search_checks import seed_notes
+
+
+class Outlook(NamedTuple):
+    """What a comparison takes, and the least difference in test accuracy that it should find in one
+    scenario and over all of them; None for table B, which compares splits and not accuracy.
+    """
+
+    plan: Plan
+    smallest_effect: float | None
+    smallest_effect_pooled: float | None
+
+
+def check(config: StudyConfig, *, label_errors: bool, files: Path | None, as_json: bool) -> None:
+    """Print a comparison as a user reads it, or as JSON.
+
+    Raises:
+        RequestError: the images of a scenario are not as the study wants them; all is told before.
+        WorkError: they cannot be fetched, or the cache folder cannot be written.
+    """
+    checked = look(config, label_errors=label_errors)
+    outlook = None if any(c.refusal for c in checked.values()) else _outlook(config, checked)
+    if files is not None:
+        write_listing(checked, files)
+    if as_json:
+        typer.echo(json.dumps(_as_json(config, checked, outlook)))
+    else:
+        _show(config, checked, outlook)
+    for scenario, found in checked.items():
+        if found.refusal is not None:
+            raise RequestError(f"scenario {scenario!r}: {found.refusal}")
+
+
+def look(config: StudyConfig, *, label_errors: bool) -> dict[str, Checked]:
+    """Audit the images of each scenario; those that share all of `data` are looked at once.
+
+    Raises:
+        RequestError: a source is not there, or weights do not fit.
+        WorkError: it cannot be fetched, or the cache folder cannot be written.
+    """
+    known: dict[str, Checked] = {}
+    found = {}
+    for scenario in compared(config).used:
+        ours = cell_config(config, Cell(scenario, ""))
+        # Label errors are looked for with the backbone.
+        of = ours.model_dump_json(include={"data", "backbone"} if label_errors else {"data"})
+        if of not in known:
+            try:
+                known[of] = look_at(ours, label_errors=label_errors)
+            except TlsearchError as error:
+                kind = RequestError if isinstance(error, RequestError) else WorkError
+                raise kind(f"scenario {scenario!r}: {error}") from None
+        found[scenario] = known[of]
+    return found
+
+
+def write_listing(checked: Mapping[str, Checked], path: Path) -> None:
+    """The files of all findings as CSV, scenario by scenario.
+
+    Raises:
+        OSError: the place is read-only or full.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        for number, (scenario, found) in enumerate(checked.items()):
+            head, *rows = csv_rows(found.audit)
+            if number == 0:
+                lines.writerow(("scenario", *head))
+            lines.writerows((scenario, *row) for row in rows)
+
+
+def _as_json(
+    config: StudyConfig, checked: Mapping[str, Checked], outlook: Outlook | None
+) -> dict[str, Any]:
+    """The resolved study, what each arm tunes, the scenarios' audits, and what it all takes."""
+    return {
+        "study": redacted(config).model_dump(mode="json"),
+        "identity": identity(config),
+        "searched": {
+            arm: {name: raw(d) for name, d in ours.space.searched().items()}
+            for arm, ours in _arms(config).items()
+        },
+        "notes": [*_notes(config), *(note for c in checked.values() for note in c.notes)],
+        "scenarios": {
+            scenario: {
+                "audit": {**audit_json(found.audit), "parts": found.parts},
+                "sizes": None if found.refusal else _sizes(config, scenario, found)._asdict(),
+            }
+            for scenario, found in checked.items()
+        },
+        "comparison": outlook
+        and {
+            **{name: getattr(outlook.plan, name) for name in _COUNTS},
+            "seconds": outlook.plan.seconds,
+            "smallest_effect": outlook.smallest_effect,
+            "smallest_effect_pooled": outlook.smallest_effect_pooled,
+        },
+    }
+
+
+_COUNTS = ("trainings", "tuning", "confirmations", "swept")
+
+
+def _show(config: StudyConfig, checked: Mapping[str, Checked], outlook: Outlook | None) -> None:
+    console = Console(highlight=False)
+    console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
+    console.print()
+    for line in _arm_lines(config):
+        console.print(line, soft_wrap=True)
+    first: dict[int, str] = {}
+    for scenario, found in checked.items():
+        console.print()
+        said = _traits(compared(config).scenarios[scenario].traits)
+        console.print(f"[bold]scenario {escape(scenario)}[/bold]{said}", soft_wrap=True)
+        known = first.setdefault(id(found), scenario)
+        if known == scenario:
+            show_audit(console, found)
+        else:
+            console.print(f"the images of {escape(known)}", soft_wrap=True)
+        if found.refusal is None:
+            sizes = _sizes(config, scenario, found)
+            parts = f"{sizes.train:,} to train on, {sizes.validation:,} to validate, "
+            console.print(f"{parts}{sizes.test:,} to test", soft_wrap=True)
+    if outlook is not None:
+        console.print()
+        for line in _outlook_lines(config, outlook):
+            console.print(line, soft_wrap=True)
+    for note in _notes(config):
+        console.print(f"note: {escape(note)}", soft_wrap=True)
+
+
+def _arms(config: StudyConfig) -> dict[str, StudyConfig]:
+    """A study of each arm that is run: its space is the same in all its scenarios."""
+    comparison = compared(config)
+    scenario = {arm: scenario for scenario, arm in reversed(cells(comparison))}
+    return {
+        arm: cell_config(config, Cell(scenario[arm], arm))
+        for arm in comparison.arms
+        if arm in scenario
+    }
+
+
+def _arm_lines(config: StudyConfig) -> Iterator[str]:
+    """What each arm fixes, and what it leaves to tuning."""
+    for arm, ours in _arms(config).items():
+        fields = compared(config).arms[arm]
+        roots = {name.split(".")[1] for name in fields if name.startswith("space.")}
+        fixes = [f"{n}: {shown(v)}" for n, v in fields.items() if not n.startswith("space.")]
+        fixes += [
+            f"{name}: {told(dimension)}"
+            for name, dimension in ours.space.dimensions().items()
+            if isinstance(dimension, Fixed) and name.split(".")[0] in roots
+        ]
+        tunes = [f"{name}: {told(found)}" for name, found in ours.space.searched().items()]
+        yield f"[bold]arm {escape(arm)}[/bold]"
+        yield f"  fixes {escape('; '.join(fixes) or 'nothing')}"
+        yield f"  tunes {escape('; '.join(tunes) or 'nothing')}"
+
+
+def _traits(traits: Traits) -> str:
+    words = [traits.similarity, traits.difficulty, traits.labels and f"{traits.labels} labels"]
+    words += [traits.balance, traits.order and "in order of time"]
+    said = ", ".join(word for word in words if word)
+    return f": {said}" if said else ""
+
+
+def _notes(config: StudyConfig) -> list[str]:
+    """What is no mistake, but good to know before running: one sentence each."""
+    return list(
+        dict.fromkeys(
+            note
+            for cell in cells(compared(config))
+            for note in seed_notes(cell_config(config, cell))
+        )
+    )
+
+
+class _Sizes(NamedTuple):
+    """A scenario's images that any part may hold, its classes, and the images of each part."""
+
+    images: int
+    classes: int
+    train: int
+    validation: int
+    test: int
+
+
+def _sizes(config: StudyConfig, scenario: str, found: Checked) -> _Sizes:
+    """Counted where the images were read, and about right where they are known to be."""
+    ours, future = cell_config(config, Cell(scenario, "")), compared(config).future
+    images = round(found.audit.num_used * (1 - (future or 0)))
+    classes = sum(count > 0 for _, count in found.audit.class_counts)
+    if found.parts is not None and not future:
+        return _Sizes(images, classes, *(sum(counts) for counts in found.parts.values()))
+    ((train, validation), *_), test = part_sizes(ours, num_images=images, num_classes=classes)
+    return _Sizes(images, classes, train, validation, test)
+
+
+def _outlook(config: StudyConfig, checked: Mapping[str, Checked]) -> Outlook:
+    sizes = {scenario: _sizes(config, scenario, found) for scenario, found in checked.items()}
+    costs = plan(config, {scenario: (s.images, s.classes) for scenario, s in sizes.items()})
+    return Outlook(costs, *_smallest_effects(config, sizes))
+
+
+def _smallest_effects(
+    config: StudyConfig, sizes: Mapping[str, _Sizes]
+) -> tuple[float | None, float | None]:
+    """In the scenario with the fewest test images, and pooled over the test parts that differ."""
+    from tlsearch.evidence.claims import claims_asked
+    from tlsearch.evidence.planning import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
+
+    comparison = compared(config)
+    claims = claims_asked(
+        comparison.table, arms=list(comparison.arms), reference=comparison.held_against
+    )
+    tested = sum(claim.direction != "none" for claim in claims)
+    if comparison.table == "B" or not tested:
+        return None, None
+    data = [cell_config(config, Cell(scenario, "")).data for scenario in sizes]
+    tests = {found.model_dump_json(exclude={"labels_per_class"}) for found in data}
+    num_images = max(2, min(size.test for size in sizes.values()))
+    noise = TYPICAL_ACCURACY._replace(num_images=num_images)
+    one, pooled = (
+        smallest_effect(
+            noise,
+            seeds=comparison.confirm.seeds,
+            claims=tested,
+            blocks=blocks,
+            alpha=ALPHA,
+            power=POWER,
+        )
+        for blocks in (1, len(tests))
+    )
+    return one, pooled
+
+
+def _outlook_lines(config: StudyConfig, outlook: Outlook) -> list[str]:
+    comparison, costs = compared(config), outlook.plan
+    num_cells = len(cells(comparison))
+    lines = [
+        f"at most {costs.trainings:,} trainings: {costs.tuning:,} to tune {num_cells} cells, "
+        f"{costs.confirmations:,} to confirm each on {comparison.confirm.seeds} seeds, "
+        f"{costs.swept:,} for sweeps",
+        f"{told_time(costs.seconds)} (a guess from multiply-adds, good to a factor of 2 or 3)",
+    ]
+    one, pooled = outlook.smallest_effect, outlook.smallest_effect_pooled
+    if one is not None and pooled is not None:
+        over = f", of {100 * pooled:.1f} over all" if len(comparison.used) > 1 else ""
+        lines.append(
+            f"a difference of {100 * one:.1f} points of test accuracy should show in one scenario"
+            f"{over} (in 8 of 10 such comparisons; a guess from typical noise)"
+        )
+    return lines
