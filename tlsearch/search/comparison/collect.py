@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,9 @@ def collect(board: Board, folder: Path) -> ComparisonResults:
 
 
 def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
-    answers = _Answers(scores_folder(folder))
+    facts = board.noted(f"facts:{name}") or {}
+    tested = 0 if board.comparison.table == "B" else int(facts.get("test_images") or 0)
+    answers = _Answers(scores_folder(folder), num_images=tested)
     arms: dict[str, ArmResults] = {}
     sweeps: list[SweepResults] = []
     for cell, ledger in board.of_scenario(name).items():
@@ -62,7 +63,6 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
             for sweep in board.comparison.sweeps_in(name)
             if sweep.arm == cell.arm and swept_dimension(chosen, sweep)
         ]
-    facts = board.noted(f"facts:{name}") or {}
     found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     best = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
     if np.isfinite(best):
@@ -134,22 +134,23 @@ def _sweep(
 
 
 class _Answers:
-    """Which test images the runs of a scenario answer rightly, read from their stored scores."""
+    """Which of a scenario's test images its runs answer rightly, read from their stored scores."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, num_images: int) -> None:
+        self._folder, self._num_images = folder, num_images
         self._rows: np.ndarray | None = None
 
     def of(self, specs: Sequence[RunSpec], rows: Mapping[str, RunRow]) -> np.ndarray:
-        """(runs, images) of 1 and 0, with no images where none was scored."""
-        found: list[Any] = [self._read(spec.key) for spec in specs]
-        size = next((len(right) for right in found if right is not None), 0)
+        """(runs, images) of 1 and 0; all 0 of a run that diverged, not a number without scores."""
+        found = np.full((len(specs), self._num_images), np.nan)
         for place, spec in enumerate(specs):
-            if found[place] is None:
-                row = rows.get(spec.key)
-                fails = row is not None and row.state == "diverged"
-                found[place] = np.full(size, 0.0 if fails else np.nan)
-        return np.stack(found)
+            row = rows.get(spec.key)
+            right = self._read(spec.key)
+            if right is not None:
+                found[place] = right
+            elif row is not None and row.state == "diverged":
+                found[place] = 0.0
+        return found
 
     def block(self, data: str) -> str:
         """A name for the test images of this scenario, the same for those that share them."""
