@@ -17,6 +17,7 @@ Answered = Literal[
     "not measured",
 ]
 Basis = Literal["test images", "seeds", "redraws", "scenarios"]
+Bias = Literal["too optimistic", "too pessimistic", "none shown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +118,28 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Foretelling:
+    """What a split makes one expect of a model, and how the model does on later images.
+
+    `estimate` and `later_accuracy` are means over `redraws`; `optimism` is the first less the
+    second, with a 95 % interval that speaks of other draws and seeds, not of other later images.
+    `bias` is read off that interval.
+    """
+
+    estimate: float
+    later_accuracy: float
+    optimism: float
+    low: float
+    high: float
+    bias: Bias
+    redraws: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmOverview:
     """An arm in one scenario: test accuracy over seeds with a 95 % interval, None if not scored;
-    `params` is what tuning chose. `gain` is None for the reference arm itself.
+    `params` is what tuning chose out of `settings` dimensions. `gain` is None for the reference arm
+    itself, `foretelling` wherever a table is not about splits.
     """
 
     arm: str
@@ -127,8 +147,10 @@ class ArmOverview:
     low: float | None
     high: float | None
     gain: Gain | None
+    foretelling: Foretelling | None
     n: int
     seeds: int
+    settings: int
     params: dict[str, float | int | str | bool | None]
 
 
@@ -150,13 +172,19 @@ class ScenarioOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What the answers rest on: each arm's budget, and how claims were judged."""
+    """What the answers rest on: each arm's budget, and how claims were judged.
+
+    `seeds` counts trainings of each chosen configuration. `future` is the share of the images, the
+    latest, that no split touched; None where the table is not about splits.
+    """
 
     comparison: str
     table: Table
     reference: str
     trials: int
     epochs: int
+    seeds: int
+    future: float | None
     alpha: float
     power: float
 

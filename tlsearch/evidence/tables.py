@@ -1,7 +1,7 @@
 """From what a comparison measured to its tables of verdicts: pooled, and in each scenario alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from tlsearch.evidence.claims import advice_about, claims_of, own_claim, strateg
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
 from tlsearch.evidence.overview import gains, overview
 from tlsearch.evidence.paired import Paired
-from tlsearch.evidence.results import ComparisonResults, ScenarioResults
+from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
 from tlsearch.evidence.verdicts import Judged, judge
 
 ALL = "all"
@@ -80,6 +80,8 @@ def make_tables(
             reference=results.reference,
             trials=results.trials,
             epochs=results.epochs,
+            seeds=max((len(arm.seeds) for arm in _arms(results)), default=0),
+            future=results.future,
             alpha=alpha,
             power=power,
         ),
@@ -103,6 +105,10 @@ def claims_asked(results: ComparisonResults) -> list[Claim]:
     if results.table == "own":
         return [own_claim(arm, results.reference) for arm in arms if arm != results.reference]
     return advice_about(arms) if results.table == "C" else list(claims_of(results.table))
+
+
+def _arms(results: ComparisonResults) -> Iterator[ArmResults]:
+    return (arm for place in results.scenarios for arm in place.arms.values())
 
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:
