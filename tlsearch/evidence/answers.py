@@ -190,9 +190,29 @@ class Protocol:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the figures come from and what they cost.
+
+    `command` and `versions` are those of the last run that had something to do, `date` is when its
+    last training ended (local time); `trainings` are counted by their endings, `seconds` added over
+    workers. What is not known of an older study is None or empty.
+    """
+
+    command: str | None
+    date: str | None
+    versions: dict[str, str]
+    trainings: dict[str, int]
+    seconds: float
+    precisions: tuple[str, ...]
+    devices: tuple[str, ...]
+    cores: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tables:
     """A whole comparison: the pooled table first, then one for each scenario where more than one
-    was compared. `gains` are of all arms over all scenarios.
+    was compared. `gains` are of all arms over all scenarios. `provenance` is None of figures that
+    no study has measured.
     """
 
     protocol: Protocol
@@ -200,6 +220,7 @@ class Tables:
     claims: tuple[ClaimAnswer, ...]
     scenarios: tuple[ScenarioOverview, ...]
     gains: tuple[Gain, ...]
+    provenance: Provenance | None
 
     def answer(self, key: str, scenario: str) -> ClaimAnswer:
         """The answer that a cell of a table refers to."""

@@ -11,6 +11,7 @@ from tlsearch.evidence.answers import (
     Cell,
     ClaimAnswer,
     Protocol,
+    Provenance,
     Row,
     Tables,
     VerdictTable,
@@ -45,7 +46,13 @@ _NEEDED: Mapping[str, Literal["seeds", "redraws", "scenarios"]] = {
 
 
 def make_tables(
-    results: ComparisonResults, *, alpha: float, power: float, resamples: int, seed: int
+    results: ComparisonResults,
+    *,
+    alpha: float,
+    power: float,
+    resamples: int,
+    seed: int,
+    provenance: Provenance | None,
 ) -> Tables:
     """All verdicts of a comparison; each table is a family of its own in Holm's correction.
 
@@ -89,6 +96,7 @@ def make_tables(
         claims=tuple(one for answers in families.values() for one in answers),
         scenarios=overview(results),
         gains=gains(results),
+        provenance=provenance,
     )
 
 
