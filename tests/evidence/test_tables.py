@@ -21,7 +21,10 @@ PLANTED = {"A2": 0.04, "A5": -0.04, "A4 warmup_epochs 3": -0.08}
 
 
 def tables(results: ComparisonResults, resamples: int = 0) -> Tables:
-    return make_tables(results, alpha=0.05, power=0.8, resamples=resamples, seed=0)
+    return make_tables(
+        results,
+        alpha=0.05, power=0.8, resamples=resamples, seed=0, provenance=None,
+    )  # fmt: skip
 
 
 def right(*gains: float, seeds: int = 8) -> list[np.ndarray]:
@@ -252,6 +255,43 @@ def test_a_table_of_splits() -> None:
     assert fits.reference_mean == pytest.approx(0.15, abs=0.01)  # the gap is no other way to split
     assert found.answer("B1-against-class_share_distance-B1", ALL).seeds == 100
     assert found.scenarios[0].arms[0].accuracy is None
+
+
+def test_how_far_an_estimate_lies_from_what_came_true() -> None:
+    def split(*estimates: float, later: float = 0.9) -> ArmResults:
+        values = {
+            "estimate": np.array(estimates),
+            "later_accuracy": np.full(len(estimates), later),
+        }
+        empty = np.zeros((len(estimates), 0), dtype=bool)
+        return ArmResults(np.array([]), {}, 0, empty, values, tuple(range(len(estimates))))
+
+    arms = {
+        "B1": split(0.92, 0.94, 0.96, np.nan),
+        "B2": split(0.88, 0.92, 0.88, 0.92),
+        "B3": split(0.7, 0.7, 0.7, 0.7),
+        "B3 with gap": split(0.9, np.nan, np.nan, np.nan),
+    }
+    results = comparison("B", arms, traits=Scenario(order="time"))._replace(future=0.25)
+    found = tables(results)
+    assert (found.protocol.seeds, found.protocol.future) == (4, 0.25)
+    random, stratified, by_time, gap = (arm.foretelling for arm in found.scenarios[0].arms)
+    assert random is not None
+    assert stratified is not None
+    assert by_time is not None
+    assert (random.estimate, random.later_accuracy) == pytest.approx((0.94, 0.9))
+    half = 4.3027 * 0.02 / 3**0.5  # Student's t of 2 degrees of freedom, three redraws
+    assert (random.low, random.high) == pytest.approx((0.04 - half, 0.04 + half), abs=1e-5)
+    assert (random.bias, random.redraws) == ("none shown", 3)
+    assert (stratified.optimism, stratified.bias) == (pytest.approx(0.0), "none shown")
+    assert (by_time.low, by_time.high) == pytest.approx((-0.2, -0.2))
+    assert by_time.bias == "too pessimistic"
+    assert gap is None
+    assert [arm.settings for arm in found.scenarios[0].arms] == [0, 0, 0, 0]
+    surer = {"B1": split(0.93, 0.94, 0.95), "B2": split(0.9, 0.9, 0.9)}
+    (place,) = tables(comparison("B", surer, traits=Scenario())).scenarios
+    assert place.arms[0].foretelling is not None
+    assert place.arms[0].foretelling.bias == "too optimistic"  # 4.0 points, half 2.5
 
 
 def test_json_is_as_its_schema_says_and_has_no_nan(planted: Tables) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tlsearch.evidence.answers import ArmOverview, Gain, ScenarioOverview
-from tlsearch.evidence.crossed import half_width
+from tlsearch.evidence.answers import ArmOverview, Bias, Foretelling, Gain, ScenarioOverview
+from tlsearch.evidence.crossed import crossed, half_width
 from tlsearch.evidence.effects import paired_effect
 from tlsearch.evidence.paired import Paired, pool
-from tlsearch.evidence.results import ComparisonResults, ScenarioResults
+from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
 
 SCRATCH = "from scratch"
 
@@ -75,9 +75,38 @@ def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOv
         low=found.low if found else None,
         high=found.high if found else None,
         gain=_gain(name, (place,), results.reference),
+        foretelling=_foretelling(arm),
         n=found.num_images if found else 0,
         seeds=found.num_seeds if found else 0,
+        settings=arm.settings,
         params={key: _plain(value) for key, value in arm.params.items()},
+    )
+
+
+def _foretelling(arm: ArmResults) -> Foretelling | None:
+    """Over the redraws that have both figures; None with fewer than two of them."""
+    named = ("estimate", "later_accuracy")
+    figures = [np.asarray(arm.values.get(name, ()), dtype=float) for name in named]
+    if not all(figure.size for figure in figures):
+        return None
+    pairs = np.stack(figures)
+    estimate, later = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if len(estimate) < 2:
+        return None
+    found = crossed(estimate - later)
+    half = half_width(found.variance, found.freedom, level=0.95)
+    low, high = found.mean - half, found.mean + half
+    bias: Bias = "none shown"
+    if low > 0 or high < 0:
+        bias = "too optimistic" if low > 0 else "too pessimistic"
+    return Foretelling(
+        estimate=float(estimate.mean()),
+        later_accuracy=float(later.mean()),
+        optimism=found.mean,
+        low=low,
+        high=high,
+        bias=bias,
+        redraws=len(estimate),
     )
 
 

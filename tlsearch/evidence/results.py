@@ -63,7 +63,8 @@ class ScenarioResults(NamedTuple):
 
 class ComparisonResults(NamedTuple):
     """A whole comparison: the table of the documents that it answers, or "own"; `reference` is the
-    arm that an own table is held against; `epochs` and `trials` are each arm's budget.
+    arm that an own table is held against; `epochs` and `trials` are each arm's budget. `future` is
+    the share of the images, the latest, that no split of table B touched; None in other tables.
     """
 
     name: str
@@ -72,3 +73,4 @@ class ComparisonResults(NamedTuple):
     scenarios: tuple[ScenarioResults, ...]
     trials: int
     epochs: int
+    future: float | None

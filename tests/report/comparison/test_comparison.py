@@ -27,7 +27,10 @@ from tlsearch.report.figures import forest
 
 
 def judged(results: object) -> Tables:
-    return make_tables(results, alpha=0.05, power=0.8, resamples=0, seed=0)  # type: ignore[arg-type]
+    return make_tables(
+        results,  # type: ignore[arg-type]
+        alpha=0.05, power=0.8, resamples=0, seed=0, provenance=None,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def collect(board: Board, folder: Path) -> ComparisonResults:
         scenarios=tuple(_scenario(board, name, folder) for name in comparison.used),
         trials=comparison.tuning.trials,
         epochs=comparison.tuning.epochs,
+        future=comparison.future,
     )
 
 

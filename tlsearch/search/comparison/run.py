@@ -10,6 +10,7 @@ from tlsearch.errors import TlsearchError
 from tlsearch.search.auditing import remarks
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.comparison.orders import comparison_job
+from tlsearch.search.comparison.origin import note_origin
 from tlsearch.search.comparison.tables import write_tables
 from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
@@ -70,7 +71,9 @@ def run_comparison(config: StudyConfig, *, layout: Layout, fresh: bool, watch: W
             write_whole(folder / "study.yaml", to_yaml(redacted(config)))
             open_rows = (r for r in board.rows() if r.state in ("running", "waiting"))
             sweep(folder, open_keys={r.spec.key for r in open_rows})
-            if not _is_finished(board, layout):
+            has_work = not _is_finished(board, layout)
+            note_origin(board, has_work=has_work)
+            if has_work:
                 _carry_on(board, layout=layout, interrupts=interrupts, watch=watch)
             return board
 
