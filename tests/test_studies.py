@@ -105,3 +105,19 @@ def test_the_study_of_each_source_runs(source: str, tmp_path: Path) -> None:
     assert told["trials"]["complete"] == 1
     assert 0 <= told["best"]["value"] <= 1
     assert Path(told["report"]).is_file()
+
+
+@pytest.mark.parametrize("path", sorted((STUDIES / "results").glob("*.json")), ids=lambda p: p.stem)
+def test_kept_results_are_those_of_a_study_here(path: Path) -> None:
+    if path.name == "tables.schema.json":
+        pytest.skip("the schema itself")
+    found = json.loads(path.read_text())
+    config = ALL[STUDIES / f"{path.stem}.yaml"]
+    assert config.comparison is not None
+    assert found["finished"]
+    assert [place["scenario"] for place in found["scenarios"]] == list(config.comparison.used)
+    assert found["protocol"]["trials"] == config.comparison.tuning.trials
+    assert found["protocol"]["epochs"] == config.comparison.tuning.epochs
+    told = (path.with_suffix(".md")).read_text()
+    assert all(claim["says"] in told for claim in found["claims"] if claim["verdict"])
+    assert path.with_suffix(".csv").read_text().count("\n") == 1 + len(found["claims"])

@@ -34,6 +34,9 @@ def write_report(text: str, path: Path) -> None:
         OSError: the place is read-only or full; an earlier report is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # a device such as /dev/stdout, or a pipe
+        path.write_text(text, encoding="utf-8")
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -33,7 +33,7 @@ from tlsearch.search.runs import (
 )
 from tlsearch.search.samplers import make_sampler
 from tlsearch.search.suggest import suggest_with
-from tlsearch.study.cells import cell_of
+from tlsearch.study.cells import SEPARATOR, cell_of
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.identity import changes, identity
 from tlsearch.study.search_options import Wilcoxon
@@ -258,6 +258,14 @@ def is_started(name: str, storage: optuna.storages.BaseStorage) -> bool:
     return {name, fixed_name(name)} <= named
 
 
+def told(name: str) -> str:
+    """A study as its user knows it: by its name, or a cell by its place in the comparison."""
+    _, *place = name.removesuffix(fixed_name("")).split(SEPARATOR)
+    if len(place) == 2:
+        return f"comparison.arms.{place[1]} in scenario {place[0]!r}"
+    return f"name = {name!r}"
+
+
 def _refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:
     if known is None:
         raise StoreError(
@@ -267,7 +275,7 @@ def _refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:
     changed = changes(known, ours)
     if changed:
         raise StoreError(
-            f"name = {name!r}: the study was started with other settings, and its trials cannot be "
+            f"{told(name)}: the study was started with other settings, and its trials cannot be "
             "mixed with new ones:\n"
             + "\n".join(f"  {line}" for line in changed)
             + "\nChange them back to carry on, give the study a new name, or start it over with "

@@ -16,7 +16,7 @@ from tlsearch.search.folder import sweep, write_whole
 from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
-from tlsearch.search.ledger import FACTS, MIRRORED, Ledger, Run
+from tlsearch.search.ledger import FACTS, MIRRORED, Ledger, Run, told
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
@@ -155,7 +155,7 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
     ]
     if changed:
         raise StoreError(
-            f"name = {ledger.config.name!r}: what the study was started on has changed, and its "
+            f"{told(ledger.config.name)}: what the study was started on has changed, and its "
             "trials cannot be mixed with new ones:\n" + "\n".join(changed) + "\nPut it back to "
             "carry on, give the study a new name, or start it over with --fresh"
         )
