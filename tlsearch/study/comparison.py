@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tlsearch.study.annotations import LARGEST_COUNT
 from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
@@ -12,7 +12,7 @@ from tlsearch.study.parsed import Parsed, list_schema
 Table = Literal["A", "B", "C", "own"]
 Overrides = dict[str, Any]
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9 _-]{0,39}"
 _OVERRIDES = {"type": "object"}
 
 
@@ -41,13 +41,27 @@ def _read_settings(value: object) -> Overrides:
     raise refuse(value, rule, "write {data.labels_per_class: 5}")
 
 
+def _check_scenarios(value: object) -> object:
+    found = _bad_names(value) if isinstance(value, dict) else []
+    if found:
+        raise refusal(found)
+    return value
+
+
 def _bad_names(value: dict[Any, Any]) -> list[Complaint]:
-    rule = "must be 1 to 40 letters, digits, spaces, '.', '_' or '-'"
-    return [
-        Complaint((name,), shown(name), rule, "it names files and runs")
-        for name in value
-        if not (isinstance(name, str) and re.fullmatch(_NAME, name))
-    ]
+    """Names of arms or scenarios that files and runs cannot bear, or not beside one another."""
+    found: list[Complaint] = []
+    known: dict[str, str] = {}
+    rule = "must be 1 to 40 letters, digits, spaces, '_' or '-', the first a letter or digit"
+    for name in value:
+        if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
+            found.append(Complaint((name,), shown(name), rule, "it names files and runs"))
+            continue
+        other = known.setdefault(name.replace(" ", "_").casefold(), name)
+        if other != name:
+            alike = f"names the same files as {other!r}"
+            found.append(Complaint((name,), shown(name), alike, "rename one of them"))
+    return found
 
 
 def _read_dimension(value: object) -> tuple[str, ...]:
@@ -58,9 +72,21 @@ def _read_dimension(value: object) -> tuple[str, ...]:
 
 
 def _read_values(value: object) -> tuple[Any, ...]:
-    if isinstance(value, list | tuple) and len(value) >= 2:
-        return tuple(value)
-    raise refuse(value, "must be a list of two values at least", "write [0.01, 0.1]")
+    if not isinstance(value, list | tuple) or len(value) < 2:
+        raise refuse(value, "must be a list of two values at least", "write [0.01, 0.1]")
+    found = [
+        Complaint((i,), shown(v), "must be one value", "a sweep takes no ranges and no lists")
+        for i, v in enumerate(value)
+        if isinstance(v, dict | list)
+    ]
+    found += [
+        Complaint((i,), shown(v), "a value is listed twice", "drop one of them")
+        for i, v in enumerate(value)
+        if v in value[:i]
+    ]
+    if found:
+        raise refusal(found)
+    return tuple(value)
 
 
 Settings = Annotated[Overrides, Parsed(_read_settings, _OVERRIDES, dict)]
@@ -161,7 +187,9 @@ class ComparisonConfig(Section):
         Field(examples=[{"fixed": {"space.schedule": "constant"}}]),
     ]
     scenarios: Annotated[
-        dict[str, ScenarioConfig], Field(description="none: the study as it is, by the name `here`")
+        dict[str, ScenarioConfig],
+        BeforeValidator(_check_scenarios),
+        Field(description="none: the study as it is, by the name `here`"),
     ] = Field(default_factory=lambda: {"here": ScenarioConfig()})
     only: Annotated[
         list[str] | None, Field(description="run these scenarios alone; null for all")
@@ -196,5 +224,7 @@ class ComparisonConfig(Section):
 
     def sweeps_in(self, scenario: str) -> list[SweepConfig]:
         """What is swept in one scenario."""
-        wanted = self.sweeps.scenarios
-        return list(self.sweeps.of) if wanted is None or scenario in wanted else []
+        wanted, arms = self.sweeps.scenarios, self.arms_in(scenario)
+        if wanted is not None and scenario not in wanted:
+            return []
+        return [sweep for sweep in self.sweeps.of if sweep.arm in arms]

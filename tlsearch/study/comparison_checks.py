@@ -1,10 +1,9 @@
 """Contradictions within the section `comparison`; its cells are checked as studies of their own."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from tlsearch.errors import nearest
-from tlsearch.study.cells import Cell, cell_config
+from tlsearch.study.cells import Cell, cell_config, cells, compared
 from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.config import (
     BudgetConfig,
@@ -12,6 +11,7 @@ from tlsearch.study.config import (
     StudyConfig,
 )
 from tlsearch.study.contradiction import Contradiction, clash
+from tlsearch.study.dimensions import raw
 from tlsearch.study.search_options import Median, Tpe
 from tlsearch.study.values import BASELINES
 
@@ -20,6 +20,8 @@ _POOLED = "all"
 """What answers pooled over all scenarios are filed under, in every format."""
 _OURS = ("space.", "backbone.weights")
 _OURS_IN_B = (*_OURS, "data.split.")
+_SCENARIOS = ("data.", "backbone.", "space.")
+_CHOICES = ("schedule", "optimizer")
 
 
 def comparison_contradictions(
@@ -28,27 +30,28 @@ def comparison_contradictions(
     """What cannot go together in a comparison, apart from its cells."""
     yield from _unused(config)
     yield from _names(comparison)
+    yield from _scenarios(comparison)
     yield from _arms(comparison)
     yield from _sweeps(comparison)
-    yield from _future(config, comparison)
+    yield from _future(comparison)
 
 
 def _unused(config: StudyConfig) -> Iterator[Contradiction]:
     """Settings of a search, which a comparison would ignore without a word."""
-    instead = {
-        "budget": (config.budget, BudgetConfig(), "comparison.tuning"),
-        "confirm": (config.confirm, ConfirmConfig(), "comparison.confirm"),
-        "baselines": (config.baselines, BASELINES, "an arm of comparison.arms"),
-        "search.sampler": (config.search.sampler, Tpe(), ""),
-        "search.pruner": (config.search.pruner, Median(), ""),
-        "data.split.folds": (config.data.split.folds, None, ""),
+    written = config.model_dump(mode="json")
+    used = {
+        "budget": (config.budget == BudgetConfig(), "set comparison.tuning instead"),
+        "confirm": (config.confirm == ConfirmConfig(), "set comparison.confirm instead"),
+        "baselines": (config.baselines == BASELINES, "write an arm for it"),
+        "search.sampler": (config.search.sampler == Tpe(), "drop it: trials are drawn at random"),
+        "search.pruner": (config.search.pruner == Median(), "drop it: every trial is trained"),
     }
-    for field, (value, default, other) in instead.items():
-        if value != default:
-            written = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-            rule = "is not used by a comparison"
-            remedy = f"drop it, and set {other}" if other else "drop it"
-            yield clash(field, written, rule, remedy, "comparison")
+    for field, (is_default, remedy) in used.items():
+        if not is_default:
+            value = written
+            for part in field.split("."):
+                value = value[part]
+            yield clash(field, value, "is not used by a comparison", remedy, "comparison")
 
 
 def _names(comparison: ComparisonConfig) -> Iterator[Contradiction]:
@@ -76,9 +79,29 @@ def _names(comparison: ComparisonConfig) -> Iterator[Contradiction]:
         if arm.strip().isdigit():
             rule = "reads like a number"
             yield clash(f"comparison.arms.{arm}", arm, rule, "name it after what it does")
-    if not comparison.used:
+    if not comparison.used and not set(comparison.only or ()) - set(scenarios):
         field = "comparison.only" if scenarios else "comparison.scenarios"
         yield clash(field, [], "leaves no scenario to run", "name at least one")
+
+
+def _scenarios(comparison: ComparisonConfig) -> Iterator[Contradiction]:
+    arms, reference = list(comparison.arms), comparison.held_against
+    for scenario, place in comparison.scenarios.items():
+        field = f"comparison.scenarios.{scenario}"
+        for dotted, value in place.set.items():
+            if not str(dotted).startswith(_SCENARIOS):
+                rule, remedy = f"{dotted} does not describe a scenario", "set fields of "
+                remedy += "data and backbone, or of space for all arms alike"
+                yield clash(f"{field}.set", {dotted: value}, rule, remedy)
+        for name in place.arms or ():
+            if name not in arms:
+                yield _unknown(f"{field}.arms", name, "an arm", arms)
+        if place.arms is not None and len(set(place.arms)) < 2:
+            yield clash(f"{field}.arms", place.arms, "compares nothing", "name two arms at least")
+        elif comparison.table == "own" and reference not in (place.arms or (reference,)):
+            rule = f"leaves out the reference, {reference!r}"
+            remedy = "add it: all arms are held against it"
+            yield clash(f"{field}.arms", place.arms, rule, remedy, "comparison.reference")
 
 
 def _unknown(field: str, value: str, what: str, known: list[str]) -> Contradiction:
@@ -100,11 +123,13 @@ def _arms(comparison: ComparisonConfig) -> Iterator[Contradiction]:
                 rule = f"{dotted} does not define a strategy"
                 known = "data.split and " if comparison.table == "B" else ""
                 remedy = f"arms set fields of {known}space, such as space.schedule, or write "
-                yield clash(place, value, rule, f"{remedy}backbone.weights: none for no transfer")
+                yield clash(
+                    place, {dotted: value}, rule, f"{remedy}backbone.weights: none for no transfer"
+                )
             elif dotted == "backbone.weights" and value != "none":
                 rule = "arms share the scenario's weights"
                 remedy = "write none for no transfer, or set weights in a scenario"
-                yield clash(place, value, rule, remedy)
+                yield clash(place, {dotted: value}, rule, remedy)
 
 
 def _sweeps(comparison: ComparisonConfig) -> Iterator[Contradiction]:
@@ -112,12 +137,25 @@ def _sweeps(comparison: ComparisonConfig) -> Iterator[Contradiction]:
         field = f"comparison.sweeps.of.{index}"
         if sweep.arm not in comparison.arms:
             yield _unknown(f"{field}.arm", sweep.arm, "an arm", list(comparison.arms))
-        if len(set(map(repr, sweep.values))) < len(sweep.values):
-            values = list(sweep.values)
-            yield clash(f"{field}.values", values, "a value is listed twice", "drop one of them")
+            continue
+        places = comparison.sweeps.scenarios or ()
+        if set(places) <= set(comparison.scenarios) and not any(
+            sweep in comparison.sweeps_in(scenario) for scenario in comparison.scenarios
+        ):
+            rule = "is swept in no scenario"
+            remedy = "name one of its scenarios in comparison.sweeps.scenarios"
+            yield clash(f"{field}.arm", sweep.arm, rule, remedy)
+        for name in sweep.dimension:
+            if name in _CHOICES:
+                rule = "has settings of its own, which a sweep would not tune"
+                yield clash(f"{field}.dimension", name, rule, "compare its choices as arms")
+            earlier = comparison.sweeps.of[:index]
+            if any(other.arm == sweep.arm and name in other.dimension for other in earlier):
+                rule = f"is swept twice for {sweep.arm!r}"
+                yield clash(f"{field}.dimension", name, rule, "make one sweep of it")
 
 
-def _future(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def _future(comparison: ComparisonConfig) -> Iterator[Contradiction]:
     field = "comparison.future"
     if comparison.table != "B":
         if comparison.future is not None:
@@ -127,25 +165,49 @@ def _future(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Contr
     if comparison.future is None:
         rule, remedy = "table B needs images that no split touches", "write a share such as 0.25"
         yield clash(field, None, rule, remedy, "comparison.table")
-    searched = config.space.searched()
-    if searched:
-        rule = "table B holds the strategy fixed, and compares splits alone"
-        yield clash(f"space.{next(iter(searched))}", "a range", rule, "write one value for it")
     if comparison.sweeps.of:
         yield clash("comparison.sweeps", "sweeps", "table B sweeps nothing", "drop it")
 
 
-def identical_arms(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def cell_contradictions(
+    config: StudyConfig, comparison: ComparisonConfig
+) -> Iterator[Contradiction]:
+    """What cannot be in a study that is a cell of this comparison, whoever set it."""
+    folds = config.data.split.folds
+    if folds:
+        rule, remedy = "is not used by a comparison", "write null: seeds redraw the parts"
+        yield clash("data.split.folds", folds, rule, remedy)
+    if comparison.table == "B":
+        for name, dimension in config.space.searched().items():
+            rule = "table B holds the strategy fixed, and compares splits alone"
+            yield clash(f"space.{name}", raw(dimension), rule, "write one value for it")
+
+
+def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Contradiction]:
+    """Swept dimensions that this arm has not; the cell must be right by itself."""
+    comparison = compared(config)
+    known = cell_config(config, cell).space.dimensions()
+    for index, sweep in enumerate(comparison.sweeps.of):
+        if sweep.arm != cell.arm:
+            continue
+        for name in sweep.dimension:
+            # What is no dimension of any arm is told with the values that it would be set to.
+            if name not in known and "." in name:
+                field = f"comparison.sweeps.of.{index}.dimension"
+                rule = f"is no dimension of {cell.arm!r}"
+                inner = [n for n in known if "." in n]
+                yield clash(field, name, rule, nearest(name, inner) or f"has: {', '.join(inner)}")
+
+
+def identical_arms(config: StudyConfig) -> Iterator[Contradiction]:
     """Arms that come to the same strategy; the cells must be right by themselves."""
-    seen: dict[Any, str] = {}
-    scenario = comparison.used[0]
-    for arm in comparison.arms:
-        found = cell_config(config, Cell(scenario, arm)).model_dump_json(
-            exclude={"name", "comparison"}
-        )
-        if found in seen:
-            rule = f"is the same strategy as {seen[found]!r}"
-            yield clash(
-                f"comparison.arms.{arm}", comparison.arms[arm], rule, "change or drop one of them"
-            )
-        seen.setdefault(found, arm)
+    comparison, told = compared(config), set[str]()
+    seen: dict[tuple[str, str], str] = {}
+    for cell in cells(comparison):
+        found = cell_config(config, cell).model_dump_json(exclude={"name", "comparison"})
+        first = seen.setdefault((cell.scenario, found), cell.arm)
+        if first != cell.arm and cell.arm not in told:
+            told.add(cell.arm)
+            rule, remedy = f"is the same strategy as {first!r}", "change or drop one of them"
+            field = f"comparison.arms.{cell.arm}"
+            yield clash(field, comparison.arms[cell.arm], rule, remedy)

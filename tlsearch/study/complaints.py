@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from types import NoneType, UnionType
+from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -149,15 +150,32 @@ def number_hint(value: object) -> str:
     return f"this is text: write {plain}" if abs(number) < float("inf") else ""
 
 
+def section_in(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
+    """The section that a field of `model` holds, perhaps in place of null; None for another."""
+    field = model.model_fields.get(str(part))
+    return _model(field.annotation) if field else None
+
+
 def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
-    """The innermost section of `model` on the way to `loc`."""
-    for part in loc:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
+    """The innermost section of `model` on the way to `loc`, through mappings and lists of them."""
+    parts = iter(loc)
+    for part in parts:
+        inner = section_in(model, part)
+        if inner is None:
+            field = model.model_fields.get(str(part))
+            inner = _model((get_args(field.annotation) or (None,))[-1]) if field else None
+            if inner is None or next(parts, None) is None:
+                break
         model = inner
     return model
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+        annotation = kinds[0] if len(kinds) == 1 else None  # one of several has a name before it
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_model else None
 
 
 def _fields(model: type[BaseModel], loc: Loc) -> list[str]:

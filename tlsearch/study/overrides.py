@@ -3,8 +3,10 @@
 import copy
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from tlsearch.errors import Problem, RequestError
-from tlsearch.study.complaints import Section, shown
+from tlsearch.study.complaints import section_in, shown
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.document import Document, parse
 
@@ -64,11 +66,10 @@ def whole_section(override: Override) -> Problem | None:
     """Refuse to replace a section by a mapping: its other fields would fall back silently."""
     if not isinstance(override.value, dict):
         return None
-    model: type[Section] = StudyConfig
+    model: type[BaseModel] = StudyConfig
     for part in override.loc:
-        field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, Section)):
+        inner = section_in(model, part)
+        if inner is None:
             return None
         model = inner
     first = next(iter(model.model_fields))

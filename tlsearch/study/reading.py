@@ -11,7 +11,11 @@ from tlsearch.errors import Problem, RequestError, StudyError, nearest
 from tlsearch.study.cells import Cell, as_cell, cell_overrides, sweep_overrides
 from tlsearch.study.checks import contradictions
 from tlsearch.study.comparison import ComparisonConfig
-from tlsearch.study.comparison_checks import identical_arms
+from tlsearch.study.comparison_checks import (
+    cell_contradictions,
+    identical_arms,
+    sweep_contradictions,
+)
 from tlsearch.study.complaints import Complaint, Loc, complaints
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction
@@ -123,11 +127,13 @@ def _cell_problems(
         for arm in comparison.arms_in(scenario):
             cell = Cell(scenario, arm)
             ours = [*overrides, *cell_overrides(comparison, cell, lines=document.lines)]
-            if note(_outcome(document, ours, comparison).problems):
+            if note(_outcome(document, ours, comparison).problems) and note(
+                [_problem(c, document.lines, overrides) for c in sweep_contradictions(config, cell)]
+            ):
                 for swept in sweep_overrides(comparison, cell, lines=document.lines):
                     note(_outcome(document, [*ours, swept], comparison).problems)
     if not found:
-        note([_problem(c, document.lines, overrides) for c in identical_arms(config, comparison)])
+        note([_problem(c, document.lines, overrides) for c in identical_arms(config)])
     return list(found.values())
 
 
@@ -157,7 +163,10 @@ def _outcome(
     broken = [c.loc for c in found]
     checked = config or _repaired(data, found)
     if checked is not None:
-        problems += [told(c) for c in contradictions(checked) if not _touches(c, broken)]
+        between = contradictions(checked)
+        if comparison is not None:
+            between += cell_contradictions(checked, comparison)
+        problems += [told(c) for c in between if not _touches(c, broken)]
     return _Outcome(config if not problems else None, sorted(problems, key=lambda p: p.line or 0))
 
 
@@ -218,7 +227,7 @@ def _problem(
 ) -> Problem:
     """Name the place: the option or the preset that set it last, or else its line."""
     if isinstance(complaint, Contradiction):
-        loc: Loc = tuple(complaint.field.split("."))
+        loc = _place(complaint.field, lines)
         blamed: list[Loc] = [tuple(f.split(".")) for f in complaint.involved]
     else:
         loc = complaint.loc
@@ -237,6 +246,15 @@ def _problem(
                     field, complaint.value, complaint.rule, complaint.remedy, override.line
                 )
     return Problem(field, complaint.value, complaint.rule, complaint.remedy, line)
+
+
+def _place(field: str, lines: Mapping[Loc, int]) -> Loc:
+    """Where a field lies: a number is a place in a list if the document has one there."""
+    loc: Loc = ()
+    for part in field.split("."):
+        is_index = part.isdigit() and (*loc, int(part)) in lines
+        loc = (*loc, int(part) if is_index else part)
+    return loc
 
 
 def _dotted(loc: Loc) -> str:
