@@ -65,13 +65,6 @@ def _names(comparison: ComparisonConfig) -> Iterator[Contradiction]:
         for name in wanted or ():
             if name not in scenarios:
                 yield _unknown(field, name, "a scenario", scenarios)
-    for scenario, place in comparison.scenarios.items():
-        for name in place.arms or ():
-            if name not in arms:
-                yield _unknown(f"comparison.scenarios.{scenario}.arms", name, "an arm", arms)
-        if place.arms is not None and len(set(place.arms)) < 2:
-            field = f"comparison.scenarios.{scenario}.arms"
-            yield clash(field, place.arms, "compares nothing", "name two arms at least")
     if _POOLED in scenarios:
         rule = "is what the answers of all scenarios together are called"
         yield clash("comparison.scenarios.all", "all", rule, "give the scenario another name")
