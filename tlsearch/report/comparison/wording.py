@@ -51,7 +51,7 @@ def spoken(answer: ClaimAnswer) -> Spoken:
         says=answer.says,
         verdict=verdict,
         kind=answer.verdict,
-        effect=effect_text(answer),
+        effect=effect_text(answer) + _little(answer),
         sides=_sides(answer),
         basis=basis_text(answer),
         details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in answer.notes)),
@@ -102,6 +102,21 @@ def varying(tables: Tables) -> tuple[str, ...]:
     return tuple(name for name, values in seen.items() if len(values) > 1)
 
 
+def _little(answer: ClaimAnswer) -> str:
+    """What must stand beside an effect that is certain and yet too small to matter."""
+    if answer.verdict not in ("supported", "contradicted") or answer.effect is None:
+        return ""
+    if abs(answer.effect) >= answer.smallest:
+        return ""
+    return f", less than the {_worth(answer)} that matter"
+
+
+def _worth(answer: ClaimAnswer) -> str:
+    small = _difference(answer.smallest, answer.unit).lstrip("+")
+    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
+    return f"{small}{_TIED}{unit}" if unit else small
+
+
 def _fact(answer: ClaimAnswer, text: str) -> Spoken:
     return Spoken(answer.says, answer.verdict, answer.verdict, "", text, "", ())
 
@@ -123,9 +138,7 @@ def _details(answer: ClaimAnswer) -> Iterable[str]:
         yield "More seeds never would settle it: it takes more test images."
     elif answer.needed_of:
         yield f"Not even 1,000 {answer.needed_of} would settle it."
-    small = _difference(answer.smallest, answer.unit).lstrip("+")
-    unit = " points" if answer.unit == "share" else ""
-    yield f"Smallest effect worth having: {small}{unit}."
+    yield f"Smallest effect worth having: {_worth(answer)}."
 
 
 def _difference(value: float | None, unit: str) -> str:

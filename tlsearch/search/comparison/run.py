@@ -16,7 +16,7 @@ from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.folder import sweep, write_whole
 from tlsearch.search.fresh import set_aside
-from tlsearch.search.interrupts import Interrupts
+from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
 from tlsearch.search.ledger import MIRRORED
 from tlsearch.search.mirroring import mirror_row
@@ -116,6 +116,8 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     config = cell_config(board.config, Cell(scenario, ""))
     try:
         prepared = stage.prepare(config)
+    except Interrupted:
+        raise
     except TlsearchError as error:
         raise type(error)(f"scenario {scenario!r}: {error}") from None
     setting = prepared.setting
