@@ -122,8 +122,8 @@ class Foretelling:
     """What a split makes one expect of a model, and how the model does on later images.
 
     `estimate` and `later_accuracy` are means over `redraws`; `optimism` is the first less the
-    second, with a 95 % interval that speaks of other draws and seeds, not of other later images.
-    `bias` is read off that interval.
+    second, with a 95 % interval that allows for other draws and seeds and for other images of the
+    same kind. `bias` is read off that interval.
     """
 
     estimate: float

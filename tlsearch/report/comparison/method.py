@@ -17,7 +17,7 @@ def protocol_text(tables: Tables) -> tuple[str, ...]:
     sizes = f"{count(arms, 'arm')} in {count(len(tables.scenarios), 'scenario')}."
     paired = "redraw" if is_splits else "seed and test image"
     allowed = (
-        "other draws and seeds, not for other later images"
+        "other draws and seeds; that of an estimate less the later accuracy also for other images"
         if is_splits
         else "other seeds and other test images"
     )
@@ -56,7 +56,7 @@ def _facts(facts: dict[str, float]) -> Iterator[str]:
         yield f"similarity to the source {facts['similarity']:.2f} (1: like the source)"
     if "difficulty" in facts:
         yield f"difficulty {facts['difficulty']:.2f} (error of the best arm)"
-    parts = [part for part in ("train", "validation", "test") if f"{part}_images" in facts]
+    parts = [part for part in ("train", "validation", "test", "later") if f"{part}_images" in facts]
     if parts:
         sizes = " / ".join(f"{facts[f'{part}_images']:,.0f}" for part in parts)
         yield f"{sizes} images ({' / '.join(parts)})"
