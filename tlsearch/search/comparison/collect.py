@@ -49,16 +49,12 @@ def collect(board: Board, folder: Path) -> ComparisonResults:
 
 def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
     facts = board.noted(f"facts:{name}") or {}
-<<<<<<< HEAD
-    tested = 0 if board.comparison.table == "B" else int(facts.get("test_images") or 0)
-    answers = _Answers(scores_folder(folder), num_images=tested)
-=======
     found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     future = board.comparison.future
     if future is not None:
         found["later_images"] = round(_past(found) * future / (1 - future))
-    answers = _Answers(scores_folder(folder))
->>>>>>> pages
+    tested = 0 if future is not None else int(found.get("test_images", 0))
+    answers = _Answers(scores_folder(folder), num_images=tested)
     arms: dict[str, ArmResults] = {}
     sweeps: list[SweepResults] = []
     for cell, ledger in board.of_scenario(name).items():
@@ -74,10 +70,6 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
             for sweep in board.comparison.sweeps_in(name)
             if sweep.arm == cell.arm and swept_dimension(chosen, sweep)
         ]
-<<<<<<< HEAD
-    found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
-=======
->>>>>>> pages
     best = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
     if np.isfinite(best):
         found["difficulty"] = 1.0 - best
