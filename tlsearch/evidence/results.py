@@ -51,7 +51,8 @@ class ScenarioResults(NamedTuple):
     `traits` are what the study file says of the scenario; `facts` what was measured: `similarity`
     (0 … 1, 1 like the source), `difficulty` (0 … 1, the error that the best arm leaves),
     `labels`, `classes`, `train_images`, `validation_images`, `test_images`, `imbalance`, for table
-    B about how many `later_images`; absent where unknown. `block` names the test images: scenarios that share it share them.
+    B about how many `later_images`; absent where unknown. `block` names the test images: scenarios
+    that share it share them.
     """
 
     name: str
