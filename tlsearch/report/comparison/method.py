@@ -63,7 +63,12 @@ def _facts(facts: dict[str, float]) -> Iterator[str]:
     if "classes" in facts:
         yield f"{facts['classes']:,.0f} classes"
     if "imbalance" in facts:
-        yield f"largest class {facts['imbalance']:.3g} times the smallest"
+        ratio = facts["imbalance"]
+        yield (
+            f"largest class {ratio:.3g} times the smallest"
+            if ratio >= 1.005
+            else "all classes of equal size"
+        )
     if "probe_accuracy" in facts:
         yield f"a linear probe is right on {percent(facts['probe_accuracy'])}"
 
