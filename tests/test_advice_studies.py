@@ -56,6 +56,7 @@ def test_one_of_them_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TLSEARCH_CACHE", str(tmp_path / "cache"))
     tiny = [
+        "backbone.name=resnet18",
         "backbone.weights=none",
         "data.labels_per_class=2",
         "workers=1",

@@ -103,7 +103,7 @@ def table_a(
                 sweeps=tuple(sweeps),
             )
         )
-    return ComparisonResults("rates", "A", "A1", tuple(places), trials=20, epochs=12)
+    return ComparisonResults("rates", "A", "A1", tuple(places), trials=20, epochs=12, future=None)
 
 
 def comparison(
@@ -111,4 +111,4 @@ def comparison(
 ) -> ComparisonResults:
     """A single scenario."""
     place = ScenarioResults("here", traits, {}, "test", arms, ())
-    return ComparisonResults("one", table, reference, (place,), 20, 12)  # type: ignore[arg-type]
+    return ComparisonResults("one", table, reference, (place,), 20, 12, None)  # type: ignore[arg-type]

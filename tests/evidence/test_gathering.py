@@ -47,7 +47,7 @@ def place(
 
 
 def among(*places: ScenarioResults) -> ComparisonResults:
-    return ComparisonResults("c", "A", "A1", places, 20, 12)
+    return ComparisonResults("c", "A", "A1", places, 20, 12, None)
 
 
 def found(key: str, *places: ScenarioResults) -> Gathered:

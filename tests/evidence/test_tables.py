@@ -9,7 +9,7 @@ import pytest
 
 from tests.evidence.compared import KINDS, arm_of, comparison, table_a
 from tests.evidence.simulated import World, answers
-from tlsearch.evidence.answers import ClaimAnswer, Tables
+from tlsearch.evidence.answers import ClaimAnswer, Foretelling, Tables
 from tlsearch.evidence.claim import Scenario
 from tlsearch.evidence.claims import CLAIMS
 from tlsearch.evidence.results import ArmResults, ComparisonResults
@@ -21,7 +21,10 @@ PLANTED = {"A2": 0.04, "A5": -0.04, "A4 warmup_epochs 3": -0.08}
 
 
 def tables(results: ComparisonResults, resamples: int = 0) -> Tables:
-    return make_tables(results, alpha=0.05, power=0.8, resamples=resamples, seed=0)
+    return make_tables(
+        results,
+        alpha=0.05, power=0.8, resamples=resamples, seed=0, provenance=None,
+    )  # fmt: skip
 
 
 def right(*gains: float, seeds: int = 8) -> list[np.ndarray]:
@@ -252,6 +255,47 @@ def test_a_table_of_splits() -> None:
     assert fits.reference_mean == pytest.approx(0.15, abs=0.01)  # the gap is no other way to split
     assert found.answer("B1-against-class_share_distance-B1", ALL).seeds == 100
     assert found.scenarios[0].arms[0].accuracy is None
+
+
+def test_how_far_an_estimate_lies_from_what_came_true() -> None:
+    def split(*estimates: float, images: float = 1e9, later: float = 0.9) -> ArmResults:
+        values = {
+            "estimate": np.array(estimates),
+            "later_accuracy": np.full(len(estimates), later),
+            "estimate_images": np.full(len(estimates), images),
+        }
+        empty = np.zeros((len(estimates), 0), dtype=bool)
+        return ArmResults(np.array([]), {}, 0, empty, values, tuple(range(len(estimates))))
+
+    def told(later_images: float, **arms: ArmResults) -> dict[str, Foretelling | None]:
+        results = comparison("B", arms, traits=Scenario(order="time"))._replace(future=0.25)
+        facts = {"later_images": later_images}
+        (place,) = results.scenarios
+        found = tables(results._replace(scenarios=(place._replace(facts=facts),)))
+        assert (found.protocol.seeds, found.protocol.future) == (4, 0.25)
+        assert [arm.settings for arm in found.scenarios[0].arms] == [0] * len(arms)
+        return {arm.arm: arm.foretelling for arm in found.scenarios[0].arms}
+
+    wide, close = split(0.90, 0.94, 0.98, np.nan), split(0.93, 0.94, 0.95, np.nan)
+    worse, alone = split(0.7, 0.7, 0.7, 0.7), split(0.9, np.nan, np.nan, np.nan)
+    found = told(1e9, B1=wide, B2=close, B3=worse, C=alone)
+    assert found["C"] is None
+    wide_one, close_one, worse_one = found["B1"], found["B2"], found["B3"]
+    assert wide_one is not None
+    assert close_one is not None
+    assert worse_one is not None
+    assert (wide_one.estimate, wide_one.later_accuracy) == pytest.approx((0.94, 0.9))
+    # Of so many images the luck is nothing: Student's t of 2 degrees of freedom, three redraws.
+    half = 4.3027 * 0.04 / 3**0.5
+    assert (wide_one.low, wide_one.high) == pytest.approx((0.04 - half, 0.04 + half), abs=1e-4)
+    assert (wide_one.bias, wide_one.redraws) == ("none shown", 3)
+    assert (close_one.optimism, close_one.bias) == (pytest.approx(0.04), "too optimistic")
+    assert (worse_one.optimism, worse_one.bias) == (pytest.approx(-0.2), "too pessimistic")
+    # Equal redraws leave the luck of images: 0.7 * 0.3 / 84 + 0.9 * 0.1 / 36 = 0.005.
+    few = told(36, B3=split(0.7, 0.7, 0.7, 0.7, images=84))["B3"]
+    assert few is not None
+    assert few.high - few.optimism == pytest.approx(1.98 * 0.005**0.5, rel=0.01)
+    assert told(0, B3=worse) == {"B3": None}
 
 
 def test_json_is_as_its_schema_says_and_has_no_nan(planted: Tables) -> None:

@@ -5,8 +5,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tlsearch.evidence.answers import Tables
+from tlsearch.report.comparison.findings import summary, warnings
 from tlsearch.report.comparison.rows import rows_of, scenarios_of
-from tlsearch.report.comparison.wording import SIDES, arm_name, summary, warnings
+from tlsearch.report.comparison.wording import SIDES
 
 _STYLES = {
     "supported": "green",
@@ -25,14 +26,18 @@ def show_tables(tables: Tables, console: Console) -> None:
     for warning in warnings(tables):
         console.print(f"[bold]{escape(warning)}[/bold]", soft_wrap=True)
     console.print(_verdicts(tables))
-    reference = arm_name(protocol.reference, tables)
     for place in scenarios_of(tables):
-        console.print(f"\n[bold]{escape(place.name)}[/bold] {escape(place.about)}", soft_wrap=True)
+        console.print(f"\n[bold]{escape(place.name)}[/bold]")
+        for text in (place.said, place.measured, place.finding):
+            if text:
+                console.print(escape(text), soft_wrap=True)
         for warning in place.warnings:
             console.print(f"[bold]{escape(warning)}[/bold]", soft_wrap=True)
-        shown = _plain("arm", "test accuracy", f"over {reference}")
-        for arm in place.arms:
-            shown.add_row(escape(arm.arm), arm.accuracy, escape(arm.gain))
+        # Of the parameters there is no room to tell: a report has them.
+        kept = [i for i, column in enumerate(place.columns) if i == 0 or column.is_number]
+        shown = _plain(*(place.columns[i].title for i in kept))
+        for line in place.arms:
+            shown.add_row(*(escape(line[i]) for i in kept))
         console.print(shown)
 
 

@@ -17,6 +17,7 @@ Answered = Literal[
     "not measured",
 ]
 Basis = Literal["test images", "seeds", "redraws", "scenarios"]
+Bias = Literal["too optimistic", "too pessimistic", "none shown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +118,28 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Foretelling:
+    """What a split makes one expect of a model, and how the model does on later images.
+
+    `estimate` and `later_accuracy` are means over `redraws`; `optimism` is the first less the
+    second, with a 95 % interval that allows for other draws and seeds and for other images of the
+    same kind. `bias` is read off that interval.
+    """
+
+    estimate: float
+    later_accuracy: float
+    optimism: float
+    low: float
+    high: float
+    bias: Bias
+    redraws: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmOverview:
     """An arm in one scenario: test accuracy over seeds with a 95 % interval, None if not scored;
-    `params` is what tuning chose. `gain` is None for the reference arm itself.
+    `params` is what tuning chose out of `settings` dimensions. `gain` is None for the reference arm
+    itself, `foretelling` wherever a table is not about splits.
     """
 
     arm: str
@@ -127,8 +147,10 @@ class ArmOverview:
     low: float | None
     high: float | None
     gain: Gain | None
+    foretelling: Foretelling | None
     n: int
     seeds: int
+    settings: int
     params: dict[str, float | int | str | bool | None]
 
 
@@ -150,21 +172,47 @@ class ScenarioOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What the answers rest on: each arm's budget, and how claims were judged."""
+    """What the answers rest on: each arm's budget, and how claims were judged.
+
+    `seeds` counts trainings of each chosen configuration. `future` is the share of the images, the
+    latest, that no split touched; None where the table is not about splits.
+    """
 
     comparison: str
     table: Table
     reference: str
     trials: int
     epochs: int
+    seeds: int
+    future: float | None
     alpha: float
     power: float
 
 
 @dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the figures come from and what they cost.
+
+    `command` and `versions` are those of the last run that had something to do, `date` is when its
+    last training ended (local time); `trainings` are counted by their endings, `seconds` added over
+    workers. What is not known of an older study is None or empty.
+    """
+
+    command: str | None
+    date: str | None
+    versions: dict[str, str]
+    trainings: dict[str, int]
+    seconds: float
+    precisions: tuple[str, ...]
+    devices: tuple[str, ...]
+    cores: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tables:
     """A whole comparison: the pooled table first, then one for each scenario where more than one
-    was compared. `gains` are of all arms over all scenarios.
+    was compared. `gains` are of all arms over all scenarios. `provenance` is None of figures that
+    no study has measured.
     """
 
     protocol: Protocol
@@ -172,6 +220,7 @@ class Tables:
     claims: tuple[ClaimAnswer, ...]
     scenarios: tuple[ScenarioOverview, ...]
     gains: tuple[Gain, ...]
+    provenance: Provenance | None
 
     def answer(self, key: str, scenario: str) -> ClaimAnswer:
         """The answer that a cell of a table refers to."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tlsearch.evidence.answers import ArmOverview, Gain, ScenarioOverview
-from tlsearch.evidence.crossed import half_width
+from tlsearch.evidence.answers import ArmOverview, Bias, Foretelling, Gain, ScenarioOverview
+from tlsearch.evidence.crossed import crossed, half_width, satterthwaite
 from tlsearch.evidence.effects import paired_effect
 from tlsearch.evidence.paired import Paired, pool
-from tlsearch.evidence.results import ComparisonResults, ScenarioResults
+from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
 
 SCRATCH = "from scratch"
 
@@ -75,9 +75,48 @@ def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOv
         low=found.low if found else None,
         high=found.high if found else None,
         gain=_gain(name, (place,), results.reference),
+        foretelling=_foretelling(arm, place.facts.get("later_images", 0)),
         n=found.num_images if found else 0,
         seeds=found.num_seeds if found else 0,
+        settings=arm.settings,
         params={key: _plain(value) for key, value in arm.params.items()},
+    )
+
+
+def _foretelling(arm: ArmResults, later_images: float) -> Foretelling | None:
+    """Over the redraws that have all figures; None with fewer than two of them.
+
+    All redraws meet the same later images, and of a split in time the same test images, so that
+    redraws alone would take the luck of those images for a bias. Its variance is at most that of
+    single answers, p (1 - p) / images, and as much is added.
+    """
+    named = ("estimate", "later_accuracy", "estimate_images")
+    figures = [np.asarray(arm.values.get(name, ()), dtype=float) for name in named]
+    if not later_images or not all(figure.size for figure in figures):
+        return None
+    columns = np.stack(figures)
+    estimates, later, images = columns[:, np.isfinite(columns).all(axis=0)]
+    if len(estimates) < 2:
+        return None
+    found = crossed(estimates - later)
+    estimate, came_true = float(estimates.mean()), float(later.mean())
+    numbers = (float(images[0]), later_images)
+    lucks = [p * (1 - p) / n for p, n in zip((estimate, came_true), numbers, strict=True)]
+    parts = [found.variance, *lucks]
+    freedom = satterthwaite(parts, [found.freedom, *(n - 1 for n in numbers)])
+    half = half_width(sum(parts), freedom, level=0.95)
+    low, high = found.mean - half, found.mean + half
+    bias: Bias = "none shown"
+    if low > 0 or high < 0:
+        bias = "too optimistic" if low > 0 else "too pessimistic"
+    return Foretelling(
+        estimate=estimate,
+        later_accuracy=came_true,
+        optimism=found.mean,
+        low=low,
+        high=high,
+        bias=bias,
+        redraws=len(estimates),
     )
 
 

@@ -17,7 +17,8 @@ class ArmResults(NamedTuple):
     rightly; a row of a seed that diverged is all False, which guessing nothing deserves, and one of
     a seed that failed or has not been run is not a number. No images: nothing was scored.
     `values`: statistic or plain figure → one number a seed, or a redraw, (repeats,); not a number
-    where there is none. Keys are those of `STATISTICS` and of `training.measuring`.
+    where there is none. Keys are those of `STATISTICS` and of `training.measuring`; for table B
+    also `estimate_images`, about how many different images all estimates rest on.
     """
 
     tuning: np.ndarray
@@ -49,8 +50,9 @@ class ScenarioResults(NamedTuple):
 
     `traits` are what the study file says of the scenario; `facts` what was measured: `similarity`
     (0 … 1, 1 like the source), `difficulty` (0 … 1, the error that the best arm leaves),
-    `labels`, `classes`, `train_images`, `validation_images`, `test_images`, `imbalance`; absent
-    where unknown. `block` names the test images: scenarios that share it share them.
+    `labels`, `classes`, `train_images`, `validation_images`, `test_images`, `imbalance`, for table
+    B about how many `later_images`; absent where unknown. `block` names the test images: scenarios
+    that share it share them.
     """
 
     name: str
@@ -63,7 +65,8 @@ class ScenarioResults(NamedTuple):
 
 class ComparisonResults(NamedTuple):
     """A whole comparison: the table of the documents that it answers, or "own"; `reference` is the
-    arm that an own table is held against; `epochs` and `trials` are each arm's budget.
+    arm that an own table is held against; `epochs` and `trials` are each arm's budget. `future` is
+    the share of the images, the latest, that no split of table B touched; None in other tables.
     """
 
     name: str
@@ -72,3 +75,4 @@ class ComparisonResults(NamedTuple):
     scenarios: tuple[ScenarioResults, ...]
     trials: int
     epochs: int
+    future: float | None

@@ -1,7 +1,7 @@
 """From what a comparison measured to its tables of verdicts: pooled, and in each scenario alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from tlsearch.evidence.answers import (
     Cell,
     ClaimAnswer,
     Protocol,
+    Provenance,
     Row,
     Tables,
     VerdictTable,
@@ -20,7 +21,7 @@ from tlsearch.evidence.claims import claims_asked, strategies_of
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
 from tlsearch.evidence.overview import gains, overview
 from tlsearch.evidence.paired import Paired
-from tlsearch.evidence.results import ComparisonResults, ScenarioResults
+from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
 from tlsearch.evidence.verdicts import Judged, judge
 
 ALL = "all"
@@ -45,7 +46,13 @@ _NEEDED: Mapping[str, Literal["seeds", "redraws", "scenarios"]] = {
 
 
 def make_tables(
-    results: ComparisonResults, *, alpha: float, power: float, resamples: int, seed: int
+    results: ComparisonResults,
+    *,
+    alpha: float,
+    power: float,
+    resamples: int,
+    seed: int,
+    provenance: Provenance | None,
 ) -> Tables:
     """All verdicts of a comparison; each table is a family of its own in Holm's correction.
 
@@ -81,6 +88,8 @@ def make_tables(
             reference=results.reference,
             trials=results.trials,
             epochs=results.epochs,
+            seeds=max((len(arm.seeds) for arm in _arms(results)), default=0),
+            future=results.future,
             alpha=alpha,
             power=power,
         ),
@@ -88,10 +97,15 @@ def make_tables(
         claims=tuple(one for answers in families.values() for one in answers),
         scenarios=overview(results),
         gains=gains(results),
+        provenance=provenance,
     )
 
 
 Answers = list[ClaimAnswer]
+
+
+def _arms(results: ComparisonResults) -> Iterator[ArmResults]:
+    return (arm for place in results.scenarios for arm in place.arms.values())
 
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:

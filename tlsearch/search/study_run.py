@@ -138,6 +138,7 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
         "split": setting.data.split.fingerprint,
         "weights": setting.weights_fingerprint,
         "precision": setting.precision,
+        "device": setting.device,
         "groups": list(setting.groups),
         "facts": asdict(setting.data),
     }

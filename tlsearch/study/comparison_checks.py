@@ -16,6 +16,8 @@ from tlsearch.study.search_options import Median, Tpe
 from tlsearch.study.values import BASELINES
 
 _ROWS = {"A": ("A1", "A2", "A3", "A4", "A5"), "B": ("B1", "B2", "B3", "B3 with gap")}
+_POOLED = "all"
+"""What answers pooled over all scenarios are filed under, in every format."""
 _OURS = ("space.", "backbone.weights")
 _OURS_IN_B = (*_OURS, "data.split.")
 _SCENARIOS = ("data.", "backbone.", "space.")
@@ -63,6 +65,13 @@ def _names(comparison: ComparisonConfig) -> Iterator[Contradiction]:
         for name in wanted or ():
             if name not in scenarios:
                 yield _unknown(field, name, "a scenario", scenarios)
+    if _POOLED in scenarios:
+        rule = "is what the answers of all scenarios together are called"
+        yield clash("comparison.scenarios.all", "all", rule, "give the scenario another name")
+    for arm in arms:
+        if arm.strip().isdigit():
+            rule = "reads like a number"
+            yield clash(f"comparison.arms.{arm}", arm, rule, "name it after what it does")
     if not comparison.used and not set(comparison.only or ()) - set(scenarios):
         field = "comparison.only" if scenarios else "comparison.scenarios"
         yield clash(field, [], "leaves no scenario to run", "name at least one")

@@ -13,6 +13,7 @@ from tlsearch.evidence.answers import ClaimAnswer, Tables
 from tlsearch.evidence.claim import Scenario
 from tlsearch.evidence.tables import ALL, make_tables
 from tlsearch.report.absent import Absent
+from tlsearch.report.comparison.findings import findings, summary
 from tlsearch.report.comparison.html import render_comparison_html
 from tlsearch.report.comparison.markdown import render_comparison_markdown
 from tlsearch.report.comparison.wording import (
@@ -20,14 +21,16 @@ from tlsearch.report.comparison.wording import (
     basis_text,
     effect_text,
     spoken,
-    summary,
     varying,
 )
 from tlsearch.report.figures import forest
 
 
 def judged(results: object) -> Tables:
-    return make_tables(results, alpha=0.05, power=0.8, resamples=0, seed=0)  # type: ignore[arg-type]
+    return make_tables(
+        results,  # type: ignore[arg-type]
+        alpha=0.05, power=0.8, resamples=0, seed=0, provenance=None,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +195,27 @@ def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) 
     assert "supported" in row
     assert "+4." in row
     assert "A1  fixed rate" in text
+
+
+def test_the_page_says_first_what_held(tables: Tables) -> None:
+    found = {one.lead: one.text for one in findings(tables)}
+    assert "Decay (A2): ends more accurate" in found["Held"]
+    assert "Layer-wise rates (A3): makes better use of pretraining" in found["The opposite held"]
+    assert "; fits similar data, hard task." in found["Held"]
+    page = Page(render_comparison_html(tables))
+    told = " ".join(page.text.split())
+    assert told.index(found["Still open"]) < told.index("The verdicts")
+    text = render_comparison_markdown(tables)
+    assert text.index("- **The opposite held:** ") < text.index("| strategy |")
+
+
+def test_an_own_table_names_who_is_better() -> None:
+    rng = np.random.default_rng(0)
+    images = np.arange(400)
+    right = {"usual": images < 200, "good": images < 300, "bad": images < 100, "same": images < 200}
+    arms = {name: arm_of(rng, np.tile(row, (4, 1))) for name, row in right.items()}
+    found = judged(comparison("own", arms, traits=Scenario(), reference="usual"))
+    told = [tuple(one) for one in findings(found)]
+    assert told == [
+        ("Better", "good."), ("Worse", "bad."), ("No difference worth having", "same.")
+    ]  # fmt: skip

@@ -87,20 +87,20 @@ def content(place: Place) -> dict[str, Any]:
     return found
 
 
-def studies(place: Place) -> list[optuna.Study]:
+def studies(place: Place) -> dict[str, optuna.Study]:
     backend = JournalFileBackend(str(place.state / "optuna.journal"))
     storage = optuna.storages.JournalStorage(backend)
     names = [study.study_name for study in storage.get_all_studies()]
-    return [optuna.load_study(study_name=name, storage=storage) for name in names]
+    return {name: optuna.load_study(study_name=name, storage=storage) for name in names}
 
 
 def runs(place: Place) -> dict[str, dict[str, Any]]:
-    """All runs of the live studies by key: what was asked, reported and told, but for the times."""
-    found = {}
-    for study in studies(place):
-        if " until " in study.study_name:
+    """All runs of the comparison by key: what was asked, reported and told, but for the times."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, study in studies(place).items():
+        if " until " in name:
             continue
-        *_, scenario, arm = ["", "", *study.study_name.removesuffix(":fixed").split(":")]
+        _, scenario, arm, *_ = [*name.split(":"), "", ""]
         for trial in study.get_trials():
             result = json.loads(json.dumps(trial.user_attrs.get(RESULT, {})))
             for timed in (result, result.get("epochs", {}), result.get("measures", {})):
@@ -121,8 +121,8 @@ def runs(place: Place) -> dict[str, dict[str, Any]]:
     return found
 
 
-def children(place: Place) -> list[dict[str, str]]:
-    """The tags of MLflow's live runs, with their status; the parents' have no `tlsearch.key`."""
+def mirrored(place: Place) -> list[dict[str, str]]:
+    """Tags and status of MLflow's runs in the order of their beginning; a parent has no key."""
     with closing(sqlite3.connect(place.state / "mlflow.db")) as database:
         rows = database.execute(
             "SELECT r.run_uuid, r.status, t.key, t.value FROM runs r JOIN tags t USING (run_uuid)"
@@ -132,3 +132,12 @@ def children(place: Place) -> list[dict[str, str]]:
     for run_id, status, key, value in rows:
         found.setdefault(run_id, {"status": status, "id": run_id})[key] = value
     return list(found.values())
+
+
+def scores(place: Place) -> dict[str, dict[str, np.ndarray]]:
+    """Of each run that was scored on the test part: probabilities, labels and rows."""
+    found = {}
+    for path in sorted((place.own / "scores").glob("*.npz")):
+        with np.load(path) as file:
+            found[path.stem] = dict(file)
+    return found

@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 
 from tlsearch.evidence.answers import Tables
+from tlsearch.report.comparison.findings import Finding, findings, foretold, summary, warnings
+from tlsearch.report.comparison.method import protocol_text, provenance_text
 from tlsearch.report.comparison.rows import SpokenRow, SpokenScenario, rows_of, scenarios_of
-from tlsearch.report.comparison.wording import (
-    MEANINGS,
-    SIDES,
-    arm_name,
-    protocol_text,
-    summary,
-    warnings,
-)
+from tlsearch.report.comparison.wording import MEANINGS, SIDES
 from tlsearch.report.markdown import escaped, table_text
 
 
 def render_comparison_markdown(tables: Tables) -> str:
-    """The verdicts, what they mean, each scenario's arms and verdicts, how it was measured."""
+    """What held, the verdicts and what they mean, each scenario's arms and verdicts, how it was
+    measured, where it comes from.
+    """
     pooled = tables.tables[0]
     is_own = tables.protocol.table == "own"
     meanings = "; ".join(f"*{kind}*: {meaning}" for kind, meaning in MEANINGS.items())
@@ -24,14 +21,19 @@ def render_comparison_markdown(tables: Tables) -> str:
         f"## {escaped(tables.protocol.comparison)}",
         f"**{escaped(pooled.title)}.** {escaped(summary(tables))}",
         *(f"> **{escaped(warning)}**" for warning in warnings(tables)),
+        _list([*findings(tables), *foretold(tables)]),
         _verdicts(rows_of(tables, pooled), is_own=is_own),
         f"Better and worse are *supported* and *contradicted*. {meanings}." if is_own else meanings,
     ]
-    reference = escaped(arm_name(tables.protocol.reference, tables))
     for place in scenarios_of(tables):
-        parts += _scenario(place, reference, is_own=is_own)
-    parts += [escaped(sentence) for sentence in protocol_text(tables)]
+        parts += _scenario(place, is_own=is_own)
+    parts += ["### How this was measured", *map(escaped, protocol_text(tables))]
+    parts += map(escaped, provenance_text(tables))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _list(found: Sequence[Finding]) -> str:
+    return "\n".join(f"- **{escaped(one.lead)}:** {escaped(one.text)}" for one in found)
 
 
 def _verdicts(rows: Sequence[SpokenRow], *, is_own: bool) -> str:
@@ -49,15 +51,12 @@ def _verdicts(rows: Sequence[SpokenRow], *, is_own: bool) -> str:
     return table_text((first, "claim", "verdict", "measured (95 % interval)", "from"), lines)
 
 
-def _scenario(place: SpokenScenario, reference: str, *, is_own: bool) -> list[str]:
-    arms = [
-        (escaped(arm.arm), arm.accuracy, escaped(arm.gain), escaped(arm.params))
-        for arm in place.arms
-    ]
-    head = ("arm", "test accuracy (95 % interval)", f"over {reference}", "chosen by tuning")
-    parts = [f"### {escaped(place.name)}", escaped(place.about)]
+def _scenario(place: SpokenScenario, *, is_own: bool) -> list[str]:
+    parts = [f"### {escaped(place.name)}", escaped(place.said), escaped(place.measured)]
     parts += [f"> **{escaped(warning)}**" for warning in place.warnings]
-    parts.append(table_text(head, arms))
+    parts.append(escaped(place.finding))
+    head = tuple(escaped(column.title) for column in place.columns)
+    parts.append(table_text(head, [tuple(map(escaped, line)) for line in place.arms]))
     if place.rows:
         parts.append(_verdicts(place.rows, is_own=is_own))
     return parts

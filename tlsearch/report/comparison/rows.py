@@ -4,15 +4,10 @@ from typing import NamedTuple
 
 from tlsearch.evidence.answers import ArmOverview, ScenarioOverview, Tables, VerdictTable
 from tlsearch.evidence.effects import Effect
-from tlsearch.report.comparison.wording import (
-    Spoken,
-    about,
-    arm_name,
-    params_text,
-    spoken,
-    varying,
-)
-from tlsearch.report.wording import accuracy_text, gain_text
+from tlsearch.report.comparison.findings import foretold_text
+from tlsearch.report.comparison.method import measured_text, said_text
+from tlsearch.report.comparison.wording import Spoken, arm_name, params_text, spoken, varying
+from tlsearch.report.wording import accuracy_text, gain_text, percent
 
 
 class SpokenRow(NamedTuple):
@@ -23,22 +18,27 @@ class SpokenRow(NamedTuple):
     cells: dict[str, list[Spoken]]
 
 
-class SpokenArm(NamedTuple):
-    """An arm of a scenario as texts."""
+class Column(NamedTuple):
+    """Head of a column in a scenario's table of arms."""
 
-    arm: str
-    accuracy: str
-    gain: str
-    params: str
+    title: str
+    is_number: bool
 
 
 class SpokenScenario(NamedTuple):
-    """A scenario as texts; `rows` are of its own table of verdicts, if it has one."""
+    """A scenario as texts: what it is said to be, what was measured of it, and its arms.
+
+    `finding` is "" where the table is not about splits; `arms` are lines of a text for each of
+    `columns`; `rows` are of its own table of verdicts, if it has one.
+    """
 
     name: str
-    about: str
+    said: str
+    measured: str
     warnings: tuple[str, ...]
-    arms: list[SpokenArm]
+    finding: str
+    columns: tuple[Column, ...]
+    arms: list[tuple[str, ...]]
     rows: list[SpokenRow]
 
 
@@ -67,16 +67,46 @@ def _scenario(
     tables: Tables, place: ScenarioOverview, table: VerdictTable | None
 ) -> SpokenScenario:
     lost = ("Negative transfer: training from scratch does better than every other arm here.",)
+    is_splits = tables.protocol.future is not None
     return SpokenScenario(
         name=place.scenario,
-        about=about(place),
+        said=said_text(place),
+        measured=measured_text(place),
         warnings=(*(lost if place.negative_transfer else ()), *place.remarks),
-        arms=[_arm(arm, tables) for arm in place.arms],
+        finding=foretold_text(place, tables),
+        columns=_SPLITS if is_splits else _columns(tables),
+        arms=[_split(arm, tables) if is_splits else _arm(arm, tables) for arm in place.arms],
         rows=rows_of(tables, table) if table else [],
     )
 
 
-def _arm(arm: ArmOverview, tables: Tables) -> SpokenArm:
+_SPLITS = (
+    Column("arm", is_number=False),
+    Column("the split's estimate", is_number=True),
+    Column("accuracy on later images", is_number=True),
+    Column("estimate less later accuracy, 95 % interval", is_number=True),
+)
+
+
+def _columns(tables: Tables) -> tuple[Column, ...]:
+    tuned = any(arm.settings for place in tables.scenarios for arm in place.arms)
+    return (
+        Column("arm", is_number=False),
+        Column("test accuracy, 95 % interval", is_number=True),
+        Column(f"over {arm_name(tables.protocol.reference, tables)}", is_number=True),
+        Column("chosen by tuning" if tuned else "settings", is_number=False),
+    )
+
+
+def _split(arm: ArmOverview, tables: Tables) -> tuple[str, ...]:
+    name, found = arm_name(arm.arm, tables), arm.foretelling
+    if found is None:
+        return (name, "–", "–", "–")
+    optimism = Effect(found.optimism, found.low, found.high, found.redraws, 0)
+    return (name, percent(found.estimate), percent(found.later_accuracy), gain_text(optimism))
+
+
+def _arm(arm: ArmOverview, tables: Tables) -> tuple[str, ...]:
     accuracy = gain = "–"
     if arm.accuracy is not None and arm.low is not None and arm.high is not None:
         accuracy = accuracy_text(Effect(arm.accuracy, arm.low, arm.high, arm.seeds, arm.n))
@@ -85,5 +115,4 @@ def _arm(arm: ArmOverview, tables: Tables) -> SpokenArm:
         gain = gain_text(Effect(found.mean, found.low, found.high, arm.seeds, arm.n))
     elif arm.arm == tables.protocol.reference:
         gain = "the reference"
-    params = params_text(arm.params, varying(tables))
-    return SpokenArm(arm_name(arm.arm, tables), accuracy, gain, params)
+    return (arm_name(arm.arm, tables), accuracy, gain, params_text(arm.params, varying(tables)))

@@ -1,12 +1,11 @@
 """How answers to claims are written for people, the same in every format."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from tlsearch.evidence.answers import Answered, ClaimAnswer, ScenarioOverview, Tables
-from tlsearch.report.wording import MINUS, count, joined, points
+from tlsearch.evidence.answers import Answered, ClaimAnswer, Tables
+from tlsearch.report.wording import MINUS, count, points, setting_text
 
 SIDES: Mapping[str, str] = {"for": "said for", "against": "said against", "fits": "said to fit"}
 
@@ -18,7 +17,8 @@ MEANINGS: Mapping[Answered, str] = {
     "described": "a fact without chance, printed and not tested",
     "not measured": "the comparison lacks what it takes; the reason stands beside it",
 }
-_OWN: Mapping[str, str] = {"supported": "better", "contradicted": "worse"}
+OWN: Mapping[str, str] = {"supported": "better", "contradicted": "worse"}
+"""What verdicts are called in an own table."""
 _NOUNS = {"epochs": "epochs", "decades": "decades", "ranks": "ranks", "groups": "groups"}
 _TIED = "\u00a0"
 
@@ -46,12 +46,12 @@ def spoken(answer: ClaimAnswer) -> Spoken:
     if answer.verdict == "described":
         figure = "" if answer.figure is None else f"{answer.measure}: {answer.figure:,.4g}"
         return _fact(answer, figure or f"{answer.measure}: {answer.text}")
-    verdict = _OWN.get(answer.verdict, answer.verdict) if answer.table == "own" else answer.verdict
+    verdict = OWN.get(answer.verdict, answer.verdict) if answer.table == "own" else answer.verdict
     return Spoken(
         says=answer.says,
         verdict=verdict,
         kind=answer.verdict,
-        effect=effect_text(answer),
+        effect=effect_text(answer) + _little(answer),
         sides=_sides(answer),
         basis=basis_text(answer),
         details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in answer.notes)),
@@ -79,65 +79,14 @@ def basis_text(answer: ClaimAnswer) -> str:
     return ", ".join(parts)
 
 
-def summary(tables: Tables) -> str:
-    """How many claims of the first table came out how: `Of 22 claims 3 are supported, …`."""
-    pooled = tables.tables[0].scenario
-    found = [spoken(c) for c in tables.claims if c.scenario == pooled and c.verdict != "described"]
-    counts = Counter(one.verdict for one in found)
-    order = [_OWN.get(v, v) if tables.protocol.table == "own" else v for v in MEANINGS]
-    told = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
-    thing = "arm" if tables.protocol.table == "own" else "claim"
-    return f"Of {count(len(found), thing)}: {joined(told)}." if found else "Nothing to judge yet."
-
-
 def arm_name(arm: str, tables: Tables) -> str:
     """An arm by the name of its strategy: `decay (A2)`; one of the user's own by its own."""
     names = {row.id: row.strategy for row in tables.tables[0].rows}
     return f"{names[arm]} ({arm})" if names.get(arm, arm) != arm else arm
 
 
-def protocol_text(tables: Tables) -> tuple[str, ...]:
-    """How it was measured, in sentences that need no other."""
-    found = tables.protocol
-    arms = max((len(place.arms) for place in tables.scenarios), default=0)
-    return (
-        f"{count(arms, 'arm')} in {count(len(tables.scenarios), 'scenario')}. In each scenario "
-        f"every arm was tuned with {count(found.trials, 'trial')} of up to "
-        f"{count(found.epochs, 'epoch')}, judged on validation images alone; its best "
-        "configuration was trained again with several seeds, and each of these models met the test "
-        "images once.",
-        "An effect is the mean difference between an arm and what it is held against, paired by "
-        f"seed and test image. Brackets hold its {_percent(1 - found.alpha)} interval, which "
-        "allows for other seeds and other test images.",
-        "With many claims some would come out by luck. So verdicts are read off wider intervals "
-        f"(Holm's correction), which keep the chance of any false verdict in a table below "
-        f"{_percent(found.alpha)}; an interval may therefore leave out 0 and its claim still be "
-        "inconclusive.",
-    )
-
-
-def warnings(tables: Tables) -> tuple[str, ...]:
-    """What must not be overlooked."""
-    lost = [place.scenario for place in tables.scenarios if place.negative_transfer]
-    if not lost:
-        return ()
-    return (
-        f"Negative transfer in {joined(lost)}: training from scratch does better than every "
-        "other arm.",
-    )
-
-
-def about(place: ScenarioOverview) -> str:
-    """What a scenario is said to be, and what was measured of it, in a line."""
-    said = ", ".join(_trait(name, value) for name, value in place.traits.items())
-    found = [_fact_text(name, value) for name, value in place.facts.items()]
-    return "; ".join(part for part in (said and f"said to be {said}", *found) if part)
-
-
 def params_text(params: Mapping[str, object], varying: Iterable[str]) -> str:
     """The parameters named by `varying`, as `lr 0.01, optimizer sgd`."""
-    from tlsearch.report.wording import setting_text
-
     return ", ".join(f"{name} {setting_text(params[name])}" for name in varying if name in params)
 
 
@@ -151,6 +100,21 @@ def varying(tables: Tables) -> tuple[str, ...]:
     for name, values in seen.items():
         values.update(arm.params.get(name) for arm in arms)
     return tuple(name for name, values in seen.items() if len(values) > 1)
+
+
+def _little(answer: ClaimAnswer) -> str:
+    """What must stand beside an effect that is certain and yet too small to matter."""
+    if answer.verdict not in ("supported", "contradicted") or answer.effect is None:
+        return ""
+    if abs(answer.effect) >= answer.smallest:
+        return ""
+    return f", less than the {_worth(answer)} that matter"
+
+
+def _worth(answer: ClaimAnswer) -> str:
+    small = _difference(answer.smallest, answer.unit).lstrip("+")
+    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
+    return f"{small}{_TIED}{unit}" if unit else small
 
 
 def _fact(answer: ClaimAnswer, text: str) -> Spoken:
@@ -174,9 +138,7 @@ def _details(answer: ClaimAnswer) -> Iterable[str]:
         yield "More seeds never would settle it: it takes more test images."
     elif answer.needed_of:
         yield f"Not even 1,000 {answer.needed_of} would settle it."
-    small = _difference(answer.smallest, answer.unit).lstrip("+")
-    unit = " points" if answer.unit == "share" else ""
-    yield f"Smallest effect worth having: {small}{unit}."
+    yield f"Smallest effect worth having: {_worth(answer)}."
 
 
 def _difference(value: float | None, unit: str) -> str:
@@ -201,16 +163,3 @@ def _own(value: float | None, unit: str) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g}{_TIED}%"
-
-
-def _trait(name: str, value: str) -> str:
-    return {"labels": f"with {value} labels", "order": f"in order of {value}"}.get(name, value)
-
-
-def _fact_text(name: str, value: float) -> str:
-    words = name.replace("_", " ")
-    return f"{words} {value:,.0f}" if float(value).is_integer() else f"{words} {value:.2f}"

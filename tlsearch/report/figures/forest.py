@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from tlsearch.evidence.answers import Gain, Tables
 from tlsearch.report.absent import Absent
 from tlsearch.report.comparison.wording import arm_name
+from tlsearch.report.figures.bands import draw_bands, height_of, line_at
 from tlsearch.report.figures.canvas import GREY, SERIES, canvas, label
 from tlsearch.report.wording import MINUS, points
 
@@ -36,7 +37,7 @@ class Forest(NamedTuple):
     @property
     def height(self) -> int:
         """Pixels that leave each mark a line of its own."""
-        return 110 + 18 * max(len(self.arms) + 1, 2) * len(self.places)
+        return height_of(len(self.places), len(self.arms))
 
 
 def compute(tables: Tables) -> Forest | Absent:
@@ -55,14 +56,15 @@ def compute(tables: Tables) -> Forest | Absent:
 def draw(found: Forest) -> go.Figure:
     """A band for each scenario, a line for each arm in it, a dashed line at no gain."""
     figure = canvas(x=f"points of test accuracy over {label(found.names[found.reference])}", y="")
-    step = 0.8 / len(found.arms)
-    middle = {place: -i for i, place in enumerate(found.places)}
     for i, arm in enumerate(found.arms):
         lines = [line for line in found.lines if line.gain.arm == arm]
         named = label(found.names[arm])
         figure.add_scatter(
             x=[100 * line.gain.mean for line in lines],
-            y=[middle[line.place] + 0.4 - step * (i + 0.5) for line in lines],
+            y=[
+                line_at(found.places.index(line.place), i, num_lines=len(found.arms))
+                for line in lines
+            ],
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -82,14 +84,7 @@ def draw(found: Forest) -> go.Figure:
             hovertemplate=f"{named}, %{{customdata[0]}}: %{{customdata[1]}}<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": GREY, "width": 1.5, "dash": "dash"})
-    for i in range(1, len(found.places)):
-        figure.add_hline(y=0.5 - i, line={"color": GREY, "width": 0.5})
-    figure.update_yaxes(
-        tickvals=list(middle.values()),
-        ticktext=[label(place, length=28) for place in found.places],
-        range=[0.5 - len(found.places), 0.5],
-        showgrid=False,
-    )
+    draw_bands(figure, found.places)
     return figure
 
 

@@ -25,6 +25,7 @@ from tlsearch.search.comparison.specs import (
 from tlsearch.search.folder import scores_folder
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.runs import RunRow, RunSpec
+from tlsearch.study.cells import Cell
 from tlsearch.study.comparison import SweepConfig
 
 _ENDED = ("complete", "diverged")
@@ -43,12 +44,17 @@ def collect(board: Board, folder: Path) -> ComparisonResults:
         scenarios=tuple(_scenario(board, name, folder) for name in comparison.used),
         trials=comparison.tuning.trials,
         epochs=comparison.tuning.epochs,
+        future=comparison.future,
     )
 
 
 def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
     facts = board.noted(f"facts:{name}") or {}
-    tested = 0 if board.comparison.table == "B" else int(facts.get("test_images") or 0)
+    found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
+    future = board.comparison.future
+    if future is not None:
+        found["later_images"] = round(_past(found) * future / (1 - future))
+    tested = 0 if future is not None else int(found.get("test_images", 0))
     answers = _Answers(scores_folder(folder), num_images=tested)
     arms: dict[str, ArmResults] = {}
     sweeps: list[SweepResults] = []
@@ -57,14 +63,14 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
         if chosen is None:
             continue
         rows = {row.spec.key: row for row in ledger.rows_of(ledger.fixed)}
-        shares = (board.noted(f"shares:{name}") or {}).get(cell.arm)
-        arms[cell.arm] = _arm(ledger, chosen, rows, answers, shares)
+        arms[cell.arm] = _arm(ledger, chosen, rows, answers)
+        if future is not None:
+            arms[cell.arm] = _with_split(arms[cell.arm], board, cell, found)
         sweeps += [
             _sweep(ledger, chosen, sweep, rows, answers)
             for sweep in board.comparison.sweeps_in(name)
             if sweep.arm == cell.arm and swept_dimension(chosen, sweep)
         ]
-    found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     best = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
     if np.isfinite(best):
         found["difficulty"] = 1.0 - best
@@ -83,7 +89,6 @@ def _arm(
     chosen: Chosen,
     rows: Mapping[str, RunRow],
     answers: "_Answers",
-    shares: Sequence[float] | None,
 ) -> ArmResults:
     specs = confirm_specs(ledger.config, chosen)
     confirmed = [rows.get(spec.key) for spec in specs]
@@ -93,8 +98,6 @@ def _arm(
         name: np.array([row.measures.get(name, np.nan) if row else np.nan for row in confirmed])
         for name in names
     }
-    if shares is not None:
-        values["class_share_distance"] = np.array(shares)
     return ArmResults(
         tuning=np.array([_val_accuracy(r) for r in trials if r.state in _ENDED]),
         params=chosen.params,
@@ -103,6 +106,26 @@ def _arm(
         values=values,
         seeds=tuple(spec.seed for spec in specs),
     )
+
+
+def _with_split(
+    arm: ArmResults, board: Board, cell: Cell, facts: Mapping[str, float]
+) -> ArmResults:
+    """The arm with what is known of its split beside the figures of its models."""
+    shares = (board.noted(f"shares:{cell.scenario}") or {}).get(cell.arm, ())
+    tested = facts.get("test_images", 0)
+    if board.cells[cell].config.data.split.strategy not in ("time", "given"):  # drawn anew
+        tested = min(tested * len(arm.seeds), _past(facts))
+    known = {
+        "class_share_distance": np.array(shares),
+        "estimate_images": np.full(len(arm.seeds), float(tested)),
+    }
+    return arm._replace(values={**arm.values, **known})
+
+
+def _past(facts: Mapping[str, float]) -> float:
+    """Images before the future, but for those that a split leaves out of all parts."""
+    return sum(facts.get(f"{part}_images", 0) for part in ("train", "validation", "test"))
 
 
 def _sweep(

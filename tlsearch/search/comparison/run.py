@@ -6,16 +6,17 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from tlsearch.data.audit.findings import Audit
-from tlsearch.errors import RequestError, WorkError
+from tlsearch.errors import TlsearchError
 from tlsearch.search.auditing import remarks
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.comparison.orders import comparison_job
+from tlsearch.search.comparison.origin import note_origin
 from tlsearch.search.comparison.tables import write_tables
 from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.folder import sweep, write_whole
 from tlsearch.search.fresh import set_aside
-from tlsearch.search.interrupts import Interrupts
+from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
 from tlsearch.search.ledger import MIRRORED
 from tlsearch.search.mirroring import mirror_row
@@ -70,7 +71,9 @@ def run_comparison(config: StudyConfig, *, layout: Layout, fresh: bool, watch: W
             write_whole(folder / "study.yaml", to_yaml(redacted(config)))
             open_rows = (r for r in board.rows() if r.state in ("running", "waiting"))
             sweep(folder, open_keys={r.spec.key for r in open_rows})
-            if not _is_finished(board, layout):
+            has_work = not _is_finished(board, layout)
+            note_origin(board, has_work=has_work)
+            if has_work:
                 _carry_on(board, layout=layout, interrupts=interrupts, watch=watch)
             return board
 
@@ -113,7 +116,9 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     config = cell_config(board.config, Cell(scenario, ""))
     try:
         prepared = stage.prepare(config)
-    except (RequestError, WorkError) as error:
+    except Interrupted:
+        raise
+    except TlsearchError as error:
         raise type(error)(f"scenario {scenario!r}: {error}") from None
     setting = prepared.setting
     # Those that have begun decide on the number format of the others.

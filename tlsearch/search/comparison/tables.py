@@ -11,6 +11,7 @@ from tlsearch.evidence.table_formats import tables_csv, tables_json
 from tlsearch.evidence.tables import make_tables
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.comparison.collect import collect
+from tlsearch.search.comparison.origin import provenance_of
 from tlsearch.search.folder import write_whole
 
 RESAMPLES = 9999
@@ -26,6 +27,7 @@ def tables_of(board: Board, folder: Path) -> Tables:
         power=POWER,
         resamples=RESAMPLES,
         seed=board.config.search.seed,
+        provenance=provenance_of(board),
     )
 
 

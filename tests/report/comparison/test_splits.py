@@ -1,0 +1,190 @@
+import dataclasses
+import json
+import re
+from io import StringIO
+
+import jsonschema
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.evidence.compared import KINDS, comparison, table_a
+from tests.report.test_build import Page
+from tlsearch.cli.tables import show_tables
+from tlsearch.evidence.answers import Provenance, Tables
+from tlsearch.evidence.claim import Scenario
+from tlsearch.evidence.results import ArmResults, ComparisonResults
+from tlsearch.evidence.table_formats import tables_json, tables_schema_text
+from tlsearch.evidence.tables import make_tables
+from tlsearch.report.comparison.findings import foretold
+from tlsearch.report.comparison.html import render_comparison_html
+from tlsearch.report.comparison.markdown import render_comparison_markdown
+from tlsearch.report.comparison.method import measured_text, protocol_text, said_text
+from tlsearch.report.figures import foretelling
+
+ORIGIN = Provenance(
+    command="tlsearch run 'a b.yaml' --set name=<b>",
+    date="2026-11-21 15:12",
+    versions={"tlsearch": "1.2", "torch": "2.15.0"},
+    trainings={"complete": 60, "failed": 4},
+    seconds=1800.0,
+    precisions=("bf16",),
+    devices=("cpu",),
+    cores=2,
+)
+
+
+def split(estimate: float, later: float) -> ArmResults:
+    """Four redraws that differ by a tenth of a point."""
+    wobble = np.array([-1, 0, 0, 1]) / 1000
+    values = {
+        "estimate": estimate + wobble,
+        "later_accuracy": np.full(4, later),
+        "future_error": np.abs(estimate + wobble - later),
+        "estimate_images": np.full(4, 10_000.0),
+        "class_share_distance": np.linspace(0.1, 0.2, 50),
+    }
+    none = np.zeros((4, 0), dtype=bool)
+    return ArmResults(np.array([]), {"lr": 0.01}, 0, none, values, (1, 2, 3, 4))
+
+
+def told(results: ComparisonResults) -> Tables:
+    return make_tables(
+        results, alpha=0.05, power=0.8, resamples=0, seed=0, provenance=ORIGIN
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    arms = {
+        "B1": split(0.95, 0.9), "B2": split(0.80, 0.9), "B3": split(0.905, 0.9),
+        "B3 with gap": split(0.93, 0.9),
+    }  # fmt: skip
+    results = comparison("B", arms, traits=Scenario(order="time"))._replace(future=0.4)
+    facts = {
+        "probe_accuracy": 0.97, "source_distance": 0.6, "similarity": 0.76, "classes": 10.0,
+        "imbalance": 1.052, "train_images": 1646.0, "validation_images": 216.0,
+        "test_images": 216.0, "later_images": 10_000.0,
+    }  # fmt: skip
+    (place,) = results.scenarios
+    return told(results._replace(scenarios=(place._replace(facts=facts),)))
+
+
+FINDING = (
+    "Too optimistic: random (B1) (+5.0 points) and B3 with gap (+3.0 points). "
+    "Too pessimistic: stratified (B2) (−10.0 points). No bias shown: by time (B3) (+0.5 points). "
+    "Nearest to what came true: by time (B3)."
+)
+
+
+def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
+    (found,) = foretold(tables)
+    assert (found.lead, found.text.replace("\u00a0", " ")) == ("here", FINDING)
+    page = " ".join(Page(render_comparison_html(tables)).text.split())
+    assert page.index(FINDING) < page.index("What the verdicts mean")
+    assert page.count(FINDING) == 2  # at the top, and with its scenario
+
+
+def test_every_format_shows_estimate_and_later_accuracy(tables: Tables) -> None:
+    line = r"random \(B1\)\W*95.0 %\W+90.0 %\W+5.0 points \(\+4.\d to \+5.\d\)"
+    out = StringIO()
+    show_tables(tables, Console(file=out, width=120, highlight=False))
+    page = " ".join(Page(render_comparison_html(tables)).text.split())
+    for text in (page, render_comparison_markdown(tables), out.getvalue()):
+        text = text.replace("\u00a0", " ").replace("\\", "")
+        assert re.search(line, text), text
+        assert "test accuracy" not in text
+        assert "the reference" not in text
+    data = tables_json(tables)
+    jsonschema.validate(data, json.loads(tables_schema_text()))
+    random = data["scenarios"][0]["arms"][0]["foretelling"]
+    assert random["estimate"] == pytest.approx(0.95)
+    assert random["later_accuracy"] == pytest.approx(0.9)
+    assert (random["bias"], random["redraws"]) == ("too optimistic", 4)
+    assert data["gains"] == []
+
+
+def test_the_figure_joins_what_was_expected_and_what_came_true(tables: Tables) -> None:
+    found = foretelling.compute(tables)
+    assert isinstance(found, foretelling.Expectations)
+    figure = foretelling.draw(found)
+    assert [trace.name for trace in figure.data][:2] == ["random (B1)", "stratified (B2)"]
+    random = figure.data[0]
+    assert random.x[:2] == pytest.approx((90.0, 95.0))
+    assert random.x[2] is None
+    assert random.marker.symbol[:2] == ("circle", "circle-open")
+    assert [trace.y[0] for trace in figure.data] == pytest.approx([0.3, 0.1, -0.1, -0.3])
+    html = render_comparison_html(tables)
+    assert 'id="foretelling-data"' in html
+    assert "forest" not in html.partition("<script>")[0]
+
+
+def test_how_splits_were_measured(tables: Tables) -> None:
+    text = " ".join(protocol_text(tables)).replace("\u00a0", " ")
+    for part in (
+        "4 arms in 1 scenario.", "The latest 40 % of", "with each of 4 seeds anew",
+        "Nothing was tuned", "up to 12 epochs", "over 50 redraws, without training",
+        "other draws and seeds",
+    ):  # fmt: skip
+        assert part in text
+    assert "met the test images" not in text
+
+
+def test_how_it_was_measured_fits_what_was_tuned() -> None:
+    results = table_a(0, gains={}, kinds=KINDS[:1], seeds=2, images=20)
+    (place,) = results.scenarios
+
+    def text(*fixed: str) -> str:
+        arms = {n: a._replace(settings=0) if n in fixed else a for n, a in place.arms.items()}
+        among = results._replace(scenarios=(place._replace(arms=arms),))
+        return " ".join(protocol_text(told(among)))
+
+    assert "tuned with 20 trials of up to 12 epochs" in text()
+    assert "trained again with 2 seeds" in text()
+    assert "with that setting at each of several values" in text()
+    assert "left to tune" not in text()
+    assert "Nothing was left to tune in fixed rate (A1) and warm-up (A4)." in text("A1", "A4")
+    assert "Nothing was tuned: the study sets" in text(*place.arms)
+    assert "trials" not in text(*place.arms)
+
+
+def test_a_scenario_is_told_in_the_readers_order(tables: Tables) -> None:
+    (place,) = tables.scenarios
+    assert said_text(place) == "Said to be in order of time."
+    assert measured_text(place).replace("\u00a0", " ") == (
+        "Measured: similarity to the source 0.76 (1: like the source); 1,646 / 216 / 216 / 10,000 "
+        "images (train / validation / test / later); 10 classes; largest class 1.05 times the "
+        "smallest; a linear probe is right on 97.0 %."
+    )
+    known = dataclasses.replace(place, traits={}, facts={"difficulty": 0.125})
+    assert said_text(known) == ""
+    assert measured_text(known) == "Measured: difficulty 0.12 (error of the best arm)."
+    even = measured_text(dataclasses.replace(place, facts={"classes": 3.0, "imbalance": 1.0}))
+    assert even == "Measured: 3 classes; all classes of equal size."
+    assert measured_text(dataclasses.replace(place, facts={})) == ""
+
+
+def test_where_the_figures_come_from_ends_the_report(tables: Tables) -> None:
+    parts = (
+        "Command: tlsearch run 'a b.yaml' --set name=<b>",
+        "64 trainings (60 complete, 4 failed), 30 min in all; the last ended on 2026-11-21 15:12.",
+        "Number format and machine: bf16, cpu, 2 cores.",
+        "tlsearch 1.2, torch 2.15.0.",
+    )
+    page = " ".join(Page(render_comparison_html(tables)).text.split())
+    markdown = render_comparison_markdown(tables).replace("\\", "")
+    for part in parts:
+        assert part in page
+        assert part in markdown
+    assert tables_json(tables)["provenance"]["trainings"] == {"complete": 60, "failed": 4}
+
+
+def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
+    bare = Provenance(
+        command=None, date=None, versions={}, trainings={"complete": 1}, seconds=5.0,
+        precisions=(), devices=(), cores=None,
+    )  # fmt: skip
+    text = render_comparison_markdown(dataclasses.replace(tables, provenance=bare))
+    assert text.endswith("\n\n1 training (1 complete), 5 s in all.\n")
+    without = render_comparison_markdown(dataclasses.replace(tables, provenance=None))
+    assert "training (" not in without
