@@ -114,6 +114,12 @@ def _cell_problems(
     if config is None or config.comparison is None:
         return []
     comparison, found = config.comparison, dict[tuple[str, str], Problem]()
+    # What an option or a preset replaced stands in no line.
+    lines = {
+        loc: line
+        for loc, line in document.lines.items()
+        if not any(loc[: len(override.loc)] == override.loc for override in overrides)
+    }
 
     def note(problems: Sequence[Problem]) -> bool:
         for problem in problems:
@@ -121,16 +127,16 @@ def _cell_problems(
         return not problems
 
     for scenario in comparison.used:
-        own = cell_overrides(comparison, Cell(scenario, ""), lines=document.lines)
+        own = cell_overrides(comparison, Cell(scenario, ""), lines=lines)
         if not note(_outcome(document, [*overrides, *own], comparison).problems):
             continue
         for arm in comparison.arms_in(scenario):
             cell = Cell(scenario, arm)
-            ours = [*overrides, *cell_overrides(comparison, cell, lines=document.lines)]
+            ours = [*overrides, *cell_overrides(comparison, cell, lines=lines)]
             if note(_outcome(document, ours, comparison).problems) and note(
                 [_problem(c, document.lines, overrides) for c in sweep_contradictions(config, cell)]
             ):
-                for swept in sweep_overrides(comparison, cell, lines=document.lines):
+                for swept in sweep_overrides(comparison, cell, lines=lines):
                     note(_outcome(document, [*ours, swept], comparison).problems)
     if not found:
         note([_problem(c, document.lines, overrides) for c in identical_arms(config)])

@@ -20,6 +20,7 @@ from tlsearch.search.comparison.specs import (
     confirm_specs,
     sweep_specs,
     swept_dimension,
+    tuned,
 )
 from tlsearch.search.folder import scores_folder
 from tlsearch.search.ledger import Ledger
@@ -91,14 +92,14 @@ def _arm(
 ) -> ArmResults:
     specs = confirm_specs(ledger.config, chosen)
     confirmed = [rows.get(spec.key) for spec in specs]
-    tuned = sorted(ledger.rows_of(ledger.search), key=lambda row: row.number)
+    trials = tuned(ledger.config, ledger.rows_of(ledger.search))
     names = sorted({name for row in confirmed if row for name in row.measures})
     values = {
         name: np.array([row.measures.get(name, np.nan) if row else np.nan for row in confirmed])
         for name in names
     }
     return ArmResults(
-        tuning=np.array([_val_accuracy(r) for r in tuned if r.state in _ENDED]),
+        tuning=np.array([_val_accuracy(r) for r in trials if r.state in _ENDED]),
         params=chosen.params,
         settings=len(ledger.config.space.searched()),
         answers=answers.of(specs, rows),

@@ -129,12 +129,29 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
         stage.watch(Remark(f"{scenario}: {remark.text}"))
     for text in setting.data.split.notes:
         stage.watch(Remark(f"{scenario}: {text}"))
-    if board.noted(f"facts:{scenario}") is None:
-        _survey(board, scenario, setting, stage)
+    of = _measured_of(board, scenario, setting)
+    if (board.noted(f"facts:{scenario}") or {}).get("of") != of:
+        _survey(board, scenario, setting, of, stage)
     return Ready(config, setting, prepared.audit)
 
 
-def _survey(board: Board, scenario: str, setting: Setting, stage: Stage) -> None:
+def _measured_of(board: Board, scenario: str, setting: Setting) -> dict[str, Any]:
+    """What the scenario's figures are of: before its first run all of it may still change, and an
+    arm may be added later.
+    """
+    ledgers = board.of_scenario(scenario)
+    splits = {c.arm: led.config.data.split.model_dump(mode="json") for c, led in ledgers.items()}
+    return {
+        "data": setting.data.fingerprint,
+        "split": setting.data.split.fingerprint,
+        "weights": setting.weights_fingerprint,
+        "future": board.comparison.future and [board.comparison.future, splits],
+    }
+
+
+def _survey(
+    board: Board, scenario: str, setting: Setting, of: dict[str, Any], stage: Stage
+) -> None:
     """Measure what the scenario's traits are said to be, and how even its splits draw classes."""
     future = board.comparison.future
     stage.preparer.configure(setting)
@@ -154,7 +171,7 @@ def _survey(board: Board, scenario: str, setting: Setting, stage: Stage) -> None
         )
         assert isinstance(shares, Shares)
         board.note(f"shares:{scenario}", dict(shares.distances))
-    board.note(f"facts:{scenario}", {**dict(surveyed.facts), "data": setting.data.fingerprint})
+    board.note(f"facts:{scenario}", {**dict(surveyed.facts), "data": of["data"], "of": of})
 
 
 def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> None:

@@ -21,11 +21,19 @@ class Chosen(NamedTuple):
     params: Mapping[str, Any]
 
 
+def tuned(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunRow]:
+    """The trials that count, by number: those beyond the number that is asked for now would give
+    this arm more to choose from than others have.
+    """
+    counted = [row for row in rows if row.number < num_tuning(config)]
+    return sorted(counted, key=lambda row: row.number)
+
+
 def choose(config: StudyConfig, rows: Sequence[RunRow]) -> Chosen | None:
     """The best tuning trial by validation; None if none was completed."""
     if not num_tuning(config):
         return Chosen(None, config.space.assign(_no_suggestion))
-    ranked = best_first(rows, maximise=maximises(config))
+    ranked = best_first(tuned(config, rows), maximise=maximises(config))
     return Chosen(ranked[0].number, ranked[0].spec.params) if ranked else None
 
 

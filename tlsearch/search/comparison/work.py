@@ -7,6 +7,8 @@ from tlsearch.search.ledger import Ledger, Run
 from tlsearch.study.cells import Cell
 from tlsearch.study.plan import num_tuning
 
+_OPEN = ("running", "waiting")
+
 
 class ScenarioWork:
     """Hands out the runs of a scenario's cells: those that wait, tuning, and what tuning leads to.
@@ -36,20 +38,22 @@ class ScenarioWork:
 
 def tuning_left(ledger: Ledger) -> int:
     """Tuning trials of a cell without an ending."""
-    return max(0, num_tuning(ledger.config) - ledger.num_ended())
+    wanted = num_tuning(ledger.config)
+    trials = ledger.search.get_trials(deepcopy=False)
+    return wanted - sum(t.number < wanted and t.state.is_finished() for t in trials)
 
 
 def is_done(ledger: Ledger) -> bool:
     """Whether a cell has nothing left to run."""
-    if tuning_left(ledger) or ledger.num_open():
+    if tuning_left(ledger):
         return False
     chosen = choose(ledger.config, ledger.rows_of(ledger.search))
     if chosen is None:
         return True
-    known = {row.spec.key for row in ledger.rows_of(ledger.fixed)}
-    return all(spec.key in known for spec in fixed_specs(ledger.config, chosen))
+    ended = {r.spec.key for r in ledger.rows_of(ledger.fixed) if r.state not in _OPEN}
+    return all(spec.key in ended for spec in fixed_specs(ledger.config, chosen))
 
 
 def num_done(ledger: Ledger) -> int:
     """Runs of a cell that have an ending."""
-    return sum(row.state not in ("running", "waiting") for row in ledger.rows())
+    return sum(row.state not in _OPEN for row in ledger.rows())

@@ -1,0 +1,275 @@
+"""`tlsearch run` of a comparison as a user runs it: to the end, again, disturbed, further."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Invoke, only_line
+from tests.faults.running import Place
+from tests.search.comparison.places import (
+    content,
+    make_place,
+    mirrored,
+    read_labels,
+    runs,
+    scores,
+    studies,
+    tables,
+    write_labels,
+)
+from tlsearch.evidence.table_formats import tables_schema_text
+
+pytestmark = pytest.mark.slow
+
+CELLS = [("photos", "fixed"), ("photos", "decay"), ("photos", "given")]
+CELLS += [("digits few", "fixed"), ("digits few", "decay")]
+SWEPT = 4
+"""Two rates by two seeds, neither of which is the rate that tuning chose."""
+
+
+class Ran:
+    """A place where the comparison was run, and what the run ended with."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.told = self.run()
+
+    def run(self, *options: str) -> dict[str, Any]:
+        done = self.place.finish("--json", *options)
+        # What it tells of its progress goes to stderr, which is watched together with stdout.
+        told: dict[str, Any] = json.loads(done.said.splitlines()[-1])
+        return told
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Ran:
+    """Undisturbed, with one worker."""
+    return Ran(make_place(tmp_path_factory.mktemp("ran"), cache=cache))
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Place:
+    """From the beginning in another folder, with two workers, killed once and stopped once."""
+    place = make_place(tmp_path_factory.mktemp("disturbed"), cache=cache)
+    two = ("--set", "workers=2")
+    run = place.start(*two)
+    run.wait_for("fixed in photos, trial 0: complete")
+    run.kill()
+    run = place.start(*two)
+    run.wait_for("decay in photos, trial 1: complete")
+    run.signal_group(signal.SIGINT)
+    run.wait()
+    assert run.code == 130
+    assert run.message.startswith("tlsearch: stopped as asked")
+    assert {tags["status"] for tags in mirrored(place)} <= {"KILLED", "SCHEDULED", "FINISHED"}
+    place.finish(*two)
+    return place
+
+
+def test_every_arm_has_the_same_trials_and_seeds(ran: Ran) -> None:
+    by_cell: dict[tuple[str, str], list[dict[str, Any]]] = {cell: [] for cell in CELLS}
+    for key, run in runs(ran.place).items():
+        arm, _, rest = key.partition("@")
+        by_cell[rest.partition(".")[0].replace("_", " "), arm].append(run)
+    for (scenario, arm), found in by_cell.items():
+        kinds = [run["kind"] for run in found]
+        assert kinds.count("search") == (0 if arm == "given" else 2)
+        assert kinds.count("confirm") == 2
+        assert kinds.count("sweep") == (SWEPT if (scenario, arm) == ("photos", "fixed") else 0)
+        assert {run["state"] for run in found} == {"COMPLETE"}
+        redraws = [run["run"]["redraw"] for run in found if run["kind"] == "confirm"]
+        assert redraws == [1, 2]
+    # The arms draw the same rates where they tune the same range.
+    rates = [
+        [run["params"] for run in by_cell["photos", arm] if run["kind"] == "search"]
+        for arm in ("fixed", "decay")
+    ]
+    assert rates[0] == rates[1]
+
+
+def test_the_test_part_is_scored_by_confirmations_and_sweeps_alone(ran: Ran) -> None:
+    found, scored = runs(ran.place), scores(ran.place)
+    assert set(scored) == {key for key, run in found.items() if run["kind"] != "search"}
+    photos = [one["rows"] for key, one in scored.items() if "@photos" in key]
+    assert all((rows == photos[0]).all() for rows in photos)
+    assert len(photos[0]) == 60
+    for key, run in found.items():
+        # A gap is between training and validation; nothing of the test part is in the stores.
+        assert ("generalisation_gap" in run["result"]["measures"]) == (run["kind"] == "confirm"), (
+            key
+        )
+        assert not any("test" in name for name in run["result"]["measures"])
+
+
+def test_mlflow_mirrors_every_run_once(ran: Ran) -> None:
+    parent, *children = mirrored(ran.place)
+    assert "tlsearch.key" not in parent
+    assert (parent["status"], parent["tlsearch.kind"]) == ("FINISHED", "comparison")
+    found = runs(ran.place)
+    assert sorted(tags["tlsearch.key"] for tags in children) == sorted(found)
+    for tags in children:
+        run = found[tags["tlsearch.key"]]
+        assert tags["mlflow.parentRunId"] == parent["id"]
+        assert (tags["status"], tags["tlsearch.table"]) == ("FINISHED", "own")
+        assert tags["tlsearch.kind"] == run["kind"]
+        assert (tags["tlsearch.scenario"], tags["tlsearch.arm"]) in CELLS
+        asked = run["run"]
+        assert tags["tlsearch.seed"] == str(asked["seed"] if asked else 0)
+
+
+def test_what_the_run_tells(ran: Ran) -> None:
+    told, place = ran.told, ran.place
+    assert told["study"] == "tiny"
+    assert told["finished"]
+    assert told["trials"] == {"complete": 22, "pruned": 0, "failed": 0, "diverged": 0}
+    assert Path(told["report"]).read_text().lstrip().lower().startswith("<!doctype html")
+    assert told["mlflow"]["tracking_uri"] == f"sqlite:///{place.state}/mlflow.db"
+    assert told["optuna"]["study_name"] == "tiny"
+    assert told["seconds"] > 0
+    kept = content(place)
+    assert {name: told[name] for name in kept} == kept
+    jsonschema.validate(kept, json.loads(tables_schema_text()))
+    assert [table["scenario"] for table in kept["tables"]] == ["all", "photos", "digits few"]
+    claims = {(claim["id"], claim["scenario"]): claim for claim in kept["claims"]}
+    assert set(claims) == {
+        ("decay", "all"), ("given", "all"), ("decay", "photos"), ("given", "photos"),
+        ("decay", "digits few"),
+    }  # fmt: skip
+    right = {key.partition(".")[0]: [] for key in scores(place)}
+    for key, one in scores(place).items():
+        if "lr=" not in key:
+            right[key.partition(".")[0]].append(one["probabilities"].argmax(1) == one["labels"])
+    gain = np.mean(right["decay@photos"]) - np.mean(right["fixed@photos"])
+    claim = claims["decay", "photos"]
+    assert claim["effect"] == pytest.approx(gain)
+    assert claim["low"] <= claim["effect"] <= claim["high"]
+    assert (claim["n"], claim["seeds"]) == (60, 2)
+    assert claim["verdict"] in ("supported", "contradicted", "no material effect", "inconclusive")
+
+
+def test_killed_stopped_and_begun_anew_it_says_the_same(ran: Ran, disturbed: Place) -> None:
+    ours, theirs = runs(disturbed), runs(ran.place)
+    assert ours.keys() == theirs.keys()
+    for key, run in ours.items():
+        assert run == theirs[key], key
+    assert tables(disturbed) == tables(ran.place)
+    parent, *children = mirrored(disturbed)
+    assert parent["status"] == "FINISHED"
+    assert sorted(tags["tlsearch.key"] for tags in children) == sorted(ours)
+    assert {tags["status"] for tags in children} == {"FINISHED"}
+    left = [p for p in disturbed.state.rglob("*") if ".part" in p.name]
+    assert left + list((disturbed.own / "checkpoints").glob("*")) == []
+
+
+def test_what_changed_is_refused_before_anything_runs(ran: Ran) -> None:
+    before, journal = tables(ran.place), (ran.place.state / "optuna.journal").read_bytes()
+    refused = ran.place.run("--set", "comparison.arms.decay={space.schedule: exponential}")
+    assert refused.code == 2
+    assert "the study was started with other settings" in refused.message
+    assert 'space.schedule: "cosine" → "exponential"' in refused.message
+    assert tables(ran.place) == before
+    assert (ran.place.state / "optuna.journal").read_bytes() == journal
+
+
+@pytest.fixture
+def at_home(ran: Ran, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Commands in this process, where the comparison was run."""
+    monkeypatch.chdir(ran.place.folder)
+    monkeypatch.setenv("TLSEARCH_CACHE", str(ran.place.cache))
+    return tlsearch
+
+
+def test_reading_commands_write_nothing(ran: Ran, at_home: Invoke, tmp_path: Path) -> None:
+    def files() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in ran.place.folder.rglob("*") if p.name != "lock"}
+
+    before = files()
+    told = json.loads(only_line(at_home("status", "study.yaml", "--json").stdout))
+    assert (told["finished"], told["running"]) == (True, False)
+    assert told["claims"] == ran.told["claims"]
+    text = at_home("status", "study.yaml").stdout
+    assert "tiny: finished; at most 22 trainings: 22 complete" in text
+    assert "photos: 3 of 3 arms done" in text
+    assert "digits few: 2 of 2 arms done" in text
+    for kind, holds in (("html", "<!doctype html"), ("md", "# tiny"), ("json", '"claims"')):
+        path = tmp_path / f"report.{kind}"
+        done = at_home("report", "study.yaml", "--format", kind, "-o", str(path))
+        assert done.stdout == f"{path}\n"
+        assert holds in path.read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["claims"] == ran.told["claims"]
+    done = at_home("export", "study.yaml", code=2)
+    assert "a comparison keeps no model" in done.stderr
+    assert files() == before
+
+
+def test_running_again_does_nothing(ran: Ran) -> None:
+    before = (tables(ran.place), runs(ran.place), mirrored(ran.place))
+    again = ran.run()
+    assert {**again, "seconds": 0} == {**ran.told, "seconds": 0}
+    assert (tables(ran.place), runs(ran.place)) == before[:2]
+    # Images may have changed, so they were looked at, under the same parent.
+    assert mirrored(ran.place) == before[2]
+
+
+def test_the_test_part_decides_on_nothing(ran: Ran, disturbed: Place) -> None:
+    """With other labels on the test images all is chosen and trained as before, to the bit."""
+    before = runs(disturbed)
+    aside = set(studies(disturbed))
+    place = disturbed
+    known = scores(place)
+    rows = next(one["rows"] for key, one in known.items() if "@photos" in key)
+    labels = read_labels(place.folder)
+    shuffled = np.random.default_rng(0).permutation(rows)
+    assert sum(labels[a][1] != labels[b][1] for a, b in zip(rows, shuffled, strict=True)) > 20
+    changed = dict(zip(rows.tolist(), (labels[row][1] for row in shuffled), strict=True))
+    write_labels(
+        place.folder,
+        [(path, changed.get(row, label)) for row, (path, label) in enumerate(labels)],
+    )
+    only = ("--set", "comparison.only=[photos]")
+    refused = place.run(*only)
+    assert refused.code == 2
+    assert "what the study was started on has changed" in refused.message
+    place.finish(*only, "--fresh")
+    after = runs(place)
+    assert after.keys() == {key for key in before if "@photos" in key}
+    for key, run in after.items():
+        assert run == before[key], key
+    found = scores(place)
+    for key in after.keys() & known.keys():
+        assert (found[key]["probabilities"] == known[key]["probabilities"]).all()
+        assert (found[key]["rows"] == known[key]["rows"]).all()
+        assert (found[key]["labels"] != known[key]["labels"]).any()
+    claim, other = (
+        next(c for c in told["claims"] if (c["id"], c["arm"]) == ("decay", "decay"))
+        for told in (content(place), content(ran.place))
+    )
+    assert claim["arm_mean"] != other["arm_mean"]
+    # All that was there is kept under other names, and MLflow has a parent of its own.
+    now = set(studies(place))
+    assert {name.partition(" until ")[0] for name in now if " until " in name} == aside
+    parents = [tags for tags in mirrored(place) if "tlsearch.key" not in tags]
+    assert [tags["status"] for tags in parents] == ["FINISHED"] * 2
+
+
+def test_more_seeds_go_on(ran: Ran) -> None:
+    """Last in this file: it changes the study that the others look at."""
+    before = runs(ran.place)
+    further = ran.run("--set", "comparison.confirm.seeds=3")
+    after = runs(ran.place)
+    assert {key: after[key] for key in before} == before
+    new = [run for key, run in after.items() if key not in before]
+    assert len(new) == len(CELLS)
+    assert {run["run"]["redraw"] for run in new} == {3}
+    assert {claim["seeds"] for claim in further["claims"]} == {3}
+    assert content(ran.place)["claims"] == further["claims"]
