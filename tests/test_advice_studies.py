@@ -61,7 +61,8 @@ def test_one_of_them_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "data.labels_per_class=2",
         "workers=1",
         "precision=fp32",
-        "comparison.tuning={trials: 1, epochs: 1}",
+        "comparison.tuning.trials=1",
+        "comparison.tuning.epochs=1",
         "comparison.confirm.seeds=2",
     ]
     config = read_study(STUDIES["c03_l2_penalty"], overrides=tiny, preset="small")
