@@ -145,7 +145,7 @@ class Trainer:
             loss_sum += loss * (high - low)
             hits += right
             max_norm = max(max_norm, norm)
-        self.step_seconds += time.perf_counter() - started
+        self.step_seconds += time.perf_counter() - self.steps.seconds - started
         val_loss, confusion = self._validate(epoch)
         result = EpochResult(
             epoch=epoch,
