@@ -86,7 +86,7 @@ def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
 
 
 def test_every_format_shows_estimate_and_later_accuracy(tables: Tables) -> None:
-    line = r"random \(B1\)\W*95.0 %\W+90.0 %\W+5.0 points \(\+4.\d to \+5.\d\)"
+    line = r"random \(B1\)\W*95.0 %\W*90.0 %\W*5.0 points \(\+4.\d to \+5.\d\)"
     out = StringIO()
     show_tables(tables, Console(file=out, width=120, highlight=False))
     page = " ".join(Page(render_comparison_html(tables)).text.split())
