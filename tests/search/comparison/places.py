@@ -67,9 +67,16 @@ def write_labels(folder: Path, rows: list[tuple[str, str]]) -> None:
         csv.writer(file).writerows([("path", "label"), *rows])
 
 
-def read_labels(folder: Path) -> list[tuple[str, str]]:
+def relabelled(folder: Path, rows: np.ndarray) -> None:
+    """Shuffle the labels of these images among themselves."""
     with (folder / "labels.csv").open(newline="") as file:
-        return [(path, label) for path, label in csv.reader(file)][1:]
+        _, *labels = [(path, label) for path, label in csv.reader(file)]
+    before = [label for _, label in labels]
+    shuffled = np.random.default_rng(0).permutation(rows)
+    for row, other in zip(rows, shuffled, strict=True):
+        labels[row] = (labels[row][0], before[other])
+    assert sum(was != label for was, (_, label) in zip(before, labels, strict=True)) > 20
+    write_labels(folder, labels)
 
 
 def make_place(folder: Path, *, cache: Path) -> Place:
