@@ -110,6 +110,8 @@ def _arms(results: ComparisonResults) -> Iterator[ArmResults]:
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:
     """Whether one scenario can answer: it is of the kind, and gives more than one number."""
+    if claim.table == "own" and claim.arm not in place.arms:
+        return False  # it is not run here
     many = claim.statistic == "mean_rank" or claim.elsewhere is not None  # speak of several
     repeated = claim.measure.repeat in ("answers", "seed", "redraw")
     return repeated and not many and claim.scenario.includes(place.traits)

@@ -85,12 +85,13 @@ def make_place(folder: Path, *, cache: Path) -> Place:
 
 
 def tables(place: Place) -> dict[str, bytes]:
-    """The files that keep the tables."""
-    return {name: (place.own / name).read_bytes() for name in (JSON_FILE, CSV_FILE)}
+    """What the files hold that keep the tables, but for when and where they were made."""
+    told = {name: value for name, value in content(place).items() if name != "provenance"}
+    return {JSON_FILE: json.dumps(told).encode(), CSV_FILE: (place.own / CSV_FILE).read_bytes()}
 
 
 def content(place: Place) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(tables(place)[JSON_FILE])
+    found: dict[str, Any] = json.loads((place.own / JSON_FILE).read_bytes())
     return found
 
 
