@@ -142,6 +142,7 @@ def test_course_of_the_training() -> None:
     assert found["epochs_spent"] == 6
     assert found["seconds"] == sum(e.seconds for e in of.result.epochs)
     assert found["images_per_second"] == pytest.approx(6 * 36 / of.trainer.step_seconds)
+    # No timing but a sum and one of its parts: an epoch is its steps and the validation.
     assert 0 < of.trainer.step_seconds < found["seconds"]
     assert len(of.trainer.steps.gradients) == 30
     assert found["early_gradient_norm"] == max(of.trainer.steps.gradients[:3])

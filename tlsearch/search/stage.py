@@ -1,27 +1,34 @@
 """What an invocation works with: workers, mirror and coordinator, opened once and always closed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EACCES, EEXIST, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.exceptions import StorageInternalError
 
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.search.coordinator import Coordinator, Teller
 from tlsearch.search.errand import run_errand
 from tlsearch.search.executor import LocalExecutor
+from tlsearch.search.folder import sweep, write_whole
+from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Event, Job, Prepared, PrepareJob
 from tlsearch.search.ledger import MIRRORED, MLFLOW, Ledger
 from tlsearch.search.orders import MakeJob
+from tlsearch.search.runs import RunRow
+from tlsearch.search.storage import open_storage, study_lock
 from tlsearch.search.watching import Remark, Watcher
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout, user_cache
 from tlsearch.study.machine import usable_cores, visible_gpus
+from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.values import hidden
+from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
 
 FLUSH_SECONDS = 2.0
@@ -68,6 +75,41 @@ class Stage:
     def end_preparing(self) -> None:
         """Let the process go that prepares."""
         self.preparer.shutdown(now=False)
+
+
+@contextmanager
+def occupied(
+    config: StudyConfig, layout: Layout, *, fresh: bool, interrupts: Interrupts
+) -> Iterator[optuna.storages.BaseStorage]:
+    """Hold a study for this process, its folder made and, if asked, the old study set aside.
+
+    Raises:
+        StoreError: another process runs it.
+        RequestError: the state folder cannot be used.
+        WorkError: a disk or a store failed.
+    """
+    folder = layout.study(config.name)
+    with disk_errors(layout), interrupts.listening():
+        layout.create()
+        folder.mkdir(parents=True, exist_ok=True)
+        with study_lock(folder, config.name):
+            storage = open_storage(config, layout, create=True)
+            assert storage is not None
+            if fresh:
+                set_aside(config.name, storage=storage, folder=folder)
+            yield storage
+
+
+def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:
+    """Write down what is run, and clear away what killed processes left."""
+    write_whole(folder / "study.yaml", to_yaml(redacted(config)))
+    sweep(folder, open_keys={r.spec.key for r in rows if r.state in ("running", "waiting")})
+
+
+def is_mirrored(ledger: Ledger, layout: Layout) -> bool:
+    """Whether MLflow was left whole, and its database is still there."""
+    file = sqlite_path(tracking_address(ledger.config, layout))
+    return bool(ledger.search.user_attrs.get(MIRRORED)) and (file is None or file.exists())
 
 
 @contextmanager

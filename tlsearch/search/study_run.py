@@ -12,11 +12,9 @@ from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.final import confirm_and_test, is_finished, search_left
-from tlsearch.search.folder import sweep, write_whole
-from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
-from tlsearch.search.ledger import FACTS, MIRRORED, Ledger, Run, told
+from tlsearch.search.ledger import FACTS, Ledger, Run, told
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
@@ -25,14 +23,11 @@ from tlsearch.search.provenance import (
     parent_tags,
     parent_texts,
 )
-from tlsearch.search.stage import disk_errors, staged, tracking_address
-from tlsearch.search.storage import open_storage, study_lock
+from tlsearch.search.stage import begin, is_mirrored, occupied, staged
 from tlsearch.search.watching import Remark, StageStarted, Watcher
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
-from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.sources import EmbeddedSource
-from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
 
 
@@ -46,30 +41,15 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
         Interrupted: the user asked to leave; everything is kept.
     """
     folder, interrupts = layout.study(config.name), Interrupts()
-    with disk_errors(layout), interrupts.listening():
-        layout.create()
-        folder.mkdir(parents=True, exist_ok=True)
-        with study_lock(folder, config.name):
-            storage = open_storage(config, layout, create=True)
-            assert storage is not None
-            if fresh:
-                set_aside(config.name, storage=storage, folder=folder)
-            ledger = Ledger(config, storage)
-            ledger.adopt()
-            write_whole(folder / "study.yaml", to_yaml(redacted(config)))
-            open_keys = {r.spec.key for r in ledger.rows() if r.state in ("running", "waiting")}
-            sweep(folder, open_keys=open_keys)
-            # What tlsearch carries cannot have changed; files are looked at again.
-            is_embedded = isinstance(config.data.source, EmbeddedSource)
-            if not (is_embedded and is_finished(ledger) and _is_mirrored(ledger, layout)):
-                _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
-            return ledger
-
-
-def _is_mirrored(ledger: Ledger, layout: Layout) -> bool:
-    """Whether MLflow was left whole, and its database is still there."""
-    file = sqlite_path(tracking_address(ledger.config, layout))
-    return bool(ledger.search.user_attrs.get(MIRRORED)) and (file is None or file.exists())
+    with occupied(config, layout, fresh=fresh, interrupts=interrupts) as storage:
+        ledger = Ledger(config, storage)
+        ledger.adopt()
+        begin(folder, config, ledger.rows())
+        # What tlsearch carries cannot have changed; files are looked at again.
+        is_embedded = isinstance(config.data.source, EmbeddedSource)
+        if not (is_embedded and is_finished(ledger) and is_mirrored(ledger, layout)):
+            _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
+        return ledger
 
 
 def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:

@@ -14,15 +14,11 @@ from tlsearch.search.comparison.origin import note_origin
 from tlsearch.search.comparison.tables import write_tables
 from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
-from tlsearch.search.folder import sweep, write_whole
-from tlsearch.search.fresh import set_aside
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
-from tlsearch.search.ledger import MIRRORED
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.provenance import dataset_facts, git_revision, versions
-from tlsearch.search.stage import Stage, disk_errors, staged, tracking_address
-from tlsearch.search.storage import open_storage, study_lock
+from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
 from tlsearch.study.cells import Cell, cell_config
@@ -31,7 +27,6 @@ from tlsearch.study.layout import Layout
 from tlsearch.study.plan import num_runs
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.sources import EmbeddedSource
-from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.records import PARENT
 
 REDRAWS = 100
@@ -58,35 +53,24 @@ def run_comparison(config: StudyConfig, *, layout: Layout, fresh: bool, watch: W
         Interrupted: the user asked to leave; everything is kept.
     """
     folder, interrupts = layout.study(config.name), Interrupts()
-    with disk_errors(layout), interrupts.listening():
-        layout.create()
-        folder.mkdir(parents=True, exist_ok=True)
-        with study_lock(folder, config.name):
-            storage = open_storage(config, layout, create=True)
-            assert storage is not None
-            if fresh:
-                set_aside(config.name, storage=storage, folder=folder)
-            board = Board(config, storage)
-            board.adopt()
-            write_whole(folder / "study.yaml", to_yaml(redacted(config)))
-            open_rows = (r for r in board.rows() if r.state in ("running", "waiting"))
-            sweep(folder, open_keys={r.spec.key for r in open_rows})
-            has_work = not _is_finished(board, layout)
-            note_origin(board, has_work=has_work)
-            if has_work:
-                _carry_on(board, layout=layout, interrupts=interrupts, watch=watch)
-            return board
+    with occupied(config, layout, fresh=fresh, interrupts=interrupts) as storage:
+        board = Board(config, storage)
+        board.adopt()
+        begin(folder, config, board.rows())
+        has_work = not _is_finished(board, layout)
+        note_origin(board, has_work=has_work)
+        if has_work:
+            _carry_on(board, layout=layout, interrupts=interrupts, watch=watch)
+        return board
 
 
 def _is_finished(board: Board, layout: Layout) -> bool:
     """Whether all is run, on data that cannot change, and MLflow was left whole."""
     sources = [ledger.config.data.source for ledger in board.cells.values()]
-    file = sqlite_path(tracking_address(board.config, layout))
     return (
         all(isinstance(source, EmbeddedSource) for source in sources)
         and all(is_done(ledger) for ledger in board.cells.values())
-        and bool(board.whole.search.user_attrs.get(MIRRORED))
-        and (file is None or file.exists())
+        and is_mirrored(board.whole, layout)
     )
 
 
