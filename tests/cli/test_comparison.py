@@ -156,13 +156,13 @@ def test_what_the_run_tells(ran: Ran) -> None:
     assert claim["verdict"] in ("supported", "contradicted", "no material effect", "inconclusive")
 
 
-@pytest.mark.xfail(reason="failed once on a busy machine, cause not found yet", strict=False)
 def test_killed_stopped_and_begun_anew_it_says_the_same(ran: Ran, disturbed: Place) -> None:
     ours, theirs = runs(disturbed), runs(ran.place)
     assert ours.keys() == theirs.keys()
     for key, run in ours.items():
         assert run == theirs[key], key
     assert tables(disturbed) == tables(ran.place)
+    # Killed before MLflow was there, it left runs that are older than the parent that came later.
     parent, *children = mirrored(disturbed)
     assert parent["status"] == "FINISHED"
     assert sorted(tags["tlsearch.key"] for tags in children) == sorted(ours)

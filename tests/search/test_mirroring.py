@@ -14,6 +14,7 @@ from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import confirm_specs
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.mirroring import (
+    begun,
     end_tags,
     epoch_metrics,
     mirror_row,
@@ -134,6 +135,18 @@ def test_statuses(ledger: Ledger, ending: str, status: str) -> None:
 def test_a_paused_run_is_scheduled(ledger: Ledger) -> None:
     ledger.pause(ledger.ask())
     assert mirror_row(ledger.rows()[0], GROUPS, {}).status == "SCHEDULED"
+
+
+def test_what_waits_in_the_queue_is_not_shown(ledger: Ledger) -> None:
+    """It would have begun in 1970."""
+    ledger.enqueue([baseline_spec(ledger.config, "scratch", seed=0)])
+    assert len(ledger.rows()) == 1
+    assert begun(ledger.rows()) == []
+    ledger.ask()
+    fixed = ledger.ask_fixed()
+    assert fixed is not None
+    ledger.pause(fixed)
+    assert [row.spec.key for row in begun(ledger.rows())] == ["trial-0000", fixed.spec.key]
 
 
 def test_versions_without_importing() -> None:

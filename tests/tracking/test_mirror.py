@@ -69,6 +69,13 @@ def test_a_running_trial_is_visible(mirror: MakeMirror, client: MlflowClient) ->
     assert runs(client)[1]["0"].data.metrics == {"loss": 1.0}
 
 
+def test_a_parent_is_as_old_as_the_study(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror(opened=False)
+    open_parent(study, began_ms=1_700_000_000_000)
+    study.flush()
+    assert runs(client)[0][0].info.start_time == 1_700_000_000_000
+
+
 def test_a_resumed_study_has_one_parent(mirror: MakeMirror, client: MlflowClient) -> None:
     first = mirror(opened=False)
     open_parent(first, params={"budget.trials": 2}, tags={"git": "a"}, texts={"study.yaml": "a"})

@@ -1,6 +1,6 @@
 """How runs look in MLflow: names, tags, metrics and files of a child."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -85,9 +85,14 @@ def measure_metrics(measures: Mapping[str, float]) -> dict[str, float]:
     return {f"measure.{name}": value for name, value in measures.items()}
 
 
+def begun(rows: Iterable[RunRow]) -> list[RunRow]:
+    """Those that MLflow shows, the earliest first; a run in the queue has no beginning yet."""
+    return sorted((row for row in rows if row.started), key=lambda row: row.started)
+
+
 def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any]) -> MirrorRow:
-    """What MLflow must show of a run."""
-    ended, started = _ms(row.ended), _ms(row.started) or 0
+    """What MLflow must show of a run that has begun."""
+    started, ended = to_ms(row.started), row.ended and to_ms(row.ended)
     folds = {fold.last_epoch: fold for fold in row.folds}
     last = row.epochs[-1:] if row.measures else ()
     ending: Any = None if row.state in ("running", "waiting") else row.state
@@ -108,5 +113,6 @@ def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any
     )
 
 
-def _ms(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1000)
+def to_ms(moment: datetime) -> int:
+    """A moment as MLflow counts it, in milliseconds."""
+    return int(moment.timestamp() * 1000)

@@ -15,7 +15,7 @@ from tlsearch.search.final import confirm_and_test, is_finished, search_left
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.ledger import FACTS, Ledger, Run, told
-from tlsearch.search.mirroring import mirror_row
+from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
     dataset_facts,
@@ -146,18 +146,18 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
 def _open_mirror(
     mirror: Mirror, ledger: Ledger, audit: Audit, setting: Setting, folder: Path
 ) -> None:
-    config = ledger.config
+    config, rows = ledger.config, begun(ledger.rows())
     mirror.open_parent(
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
         texts={**parent_texts(config, setting), **audit_texts(audit)},
         datasets=[dataset_facts(config, setting)],
+        began_ms=to_ms(rows[0].started) if rows else None,
     )
     given_up = ledger.given_up()
     if given_up is not None:
         mirror.abandon(given_up)
-    rows = ledger.rows()
     mirror.reconcile(
         [mirror_row(row, setting.groups, kept_evaluation(folder, row.spec.key)) for row in rows]
     )

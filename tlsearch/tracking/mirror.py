@@ -84,12 +84,15 @@ class Mirror:
         params: Mapping[str, Any],
         texts: Mapping[str, Any],
         datasets: Sequence[DatasetFacts],
+        began_ms: int | None = None,
     ) -> None:
         """Start mirroring: the study's parent run is created, or re-opened where it exists.
 
         A param that has changed since (a larger budget) becomes a tag `tlsearch.changed.NAME`.
+        `began_ms` is when the study's first run began, if one has: an invocation that was killed
+        before MLflow was there leaves runs behind that are older than this moment.
         """
-        parent = Wanted(PARENT, run_name, _now_ms(), status="RUNNING")
+        parent = Wanted(PARENT, run_name, began_ms or _now_ms(), status="RUNNING")
         parent.add_params(params)
         parent.add_tags(tags)
         parent.add_artifacts(texts)

@@ -130,16 +130,21 @@ def runs(place: Place) -> dict[str, dict[str, Any]]:
 
 
 def mirrored(place: Place) -> list[dict[str, str]]:
-    """Tags and status of MLflow's runs in the order of their beginning; a parent has no key."""
+    """Tags and status of MLflow's runs in the order of their beginning, a parent, which has no
+    key, before its children.
+    """
     with closing(sqlite3.connect(place.state / "mlflow.db")) as database:
         rows = database.execute(
-            "SELECT r.run_uuid, r.status, t.key, t.value FROM runs r JOIN tags t USING (run_uuid)"
-            " WHERE r.lifecycle_stage = 'active' ORDER BY r.start_time"
+            "SELECT r.run_uuid, r.start_time, r.status, t.key, t.value"
+            " FROM runs r JOIN tags t USING (run_uuid)"
+            " WHERE r.lifecycle_stage = 'active'"
         ).fetchall()
     found: dict[str, dict[str, str]] = {}
-    for run_id, status, key, value in rows:
+    began: dict[str, int] = {}
+    for run_id, start_ms, status, key, value in rows:
         found.setdefault(run_id, {"status": status, "id": run_id})[key] = value
-    return list(found.values())
+        began[run_id] = start_ms
+    return sorted(found.values(), key=lambda tags: (began[tags["id"]], "tlsearch.key" in tags))
 
 
 def scores(place: Place) -> dict[str, dict[str, np.ndarray]]:

@@ -1,6 +1,6 @@
 """All cells of a comparison behind one face: a ledger each, and one for what they share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -50,10 +50,9 @@ class Board:
         """The cells of one scenario, in the order of the arms."""
         return {cell: ledger for cell, ledger in self.cells.items() if cell.scenario == scenario}
 
-    def rows(self) -> Iterator[RunRow]:
-        """All runs of all cells."""
-        for ledger in self.cells.values():
-            yield from ledger.rows()
+    def rows(self) -> list[RunRow]:
+        """All runs of all cells, read in bulk."""
+        return [row for ledger in self.cells.values() for row in ledger.rows()]
 
     def recover(self) -> None:
         """Put back in the queue what a killed coordinator left RUNNING."""

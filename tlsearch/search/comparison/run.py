@@ -16,7 +16,7 @@ from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
-from tlsearch.search.mirroring import mirror_row
+from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.provenance import dataset_facts, git_revision, versions
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
@@ -159,7 +159,7 @@ def _survey(
 
 
 def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> None:
-    config = board.config
+    config, rows = board.config, begun(board.rows())
     stage.mirror.open_parent(
         run_name=config.name,
         tags=_parent_tags(board),
@@ -181,6 +181,7 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
             "scenarios.json": {name: _told(ready) for name, ready in scenarios.items()},
         },
         datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
+        began_ms=to_ms(rows[0].started) if rows else None,
     )
     given_up = board.whole.given_up()
     if given_up is not None:
@@ -189,7 +190,7 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
     stage.mirror.reconcile(
         [
             mirror_row(row, groups[row.spec.scenario], kept_evaluation(stage.folder, row.spec.key))
-            for row in board.rows()
+            for row in rows
         ]
     )
 
