@@ -139,7 +139,7 @@ def test_a_paused_run_is_scheduled(ledger: Ledger) -> None:
 
 def test_what_waits_in_the_queue_is_not_shown(ledger: Ledger) -> None:
     """It would have begun in 1970."""
-    ledger.enqueue([baseline_spec(ledger.config, "scratch", seed=0)])
+    ledger.enqueue([baseline_spec(ledger.config, "from_scratch", seed=0)])
     assert len(ledger.rows()) == 1
     assert begun(ledger.rows()) == []
     ledger.ask()
