@@ -136,7 +136,8 @@ def photos(study: Path) -> Path:
 def test_images_are_read_and_listed_by_scenario(photos: Path, here: Path, tlsearch: Invoke) -> None:
     assert photos.exists()
     text = tlsearch("check", "study.yaml", "--files", "list.csv").stdout
-    assert text.count("unreadable files: 1 file") == 2
+    assert text.count("unreadable files: 1 file") == 1
+    assert "scenario many\nthe images of few\n" in text
     assert "scenario letters\nimages: 400\n" in text
     rows = list(csv.DictReader((here / "list.csv").read_text().splitlines()))
     assert {(r["scenario"], r["kind"], r["file"]) for r in rows} == {
@@ -146,6 +147,20 @@ def test_images_are_read_and_listed_by_scenario(photos: Path, here: Path, tlsear
     told = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
     few = told["scenarios"]["few"]
     assert few["sizes"]["test"] == sum(few["audit"]["parts"]["test"]) == 12
+
+
+def test_the_same_images_are_told_once_and_their_parts_where_they_differ(
+    photos: Path, here: Path, tlsearch: Invoke
+) -> None:
+    assert photos.exists()
+    study = here / "study.yaml"
+    study.write_text(study.read_text().replace("data.fit: stretch", "data.labels_per_class: 2"))
+    text = tlsearch("check", "study.yaml").stdout
+    many = text.partition("scenario many\n")[2].partition("scenario letters\n")[0]
+    assert many.startswith("the images of few\n")
+    assert "images per class" in many
+    assert "4 to train on" in many
+    assert "not found:" not in many
 
 
 def test_the_same_data_are_read_once(

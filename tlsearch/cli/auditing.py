@@ -73,7 +73,7 @@ def write_listing(audit: Audit, path: Path) -> None:
 
 
 def show_audit(console: Console, checked: Checked) -> None:
-    """The findings, what happens to them, and classes by part."""
+    """The findings, and what happens to them."""
     audit = checked.audit
     used = "" if audit.num_used == audit.num_images else f", {audit.num_used:,} of them used"
     console.print(f"[bold]images[/bold]: {audit.num_images:,}{used}", soft_wrap=True)
@@ -91,9 +91,13 @@ def show_audit(console: Console, checked: Checked) -> None:
         console.print(f"  not found: {names}", soft_wrap=True)
     for sentence in audit.unseen:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
+
+
+def show_parts(console: Console, checked: Checked) -> None:
+    """Classes by part, and what the split gives reason to say, where images were read."""
     if checked.parts is not None:
         console.print()
-        console.print(_class_table(audit, checked.parts))
+        console.print(_class_table(checked.audit, checked.parts))
         for note in checked.notes:
             console.print(f"note: {escape(note)}", soft_wrap=True)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tlsearch.cli.auditing import Checked, look, show_audit, write_listing
+from tlsearch.cli.auditing import Checked, look, show_audit, show_parts, write_listing
 from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.cost import Estimate, estimate
@@ -88,6 +88,7 @@ def _show(config: StudyConfig, checked: Checked) -> None:
     console.print(table)
     console.print()
     show_audit(console, checked)
+    show_parts(console, checked)
     cost = _estimate(config, checked)
     if cost is not None:
         console.print()

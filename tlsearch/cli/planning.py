@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tlsearch.cli.auditing import Checked, show_audit
+from tlsearch.cli.auditing import Checked, show_audit, show_parts
 from tlsearch.cli.auditing import look as look_at
 from tlsearch.cli.checking import told, told_time
 from tlsearch.data.audit.findings import as_json as audit_json
@@ -134,16 +134,19 @@ def _show(config: StudyConfig, checked: Mapping[str, Checked], outlook: Outlook 
     console.print()
     for line in _arm_lines(config):
         console.print(line, soft_wrap=True)
-    first: dict[int, str] = {}
+    before: list[str] = []
     for scenario, found in checked.items():
         console.print()
         said = _traits(compared(config).scenarios[scenario].traits)
         console.print(f"[bold]scenario {escape(scenario)}[/bold]{said}", soft_wrap=True)
-        known = first.setdefault(id(found), scenario)
-        if known == scenario:
-            show_audit(console, found)
+        same = [name for name in before if _same_images(config, checked, scenario, name)]
+        if same:
+            console.print(f"the images of {escape(same[0])}", soft_wrap=True)
         else:
-            console.print(f"the images of {escape(known)}", soft_wrap=True)
+            show_audit(console, found)
+        if all(checked[name].parts != found.parts for name in same):
+            show_parts(console, found)
+        before.append(scenario)
         if found.refusal is None:
             sizes = _sizes(config, scenario, found)
             parts = f"{sizes.train:,} to train on, {sizes.validation:,} to validate, "
@@ -154,6 +157,14 @@ def _show(config: StudyConfig, checked: Mapping[str, Checked], outlook: Outlook 
             console.print(line, soft_wrap=True)
     for note in _notes(config):
         console.print(f"note: {escape(note)}", soft_wrap=True)
+
+
+def _same_images(
+    config: StudyConfig, checked: Mapping[str, Checked], scenario: str, other: str
+) -> bool:
+    """Whether two scenarios differ at most in how the same images are divided."""
+    sources = {cell_config(config, Cell(name, "")).data.source for name in (scenario, other)}
+    return len(sources) == 1 and checked[scenario].audit == checked[other].audit
 
 
 def _arms(config: StudyConfig) -> dict[str, StudyConfig]:
@@ -272,7 +283,7 @@ def _outlook_lines(config: StudyConfig, outlook: Outlook) -> list[str]:
     ]
     one, pooled = outlook.smallest_effect, outlook.smallest_effect_pooled
     if one is not None and pooled is not None:
-        over = f", of {100 * pooled:.1f} over all" if len(comparison.used) > 1 else ""
+        over = f", of {100 * pooled:.1f} over all" if pooled < one else ""
         lines.append(
             f"a difference of {100 * one:.1f} points of test accuracy should show in one scenario"
             f"{over} (in 8 of 10 such comparisons; a guess from typical noise)"

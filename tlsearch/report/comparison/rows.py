@@ -89,12 +89,11 @@ _SPLITS = (
 
 
 def _columns(tables: Tables) -> tuple[Column, ...]:
-    tuned = any(arm.settings for place in tables.scenarios for arm in place.arms)
     return (
         Column("arm", is_number=False),
         Column("test accuracy, 95 % interval", is_number=True),
         Column(f"over {arm_name(tables.protocol.reference, tables)}", is_number=True),
-        Column("chosen by tuning" if tuned else "settings", is_number=False),
+        Column("configuration, where arms differ", is_number=False),
     )
 
 
