@@ -43,6 +43,7 @@ def test_where_to_look_next(told: Any) -> None:
     lines = told(summary(test=record_of(scratch=CLEAR)))
     assert "report            /r/[x].html" in lines
     assert "model             models:/m-1" in lines
+    assert "dashboards        tlsearch ui 'my study.yaml'" in lines
     assert "MLflow UI         mlflow ui --backend-store-uri 'sqlite:////a b/mlflow.db'" in lines
     assert any(ln.startswith("Optuna Dashboard  optuna-dashboard '/a b/optuna") for ln in lines)
     assert "report again      tlsearch report 'my study.yaml'" in lines

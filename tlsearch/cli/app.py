@@ -165,6 +165,23 @@ def report(
         typer.echo(_commands_of(config).report(config, kind=kind, output=output, asked=words))
 
 
+@app.command(epilog="Example: tlsearch ui studies/quickstart.yaml")
+def ui(
+    study: StudyFile,
+    sets: Sets = None,
+    preset: Preset = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open both pages in a browser.")
+    ] = True,
+) -> None:
+    """Start MLflow's UI and Optuna Dashboard at a study, on this machine alone, until Ctrl-C."""
+    with answering():
+        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
+        from tlsearch.cli import dashboards
+
+        dashboards.serve(dashboards.stores_of(config, asked=words), browser=browser)
+
+
 @app.command(epilog="Example: tlsearch export studies/quickstart.yaml -o digits.onnx")
 def export(
     study: StudyFile,

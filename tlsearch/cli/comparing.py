@@ -159,6 +159,7 @@ def _next_steps(board: "Board", layout: Layout, report: Path, asked: str) -> lis
     return [
         f"report            {escape(str(report))}",
         f"tables            {escape(str(folder / CSV_FILE))}, {JSON_FILE}",
+        f"dashboards        tlsearch ui {escape(asked)}",
         *places(found["mlflow"], found["optuna"]["storage"]),
         f"report again      tlsearch report {escape(asked)}",
     ]

@@ -102,6 +102,7 @@ def _next_steps(summary: Summary, asked: str, report: Path) -> list[str]:
         lines.append(f"model as a file   tlsearch export {escape(asked)}")
     if summary.test.get("registered"):
         lines.append(f"in the registry   {escape(summary.test['registered'])}")
+    lines.append(f"dashboards        tlsearch ui {escape(asked)}")
     lines += places(summary.mlflow, summary.storage)
     lines.append(f"report again      tlsearch report {escape(asked)}")
     return lines

@@ -28,6 +28,8 @@ _MANNERS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; 120 would outlast any farewell
 }
 _PAGE = 1000
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's UI shows the page for language models, which is empty here."""
 
 
 class Store(NamedTuple):
@@ -74,7 +76,7 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
         found = client.get_experiment_by_name(experiment)
         if found is None:
             at = artifact_location(root=root, experiment=experiment) if root and path else None
-            found = client.get_experiment(client.create_experiment(experiment, at))
+            found = client.get_experiment(client.create_experiment(experiment, at, _KIND))
     except (MlflowException, OSError) as error:
         raise WorkError(
             f"MLflow at {hidden(tracking_uri)} cannot be used: {first_line(error)} — start the"

@@ -1,0 +1,127 @@
+"""`tlsearch ui`: both dashboards show the study, on loopback, and leave with Ctrl-C."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Invoke
+from tests.cli.finished import Finished
+
+# urlopen's own opener keeps the proxies of its first use, which may have been another test's.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+PATIENCE_SECONDS = 240
+
+
+@contextmanager
+def shown(folder: Path, log: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """The process of `tlsearch ui`, and what it has told once all is there."""
+    command = [sys.executable, "-m", "tlsearch", "ui", "study.yaml", "--no-browser"]
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, cwd=folder, stdout=file, stderr=file) as process,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while "Ctrl-C" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            yield process, log.read_text()
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+
+
+def fetched(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with DIRECT.open(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def addresses_of(port: int) -> set[str]:
+    """Those at which a server listens on this port, as the kernel lists them."""
+    found = set()
+    for kind in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
+            place, state = line.split()[1], line.split()[3]
+            address, _, number = place.partition(":")
+            if state == "0A" and int(number, 16) == port:
+                is_four = len(address) == 8
+                found.add(socket.inet_ntoa(bytes.fromhex(address)[::-1]) if is_four else address)
+    return found
+
+
+@pytest.mark.slow
+def test_both_show_the_study_until_they_are_ended(finished: Finished, tmp_path: Path) -> None:
+    with shown(finished.folder, tmp_path / "log") as (process, told):
+        where = re.search(r"MLflow +http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\n", told)
+        trials = re.search(
+            r"Optuna Dashboard +http://127\.0\.0\.1:(\d+)/dashboard/studies/(\d+)\n", told
+        )
+        assert where is not None, told
+        assert trials is not None, told
+        root = f"http://127.0.0.1:{where[1]}/api/2.0/mlflow"
+        found = fetched(f"{root}/experiments/get?experiment_id={where[2]}")["experiment"]
+        assert found["name"] == "tiny"
+        kinds = {tag["key"]: tag["value"] for tag in found["tags"]}
+        assert kinds["mlflow.experimentKind"] == "custom_model_development"
+        runs = fetched(f"{root}/runs/search", {"experiment_ids": [where[2]]})["runs"]
+        names = {run["info"]["run_name"] for run in runs}
+        assert "tiny" in names
+        assert any(name.startswith("trial-0000") for name in names)
+        study = fetched(f"http://127.0.0.1:{trials[1]}/api/studies/{trials[2]}?after=0")
+        assert study["name"] == "tiny"
+        assert len(study["trials"]) == 1
+        ports = [int(where[1]), int(trials[1])]
+        assert [addresses_of(port) for port in ports] == [{"127.0.0.1"}] * 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert not any(map(is_open, ports))
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_start_is_told(finished: Finished, tmp_path: Path) -> None:
+    """MLflow's database is damaged; Optuna's dashboard, which has started, is ended."""
+    state = tmp_path / "mlruns"
+    state.mkdir()
+    (tmp_path / "study.yaml").write_text((finished.folder / "study.yaml").read_text())
+    (state / "optuna.journal").write_bytes(
+        (finished.folder / "mlruns" / "optuna.journal").read_bytes()
+    )
+    (state / "mlflow.db").write_bytes(b"no database" * 1000)
+    done = subprocess.run(
+        [sys.executable, "-m", "tlsearch", "ui", "study.yaml", "--no-browser"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("tlsearch: MLflow did not start: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_study_that_was_not_started(tlsearch: Invoke) -> None:
+    done = tlsearch("ui", "study.yaml", code=2)
+    assert "no such study has been started" in done.stderr
+    assert "start it with: tlsearch run study.yaml" in done.stderr

@@ -1,0 +1,260 @@
+"""`tlsearch ui`: MLflow's UI and Optuna Dashboard on loopback, opened at a study."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import typer
+
+from tlsearch.cli.asking import not_started
+from tlsearch.errors import WorkError
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import layout_here
+from tlsearch.study.values import hidden
+from tlsearch.tracking.address import absolute_address, sqlite_path
+
+HOST = "127.0.0.1"
+MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
+"""Where both are usually found; taken if they are free, so that bookmarks last."""
+START_SECONDS = 120.0
+"""MLflow's server imports for seconds, on a busy machine for many."""
+STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.2
+_STORAGE = "TLSEARCH_DASHBOARD_STORAGE"
+_OPTUNA_MAIN = f"""
+import os, sys
+from optuna_dashboard._cli import main
+sys.argv.insert(1, os.environ.pop({_STORAGE!r}))
+main()
+"""
+# urlopen's own opener would send loopback through a proxy of the environment.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where a study's runs and trials are; `experiment_id` is None until MLflow has been written.
+
+    `tracking_uri` and `storage` are as MLflow and Optuna take them, passwords included.
+    """
+
+    tracking_uri: str
+    experiment_id: str | None
+    artifacts: Path
+    storage: str
+    study_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """A web server in a process group of its own, which Ctrl-C in the terminal does not reach."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    root: str
+    page: str
+
+    def answers(self) -> bool:
+        try:
+            with _DIRECT.open(self.root, timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def last_words(self) -> str:
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return str(hidden(lines[-1])) if lines else f"exit code {self.process.returncode}"
+
+    def stop(self) -> None:
+        """End the server and the workers that it started."""
+        for sign, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, sign)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience)
+                break
+        with suppress(ProcessLookupError, PermissionError):  # a worker that outlived its server
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.log.close()
+
+
+def stores_of(config: StudyConfig, *, asked: str) -> Stores:
+    """The stores of a study that was started; creates nothing.
+
+    Raises:
+        RequestError: it was not.
+        WorkError: Optuna's storage cannot be read.
+    """
+    from tlsearch.search.ledger import MLFLOW, is_started
+    from tlsearch.search.stage import tracking_address
+    from tlsearch.search.storage import open_storage, storage_address
+
+    layout = layout_here()
+    storage = open_storage(config, layout, create=False)
+    if storage is None or not is_started(config.name, storage):
+        raise not_started(config.name, asked)
+    study_id = storage.get_study_id_from_name(config.name)
+    mirrored = storage.get_study_user_attrs(study_id).get(MLFLOW) or {}
+    return Stores(
+        tracking_uri=absolute_address(tracking_address(config, layout)),
+        experiment_id=mirrored.get("experiment_id"),
+        artifacts=layout.artifacts,
+        storage=storage_address(config, layout),
+        study_id=study_id,
+    )
+
+
+def serve(stores: Stores, *, browser: bool) -> None:
+    """Start what can be started, tell the addresses, and wait for Ctrl-C.
+
+    Raises:
+        WorkError: a server does not start, or ends by itself.
+    """
+    servers: list[_Server] = []
+    with _until_asked_to_stop():
+        try:
+            pages = _start(stores, servers)
+            for name, page in pages:
+                typer.echo(f"{name:<17} {page}")
+            if not servers:
+                return
+            typer.echo("Ctrl-C ends both." if len(servers) > 1 else "Ctrl-C ends it.")
+            sys.stdout.flush()
+            if browser and sys.stdout.isatty():
+                for _, page in pages:
+                    webbrowser.open(page)
+            _watch(servers)
+        finally:
+            for server in servers:
+                server.stop()
+
+
+def _start(stores: Stores, servers: list[_Server]) -> list[tuple[str, str]]:
+    """Start servers into `servers`; the names and pages of what there is to see."""
+    pages = []
+    experiment = f"/#/experiments/{stores.experiment_id}/runs" if stores.experiment_id else "/"
+    file = sqlite_path(stores.tracking_uri)
+    if stores.tracking_uri.startswith(("http://", "https://")):
+        pages.append(("MLflow", f"{hidden(stores.tracking_uri.rstrip('/'))}{experiment}"))
+    elif file is not None and not file.exists():  # which the server would make
+        typer.echo(f"MLflow: {file} is not there — it comes with the study's next run", err=True)
+    else:
+        servers.append(_mlflow(stores, path=experiment))
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        remedy = "pip install 'tlsearch[dashboard]'"
+        typer.echo(f"Optuna Dashboard is not installed — {remedy}", err=True)
+    else:
+        servers.append(_optuna(stores))
+    for server in servers:
+        _await(server)
+    return pages + [(server.name, server.page) for server in servers]
+
+
+def _mlflow(stores: Stores, *, path: str) -> _Server:
+    options = ["--workers", "1", "--artifacts-destination", str(stores.artifacts)]
+    settings = {
+        "MLFLOW_BACKEND_STORE_URI": stores.tracking_uri,
+        # Jobs are for MLflow's own evaluations, and start processes of their own.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = ["-m", "mlflow", "ui", *options]
+    return _server("MLflow", command, settings, port=MLFLOW_PORT, path=path)
+
+
+def _optuna(stores: Stores) -> _Server:
+    path = f"/dashboard/studies/{stores.study_id}" if stores.study_id is not None else "/"
+    command = ["-c", _OPTUNA_MAIN, "--server", "wsgiref", "--quiet"]
+    settings = {_STORAGE: stores.storage}
+    return _server("Optuna Dashboard", command, settings, port=OPTUNA_PORT, path=path)
+
+
+def _server(
+    name: str, command: Sequence[str], settings: Mapping[str, str], *, port: int, path: str
+) -> _Server:
+    """Start one. `settings` go through the environment: everyone sees a process's arguments, and
+    an address may hold a password.
+    """
+    chosen = _free_port(port)
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "ignore", *command, "--host", HOST, "--port", str(chosen)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, **settings},
+    )
+    root = f"http://{HOST}:{chosen}"
+    return _Server(name=name, process=process, log=log, root=root + "/", page=root + path)
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            # As the servers do: a port whose last connections are still closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind((HOST, port))
+                return int(probe.getsockname()[1])
+    raise WorkError(f"no port is free on {HOST} — end a program that holds one, then try again")
+
+
+def _await(server: _Server) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not server.answers():
+        if server.process.poll() is not None:
+            raise WorkError(f"{server.name} did not start: {server.last_words()}")
+        if time.monotonic() > deadline:
+            raise WorkError(f"{server.name} did not answer within {START_SECONDS:.0f} seconds")
+        time.sleep(_POLL_SECONDS)
+
+
+def _watch(servers: Sequence[_Server]) -> None:
+    while True:
+        for server in servers:
+            if server.process.poll() is not None:
+                raise WorkError(f"{server.name} has ended: {server.last_words()}")
+        time.sleep(_POLL_SECONDS)
+
+
+class _AskedToStopError(Exception):
+    """Ctrl-C, the terminal's closing, or `kill`."""
+
+
+@contextmanager
+def _until_asked_to_stop() -> Iterator[None]:
+    """What ends a server in a terminal ends this block quietly; asked again, it still tidies up."""
+    asked = False
+
+    def stop(_sign: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise _AskedToStopError
+
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {sign: signal.signal(sign, stop) for sign in signs}
+    try:
+        yield
+    except _AskedToStopError:
+        pass
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
