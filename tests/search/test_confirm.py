@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from tlsearch.search.confirm import (
 )
 from tlsearch.search.final import is_finished, search_left
 from tlsearch.search.ledger import Ledger
-from tlsearch.search.runs import confirm_fold
+from tlsearch.search.runs import RunRow, confirm_fold
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
+from tlsearch.training.results import FoldResult
 from tlsearch.transfer.plan import make_plan
 
 
@@ -49,6 +52,30 @@ def test_best_first(study: Study) -> None:
     assert numbers == [1, 3, 2, 0]
     numbers = [row.number for row in best_first(ledger.rows(), maximise=False)]
     assert numbers == [0, 2, 1, 3]
+
+
+def test_of_equal_accuracies_the_smaller_loss_is_better(study: Study) -> None:
+    one, two, three = searched(study(), [0.7, 0.7, 0.8]).rows()
+
+    def with_losses(row: RunRow, losses: list[float], patience: int | None) -> RunRow:
+        """Its last three epochs are equally accurate."""
+        (last, *_) = row.epochs[::-1]
+        epochs = tuple(last._replace(epoch=i, val_loss=x) for i, x in enumerate(losses, 1))
+        params = {**row.spec.params, "patience_epochs": patience}
+        return replace(row, epochs=epochs, spec=replace(row.spec, params=params))
+
+    def ranked(*rows: RunRow) -> list[int]:
+        return [row.number for row in best_first(rows, maximise=True)]
+
+    # The last epoch's weights are kept, with early stopping those of the first best.
+    assert ranked(with_losses(one, [1, 1, 3], None), with_losses(two, [9, 9, 2], None)) == [1, 0]
+    assert ranked(with_losses(one, [1, 1, 3], 2), with_losses(two, [9, 9, 2], 2)) == [0, 1]
+    assert ranked(with_losses(one, [2, 2, 2], 2), with_losses(two, [2, 2, 2], None)) == [0, 1]
+    assert ranked(with_losses(one, [0, 0, 0], None), with_losses(three, [9, 9, 9], None)) == [2, 0]
+    folds = (FoldResult(1, 3, 5.0, 0.7, 5.0, 0.7), FoldResult(2, 6, 1.0, 0.7, 3.0, 0.7))
+    validated = replace(one, folds=folds)
+    assert validated.val_loss == 3.0
+    assert replace(one, epochs=()).val_loss == math.inf
 
 
 def test_the_best_are_confirmed_beside_all_baselines(study: Study) -> None:

@@ -25,10 +25,12 @@ class Choice:
 
 
 def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
-    """Complete trials of the search from best to worst; of equals the earlier one first."""
+    """Complete trials of the search from best to worst. Equal accuracies are common where few
+    images validate: the smaller loss decides, then the earlier trial.
+    """
     complete = [r for r in rows if r.spec.kind == "search" and r.value is not None]
     sign = -1 if maximise else 1
-    return sorted(complete, key=lambda r: (sign * (r.value or 0.0), r.number))
+    return sorted(complete, key=lambda r: (sign * (r.value or 0.0), r.val_loss, r.number))
 
 
 def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunSpec]:

@@ -78,6 +78,19 @@ class RunRow:
     ended: Any
     sampled: Mapping[str, Any]
 
+    @property
+    def val_loss(self) -> float:
+        """The validation loss of the weights that `value` is of; over folds their mean. Infinite
+        where the stores hold none.
+        """
+        if self.folds:
+            return self.folds[-1].mean_val_loss
+        if self.spec.params["patience_epochs"] is None:
+            return self.epochs[-1].val_loss if self.epochs else math.inf
+        # Early stopping keeps the first of the best epochs.
+        kept = (e.val_loss for e in self.epochs if self.value in (e.val_accuracy, e.val_loss))
+        return next(kept, math.inf)
+
 
 def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:
     """The runs of an Optuna study that tlsearch made."""
