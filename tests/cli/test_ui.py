@@ -13,11 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from mlflow import MlflowClient
+from optuna.storages.journal import JournalFileBackend
+from optuna_dashboard import get_note
 
 from tests.cli.conftest import Invoke
 from tests.cli.finished import Finished
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own tables
 # urlopen's own opener keeps the proxies of its first use, which may have been another test's.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 PATIENCE_SECONDS = 240
@@ -119,6 +124,22 @@ def test_a_server_that_cannot_start_is_told(finished: Finished, tmp_path: Path) 
     assert done.returncode == 1
     assert done.stderr.startswith("tlsearch: MLflow did not start: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_both_hold_the_answer(finished: Finished) -> None:
+    told = finished.told["mlflow"]
+    client = MlflowClient(told["tracking_uri"])
+    note = client.get_run(told["run_id"]).data.tags["mlflow.note.content"]
+    done = finished.tlsearch("report", "study.yaml", "--format", "md", "-o", "again.md")
+    assert done.stdout.endswith("again.md\n")
+    assert note == (finished.folder / "again.md").read_text()
+    assert client.get_experiment(told["experiment_id"]).tags["mlflow.note.content"] == note
+    names = [found.path for found in client.list_artifacts(told["run_id"])]
+    assert "report.html" in names
+    backend = JournalFileBackend(str(finished.folder / "mlruns" / "optuna.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    assert get_note(optuna.load_study(study_name="tiny", storage=storage)) == note
 
 
 def test_a_study_that_was_not_started(tlsearch: Invoke) -> None:

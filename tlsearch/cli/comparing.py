@@ -32,6 +32,7 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
         layout = layout_here()
         board = run_comparison(config, layout=layout, fresh=fresh, watch=watch)
     report = write_report(board, layout, "html", None)
+    _publish(board, layout, report)
     seconds = time.monotonic() - started
     if as_json:
         typer.echo(json.dumps({**_found(board, layout), "report": str(report), "seconds": seconds}))
@@ -44,6 +45,17 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
     for line in _next_steps(board, layout, report, asked):
         console.print(line, soft_wrap=True)
     console.print(f"\n{_counts(board)}; {seconds:.0f} s", soft_wrap=True)
+
+
+def _publish(board: "Board", layout: Layout, page: Path) -> None:
+    from tlsearch.report.comparison.markdown import render_answer
+    from tlsearch.search.comparison.tables import tables_of
+    from tlsearch.search.publishing import publish
+
+    text = render_answer(tables_of(board, layout.study(board.config.name)))
+    trouble = publish(board.whole, layout, text=text, report=page)
+    if trouble is not None:
+        typer.echo(f"note: {trouble}", err=True)
 
 
 def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:

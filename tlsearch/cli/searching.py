@@ -32,11 +32,23 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
         layout = layout_here()
         ledger = run_study(config, layout=layout, fresh=fresh, watch=watch)
     path = _write_report(ledger, "html", None)
+    _publish(ledger, path)
     summary, seconds = summarise(ledger, layout), time.monotonic() - started
     if as_json:
         typer.echo(json.dumps(summary_json(summary, report=path, seconds=seconds)))
     else:
         show_outcome(summary, asked=asked, report=path, seconds=seconds)
+
+
+def _publish(ledger: "Ledger", path: Path) -> None:
+    from tlsearch.report.build import build_report
+    from tlsearch.search.publishing import publish
+
+    layout = layout_here()
+    text = build_report(ledger, layout, format="md")
+    trouble = publish(ledger, layout, text=text, report=path)
+    if trouble is not None:
+        typer.echo(f"note: {trouble}", err=True)
 
 
 def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:

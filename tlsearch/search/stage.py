@@ -30,6 +30,7 @@ from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.values import hidden
 from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.records import PARENT
 
 FLUSH_SECONDS = 2.0
 PATIENCE_SECONDS = 10.0
@@ -175,7 +176,8 @@ def staged(
         whole = mirror.close(status=status, tags={"tlsearch.state": status.lower()})
         if mirror.experiment_id is not None:
             address = hidden(mirror.tracking_uri)
-            where = {"tracking_uri": address, "experiment_id": mirror.experiment_id}
+            ids = {"experiment_id": mirror.experiment_id, "run_id": mirror.run_id(PARENT)}
+            where = {"tracking_uri": address, **ids}
             ledger.search.set_user_attr(MLFLOW, where)
             ledger.search.set_user_attr(MIRRORED, whole)
         for text in mirror.take_notices():

@@ -16,7 +16,7 @@ NOT_FINITE_TAG = "tlsearch.not_finite"
 CHANGED_TAG = "tlsearch.changed."
 
 _MAX_PARAM_CHARS = 6000  # MLflow cuts beyond these without a word
-_MAX_TAG_CHARS = 8000
+MAX_TAG_CHARS = 8000
 _MAX_NAME_CHARS = 250
 
 
@@ -120,7 +120,7 @@ class Wanted:
 
     def add_tags(self, tags: Mapping[str, Any]) -> None:
         """Add tags; what exceeds MLflow's limit is cut visibly and kept whole as an artifact."""
-        self.tags |= self._cut(tags, _MAX_TAG_CHARS)
+        self.tags |= self._cut(tags, MAX_TAG_CHARS)
 
     def add_metrics(self, metrics: EpochMetrics) -> None:
         """Add one step; a value that is not finite becomes a tag (SQL stores no infinity)."""
@@ -186,7 +186,7 @@ def difference(
     tags = {**wanted.tags, **identity, **_not_finite_tag(wanted, has)}
     for name, value in wanted.params.items():
         if name in has.params and has.params[name] != value:
-            tags[CHANGED_TAG + name] = f"{has.params[name]} → {value}"[:_MAX_TAG_CHARS]
+            tags[CHANGED_TAG + name] = f"{has.params[name]} → {value}"[:MAX_TAG_CHARS]
     tags = {name: value for name, value in tags.items() if has.tags.get(name) != value}
     params = {name: value for name, value in wanted.params.items() if name not in has.params}
     points = _unseen(wanted.points, has.steps)
@@ -227,7 +227,7 @@ def _not_finite_tag(wanted: Wanted, known: Known) -> dict[str, str]:
     if not wanted.not_finite:
         return {}
     before = [entry for entry in known.tags.get(NOT_FINITE_TAG, "").split("; ") if entry]
-    return {NOT_FINITE_TAG: "; ".join(dict.fromkeys(before + wanted.not_finite))[:_MAX_TAG_CHARS]}
+    return {NOT_FINITE_TAG: "; ".join(dict.fromkeys(before + wanted.not_finite))[:MAX_TAG_CHARS]}
 
 
 def _encodable(text: str) -> str:

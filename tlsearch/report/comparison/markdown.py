@@ -14,10 +14,24 @@ def render_comparison_markdown(tables: Tables) -> str:
     """What held, the verdicts and what they mean, each scenario's arms and verdicts, how it was
     measured, where it comes from.
     """
+    parts = _answer(tables)
+    for place in scenarios_of(tables):
+        parts += _scenario(place, is_own=tables.protocol.table == "own")
+    parts += ["### How this was measured", *map(escaped, protocol_text(tables))]
+    parts += map(escaped, provenance_text(tables))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_answer(tables: Tables) -> str:
+    """What held, the verdicts and what they mean: the beginning of the whole."""
+    return "\n\n".join(part for part in _answer(tables) if part) + "\n"
+
+
+def _answer(tables: Tables) -> list[str]:
     pooled = tables.tables[0]
     is_own = tables.protocol.table == "own"
     meanings = "; ".join(f"*{kind}*: {meaning}" for kind, meaning in MEANINGS.items())
-    parts = [
+    return [
         f"## {escaped(tables.protocol.comparison)}",
         f"**{escaped(pooled.title)}.** {escaped(summary(tables))}",
         *(f"> **{escaped(warning)}**" for warning in warnings(tables)),
@@ -25,11 +39,6 @@ def render_comparison_markdown(tables: Tables) -> str:
         _verdicts(rows_of(tables, pooled), is_own=is_own),
         f"Better and worse are *supported* and *contradicted*. {meanings}." if is_own else meanings,
     ]
-    for place in scenarios_of(tables):
-        parts += _scenario(place, is_own=is_own)
-    parts += ["### How this was measured", *map(escaped, protocol_text(tables))]
-    parts += map(escaped, provenance_text(tables))
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _list(found: Sequence[Finding]) -> str:
