@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.search.test_source_task import glyph_task
 from tests.training.small import CPU, pixels, store, tiny_backbone, trainer
 from tests.transfer.strategies import strategy
 from tlsearch.evidence.measures.protocol import MEASURES
@@ -36,7 +37,7 @@ def start() -> Backbone:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], SourceTask]:
     weights = tmp_path_factory.mktemp("cache") / "weights.safetensors"
     weights.write_bytes(b"of the tiny network")
-    return cache(lambda: SourceTask(start(), weights=weights, image_size=12))
+    return cache(lambda: glyph_task(start(), weights=weights))
 
 
 def ended(of: Trainer, **changes: Any) -> Trained:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from tlsearch.study.adaptation import NoAdaptation
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 
 PLAIN = Strategy(
@@ -24,6 +25,8 @@ PLAIN = Strategy(
     clip_norm=None,
     label_smoothing=0.0,
     patience_epochs=None,
+    adaptation=NoAdaptation(),
+    source_task_weight=0.0,
 )
 
 

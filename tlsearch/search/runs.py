@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.study.cells import cell_of, compared
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.space import Suggest
+from tlsearch.study.space import Suggest, completed
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
@@ -209,7 +209,8 @@ def read_spec(record: Mapping[str, Any]) -> RunSpec:
         "arm": "",
         **record,
     }  # older records are of no comparison
-    return RunSpec(**{**placed, "folds": tuple(record["folds"])})
+    params = completed(record["params"])  # older ones know fewer dimensions
+    return RunSpec(**{**placed, "folds": tuple(record["folds"]), "params": params})
 
 
 def spec_json(spec: RunSpec) -> dict[str, Any]:

@@ -111,12 +111,13 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
     """Compare what was found with what the study was started on, and keep its number format.
 
     Raises:
-        StoreError: data, split or weights changed.
+        StoreError: data, split, weights or source images changed.
     """
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
         "weights": setting.weights_fingerprint,
+        "source images": setting.source_fingerprint,
         "precision": setting.precision,
         "device": setting.device,
         "groups": list(setting.groups),
@@ -131,7 +132,7 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
     changed = [
         f"  the {name} (fingerprint {known.get(name)} → {found[name]}"
         f"{images if name == 'data' else ''})"
-        for name in ("data", "split", "weights")
+        for name in ("data", "split", "weights", "source images")
         if known.get(name) != found[name]
     ]
     if changed:

@@ -12,6 +12,7 @@ from tlsearch.study.cost import train_images
 from tlsearch.study.data_checks import data_contradictions
 from tlsearch.study.dimensions import can_be, highest, lowest, raw
 from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
+from tlsearch.study.source_checks import source_contradictions
 
 
 def contradictions(config: StudyConfig) -> list[Contradiction]:
@@ -28,6 +29,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _warmup,
         _optimizer,
         _stopping,
+        source_contradictions,
         sampler_contradictions,
         pruner_contradictions,
     )

@@ -1,11 +1,12 @@
 """The search space: the only home of the defaults of a strategy's dimensions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from tlsearch.study.adaptation import ADAPTATION_SPACES, NoAdaptationSpace
 from tlsearch.study.annotations import BoolDim, FloatDim, IntDim
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
@@ -131,6 +132,15 @@ class Space(Section):
         IntDim(ge=1, nullable=True),
         Field(description="stop early after so many epochs without gain; null for never"),
     ] = Fixed(None)
+    adaptation: Annotated[
+        Branches,
+        AnyOf(ADAPTATION_SPACES),
+        Field(description="training images are taken towards those of the source"),
+    ] = Branches({"none": NoAdaptationSpace()})
+    source_task_weight: Annotated[
+        NotNegative,
+        Field(description="of the source task's loss beside the target's, on a second head; 0 off"),
+    ] = Fixed(0.0)
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one strategy, asking `suggest` for the searched ones alone.
@@ -181,6 +191,16 @@ class Space(Section):
     def grid(self) -> dict[str, list[Scalar]]:
         """The values of each searched dimension; `grid_size` must not be None."""
         return {name: values(dimension) for name, dimension in self.searched().items()}
+
+
+def completed(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat parameters with the defaults of the dimensions that they lack: those that are younger
+    than the record, and off unless asked for.
+    """
+    known = {name.partition(".")[0] for name in params}
+    defaults = {name: d.value for name, d in Space().dimensions().items() if isinstance(d, Fixed)}
+    missing = {n: v for n, v in defaults.items() if n.partition(".")[0] not in known}
+    return {**params, **missing}
 
 
 def _named(field: Branches) -> Dimension:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tlsearch.study.adaptation import ADAPTATIONS, Adaptation
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd:
@@ -90,6 +92,13 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
 }
 
 
+_CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "adaptation": ADAPTATIONS,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
     """How one training transfers a pretrained network.
@@ -98,7 +107,8 @@ class Strategy:
     frozen group after each such span (0: never). `lr` is the head's rate, `lr_ratio` the factor
     per group towards the input. Warm-up is given in epochs or in steps, never both, and starts
     at `warmup_start_fraction` of the rate. `clip_norm` bounds the gradient's 2-norm;
-    `patience_epochs` stops early; None turns either off.
+    `patience_epochs` stops early; None turns either off. `source_task_weight` is that of the source
+    task's loss, learnt beside the target's on a second head (0: without).
     """
 
     init: Literal["pretrained", "random"]
@@ -119,6 +129,8 @@ class Strategy:
     clip_norm: float | None
     label_smoothing: float
     patience_epochs: int | None
+    adaptation: Adaptation
+    source_task_weight: float
 
     @classmethod
     def from_params(
@@ -126,7 +138,7 @@ class Strategy:
     ) -> "Strategy":
         """Build from flat parameters: `lr`, `optimizer`, `optimizer.sgd.momentum`, …"""
         flat = {k: v for k, v in params.items() if "." not in k}
-        for field, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for field, kinds in _CHOICES.items():
             name = flat[field]
             prefix = f"{field}.{name}."
             flat[field] = kinds[name](

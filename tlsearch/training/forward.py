@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tlsearch.training.activations import ActivationStore, run_stages
-from tlsearch.training.batches import Pixels, label_batch, pixel_batch
+from tlsearch.training.batches import Pixels, label_batch, normalised, pixel_batch, unit_batch
 from tlsearch.training.precision import Numerics
 from tlsearch.transfer.backbones import Backbone, freeze
 
@@ -43,6 +43,23 @@ class Forward:
         """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
         with self._numerics.autocast(self._device):
             return run_stages(self.backbone.stages[self.depth :], self._inputs(rows)).float()
+
+    def features(self, rows: np.ndarray) -> Tensor:
+        """What the head would see of these rows: (B, width)."""
+        with self._numerics.autocast(self._device):
+            return run_stages(self.backbone.stages[self.depth : -1], self._inputs(rows))
+
+    def unit_images(self, rows: np.ndarray) -> Tensor:
+        """Images (B, 3, H, W) in 0 … 1, as the stages between pixels and network take them."""
+        return unit_batch(self._pixels, rows, device=self._device)
+
+    def logits_of(self, images: Tensor) -> Tensor:
+        """Class scores (B, K) in fp32 of images in 0 … 1, which nothing kept can stand for."""
+        with self._numerics.autocast(self._device):
+            with torch.no_grad():
+                batch = normalised(images, self._pixels)
+                batch = run_stages(self.backbone.stages[: self.depth], batch)
+            return run_stages(self.backbone.stages[self.depth :], batch).float()
 
     def labels(self, rows: np.ndarray) -> Tensor:
         """Class indices (B,)."""

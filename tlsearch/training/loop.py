@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from tlsearch.errors import DivergenceError
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
+from tlsearch.training.adaptation.towards import Stage
 from tlsearch.training.batches import Pixels, epoch_order
 from tlsearch.training.forward import Forward
 from tlsearch.training.metrics import confusion_matrix
 from tlsearch.training.precision import Numerics
 from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult
+from tlsearch.training.second_task import SecondTask
 from tlsearch.training.steps import StepNorms
 from tlsearch.transfer.backbones import Backbone, named_groups, set_train_mode
 from tlsearch.transfer.optimizers import add_l1_gradient, build_optimizer, set_lr
@@ -48,7 +50,8 @@ class Trainer:
     """One training. `epochs` yields a result after each epoch; between two of them `state` and
     `load_state` hand over all that the rest of the training depends on. `steps` keeps the norms of
     its steps, those of updates if `measure_updates`; `step_seconds` is the time that they all took,
-    without validation.
+    without validation. `adaptation` changes the images of training batches, and no others;
+    `second_task` adds its loss to the target's.
 
     Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
     process, and needs no saved generator state.
@@ -69,9 +72,12 @@ class Trainer:
         numerics: Numerics,
         device: torch.device,
         measure_updates: bool,
+        adaptation: Stage | None,
+        second_task: SecondTask | None,
     ) -> None:
         self.backbone, self.plan, self.data = backbone, plan, data
         self.metric, self.seed = metric, seed
+        self.adaptation, self.second_task = adaptation, second_task
         self.forward = Forward(
             backbone,
             pixels=data.pixels,
@@ -79,14 +85,14 @@ class Trainer:
             numerics=numerics,
             device=device,
         )
-        self.optimizer = build_optimizer(plan, named_groups(backbone))
+        self.optimizer = build_optimizer(plan, self._named_groups())
         self.history: list[EpochResult] = []
         self.steps = StepNorms(updates=measure_updates)
         self.step_seconds = 0.0
         self._best: dict[str, Tensor] | None = None
         self._confusion: tuple[tuple[int, ...], ...] = ()
         self._weights = _relative_weights(data)
-        self.forward.freeze(plan.frozen_depth(1))
+        self._freeze(plan.frozen_depth(1))
         self.fingerprint = self._fingerprint(numerics, device, measure_updates)
 
     def epochs(self) -> Iterator[EpochResult]:
@@ -131,7 +137,7 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> tuple[EpochResult, np.ndarray]:
         started = time.perf_counter() - self.steps.seconds
         if self.plan.frozen_depth(epoch) != self.forward.depth:
-            self.forward.freeze(self.plan.frozen_depth(epoch))
+            self._freeze(self.plan.frozen_depth(epoch))
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
         set_train_mode(self.backbone, self.forward.depth)
         order = epoch_order(self.data.train, seed=self.seed, epoch=epoch)
@@ -141,7 +147,7 @@ class Trainer:
         for i, (low, high) in enumerate(bounds):
             base_lr = self.plan.base_lr((epoch - 1) * len(bounds) + i, val_losses=val_losses)
             set_lr(self.optimizer, base_lr)
-            loss, right, norm = self._step(order[low:high], where=f"epoch {epoch}, step {i + 1}")
+            loss, right, norm = self._step(order[low:high], epoch=epoch, step=i + 1)
             loss_sum += loss * (high - low)
             hits += right
             max_norm = max(max_norm, norm)
@@ -159,13 +165,17 @@ class Trainer:
         )
         return result, confusion
 
-    def _step(self, rows: np.ndarray, *, where: str) -> tuple[float, int, float]:
-        """One optimizer step: its loss, right answers and gradient norm before clipping."""
+    def _step(self, rows: np.ndarray, *, epoch: int, step: int) -> tuple[float, int, float]:
+        """One optimizer step: the target's loss, right answers, gradient norm before clipping."""
         strategy, labels = self.plan.strategy, self.forward.labels(rows)
+        where = f"epoch {epoch}, step {step}"
         self.optimizer.zero_grad()
-        logits = self.forward.logits(rows)
-        loss = self._loss(logits, labels, rows)
-        torch.autograd.backward(loss)
+        logits = self._logits(rows, epoch=epoch)
+        loss = total = self._loss(logits, labels, rows)
+        if self.second_task is not None:
+            beside = self.second_task.loss(epoch=epoch, step=step, batch_size=len(rows))
+            total = loss + self.second_task.weight * beside
+        torch.autograd.backward(total)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
         moving = [p for row in self.optimizer.param_groups for p in row["params"]]
@@ -186,6 +196,12 @@ class Trainer:
         with self.steps.update(moving):
             self.optimizer.step()
         return value, int(hits), norm
+
+    def _logits(self, rows: np.ndarray, *, epoch: int) -> Tensor:
+        if self.adaptation is None:
+            return self.forward.logits(rows)
+        images = self.adaptation(self.forward.unit_images(rows), rows, epoch=epoch)
+        return self.forward.logits_of(images)
 
     def _loss(self, logits: Tensor, labels: Tensor, rows: np.ndarray) -> Tensor:
         smoothing = self.plan.strategy.label_smoothing
@@ -209,7 +225,7 @@ class Trainer:
     def finish(self) -> TrainResult:
         """Restore the chosen epoch's weights and sum up."""
         if self._best is not None:
-            self.backbone.model.load_state_dict(self._best, strict=False)
+            self._load_moving(self._best)
         self.backbone.model.eval()
         return self.summary("complete", reason="", confusion=self._confusion)
 
@@ -235,7 +251,25 @@ class Trainer:
         depth = len(self.plan.groups) - len(self.plan.open_groups)
         standing = {id(t) for stage in self.backbone.stages[:depth] for t in _tensors(stage)}
         state = self.backbone.model.state_dict(keep_vars=True)
-        return {k: v.detach() for k, v in state.items() if id(v) not in standing}
+        moving = {k: v.detach() for k, v in state.items() if id(v) not in standing}
+        return moving if self.second_task is None else {**moving, **self.second_task.state()}
+
+    def _load_moving(self, state: dict[str, Tensor]) -> None:
+        self.backbone.model.load_state_dict(state, strict=False)
+        if self.second_task is not None:
+            self.second_task.load_state(state)
+
+    def _named_groups(self) -> dict[str, dict[str, nn.Parameter]]:
+        """All that may train; the second head goes with the head."""
+        named = named_groups(self.backbone)
+        if self.second_task is not None:
+            named[self.backbone.groups[-1]].update(self.second_task.parameters())
+        return named
+
+    def _freeze(self, depth: int) -> None:
+        self.forward.freeze(depth)
+        if self.second_task is not None:
+            self.second_task.freeze(depth)
 
     def state(self) -> dict[str, Any]:
         """All that the remaining epochs depend on: tensors, numbers, text and lists only. The
@@ -257,16 +291,14 @@ class Trainer:
         from the number of epochs.
         """
         assert state["fingerprint"] == self.fingerprint, "the state of another training"
-        self.backbone.model.load_state_dict(state["model"], strict=False)
+        self._load_moving(state["model"])
         self._best = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = [EpochResult(*row) for row in state["history"]]
         self._confusion = tuple(map(tuple, state["confusion"]))
         self.steps.load_state(state["steps"])
         self.step_seconds = state["step_seconds"]
-        self.forward.freeze(
-            self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs))
-        )
+        self._freeze(self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs)))
 
     def _fingerprint(self, numerics: Numerics, device: torch.device, measure_updates: bool) -> str:
         """Digest of the request; a state goes with no other, whatever the name of its file."""
@@ -280,6 +312,7 @@ class Trainer:
             numerics,
             device.type,
             measure_updates,
+            None if self.second_task is None else self.second_task.key,
         )
         digest = blake2b(repr(request).encode(), digest_size=16)
         for rows in (self.data.train, self.data.validation):

@@ -130,6 +130,7 @@ def _measured_of(board: Board, scenario: str, setting: Setting) -> dict[str, Any
         "split": setting.data.split.fingerprint,
         "weights": setting.weights_fingerprint,
         "future": board.comparison.future and [board.comparison.future, splits],
+        **({"source": setting.source_fingerprint} if setting.source else {}),
     }
 
 
