@@ -10,7 +10,7 @@ from tlsearch.study.adaptation import ADAPTATION_SPACES, NoAdaptationSpace
 from tlsearch.study.annotations import BoolDim, FloatDim, IntDim
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
-from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, values
+from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, raw, values
 
 Suggest = Callable[[str, Dimension], Any]
 
@@ -193,14 +193,13 @@ class Space(Section):
         return {name: values(dimension) for name, dimension in self.searched().items()}
 
 
-def completed(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat parameters with the defaults of the dimensions that they lack: those that are younger
-    than the record, and off unless asked for.
+def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat parameters of a strategy, or raw dimensions, completed by the defaults of those that
+    `known` does not name at all: it was written before they existed, or need not name them.
     """
-    known = {name.partition(".")[0] for name in params}
-    defaults = {name: d.value for name, d in Space().dimensions().items() if isinstance(d, Fixed)}
-    missing = {n: v for n, v in defaults.items() if n.partition(".")[0] not in known}
-    return {**params, **missing}
+    plain = {name: raw(found) for name, found in Space().dimensions().items()}
+    absent = {name for name in plain if "." not in name} - known.keys()
+    return {**known, **{n: v for n, v in plain.items() if n.partition(".")[0] in absent}}
 
 
 def _named(field: Branches) -> Dimension:

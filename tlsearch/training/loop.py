@@ -85,7 +85,10 @@ class Trainer:
             numerics=numerics,
             device=device,
         )
-        self.optimizer = build_optimizer(plan, self._named_groups())
+        named = named_groups(backbone)
+        if second_task is not None:  # its head goes with the head
+            named[backbone.groups[-1]].update(second_task.parameters())
+        self.optimizer = build_optimizer(plan, named)
         self.history: list[EpochResult] = []
         self.steps = StepNorms(updates=measure_updates)
         self.step_seconds = 0.0
@@ -258,13 +261,6 @@ class Trainer:
         self.backbone.model.load_state_dict(state, strict=False)
         if self.second_task is not None:
             self.second_task.load_state(state)
-
-    def _named_groups(self) -> dict[str, dict[str, nn.Parameter]]:
-        """All that may train; the second head goes with the head."""
-        named = named_groups(self.backbone)
-        if self.second_task is not None:
-            named[self.backbone.groups[-1]].update(self.second_task.parameters())
-        return named
 
     def _freeze(self, depth: int) -> None:
         self.forward.freeze(depth)
