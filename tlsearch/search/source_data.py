@@ -125,15 +125,9 @@ def read_source(
         audit=_AUDIT,
     )
     try:
-        data, audit = read_images(asked, cache=cache, on_progress=on_progress)
+        return read_images(asked, cache=cache, on_progress=on_progress)
     except RequestError as error:  # it speaks of the field that images come from otherwise
         raise type(error)(str(error).replace("data.source", "backbone.source")) from None
-    if data.num_classes < 2 or len(data.usable) < 2 * data.num_classes:
-        raise RequestError(
-            f"backbone.source: {len(data.usable)} images in {data.num_classes} classes are no task "
-            "— name a folder with two classes at least, and images of each"
-        )
-    return data, audit
 
 
 def _held_out(data: ImageSet) -> np.ndarray:

@@ -142,6 +142,7 @@ def _kept(place: Path, fit: Callable[[], LinearProbe]) -> LinearProbe:
     probe = fit()
     partial = place.with_suffix(f".{os.getpid()}.part")
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as target:
             np.savez(target, **probe._asdict())
         partial.replace(place)

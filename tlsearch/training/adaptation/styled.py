@@ -15,8 +15,14 @@ from torch import Tensor
 
 from tlsearch.errors import WorkError
 from tlsearch.study.seeds import derive_seed
-from tlsearch.training.adaptation import gram
-from tlsearch.training.adaptation.gram import StyleNetwork, transfer_style
+from tlsearch.training.adaptation.gram import (
+    CONTENT_WEIGHT,
+    NUM_STEPS,
+    ROUGHNESS_WEIGHT,
+    STEP_SIZE,
+    StyleNetwork,
+    transfer_style,
+)
 from tlsearch.training.batches import Pixels, unit_batch
 
 BLOCK = 64
@@ -76,7 +82,7 @@ class Atelier:
         return self.among[np.array(drawn, dtype=np.int64)]
 
     def _key(self, rows: np.ndarray, lenders: np.ndarray) -> str:
-        recipe = (gram.NUM_STEPS, gram.STEP_SIZE, gram.CONTENT_WEIGHT, BLOCK, _LAYOUT)
+        recipe = (NUM_STEPS, STEP_SIZE, CONTENT_WEIGHT, ROUGHNESS_WEIGHT, BLOCK, _LAYOUT)
         digest = sha256(f"{self.keys} {recipe}".encode())
         digest.update(rows.astype(np.int64).tobytes() + lenders.tobytes())
         return digest.hexdigest()[:32]
