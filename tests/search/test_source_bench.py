@@ -12,10 +12,11 @@ from PIL import Image
 from tests.search.conftest import Study
 from tlsearch.data import store
 from tlsearch.data.images import image_set
+from tlsearch.data.source_images import read_source
 from tlsearch.errors import RequestError
 from tlsearch.search.jobs import PrepareJob, Setting, SurveyJob, TrainJob
 from tlsearch.search.preparing import prepare
-from tlsearch.search.source_data import glyph_source, own_source, read_source
+from tlsearch.search.source_data import glyph_source, own_source
 from tlsearch.search.workbench import Workbench
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.loop import Trainer
@@ -120,9 +121,7 @@ def test_a_source_of_one_class_is_no_task(
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((32, 32, 3), 20 * i, np.uint8)).save(place)
     config = study("backbone.source={folder: photos}", head=HEAD)
-    with pytest.raises(
-        RequestError, match="backbone.source.folder.path = photos: all images are of one class"
-    ):
+    with pytest.raises(RequestError, match=r"^backbone\.source\.folder\.path = .* of one class"):
         read_source(config, cache=tmp_path / "c", on_progress=silent)
 
 
@@ -181,6 +180,11 @@ def test_from_scratch_the_second_head_starts_at_random(study: Study, tmp_path: P
     heads = [t.second_task.head.weight for t in (trainer, again)]
     assert torch.equal(*heads)
     assert not (tmp_path / "state" / "probes").exists()
+
+
+def surveyed(setting: Setting) -> dict[str, float | None]:
+    bench = Workbench(setting, device_index=None, on_progress=silent)
+    return dict(bench.survey(SurveyJob(future=None)))
 
 
 def test_similarity_is_measured_by_own_source_images(study: Study, tmp_path: Path) -> None:

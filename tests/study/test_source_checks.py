@@ -39,7 +39,7 @@ NONE = "backbone.weights=none"
         (("space.adaptation={moments: {strength: -1}}", GLYPHS), ["of at least 0"]),
         (
             ("space.adaptation={style: {layers: 0}}", GLYPHS),
-            ["must be a whole number of at least 1"],
+            ["a whole number of at least 1"],
         ),
         (("space.source_task_weight=-1", GLYPHS), ["of at least 0"]),
         (("backbone.source=photos/", FILE), ["write {folder:"]),

@@ -24,6 +24,8 @@ ADVICE_ON: Mapping[str, str] = {
 
 SIMILAR = Scenario(similarity="similar")
 DISSIMILAR = Scenario(similarity="dissimilar")
+CLEANED = Scenario(cleaning="cleaned")
+AS_FOUND = Scenario(cleaning="as found")
 DISSIMILAR_FEW = Scenario(similarity="dissimilar", labels="few")
 
 
@@ -125,6 +127,10 @@ ADVICE: tuple[Claim, ...] = (
     _says("C12", "clipping keeps training alive", "divergence_share", "clipped", "none", -1),
     _says("C13", "task and network should match", "score_correlation", "score", None, 1),
     _says("C13", "the network should fit the machine", "seconds", "small", "large", -1),
-    _says("C14", "clean data first", "accuracy", "cleaned", "as found", 1),
+    # Arms share the images of a scenario, so what was done to these is a property of the place.
+    *(
+        _says("C14", "clean data first", "accuracy", arm, arm, 1, CLEANED, AS_FOUND)
+        for arm in ("fine-tuning", "linear probe")
+    ),
     _says("C15", "fine-tuning wants small rates", "accuracy", "small rate", "rate of scratch", 1),
 )

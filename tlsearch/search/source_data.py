@@ -3,38 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from tlsearch.data import store
-from tlsearch.data.audit.findings import Audit
 from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE
 from tlsearch.data.glyphs import draw_batch, render_glyphs
 from tlsearch.data.images import ImageSet
-from tlsearch.data.reading import read_images
-from tlsearch.errors import RequestError
 from tlsearch.evidence.measures.protocol import PROBE_IMAGES, SOURCE_IMAGES
 from tlsearch.search.jobs import Setting
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.data import AuditConfig, DataConfig
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.batches import Pixels
 from tlsearch.transfer.backbones import normalisation
 
 HELD_OUT_SHARE = 0.2
 """Of a study's own source images, class by class, up to `SOURCE_IMAGES` in all."""
-
-# Nobody trains for these labels, so what is doubtful is left out and does not end a study.
-_AUDIT = AuditConfig(
-    missing_labels="drop",
-    conflicting_labels="drop",
-    near_duplicates="off",
-    small_classes="keep",
-    label_errors="off",
-)
 
 
 class SourcePart(NamedTuple):
@@ -105,29 +90,6 @@ def own_source(data: ImageSet, *, backbone: str) -> SourceData:
         num_classes=data.num_classes,
         key=data.fingerprint,
     )
-
-
-def read_source(
-    config: StudyConfig, *, cache: Path, on_progress: Callable[[float, str], None]
-) -> tuple[ImageSet, Audit] | None:
-    """The images of `backbone.source`, prepared as the study's own; None where none are named.
-
-    Raises:
-        RequestError: they are not there, or hold nothing to learn from.
-        WorkError: they cannot be fetched, or the cache cannot be written.
-    """
-    if config.backbone.source is None:
-        return None
-    asked = DataConfig(
-        source=config.backbone.source,
-        size=config.data.size,
-        fit=config.data.fit,
-        audit=_AUDIT,
-    )
-    try:
-        return read_images(asked, cache=cache, on_progress=on_progress)
-    except RequestError as error:  # it speaks of the field that images come from otherwise
-        raise type(error)(str(error).replace("data.source", "backbone.source")) from None
 
 
 def _held_out(data: ImageSet) -> np.ndarray:

@@ -46,7 +46,8 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
         ledger.adopt()
         begin(folder, config, ledger.rows())
         # What tlsearch carries cannot have changed; files are looked at again.
-        is_embedded = isinstance(config.data.source, EmbeddedSource)
+        sources = (config.data.source, config.backbone.source)
+        is_embedded = all(s is None or isinstance(s, EmbeddedSource) for s in sources)
         if not (is_embedded and is_finished(ledger) and is_mirrored(ledger, layout)):
             _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
         return ledger

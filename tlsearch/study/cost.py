@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.dimensions import highest
 from tlsearch.study.machine import usable_cores
 from tlsearch.study.sources import known_facts
 
@@ -66,6 +67,9 @@ def estimate(
     facts = config.backbone.facts
     per_image = facts.giga_macs * (config.data.size / facts.native_size) ** 2
     backward = (trainings - probes) * epochs * train * _BACKWARD
+    # The source's batch is as large as the target's.
+    if highest(config.space.source_task_weight) > 0:
+        train_passes, backward = 2 * train_passes, 2 * backward
     giga_macs = per_image * (train_passes + backward + eval_passes)
     workers = config.workers if isinstance(config.workers, int) else usable_cores()
     return Estimate(

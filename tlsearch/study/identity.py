@@ -13,7 +13,7 @@ from tlsearch.study.space import with_defaults
 _SECTIONS = ("data", "backbone", "search")
 
 
-_LATER_FIELDS: Mapping[str, Any] = {"backbone.source": None}
+_LATER_FIELDS: Mapping[str, Any] = {"backbone.source": None, "data.planted": None}
 """Fields that older records lack, as they stood then."""
 
 
