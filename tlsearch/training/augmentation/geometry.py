@@ -56,7 +56,7 @@ def sampling_matrices(moves: Moves, *, height: int, width: int) -> np.ndarray:
     """
     cos, sin, tan = np.cos(moves.rotation), np.sin(moves.rotation), np.tan(moves.shear)
     # In pixels: turns keep angles where the sides differ. The inverse of rotation times shear.
-    turn = np.stack([cos + sin * tan, sin - cos * tan, -sin, cos], axis=-1).reshape(-1, 2, 2)
+    turn = np.stack([cos - sin * tan, sin + cos * tan, -sin, cos], axis=-1).reshape(-1, 2, 2)
     half = np.array([width, height]) / 2
     inverse = turn / moves.zoom[:, None, None] * half[None, None, :] / half[None, :, None]
     kept = np.stack([moves.crop_width, moves.crop_height], axis=-1)
