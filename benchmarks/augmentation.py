@@ -89,7 +89,7 @@ def fastest(numerics: Numerics, rounds: int) -> dict[str, float]:
     for epoch in range(rounds + 1):
         took = {
             "step": seconds(plain._step, rows, epoch=1, step=1),
-            "images": seconds(plain.forward.images, rows),
+            "images": seconds(plain.forward.unit_images, rows),
         }
         for policy, trainer in made.items():
             took[policy] = seconds(trainer.views.images, rows, epoch=epoch)

@@ -49,12 +49,14 @@ class Forward:
         """The mean colour in 0 … 1 that is taken off every image."""
         return self._pixels.mean
 
-    def images(self, rows: np.ndarray) -> Tensor:
+    def unit_images(self, rows: np.ndarray) -> Tensor:
         """Stored images (B, 3, H, W) in 0 … 1; grey is repeated."""
         return unit_batch(self._pixels, rows, device=self._device)
 
-    def image_logits(self, images: Tensor) -> Tensor:
-        """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups."""
+    def logits_of(self, images: Tensor) -> Tensor:
+        """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups. An image
+        that wants a gradient gets one, through frozen groups too.
+        """
         with self._numerics.autocast(self._device):
             batch = normalised(images, self._pixels)
             return run_stages(self.backbone.stages, batch).float()

@@ -31,7 +31,7 @@ def started(chosen: Attack, **changes: object) -> Trainer:
 def test_nothing_is_attacked_unless_asked() -> None:
     made = trainer()
     assert (
-        make_adversary(NoAttack(), backbone=made.backbone, logits=made.forward.image_logits, seed=0)
+        make_adversary(NoAttack(), model=made.backbone.model, logits=made.forward.logits_of, seed=0)
         is None
     )
 
@@ -42,7 +42,7 @@ def test_the_first_half_is_attacked_within_epsilon_and_its_loss_rises(
 ) -> None:
     training = started(chosen)
     rows = data().train[:9]
-    clean, labels = training.forward.images(rows), training.forward.labels(rows)
+    clean, labels = training.forward.unit_images(rows), training.forward.labels(rows)
     found, partners, _ = training.views.images(rows, epoch=1)
     assert partners is None
     assert torch.equal(found[4:], clean[4:])
@@ -52,7 +52,7 @@ def test_the_first_half_is_attacked_within_epsilon_and_its_loss_rises(
     training.backbone.model.eval()
     with torch.no_grad():
         before, after = (
-            F.cross_entropy(training.forward.image_logits(x[:4]), labels[:4]).item()
+            F.cross_entropy(training.forward.logits_of(x[:4]), labels[:4]).item()
             for x in (clean, found)
         )
     assert after > before + 0.05
@@ -92,7 +92,9 @@ def test_the_start_is_drawn_from_seed_epoch_and_batch() -> None:
 def test_at_least_one_image_is_attacked() -> None:
     training = started(FgsmAttack(epsilon=0.05, share=0.01))
     rows = data().train[:6]
-    changed = (training.views.images(rows, epoch=1)[0] != training.forward.images(rows)).flatten(1)
+    changed = (
+        training.views.images(rows, epoch=1)[0] != training.forward.unit_images(rows)
+    ).flatten(1)
     assert changed.any(dim=1).tolist() == [True, *[False] * 5]
 
 
@@ -102,11 +104,11 @@ def test_mixed_images_are_attacked_by_both_labels() -> None:
     training = started(chosen, mixing=Mixup(alpha=5.0))
     rows = data().train[:6]
     found, partners, share = training.views.images(rows, epoch=1)
-    clean = training.forward.images(rows)
+    clean = training.forward.unit_images(rows)
     mixed = (share * clean + (1 - share) * clean.roll(1, 0)).requires_grad_()
     assert partners is not None
     training.backbone.model.eval()
-    logits = training.forward.image_logits(mixed)
+    logits = training.forward.logits_of(mixed)
     loss = share * F.cross_entropy(logits, training.forward.labels(rows))
     loss = loss + (1 - share) * F.cross_entropy(logits, training.forward.labels(partners))
     (gradient,) = torch.autograd.grad(loss, mixed)
@@ -128,15 +130,15 @@ def test_training_on_attacks_withstands_them_better(depth: int) -> None:
         )
         assert len(figures(training.epochs())) == 6
         judge = make_adversary(
-            chosen, backbone=training.backbone, logits=training.forward.image_logits, seed=1
+            chosen, model=training.backbone.model, logits=training.forward.logits_of, seed=1
         )
         assert judge is not None
         labels = training.forward.labels(on.validation)
-        images = training.forward.images(on.validation)
-        attacked = judge(images, labels, on.validation, epoch=1, depth=depth)
+        images = training.forward.unit_images(on.validation)
+        attacked = judge(images, labels, on.validation, epoch=1)
         training.backbone.model.eval()
         with torch.no_grad():
-            logits = training.forward.image_logits(attacked)
+            logits = training.forward.logits_of(attacked)
         shares.append(F.cross_entropy(logits, labels).item())
     assert shares[1] < shares[0]
 

@@ -1,15 +1,15 @@
 """Attacks on the network while it trains: part of each batch is made as hard as it may be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlsearch.study.augmentation import Attack, FgsmAttack, NoAttack, PgdAttack
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.attacks import fgsm, pgd
-from tlsearch.transfer.backbones import Backbone, set_train_mode
 
 STEP_LENGTH = 2.5
 """A step of PGD, in shares of epsilon over the number of steps: enough of them cross the ball from
@@ -29,26 +29,20 @@ class Adversary:
         self,
         chosen: FgsmAttack | PgdAttack,
         *,
-        backbone: Backbone,
+        model: nn.Module,
         logits: Callable[[Tensor], Tensor],
         seed: int,
     ) -> None:
-        self._chosen, self._backbone, self._logits, self._seed = chosen, backbone, logits, seed
+        self._chosen, self._model, self._logits, self._seed = chosen, model, logits, seed
 
-    def __call__(
-        self, images: Tensor, targets: Tensor, rows: np.ndarray, *, epoch: int, depth: int
-    ) -> Tensor:
+    def __call__(self, images: Tensor, targets: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
         """Images (B, 3, H, W) in 0 … 1 with the first of them attacked.
 
-        targets: classes (B,), or their shares (B, K) where images are mixed; `depth` groups are
-        frozen, and all others are left in training mode.
+        targets: classes (B,), or their shares (B, K) where images are mixed.
         """
         count = max(1, round(self._chosen.share * len(images)))
-        self._backbone.model.eval()
-        try:
+        with _in_evaluation(self._model):
             attacked = self._attack(images[:count], targets[:count], rows, epoch)
-        finally:
-            set_train_mode(self._backbone, depth)
         return torch.cat([attacked, images[count:]])
 
     def _attack(self, images: Tensor, targets: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
@@ -68,9 +62,21 @@ class Adversary:
 
 
 def make_adversary(
-    chosen: Attack, *, backbone: Backbone, logits: Callable[[Tensor], Tensor], seed: int
+    chosen: Attack, *, model: nn.Module, logits: Callable[[Tensor], Tensor], seed: int
 ) -> Adversary | None:
     """What attacks a strategy's batches; None where nothing does."""
     if isinstance(chosen, NoAttack):
         return None
-    return Adversary(chosen, backbone=backbone, logits=logits, seed=seed)
+    return Adversary(chosen, model=model, logits=logits, seed=seed)
+
+
+@contextmanager
+def _in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Within, all modules are in evaluation mode; afterwards each is in the mode that it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -44,8 +44,8 @@ class Views:
         self._mixing = make_mixing(strategy.mixing, seed=seed)
         self._adversary = make_adversary(
             strategy.adversarial,
-            backbone=forward.backbone,
-            logits=forward.image_logits,
+            model=forward.backbone.model,
+            logits=forward.logits_of,
             seed=seed,
         )
         self.is_plain = not self._stages and self._mixing is None and self._adversary is None
@@ -55,20 +55,19 @@ class Views:
         if self.is_plain:
             return View(self._forward.logits(rows), rows, None, 1.0)
         images, partners, share = self.images(rows, epoch=epoch)
-        return View(self._forward.image_logits(images), rows, partners, share)
+        return View(self._forward.logits_of(images), rows, partners, share)
 
     def images(self, rows: np.ndarray, *, epoch: int) -> tuple[Tensor, np.ndarray | None, float]:
         """Images (B, 3, H, W) in 0 … 1 as the network gets them but for the normalisation; the rows
         that they are mixed with, and the share of `rows` in them.
         """
-        images = through(self._stages, self._forward.images(rows), rows, epoch=epoch)
+        images = through(self._stages, self._forward.unit_images(rows), rows, epoch=epoch)
         partners, share = None, 1.0
         if self._mixing is not None:
             images, partners, share = self._mixing(images, rows, epoch=epoch)
         if self._adversary is not None:
             targets = self._targets(rows, partners, share)
-            depth = self._forward.depth
-            images = self._adversary(images, targets, rows, epoch=epoch, depth=depth)
+            images = self._adversary(images, targets, rows, epoch=epoch)
         return images, partners, share
 
     def _targets(self, rows: np.ndarray, partners: np.ndarray | None, share: float) -> Tensor:
