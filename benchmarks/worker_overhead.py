@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.batches import Pixels, epoch_order, pixel_batch
@@ -61,6 +62,10 @@ STRATEGY = Strategy(
     clip_norm=None,
     label_smoothing=0.0,
     patience_epochs=None,
+    augmentation=NoAugmentation(),
+    erasing=0.0,
+    mixing=NoMixing(),
+    adversarial=NoAttack(),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.augmentation.policies import STRONG
 from tests.training.small import (
     CLASSES,
     data,
@@ -19,6 +20,7 @@ from tests.training.small import (
     weights,
 )
 from tests.transfer.strategies import strategy
+from tlsearch.study.augmentation import CutMix, PgdAttack, RandAugment, TrivialAugment
 from tlsearch.study.strategy import (
     Adam,
     AdamW,
@@ -53,6 +55,16 @@ CASES: Mapping[str, dict[str, Any]] = {
         "patience_epochs": 5,
     },
     "frozen": {"freeze_depth": 5},
+    "augmented": {"augmentation": STRONG, "erasing": 0.5, "dropout": 0.3, "freeze_depth": 2},
+    "drawn policies": {"augmentation": RandAugment(num_ops=2, magnitude=9), "dropout": 0.3},
+    "mixed and attacked": {
+        "augmentation": TrivialAugment(),
+        "mixing": CutMix(alpha=1.0),
+        "adversarial": PgdAttack(epsilon=0.05, num_steps=2, share=0.5),
+        "dropout": 0.3,
+        "freeze_depth": 3,
+        "unfreeze_every_epochs": 2,
+    },
 }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 
 PLAIN = Strategy(
@@ -24,6 +25,10 @@ PLAIN = Strategy(
     clip_norm=None,
     label_smoothing=0.0,
     patience_epochs=None,
+    augmentation=NoAugmentation(),
+    erasing=0.0,
+    mixing=NoMixing(),
+    adversarial=NoAttack(),
 )
 
 

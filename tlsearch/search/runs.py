@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.study.cells import cell_of, compared
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.space import Suggest
+from tlsearch.study.space import Suggest, with_defaults
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
@@ -209,7 +209,9 @@ def read_spec(record: Mapping[str, Any]) -> RunSpec:
         "arm": "",
         **record,
     }  # older records are of no comparison
-    return RunSpec(**{**placed, "folds": tuple(record["folds"])})
+    # Records may be older than a dimension, which then was at its default.
+    params = with_defaults(record["params"])
+    return RunSpec(**{**placed, "params": params, "folds": tuple(record["folds"])})
 
 
 def spec_json(spec: RunSpec) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from tlsearch.errors import nearest
+from tlsearch.study.augmentation_checks import augmentation_contradictions
 from tlsearch.study.backbones import groups
 from tlsearch.study.comparison_checks import comparison_contradictions
 from tlsearch.study.config import StudyConfig
@@ -28,6 +29,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _warmup,
         _optimizer,
         _stopping,
+        augmentation_contradictions,
         sampler_contradictions,
         pruner_contradictions,
     )

@@ -1,15 +1,23 @@
 """The search space: the only home of the defaults of a strategy's dimensions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from tlsearch.study.annotations import BoolDim, FloatDim, IntDim
+from tlsearch.study.augmentation import (
+    ADVERSARIAL_SPACES,
+    AUGMENTATION_SPACES,
+    MIXING_SPACES,
+    NoAttackSpace,
+    NoAugmentationSpace,
+    NoMixingSpace,
+)
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
-from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, values
+from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, raw, values
 
 Suggest = Callable[[str, Dimension], Any]
 
@@ -131,6 +139,18 @@ class Space(Section):
         IntDim(ge=1, nullable=True),
         Field(description="stop early after so many epochs without gain; null for never"),
     ] = Fixed(None)
+    augmentation: Annotated[Branches, AnyOf(AUGMENTATION_SPACES)] = Branches(
+        {"none": NoAugmentationSpace()}
+    )
+    erasing: Annotated[
+        Dimension,
+        FloatDim(ge=0, le=1),
+        Field(description="probability that a box of a training image is blotted out"),
+    ] = Fixed(0.0)
+    mixing: Annotated[Branches, AnyOf(MIXING_SPACES)] = Branches({"none": NoMixingSpace()})
+    adversarial: Annotated[Branches, AnyOf(ADVERSARIAL_SPACES)] = Branches(
+        {"none": NoAttackSpace()}
+    )
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one strategy, asking `suggest` for the searched ones alone.
@@ -181,6 +201,15 @@ class Space(Section):
     def grid(self) -> dict[str, list[Scalar]]:
         """The values of each searched dimension; `grid_size` must not be None."""
         return {name: values(dimension) for name, dimension in self.searched().items()}
+
+
+def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat parameters of a strategy, or raw dimensions, completed by the defaults of those that
+    `known` does not name at all: it was written before they existed, or need not name them.
+    """
+    plain = {name: raw(found) for name, found in Space().dimensions().items()}
+    absent = {name for name in plain if "." not in name} - known.keys()
+    return {**known, **{n: v for n, v in plain.items() if n.partition(".")[0] in absent}}
 
 
 def _named(field: Branches) -> Dimension:

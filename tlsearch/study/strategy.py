@@ -4,6 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tlsearch.study.augmentation import (
+    ATTACKS,
+    AUGMENTATIONS,
+    MIXINGS,
+    Attack,
+    Augmentation,
+    Mixing,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd:
@@ -88,6 +97,14 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
     "cosine": CosineDecay,
     "plateau": PlateauDecay,
 }
+CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "augmentation": AUGMENTATIONS,
+    "mixing": MIXINGS,
+    "adversarial": ATTACKS,
+}
+"""The fields of a strategy that are choices with parameters of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +115,9 @@ class Strategy:
     frozen group after each such span (0: never). `lr` is the head's rate, `lr_ratio` the factor
     per group towards the input. Warm-up is given in epochs or in steps, never both, and starts
     at `warmup_start_fraction` of the rate. `clip_norm` bounds the gradient's 2-norm;
-    `patience_epochs` stops early; None turns either off.
+    `patience_epochs` stops early; None turns either off. Of a training image `augmentation` makes a
+    view, a box of which is erased with probability `erasing`; `mixing` joins two, and `adversarial`
+    attacks the outcome.
     """
 
     init: Literal["pretrained", "random"]
@@ -119,6 +138,10 @@ class Strategy:
     clip_norm: float | None
     label_smoothing: float
     patience_epochs: int | None
+    augmentation: Augmentation
+    erasing: float
+    mixing: Mixing
+    adversarial: Attack
 
     @classmethod
     def from_params(
@@ -126,7 +149,7 @@ class Strategy:
     ) -> "Strategy":
         """Build from flat parameters: `lr`, `optimizer`, `optimizer.sgd.momentum`, …"""
         flat = {k: v for k, v in params.items() if "." not in k}
-        for field, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for field, kinds in CHOICES.items():
             name = flat[field]
             prefix = f"{field}.{name}."
             flat[field] = kinds[name](

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tlsearch.training.activations import ActivationStore, run_stages
-from tlsearch.training.batches import Pixels, label_batch, pixel_batch
+from tlsearch.training.batches import Pixels, label_batch, normalised, pixel_batch, unit_batch
 from tlsearch.training.precision import Numerics
 from tlsearch.transfer.backbones import Backbone, freeze
 
@@ -43,6 +43,23 @@ class Forward:
         """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
         with self._numerics.autocast(self._device):
             return run_stages(self.backbone.stages[self.depth :], self._inputs(rows)).float()
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """The mean colour in 0 … 1 that is taken off every image."""
+        return self._pixels.mean
+
+    def unit_images(self, rows: np.ndarray) -> Tensor:
+        """Stored images (B, 3, H, W) in 0 … 1; grey is repeated."""
+        return unit_batch(self._pixels, rows, device=self._device)
+
+    def logits_of(self, images: Tensor) -> Tensor:
+        """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups. An image
+        that wants a gradient gets one, through frozen groups too.
+        """
+        with self._numerics.autocast(self._device):
+            batch = normalised(images, self._pixels)
+            return run_stages(self.backbone.stages, batch).float()
 
     def labels(self, rows: np.ndarray) -> Tensor:
         """Class indices (B,)."""

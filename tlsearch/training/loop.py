@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tlsearch.errors import DivergenceError
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
+from tlsearch.training.augmentation.views import View, Views
 from tlsearch.training.batches import Pixels, epoch_order
 from tlsearch.training.forward import Forward
 from tlsearch.training.metrics import confusion_matrix
@@ -79,6 +80,9 @@ class Trainer:
             numerics=numerics,
             device=device,
         )
+        self.views = Views(
+            self.forward, strategy=plan.strategy, num_classes=data.num_classes, seed=seed
+        )
         self.optimizer = build_optimizer(plan, named_groups(backbone))
         self.history: list[EpochResult] = []
         self.steps = StepNorms(updates=measure_updates)
@@ -141,7 +145,7 @@ class Trainer:
         for i, (low, high) in enumerate(bounds):
             base_lr = self.plan.base_lr((epoch - 1) * len(bounds) + i, val_losses=val_losses)
             set_lr(self.optimizer, base_lr)
-            loss, right, norm = self._step(order[low:high], where=f"epoch {epoch}, step {i + 1}")
+            loss, right, norm = self._step(order[low:high], epoch=epoch, step=i + 1)
             loss_sum += loss * (high - low)
             hits += right
             max_norm = max(max_norm, norm)
@@ -159,18 +163,20 @@ class Trainer:
         )
         return result, confusion
 
-    def _step(self, rows: np.ndarray, *, where: str) -> tuple[float, int, float]:
-        """One optimizer step: its loss, right answers and gradient norm before clipping."""
-        strategy, labels = self.plan.strategy, self.forward.labels(rows)
+    def _step(self, rows: np.ndarray, *, epoch: int, step: int) -> tuple[float, int, float]:
+        """One optimizer step: its loss, right answers and gradient norm before clipping. Of a mixed
+        image the heavier label is the right answer.
+        """
+        strategy, where = self.plan.strategy, f"epoch {epoch}, step {step}"
         self.optimizer.zero_grad()
-        logits = self.forward.logits(rows)
-        loss = self._loss(logits, labels, rows)
+        view = self.views.see(rows, epoch=epoch)
+        loss = self._loss(view)
         torch.autograd.backward(loss)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
         moving = [p for row in self.optimizer.param_groups for p in row["params"]]
         total_norm = nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
-        right = (logits.argmax(1) == labels).sum()
+        right = (view.logits.argmax(1) == self.forward.labels(view.heavier)).sum()
         # One read for all three: on a GPU each would wait for the step to get there.
         value, norm, hits = torch.stack([loss.detach(), total_norm, right.float()]).tolist()
         self.steps.gradients.append(norm)
@@ -187,8 +193,16 @@ class Trainer:
             self.optimizer.step()
         return value, int(hits), norm
 
-    def _loss(self, logits: Tensor, labels: Tensor, rows: np.ndarray) -> Tensor:
-        smoothing = self.plan.strategy.label_smoothing
+    def _loss(self, view: View) -> Tensor:
+        """Mean cross-entropy; that of mixed images by the share of each label."""
+        loss = self._cross_entropy(view.logits, view.rows)
+        if view.partners is None:
+            return loss
+        others = self._cross_entropy(view.logits, view.partners)
+        return view.share * loss + (1 - view.share) * others
+
+    def _cross_entropy(self, logits: Tensor, rows: np.ndarray) -> Tensor:
+        smoothing, labels = self.plan.strategy.label_smoothing, self.forward.labels(rows)
         if self._weights is None:
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")

@@ -9,7 +9,8 @@ class EpochResult(NamedTuple):
     """One epoch, counted from 1. Losses are means of the cross-entropy, accuracies shares; the
     training loss is weighted where the images have weights.
 
-    The training figures are running means in training mode; `lr` is the head's rate at the
+    The training figures are running means in training mode, of augmented images where there are
+    such; of a mixed image the heavier label counts as right; `lr` is the head's rate at the
     epoch's last step; `max_grad_norm` the largest 2-norm of the gradient before clipping; `seconds`
     leaves out what measuring updates costs.
     """
