@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
+from tlsearch.study.fine_tuning import AllFeatures, NoBalance
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 
 PLAIN = Strategy(
@@ -29,6 +30,13 @@ PLAIN = Strategy(
     erasing=0.0,
     mixing=NoMixing(),
     adversarial=NoAttack(),
+    trained="all",
+    layer_decay=1.0,
+    l2_sp=0.0,
+    head_init="random",
+    feature_selection=AllFeatures(),
+    class_balance=NoBalance(),
+    ema_decay=None,
 )
 
 

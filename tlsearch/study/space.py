@@ -18,6 +18,13 @@ from tlsearch.study.augmentation import (
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
 from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, raw, values
+from tlsearch.study.fine_tuning_space import (
+    BALANCE_SPACES,
+    SELECTION_SPACES,
+    NoBalanceSpace,
+    NoSelectionSpace,
+)
+from tlsearch.study.text_dimension import ALL, GroupsDim, WordDim
 
 Suggest = Callable[[str, Dimension], Any]
 
@@ -151,6 +158,31 @@ class Space(Section):
     adversarial: Annotated[Branches, AnyOf(ADVERSARIAL_SPACES)] = Branches(
         {"none": NoAttackSpace()}
     )
+    trained: Annotated[
+        Dimension,
+        GroupsDim(),
+        Field(description="all, norms, or the layer groups that train beside the head: layer1+…"),
+    ] = Fixed(ALL)
+    layer_decay: Annotated[
+        Decay, Field(description="factor on the rate per layer or block towards the input")
+    ] = Fixed(1.0)
+    l2_sp: Annotated[
+        NotNegative, Field(description="pull of the body towards its pretrained weights")
+    ] = Fixed(0.0)
+    head_init: Annotated[
+        Dimension,
+        WordDim(("random", "probe")),
+        Field(description="probe: the head starts as a linear probe of the frozen features"),
+    ] = Fixed("random")
+    feature_selection: Annotated[Branches, AnyOf(SELECTION_SPACES)] = Branches(
+        {"none": NoSelectionSpace()}
+    )
+    class_balance: Annotated[Branches, AnyOf(BALANCE_SPACES)] = Branches({"none": NoBalanceSpace()})
+    ema_decay: Annotated[
+        Dimension,
+        FloatDim(gt=0, lt=1, nullable=True),
+        Field(description="of the moving average of the weights that is kept; null for none"),
+    ] = Fixed(None)
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one strategy, asking `suggest` for the searched ones alone.

@@ -12,6 +12,7 @@ from tlsearch.study.augmentation import (
     Augmentation,
     Mixing,
 )
+from tlsearch.study.fine_tuning import BALANCES, SELECTIONS, ClassBalance, FeatureSelection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,8 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
     "augmentation": AUGMENTATIONS,
     "mixing": MIXINGS,
     "adversarial": ATTACKS,
+    "feature_selection": SELECTIONS,
+    "class_balance": BALANCES,
 }
 """The fields of a strategy that are choices with parameters of their own."""
 
@@ -117,7 +120,10 @@ class Strategy:
     at `warmup_start_fraction` of the rate. `clip_norm` bounds the gradient's 2-norm;
     `patience_epochs` stops early; None turns either off. Of a training image `augmentation` makes a
     view, a box of which is erased with probability `erasing`; `mixing` joins two, and `adversarial`
-    attacks the outcome.
+    attacks the outcome. `trained` names the groups that train beside the head, joined by `+`, or is
+    "all" or "norms"; `layer_decay` is the factor per layer towards the input; `l2_sp` pulls the
+    body towards its start; `ema_decay` is that of the moving average of the weights that is kept,
+    None for the weights themselves.
     """
 
     init: Literal["pretrained", "random"]
@@ -142,6 +148,13 @@ class Strategy:
     erasing: float
     mixing: Mixing
     adversarial: Attack
+    trained: str
+    layer_decay: float
+    l2_sp: float
+    head_init: Literal["random", "probe"]
+    feature_selection: FeatureSelection
+    class_balance: ClassBalance
+    ema_decay: float | None
 
     @classmethod
     def from_params(
