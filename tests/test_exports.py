@@ -15,6 +15,7 @@ COMMANDS = {
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},
+    "ui": {"--set", "--preset", "--browser"},
     "export": {"--set", "--preset", "--output", "--format", "--half", "--json"},
     "predict": {"--output", "--batch-size", "--top", "--probabilities", "--json"},
 }

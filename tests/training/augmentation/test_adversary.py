@@ -10,7 +10,7 @@ from tests.transfer.strategies import strategy
 from tlsearch.study.augmentation import Attack, FgsmAttack, Mixup, NoAttack, PgdAttack
 from tlsearch.training.augmentation.adversary import make_adversary
 from tlsearch.training.loop import Trainer
-from tlsearch.transfer.backbones import set_train_mode
+from tlsearch.transfer.freezing import set_train_mode
 
 KINDS: dict[str, FgsmAttack | PgdAttack] = {
     "fgsm": FgsmAttack(epsilon=0.05, share=0.5),
@@ -24,7 +24,7 @@ def started(chosen: Attack, **changes: object) -> Trainer:
     list(before.epochs())
     after = trainer(strategy(adversarial=chosen, **changes), on=data())
     after.backbone.model.load_state_dict(before.backbone.model.state_dict())
-    set_train_mode(after.backbone, after.forward.depth)
+    set_train_mode(after.backbone, after.forward.open_groups)
     return after
 
 
