@@ -216,3 +216,28 @@ def test_attacks_cost_passes(read: Read, fields: str, passes: float) -> None:
     train = cost.train_images / cost.trainings
     per_pass = 1.814 * (study.data.size / 224) ** 2
     assert cost.giga_macs - plain.giga_macs == pytest.approx(per_pass * attacked * train * passes)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["data.size=32"],
+            "space.augmentation: trivial shifts some images by up to 32 pixels, 100% of the side "
+            "and turns some by up to 135 degrees, and a 6 may be read as a 9; basic keeps to what "
+            "you allow",
+        ),
+        (
+            ["data.size=48", "data.source=textures"],
+            "space.augmentation: trivial shifts some images by up to 32 pixels, 67% of the side; "
+            "basic keeps to what you allow",
+        ),
+        (["data.size=128", "data.source=textures"], None),
+        (["data.size=32", "space.augmentation=randaugment"], None),
+    ],
+)
+def test_what_trivial_does_to_small_images_is_noted(
+    read: Read, options: list[str], told: str | None
+) -> None:
+    found = notes(read("space: {augmentation: [none, trivial], lr: [0.1, 0.2]}", *options))
+    assert [note for note in found if "trivial" in note] == ([told] if told else [])

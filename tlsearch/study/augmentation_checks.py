@@ -7,6 +7,9 @@ from tlsearch.study.contradiction import Contradiction, clash
 from tlsearch.study.dimensions import Dimension, Fixed, highest, lowest, raw
 from tlsearch.study.sources import TorchvisionSet, source_name
 
+TRIVIAL_SHIFT = 32
+"""Pixels by which TrivialAugment shifts at the most, whatever the size (arXiv:2103.10158)."""
+
 _BASIC = "augmentation.basic."
 _CHARACTERS = ("digits", "glyphs", "letters")
 _CHARACTER_SETS = ("MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN", "Omniglot")
@@ -22,13 +25,30 @@ def augmentation_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
 
 
 def augmentation_notes(config: StudyConfig) -> list[str]:
-    """What flips do to characters: a sentence, or none."""
+    """What may make another class of an image, or none: a sentence each."""
+    return [*_flip_notes(config), *_trivial_notes(config)]
+
+
+def _flip_notes(config: StudyConfig) -> list[str]:
     flips = {n: d for n, d in _basic(config).items() if n.endswith("flip") and highest(d) > 0}
     if not flips or not _shows_characters(config):
         return []
     fields = " and ".join(f"space.{_BASIC}{n} = {raw(d)}" for n, d in flips.items())
     zeros = ", ".join(f"{name}: 0" for name in flips)
     return [f"{fields}: a flipped character is another one, or none; write {zeros}"]
+
+
+def _trivial_notes(config: StudyConfig) -> list[str]:
+    if "trivial" not in config.space.augmentation.names:
+        return []
+    found = []
+    if config.data.size < 2 * TRIVIAL_SHIFT:
+        share = min(1.0, TRIVIAL_SHIFT / config.data.size)
+        found.append(f"shifts some images by up to {TRIVIAL_SHIFT} pixels, {share:.0%} of the side")
+    if _shows_characters(config):
+        found.append("turns some by up to 135 degrees, and a 6 may be read as a 9")
+    told = " and ".join(found)
+    return [f"space.augmentation: trivial {told}; basic keeps to what you allow"] if found else []
 
 
 def _basic(config: StudyConfig) -> dict[str, Dimension]:
