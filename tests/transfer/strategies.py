@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from tlsearch.study.fine_tuning import AllFeatures, NoBalance
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 
 PLAIN = Strategy(
@@ -24,6 +25,13 @@ PLAIN = Strategy(
     clip_norm=None,
     label_smoothing=0.0,
     patience_epochs=None,
+    trained="all",
+    layer_decay=1.0,
+    l2_sp=0.0,
+    head_init="random",
+    feature_selection=AllFeatures(),
+    class_balance=NoBalance(),
+    ema_decay=None,
 )
 
 

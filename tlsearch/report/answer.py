@@ -17,6 +17,7 @@ from tlsearch.report.wording import (
     value_text,
 )
 from tlsearch.search.confirm import effect
+from tlsearch.study.text_dimension import ALL, NORMS
 
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
 
@@ -100,8 +101,13 @@ def status(data: ReportData) -> str:
 
 
 def _recipe(data: ReportData, params: Mapping[str, Any]) -> str:
-    depth, groups = params["freeze_depth"], data.groups
-    if depth == 0:
+    depth, groups, trained = params["freeze_depth"], data.groups, params["trained"]
+    if trained == NORMS:
+        frozen = "Train the normalisation layers and the head"
+    elif trained != ALL:
+        names = [*(g for g in groups[:-1] if g in trained.split("+")), "the head"]
+        frozen = f"Train {joined(names)}, freeze the rest"
+    elif depth == 0:
         frozen = "Train all layers"
     elif depth == len(groups) - 1:
         frozen = "Freeze all but the head"
@@ -112,6 +118,8 @@ def _recipe(data: ReportData, params: Mapping[str, Any]) -> str:
         frozen += f", opening one more group every {span}"
     ratio = params["lr_ratio"]
     slower = f", times {setting_text(ratio)} per layer group towards the input" if ratio < 1 else ""
+    if params["layer_decay"] < 1:
+        slower = f", times {setting_text(params['layer_decay'])} per layer towards the input"
     return (
         f"{frozen}, with {_OPTIMIZERS[params['optimizer']]} at a rate of "
         f"{setting_text(params['lr'])}{slower}."

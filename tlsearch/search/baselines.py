@@ -6,6 +6,7 @@ from typing import Any
 from tlsearch.search.runs import RunSpec, all_folds, confirm_fold
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.space import with_defaults
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
@@ -76,7 +77,7 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
         key=f"{name}-seed-{seed}",
         kind="baseline",
         label=f"{LABELS[name]}, seed {seed}",
-        params={**_COMMON, "freeze_depth": head_only, **BASELINES[name]},
+        params=with_defaults({**_COMMON, "freeze_depth": head_only, **BASELINES[name]}),
         init="random" if scratch else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,

@@ -11,6 +11,7 @@ from tlsearch.study.contradiction import Contradiction, clash, dimension
 from tlsearch.study.cost import train_images
 from tlsearch.study.data_checks import data_contradictions
 from tlsearch.study.dimensions import can_be, highest, lowest, raw
+from tlsearch.study.fine_tuning_checks import fine_tuning_contradictions
 from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
 
 
@@ -28,6 +29,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _warmup,
         _optimizer,
         _stopping,
+        fine_tuning_contradictions,
         sampler_contradictions,
         pruner_contradictions,
     )

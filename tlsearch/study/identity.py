@@ -6,6 +6,7 @@ from typing import Any
 from tlsearch.study.complaints import shown
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Dimension, raw
+from tlsearch.study.space import with_defaults
 
 # Workers, devices, the number of trials, time limits, stores and confirmation may change between
 # runs: they change how soon and how surely an answer comes, not the question.
@@ -24,12 +25,21 @@ def identity(config: StudyConfig) -> dict[str, Any]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each field that differs, such as `space.lr: 0.1 → 0.2`."""
+    """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A dimension that did not
+    exist when `old` was written was at its default.
+    """
+    old = _with_new_dimensions(old)
     return [
         f"{name}: {_told(old, name)} → {_told(new, name)}"
         for name in dict.fromkeys((*old, *new))
         if name not in old or name not in new or old[name] != new[name]
     ]
+
+
+def _with_new_dimensions(fields: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = "space."
+    space = {n.removeprefix(prefix): v for n, v in fields.items() if n.startswith(prefix)}
+    return {**fields, **{f"{prefix}{n}": v for n, v in with_defaults(space).items()}}
 
 
 def _told(fields: Mapping[str, Any], name: str) -> str:

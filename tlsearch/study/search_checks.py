@@ -6,6 +6,7 @@ from math import ceil, log2
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash
 from tlsearch.study.dimensions import Choice, Dimension, count, raw
+from tlsearch.study.fine_tuning_checks import fine_tuning_notes
 from tlsearch.study.search_options import (
     CmaEs,
     Gp,
@@ -196,7 +197,7 @@ def notes(config: StudyConfig) -> list[str]:
             f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
             "once and holds out one fold of a draw of its own"
         )
-    return [*found, *seed_notes(config)]
+    return [*found, *fine_tuning_notes(config), *seed_notes(config)]
 
 
 def seed_notes(config: StudyConfig) -> list[str]:

@@ -1,6 +1,6 @@
 """The search space: the only home of the defaults of a strategy's dimensions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Annotated, Any
 
@@ -9,7 +9,14 @@ from pydantic import Field
 from tlsearch.study.annotations import BoolDim, FloatDim, IntDim
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
-from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, values
+from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, raw, values
+from tlsearch.study.fine_tuning_space import (
+    BALANCE_SPACES,
+    SELECTION_SPACES,
+    NoBalanceSpace,
+    NoSelectionSpace,
+)
+from tlsearch.study.text_dimension import ALL, GroupsDim, WordDim
 
 Suggest = Callable[[str, Dimension], Any]
 
@@ -131,6 +138,31 @@ class Space(Section):
         IntDim(ge=1, nullable=True),
         Field(description="stop early after so many epochs without gain; null for never"),
     ] = Fixed(None)
+    trained: Annotated[
+        Dimension,
+        GroupsDim(),
+        Field(description="all, norms, or the layer groups that train beside the head: layer1+…"),
+    ] = Fixed(ALL)
+    layer_decay: Annotated[
+        Decay, Field(description="factor on the rate per layer or block towards the input")
+    ] = Fixed(1.0)
+    l2_sp: Annotated[
+        NotNegative, Field(description="pull of the body towards its pretrained weights")
+    ] = Fixed(0.0)
+    head_init: Annotated[
+        Dimension,
+        WordDim(("random", "probe")),
+        Field(description="probe: the head starts as a linear probe of the frozen features"),
+    ] = Fixed("random")
+    feature_selection: Annotated[Branches, AnyOf(SELECTION_SPACES)] = Branches(
+        {"none": NoSelectionSpace()}
+    )
+    class_balance: Annotated[Branches, AnyOf(BALANCE_SPACES)] = Branches({"none": NoBalanceSpace()})
+    ema_decay: Annotated[
+        Dimension,
+        FloatDim(gt=0, lt=1, nullable=True),
+        Field(description="of the moving average of the weights that is kept; null for none"),
+    ] = Fixed(None)
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one strategy, asking `suggest` for the searched ones alone.
@@ -181,6 +213,15 @@ class Space(Section):
     def grid(self) -> dict[str, list[Scalar]]:
         """The values of each searched dimension; `grid_size` must not be None."""
         return {name: values(dimension) for name, dimension in self.searched().items()}
+
+
+def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat parameters of a strategy, or raw dimensions, completed by the defaults of those that
+    `known` does not name at all: it was written before they existed, or need not name them.
+    """
+    plain = {name: raw(found) for name, found in Space().dimensions().items()}
+    absent = {name for name in plain if "." not in name} - known.keys()
+    return {**known, **{n: v for n, v in plain.items() if n.partition(".")[0] in absent}}
 
 
 def _named(field: Branches) -> Dimension:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tlsearch.study.fine_tuning import BALANCES, SELECTIONS, ClassBalance, FeatureSelection
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd:
@@ -90,6 +92,15 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
 }
 
 
+CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "feature_selection": SELECTIONS,
+    "class_balance": BALANCES,
+}
+"""The fields of a strategy that are choices with parameters of their own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
     """How one training transfers a pretrained network.
@@ -98,7 +109,10 @@ class Strategy:
     frozen group after each such span (0: never). `lr` is the head's rate, `lr_ratio` the factor
     per group towards the input. Warm-up is given in epochs or in steps, never both, and starts
     at `warmup_start_fraction` of the rate. `clip_norm` bounds the gradient's 2-norm;
-    `patience_epochs` stops early; None turns either off.
+    `patience_epochs` stops early; None turns either off. `trained` names the groups that train
+    beside the head, joined by `+`, or is "all" or "norms"; `layer_decay` is the factor per layer
+    towards the input; `l2_sp` pulls the body towards its start; `ema_decay` is that of the moving
+    average of the weights that is kept, None for the weights themselves.
     """
 
     init: Literal["pretrained", "random"]
@@ -119,6 +133,13 @@ class Strategy:
     clip_norm: float | None
     label_smoothing: float
     patience_epochs: int | None
+    trained: str
+    layer_decay: float
+    l2_sp: float
+    head_init: Literal["random", "probe"]
+    feature_selection: FeatureSelection
+    class_balance: ClassBalance
+    ema_decay: float | None
 
     @classmethod
     def from_params(
@@ -126,7 +147,7 @@ class Strategy:
     ) -> "Strategy":
         """Build from flat parameters: `lr`, `optimizer`, `optimizer.sgd.momentum`, …"""
         flat = {k: v for k, v in params.items() if "." not in k}
-        for field, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for field, kinds in CHOICES.items():
             name = flat[field]
             prefix = f"{field}.{name}."
             flat[field] = kinds[name](

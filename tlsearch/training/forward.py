@@ -1,5 +1,7 @@
 """From rows of the data set to class scores, through kept activations where the start is frozen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,13 +9,16 @@ from torch import Tensor
 from tlsearch.training.activations import ActivationStore, run_stages
 from tlsearch.training.batches import Pixels, label_batch, pixel_batch
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import Backbone, freeze
+from tlsearch.transfer.backbones import Backbone
+from tlsearch.transfer.freezing import freeze
 
 EVAL_BATCH_SIZE = 256
 
 
 class Forward:
-    """A backbone over a data set with its first `depth` groups frozen."""
+    """A backbone over a data set; `open_groups` train, and the first `depth` groups, before them,
+    need no gradient and may be kept activations.
+    """
 
     def __init__(
         self,
@@ -28,13 +33,15 @@ class Forward:
         self._pixels, self._activations = pixels, activations
         self._numerics, self._device = numerics, device
         self._kept: Tensor | None = None
-        self.depth = 0
+        self.depth, self.open_groups = 0, backbone.groups
         backbone.model.to(device).to(memory_format=torch.channels_last)
 
-    def freeze(self, depth: int) -> None:
-        """Freeze the first `depth` groups and choose where the next group's inputs come from."""
+    def freeze(self, open_groups: Sequence[str], *, norms_alone: bool) -> None:
+        """Freeze all but these groups and choose where the inputs of the first come from."""
+        self.open_groups = tuple(open_groups)
+        depth = self.backbone.groups.index(self.open_groups[0])
         self.depth, self._kept = depth, None
-        freeze(self.backbone, depth)
+        freeze(self.backbone, open_groups, norms_alone=norms_alone)
         if depth and self._activations is not None:
             frozen = self.backbone.stages[:depth]
             self._kept = self._activations.at_depth(frozen, device=self._device)
