@@ -30,15 +30,15 @@ BALANCED = {"class_balance": "loss", "class_balance.loss.beta": 1.0}
         ({"lr_ratio": 0.5}, "Train all layers, with SGD at a rate of 0.01, times 0.5 per layer gr"),
         (
             {"head_init": "probe", "l2_sp": 0.1, "ema_decay": 0.9, **BALANCED},
-            "Train all layers, with SGD at a rate of 0.01. The head starts as a linear probe of the "
-            "frozen features. The body is pulled towards its pretrained weights by 0.1. Classes are "
-            "balanced by weights in the loss. The model is the moving average of the weights, of "
-            "decay 0.9.",
+            "Train all layers, with SGD at a rate of 0.01. The head starts as a linear probe of "
+            "the frozen features. The body is pulled towards its pretrained weights by 0.1. "
+            "Classes are balanced by weights in the loss. The model is the moving average of "
+            "the weights, of decay 0.9.",
         ),
         (
             {"freeze_depth": 5, "feature_selection": "chi2", "feature_selection.chi2.k": 64},
-            "Freeze all but the head, with SGD at a rate of 0.01. The head sees the 64 features that "
-            "χ² ranks highest.",
+            "Freeze all but the head, with SGD at a rate of 0.01. The head sees the 64 features "
+            "that χ² ranks highest.",
         ),
     ],
 )
