@@ -110,15 +110,6 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
 """The fields of a strategy that are choices with parameters of their own."""
 
 
-CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "feature_selection": SELECTIONS,
-    "class_balance": BALANCES,
-}
-"""The fields of a strategy that are choices with parameters of their own."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
     """How one training transfers a pretrained network.
