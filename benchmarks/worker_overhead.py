@@ -28,13 +28,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
+from tlsearch.study.fine_tuning import AllFeatures, NoBalance
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.batches import Pixels, epoch_order, pixel_batch
 from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
 from tlsearch.training.loop import Trainer, TrainingData
 from tlsearch.training.precision import BF16, FP32
-from tlsearch.transfer.backbones import MEAN, STD, Backbone, build_backbone, freeze, set_train_mode
+from tlsearch.transfer.backbones import MEAN, STD, Backbone, build_backbone
+from tlsearch.transfer.freezing import freeze, set_train_mode
 from tlsearch.transfer.plan import make_plan
 
 CPU = torch.device("cpu")
@@ -61,6 +64,17 @@ STRATEGY = Strategy(
     clip_norm=None,
     label_smoothing=0.0,
     patience_epochs=None,
+    augmentation=NoAugmentation(),
+    erasing=0.0,
+    mixing=NoMixing(),
+    adversarial=NoAttack(),
+    trained="all",
+    layer_decay=1.0,
+    l2_sp=0.0,
+    head_init="random",
+    feature_selection=AllFeatures(),
+    class_balance=NoBalance(),
+    ema_decay=None,
 )
 
 
@@ -129,8 +143,8 @@ def bare(data: TrainingData, *, depth: int, epochs: int, p: str) -> Iterator[flo
     inputs = pixel_batch(data.pixels, np.arange(len(data.pixels.labels)), device=CPU)
     labels = torch.from_numpy(data.pixels.labels)
     if depth:
-        freeze(backbone, depth)
-        set_train_mode(backbone, depth)
+        freeze(backbone, backbone.groups[depth:], norms_alone=False)
+        set_train_mode(backbone, backbone.groups[depth:])
         model, inputs = backbone.head, features(backbone, inputs, depth)
     yield 0.0
 

@@ -11,10 +11,11 @@ from tlsearch.cli.app import app
 
 COMMANDS = {
     "init": {"--output", "--weights", "--size", "--name", "--force", "--json"},
-    "check": {"--set", "--preset", "--json", "--files", "--label-errors", "--schema"},
+    "check": {"--set", "--preset", "--json", "--files", "--label-errors", "--views", "--schema"},
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},
+    "ui": {"--set", "--preset", "--browser"},
     "export": {"--set", "--preset", "--output", "--format", "--half", "--json"},
     "predict": {"--output", "--batch-size", "--top", "--probabilities", "--json"},
 }

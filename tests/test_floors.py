@@ -42,7 +42,7 @@ ALLOWED_IN: dict[str, frozenset[str]] = {
     "sklearn": frozenset({"data"}),
     "cleanlab": frozenset({"data"}),
     "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
-    "torchvision": frozenset({"transfer", "data", "search"}),
+    "torchvision": frozenset({"transfer", "training", "data", "search"}),
     "onnx": frozenset({"transfer"}),
     "onnxruntime": frozenset({"transfer"}),
     "onnxscript": frozenset({"transfer"}),

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 
-from tlsearch.data.probing import FOLDS, _folds, in_large_classes, out_of_fold, probe_accuracy
+from tlsearch.data.probing import (
+    FOLDS,
+    _folds,
+    fit_probe,
+    in_large_classes,
+    out_of_fold,
+    probe_accuracy,
+    probe_layer,
+)
 
 
 def test_blocks_stay_together_and_classes_are_spread() -> None:
@@ -57,3 +65,37 @@ def test_a_class_too_small_for_the_folds_is_left_out() -> None:
     only = labels != 1
     found = probe_accuracy(features[only], labels[only], blocks=np.arange(24), seed=0)
     assert math.isnan(found)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_probe_as_a_layer_gives_the_probes_probabilities(classes: int) -> None:
+    features, labels = make_blobs(80, n_features=6, centers=classes, random_state=0, cluster_std=4)
+    features[:, 2] = 7.0  # constant
+    layer = probe_layer(features, labels, weights=None)
+    assert layer.weight.shape == (classes, 6)
+    logits = features @ layer.weight.T + layer.bias
+    np.testing.assert_allclose(logits.mean(axis=1), 0, atol=1e-9)
+    odds = np.exp(logits)
+    expected = fit_probe(features, labels, np.arange(80))(features)
+    np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), expected, atol=1e-9)
+
+
+def test_a_weight_counts_as_so_many_images() -> None:
+    features, labels = make_blobs(40, centers=3, random_state=0, cluster_std=4)
+    times = np.random.default_rng(0).integers(1, 4, 40)
+    twice = np.repeat(np.arange(40), times)
+    weighted = probe_layer(features, labels, weights=times.astype(float))
+    repeated = probe_layer(features[twice], labels[twice], weights=None)
+    # The scaler is of the images, so the penalty differs a little.
+    for ours, theirs in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.2, atol=0.05)
+    plain = probe_layer(features, labels, weights=None)
+    assert np.abs(weighted.weight - plain.weight).max() > 1e-3
+
+
+def test_classes_that_are_absent_have_no_row() -> None:
+    features, labels = make_blobs(40, centers=3, random_state=0)
+    labels[labels == 1] = 5
+    assert probe_layer(features, labels, weights=None).classes.tolist() == [0, 2, 5]
+    with pytest.raises(ValueError, match="a single class"):
+        probe_layer(features, labels * 0, weights=None)

@@ -41,6 +41,12 @@ def test_advice_is_asked_for_by_both_its_arms() -> None:
     assert {claim.id for claim in advice_about(["l1", "no penalty"])} == {"C2"}
     assert {claim.id for claim in advice_about(["none", "clipped", "dropout"])} == {"C4", "C12"}
     assert {claim.id for claim in advice_about(["freeze 0", "freeze 5"])} == {"C5"}
+    assert {claim.id for claim in advice_about(["none", "trivial", "mixed"])} == {"C8"}
+    attacks = advice_about(["none", "adversarial", "one step"])
+    assert {claim.id for claim in attacks} == {"C9"}
+    assert [claim.statistic for claim in attacks] == 2 * [
+        "robust_accuracy", "robust_accuracy.fgsm", "accuracy",
+    ]  # fmt: skip
     assert advice_about(["l1", "none"]) == advice_about(["freeze all", "freeze none"]) == []
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,20 @@ def test_groups_that_open_after_the_chosen_epoch_did_not_train() -> None:
     assert (of.chosen.epoch, of.trainer.forward.depth) == (1, 3)
     (weight,) = of.penalised_weights()
     assert weight is of.backbone.head.weight
+
+
+@pytest.mark.parametrize(
+    ("trained", "groups"),
+    [("norms", {"fc"}), ("layer2", {"layer2", "fc"}), ("stem+layer4", {"conv1", "layer4", "fc"})],
+)
+def test_of_named_groups_what_trained_is_measured(trained: str, groups: set[str]) -> None:
+    of = ended(trainer(strategy(trained=trained), num_epochs=1))
+    names = {id(p): name.split(".")[0] for name, p in of.backbone.model.named_parameters()}
+    assert {names[id(weight)] for weight in of.penalised_weights()} == groups
+    drifts = take_measures(("weight_drift",), replace(of, pretrained=start))
+    still = {g for g in of.body if drifts[f"weight_drift.{g}"] == 0}
+    opened = set(of.body) if trained == "norms" else set(trained.split("+"))
+    assert still == set(of.body) - opened
 
 
 def test_noise_scale_is_near_that_of_all_images() -> None:

@@ -30,6 +30,7 @@ from tlsearch.search.provenance import (
     requirements,
     versions,
 )
+from tlsearch.search.runs import read_spec, spec_json
 from tlsearch.training.results import FoldResult
 
 
@@ -56,6 +57,44 @@ def test_gradual_unfreezing_gives_every_group_a_rate(study: Study) -> None:
     spec = memory_ledger(study("space.freeze_depth=2", "space.unfreeze_every_epochs=1")).ask().spec
     params = run_params(spec, GROUPS)
     assert {params[f"group_lr.{group}"] for group in GROUPS} == {spec.params["lr"]}
+
+
+def test_groups_that_are_named_have_a_rate_and_the_others_none(study: Study) -> None:
+    spec = memory_ledger(study("space.trained=layer3+stem", "space.lr_ratio=0.5")).ask().spec
+    params, lr = run_params(spec, GROUPS), spec.params["lr"]
+    rates = [params[f"group_lr.{group}"] for group in GROUPS]
+    assert rates == pytest.approx([lr / 32, 0, 0, lr / 4, 0, lr])
+    assert params["trained"] == "layer3+stem"
+    assert run_name(spec).startswith("trial-0000 · train layer3+stem · lr ")
+
+
+def test_a_group_whose_layers_have_rates_of_their_own_has_none(study: Study) -> None:
+    spec = memory_ledger(study("space.layer_decay=0.5", "space.freeze_depth=2")).ask().spec
+    params = run_params(spec, GROUPS)
+    found = {name: value for name, value in params.items() if name.startswith("group_lr.")}
+    assert found == {
+        "group_lr.stem": 0.0,
+        "group_lr.layer1": 0.0,
+        "group_lr.head": spec.params["lr"],
+    }
+
+
+def test_unfreezing_that_does_not_come_so_far_gives_no_rate(study: Study) -> None:
+    # Three epochs open two of the four.
+    spec = memory_ledger(study("space.freeze_depth=4", "space.unfreeze_every_epochs=1")).ask().spec
+    params = run_params(spec, GROUPS)
+    opened = [params[f"group_lr.{group}"] > 0 for group in GROUPS]
+    assert opened == [False, False, True, True, True, True]
+
+
+def test_a_record_from_before_a_dimension_has_its_default(ledger: Ledger) -> None:
+    spec = ledger.ask().spec
+    record = spec_json(spec)
+    late = ("trained", "layer_decay", "l2_sp", "head_init", "feature_selection", "class_balance")
+    old = {**record, "params": {n: v for n, v in spec.params.items() if n not in late}}
+    assert len(old["params"]) == len(spec.params) - len(late)
+    assert read_spec(old) == spec
+    assert read_spec(old).strategy == spec.strategy
 
 
 def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from tests.transfer.strategies import strategy
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.activations import ActivationStore
-from tlsearch.training.adaptation.towards import Stage
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.batches import Pixels
 from tlsearch.training.loop import Trainer, TrainingData
 from tlsearch.training.precision import Numerics

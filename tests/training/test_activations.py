@@ -25,7 +25,8 @@ from tlsearch.errors import WorkError
 from tlsearch.training import activations
 from tlsearch.training.batches import pixel_batch
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import build_backbone, set_train_mode
+from tlsearch.transfer.backbones import build_backbone
+from tlsearch.transfer.freezing import set_train_mode
 
 
 def stages(depth: int, *, seed: int = 0) -> tuple[nn.Module, ...]:
@@ -64,7 +65,7 @@ def test_they_are_what_the_frozen_part_gives_in_evaluation_mode(depth: int, tmp_
 def test_shapes_and_memory_order_of_every_kind_of_network(name: str, tmp_path: Path) -> None:
     few = pixels(num_images=4, size=32)
     built = build_backbone(name=name, num_classes=CLASSES, image_size=32, dropout=0, seed=0)
-    set_train_mode(built, len(built.groups) - 1)
+    set_train_mode(built, built.groups[-1:])
     built.model.to(memory_format=torch.channels_last)
     for depth in (1, len(built.groups) - 1):
         kept = store(tmp_path, of=few).at_depth(built.stages[:depth], device=CPU)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.augmentation.policies import STRONG
 from tests.training.small import (
     CLASSES,
     data,
@@ -19,6 +20,8 @@ from tests.training.small import (
     weights,
 )
 from tests.transfer.strategies import strategy
+from tlsearch.study.augmentation import CutMix, PgdAttack, RandAugment, TrivialAugment
+from tlsearch.study.fine_tuning import SamplingBalance
 from tlsearch.study.strategy import (
     Adam,
     AdamW,
@@ -53,6 +56,28 @@ CASES: Mapping[str, dict[str, Any]] = {
         "patience_epochs": 5,
     },
     "frozen": {"freeze_depth": 5},
+    "augmented": {"augmentation": STRONG, "erasing": 0.5, "dropout": 0.3, "freeze_depth": 2},
+    "drawn policies": {"augmentation": RandAugment(num_ops=2, magnitude=9), "dropout": 0.3},
+    "mixed and attacked": {
+        "augmentation": TrivialAugment(),
+        "mixing": CutMix(alpha=1.0),
+        "adversarial": PgdAttack(epsilon=0.05, num_steps=2, share=0.5),
+        "dropout": 0.3,
+        "freeze_depth": 3,
+        "unfreeze_every_epochs": 2,
+    },
+    "l2_sp": {"l2_sp": 0.5, "weight_decay": 0.1},
+    "surgical": {"trained": "layer1+layer3", "dropout": 0.2},
+    "norms": {"trained": "norms", "optimizer": Adam(beta1=0.9, beta2=0.999), "lr": 0.01},
+    "sampled classes": {"class_balance": SamplingBalance()},
+    "average": {"ema_decay": 0.9, "dropout": 0.2},
+    "average, patience and unfreezing": {
+        "ema_decay": 0.5,
+        "patience_epochs": 2,
+        "freeze_depth": 2,
+        "unfreeze_every_epochs": 1,
+        "lr": 0.3,
+    },
 }
 
 

@@ -94,13 +94,13 @@ def drawn(count: int) -> np.ndarray:
     """The source images of the first step."""
     seen: list[np.ndarray] = []
     task = beside(1.0)(tiny_backbone(dropout=0.0, seed=0))
-    labels = task._forward.labels
+    labels = task.forward.labels
 
     def note(rows: np.ndarray) -> torch.Tensor:
         seen.append(rows)
         return labels(rows)
 
-    task._forward.labels = note  # type: ignore[method-assign]
+    task.forward.labels = note  # type: ignore[method-assign]
     task.loss(epoch=1, step=1, batch_size=count)
     assert set(seen[0]) <= set(ROWS)
     return seen[0]
@@ -196,6 +196,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
         dropout=0.2,
         weight_decay=0.1,
         patience_epochs=patience,
+        ema_decay=None if patience is None else 0.8,
     )
 
     def make() -> Trainer:

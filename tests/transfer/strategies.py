@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from tlsearch.study.adaptation import NoAdaptation
+from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
+from tlsearch.study.fine_tuning import AllFeatures, NoBalance
 from tlsearch.study.strategy import Constant, Sgd, Strategy
 
 PLAIN = Strategy(
@@ -25,6 +27,17 @@ PLAIN = Strategy(
     clip_norm=None,
     label_smoothing=0.0,
     patience_epochs=None,
+    augmentation=NoAugmentation(),
+    erasing=0.0,
+    mixing=NoMixing(),
+    adversarial=NoAttack(),
+    trained="all",
+    layer_decay=1.0,
+    l2_sp=0.0,
+    head_init="random",
+    feature_selection=AllFeatures(),
+    class_balance=NoBalance(),
+    ema_decay=None,
     adaptation=NoAdaptation(),
     source_task_weight=0.0,
 )

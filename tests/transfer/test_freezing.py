@@ -7,11 +7,10 @@ from torch import Tensor
 from tlsearch.transfer.backbones import (
     Backbone,
     build_backbone,
-    freeze,
     named_buffers,
     named_groups,
-    set_train_mode,
 )
+from tlsearch.transfer.freezing import freeze, set_train_mode
 
 SMALL = [
     "resnet18",
@@ -68,8 +67,8 @@ def test_a_step_moves_exactly_the_open_groups(backbone: Backbone) -> None:
     # VGG has 130 million parameters: one depth is enough of a wait.
     for depth in [2] if backbone.name == "vgg11_bn" else sorted({0, 1, deepest // 2, deepest}):
         backbone.model.load_state_dict(state)
-        freeze(backbone, depth)
-        set_train_mode(backbone, depth)
+        freeze(backbone, backbone.groups[depth:], norms_alone=False)
+        set_train_mode(backbone, backbone.groups[depth:])
         before = snapshot(backbone)
         step(backbone)
         after = snapshot(backbone)
@@ -82,7 +81,7 @@ def test_a_step_moves_exactly_the_open_groups(backbone: Backbone) -> None:
 def test_without_evaluation_mode_the_statistics_would_move() -> None:
     # The reason for set_train_mode: requires_grad alone does not freeze BatchNorm.
     backbone = build_backbone(name="resnet18", num_classes=5, image_size=32, dropout=0, seed=0)
-    freeze(backbone, 5)
+    freeze(backbone, backbone.groups[5:], norms_alone=False)
     backbone.model.train()
     before = snapshot(backbone)["layer4"]
     step(backbone)
@@ -95,28 +94,28 @@ def test_without_evaluation_mode_the_statistics_would_move() -> None:
 
 def test_freezing_drops_gradients_and_opening_brings_them_back() -> None:
     backbone = build_backbone(name="resnet18", num_classes=5, image_size=32, dropout=0, seed=0)
-    freeze(backbone, 0)
-    set_train_mode(backbone, 0)
+    freeze(backbone, backbone.groups[0:], norms_alone=False)
+    set_train_mode(backbone, backbone.groups[0:])
     step(backbone)
-    freeze(backbone, 3)
-    set_train_mode(backbone, 3)
+    freeze(backbone, backbone.groups[3:], norms_alone=False)
+    set_train_mode(backbone, backbone.groups[3:])
     frozen = [p for g in backbone.groups[:3] for p in named_groups(backbone)[g].values()]
     assert all(p.grad is None and not p.requires_grad for p in frozen)
     assert not any(m.training for stage in backbone.stages[:3] for m in stage.modules())
     assert all(m.training for stage in backbone.stages[3:] for m in stage.modules())
     assert all(p.grad is not None for p in backbone.stages[4].parameters())
-    freeze(backbone, 1)
-    set_train_mode(backbone, 1)
+    freeze(backbone, backbone.groups[1:], norms_alone=False)
+    set_train_mode(backbone, backbone.groups[1:])
     assert all(p.requires_grad for p in backbone.stages[1].parameters())
     assert all(m.training for m in backbone.stages[1].modules())
     assert not backbone.stages[0].training
 
 
-@pytest.mark.parametrize("depth", [-1, 6])
-def test_the_head_always_trains(depth: int) -> None:
+@pytest.mark.parametrize("opened", [(), ("layer4",), ("layer5", "head")])
+def test_the_head_always_trains_and_groups_are_the_backbones(opened: tuple[str, ...]) -> None:
     with torch.device("meta"):
         backbone = build_backbone(name="resnet18", num_classes=5, image_size=32, dropout=0, seed=0)
     with pytest.raises(AssertionError):
-        freeze(backbone, depth)
+        freeze(backbone, opened, norms_alone=False)
     with pytest.raises(AssertionError):
-        set_train_mode(backbone, depth)
+        set_train_mode(backbone, opened)

@@ -11,12 +11,12 @@ from tlsearch.study.backbones import BACKBONES
 from tlsearch.study.strategy import Adam, AdamW, Optimizer, RmsProp, Sgd, Strategy
 from tlsearch.transfer.backbones import build_backbone
 from tlsearch.transfer.optimizers import (
-    add_l1_gradient,
     build_optimizer,
     is_decayed,
     parameter_groups,
     set_lr,
 )
+from tlsearch.transfer.penalties import add_l1_gradient
 from tlsearch.transfer.plan import TrainPlan, make_plan
 
 Named = dict[str, dict[str, nn.Parameter]]
@@ -43,7 +43,7 @@ def plan(chosen: Strategy) -> TrainPlan:
 
 def test_groups_carry_their_share_of_the_rate() -> None:
     named = layers()
-    optimizer = build_optimizer(plan(strategy(lr=0.4, lr_ratio=0.25)), named)
+    optimizer = build_optimizer(plan(strategy(lr=0.4, lr_ratio=0.25)), named, distances={})
     rows = {(row["name"], row["decayed"]): row for row in optimizer.param_groups}
     assert set(rows) == {(g, d) for g in ("trunk", "head") for d in (True, False)}
     assert rows["trunk", True]["params"] == [named["trunk"]["conv.weight"]]
@@ -55,10 +55,13 @@ def test_groups_carry_their_share_of_the_rate() -> None:
 
 
 def test_groups_that_never_train_are_left_out() -> None:
-    rows = parameter_groups(plan(strategy(freeze_depth=1)), layers())
+    rows = parameter_groups(plan(strategy(freeze_depth=1)), layers(), distances={})
     assert {row["name"] for row in rows} == {"head"}
     opened = strategy(freeze_depth=1, unfreeze_every_epochs=1)
-    assert {row["name"] for row in parameter_groups(plan(opened), layers())} == {"trunk", "head"}
+    assert {row["name"] for row in parameter_groups(plan(opened), layers(), distances={})} == {
+        "trunk",
+        "head",
+    }
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -71,7 +74,7 @@ def test_decay_reaches_weights_alone_unless_asked(everywhere: bool) -> None:
         weight_decay=0.5,
         decay_norm_and_bias=everywhere,
     )
-    build_optimizer(plan(chosen), named).step()
+    build_optimizer(plan(chosen), named, distances={}).step()
     for group in named.values():
         for name, p in group.items():
             assert p.grad is not None
@@ -207,7 +210,7 @@ def test_three_steps_are_those_of_hand_arithmetic_and_of_torch(
     ours[0].data = ours[0].data.contiguous(memory_format=torch.channels_last)
     named = {"trunk": {"conv.weight": ours[0]}, "head": {"fc.weight": ours[1]}}
     chosen = strategy(lr=0.1, optimizer=choice, weight_decay=0.2, decay_norm_and_bias=True)
-    first, second = build_optimizer(plan(chosen), named), of_torch(theirs)
+    first, second = build_optimizer(plan(chosen), named, distances={}), of_torch(theirs)
     generator = torch.Generator().manual_seed(1)
     start = [p.detach().clone() for p in theirs]
     history = [[torch.randn(p.shape, generator=generator) for p in theirs] for _ in range(3)]
@@ -231,7 +234,9 @@ def test_a_parameter_without_a_gradient_stands_still_whatever_the_decay() -> Non
         for p in named["trunk"].values():
             p.grad = None
         before = {n: p.detach().clone() for n, p in named["trunk"].items()}
-        optimizer = build_optimizer(plan(strategy(optimizer=choice, weight_decay=0.5)), named)
+        optimizer = build_optimizer(
+            plan(strategy(optimizer=choice, weight_decay=0.5)), named, distances={}
+        )
         for _ in range(2):
             optimizer.step()
         assert all(torch.equal(before[n], p) for n, p in named["trunk"].items()), choice
@@ -247,7 +252,7 @@ def test_l1_adds_the_sign_of_each_decayed_weight() -> None:
     assert conv.grad is not None
     assert bias.grad is not None
     before, bias_before = conv.grad.clone(), bias.grad.clone()
-    add_l1_gradient(build_optimizer(plan(strategy()), named), 0.3)
+    add_l1_gradient(build_optimizer(plan(strategy()), named, distances={}), 0.3)
     torch.testing.assert_close(conv.grad, before + 0.3 * conv.detach().sign())
     assert conv.grad[0, 0, 0, 0] == before[0, 0, 0, 0]
     assert torch.equal(bias.grad, bias_before)
@@ -260,5 +265,5 @@ def test_l1_is_the_gradient_of_the_penalty() -> None:
     assert weight.grad is not None
     plain = weight.grad.clone()
     (penalty,) = torch.autograd.grad(0.3 * weight.abs().sum(), weight)
-    add_l1_gradient(build_optimizer(plan(strategy()), named), 0.3)
+    add_l1_gradient(build_optimizer(plan(strategy()), named, distances={}), 0.3)
     torch.testing.assert_close(weight.grad, plain + penalty)

@@ -24,7 +24,7 @@ def depths(made: TrainPlan) -> list[int]:
 
 def test_one_phase_without_unfreezing() -> None:
     made = plan(strategy(freeze_depth=2))
-    assert made.phases == (Phase(first_epoch=1, frozen_depth=2),)
+    assert made.phases == (Phase(first_epoch=1, open_groups=("layer2", "head")),)
     assert depths(made) == [2] * 6
     assert made.open_groups == ("layer2", "head")
     assert plan(strategy()).open_groups == GROUPS

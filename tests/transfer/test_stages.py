@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlsearch.transfer.backbones import Backbone, build_backbone, set_train_mode
+from tlsearch.transfer.backbones import Backbone, build_backbone
+from tlsearch.transfer.freezing import set_train_mode
 
 SMALL = [
     "resnet18",
@@ -52,7 +53,9 @@ def test_stages_are_the_network_in_evaluation(backbone: Backbone) -> None:
 
 def test_stages_are_the_network_in_training(backbone: Backbone) -> None:
     give_the_head_weights(backbone)
-    set_train_mode(backbone, 1)  # the first in evaluation mode, the others in training mode
+    set_train_mode(
+        backbone, backbone.groups[1:]
+    )  # the first in evaluation mode, the others in training mode
     state = copy.deepcopy(backbone.model.state_dict())  # BatchNorm's statistics move
     outputs, gradients, statistics = [], [], []
     for run in (backbone.model, lambda x: run_stages(backbone, x)):

@@ -104,6 +104,14 @@ def check(
         bool,
         typer.Option("--label-errors", help="Look for label errors too; takes the backbone."),
     ] = False,
+    views: Annotated[
+        Path | None,
+        typer.Option(
+            "--views",
+            metavar="FILE",
+            help="Draw training images under each augmentation of the space: .png or .html.",
+        ),
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of study files and leave.")
     ] = False,
@@ -119,7 +127,14 @@ def check(
             raise typer.BadParameter("name a study file", param_hint="STUDY")
         config = read_asked(study, sets, preset)
         told = checking if config.comparison is None else planning
+        if views is not None:
+            from tlsearch.cli import viewing
+
+            viewing.check_ending(views)
         told.check(config, label_errors=label_errors, files=files, as_json=as_json)
+        if views is not None:
+            viewing.write(config, views)
+            typer.echo(f"views: {views}", err=as_json)
 
 
 @app.command(epilog="Example: tlsearch run studies/quickstart.yaml --preset small")

@@ -131,7 +131,7 @@ def _class_table(audit: Audit, parts: Mapping[str, tuple[int, ...]]) -> Table:
 def _read(config: StudyConfig, label_errors: bool) -> Checked:
     from tlsearch.data.reading import read_images
 
-    with _progress() as on_progress:
+    with reading_progress() as on_progress:
         cache = user_cache()
         data, audit = read_images(config.data, cache=cache / "images", on_progress=on_progress)
         if label_errors:
@@ -156,7 +156,7 @@ def _read_source(config: StudyConfig) -> None:
     """Decode the images of `backbone.source`, so that a run finds no fault with them."""
     from tlsearch.data.source_images import read_source
 
-    with _progress() as on_progress:
+    with reading_progress() as on_progress:
         read_source(config, cache=user_cache() / "images", on_progress=on_progress)
 
 
@@ -179,7 +179,7 @@ def _divided(audit: Audit, data: "ImageSet", config: StudyConfig) -> Checked:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
+def reading_progress() -> Iterator[Callable[[float, str], None]]:
     """A bar on stderr while a terminal is there to see it."""
     console = Console(stderr=True)
     columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeRemainingColumn())

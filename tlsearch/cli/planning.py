@@ -16,6 +16,7 @@ from tlsearch.cli.checking import told, told_time
 from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.data.audit.findings import csv_rows
 from tlsearch.errors import RequestError, TlsearchError, WorkError
+from tlsearch.study.augmentation_checks import augmentation_notes
 from tlsearch.study.cells import Cell, cell_config, cells, compared
 from tlsearch.study.comparison import Traits
 from tlsearch.study.complaints import shown
@@ -208,7 +209,8 @@ def _notes(config: StudyConfig) -> list[str]:
         dict.fromkeys(
             note
             for cell in cells(compared(config))
-            for note in seed_notes(cell_config(config, cell))
+            for ours in [cell_config(config, cell)]
+            for note in (*augmentation_notes(ours), *seed_notes(ours))
         )
     )
 

@@ -144,7 +144,8 @@ def line_of(notice: Notice, board: Board) -> str:
 def recipe(spec: RunSpec) -> str:
     """The gist of a strategy."""
     p = spec.params
-    return f"freeze {p['freeze_depth']}, lr {p['lr']:.2g} × {p['lr_ratio']:.2g}, {p['optimizer']}"
+    falls = f"{p['lr_ratio']:.2g}" if p["layer_decay"] == 1 else f"{p['layer_decay']:.2g} a layer"
+    return f"{spec.scope}, lr {p['lr']:.2g} × {falls}, {p['optimizer']}"
 
 
 def shown(metric: str, value: float) -> str:

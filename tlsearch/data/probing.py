@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,20 +65,58 @@ def fit_probe(
     features: np.ndarray, labels: np.ndarray, rows: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A linear probe of these rows: features (B, F) to probabilities (B, K)."""
+    scaler, regression = _fitted(features[rows], labels[rows], weights=None)
+    assert len(regression.classes_) == labels[rows].max() + 1, "every class is in every fold"
+
+    def ask(asked: np.ndarray) -> np.ndarray:
+        found: np.ndarray = regression.predict_proba(scaler.transform(asked))
+        return found
+
+    return ask
+
+
+class ProbeLayer(NamedTuple):
+    """A linear probe as a layer: logits are `features @ weight.T + bias` for these `classes` (C,).
+
+    weight: (C, F); bias: (C,). Logits of an image have mean 0 over the classes.
+    """
+
+    classes: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def probe_layer(
+    features: np.ndarray, labels: np.ndarray, *, weights: np.ndarray | None
+) -> ProbeLayer:
+    """The probe that `fit_probe` fits, with images weighted by `weights` (N,), for raw features.
+
+    Raises:
+        ValueError: there are fewer than two classes.
+    """
+    if len(np.unique(labels)) < 2:
+        raise ValueError("the training part has a single class")
+    scaler, regression = _fitted(features, labels, weights=weights)
+    weight, bias = regression.coef_, regression.intercept_
+    if len(weight) == 1:  # of two classes scikit-learn keeps the difference alone
+        weight, bias = (np.concatenate([-v, v]) / 2 for v in (weight, bias))
+    weight = weight / scaler.scale_
+    return ProbeLayer(regression.classes_, weight, bias - weight @ scaler.mean_)
+
+
+def _fitted(features: np.ndarray, labels: np.ndarray, *, weights: np.ndarray | None) -> Any:
+    """scikit-learn's scaler and logistic regression of all these rows."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    scaler = StandardScaler().fit(features)
     regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-    probe = make_pipeline(StandardScaler(), regression)
     with warnings.catch_warnings():
         # Near the optimum the order of probabilities does not change any more.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(features[rows], labels[rows])
-    assert len(regression.classes_) == labels[rows].max() + 1, "every class is in every fold"
-    ask: Callable[[np.ndarray], np.ndarray] = probe.predict_proba
-    return ask
+        regression.fit(scaler.transform(features), labels, sample_weight=weights)
+    return scaler, regression
 
 
 def _folds(labels: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:

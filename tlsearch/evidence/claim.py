@@ -60,7 +60,7 @@ class Claim:
         """Unique within a comparison; the documents' id is shared by a row's cells."""
         parts = [self.id, self.side, self.statistic, self.arm]
         parts += [*self.scenario.named().values(), *self.swept[:1]]
-        return "-".join(part.replace(" ", "_") for part in parts)
+        return "-".join(part.replace(" ", "_").replace(".", "_") for part in parts)
 
     @property
     def measure(self) -> Statistic:

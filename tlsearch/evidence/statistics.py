@@ -39,7 +39,8 @@ STATISTICS: Mapping[str, Statistic] = {
         "share", 0.015, "answers", "test accuracy at the best setting less that at the worst"
     ),
     # An attack moves accuracy by tens of points; 3 are twice what counts on clean images.
-    "robust_accuracy": Statistic("share", 0.03, "seed", "accuracy under attack"),
+    "robust_accuracy": Statistic("share", 0.03, "seed", "accuracy under attack (PGD)"),
+    "robust_accuracy.fgsm": Statistic("share", 0.03, "seed", "accuracy under one step (FGSM)"),
     # Losses have no natural scale: a quarter is what one sees in a curve.
     "oscillation": Statistic(
         "log ratio", _QUARTER, "seed", "spread of validation loss in the last third"

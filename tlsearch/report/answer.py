@@ -4,21 +4,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tlsearch.evidence.effects import Effect
+from tlsearch.report.recipe import recipe_text
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import (
     accuracy_text,
     basis,
     count,
     gain_text,
-    joined,
     percent,
     plain,
     setting_text,
     value_text,
 )
 from tlsearch.search.confirm import effect
-
-_OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
 
 
 class Gain(NamedTuple):
@@ -76,7 +74,7 @@ def find_answer(data: ReportData) -> Answer:
     params = best.spec.params
     accuracy = effect(test["accuracy"]) if test else None
     return Answer(
-        headline=_recipe(data, params),
+        headline=recipe_text(params, data.groups),
         result=_confirmed(data) if accuracy else _unconfirmed(data),
         accuracy=accuracy,
         gains=_gains(test),
@@ -97,25 +95,6 @@ def status(data: ReportData) -> str:
     end = "finished" if data.summary.is_finished else "not finished"
     trials = count(data.summary.budget, "trial")
     return f"{end}; {', '.join(told) or 'none started'} of a budget of {trials}"
-
-
-def _recipe(data: ReportData, params: Mapping[str, Any]) -> str:
-    depth, groups = params["freeze_depth"], data.groups
-    if depth == 0:
-        frozen = "Train all layers"
-    elif depth == len(groups) - 1:
-        frozen = "Freeze all but the head"
-    else:
-        frozen = f"Freeze {joined(groups[:depth])}, train the rest"
-    if params["unfreeze_every_epochs"] and depth:
-        span = count(params["unfreeze_every_epochs"], "epoch")
-        frozen += f", opening one more group every {span}"
-    ratio = params["lr_ratio"]
-    slower = f", times {setting_text(ratio)} per layer group towards the input" if ratio < 1 else ""
-    return (
-        f"{frozen}, with {_OPTIMIZERS[params['optimizer']]} at a rate of "
-        f"{setting_text(params['lr'])}{slower}."
-    )
 
 
 def _confirmed(data: ReportData) -> str:

@@ -10,7 +10,7 @@ from tlsearch.evidence.measures.discrepancy import domain_error, proxy_a_distanc
 from tlsearch.evidence.measures.frechet import frechet_distance
 from tlsearch.evidence.measures.protocol import DOMAIN_FOLDS, DOMAIN_IMAGES
 from tlsearch.search.source_task import SourceTask, features_of, pooled_features
-from tlsearch.training.adaptation.towards import Stage
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.batches import Pixels, normalised, unit_batch
 from tlsearch.training.forward import EVAL_BATCH_SIZE
 from tlsearch.transfer.backbones import Backbone

@@ -39,6 +39,7 @@ from tlsearch.training.batches import label_batch, normalised, unit_batch
 from tlsearch.training.loop import Trainer
 from tlsearch.training.results import EpochResult, TrainResult
 from tlsearch.transfer.backbones import Backbone, named_groups
+from tlsearch.transfer.freezing import trained_parameters
 from tlsearch.transfer.optimizers import is_decayed
 
 GRADIENT_BATCH_SIZE = 50
@@ -86,9 +87,10 @@ class Trained:
         """What L1 and weight decay reach by default, of the groups that had trained by the chosen
         epoch: weights of convolutions and linear layers, no norms, which would outweigh them.
         """
-        depth = self.trainer.plan.frozen_depth(self.chosen.epoch)
-        owned = named_groups(self.backbone)
-        named = [row for group in self.backbone.groups[depth:] for row in owned[group].items()]
+        plan = self.trainer.plan
+        trained = trained_parameters(self.backbone, norms_alone=plan.norms_alone)
+        opened = plan.open_in(self.chosen.epoch)
+        named = [row for group in opened for row in trained[group].items()]
         return [weight for name, weight in named if is_decayed(name, weight)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tlsearch.search.runs import Ending, RunRow, RunSpec
 from tlsearch.tracking.records import EpochMetrics, MirrorRow, Status
 from tlsearch.training.results import EpochResult, FoldResult
-from tlsearch.transfer.plan import lr_scales
+from tlsearch.transfer.plan import lr_scales, phases
 
 STATUS: Mapping[str, Status] = {
     "complete": "FINISHED",
@@ -21,17 +21,24 @@ STATUS: Mapping[str, Status] = {
 
 def run_name(spec: RunSpec) -> str:
     """A name that sorts: `trial-0007 · freeze 3 · lr 2e-03`."""
-    return f"{spec.key} · freeze {spec.params['freeze_depth']} · lr {spec.params['lr']:.0e}"
+    return f"{spec.key} · {spec.scope} · lr {spec.params['lr']:.0e}"
 
 
 def run_params(spec: RunSpec, groups: tuple[str, ...]) -> dict[str, Any]:
-    """All parameters of the strategy, and the peak rate of each layer group that trains."""
-    lr, depth = spec.params["lr"], spec.params["freeze_depth"]
-    scales = lr_scales(groups, ratio=spec.params["lr_ratio"])
-    opens = bool(spec.params["unfreeze_every_epochs"])
+    """All parameters of the strategy, and the peak rate of each layer group: 0 where it stands
+    still; none where its layers have rates of their own.
+    """
+    strategy = spec.strategy
+    scales = lr_scales(groups, ratio=strategy.lr_ratio)
+    opened = {
+        group
+        for phase in phases(strategy, groups=groups, num_epochs=spec.num_epochs)
+        for group in phase.open_groups
+    }
     rates = {
-        f"group_lr.{group}": 0.0 if i < depth and not opens else lr * scales[group]
-        for i, group in enumerate(groups)
+        f"group_lr.{group}": strategy.lr * scales[group] if group in opened else 0.0
+        for group in groups
+        if strategy.layer_decay == 1 or group not in opened or group == groups[-1]
     }
     draw = {"seed": spec.seed, "redraw": spec.redraw, "folds": len(spec.folds)}
     return {**spec.params, **rates, "init": spec.init, **draw}

@@ -12,6 +12,7 @@ from tlsearch.study.cells import cell_of, compared
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.space import Suggest, with_defaults
 from tlsearch.study.strategy import Strategy
+from tlsearch.study.text_dimension import ALL
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Kind = Literal["search", "baseline", "confirm", "sweep"]
@@ -54,6 +55,12 @@ class RunSpec:
     def strategy(self) -> Strategy:
         """The strategy that `params` describe."""
         return Strategy.from_params(self.params, init=self.init)
+
+    @property
+    def scope(self) -> str:
+        """What of the network trains, in a few words: `freeze 3`, `train norms`."""
+        trained = self.params["trained"]
+        return f"freeze {self.params['freeze_depth']}" if trained == ALL else f"train {trained}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from tlsearch.study.strategy import Strategy
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.adaptation.gram import StyleNetwork
 from tlsearch.training.adaptation.styled import Atelier, InStyle, OnProgress
-from tlsearch.training.adaptation.towards import Stage, stage_of
+from tlsearch.training.adaptation.towards import stage_of
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.batches import Pixels
 from tlsearch.training.precision import Numerics
 from tlsearch.training.second_task import SecondTask

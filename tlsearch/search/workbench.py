@@ -15,6 +15,7 @@ from tlsearch.data.splits.future import draw_past, set_future_apart
 from tlsearch.data.splits.parts import Split
 from tlsearch.errors import WorkError
 from tlsearch.search.foretelling import split_figures
+from tlsearch.search.head_start import HeadStart
 from tlsearch.search.jobs import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
 from tlsearch.search.measuring import Trained, take_measures
 from tlsearch.search.shares import shares_of
@@ -69,6 +70,7 @@ class Workbench:
             data_key=setting.activations_key,
             numerics=self._numerics,
         )
+        self._head_start = HeadStart(self._activations, device=self._device)
         self._splits = lru_cache(maxsize=16)(self._draw)
         self._pasts = lru_cache(maxsize=16)(self._draw_past)
         self._source = SourceBench(
@@ -104,6 +106,7 @@ class Workbench:
         backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
         if job.strategy.init == "pretrained":
             self._load_pretrained(backbone)
+        self._head_start.prepare(backbone, job.strategy, data=data, seed=job.seed)
         plan = make_plan(
             job.strategy,
             groups=backbone.groups,

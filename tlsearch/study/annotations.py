@@ -45,7 +45,7 @@ class NumberDim:
         if isinstance(value, Mapping):
             parsed: Dimension = self._range(value, found)
         else:
-            parsed = _scalar_or_list(value, self._scalar, found)
+            parsed = scalar_or_list(value, self._scalar, found)
         if found:
             raise refusal(found)
         return parsed
@@ -224,7 +224,7 @@ class BoolDim:
         if isinstance(value, Fixed | Range | Choice):
             value = raw(value)
         found: list[Complaint] = []
-        parsed = _scalar_or_list(value, self._scalar, found)
+        parsed = scalar_or_list(value, self._scalar, found)
         if found:
             raise refusal(found)
         return parsed
@@ -249,7 +249,8 @@ class BoolDim:
         return {"anyOf": [{"type": "boolean"}, list_schema({"type": "boolean"})]}
 
 
-def _scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dimension:
+def scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dimension:
+    """A value that is fixed, or a list that is searched; `read` adds complaints to `found`."""
     if not isinstance(value, list | tuple):
         return Fixed(read(value, (), found))
     if not value:

@@ -137,6 +137,9 @@ def _options(value: object, kinds: Kinds) -> dict[str, Section]:
         if name not in kinds:
             loc = (name,) if isinstance(value, Mapping) else ()
             rule = f"must be one of {', '.join(kinds)}"
+            if value in (None, False) and "none" in kinds:
+                found.append(Complaint((), shown(value), rule, "write none"))
+                continue
             meant = [nearest(str(name), list(kinds)), _lone(name, kinds) if name == value else ""]
             if isinstance(name, str) and re.search(r"[/\\.]", name):  # a path, before a slip
                 meant.reverse()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from tlsearch.errors import nearest
+from tlsearch.study.augmentation_checks import augmentation_contradictions
 from tlsearch.study.backbones import groups
 from tlsearch.study.comparison_checks import comparison_contradictions
 from tlsearch.study.config import StudyConfig
@@ -11,6 +12,7 @@ from tlsearch.study.contradiction import Contradiction, clash, dimension
 from tlsearch.study.cost import train_images
 from tlsearch.study.data_checks import data_contradictions
 from tlsearch.study.dimensions import can_be, highest, lowest, raw
+from tlsearch.study.fine_tuning_checks import fine_tuning_contradictions
 from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
 from tlsearch.study.source_checks import source_contradictions
 
@@ -29,6 +31,8 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _warmup,
         _optimizer,
         _stopping,
+        augmentation_contradictions,
+        fine_tuning_contradictions,
         source_contradictions,
         sampler_contradictions,
         pruner_contradictions,

@@ -82,6 +82,8 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint
 
 def unknown(word: object, known: Sequence[str]) -> str:
     """The remedy for a word that is not among the known ones."""
+    if not known:
+        return "there is nothing to set here: drop it"
     return nearest(str(word), known) or f"known: {', '.join(known)}"
 
 

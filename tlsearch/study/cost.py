@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.dimensions import highest
+from tlsearch.study.dimensions import Fixed, highest
 from tlsearch.study.machine import usable_cores
 from tlsearch.study.sources import known_facts
+from tlsearch.study.space import Space
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
@@ -70,7 +71,9 @@ def estimate(
     # The source's batch is as large as the target's.
     if highest(config.space.source_task_weight) > 0:
         train_passes, backward = 2 * train_passes, 2 * backward
-    giga_macs = per_image * (train_passes + backward + eval_passes)
+    # Baselines are not attacked.
+    attacks = (search + confirm.top * confirm.seeds) * epochs * train * attack_passes(config.space)
+    giga_macs = per_image * (train_passes + backward + eval_passes + attacks)
     workers = config.workers if isinstance(config.workers, int) else usable_cores()
     return Estimate(
         search_trainings=search,
@@ -81,6 +84,25 @@ def estimate(
         giga_macs=giga_macs,
         workers=workers,
         seconds=giga_macs / (giga_macs_per_second * min(workers, usable_cores())),
+    )
+
+
+def attack_passes(space: Space) -> float:
+    """Forward passes that adversarial training adds for each training image, at the most.
+
+    A step of an attack takes one forward, and through each layer one product backward: that by its
+    weights, for the gradient of its inputs.
+    """
+    found = space.dimensions()
+    steps = {
+        "fgsm": 1.0,
+        "pgd": highest(found.get("adversarial.pgd.num_steps", Fixed(0))),
+    }
+    return max(
+        2 * steps[name] * highest(found[f"adversarial.{name}.share"])
+        if name in space.adversarial.names
+        else 0.0
+        for name in steps
     )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from math import ceil, log2
 
+from tlsearch.study.augmentation_checks import augmentation_notes
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash
 from tlsearch.study.dimensions import Choice, Dimension, count, raw
+from tlsearch.study.fine_tuning_checks import fine_tuning_notes
 from tlsearch.study.search_options import (
     CmaEs,
     Gp,
@@ -196,6 +198,7 @@ def notes(config: StudyConfig) -> list[str]:
             f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
             "once and holds out one fold of a draw of its own"
         )
+    found += [*augmentation_notes(config), *fine_tuning_notes(config)]
     return [*found, *seed_notes(config)]
 
 

@@ -8,9 +8,24 @@ from pydantic import Field
 
 from tlsearch.study.adaptation import ADAPTATION_SPACES, NoAdaptationSpace
 from tlsearch.study.annotations import BoolDim, FloatDim, IntDim
+from tlsearch.study.augmentation import (
+    ADVERSARIAL_SPACES,
+    AUGMENTATION_SPACES,
+    MIXING_SPACES,
+    NoAttackSpace,
+    NoAugmentationSpace,
+    NoMixingSpace,
+)
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
 from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, raw, values
+from tlsearch.study.fine_tuning_space import (
+    BALANCE_SPACES,
+    SELECTION_SPACES,
+    NoBalanceSpace,
+    NoSelectionSpace,
+)
+from tlsearch.study.text_dimension import ALL, GroupsDim, WordDim
 
 Suggest = Callable[[str, Dimension], Any]
 
@@ -131,6 +146,43 @@ class Space(Section):
         Dimension,
         IntDim(ge=1, nullable=True),
         Field(description="stop early after so many epochs without gain; null for never"),
+    ] = Fixed(None)
+    augmentation: Annotated[Branches, AnyOf(AUGMENTATION_SPACES)] = Branches(
+        {"none": NoAugmentationSpace()}
+    )
+    erasing: Annotated[
+        Dimension,
+        FloatDim(ge=0, le=1),
+        Field(description="probability that a box of a training image is blotted out"),
+    ] = Fixed(0.0)
+    mixing: Annotated[Branches, AnyOf(MIXING_SPACES)] = Branches({"none": NoMixingSpace()})
+    adversarial: Annotated[Branches, AnyOf(ADVERSARIAL_SPACES)] = Branches(
+        {"none": NoAttackSpace()}
+    )
+    trained: Annotated[
+        Dimension,
+        GroupsDim(),
+        Field(description="all, norms, or the layer groups that train beside the head: layer1+…"),
+    ] = Fixed(ALL)
+    layer_decay: Annotated[
+        Decay, Field(description="factor on the rate per layer or block towards the input")
+    ] = Fixed(1.0)
+    l2_sp: Annotated[
+        NotNegative, Field(description="pull of the body towards its pretrained weights")
+    ] = Fixed(0.0)
+    head_init: Annotated[
+        Dimension,
+        WordDim(("random", "probe")),
+        Field(description="probe: the head starts as a linear probe of the frozen features"),
+    ] = Fixed("random")
+    feature_selection: Annotated[Branches, AnyOf(SELECTION_SPACES)] = Branches(
+        {"none": NoSelectionSpace()}
+    )
+    class_balance: Annotated[Branches, AnyOf(BALANCE_SPACES)] = Branches({"none": NoBalanceSpace()})
+    ema_decay: Annotated[
+        Dimension,
+        FloatDim(gt=0, lt=1, nullable=True),
+        Field(description="of the moving average of the weights that is kept; null for none"),
     ] = Fixed(None)
     adaptation: Annotated[
         Branches,

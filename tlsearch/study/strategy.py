@@ -5,6 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tlsearch.study.adaptation import ADAPTATIONS, Adaptation
+from tlsearch.study.augmentation import (
+    ATTACKS,
+    AUGMENTATIONS,
+    MIXINGS,
+    Attack,
+    Augmentation,
+    Mixing,
+)
+from tlsearch.study.fine_tuning import BALANCES, SELECTIONS, ClassBalance, FeatureSelection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +99,17 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
     "cosine": CosineDecay,
     "plateau": PlateauDecay,
 }
-
-
-_CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
+CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "augmentation": AUGMENTATIONS,
+    "mixing": MIXINGS,
+    "adversarial": ATTACKS,
+    "feature_selection": SELECTIONS,
+    "class_balance": BALANCES,
     "adaptation": ADAPTATIONS,
 }
+"""The fields of a strategy that are choices with parameters of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +120,13 @@ class Strategy:
     frozen group after each such span (0: never). `lr` is the head's rate, `lr_ratio` the factor
     per group towards the input. Warm-up is given in epochs or in steps, never both, and starts
     at `warmup_start_fraction` of the rate. `clip_norm` bounds the gradient's 2-norm;
-    `patience_epochs` stops early; None turns either off. `source_task_weight` is that of the source
-    task's loss, learnt beside the target's on a second head (0: without).
+    `patience_epochs` stops early; None turns either off. Of a training image `augmentation` makes a
+    view, a box of which is erased with probability `erasing`; `mixing` joins two, and `adversarial`
+    attacks the outcome. `trained` names the groups that train beside the head, joined by `+`, or is
+    "all" or "norms"; `layer_decay` is the factor per layer towards the input; `l2_sp` pulls the
+    body towards its start; `ema_decay` is that of the moving average of the weights that is kept,
+    None for the weights themselves. `source_task_weight` is that of the source task's loss, learnt
+    beside the target's on a second head (0: without).
     """
 
     init: Literal["pretrained", "random"]
@@ -129,6 +147,17 @@ class Strategy:
     clip_norm: float | None
     label_smoothing: float
     patience_epochs: int | None
+    augmentation: Augmentation
+    erasing: float
+    mixing: Mixing
+    adversarial: Attack
+    trained: str
+    layer_decay: float
+    l2_sp: float
+    head_init: Literal["random", "probe"]
+    feature_selection: FeatureSelection
+    class_balance: ClassBalance
+    ema_decay: float | None
     adaptation: Adaptation
     source_task_weight: float
 
@@ -138,7 +167,7 @@ class Strategy:
     ) -> "Strategy":
         """Build from flat parameters: `lr`, `optimizer`, `optimizer.sgd.momentum`, …"""
         flat = {k: v for k, v in params.items() if "." not in k}
-        for field, kinds in _CHOICES.items():
+        for field, kinds in CHOICES.items():
             name = flat[field]
             prefix = f"{field}.{name}."
             flat[field] = kinds[name](

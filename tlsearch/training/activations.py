@@ -72,6 +72,22 @@ class ActivationStore:
             self._open[key] = _as_computed(kept, one)
         return self._open[key]
 
+    def of_rows(
+        self, stages: Sequence[nn.Module], rows: np.ndarray, *, device: torch.device
+    ) -> Tensor:
+        """Activations (R, …) of these rows behind frozen stages, on the CPU: kept ones, or computed
+        where all would be too large to keep.
+
+        Raises:
+            WorkError: the folder cannot be written.
+        """
+        kept = self.at_depth(stages, device=device)
+        if kept is not None:
+            return kept[torch.from_numpy(rows)]
+        starts = range(0, len(rows), BATCH_SIZE)
+        parts = [self._run(stages, rows[i : i + BATCH_SIZE], device).cpu() for i in starts]
+        return torch.cat(parts)
+
     def _key(self, stages: Sequence[nn.Module], device: torch.device) -> str:
         """Digest of all that the activations depend on; the modules' text tells strides apart."""
         context = (self._data_key, self._pixels.mean, self._pixels.std, self._numerics)

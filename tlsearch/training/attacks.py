@@ -13,7 +13,7 @@ Logits = Callable[[Tensor], Tensor]
 def fgsm(logits: Logits, images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
     """One step of `epsilon` in every pixel, uphill in the loss, cut to 0 … 1.
 
-    images: (B, C, H, W) in 0 … 1; labels: (B,), the true classes.
+    images: (B, C, H, W) in 0 … 1; labels: (B,), the true classes, or (B, K), their shares.
     Source: Goodfellow et al. 2015 (arXiv:1412.6572).
     """
     return (images + epsilon * _uphill(logits, images, labels)).clamp(0, 1)
@@ -31,8 +31,8 @@ def pgd(
 ) -> Tensor:
     """Steps uphill from a random point, each cut to `epsilon` around the image and to 0 … 1.
 
-    images: (B, C, H, W) in 0 … 1; labels: (B,), the true classes; `generator`, on the CPU, draws
-    the start.
+    images: (B, C, H, W) in 0 … 1; labels: (B,), the true classes, or (B, K), their shares;
+    `generator`, on the CPU, draws the start.
     Source: Madry et al. 2018 (arXiv:1706.06083).
     """
     start = torch.rand(images.shape, generator=generator).to(images.device)

@@ -1,5 +1,7 @@
 """From rows of the data set to class scores, through kept activations where the start is frozen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,13 +9,16 @@ from torch import Tensor
 from tlsearch.training.activations import ActivationStore, run_stages
 from tlsearch.training.batches import Pixels, label_batch, normalised, pixel_batch, unit_batch
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import Backbone, freeze
+from tlsearch.transfer.backbones import Backbone
+from tlsearch.transfer.freezing import freeze
 
 EVAL_BATCH_SIZE = 256
 
 
 class Forward:
-    """A backbone over a data set with its first `depth` groups frozen."""
+    """A backbone over a data set; `open_groups` train, and the first `depth` groups, before them,
+    need no gradient and may be kept activations.
+    """
 
     def __init__(
         self,
@@ -28,13 +33,15 @@ class Forward:
         self._pixels, self._activations = pixels, activations
         self._numerics, self._device = numerics, device
         self._kept: Tensor | None = None
-        self.depth = 0
+        self.depth, self.open_groups, self.norms_alone = 0, backbone.groups, False
         backbone.model.to(device).to(memory_format=torch.channels_last)
 
-    def freeze(self, depth: int) -> None:
-        """Freeze the first `depth` groups and choose where the next group's inputs come from."""
+    def freeze(self, open_groups: Sequence[str], *, norms_alone: bool) -> None:
+        """Freeze all but these groups and choose where the inputs of the first come from."""
+        self.open_groups, self.norms_alone = tuple(open_groups), norms_alone
+        depth = self.backbone.groups.index(self.open_groups[0])
         self.depth, self._kept = depth, None
-        freeze(self.backbone, depth)
+        freeze(self.backbone, open_groups, norms_alone=norms_alone)
         if depth and self._activations is not None:
             frozen = self.backbone.stages[:depth]
             self._kept = self._activations.at_depth(frozen, device=self._device)
@@ -49,17 +56,22 @@ class Forward:
         with self._numerics.autocast(self._device):
             return run_stages(self.backbone.stages[self.depth : -1], self._inputs(rows))
 
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """The mean colour in 0 … 1 that is taken off every image."""
+        return self._pixels.mean
+
     def unit_images(self, rows: np.ndarray) -> Tensor:
-        """Images (B, 3, H, W) in 0 … 1, as the stages between pixels and network take them."""
+        """Stored images (B, 3, H, W) in 0 … 1; grey is repeated."""
         return unit_batch(self._pixels, rows, device=self._device)
 
     def logits_of(self, images: Tensor) -> Tensor:
-        """Class scores (B, K) in fp32 of images in 0 … 1, which nothing kept can stand for."""
+        """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups. An image
+        that wants a gradient gets one, through frozen groups too.
+        """
         with self._numerics.autocast(self._device):
-            with torch.no_grad():
-                batch = normalised(images, self._pixels)
-                batch = run_stages(self.backbone.stages[: self.depth], batch)
-            return run_stages(self.backbone.stages[self.depth :], batch).float()
+            batch = normalised(images, self._pixels)
+            return run_stages(self.backbone.stages, batch).float()
 
     def labels(self, rows: np.ndarray) -> Tensor:
         """Class indices (B,)."""

@@ -3,8 +3,8 @@
 import math
 import time
 from collections.abc import Iterator
-from hashlib import blake2b
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,52 +12,45 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlsearch.errors import DivergenceError
+from tlsearch.study.fine_tuning import SamplingBalance
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
-from tlsearch.training.adaptation.towards import Stage
-from tlsearch.training.batches import Pixels, epoch_order
+from tlsearch.training.augmentation.stages import Stage
+from tlsearch.training.augmentation.views import View, Views
+from tlsearch.training.averaging import WeightAverage
+from tlsearch.training.balance import balanced_order, loss_weights
+from tlsearch.training.batches import epoch_order
 from tlsearch.training.forward import Forward
+from tlsearch.training.losses import cross_entropy, largest_loss
 from tlsearch.training.metrics import confusion_matrix
+from tlsearch.training.moving import moving_state
 from tlsearch.training.precision import Numerics
-from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult
+from tlsearch.training.request import TrainingData, fingerprint
+from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult, best_epoch
 from tlsearch.training.second_task import SecondTask
 from tlsearch.training.steps import StepNorms
-from tlsearch.transfer.backbones import Backbone, named_groups, set_train_mode
-from tlsearch.transfer.optimizers import add_l1_gradient, build_optimizer, set_lr
+from tlsearch.transfer.backbones import Backbone
+from tlsearch.transfer.freezing import set_train_mode, trained_parameters
+from tlsearch.transfer.layers import layer_distances
+from tlsearch.transfer.optimizers import build_optimizer, set_lr
+from tlsearch.transfer.penalties import L2SP, add_l1_gradient
 from tlsearch.transfer.plan import TrainPlan, batch_bounds
-
-EXPLODED_LOSS = 100.0
-"""A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
-that recovered stayed far below it on the networks tried."""
-
-_STATE_LAYOUT = 3
-"""Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
-
-
-class TrainingData(NamedTuple):
-    """The images of a study and which of them train and validate; indices ascend. `weights` (N,)
-    are of the training loss, or None for all alike.
-    """
-
-    pixels: Pixels
-    train: np.ndarray
-    validation: np.ndarray
-    num_classes: int
-    weights: np.ndarray | None
 
 
 class Trainer:
     """One training. `epochs` yields a result after each epoch; between two of them `state` and
     `load_state` hand over all that the rest of the training depends on. `steps` keeps the norms of
     its steps, those of updates if `measure_updates`; `step_seconds` is the time that they all took,
-    without validation. `adaptation` changes the images of training batches, and no others;
-    `second_task` adds its loss to the target's.
+    without validation. Where weights are averaged, `backbone` holds the average while it validates
+    and after `finish`. `adaptation` is the first stage of training batches; `second_task` adds its
+    loss to the target's.
 
     Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
     process, and needs no saved generator state.
 
     Raises:
         WorkError: activations of the frozen groups cannot be written.
+        RequestError: norms alone are to train, and there are none.
     """
 
     def __init__(
@@ -85,18 +78,39 @@ class Trainer:
             numerics=numerics,
             device=device,
         )
-        named = named_groups(backbone)
+        self.views = Views(
+            self.forward,
+            strategy=plan.strategy,
+            adaptation=adaptation,
+            num_classes=data.num_classes,
+            seed=seed,
+        )
+        self._trained = trained_parameters(backbone, norms_alone=plan.norms_alone)
+        distances = layer_distances(backbone)
         if second_task is not None:  # its head goes with the head
-            named[backbone.groups[-1]].update(second_task.parameters())
-        self.optimizer = build_optimizer(plan, named)
+            self._trained[plan.groups[-1]] |= second_task.parameters()
+            distances |= dict.fromkeys(second_task.parameters(), 0)
+        self.optimizer = build_optimizer(plan, self._trained, distances=distances)
         self.history: list[EpochResult] = []
         self.steps = StepNorms(updates=measure_updates)
         self.step_seconds = 0.0
         self._best: dict[str, Tensor] | None = None
         self._confusion: tuple[tuple[int, ...], ...] = ()
-        self._weights = _relative_weights(data)
-        self._freeze(plan.frozen_depth(1))
-        self.fingerprint = self._fingerprint(numerics, device, measure_updates)
+        strategy, labels = plan.strategy, data.pixels.labels
+        self._weights = loss_weights(
+            data.weights, labels, data.train, balance=strategy.class_balance
+        )
+        self._l2_sp = self._average = None
+        if strategy.l2_sp:
+            self._l2_sp = L2SP(self.optimizer, strength=strategy.l2_sp, head=plan.groups[-1])
+        if strategy.ema_decay is not None:
+            self._average = WeightAverage(self._moving_state(), decay=strategy.ema_decay)
+        self._freeze(1)
+        self.fingerprint = fingerprint(
+            data,
+            *(backbone.name, plan, metric, seed, numerics, device.type, measure_updates),
+            second_task and second_task.key,
+        )
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train the epochs that are left, one at a time.
@@ -111,7 +125,8 @@ class Trainer:
             if self.chosen is result:
                 self._confusion = tuple(map(tuple, confusion.tolist()))
                 if self.plan.strategy.patience_epochs is not None:
-                    self._best = {k: v.clone() for k, v in self._moving_state().items()}
+                    with self._averaged():
+                        self._best = {k: v.clone() for k, v in self._moving_state().items()}
             yield result
 
     @property
@@ -128,10 +143,7 @@ class Trainer:
         """The epoch whose weights count: the best with early stopping, else the last."""
         if not self.history or self.plan.strategy.patience_epochs is None:
             return self.history[-1] if self.history else None
-        # max and min return the first of equals: a later tie is no improvement.
-        if self.metric == "val_loss":
-            return min(self.history, key=lambda r: r.val_loss)
-        return max(self.history, key=lambda r: r.val_accuracy)
+        return best_epoch(self.history, metric=self.metric)
 
     def fold_ended(self, _result: EpochResult) -> FoldResult | None:
         """None: a single training has no folds. A `CrossValidation` has."""
@@ -139,11 +151,11 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> tuple[EpochResult, np.ndarray]:
         started = time.perf_counter() - self.steps.seconds
-        if self.plan.frozen_depth(epoch) != self.forward.depth:
-            self._freeze(self.plan.frozen_depth(epoch))
+        if self.plan.open_in(epoch) != self.forward.open_groups:
+            self._freeze(epoch)
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
-        set_train_mode(self.backbone, self.forward.depth)
-        order = epoch_order(self.data.train, seed=self.seed, epoch=epoch)
+        set_train_mode(self.backbone, self.forward.open_groups)
+        order = self._order(epoch)
         val_losses = [r.val_loss for r in self.history]
         bounds = batch_bounds(len(order), batch_size=self.plan.strategy.batch_size)
         loss_sum, hits, max_norm, base_lr = 0.0, 0, 0.0, 0.0
@@ -155,7 +167,8 @@ class Trainer:
             hits += right
             max_norm = max(max_norm, norm)
         self.step_seconds += time.perf_counter() - self.steps.seconds - started
-        val_loss, confusion = self._validate(epoch)
+        with self._averaged():
+            val_loss, confusion = self._validate(epoch)
         result = EpochResult(
             epoch=epoch,
             train_loss=loss_sum / len(order),
@@ -168,29 +181,45 @@ class Trainer:
         )
         return result, confusion
 
+    def _order(self, epoch: int) -> np.ndarray:
+        """The rows that the epoch trains on, in their order."""
+        train, labels = self.data.train, self.data.pixels.labels
+        if isinstance(self.plan.strategy.class_balance, SamplingBalance):
+            return balanced_order(self.data.weights, labels, train, seed=self.seed, epoch=epoch)
+        return epoch_order(train, seed=self.seed, epoch=epoch)
+
+    def _freeze(self, epoch: int) -> None:
+        self.forward.freeze(self.plan.open_in(epoch), norms_alone=self.plan.norms_alone)
+        if self.second_task is not None:
+            self.second_task.follow(self.forward)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights in place of those that train, where weights are averaged."""
+        return nullcontext() if self._average is None else self._average.applied()
+
     def _step(self, rows: np.ndarray, *, epoch: int, step: int) -> tuple[float, int, float]:
-        """One optimizer step: the target's loss, right answers, gradient norm before clipping."""
-        strategy, labels = self.plan.strategy, self.forward.labels(rows)
-        where = f"epoch {epoch}, step {step}"
+        """One optimizer step: the target's loss, right answers, gradient norm before clipping. Of a
+        mixed image the heavier label is the right answer.
+        """
+        strategy, where = self.plan.strategy, f"epoch {epoch}, step {step}"
         self.optimizer.zero_grad()
-        logits = self._logits(rows, epoch=epoch)
-        loss = total = self._loss(logits, labels, rows)
+        view = self.views.see(rows, epoch=epoch)
+        loss = total = self._loss(view)
         if self.second_task is not None:
             beside = self.second_task.loss(epoch=epoch, step=step, batch_size=len(rows))
             total = loss + self.second_task.weight * beside
         torch.autograd.backward(total)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
+        if self._l2_sp is not None:
+            self._l2_sp.add_gradient()
         moving = [p for row in self.optimizer.param_groups for p in row["params"]]
         total_norm = nn.utils.get_total_norm([p.grad for p in moving if p.grad is not None])
-        right = (logits.argmax(1) == labels).sum()
+        right = (view.logits.argmax(1) == self.forward.labels(view.heavier)).sum()
         # One read for all three: on a GPU each would wait for the step to get there.
         value, norm, hits = torch.stack([loss.detach(), total_norm, right.float()]).tolist()
         self.steps.gradients.append(norm)
-        limit = EXPLODED_LOSS * math.log(max(self.data.num_classes, 2))
-        if self._weights is not None:  # a heavy image alone is no explosion
-            limit *= max(1.0, float(self._weights[torch.from_numpy(rows)].max()))
-        if not value <= limit:
+        if not value <= largest_loss(self.data.num_classes, self._weights_of(rows)):
             raise DivergenceError(f"{where}: the loss is {value:.4g}")
         if not math.isfinite(norm):
             raise DivergenceError(f"{where}: the gradient's norm is {norm}")
@@ -198,20 +227,25 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(moving, strategy.clip_norm, total_norm)
         with self.steps.update(moving):
             self.optimizer.step()
+        if self._average is not None:
+            self._average.update()
         return value, int(hits), norm
 
-    def _logits(self, rows: np.ndarray, *, epoch: int) -> Tensor:
-        if self.adaptation is None:
-            return self.forward.logits(rows)
-        images = self.adaptation(self.forward.unit_images(rows), rows, epoch=epoch)
-        return self.forward.logits_of(images)
+    def _loss(self, view: View) -> Tensor:
+        """Mean cross-entropy; that of mixed images by the share of each label."""
+        loss = self._cross_entropy(view.logits, view.rows)
+        if view.partners is None:
+            return loss
+        others = self._cross_entropy(view.logits, view.partners)
+        return view.share * loss + (1 - view.share) * others
 
-    def _loss(self, logits: Tensor, labels: Tensor, rows: np.ndarray) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, rows: np.ndarray) -> Tensor:
+        labels, weights = self.forward.labels(rows), self._weights_of(rows)
         smoothing = self.plan.strategy.label_smoothing
-        if self._weights is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        return (losses * self._weights[torch.from_numpy(rows)].to(losses.device)).mean()
+        return cross_entropy(logits, labels, weights=weights, label_smoothing=smoothing)
+
+    def _weights_of(self, rows: np.ndarray) -> Tensor | None:
+        return None if self._weights is None else self._weights[torch.from_numpy(rows)]
 
     def _validate(self, epoch: int) -> tuple[float, np.ndarray]:
         """Loss on the validation images, and counts (K, K) of their classes and predictions."""
@@ -229,6 +263,8 @@ class Trainer:
         """Restore the chosen epoch's weights and sum up."""
         if self._best is not None:
             self._load_moving(self._best)
+        elif self._average is not None:
+            self._average.keep()
         self.backbone.model.eval()
         return self.summary("complete", reason="", confusion=self._confusion)
 
@@ -250,22 +286,13 @@ class Trainer:
         )
 
     def _moving_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the groups that train at some time."""
-        depth = len(self.plan.groups) - len(self.plan.open_groups)
-        standing = {id(t) for stage in self.backbone.stages[:depth] for t in _tensors(stage)}
-        state = self.backbone.model.state_dict(keep_vars=True)
-        moving = {k: v.detach() for k, v in state.items() if id(v) not in standing}
-        return moving if self.second_task is None else {**moving, **self.second_task.state()}
+        beside = {} if self.second_task is None else self.second_task.state()
+        return {**moving_state(self.backbone, self.plan, self._trained), **beside}
 
     def _load_moving(self, state: dict[str, Tensor]) -> None:
         self.backbone.model.load_state_dict(state, strict=False)
         if self.second_task is not None:
             self.second_task.load_state(state)
-
-    def _freeze(self, depth: int) -> None:
-        self.forward.freeze(depth)
-        if self.second_task is not None:
-            self.second_task.freeze(depth)
 
     def state(self) -> dict[str, Any]:
         """All that the remaining epochs depend on: tensors, numbers, text and lists only. The
@@ -275,6 +302,7 @@ class Trainer:
             "fingerprint": self.fingerprint,
             "model": self._moving_state(),
             "best": self._best,
+            "average": None if self._average is None else self._average.state(),
             "optimizer": self.optimizer.state_dict(),
             "history": [list(r) for r in self.history],
             "confusion": [list(row) for row in self._confusion],
@@ -289,42 +317,14 @@ class Trainer:
         assert state["fingerprint"] == self.fingerprint, "the state of another training"
         self._load_moving(state["model"])
         self._best = state["best"]
+        if self._average is not None:
+            self._average.load_state(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = [EpochResult(*row) for row in state["history"]]
         self._confusion = tuple(map(tuple, state["confusion"]))
         self.steps.load_state(state["steps"])
         self.step_seconds = state["step_seconds"]
-        self._freeze(self.plan.frozen_depth(min(len(self.history) + 1, self.plan.num_epochs)))
-
-    def _fingerprint(self, numerics: Numerics, device: torch.device, measure_updates: bool) -> str:
-        """Digest of the request; a state goes with no other, whatever the name of its file."""
-        request = (
-            _STATE_LAYOUT,
-            self.backbone.name,
-            self.plan,
-            self.metric,
-            self.seed,
-            self.data.num_classes,
-            numerics,
-            device.type,
-            measure_updates,
-            None if self.second_task is None else self.second_task.key,
-        )
-        digest = blake2b(repr(request).encode(), digest_size=16)
-        for rows in (self.data.train, self.data.validation):
-            digest.update(rows.tobytes() + self.data.pixels.labels[rows].tobytes())
-        if self.data.weights is not None:
-            digest.update(self.data.weights[self.data.train].tobytes())
-        return digest.hexdigest()
+        self._freeze(min(len(self.history) + 1, self.plan.num_epochs))
 
 
-def _relative_weights(data: TrainingData) -> Tensor | None:
-    """Weights (N,) float32 of the training loss, their mean 1 over the training part."""
-    if data.weights is None:
-        return None
-    weights = np.asarray(data.weights, np.float64)
-    return torch.from_numpy((weights / weights[data.train].mean()).astype(np.float32))
-
-
-def _tensors(stage: nn.Module) -> list[Tensor]:
-    return [*stage.parameters(), *stage.buffers()]
+__all__ = ["Trainer", "TrainingData"]

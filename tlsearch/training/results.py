@@ -1,6 +1,6 @@
 """What the loop yields, in plain numbers: it crosses process borders and is stored as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,8 @@ class EpochResult(NamedTuple):
     """One epoch, counted from 1. Losses are means of the cross-entropy, accuracies shares; the
     training loss is weighted where the images have weights.
 
-    The training figures are running means in training mode; `lr` is the head's rate at the
+    The training figures are running means in training mode, of augmented images where there are
+    such; of a mixed image the heavier label counts as right; `lr` is the head's rate at the
     epoch's last step; `max_grad_norm` the largest 2-norm of the gradient before clipping; `seconds`
     leaves out what measuring updates costs.
     """
@@ -74,3 +75,12 @@ class TrainResult:
         assert self.chosen is not None, "a complete training has an epoch"
         value: float = getattr(self.chosen, metric)
         return value
+
+
+def best_epoch(history: Sequence[EpochResult], *, metric: str) -> EpochResult:
+    """The epoch with the lowest "val_loss" or the highest "val_accuracy"; of equals the first:
+    a later tie is no improvement.
+    """
+    if metric == "val_loss":
+        return min(history, key=lambda result: result.val_loss)
+    return max(history, key=lambda result: result.val_accuracy)

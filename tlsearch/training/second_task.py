@@ -49,13 +49,13 @@ class SecondTask:
         self.head, self.key, self.weight = head.to(device), key, weight
         self._backbone, self._rows, self._seed = backbone, rows, seed
         self._numerics, self._device = numerics, device
-        self._forward = Forward(
+        self.forward = Forward(
             backbone, pixels=pixels, activations=activations, numerics=numerics, device=device
         )
 
-    def freeze(self, depth: int) -> None:
-        """Take the first `depth` groups as standing still, as the target's pass does."""
-        self._forward.freeze(depth)
+    def follow(self, target: Forward) -> None:
+        """Take the same groups as standing still that the target's pass does."""
+        self.forward.freeze(target.open_groups, norms_alone=target.norms_alone)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The second head's weights by name."""
@@ -77,10 +77,10 @@ class SecondTask:
         few = len(self._rows) < batch_size
         rows = np.sort(draw.choice(self._rows, batch_size, replace=few))
         with _standing_statistics(self._backbone.model):
-            features = self._forward.features(rows)
+            features = self.forward.features(rows)
         with self._numerics.autocast(self._device):
             logits = self.head(features).float()
-        return F.cross_entropy(logits, self._forward.labels(rows))
+        return F.cross_entropy(logits, self.forward.labels(rows))
 
 
 @contextmanager

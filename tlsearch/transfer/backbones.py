@@ -37,14 +37,26 @@ class Head(nn.Linear):
     """
 
     dropout: float
+    selected: Tensor | None
 
     def __init__(self, in_features: int, num_classes: int, *, dropout: float, device: str) -> None:
         super().__init__(in_features, num_classes, device=device)
         self.dropout = dropout
+        self.register_buffer("selected", None, persistent=False)
+
+    @torch.no_grad()
+    def select(self, features: Tensor) -> None:
+        """See some features alone, bool (features,), from now on.
+
+        The weights of all others are 0 and stay 0, so they tell the selection wherever they go.
+        """
+        self.selected = features.to(self.weight)
+        self.weight.mul_(self.selected)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name that nn.Linear has)
         """Logits of the features."""
-        return super().forward(F.dropout(input, self.dropout, self.training))
+        seen = input if self.selected is None else input * self.selected
+        return super().forward(F.dropout(seen, self.dropout, self.training))
 
     def extra_repr(self) -> str:
         """What `repr` prints of it."""
@@ -136,31 +148,6 @@ def named_buffers(backbone: Backbone) -> dict[str, dict[str, Tensor]]:
     for name, buffer in backbone.model.named_buffers():
         owned[group_of(backbone.facts, name)][name] = buffer
     return owned
-
-
-def freeze(backbone: Backbone, depth: int) -> None:
-    """Close the first `depth` groups to gradients, open all others. Modes stay as they are.
-
-    A closed parameter loses its gradient, so that no optimizer moves it by a stale one.
-    """
-    assert 0 <= depth < len(backbone.groups), depth
-    owned = named_groups(backbone)
-    for index, group in enumerate(backbone.groups):
-        for parameter in owned[group].values():
-            parameter.requires_grad_(index >= depth)
-            if index < depth:
-                parameter.grad = None
-
-
-def set_train_mode(backbone: Backbone, depth: int) -> None:
-    """Training mode for all but the first `depth` groups, which stay in evaluation mode.
-
-    So their BatchNorm statistics rest and nothing in them is dropped at random.
-    """
-    assert 0 <= depth < len(backbone.groups), depth
-    backbone.model.train()
-    for index, stage in enumerate(backbone.stages):
-        stage.train(index >= depth)
 
 
 def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:

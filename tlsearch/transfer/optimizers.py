@@ -29,42 +29,51 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 def parameter_groups(
-    plan: TrainPlan, named: Mapping[str, Mapping[str, nn.Parameter]]
+    plan: TrainPlan,
+    named: Mapping[str, Mapping[str, nn.Parameter]],
+    *,
+    distances: Mapping[str, int],
 ) -> list[dict[str, Any]]:
-    """Torch parameter groups of the open layer groups, split by decay.
+    """Torch parameter groups of the open layer groups, split by decay and, where the rate decays
+    by layer, by the `distances` of their parameters from the head (arXiv:2106.08254).
 
-    Each carries `name` (the layer group), `lr_scale` and `decayed` beside torch's own keys.
+    Each carries `name` (the layer group), `lr_scale` and `decayed` beside torch's own keys. Under
+    L2-SP the body has no decay towards 0.
     """
-    rows: list[dict[str, Any]] = []
+    strategy = plan.strategy
+    rows: dict[tuple[str, float, bool], dict[str, Any]] = {}
     for group in plan.open_groups:
+        pulled = strategy.l2_sp > 0 and group != plan.groups[-1]
         for decayed in (True, False):
-            params = [
-                p
-                for name, p in named[group].items()
-                if (is_decayed(name, p) or plan.strategy.decay_norm_and_bias) is decayed
-            ]
-            if params:
-                rows.append(
-                    {
-                        "params": params,
-                        "name": group,
-                        "decayed": decayed,
-                        "lr_scale": plan.lr_scales[group],
-                        "lr": plan.strategy.lr * plan.lr_scales[group],
-                        "weight_decay": plan.strategy.weight_decay if decayed else 0.0,
-                    }
-                )
-    return rows
+            for name, parameter in named[group].items():
+                if (is_decayed(name, parameter) or strategy.decay_norm_and_bias) is not decayed:
+                    continue
+                scale = plan.lr_scales[group]
+                if strategy.layer_decay != 1:
+                    scale *= strategy.layer_decay ** distances[name]
+                row: dict[str, Any] = {
+                    "params": [],
+                    "name": group,
+                    "decayed": decayed,
+                    "lr_scale": scale,
+                    "lr": strategy.lr * scale,
+                    "weight_decay": strategy.weight_decay if decayed and not pulled else 0.0,
+                }
+                rows.setdefault((group, scale, decayed), row)["params"].append(parameter)
+    return list(rows.values())
 
 
 def build_optimizer(
-    plan: TrainPlan, named: Mapping[str, Mapping[str, nn.Parameter]]
+    plan: TrainPlan,
+    named: Mapping[str, Mapping[str, nn.Parameter]],
+    *,
+    distances: Mapping[str, int],
 ) -> torch.optim.Optimizer:
     """The strategy's optimizer over the groups that train at some time.
 
     Torch skips parameters without a gradient, so groups that open later stand still until then.
     """
-    rows, choice = parameter_groups(plan, named), plan.strategy.optimizer
+    rows, choice = parameter_groups(plan, named, distances=distances), plan.strategy.optimizer
     match choice:
         case Sgd():
             return torch.optim.SGD(
@@ -82,13 +91,3 @@ def set_lr(optimizer: torch.optim.Optimizer, base_lr: float) -> None:
     """Give every layer group its share of the head's rate."""
     for row in optimizer.param_groups:
         row["lr"] = base_lr * row["lr_scale"]
-
-
-@torch.no_grad()
-def add_l1_gradient(optimizer: torch.optim.Optimizer, l1: float) -> None:
-    """Add the subgradient of `l1 * sum(|w|)` over the decayed parameters that have a gradient."""
-    for row in optimizer.param_groups:
-        if row["decayed"]:
-            params = [p for p in row["params"] if p.grad is not None]
-            if params:
-                torch._foreach_add_([p.grad for p in params], torch._foreach_sign(params), alpha=l1)

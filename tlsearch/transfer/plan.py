@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, nearest
 from tlsearch.study.strategy import PlateauDecay, Strategy
+from tlsearch.study.text_dimension import ALL, NORMS
 from tlsearch.transfer.schedules import lr_factor, plateau_reductions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """From `first_epoch` (counted from 1) on, the first `frozen_depth` groups stand still.
+    """From `first_epoch` (counted from 1) on, `open_groups` train and all others stand still.
 
     Frozen groups keep BatchNorm and dropout in evaluation mode: otherwise they would still move,
-    and their activations could not be reused.
+    and the activations of those before the first open one could not be reused.
     """
 
     first_epoch: int
-    frozen_depth: int
+    open_groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +43,21 @@ class TrainPlan:
 
     @property
     def open_groups(self) -> tuple[str, ...]:
-        """Groups that train at some time."""
-        return self.groups[min(phase.frozen_depth for phase in self.phases) :]
+        """Groups that train at some time, from input to head."""
+        return tuple(g for g in self.groups if any(g in p.open_groups for p in self.phases))
+
+    @property
+    def norms_alone(self) -> bool:
+        """Whether of the body only normalisation layers train."""
+        return self.strategy.trained == NORMS
+
+    def open_in(self, epoch: int) -> tuple[str, ...]:
+        """Groups that train in `epoch` (counted from 1)."""
+        return [p for p in self.phases if p.first_epoch <= epoch][-1].open_groups
 
     def frozen_depth(self, epoch: int) -> int:
-        """Number of groups that stand still in `epoch` (counted from 1)."""
-        return [p for p in self.phases if p.first_epoch <= epoch][-1].frozen_depth
+        """Number of groups before the first that trains in `epoch`: their output stays the same."""
+        return self.groups.index(self.open_in(epoch)[0])
 
     def base_lr(self, step: int, *, val_losses: Sequence[float]) -> float:
         """The head's rate at `step`, given the validation losses of the epochs before it."""
@@ -72,8 +82,8 @@ def make_plan(
     """Turn epochs into steps and the freeze depth into phases.
 
     Raises:
-        RequestError: the depth leaves no group to train, a batch has fewer than two images, or
-            warm-up outlasts training.
+        RequestError: the depth leaves no group to train, `trained` names none of the groups or
+            comes with a depth, a batch has fewer than two images, or warm-up outlasts training.
     """
     if not 0 <= strategy.freeze_depth < len(groups):
         raise RequestError(
@@ -98,7 +108,7 @@ def make_plan(
     return TrainPlan(
         strategy=strategy,
         groups=tuple(groups),
-        phases=_phases(strategy, num_epochs=num_epochs),
+        phases=phases(strategy, groups=groups, num_epochs=num_epochs),
         lr_scales=MappingProxyType(lr_scales(groups, ratio=strategy.lr_ratio)),
         num_epochs=num_epochs,
         steps_per_epoch=steps_per_epoch,
@@ -127,11 +137,38 @@ def batch_bounds(num_images: int, *, batch_size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _phases(strategy: Strategy, *, num_epochs: int) -> tuple[Phase, ...]:
-    """One phase, or one more for each group that gradual unfreezing opens (arXiv:1801.06146)."""
+def phases(strategy: Strategy, *, groups: Sequence[str], num_epochs: int) -> tuple[Phase, ...]:
+    """One phase, or one more for each group that gradual unfreezing opens (arXiv:1801.06146).
+
+    Named groups train from the first epoch to the last, with the head: surgical fine-tuning
+    (arXiv:2210.11466).
+
+    Raises:
+        RequestError: `trained` names what is no group, or comes with a freeze depth.
+    """
     depth, every = strategy.freeze_depth, strategy.unfreeze_every_epochs
-    phases = [Phase(first_epoch=1, frozen_depth=depth)]
-    while every and depth and phases[-1].first_epoch + every <= num_epochs:
+    if strategy.trained not in (ALL, NORMS):
+        return (Phase(first_epoch=1, open_groups=_named_groups(strategy, groups)),)
+    found = [Phase(first_epoch=1, open_groups=tuple(groups[depth:]))]
+    while every and depth and found[-1].first_epoch + every <= num_epochs:
         depth -= 1
-        phases.append(Phase(first_epoch=phases[-1].first_epoch + every, frozen_depth=depth))
-    return tuple(phases)
+        opened = tuple(groups[depth:])
+        found.append(Phase(first_epoch=found[-1].first_epoch + every, open_groups=opened))
+    return tuple(found)
+
+
+def _named_groups(strategy: Strategy, groups: Sequence[str]) -> tuple[str, ...]:
+    """The groups that `trained` names, and the head, from input to head."""
+    names = strategy.trained.split("+")
+    for name in names:
+        if name not in groups:
+            raise RequestError(
+                f"space.trained = {strategy.trained!r}: there is no layer group {name!r} (there "
+                f"are {', '.join(groups)}). {nearest(name, groups)}".strip()
+            )
+    if strategy.freeze_depth:
+        raise RequestError(
+            f"space.trained = {strategy.trained!r}: says by name what trains, and "
+            f"space.freeze_depth = {strategy.freeze_depth} says it by depth — set it to 0"
+        )
+    return tuple(group for group in groups if group in names or group == groups[-1])

@@ -23,6 +23,7 @@ def asked_by(table: Any, *arms: str) -> set[str]:
         (("all at once", "gradual"), {"cka_drift", "source_accuracy"}),
         (("none", "clipped"), {"largest_step_norm"}),
         (("none", "adversarial"), {"robust_accuracy"}),
+        (("none", "augmented", "trivial", "mixed"), set()),
     ],
 )
 def test_of_the_advice_what_its_arms_are_there_for(

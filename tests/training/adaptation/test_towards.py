@@ -12,7 +12,8 @@ from tests.transfer.strategies import strategy
 from tlsearch.study.adaptation import Adaptation, Fourier, Moments, NoAdaptation, Style
 from tlsearch.training.adaptation.moments import match_moments
 from tlsearch.training.adaptation.spectrum import exchange_amplitudes
-from tlsearch.training.adaptation.towards import Stage, drawn_for, stage_of
+from tlsearch.training.adaptation.towards import drawn_for, stage_of
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.batches import unit_batch
 
 TARGET, SOURCE = pixels(), pixels(seed=1, noise=200)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -14,14 +13,6 @@ from tlsearch.training.adaptation.spectrum import exchange_amplitudes
 from tlsearch.training.batches import Pixels, unit_batch
 
 _Transform = Callable[[Tensor, Tensor], Tensor]
-
-
-class Stage(Protocol):
-    """A step between stored pixels and the network, for training batches alone."""
-
-    def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
-        """Images float (B, 3, H, W) in 0 … 1, of these rows of the data, changed in kind."""
-        ...
 
 
 class TowardsSource:

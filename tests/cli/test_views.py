@@ -1,0 +1,112 @@
+"""`tlsearch check --views`: the views that trials of the study see, of its own training images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Files, Invoke
+from tests.training.small import CPU
+from tlsearch.data.reading import read_images
+from tlsearch.data.splits.draw import draw_splits
+from tlsearch.errors import RequestError
+from tlsearch.search.views import NUM_EPOCHS, NUM_IMAGES, views_of
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.reading import read_study
+from tlsearch.study.strategy import Strategy
+from tlsearch.study.strongest import policies
+from tlsearch.training.augmentation.policies import make_stages
+from tlsearch.training.augmentation.stages import through
+from tlsearch.training.batches import Pixels, unit_batch
+from tlsearch.transfer.backbones import MEAN, STD
+
+SETS = ("--set", "space.augmentation=[none, basic, trivial]", "--set", "backbone.name=resnet10")
+
+
+def study(*overrides: str) -> StudyConfig:
+    given = ["backbone.name=resnet10", "space.erasing=0.5", *overrides]
+    return read_study(Path("study.yaml"), overrides=given, preset=None)
+
+
+def test_a_picture_is_written_and_nothing_else(here: Path, tlsearch: Invoke, files: Files) -> None:
+    before = set(files())
+    done = tlsearch("check", "study.yaml", *SETS, "--views", "v.png")
+    assert done.stdout.splitlines()[-1] == "views: v.png"
+    assert set(files()) - before <= {"v.png", "cache", "cache/images"}
+    with Image.open(here / "v.png") as picture:
+        # Two augmentations of four images, above each other, at two times their size.
+        assert picture.height > 2 * NUM_IMAGES * 64
+        assert picture.width > (1 + NUM_EPOCHS) * 64
+    told = json.loads(tlsearch("check", "study.yaml", *SETS, "--json", "--views", "v.html").stdout)
+    assert told["searched"]["augmentation"] == ["none", "basic", "trivial"]
+    assert "<h2>trivial</h2>" in (here / "v.html").read_text()
+
+
+def test_mistakes_are_told_in_one_line(here: Path, tlsearch: Invoke) -> None:
+    assert here.exists()
+    done = tlsearch("check", "study.yaml", *SETS, "--views", "v.jpg", code=2)
+    assert "--views = 'v.jpg': must end in .png or .html" in done.stderr
+    assert not done.stdout
+    done = tlsearch("check", "study.yaml", "--views", "v.png", code=2)
+    assert "nothing in it changes training images — set space.augmentation" in done.stderr
+    done = tlsearch("check", "study.yaml", *SETS, "--views", "no/such/v.png", code=1)
+    assert "no/such/v.png: No such file or directory" in done.stderr
+
+
+def test_the_views_are_those_that_trials_see(here: Path) -> None:
+    config = study("space.augmentation={basic: {flip: 0}}", "search.seed=3")
+    shown = views_of(config, cache=here / "cache", on_progress=lambda _share, _text: None)
+    assert [one.title for one in shown] == ["basic", "erasing"]
+    data, _ = read_images(
+        config.data, cache=here / "cache" / "images", on_progress=lambda _share, _text: None
+    )
+    (parts,) = draw_splits(
+        data, split=config.data.split, labels_per_class=config.data.labels_per_class, redraw=0
+    )
+    pixels = Pixels(data.images, data.labels, MEAN, STD)
+    for one, policy in zip(shown, policies(config.space), strict=True):
+        assert one.images.shape == (NUM_IMAGES, 1 + NUM_EPOCHS, 32, 32, 3)
+        originals = np.repeat(data.images[parts.train], 3, axis=-1)
+        rows = [
+            int(parts.train[int((originals == image).all(axis=(1, 2, 3)).argmax())])
+            for image in one.images[:, 0]
+        ]
+        assert len(set(data.labels[rows])) == NUM_IMAGES
+        chosen = Strategy.from_params(policy.params, init="random")
+        stages = make_stages(chosen, mean=MEAN, seed=3)
+        images = unit_batch(pixels, np.array(rows), device=CPU)
+        for epoch in (1, NUM_EPOCHS):
+            view = through(stages, images, np.array(rows), epoch=epoch)
+            expected = (view * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            np.testing.assert_array_equal(one.images[:, epoch], expected)
+
+
+def test_attacks_are_on_every_image_and_mixtures_among_those_shown(here: Path) -> None:
+    config = study("space.adversarial={fgsm: {epsilon: 0.1}}", "space.mixing=mixup")
+    found = {
+        one.title: one.images.astype(int)
+        for one in views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+    }
+    change = np.abs(found["fgsm"][:, 1:] - found["fgsm"][:, :1]).max(axis=(2, 3, 4))
+    assert ((change >= 25) & (change <= 26)).all()  # 0.1 of 255, rounded
+    own, mixed = found["mixup"][:, 0], found["mixup"][:, 1]
+    low, high = np.minimum(own, np.roll(own, 1, 0)), np.maximum(own, np.roll(own, 1, 0))
+    assert ((mixed >= low - 1) & (mixed <= high + 1)).all()
+
+
+def test_of_a_comparison_every_arm_is_shown_once(here: Path) -> None:
+    text = (Path(__file__).parents[2] / "studies" / "c08_augmentation.yaml").read_text()
+    (here / "c.yaml").write_text(text)
+    config = read_study(here / "c.yaml", overrides=[], preset=None)
+    shown = views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+    assert [one.title for one in shown] == ["basic", "trivial", "mixup"]
+    assert shown[1].detail == "arm trivial"
+    assert shown[0].detail.endswith("arm augmented")
+
+
+def test_a_study_without_augmentation_is_refused(here: Path) -> None:
+    config = study("space.erasing=0")
+    with pytest.raises(RequestError, match="nothing in it changes training images"):
+        views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)

@@ -1,0 +1,150 @@
+"""Adversarial training: what the attack does to images, and what it leaves alone."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.training.small import data, figures, pixels, same, trainer, weights
+from tests.transfer.strategies import strategy
+from tlsearch.study.augmentation import Attack, FgsmAttack, Mixup, NoAttack, PgdAttack
+from tlsearch.training.augmentation.adversary import make_adversary
+from tlsearch.training.loop import Trainer
+from tlsearch.transfer.freezing import set_train_mode
+
+KINDS: dict[str, FgsmAttack | PgdAttack] = {
+    "fgsm": FgsmAttack(epsilon=0.05, share=0.5),
+    "pgd": PgdAttack(epsilon=0.05, num_steps=4, share=0.5),
+}
+
+
+def started(chosen: Attack, **changes: object) -> Trainer:
+    """A training after two epochs on clean images, from where it is attacked."""
+    before = trainer(num_epochs=2, on=data())
+    list(before.epochs())
+    after = trainer(strategy(adversarial=chosen, **changes), on=data())
+    after.backbone.model.load_state_dict(before.backbone.model.state_dict())
+    set_train_mode(after.backbone, after.forward.open_groups)
+    return after
+
+
+def test_nothing_is_attacked_unless_asked() -> None:
+    made = trainer()
+    assert (
+        make_adversary(NoAttack(), model=made.backbone.model, logits=made.forward.logits_of, seed=0)
+        is None
+    )
+
+
+@pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
+def test_the_first_half_is_attacked_within_epsilon_and_its_loss_rises(
+    chosen: FgsmAttack | PgdAttack,
+) -> None:
+    training = started(chosen)
+    rows = data().train[:9]
+    clean, labels = training.forward.unit_images(rows), training.forward.labels(rows)
+    found, partners, _ = training.views.images(rows, epoch=1)
+    assert partners is None
+    assert torch.equal(found[4:], clean[4:])
+    change = (found - clean).abs().amax(dim=(1, 2, 3))
+    assert ((change[:4] > 0) & (change[:4] <= chosen.epsilon + 1e-6)).all()
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    training.backbone.model.eval()
+    with torch.no_grad():
+        before, after = (
+            F.cross_entropy(training.forward.logits_of(x[:4]), labels[:4]).item()
+            for x in (clean, found)
+        )
+    assert after > before + 0.05
+
+
+@pytest.mark.parametrize("depth", [0, 3, 5])
+@pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
+def test_the_network_stays_as_it_is(chosen: FgsmAttack | PgdAttack, depth: int) -> None:
+    training = started(chosen, freeze_depth=depth)
+    before = weights(training)
+    modes = [m.training for m in training.backbone.model.modules()]
+    training.views.images(data().train[:9], epoch=1)
+    assert same(weights(training), before)
+    assert all(p.grad is None for p in training.backbone.model.parameters())
+    assert [m.training for m in training.backbone.model.modules()] == modes
+    assert any(modes)
+
+
+@pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
+def test_dropout_draws_as_if_there_were_no_attack(chosen: FgsmAttack | PgdAttack) -> None:
+    training = started(chosen, dropout=0.5)
+    torch.manual_seed(5)
+    plain = torch.rand(4)
+    torch.manual_seed(5)
+    training.views.images(data().train[:9], epoch=1)
+    assert torch.equal(torch.rand(4), plain)
+
+
+def test_the_start_is_drawn_from_seed_epoch_and_batch() -> None:
+    training = started(PgdAttack(epsilon=0.05, num_steps=1, share=1.0))
+    rows = data().train[:6]
+    first, again, later = (training.views.images(rows, epoch=e)[0] for e in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+
+
+def test_at_least_one_image_is_attacked() -> None:
+    training = started(FgsmAttack(epsilon=0.05, share=0.01))
+    rows = data().train[:6]
+    changed = (
+        training.views.images(rows, epoch=1)[0] != training.forward.unit_images(rows)
+    ).flatten(1)
+    assert changed.any(dim=1).tolist() == [True, *[False] * 5]
+
+
+def test_mixed_images_are_attacked_by_both_labels() -> None:
+    """One step uphill in the loss of the labels' shares, worked out here."""
+    chosen = FgsmAttack(epsilon=0.02, share=1.0)
+    training = started(chosen, mixing=Mixup(alpha=5.0))
+    rows = data().train[:6]
+    found, partners, share = training.views.images(rows, epoch=1)
+    clean = training.forward.unit_images(rows)
+    mixed = (share * clean + (1 - share) * clean.roll(1, 0)).requires_grad_()
+    assert partners is not None
+    training.backbone.model.eval()
+    logits = training.forward.logits_of(mixed)
+    loss = share * F.cross_entropy(logits, training.forward.labels(rows))
+    loss = loss + (1 - share) * F.cross_entropy(logits, training.forward.labels(partners))
+    (gradient,) = torch.autograd.grad(loss, mixed)
+    expected = (mixed.detach() + 0.02 * gradient.sign()).clamp(0, 1)
+    # The sign of a gradient of almost nothing is by rounding.
+    clear = gradient.abs() > 1e-6
+    assert clear.double().mean() > 0.8
+    torch.testing.assert_close(found[clear], expected[clear], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("depth", [0, 5])
+def test_training_on_attacks_withstands_them_better(depth: int) -> None:
+    chosen = PgdAttack(epsilon=0.1, num_steps=3, share=1.0)
+    on = data(pixels(num_images=120))
+    shares = []
+    for adversarial in (NoAttack(), chosen):
+        training = trainer(
+            strategy(adversarial=adversarial, lr=0.05, freeze_depth=depth), num_epochs=6, on=on
+        )
+        assert len(figures(training.epochs())) == 6
+        judge = make_adversary(
+            chosen, model=training.backbone.model, logits=training.forward.logits_of, seed=1
+        )
+        assert judge is not None
+        labels = training.forward.labels(on.validation)
+        images = training.forward.unit_images(on.validation)
+        attacked = judge(images, labels, on.validation, epoch=1)
+        training.backbone.model.eval()
+        with torch.no_grad():
+            logits = training.forward.logits_of(attacked)
+        shares.append(F.cross_entropy(logits, labels).item())
+    assert shares[1] < shares[0]
+
+
+def test_a_generator_on_the_cpu_serves_any_row_type() -> None:
+    training = started(KINDS["pgd"])
+    rows = data().train[:4]
+    found = training.views.images(rows.astype(np.int32), epoch=1)[0]
+    assert torch.equal(found, training.views.images(rows, epoch=1)[0])

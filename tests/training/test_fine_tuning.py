@@ -1,0 +1,388 @@
+"""Each way of fine-tuning against hand arithmetic and a plain torch loop."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.training.small import (
+    by_group,
+    data,
+    figures,
+    pixels,
+    same,
+    store,
+    tiny_backbone,
+    trainer,
+    weights,
+)
+from tests.transfer.strategies import strategy
+from tlsearch.errors import RequestError
+from tlsearch.study.fine_tuning import LossBalance, SamplingBalance
+from tlsearch.study.strategy import AdamW, Sgd
+from tlsearch.training.balance import balanced_order, loss_weights
+from tlsearch.training.batches import pixel_batch
+from tlsearch.training.loop import Trainer
+from tlsearch.transfer.backbones import build_backbone, named_groups
+from tlsearch.transfer.optimizers import is_decayed
+from tlsearch.transfer.stages import stages_of
+
+PLAIN_SGD = Sgd(momentum=0.0, nesterov=False)
+WHOLE = strategy(optimizer=PLAIN_SGD, batch_size=36)
+"""One step an epoch: all 36 training images are one batch."""
+
+CASES: Mapping[str, dict[str, Any]] = {
+    "l2_sp": {"l2_sp": 0.1, "weight_decay": 0.01},
+    "surgical": {"trained": "layer1+layer3"},
+    "norms": {"trained": "norms"},
+    "layer decay": {"layer_decay": 0.7},
+    "loss balance": {"class_balance": LossBalance(beta=0.9)},
+    "sampling balance": {"class_balance": SamplingBalance()},
+    "average": {"ema_decay": 0.9, "dropout": 0.2},
+    "average of what opens": {"ema_decay": 0.5, "freeze_depth": 3, "unfreeze_every_epochs": 1},
+}
+
+
+def uneven() -> Any:
+    """Training data with 12, 8 and 4 images of the three classes."""
+    on = data()
+    labels = on.pixels.labels[on.train]
+    picked = [on.train[labels == label][:num] for label, num in enumerate((12, 8, 4))]
+    return on._replace(train=np.sort(np.concatenate(picked)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_seed_fixes_everything_and_kept_activations_change_nothing(
+    case: str, tmp_path: Path
+) -> None:
+    chosen = strategy(**CASES[case])
+    first, second = (trainer(chosen, on=uneven(), activations=a) for a in (None, store(tmp_path)))
+    plain, other = trainer(on=uneven()), trainer(chosen, on=uneven(), seed=1)
+    results = [figures(t.epochs()) for t in (first, second, plain, other)]
+    assert results[0] == results[1]
+    assert results[0] != results[2], "the strategy does something"
+    assert results[0] != results[3]
+    for training in (first, second):
+        training.finish()
+    assert same(weights(first), weights(second))
+
+
+@pytest.mark.parametrize("trained", ["layer1", "layer3+stem", "head", "layer4+head"])
+def test_named_groups_and_the_head_train_alone(trained: str) -> None:
+    chosen = strategy(trained=trained, weight_decay=0.1, decay_norm_and_bias=True, l1=0.01)
+    training = trainer(replace(chosen, dropout=0.2), num_epochs=2)
+    before = by_group(training.backbone)
+    list(training.epochs())
+    for group, found in by_group(training.backbone).items():
+        for name, value in found.items():
+            moves = group in trained.split("+") or group == "head"
+            assert torch.equal(before[group][name], value) != moves, name
+
+
+def test_what_stands_before_the_first_named_group_is_kept(tmp_path: Path) -> None:
+    training = trainer(strategy(trained="layer2+layer3"), activations=store(tmp_path))
+    assert training.forward.depth == 2
+    assert training.plan.frozen_depth(1) == 2
+    list(training.epochs())
+    assert set(training.state()["model"]) == {
+        name
+        for group in ("layer2", "layer3", "head")
+        for name in by_group(training.backbone)[group]
+    }
+
+
+def test_named_groups_are_trained_as_by_depth_where_they_are_the_last_ones() -> None:
+    by_name, by_depth = (
+        trainer(strategy(weight_decay=0.01, **how))
+        for how in ({"trained": "layer3+layer4"}, {"freeze_depth": 3})
+    )
+    assert figures(by_name.epochs()) == figures(by_depth.epochs())
+    assert same(weights(by_name), weights(by_depth))
+
+
+@pytest.mark.parametrize("name", ["resnet10", "mobilenet_v3_small", "convnext_tiny", "swin_t"])
+def test_norms_and_the_head_train_alone_statistics_included(name: str) -> None:
+    size = 32
+    backbone = build_backbone(name=name, num_classes=3, image_size=size, dropout=0.0, seed=0)
+    nn.init.normal_(backbone.head.weight, std=0.1)
+    few = pixels(num_images=10, size=size)
+    chosen = strategy(trained="norms", weight_decay=0.1, decay_norm_and_bias=True, lr=0.01)
+    training = trainer(chosen, num_epochs=1, backbone=backbone, on=data(few))
+    kinds = {
+        f"{path}.{leaf}" if path else leaf: module
+        for path, module in backbone.model.named_modules()
+        for leaf, _ in (
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        )
+    }
+    before = weights(training)
+    list(training.epochs())
+    moved = {n for n, v in weights(training).items() if not torch.equal(before[n], v)}
+    norms = (nn.BatchNorm2d, nn.LayerNorm)
+    assert moved == {
+        name
+        for name, module in kinds.items()
+        if name in before and (isinstance(module, norms) or module is backbone.head)
+    }
+
+
+def test_norms_cannot_train_where_there_are_none() -> None:
+    with pytest.raises(RequestError, match="resnet18 has no normalisation layers — name layer gro"):
+        trainer(strategy(trained="norms"), backbone=without_norms())
+
+
+def without_norms() -> Any:
+    built = tiny_backbone(dropout=0.0, seed=0)
+    for name, module in list(built.model.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            built.model.set_submodule(name, nn.Identity())
+    stages = stages_of(built.model, built.facts)
+    return replace(built, stages=stages)
+
+
+def bare_l2_sp(chosen: Any, *, pull: float, head_decay: float, steps: int) -> dict[str, Tensor]:
+    """Full batches, the penalty as a term of the loss, gradients by torch."""
+    on, backbone = data(), tiny_backbone(dropout=0.0, seed=0)
+    model = backbone.model.to(memory_format=torch.channels_last).train()
+    start = {n: p.detach().clone() for n, p in model.named_parameters()}
+    images = pixel_batch(on.pixels, on.train, device=torch.device("cpu"))
+    labels = torch.from_numpy(on.pixels.labels[on.train])
+    for _ in range(steps):
+        loss = F.cross_entropy(model(images), labels)
+        for name, p in model.named_parameters():
+            if p.ndim > 1:
+                is_head = name.startswith("fc.")
+                to = torch.zeros_like(p) if is_head else start[name]
+                loss = loss + (head_decay if is_head else pull) / 2 * ((p - to) ** 2).sum()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for p, gradient in zip(model.parameters(), gradients, strict=True):
+                p -= chosen.lr * gradient
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+def test_l2_sp_is_the_papers_penalty_in_the_loss() -> None:
+    chosen = replace(WHOLE, l2_sp=3.0, weight_decay=0.7, lr=0.1)
+    training = trainer(chosen, num_epochs=3)
+    list(training.epochs())
+    by_hand, unpulled = (
+        bare_l2_sp(chosen, pull=pull, head_decay=0.7, steps=3) for pull in (3.0, 0.0)
+    )
+    for name, p in training.backbone.model.named_parameters():
+        torch.testing.assert_close(p.detach(), by_hand[name], rtol=1e-3, atol=1e-4)
+    far = [by_hand[name] - unpulled[name] for name in by_hand]
+    assert nn.utils.get_total_norm(far) > 0.05
+
+
+def test_l2_sp_keeps_the_body_near_its_start_and_spares_norms() -> None:
+    def distance(pull: float) -> float:
+        training = trainer(strategy(l2_sp=pull), num_epochs=4)
+        start = {n: p.detach().clone() for n, p in training.backbone.model.named_parameters()}
+        list(training.epochs())
+        moved = [
+            p.detach() - start[n]
+            for n, p in training.backbone.model.named_parameters()
+            if is_decayed(n, p) and not n.startswith("fc.")
+        ]
+        return nn.utils.get_total_norm(moved).item()
+
+    assert distance(5.0) < 0.3 * distance(0.0)
+    # A step at the start has no pull yet: nothing differs but what decays towards 0.
+    pulled, plain = (trainer(replace(WHOLE, l2_sp=p), num_epochs=1) for p in (9.0, 0.0))
+    assert figures(pulled.epochs()) == figures(plain.epochs())
+    assert same(weights(pulled), weights(plain))
+
+
+def test_l2_sp_takes_the_start_from_a_resumed_training_as_well() -> None:
+    chosen = strategy(l2_sp=2.0)
+    whole = trainer(chosen, num_epochs=4)
+    results = figures(whole.epochs())
+    first = trainer(chosen, num_epochs=4)
+    next(first.epochs())
+    second = trainer(chosen, num_epochs=4)
+    second.load_state(first.state())
+    assert figures(second.epochs()) == results[1:]
+    assert same(weights(second), weights(whole))
+
+
+def test_one_layer_a_group_decays_like_one_ratio_a_group() -> None:
+    by_layer, by_group_ = (
+        trainer(strategy(weight_decay=0.01, **how))
+        for how in ({"layer_decay": 0.5}, {"lr_ratio": 0.5})
+    )
+    assert figures(by_layer.epochs()) == figures(by_group_.epochs())
+    assert same(weights(by_layer), weights(by_group_))
+
+
+def averages_by_hand(training: Trainer, decay: float) -> dict[str, Tensor]:
+    """Train to the end, noting the weights after each step; their average."""
+    trail: list[dict[str, Tensor]] = []
+    step = training.optimizer.step
+
+    def noted(*args: Any) -> Any:
+        found = step(*args)
+        trail.append(weights(training))
+        return found
+
+    training.optimizer.step = noted  # type: ignore[method-assign]
+    list(training.epochs())
+    assert len(trail) == training.plan.total_steps > 10
+    mean = dict(trail[0])
+    for state in trail[1:]:
+        for name, value in state.items():
+            is_count = not value.is_floating_point()
+            mean[name] = value if is_count else decay * mean[name] + (1 - decay) * value
+    return mean
+
+
+def test_the_average_is_that_of_hand_arithmetic_statistics_included() -> None:
+    training = trainer(strategy(ema_decay=0.8, dropout=0.2))
+    by_hand = averages_by_hand(training, 0.8)
+    live = weights(training)
+    result = training.finish()
+    kept = weights(training)
+    assert not same(kept, live)
+    for name, value in kept.items():
+        torch.testing.assert_close(value, by_hand[name], rtol=1e-5, atol=1e-7)
+    # What was validated last is what is kept.
+    logits, labels = training.forward.evaluate(training.data.validation)
+    assert result.chosen is not None
+    assert result.chosen.val_loss == F.cross_entropy(logits, labels).item()
+
+
+def test_averaging_leaves_the_training_itself_alone() -> None:
+    averaged, plain = (trainer(strategy(ema_decay=d, dropout=0.2)) for d in (0.9, None))
+    pairs = zip(averaged.epochs(), plain.epochs(), strict=True)
+    for ours, theirs in pairs:
+        assert (ours.train_loss, ours.max_grad_norm) == (theirs.train_loss, theirs.max_grad_norm)
+        assert ours.val_loss != theirs.val_loss
+    assert same(weights(averaged), weights(plain))
+
+
+def test_a_frozen_body_stands_still_under_an_average() -> None:
+    training = trainer(strategy(ema_decay=0.9, freeze_depth=5))
+    before = by_group(training.backbone)
+    list(training.epochs())
+    training.finish()
+    after = by_group(training.backbone)
+    for group in training.backbone.groups[:-1]:
+        assert same(before[group], after[group])
+
+
+def test_early_stopping_restores_the_best_average() -> None:
+    training = trainer(strategy(ema_decay=0.7, patience_epochs=2, lr=0.5), num_epochs=8)
+    list(training.epochs())
+    result = training.finish()
+    assert result.chosen is not None
+    logits, labels = training.forward.evaluate(training.data.validation)
+    assert result.chosen.val_loss == F.cross_entropy(logits, labels).item()
+    assert result.chosen.val_accuracy == max(r.val_accuracy for r in result.epochs)
+
+
+def test_loss_weights_by_hand() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
+    train = np.arange(9)  # six of class 0, three of class 1, none of class 2
+    found = loss_weights(None, labels, train, balance=LossBalance(beta=1.0))
+    assert found is not None
+    np.testing.assert_allclose(found.numpy()[train], [0.75] * 6 + [1.5] * 3, rtol=1e-6)
+    assert loss_weights(None, labels, train, balance=SamplingBalance()) is None
+    alike = loss_weights(None, labels, train, balance=LossBalance(beta=0.0))
+    assert alike is not None
+    np.testing.assert_allclose(alike.numpy()[train], 1)
+    # (1 - β) / (1 - βⁿ) with β = 1/2: 0.5 / (1 - 1/64) and 0.5 / (1 - 1/8)
+    half = loss_weights(None, labels, train, balance=LossBalance(beta=0.5))
+    assert half is not None
+    assert float(half[8] / half[0]) == pytest.approx((1 - 1 / 64) / (1 - 1 / 8), rel=1e-6)
+    near, limit = (
+        loss_weights(None, labels, train, balance=LossBalance(beta=b)) for b in (1 - 1e-12, 1.0)
+    )
+    assert near is not None
+    assert limit is not None
+    np.testing.assert_allclose(near.numpy()[train], limit.numpy()[train], rtol=1e-4)
+
+
+@pytest.mark.parametrize("balance", [LossBalance(beta=1.0), SamplingBalance()])
+def test_balanced_classes_weigh_alike_and_images_count_within_their_class(balance: Any) -> None:
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2])
+    own = np.array([1, 2, 3, 1, 2, 3, 10, 30, 0, 0, 0], np.float32)
+    train = np.arange(11)
+    found = loss_weights(own, labels, train, balance=balance)
+    assert found is not None
+    counts = np.ones(11)
+    if isinstance(balance, SamplingBalance):  # how often each is drawn on average
+        orders = [balanced_order(own, labels, train, seed=0, epoch=e) for e in range(600)]
+        assert all(len(order) == 11 for order in orders)
+        counts = np.bincount(np.concatenate(orders), minlength=11) / len(orders)
+        assert counts[8:].sum() == 0, "a class of no weight is not drawn"
+    mass = np.bincount(labels, found.double().numpy() * counts)
+    assert mass[1] == pytest.approx(mass[0], rel=0.03)
+    assert mass[2] == 0
+    assert float(found[7] / found[6]) == pytest.approx(3)
+    assert float(found[2] / found[0]) == pytest.approx(3)
+
+
+def test_an_epoch_draws_every_class_alike_and_its_images_in_turns() -> None:
+    labels = np.repeat([0, 1, 2], [70, 23, 7])
+    train = np.arange(100)
+    draws = [balanced_order(None, labels, train, seed=3, epoch=e) for e in (1, 2)]
+    assert not np.array_equal(*draws)
+    for epoch, order in zip((1, 2), draws, strict=True):
+        again = balanced_order(None, labels, train, seed=3, epoch=epoch)
+        np.testing.assert_array_equal(order, again)
+        assert sorted(np.bincount(labels[order])) == [33, 33, 34]
+        times = np.bincount(order, minlength=100)
+        for label in range(3):
+            of = times[labels == label]
+            assert of.max() - of.min() <= 1
+        assert len(set(labels[order[:10]].tolist())) > 1, "classes are mixed"
+
+
+def test_balancing_leaves_validation_alone_and_moves_the_training_loss() -> None:
+    still = strategy(lr=1e-30, batch_size=64)
+    for balance in (LossBalance(beta=1.0), SamplingBalance()):
+        ours, plain = (
+            trainer(replace(still, **how), num_epochs=1, on=uneven())
+            for how in ({"class_balance": balance}, {})
+        )
+        (a,), (b,) = list(ours.epochs()), list(plain.epochs())
+        # BatchNorm's statistics still follow what was drawn.
+        assert a.val_loss == pytest.approx(b.val_loss, rel=0.1)
+        assert a.train_loss != b.train_loss
+
+
+def test_a_balanced_loss_is_the_mean_over_classes() -> None:
+    on, still = uneven(), replace(WHOLE, lr=1e-30, class_balance=LossBalance(beta=1.0))
+    training = trainer(still, num_epochs=1, on=on)
+    model = tiny_backbone(dropout=0.0, seed=0).model.to(memory_format=torch.channels_last).train()
+    labels = on.pixels.labels[on.train]
+    with torch.no_grad():
+        logits = model(pixel_batch(on.pixels, on.train, device=torch.device("cpu")))
+    losses = F.cross_entropy(logits, torch.from_numpy(labels), reduction="none").numpy()
+    (result,) = training.epochs()
+    by_class = [losses[labels == label].mean() for label in range(3)]
+    assert result.train_loss == pytest.approx(np.mean(by_class), rel=1e-5)
+
+
+def test_a_decoupled_decay_spares_the_body_under_l2_sp() -> None:
+    adamw = AdamW(beta1=0.9, beta2=0.999)
+    training = trainer(strategy(l2_sp=0.1, weight_decay=0.3, optimizer=adamw, lr=1e-3))
+    decays = {
+        (row["name"] == "head", row["decayed"]): row["weight_decay"]
+        for row in training.optimizer.param_groups
+    }
+    assert decays == {
+        (False, True): 0.0,
+        (False, False): 0.0,
+        (True, True): 0.3,
+        (True, False): 0.0,
+    }
+    assert set(named_groups(training.backbone)) == {
+        row["name"] for row in training.optimizer.param_groups
+    }

@@ -1,0 +1,236 @@
+"""Augmentation in a study and in a strategy: choices of the space, and one point of each."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from tlsearch.study.annotations import FloatDim, IntDim
+from tlsearch.study.branches import Kinds
+from tlsearch.study.complaints import Complaint, Loc, Section
+from tlsearch.study.dimensions import Dimension, Fixed, Scalar
+
+
+class PixelShareDim(FloatDim):
+    """Annotation of a change of pixels as a share of their range; papers write it in 255ths."""
+
+    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
+        before = len(found)
+        number = super()._scalar(value, loc, found)
+        if len(found) > before:
+            remedy = f"a share of the pixel range 0 … 1: {_in_255ths(value)}"
+            found[-1] = found[-1]._replace(remedy=remedy)
+        return number
+
+
+def _in_255ths(value: object) -> str:
+    """What to write for a change in grey levels, or for a fraction that YAML takes for text."""
+    levels: object = value
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*/\s*255\s*", value)):
+        levels = float(match[1])
+    if isinstance(levels, bool) or not isinstance(levels, int | float) or not 0 < levels <= 255:
+        levels = 8
+    return f"write {levels:g}/255 = {levels / 255:.2g}"
+
+
+Probability = Annotated[Dimension, FloatDim(ge=0, le=1)]
+Fraction = Annotated[Dimension, FloatDim(ge=0, lt=1)]
+AttackSize = Annotated[
+    Dimension,
+    PixelShareDim(gt=0, le=1),
+    Field(description="largest change of a pixel, as a share of the range 0 … 1"),
+]
+AttackedShare = Annotated[
+    Dimension,
+    FloatDim(gt=0, le=1),
+    Field(description="part of each batch that is attacked; the rest stays clean"),
+]
+
+
+class NoAugmentationSpace(Section):
+    """Images as they are."""
+
+
+class BasicAugmentationSpace(Section):
+    """Flips, moves, crops and colours. Strengths are guesses: mild ones, as photographs stand."""
+
+    flip: Annotated[Probability, Field(description="probability of a left-right flip")] = Fixed(0.5)
+    vertical_flip: Annotated[
+        Probability, Field(description="probability of an upside-down flip")
+    ] = Fixed(0.0)
+    rotation: Annotated[
+        Dimension, FloatDim(ge=0, le=180), Field(description="degrees, to either side")
+    ] = Fixed(15.0)
+    shift: Annotated[
+        Fraction, Field(description="fraction of the side, along each axis, to either side")
+    ] = Fixed(0.1)
+    shear: Annotated[
+        Dimension, FloatDim(ge=0, le=60), Field(description="degrees, to either side")
+    ] = Fixed(0.0)
+    zoom: Annotated[Fraction, Field(description="fraction, larger or smaller")] = Fixed(0.1)
+    crop: Annotated[
+        Dimension,
+        FloatDim(gt=0, le=1),
+        Field(description="smallest share of the area that a random resized crop keeps; 1 is off"),
+    ] = Fixed(1.0)
+    colour: Annotated[
+        Probability, Field(description="strength of brightness, contrast, saturation and hue")
+    ] = Fixed(0.2)
+
+
+class TrivialAugmentSpace(Section):
+    """TrivialAugment, wide: one transformation of random strength an image."""
+
+
+class RandAugmentSpace(Section):
+    """RandAugment; two transformations of magnitude 9 are the paper's choice for ResNet-50."""
+
+    num_ops: Annotated[
+        Dimension, IntDim(ge=1, le=10), Field(description="transformations, one after another")
+    ] = Fixed(2)
+    magnitude: Annotated[
+        Dimension, IntDim(ge=0, le=30), Field(description="strength of each, of 30")
+    ] = Fixed(9)
+
+
+class NoMixingSpace(Section):
+    """Every image by itself."""
+
+
+class MixupSpace(Section):
+    """Weighted means of two images and their labels; 0.2 is the paper's choice for ImageNet."""
+
+    alpha: Annotated[
+        Dimension, FloatDim(gt=0), Field(description="Beta(alpha, alpha); larger mixes evenly")
+    ] = Fixed(0.2)
+
+
+class CutMixSpace(Section):
+    """A box of another image is pasted in, labels by area; 1 is the paper's choice."""
+
+    alpha: Annotated[
+        Dimension, FloatDim(gt=0), Field(description="Beta(alpha, alpha); larger mixes evenly")
+    ] = Fixed(1.0)
+
+
+class NoAttackSpace(Section):
+    """Training images are not attacked."""
+
+
+class FgsmSpace(Section):
+    """Training images are attacked in one step; half a batch, as its authors do."""
+
+    epsilon: AttackSize = Fixed(0.031)
+    share: AttackedShare = Fixed(0.5)
+
+
+class PgdSpace(Section):
+    """Training images are attacked in many steps; seven are its authors' choice for CIFAR-10."""
+
+    epsilon: AttackSize = Fixed(0.031)
+    num_steps: Annotated[
+        Dimension, IntDim(ge=1), Field(description="each costs most of a training step")
+    ] = Fixed(7)
+    share: AttackedShare = Fixed(0.5)
+
+
+AUGMENTATION_SPACES: Kinds = {
+    "none": NoAugmentationSpace,
+    "basic": BasicAugmentationSpace,
+    "trivial": TrivialAugmentSpace,
+    "randaugment": RandAugmentSpace,
+}
+MIXING_SPACES: Kinds = {"none": NoMixingSpace, "mixup": MixupSpace, "cutmix": CutMixSpace}
+ADVERSARIAL_SPACES: Kinds = {"none": NoAttackSpace, "fgsm": FgsmSpace, "pgd": PgdSpace}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAugmentation:
+    """Training images as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasicAugmentation:
+    """Flips with these probabilities; then one warp of up to `rotation` and `shear` degrees,
+    `shift` of the side, `zoom` either way, of a crop of at least `crop` of the area; then colours
+    of strength `colour`. Magnitudes are drawn evenly, to both sides of doing nothing.
+    """
+
+    flip: float
+    vertical_flip: float
+    rotation: float
+    shift: float
+    shear: float
+    zoom: float
+    crop: float
+    colour: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrivialAugment:
+    """One transformation of random strength an image, from the wide space (arXiv:2103.10158)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugment:
+    """`num_ops` random transformations of one magnitude, 0 … 30 (arXiv:1909.13719)."""
+
+    num_ops: int
+    magnitude: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoMixing:
+    """No image is mixed with another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixup:
+    """Weighted means of two images, the weight from Beta(alpha, alpha) (arXiv:1710.09412)."""
+
+    alpha: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutMix:
+    """A box of another image, its area from Beta(alpha, alpha) (arXiv:1905.04899)."""
+
+    alpha: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAttack:
+    """No training image is attacked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FgsmAttack:
+    """One step of `epsilon` uphill on `share` of each batch (arXiv:1412.6572)."""
+
+    epsilon: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PgdAttack:
+    """`num_steps` uphill within `epsilon`, on `share` of each batch (arXiv:1706.06083)."""
+
+    epsilon: float
+    num_steps: int
+    share: float
+
+
+Augmentation = NoAugmentation | BasicAugmentation | TrivialAugment | RandAugment
+Mixing = NoMixing | Mixup | CutMix
+Attack = NoAttack | FgsmAttack | PgdAttack
+
+AUGMENTATIONS: Mapping[str, type[Augmentation]] = {
+    "none": NoAugmentation,
+    "basic": BasicAugmentation,
+    "trivial": TrivialAugment,
+    "randaugment": RandAugment,
+}
+MIXINGS: Mapping[str, type[Mixing]] = {"none": NoMixing, "mixup": Mixup, "cutmix": CutMix}
+ATTACKS: Mapping[str, type[Attack]] = {"none": NoAttack, "fgsm": FgsmAttack, "pgd": PgdAttack}

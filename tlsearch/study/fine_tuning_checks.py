@@ -1,0 +1,127 @@
+"""Contradictions of what trains, what pulls it back, and what the head starts from."""
+
+from collections.abc import Iterator
+from math import ceil
+
+from tlsearch.errors import nearest
+from tlsearch.study.backbones import groups
+from tlsearch.study.branches import Branches
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.contradiction import Contradiction, clash, dimension
+from tlsearch.study.cost import train_images
+from tlsearch.study.dimensions import can_be, highest, lowest, raw, values
+from tlsearch.study.feature_facts import LAST_ACTIVATION, NEVER_NEGATIVE, NUM_FEATURES
+from tlsearch.study.text_dimension import ALL, NORMS
+
+_FREEZE, _TRAINED, _WEIGHTS = "space.freeze_depth", "space.trained", "backbone.weights"
+_NO_START = "there are no pretrained weights"
+
+
+def fine_tuning_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+    """What cannot go together among these dimensions, with the backbone, or with freezing."""
+    yield from _trained(config)
+    yield from _rates(config)
+    yield from _pretrained(config)
+    yield from _selection(config)
+
+
+def fine_tuning_notes(config: StudyConfig) -> list[str]:
+    """What is no mistake, but good to know before running: one sentence each."""
+    found = []
+    space, images = config.space, train_images(config)
+    if highest(space.l2_sp) > 0 and highest(space.weight_decay) > 0:
+        found.append("with l2_sp above 0, weight_decay is the head's alone")
+    decay = highest(space.ema_decay)
+    if images is not None and decay > 0:
+        steps = config.budget.epochs * ceil(images / lowest(space.batch_size))
+        if 1 / (1 - decay) > steps / 2:
+            found.append(
+                f"ema_decay = {decay:g} averages over about {1 / (1 - decay):.0f} steps, and a "
+                f"training has {steps} at the most: its early weights weigh heavily"
+            )
+    return found
+
+
+def _trained(config: StudyConfig) -> Iterator[Contradiction]:
+    facts = config.backbone.facts
+    field, trained, value = dimension(config, "trained")
+    known = groups(facts)
+    wanted = [str(choice) for choice in values(trained)]
+    for name in dict.fromkeys(name for choice in wanted for name in choice.split("+")):
+        if name not in (ALL, NORMS, *known):
+            rule = f"{facts.name} has no layer group {name} (it has {', '.join(known)})"
+            remedy = nearest(name, [*known, ALL, NORMS]) or "name some of these"
+            yield clash(field, value, rule, remedy, "backbone.name")
+    if NORMS in wanted and facts.family == "vgg" and not facts.name.endswith("_bn"):
+        rule = f"{facts.name} has no normalisation layers"
+        yield clash(field, value, rule, f"take {facts.name}_bn", "backbone.name")
+    if wanted != [ALL] and highest(config.space.freeze_depth) > 0:
+        rule = "says by name what trains, and space.freeze_depth says it by depth"
+        yield clash(field, value, rule, "set space.freeze_depth: 0", _FREEZE)
+
+
+def _rates(config: StudyConfig) -> Iterator[Contradiction]:
+    field, decay, value = dimension(config, "layer_decay")
+    ratio_field, ratio, ratio_value = dimension(config, "lr_ratio")
+    if lowest(decay) < 1 and lowest(ratio) < 1:
+        rule = "the rate falls per layer, and by space.lr_ratio per group as well"
+        yield clash(field, value, rule, "keep one of them, the other 1", ratio_field)
+    if lowest(decay) < 1 and _body_never_trains(config):
+        yield clash(field, value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
+    if lowest(ratio) < 1 and values(config.space.trained) == [_head(config)]:
+        yield clash(ratio_field, ratio_value, *_NOTHING_TRAINS, _TRAINED)
+
+
+_NOTHING_TRAINS = ("nothing trains but the head", "drop it, or let more train")
+
+
+def _pretrained(config: StudyConfig) -> Iterator[Contradiction]:
+    field, pull, value = dimension(config, "l2_sp")
+    if highest(pull) > 0 and config.backbone.weights == "none":
+        rule = f"{_NO_START} to be pulled towards"
+        remedy = "write 0, or choose backbone.weights; decay towards 0 is space.weight_decay"
+        yield clash(field, value, rule, remedy, _WEIGHTS)
+    if highest(pull) > 0 and _body_never_trains(config):
+        yield clash(field, value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
+    field, start, value = dimension(config, "head_init")
+    if can_be(start, "probe") and config.backbone.weights == "none":
+        rule = f"{_NO_START} whose features a probe could read"
+        yield clash(field, value, rule, "write random, or choose backbone.weights", _WEIGHTS)
+
+
+def _selection(config: StudyConfig) -> Iterator[Contradiction]:
+    selection, facts = config.space.feature_selection, config.backbone.facts
+    asked = [name for name in selection.names if name != "none"]
+    if not asked:
+        return
+    field, deepest = "space.feature_selection", len(groups(facts)) - 1
+    if not _body_never_trains(config):
+        rule = "features are selected before training, so nothing but the head may train"
+        remedy = f"set space.freeze_depth: {deepest}, or write none"
+        yield clash(field, _written(selection), rule, remedy, _FREEZE, _TRAINED)
+    last = LAST_ACTIVATION.get(facts.family)
+    if "chi2" in asked and last is not None and last not in NEVER_NEGATIVE:
+        rule = f"χ² wants features that are never negative, and {facts.name}'s come from {last}"
+        yield clash(f"{field}.chi2", "chi2", rule, "take anova", "backbone.name")
+    width = NUM_FEATURES.get(facts.name)
+    for name in asked:
+        found = selection.options[name].k  # type: ignore[attr-defined]
+        if width is not None and highest(found) > width:
+            rule = f"the head of {facts.name} sees {width} features"
+            remedy = f"write {width} or less"
+            yield clash(f"{field}.{name}.k", raw(found), rule, remedy, "backbone.name")
+
+
+def _body_never_trains(config: StudyConfig) -> bool:
+    """Whether no strategy of the space trains more than the head."""
+    space, deepest = config.space, len(groups(config.backbone.facts)) - 1
+    stands = lowest(space.freeze_depth) >= deepest and highest(space.unfreeze_every_epochs) == 0
+    return stands or values(space.trained) == [_head(config)]
+
+
+def _head(config: StudyConfig) -> str:
+    return groups(config.backbone.facts)[-1]
+
+
+def _written(selection: Branches) -> dict[str, object]:
+    return {name: option.model_dump(mode="json") for name, option in selection.options.items()}
