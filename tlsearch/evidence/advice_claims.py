@@ -58,14 +58,18 @@ _ON_ATTACKS: tuple[tuple[str, str, Direction], ...] = (
     ("makes a network withstand attacks of one step", "robust_accuracy.fgsm", 1),
     ("costs accuracy on clean images", "accuracy", -1),
 )
-ADAPTATIONS = ("fourier", "moments", "style")
+ADAPTATIONS: Mapping[str, str] = {
+    "fourier": "exchanged amplitudes",
+    "moments": "matched mean and contrast",
+    "style": "style transfer",
+}
 """Arms of C10: ways to make images look like those of the other domain."""
 # A network that is trained may move the domains on its own account, so what adaptation does to the
 # images is read by the network before training, and what training makes of that by the one after.
 _ON_DOMAINS: tuple[tuple[str, str, str | None, Direction], ...] = (
-    ("adapted images lie closer to the source", "adapted_distance", None, -1),
-    ("training on them brings the domains closer", "domain_distance", "none", -1),
-    ("such images raise accuracy", "accuracy", "none", 1),
+    ("brings images closer to the source", "adapted_distance", None, -1),
+    ("brings the domains closer in training", "domain_distance", "none", -1),
+    ("raises accuracy", "accuracy", "none", 1),
 )
 
 ADVICE: tuple[Claim, ...] = (
@@ -122,8 +126,8 @@ ADVICE: tuple[Claim, ...] = (
         for says, statistic, direction in _ON_ATTACKS
     ),
     *(
-        _says("C10", says, statistic, arm, reference, direction)
-        for arm in ADAPTATIONS
+        _says("C10", f"adapting by {how} {says}", statistic, arm, reference, direction)
+        for arm, how in ADAPTATIONS.items()
         for says, statistic, reference, direction in _ON_DOMAINS
     ),
     _says(
@@ -136,7 +140,7 @@ ADVICE: tuple[Claim, ...] = (
     _says("C13", "the network should fit the machine", "seconds", "small", "large", -1),
     # Arms share the images of a scenario, so what was done to these is a property of the place.
     *(
-        _says("C14", "clean data first", "accuracy", arm, arm, 1, CLEANED, AS_FOUND)
+        _says("C14", f"clean data first: {arm}", "accuracy", arm, arm, 1, CLEANED, AS_FOUND)
         for arm in ("fine-tuning", "linear probe")
     ),
     _says("C15", "fine-tuning wants small rates", "accuracy", "small rate", "rate of scratch", 1),
