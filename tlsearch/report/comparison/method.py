@@ -59,6 +59,10 @@ def _facts(facts: dict[str, float]) -> Iterator[str]:
         yield f"similarity to the source {facts['similarity']:.2f} (1: like the source)"
     if "difficulty" in facts:
         yield f"difficulty {facts['difficulty']:.2f} (error of the best arm)"
+    if "best_freeze_depth" in facts:
+        ends = (facts[f"best_freeze_depth{end}"] for end in ("", "_low", "_high"))
+        mean, low, high = (f"{max(end, 0.0):.1f}" for end in ends)
+        yield f"best freeze depth {mean} groups ({low} to {high})"
     parts = [part for part in ("train", "validation", "test", "later") if f"{part}_images" in facts]
     if parts:
         sizes = " / ".join(f"{facts[f'{part}_images']:,.0f}" for part in parts)
