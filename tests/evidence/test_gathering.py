@@ -8,6 +8,7 @@ from tests.evidence.compared import comparison
 from tlsearch.evidence.claim import Claim, Scenario
 from tlsearch.evidence.claims import BY_KEY, CLAIMS, own_claim
 from tlsearch.evidence.gathering import Described, Gathered, Missing, gather
+from tlsearch.evidence.overview import best_depth
 from tlsearch.evidence.results import (
     ArmResults,
     ComparisonResults,
@@ -278,6 +279,31 @@ def test_the_best_depth_is_a_mean_of_those_that_tie() -> None:
     assert pair.reference is not None
     assert pair.arm.tolist() == [3.5, 0]
     assert pair.reference.tolist() == [2, 2.5]
+
+
+def test_the_best_depth_of_a_scenario_has_an_interval() -> None:
+    draw = np.random.default_rng(0)
+
+    def freezing(right: dict[int, float]) -> dict[str, ArmResults]:
+        """Six seeds that answer 200 images, so often rightly at each depth."""
+        return {
+            f"freeze {depth}": arm(*(draw.random((6, 200)) < share).tolist())
+            for depth, share in right.items()
+        }
+
+    clear = freezing({0: 0.6, 2: 0.9, 5: 0.5})
+    told = best_depth(place("near", clear))
+    assert told["best_freeze_depth"] == 2
+    assert told["best_freeze_depth_low"] <= 2 <= told["best_freeze_depth_high"]
+    assert told["best_freeze_depth_high"] - told["best_freeze_depth_low"] < 0.5
+    told = best_depth(place("near", freezing({0: 0.7, 2: 0.7, 5: 0.7})))
+    assert told["best_freeze_depth_high"] - told["best_freeze_depth_low"] > 1
+    # A seed that lacks a run is left out; without two depths there is nothing to say.
+    answers = clear["freeze 2"].answers.astype(float)
+    answers[3] = np.nan
+    lacking = {**clear, "freeze 2": clear["freeze 2"]._replace(answers=answers)}
+    assert best_depth(place("near", lacking))["best_freeze_depth"] == 2
+    assert best_depth(place("near", {"freeze 0": clear["freeze 0"], "other": arm([1, 0])})) == {}
 
 
 def test_the_spread_comes_from_the_estimates() -> None:

@@ -125,7 +125,8 @@ def test_an_unfinished_baseline_is_named(tmp_path: Path) -> None:
 
 
 def test_wording() -> None:
-    assert points(-0.0001) == "+0.0"
+    # An interval that ends below 0 must not look as if it touched it.
+    assert [points(x) for x in (-0.0001, -1e-15, 0.0, 0.0001)] == ["−0.0", "+0.0", "+0.0", "+0.0"]
     assert points(0.123) == "+12.3"
     assert value_text(None, "val_loss") == "–"
     assert value_text(0.12345, "val_loss") == "0.1235"

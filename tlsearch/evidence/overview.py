@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from tlsearch.evidence.answers import ArmOverview, Bias, Foretelling, Gain, ScenarioOverview
+from tlsearch.evidence.columns import NotMeasured, values_of
 from tlsearch.evidence.crossed import crossed, half_width, satterthwaite
 from tlsearch.evidence.effects import paired_effect
 from tlsearch.evidence.paired import Paired, pool
 from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
 
 SCRATCH = "from scratch"
+FREEZING = "freeze"
+"""Arms of C5 are this word and the number of groups that are frozen."""
 
 
 def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
@@ -21,13 +24,31 @@ def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
         ScenarioOverview(
             scenario=place.name,
             traits=place.traits.named(),
-            facts={k: float(v) for k, v in place.facts.items() if math.isfinite(v)},
+            facts={
+                **{k: float(v) for k, v in place.facts.items() if math.isfinite(v)},
+                **best_depth(place),
+            },
             arms=tuple(_arm(name, place, results) for name in place.arms),
             remarks=tuple(_remarks(place, results)),
             negative_transfer=negative_transfer(place),
         )
         for place in results.scenarios
     )
+
+
+def best_depth(place: ScenarioResults) -> dict[str, float]:
+    """Of arms "freeze 0", "freeze 1", …: the depth with the best test accuracy, as a mean over
+    seeds, and its 95 % interval over seeds and images; nothing where there are no such arms.
+    """
+    name = "best_freeze_depth"
+    try:
+        values = values_of(name, FREEZING, place)
+    except NotMeasured:
+        return {}
+    found = crossed(values[np.isfinite(values).all(axis=1)])
+    half = half_width(found.variance, found.freedom, level=0.95)
+    told = {name: found.mean, f"{name}_low": found.mean - half, f"{name}_high": found.mean + half}
+    return told if all(map(math.isfinite, told.values())) else {}
 
 
 def gains(results: ComparisonResults) -> tuple[Gain, ...]:

@@ -28,9 +28,16 @@ def percent(share: float) -> str:
 
 
 def points(share: float) -> str:
-    """A signed difference of shares in percentage points: `+1.2`."""
-    rounded = round(100 * share, 1) + 0.0  # + 0.0: no "−0.0"
-    return f"{rounded:+.1f}".replace("-", MINUS)
+    """A signed difference of shares in percentage points: `+1.2`.
+
+    `−0.0` is a difference below 0, and the end of an interval that leaves 0 out.
+    """
+    return f"{_without_dust(100 * share):+.1f}".replace("-", MINUS)
+
+
+def _without_dust(value: float) -> float:
+    """0 for what is left of sums that should be 0."""
+    return 0.0 if abs(value) < 1e-9 else value
 
 
 def accuracy_text(effect: Effect) -> str:

@@ -16,6 +16,9 @@ def protocol_text(tables: Tables) -> tuple[str, ...]:
     arms = max((len(place.arms) for place in tables.scenarios), default=0)
     sizes = f"{count(arms, 'arm')} in {count(len(tables.scenarios), 'scenario')}."
     paired = "redraw" if is_splits else "seed and test image"
+    tuned = bool(_arms(tables, tuned=True)) and not is_splits
+    # Tuning once for all seeds leaves this out; tuning for each seed would cost as many times more.
+    luck = " It does not allow for other luck in tuning, which few validation images leave much of."
     allowed = (
         "other draws and seeds; that of an estimate less the later accuracy also for other images"
         if is_splits
@@ -25,7 +28,7 @@ def protocol_text(tables: Tables) -> tuple[str, ...]:
         " ".join((sizes, *(_splits(tables) if is_splits else _trainings(tables)))),
         "An effect is the mean difference between an arm and what it is held against, paired by "
         f"{paired}. Brackets hold its {_share(1 - found.alpha)} interval, which allows for "
-        f"{allowed}.",
+        f"{allowed}.{luck if tuned else ''}",
         "With many claims some would come out by luck. So verdicts are read off wider intervals "
         f"(Holm's correction), which keep the chance of any false verdict in a table below "
         f"{_share(found.alpha)}; an interval may therefore leave out 0 and its claim still be "
@@ -56,6 +59,10 @@ def _facts(facts: dict[str, float]) -> Iterator[str]:
         yield f"similarity to the source {facts['similarity']:.2f} (1: like the source)"
     if "difficulty" in facts:
         yield f"difficulty {facts['difficulty']:.2f} (error of the best arm)"
+    if "best_freeze_depth" in facts:
+        ends = (facts[f"best_freeze_depth{end}"] for end in ("", "_low", "_high"))
+        mean, low, high = (f"{max(end, 0.0):.1f}" for end in ends)
+        yield f"best freeze depth {mean} groups ({low} to {high})"
     parts = [part for part in ("train", "validation", "test", "later") if f"{part}_images" in facts]
     if parts:
         sizes = " / ".join(f"{facts[f'{part}_images']:,.0f}" for part in parts)

@@ -55,5 +55,10 @@ def is_done(ledger: Ledger) -> bool:
 
 
 def num_done(ledger: Ledger) -> int:
-    """Runs of a cell that have an ending."""
-    return sum(row.state not in _OPEN for row in ledger.rows())
+    """Runs of a cell that have an ending, but for those of a choice that later trials changed."""
+    tried = num_tuning(ledger.config) - tuning_left(ledger)
+    chosen = choose(ledger.config, ledger.rows_of(ledger.search))
+    if tuning_left(ledger) or chosen is None:
+        return tried
+    ended = {r.spec.key for r in ledger.rows_of(ledger.fixed) if r.state not in _OPEN}
+    return tried + sum(spec.key in ended for spec in fixed_specs(ledger.config, chosen))
