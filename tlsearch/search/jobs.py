@@ -39,6 +39,7 @@ class DataFacts:
 class Setting:
     """All that the trainings of one study share; made once by `PrepareJob`. Activations go by
     `activations_key`, the images as they were read: what the audit leaves out changes no pixel.
+    `source` is where the images of `backbone.source` lie, None where the study names none.
     """
 
     config: StudyConfig
@@ -47,10 +48,16 @@ class Setting:
     store: Path
     activations: Path
     activations_key: str
+    source: Path | None
     weights: str
     weights_fingerprint: str
     precision: Literal["fp32", "bf16"]
     device: str
+
+    @property
+    def source_fingerprint(self) -> str | None:
+        """What the images of `backbone.source` are, by content."""
+        return None if self.source is None else self.source.name
 
     @property
     def split_file(self) -> Path:

@@ -14,6 +14,7 @@ from tlsearch.data import store
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.images import ImageSet
 from tlsearch.data.reading import read_images
+from tlsearch.data.source_images import read_source
 from tlsearch.errors import RequestError
 from tlsearch.search.dividing import divide
 from tlsearch.search.folder import write_whole
@@ -44,6 +45,7 @@ def prepare(
     data, audit = read_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
     read_as = data.fingerprint
     facts, images_of_parts = divide(data, config)
+    source = read_source(config, cache=job.user_cache / "images", on_progress=on_progress)
     weights, made = find_weights(
         config, cache=job.user_cache, threads=job.threads, on_progress=on_progress
     )
@@ -79,6 +81,7 @@ def prepare(
         store=store.save(data, job.cache / "images"),
         activations=job.cache / "activations",
         activations_key=read_as,
+        source=None if source is None else store.save(source[0], job.cache / "images"),
         weights=weights,
         weights_fingerprint=weights_key,
         precision=precision,

@@ -130,7 +130,11 @@ class _Server:
 
         assert self.setting is not None, "a setting comes before the first training"
         if self._bench is None:
-            self._bench = Workbench(self.setting, device_index=self._device_index)
+            self._bench = Workbench(
+                self.setting,
+                device_index=self._device_index,
+                on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+            )
         return self._bench
 
     def _train(self, job: TrainJob) -> None:

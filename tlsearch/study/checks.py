@@ -14,6 +14,7 @@ from tlsearch.study.data_checks import data_contradictions
 from tlsearch.study.dimensions import can_be, highest, lowest, raw
 from tlsearch.study.fine_tuning_checks import fine_tuning_contradictions
 from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
+from tlsearch.study.source_checks import source_contradictions
 
 
 def contradictions(config: StudyConfig) -> list[Contradiction]:
@@ -32,6 +33,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _stopping,
         augmentation_contradictions,
         fine_tuning_contradictions,
+        source_contradictions,
         sampler_contradictions,
         pruner_contradictions,
     )

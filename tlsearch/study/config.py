@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tlsearch.errors import nearest
 from tlsearch.study.backbones import BACKBONES, BackboneFacts
-from tlsearch.study.branches import OneOf
+from tlsearch.study.branches import OneOf, Perhaps
 from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
 from tlsearch.study.data import DataConfig
@@ -22,6 +22,7 @@ from tlsearch.study.search_options import (
     Sampler,
     Tpe,
 )
+from tlsearch.study.sources import SOURCES, Source
 from tlsearch.study.space import Space
 from tlsearch.study.values import (
     BASELINES,
@@ -80,6 +81,13 @@ class BackboneConfig(Section):
         Field(examples=["resnet18"]),
     ]
     weights: Annotated[Weights, Field(examples=["glyphs"])]
+    source: Annotated[
+        Source | None,
+        Perhaps(SOURCES),
+        Field(
+            description="images of the task that the weights were trained on; glyphs know theirs"
+        ),
+    ] = None
 
     @property
     def facts(self) -> BackboneFacts:

@@ -68,6 +68,9 @@ def estimate(
     facts = config.backbone.facts
     per_image = facts.giga_macs * (config.data.size / facts.native_size) ** 2
     backward = (trainings - probes) * epochs * train * _BACKWARD
+    # The source's batch is as large as the target's.
+    if highest(config.space.source_task_weight) > 0:
+        train_passes, backward = 2 * train_passes, 2 * backward
     # Baselines are not attacked.
     attacks = (search + confirm.top * confirm.seeds) * epochs * train * attack_passes(config.space)
     giga_macs = per_image * (train_passes + backward + eval_passes + attacks)
