@@ -131,7 +131,7 @@ class _Maker:
             seed=self._config.search.seed,
         )
         columns = [self._forward.unit_images(rows)]
-        columns += [views.images(rows, epoch=e)[0] for e in range(1, NUM_EPOCHS + 1)]
+        columns += [views.images(rows, rows, epoch=e)[0] for e in range(1, NUM_EPOCHS + 1)]
         return np.stack([_bytes(column) for column in columns], axis=1)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tlsearch.study.fine_tuning import ClassBalance, LossBalance, NoBalance, SamplingBalance
 from tlsearch.study.seeds import derive_seed
+from tlsearch.training.batches import epoch_order
+from tlsearch.training.request import TrainingData
 
 
 def loss_weights(
@@ -31,6 +33,28 @@ def loss_weights(
         return _of_mean_1(own * _class_weights(masses, balance.beta)[labels], train)
     means = np.divide(masses, counts, out=np.ones_like(masses), where=masses > 0)
     return torch.from_numpy((own / means[labels]).astype(np.float32))
+
+
+def training_order(
+    data: TrainingData, *, balance: ClassBalance, seed: int, epoch: int
+) -> np.ndarray:
+    """The rows that an epoch trains on, in their order."""
+    if isinstance(balance, SamplingBalance):
+        labels = data.pixels.labels
+        return balanced_order(data.weights, labels, data.train, seed=seed, epoch=epoch)
+    return epoch_order(data.train, seed=seed, epoch=epoch)
+
+
+def draw_keys(order: np.ndarray, *, num_images: int) -> np.ndarray:
+    """What views are drawn by: the row, and for an image that the epoch has had k times before
+    row + k * `num_images`. Else an image that is drawn often would look the same each time.
+    """
+    by_row = np.argsort(order, kind="stable")
+    places = np.arange(len(order))
+    firsts = np.searchsorted(order[by_row], order[by_row])  # where each row's run begins
+    earlier = np.empty(len(order), dtype=np.int64)
+    earlier[by_row] = places - firsts
+    return order + earlier * num_images
 
 
 def balanced_order(

@@ -12,14 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlsearch.errors import DivergenceError
-from tlsearch.study.fine_tuning import SamplingBalance
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.augmentation.views import View, Views
 from tlsearch.training.averaging import WeightAverage
-from tlsearch.training.balance import balanced_order, loss_weights
-from tlsearch.training.batches import epoch_order
+from tlsearch.training.balance import draw_keys, loss_weights, training_order
 from tlsearch.training.forward import Forward
 from tlsearch.training.losses import cross_entropy, largest_loss
 from tlsearch.training.metrics import confusion_matrix
@@ -155,14 +153,17 @@ class Trainer:
             self._freeze(epoch)
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
         set_train_mode(self.backbone, self.forward.open_groups)
-        order = self._order(epoch)
+        balance = self.plan.strategy.class_balance
+        order = training_order(self.data, balance=balance, seed=self.seed, epoch=epoch)
+        draws = draw_keys(order, num_images=len(self.data.pixels.labels))
         val_losses = [r.val_loss for r in self.history]
         bounds = batch_bounds(len(order), batch_size=self.plan.strategy.batch_size)
         loss_sum, hits, max_norm, base_lr = 0.0, 0, 0.0, 0.0
         for i, (low, high) in enumerate(bounds):
             base_lr = self.plan.base_lr((epoch - 1) * len(bounds) + i, val_losses=val_losses)
             set_lr(self.optimizer, base_lr)
-            loss, right, norm = self._step(order[low:high], epoch=epoch, step=i + 1)
+            rows, keys = order[low:high], draws[low:high]
+            loss, right, norm = self._step(rows, keys, epoch=epoch, step=i + 1)
             loss_sum += loss * (high - low)
             hits += right
             max_norm = max(max_norm, norm)
@@ -181,13 +182,6 @@ class Trainer:
         )
         return result, confusion
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """The rows that the epoch trains on, in their order."""
-        train, labels = self.data.train, self.data.pixels.labels
-        if isinstance(self.plan.strategy.class_balance, SamplingBalance):
-            return balanced_order(self.data.weights, labels, train, seed=self.seed, epoch=epoch)
-        return epoch_order(train, seed=self.seed, epoch=epoch)
-
     def _freeze(self, epoch: int) -> None:
         self.forward.freeze(self.plan.open_in(epoch), norms_alone=self.plan.norms_alone)
         if self.second_task is not None:
@@ -197,13 +191,15 @@ class Trainer:
         """The averaged weights in place of those that train, where weights are averaged."""
         return nullcontext() if self._average is None else self._average.applied()
 
-    def _step(self, rows: np.ndarray, *, epoch: int, step: int) -> tuple[float, int, float]:
+    def _step(
+        self, rows: np.ndarray, keys: np.ndarray, *, epoch: int, step: int
+    ) -> tuple[float, int, float]:
         """One optimizer step: the target's loss, right answers, gradient norm before clipping. Of a
         mixed image the heavier label is the right answer.
         """
         strategy, where = self.plan.strategy, f"epoch {epoch}, step {step}"
         self.optimizer.zero_grad()
-        view = self.views.see(rows, epoch=epoch)
+        view = self.views.see(rows, keys, epoch=epoch)
         loss = total = self._loss(view)
         if self.second_task is not None:
             beside = self.second_task.loss(epoch=epoch, step=step, batch_size=len(rows))

@@ -43,7 +43,7 @@ def test_the_first_half_is_attacked_within_epsilon_and_its_loss_rises(
     training = started(chosen)
     rows = data().train[:9]
     clean, labels = training.forward.unit_images(rows), training.forward.labels(rows)
-    found, partners, _ = training.views.images(rows, epoch=1)
+    found, partners, _ = training.views.images(rows, rows, epoch=1)
     assert partners is None
     assert torch.equal(found[4:], clean[4:])
     change = (found - clean).abs().amax(dim=(1, 2, 3))
@@ -64,7 +64,7 @@ def test_the_network_stays_as_it_is(chosen: FgsmAttack | PgdAttack, depth: int) 
     training = started(chosen, freeze_depth=depth)
     before = weights(training)
     modes = [m.training for m in training.backbone.model.modules()]
-    training.views.images(data().train[:9], epoch=1)
+    training.views.images(data().train[:9], data().train[:9], epoch=1)
     assert same(weights(training), before)
     assert all(p.grad is None for p in training.backbone.model.parameters())
     assert [m.training for m in training.backbone.model.modules()] == modes
@@ -77,14 +77,14 @@ def test_dropout_draws_as_if_there_were_no_attack(chosen: FgsmAttack | PgdAttack
     torch.manual_seed(5)
     plain = torch.rand(4)
     torch.manual_seed(5)
-    training.views.images(data().train[:9], epoch=1)
+    training.views.images(data().train[:9], data().train[:9], epoch=1)
     assert torch.equal(torch.rand(4), plain)
 
 
 def test_the_start_is_drawn_from_seed_epoch_and_batch() -> None:
     training = started(PgdAttack(epsilon=0.05, num_steps=1, share=1.0))
     rows = data().train[:6]
-    first, again, later = (training.views.images(rows, epoch=e)[0] for e in (1, 1, 2))
+    first, again, later = (training.views.images(rows, rows, epoch=e)[0] for e in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
@@ -93,7 +93,7 @@ def test_at_least_one_image_is_attacked() -> None:
     training = started(FgsmAttack(epsilon=0.05, share=0.01))
     rows = data().train[:6]
     changed = (
-        training.views.images(rows, epoch=1)[0] != training.forward.unit_images(rows)
+        training.views.images(rows, rows, epoch=1)[0] != training.forward.unit_images(rows)
     ).flatten(1)
     assert changed.any(dim=1).tolist() == [True, *[False] * 5]
 
@@ -103,7 +103,7 @@ def test_mixed_images_are_attacked_by_both_labels() -> None:
     chosen = FgsmAttack(epsilon=0.02, share=1.0)
     training = started(chosen, mixing=Mixup(alpha=5.0))
     rows = data().train[:6]
-    found, partners, share = training.views.images(rows, epoch=1)
+    found, partners, share = training.views.images(rows, rows, epoch=1)
     clean = training.forward.unit_images(rows)
     mixed = (share * clean + (1 - share) * clean.roll(1, 0)).requires_grad_()
     assert partners is not None
@@ -146,5 +146,5 @@ def test_training_on_attacks_withstands_them_better(depth: int) -> None:
 def test_a_generator_on_the_cpu_serves_any_row_type() -> None:
     training = started(KINDS["pgd"])
     rows = data().train[:4]
-    found = training.views.images(rows.astype(np.int32), epoch=1)[0]
-    assert torch.equal(found, training.views.images(rows, epoch=1)[0])
+    found = training.views.images(rows.astype(np.int32), rows.astype(np.int32), epoch=1)[0]
+    assert torch.equal(found, training.views.images(rows, rows, epoch=1)[0])

@@ -14,10 +14,23 @@ from tests.transfer.strategies import strategy
 from tlsearch.study.augmentation import FgsmAttack, Mixup
 from tlsearch.training.augmentation.policies import make_stages
 from tlsearch.training.augmentation.stages import through
+from tlsearch.training.balance import draw_keys
 from tlsearch.training.batches import epoch_order, normalised, unit_batch
 from tlsearch.training.folds import CrossValidation
 from tlsearch.training.loop import TrainingData
 from tlsearch.transfer.plan import batch_bounds
+
+
+def test_an_image_that_is_drawn_often_has_other_views_each_time() -> None:
+    order = np.array([5, 2, 5, 5, 2, 9])
+    assert draw_keys(order, num_images=10).tolist() == [5, 2, 15, 25, 12, 9]
+    training = trainer(strategy(augmentation=STRONG), num_epochs=1, seed=4, on=data())
+    rows = np.full(3, 5)
+    keys = draw_keys(rows, num_images=len(data().pixels.labels))
+    first, *others = training.views.images(rows, keys, epoch=1)[0]
+    alone = training.views.images(rows[:1], rows[:1], epoch=1)[0]
+    assert torch.equal(first, alone[0])
+    assert not any(torch.equal(first, other) for other in others)
 
 
 def test_an_epoch_on_augmented_images_is_a_bare_torch_loop_to_the_last_bit() -> None:
@@ -81,9 +94,10 @@ def test_every_trial_of_a_study_sees_the_same_views() -> None:
         for changes in ({}, {"lr": 0.3, "freeze_depth": 4, "dropout": 0.5})
     ]
     rows = on.train[:5]
-    first, second = (trial.views.images(rows, epoch=3)[0] for trial in trials)
+    first, second = (trial.views.images(rows, rows, epoch=3)[0] for trial in trials)
     assert torch.equal(first, second)
-    assert torch.equal(trials[0].views.images(rows[::-1].copy(), epoch=3)[0], first.flip(0))
+    turned = rows[::-1].copy()
+    assert torch.equal(trials[0].views.images(turned, turned, epoch=3)[0], first.flip(0))
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -106,7 +120,7 @@ def test_augmentation_of_no_strength_trains_as_none_does() -> None:
 def test_grey_images_stay_grey() -> None:
     on = data(pixels(channels=1))
     training = trainer(strategy(augmentation=STRONG), on=on)
-    found, _, _ = training.views.images(on.train[:8], epoch=1)
+    found, _, _ = training.views.images(on.train[:8], on.train[:8], epoch=1)
     torch.testing.assert_close(found[:, 0], found[:, 1])
     torch.testing.assert_close(found[:, 0], found[:, 2])
 

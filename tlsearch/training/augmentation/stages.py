@@ -15,8 +15,9 @@ class Stage(Protocol):
     """One step from stored images to what a network trains on.
 
     images: float (B, 3, H, W) in 0 … 1, before normalisation, which stay as they are; rows: (B,)
-    of the data set. The answer has the same shape, type and range. All chance is drawn from (seed,
-    epoch, row), so an image has the same view in any batch and in every trial of a study.
+    of the data set, or numbers beyond them for further views of an image. The answer has the same
+    shape, type and range. All chance is drawn from (seed, epoch, row), so an image has the same
+    view in any batch and in every trial of a study.
     """
 
     def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:

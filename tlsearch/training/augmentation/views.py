@@ -47,8 +47,7 @@ class Views:
     ) -> None:
         self._forward, self._num_classes = forward, num_classes
         self._stages: tuple[Stage, ...] = make_stages(strategy, mean=forward.mean, seed=seed)
-        if adaptation is not None:
-            self._stages = (adaptation, *self._stages)
+        self._adaptation = () if adaptation is None else (adaptation,)
         self._mixing = make_mixing(strategy.mixing, seed=seed)
         self._adversary = make_adversary(
             strategy.adversarial,
@@ -56,20 +55,26 @@ class Views:
             logits=forward.logits_of,
             seed=seed,
         )
-        self.is_plain = not self._stages and self._mixing is None and self._adversary is None
+        stages = (*self._adaptation, *self._stages)
+        self.is_plain = not stages and self._mixing is None and self._adversary is None
 
-    def see(self, rows: np.ndarray, *, epoch: int) -> View:
-        """Scores of a batch in training mode; gradients flow through the open groups alone."""
+    def see(self, rows: np.ndarray, keys: np.ndarray, *, epoch: int) -> View:
+        """Scores of a batch in training mode; gradients flow through the open groups alone. Views
+        are drawn by `keys`, (B,): the rows, or numbers beyond them for an image's further views.
+        """
         if self.is_plain:
             return View(self._forward.logits(rows), rows, None, 1.0)
-        images, partners, share = self.images(rows, epoch=epoch)
+        images, partners, share = self.images(rows, keys, epoch=epoch)
         return View(self._forward.logits_of(images), rows, partners, share)
 
-    def images(self, rows: np.ndarray, *, epoch: int) -> tuple[Tensor, np.ndarray | None, float]:
+    def images(
+        self, rows: np.ndarray, keys: np.ndarray, *, epoch: int
+    ) -> tuple[Tensor, np.ndarray | None, float]:
         """Images (B, 3, H, W) in 0 … 1 as the network gets them but for the normalisation; the rows
         that they are mixed with, and the share of `rows` in them.
         """
-        images = through(self._stages, self._forward.unit_images(rows), rows, epoch=epoch)
+        images = through(self._adaptation, self._forward.unit_images(rows), rows, epoch=epoch)
+        images = through(self._stages, images, keys, epoch=epoch)
         partners, share = None, 1.0
         if self._mixing is not None:
             images, partners, share = self._mixing(images, rows, epoch=epoch)
