@@ -69,7 +69,7 @@ def _as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
     return {
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
-        "searched": {name: raw(d) for name, d in config.space.searched().items()},
+        "searched": {name: raw(d) for name, d in config.searched().items()},
         "notes": [*notes(config), *checked.notes],
         "audit": {**audit_json(checked.audit), "parts": checked.parts},
         "estimate": cost and cost._asdict(),
@@ -83,7 +83,7 @@ def _show(config: StudyConfig, checked: Checked) -> None:
     table = Table(title="searched dimensions", title_justify="left", box=None, header_style="dim")
     for column in ("dimension", "values"):
         table.add_column(column)
-    for name, dimension in config.space.searched().items():
+    for name, dimension in config.searched().items():
         table.add_row(escape(name), escape(told(dimension)))
     console.print(table)
     console.print()

@@ -105,7 +105,7 @@ def _as_json(
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
         "searched": {
-            arm: {name: raw(d) for name, d in ours.space.searched().items()}
+            arm: {name: raw(d) for name, d in ours.searched().items()}
             for arm, ours in _arms(config).items()
         },
         "notes": [*_notes(config), *(note for c in checked.values() for note in c.notes)],
@@ -190,7 +190,7 @@ def _arm_lines(config: StudyConfig) -> Iterator[str]:
             for name, dimension in ours.space.dimensions().items()
             if isinstance(dimension, Fixed) and name.split(".")[0] in roots
         ]
-        tunes = [f"{name}: {told(found)}" for name, found in ours.space.searched().items()]
+        tunes = [f"{name}: {told(found)}" for name, found in ours.searched().items()]
         yield f"[bold]arm {escape(arm)}[/bold]"
         yield f"  fixes {escape('; '.join(fixes) or 'nothing')}"
         yield f"  tunes {escape('; '.join(tunes) or 'nothing')}"

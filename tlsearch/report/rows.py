@@ -13,7 +13,7 @@ from tlsearch.search.ledger import AUDIT, FACTS, Ledger
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
-from tlsearch.study.backbones import groups
+from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Choice, Dimension, Range
 from tlsearch.study.layout import Layout
@@ -42,6 +42,7 @@ class Provenance(NamedTuple):
 class ReportData:
     """A study as the report shows it. `ranked` holds the complete trials, best first.
 
+    `groups` are the layer groups of the network; of several, of that of the best trial.
     `space` tells each searched dimension in words. `missing` holds a sentence for each thing that
     should be there and is not.
     """
@@ -86,14 +87,20 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         summary=summary,
         ranked=tuple(best_first(summary.rows, maximise=maximise)),
         maximise=maximise,
-        groups=groups(config.backbone.facts),
-        space={name: in_words(d) for name, d in config.space.searched().items()},
+        groups=groups(BACKBONES[_shown_network(config, summary)]),
+        space={name: in_words(d) for name, d in config.searched().items()},
         evaluation=evaluation,
         importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
         provenance=_provenance(config, summary, facts),
         missing=tuple(missing),
     )
+
+
+def _shown_network(config: StudyConfig, summary: Summary) -> str:
+    """The only network, or of several that of the best trial so far."""
+    names = config.backbone.names
+    return summary.best.spec.backbone if summary.best and len(names) > 1 else names[0]
 
 
 def _provenance(config: StudyConfig, summary: Summary, facts: Mapping[str, Any]) -> Provenance:

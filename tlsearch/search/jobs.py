@@ -1,6 +1,7 @@
 """What coordinator and workers say to each other: frozen, picklable, no torch in sight."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,8 @@ class DataFacts:
 class Setting:
     """All that the trainings of one study share; made once by `PrepareJob`. Activations go by
     `activations_key`, the images as they were read: what the audit leaves out changes no pixel.
+
+    It is of a single network, as `config` says; `others` are the same for the study's further ones.
     """
 
     config: StudyConfig
@@ -51,6 +54,26 @@ class Setting:
     weights_fingerprint: str
     precision: Literal["fp32", "bf16"]
     device: str
+    others: "tuple[Setting, ...]" = ()
+
+    @property
+    def networks(self) -> "tuple[Setting, ...]":
+        """A setting for each network, in the order of the study."""
+        return (replace(self, others=()), *self.others)
+
+    def of(self, backbone: str) -> "Setting":
+        """The setting of one network; an empty name is that of a study with a single one."""
+        if not backbone:
+            return self
+        return next(s for s in self.networks if s.config.backbone.name == backbone)
+
+    def with_precisions(self, precisions: Mapping[str, Literal["fp32", "bf16"]]) -> "Setting":
+        """The same with another number format for some of the networks."""
+        first, *others = (
+            replace(one, precision=precisions.get(one.config.backbone.name, one.precision))
+            for one in self.networks
+        )
+        return replace(first, others=tuple(others))
 
     @property
     def split_file(self) -> Path:
@@ -70,9 +93,9 @@ class PrepareJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """Train one strategy. `redraw` 0 is the study's own split, others redraw all but the test
-    part. Of the split's `folds`, counted from 0, it trains those; several are a cross-validation.
-    The weights are kept in `weights_to` if it is given.
+    """Train one strategy on one network. `redraw` 0 is the study's own split, others redraw all but
+    the test part. Of the split's `folds`, counted from 0, it trains those; several are a
+    cross-validation. The weights are kept in `weights_to` if it is given.
 
     After a complete training the probabilities of the test part are written to the file `scores_to`
     if it is given, as `ScoreJob` writes them, and `measures` (of `evidence.measures.protocol`) are
@@ -94,14 +117,18 @@ class TrainJob:
     measures: tuple[str, ...]
     split: SplitConfig | None
     future: float | None
+    backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreJob:
-    """Score trained weights on the test part: probabilities of each model into `scores_to`."""
+    """Score trained weights of one network on the test part: probabilities of each model into
+    `scores_to`.
+    """
 
     weights: tuple[tuple[str, Path], ...]
     scores_to: Path
+    backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,9 +158,9 @@ class Ledger:
         study.sampler = make_sampler(self.config, seed=self._sampler_seed(number))
         trial = study.ask()
         try:  # what goes on has all its values
-            params = self.config.space.assign(lookup(trial.params))
+            params = self.config.assign(lookup(trial.params))
         except KeyError:
-            params = self.config.space.assign(suggest_with(trial))
+            params = self.config.assign(suggest_with(trial))
         return self._claimed(search_spec(self.config, trial.number, params), trial, study)
 
     def _sampler_seed(self, number: int) -> int:

@@ -1,7 +1,7 @@
 """One invocation of a study, from the lock to the result."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from tlsearch.data.audit.findings import Audit
@@ -18,6 +18,7 @@ from tlsearch.search.ledger import FACTS, Ledger, Run, told
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
+    by_network,
     dataset_facts,
     parent_params,
     parent_tags,
@@ -108,18 +109,19 @@ def _search(ledger: Ledger, coordinator: Coordinator, watch: Watcher, workers: i
 
 
 def agreed(ledger: Ledger, setting: Setting) -> Setting:
-    """Compare what was found with what the study was started on, and keep its number format.
+    """Compare what was found with what the study was started on, and keep its number formats.
 
     Raises:
         StoreError: data, split or weights changed.
     """
+    ours = [setting.of(name) for name in ledger.config.backbone.names]
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
-        "weights": setting.weights_fingerprint,
-        "precision": setting.precision,
+        "weights": by_network(ours, lambda one: one.weights_fingerprint),
+        "precision": by_network(ours, lambda one: one.precision),
         "device": setting.device,
-        "groups": list(setting.groups),
+        "groups": list(ours[0].groups),
         "facts": asdict(setting.data),
     }
     known = ledger.search.user_attrs.get(FACTS)
@@ -140,7 +142,10 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
             "trials cannot be mixed with new ones:\n" + "\n".join(changed) + "\nPut it back to "
             "carry on, give the study a new name, or start it over with --fresh"
         )
-    return replace(setting, precision=known["precision"])
+    formats = dict(zip(ledger.config.backbone.names, known["precision"].split(", "), strict=True))
+    return setting.with_precisions(
+        {name: told.rpartition(" ")[2] for name, told in formats.items()}
+    )
 
 
 def _open_mirror(
@@ -159,5 +164,10 @@ def _open_mirror(
     if given_up is not None:
         mirror.abandon(given_up)
     mirror.reconcile(
-        [mirror_row(row, setting.groups, kept_evaluation(folder, row.spec.key)) for row in rows]
+        [
+            mirror_row(
+                row, setting.of(row.spec.backbone).groups, kept_evaluation(folder, row.spec.key)
+            )
+            for row in rows
+        ]
     )

@@ -122,6 +122,14 @@ def as_it_is(value: Any) -> Any:
 
 _ADDRESS = {"anyOf": [{"type": "string", "pattern": "://"}, {"type": "null"}]}
 
+WEIGHTS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"enum": ["glyphs", "none"]},
+        {"type": "string", "pattern": f"^{_TORCHVISION}$"},
+        {"type": "string", "pattern": r".\.safetensors$"},
+    ]
+}
+
 AutoOrCount = Annotated[
     int | Literal["auto"],
     Parsed(read_count, {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}, as_it_is),
@@ -135,20 +143,6 @@ Duration = Annotated[
                 {"type": "number", "exclusiveMinimum": 0},
                 {"type": "string", "minLength": 2, "pattern": f"^{_DURATION}$"},
                 {"type": "null"},
-            ]
-        },
-        as_it_is,
-    ),
-]
-Weights = Annotated[
-    str,
-    Parsed(
-        read_weights,
-        {
-            "anyOf": [
-                {"enum": ["glyphs", "none"]},
-                {"type": "string", "pattern": f"^{_TORCHVISION}$"},
-                {"type": "string", "pattern": r".\.safetensors$"},
             ]
         },
         as_it_is,

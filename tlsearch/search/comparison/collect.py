@@ -101,7 +101,7 @@ def _arm(
     return ArmResults(
         tuning=np.array([_val_accuracy(r) for r in trials if r.state in _ENDED]),
         params=chosen.params,
-        settings=len(ledger.config.space.searched()),
+        settings=len(ledger.config.searched()),
         answers=answers.of(specs, rows),
         values=values,
         seeds=tuple(spec.seed for spec in specs),

@@ -17,10 +17,11 @@ from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.interrupts import Interrupted, Interrupts
 from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
-from tlsearch.search.provenance import dataset_facts, git_revision, versions
+from tlsearch.search.provenance import by_network, dataset_facts, git_revision, versions
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
+from tlsearch.study.backbone_section import BackboneConfig
 from tlsearch.study.cells import Cell, cell_config
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
@@ -97,7 +98,7 @@ def _carry_on(board: Board, *, layout: Layout, interrupts: Interrupts, watch: Wa
 
 def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     """Read and divide a scenario's data, and measure what its traits are said to be."""
-    config = cell_config(board.config, Cell(scenario, ""))
+    config = _with_networks_of_arms(cell_config(board.config, Cell(scenario, "")), board, scenario)
     try:
         prepared = stage.prepare(config)
     except Interrupted:
@@ -117,6 +118,18 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     if (board.noted(f"facts:{scenario}") or {}).get("of") != of:
         _survey(board, scenario, setting, of, stage)
     return Ready(config, setting, prepared.audit)
+
+
+def _with_networks_of_arms(config: StudyConfig, board: Board, scenario: str) -> StudyConfig:
+    """The scenario's study with every network that an arm takes, its own first: that one measures
+    what the scenario is.
+    """
+    cells = [ledger.config.backbone.names for ledger in board.of_scenario(scenario).values()]
+    used = dict.fromkeys(name for names in cells for name in names)
+    own = [name for name in config.backbone.names if name in used]
+    names = list(dict.fromkeys([*own, *used]))
+    backbone = {"name": names, "weights": config.backbone.model_dump()["weights"]}
+    return config.model_copy(update={"backbone": BackboneConfig.model_validate(backbone)})
 
 
 def _measured_of(board: Board, scenario: str, setting: Setting) -> dict[str, Any]:
@@ -170,7 +183,7 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
             "trials": board.comparison.tuning.trials,
             "epochs": board.comparison.tuning.epochs,
             "seeds": board.comparison.confirm.seeds,
-            "backbone": config.backbone.name,
+            "backbone": ", ".join(_networks(board)),
             "metric": config.search.metric,
             "seed": config.search.seed,
         },
@@ -186,13 +199,22 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
     given_up = board.whole.given_up()
     if given_up is not None:
         stage.mirror.abandon(given_up)
-    groups = {name: ready.setting.groups for name, ready in scenarios.items()}
     stage.mirror.reconcile(
         [
-            mirror_row(row, groups[row.spec.scenario], kept_evaluation(stage.folder, row.spec.key))
+            mirror_row(
+                row,
+                scenarios[row.spec.scenario].setting.of(row.spec.backbone).groups,
+                kept_evaluation(stage.folder, row.spec.key),
+            )
             for row in rows
         ]
     )
+
+
+def _networks(board: Board) -> list[str]:
+    """Every network that an arm takes."""
+    found = [ledger.config.backbone.names for ledger in board.cells.values()]
+    return list(dict.fromkeys(name for names in found for name in names))
 
 
 def _parent_tags(board: Board) -> dict[str, Any]:
@@ -208,8 +230,8 @@ def _parent_tags(board: Board) -> dict[str, Any]:
 def _told(ready: Ready) -> dict[str, Any]:
     """What is recorded of a scenario's data."""
     return {
-        "weights": ready.setting.weights_fingerprint,
-        "precision": ready.setting.precision,
+        "weights": by_network(ready.setting.networks, lambda one: one.weights_fingerprint),
+        "precision": by_network(ready.setting.networks, lambda one: one.precision),
         "device": ready.setting.device,
         "data": asdict(ready.setting.data),
         "parts": json.loads(ready.setting.split_file.read_text()),
