@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.splits.records import SplitFacts
@@ -152,7 +152,14 @@ class SharesJob:
     redraws: int
 
 
-Job = PrepareJob | TrainJob | ScoreJob | SurveyJob | SharesJob
+@dataclass(frozen=True, kw_only=True)
+class NetworkJob:
+    """Score one network by its frozen features of the study's training part, and time it."""
+
+    backbone: str
+
+
+Job = PrepareJob | TrainJob | ScoreJob | SurveyJob | SharesJob | NetworkJob
 
 
 @dataclass(frozen=True)
@@ -213,6 +220,13 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class NetworkScored:
+    """The answer to `NetworkJob`: the figures of `search.scoring.NetworkScores` by name."""
+
+    scores: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class JobFailed:
     """A job ended in an error; `exit_code` is that of a `TlsearchError`, None for a fault of ours,
     whose `details` then hold the trace for the log.
@@ -240,6 +254,7 @@ Event = (
     | Scored
     | Surveyed
     | Shares
+    | NetworkScored
     | JobFailed
     | WorkerDied
 )

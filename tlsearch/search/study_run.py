@@ -1,8 +1,10 @@
 """One invocation of a study, from the lock to the result."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tlsearch.data.audit.findings import Audit
 from tlsearch.errors import StoreError
@@ -16,6 +18,7 @@ from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.ledger import FACTS, Ledger, Run, told
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
+from tlsearch.search.networks import score_networks
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
     by_network,
@@ -58,8 +61,9 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         ledger, ledger, make_job=train_job, layout=layout, interrupts=interrupts, watch=watch
     ) as stage:
         prepared = stage.prepare(ledger.config)
-        stage.end_preparing()
         setting = agreed(ledger, prepared.setting)
+        scores = score_networks(ledger, setting, stage)
+        stage.end_preparing()
         record_audit(ledger, prepared.audit, stage.folder)
         for remark in remarks(prepared.audit):
             watch(remark)
@@ -70,7 +74,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
         for text in setting.data.split.notes:
             watch(Remark(text))
-        _open_mirror(stage.mirror, ledger, prepared.audit, setting, stage.folder)
+        _open_mirror(stage.mirror, ledger, prepared.audit, setting, scores, stage.folder)
         _search(ledger, stage.coordinator, watch, stage.workers)
         confirm_and_test(
             ledger,
@@ -149,14 +153,20 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
 
 
 def _open_mirror(
-    mirror: Mirror, ledger: Ledger, audit: Audit, setting: Setting, folder: Path
+    mirror: Mirror,
+    ledger: Ledger,
+    audit: Audit,
+    setting: Setting,
+    scores: Mapping[str, Any],
+    folder: Path,
 ) -> None:
     config, rows = ledger.config, begun(ledger.rows())
+    promised = {"networks.json": dict(scores)} if scores else {}
     mirror.open_parent(
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
-        texts={**parent_texts(config, setting), **audit_texts(audit)},
+        texts={**parent_texts(config, setting), **audit_texts(audit), **promised},
         datasets=[dataset_facts(config, setting)],
         began_ms=to_ms(rows[0].started) if rows else None,
     )

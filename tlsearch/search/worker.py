@@ -15,6 +15,8 @@ from tlsearch.search.jobs import (
     EpochDone,
     Job,
     JobFailed,
+    NetworkJob,
+    NetworkScored,
     Prepared,
     PrepareJob,
     Progress,
@@ -97,6 +99,9 @@ class _Server:
                     self._pipe.send(Scored(self._workbench(job.backbone).score(job)))
                 case SurveyJob():
                     self._pipe.send(Surveyed(self._workbench("").survey(job)))
+                case NetworkJob():
+                    scores = self._workbench(job.backbone).score_network().as_json()
+                    self._pipe.send(NetworkScored(scores))
                 case SharesJob():
                     self._pipe.send(Shares(self._workbench("").shares(job)))
         except TlsearchError as error:

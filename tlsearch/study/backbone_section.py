@@ -1,6 +1,6 @@
 """The study's section `backbone`: one network, or several to choose among, and their weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -130,6 +130,12 @@ class BackboneConfig(Section):
         """The weights of one of the networks."""
         given = self.given_weights
         return given if isinstance(given, str) else given[name]
+
+    def with_names(self, names: Sequence[str]) -> "BackboneConfig":
+        """These networks in place of those, with the same weights."""
+        return BackboneConfig.model_validate(
+            {"name": list(names), "weights": _write_weights(self.given_weights)}
+        )
 
     def of(self, name: str) -> "BackboneConfig":
         """One of the networks by itself."""

@@ -21,8 +21,7 @@ from tlsearch.search.provenance import by_network, dataset_facts, git_revision, 
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
-from tlsearch.study.backbone_section import BackboneConfig
-from tlsearch.study.cells import Cell, cell_config
+from tlsearch.study.cells import scenario_config
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
 from tlsearch.study.plan import num_runs
@@ -98,7 +97,7 @@ def _carry_on(board: Board, *, layout: Layout, interrupts: Interrupts, watch: Wa
 
 def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     """Read and divide a scenario's data, and measure what its traits are said to be."""
-    config = _with_networks_of_arms(cell_config(board.config, Cell(scenario, "")), board, scenario)
+    config = scenario_config(board.config, scenario)
     try:
         prepared = stage.prepare(config)
     except Interrupted:
@@ -118,18 +117,6 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     if (board.noted(f"facts:{scenario}") or {}).get("of") != of:
         _survey(board, scenario, setting, of, stage)
     return Ready(config, setting, prepared.audit)
-
-
-def _with_networks_of_arms(config: StudyConfig, board: Board, scenario: str) -> StudyConfig:
-    """The scenario's study with every network that an arm takes, its own first: that one measures
-    what the scenario is.
-    """
-    cells = [ledger.config.backbone.names for ledger in board.of_scenario(scenario).values()]
-    used = dict.fromkeys(name for names in cells for name in names)
-    own = [name for name in config.backbone.names if name in used]
-    names = list(dict.fromkeys([*own, *used]))
-    backbone = {"name": names, "weights": config.backbone.model_dump()["weights"]}
-    return config.model_copy(update={"backbone": BackboneConfig.model_validate(backbone)})
 
 
 def _measured_of(board: Board, scenario: str, setting: Setting) -> dict[str, Any]:
