@@ -9,7 +9,8 @@ from tlsearch.report.evaluation import Evaluation, find_evaluation
 from tlsearch.report.images import Images, find_images
 from tlsearch.report.importances import Importances, find_importances
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.ledger import AUDIT, FACTS, Ledger
+from tlsearch.search.ledger import AUDIT, FACTS, NETWORKS, Ledger
+from tlsearch.search.networks import Foretold, foretold
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
@@ -43,8 +44,8 @@ class ReportData:
     """A study as the report shows it. `ranked` holds the complete trials, best first.
 
     `groups` are the layer groups of the network; of several, of that of the best trial.
-    `space` tells each searched dimension in words. `missing` holds a sentence for each thing that
-    should be there and is not.
+    `networks` is None for a study on one network. `space` tells each searched dimension in words.
+    `missing` holds a sentence for each thing that should be there and is not.
     """
 
     config: StudyConfig
@@ -56,6 +57,7 @@ class ReportData:
     evaluation: Evaluation | Absent
     importances: Importances | Absent
     images: Images
+    networks: Foretold | None
     provenance: Provenance
     missing: tuple[str, ...]
 
@@ -92,6 +94,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         evaluation=evaluation,
         importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
+        networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
         provenance=_provenance(config, summary, facts),
         missing=tuple(missing),
     )

@@ -61,9 +61,13 @@ class RunSpec:
 
     @property
     def scope(self) -> str:
-        """What of the network trains, in a few words: `freeze 3`, `train norms`."""
+        """What of the network trains, in a few words: `freeze 3`, `train norms`; of several
+        networks which one: `resnet18, freeze 3`.
+        """
         trained = self.params["trained"]
-        return f"freeze {self.params['freeze_depth']}" if trained == ALL else f"train {trained}"
+        network = f"{self.params[BACKBONE]}, " if BACKBONE in self.params else ""
+        scope = f"freeze {self.params['freeze_depth']}" if trained == ALL else f"train {trained}"
+        return f"{network}{scope}"
 
 
 @dataclass(frozen=True, kw_only=True)
