@@ -4,7 +4,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import spearmanr
+
+from tlsearch.evidence.measures.sweeps import score_correlation
 
 
 class Agreement(NamedTuple):
@@ -33,7 +35,7 @@ def rank_agreement(scores: np.ndarray, values: np.ndarray) -> Agreement | None:
     if whole.sum() < 2:
         return None
     scores, values = scores[whole], values[whole]
-    if np.ptp(scores) == 0 or np.ptp(values) == 0:
+    kendall = score_correlation(scores, values)
+    if math.isnan(kendall):
         return Agreement(math.nan, math.nan, int(whole.sum()))
-    kendall, spearman = kendalltau(scores, values), spearmanr(scores, values)
-    return Agreement(float(kendall.statistic), float(spearman.statistic), int(whole.sum()))
+    return Agreement(kendall, float(spearmanr(scores, values).statistic), int(whole.sum()))

@@ -9,13 +9,21 @@ from tlsearch.data.audit.findings import Audit
 from tlsearch.errors import TlsearchError
 from tlsearch.search.auditing import remarks
 from tlsearch.search.comparison.board import Board
-from tlsearch.search.comparison.orders import comparison_job
+from tlsearch.search.comparison.orders import asks_for_scores, comparison_job
 from tlsearch.search.comparison.origin import note_origin
 from tlsearch.search.comparison.tables import write_tables
 from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
+from tlsearch.search.jobs import (
+    NetworkJob,
+    NetworkScored,
+    Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
+)
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.provenance import by_network, dataset_facts, git_revision, versions
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
@@ -116,6 +124,8 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     of = _measured_of(board, scenario, setting)
     if (board.noted(f"facts:{scenario}") or {}).get("of") != of:
         _survey(board, scenario, setting, of, stage)
+    if asks_for_scores(board.comparison):
+        _score_networks(board, scenario, setting, of, stage)
     return Ready(config, setting, prepared.audit)
 
 
@@ -156,6 +166,23 @@ def _survey(
         assert isinstance(shares, Shares)
         board.note(f"shares:{scenario}", dict(shares.distances))
     board.note(f"facts:{scenario}", {**dict(surveyed.facts), "data": of["data"], "of": of})
+
+
+def _score_networks(
+    board: Board, scenario: str, setting: Setting, of: dict[str, Any], stage: Stage
+) -> None:
+    """Score each network of the scenario on its training part, unless that was done before."""
+    noted = board.noted(f"networks:{scenario}") or {}
+    known = dict(noted.get("scores", {})) if noted.get("of") == of else {}
+    stage.preparer.configure(setting)
+    for network in setting.networks:
+        name = network.config.backbone.name
+        if name not in known:
+            stage.watch(Preparing(1.0, f"{scenario}: scoring {name}"))
+            answer = stage.errand(NetworkJob(backbone=name))
+            assert isinstance(answer, NetworkScored)
+            known[name] = dict(answer.scores)
+    board.note(f"networks:{scenario}", {"scores": known, "of": of})
 
 
 def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> None:
