@@ -146,7 +146,9 @@ def _logistic(features: np.ndarray, labels: np.ndarray, *, num_classes: int) -> 
     targets = torch.from_numpy(labels)
     weight = torch.zeros(features.shape[1], num_classes, dtype=torch.double, requires_grad=True)
     bias = torch.zeros(num_classes, dtype=torch.double, requires_grad=True)
-    fitting = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+    fitting = torch.optim.LBFGS(
+        [weight, bias], max_iter=100, tolerance_grad=1e-4, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         fitting.zero_grad()
