@@ -12,8 +12,15 @@ from tlsearch.cli.app import app
 COMMANDS = {
     "init": {"--output", "--weights", "--size", "--name", "--force", "--json"},
     "check": {
-        "--set", "--preset", "--json", "--files", "--label-errors", "--views", "--score", "--schema",
-    },  # fmt: skip
+        "--set",
+        "--preset",
+        "--json",
+        "--files",
+        "--label-errors",
+        "--views",
+        "--score",
+        "--schema",
+    },
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},

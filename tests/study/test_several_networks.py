@@ -121,6 +121,12 @@ def test_another_list_is_another_study(read: Read) -> None:
             "resnet10 has 6 layer groups (stem, layer1, layer2, layer3, layer4, head) — freeze 0 "
             "to 5, which all of these networks have",
         ),
+        (
+            "[resnet10, mobilenet_v2]",
+            "none",
+            "space: {trained: layer4}\n",
+            "mobilenet_v2 has no layer group layer4",
+        ),
         ("[resnet10, vgg11]", "none", "", "data.size = 16: vgg11 needs images of at least 32"),
     ],
 )

@@ -126,6 +126,12 @@ class BackboneConfig(Section):
         """The network with the fewest layer groups, which bounds how deep all can be frozen."""
         return min((BACKBONES[name] for name in self.names), key=lambda facts: len(groups(facts)))
 
+    @property
+    def with_weights(self) -> tuple[str, ...]:
+        """The networks whose weights are named, which a study that was checked does for all."""
+        given = self.given_weights
+        return self.names if isinstance(given, str) else tuple(n for n in self.names if n in given)
+
     def weights_of(self, name: str) -> str:
         """The weights of one of the networks."""
         given = self.given_weights

@@ -31,7 +31,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _optimizer,
         _stopping,
         augmentation_contradictions,
-        fine_tuning_contradictions,
+        _fine_tuning,
         sampler_contradictions,
         pruner_contradictions,
     )
@@ -56,6 +56,16 @@ def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
     elif highest(opening) >= epochs:
         rule = f"opens nothing within {epochs} epochs"
         yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
+
+
+def _fine_tuning(config: StudyConfig) -> Iterator[Contradiction]:
+    """Those of each network; what several have in common is told once."""
+    told: set[tuple[str, str]] = set()
+    for name in config.backbone.with_weights:
+        for found in fine_tuning_contradictions(config.with_backbone(name)):
+            if (found.field, found.rule) not in told:
+                told.add((found.field, found.rule))
+                yield found
 
 
 def _schedule(config: StudyConfig) -> Iterator[Contradiction]:
