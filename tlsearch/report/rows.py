@@ -14,11 +14,12 @@ from tlsearch.search.networks import Foretold, foretold
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
-from tlsearch.study.backbones import BACKBONES, groups
+from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Choice, Dimension, Range
 from tlsearch.study.layout import Layout
 from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.timm_backbones import CATALOGUE
 
 
 class Provenance(NamedTuple):
@@ -89,7 +90,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         summary=summary,
         ranked=tuple(best_first(summary.rows, maximise=maximise)),
         maximise=maximise,
-        groups=groups(BACKBONES[_shown_network(config, summary)]),
+        groups=groups(CATALOGUE[_shown_network(config, summary)]),
         space={name: in_words(d) for name, d in config.searched().items()},
         evaluation=evaluation,
         importances=find_importances(config, ledger.search),

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlsearch.search.runs import RunSpec, all_folds, confirm_fold
-from tlsearch.study.backbones import BACKBONES, groups
+from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.space import with_defaults
+from tlsearch.study.timm_backbones import CATALOGUE
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
@@ -71,7 +72,7 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
     them; others redraw it and hold out one. Of several networks it takes the first.
     """
     network = config.backbone.names[0]
-    head_only = len(groups(BACKBONES[network])) - 1
+    head_only = len(groups(CATALOGUE[network])) - 1
     scratch = name == "from_scratch" or config.backbone.weights_of(network) == "none"
     factor = PROBE_EPOCHS_FACTOR if name == "linear_probe" else 1
     return RunSpec(

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from math import ceil
 
 from tlsearch.errors import nearest
-from tlsearch.study.backbones import BACKBONES, BackboneFacts
+from tlsearch.study.backbones import BackboneFacts
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash
+from tlsearch.study.timm_backbones import CATALOGUE, TIMM
 
 
 def backbone_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     """What cannot go together in the section `backbone`, and with `data.size`."""
-    networks = [BACKBONES[name] for name in config.backbone.names]
+    networks = [CATALOGUE[name] for name in config.backbone.names]
     yield from _mapping(config)
     given = config.backbone.given_weights
     for facts in networks:
@@ -57,7 +58,8 @@ def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Contradiction]:
 def _published(field: str, weights: str, facts: BackboneFacts) -> Iterator[Contradiction]:
     if weights in ("none", "glyphs", *facts.weights) or weights.endswith(".safetensors"):
         return
-    rule = f"torchvision has no such weights for {facts.name}"
+    publisher = "timm" if facts.name in TIMM else "torchvision"
+    rule = f"{publisher} has no such weights for {facts.name}"
     known = f"known: {', '.join(facts.weights)}"
     if not facts.weights:
         rule = f"nobody has published weights for {facts.name}"

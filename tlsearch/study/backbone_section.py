@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from tlsearch.errors import nearest
-from tlsearch.study.backbones import BACKBONES, BackboneFacts, groups
+from tlsearch.study.backbones import BackboneFacts, groups
 from tlsearch.study.complaints import Complaint, Section, complaints_in, refusal, refuse, shown
 from tlsearch.study.dimensions import Choice, Dimension, Fixed
 from tlsearch.study.parsed import Parsed, list_schema
+from tlsearch.study.timm_backbones import CATALOGUE
 from tlsearch.study.values import WEIGHTS_SCHEMA, read_weights
 
-_NAME_SCHEMA = {"enum": list(BACKBONES)}
+_NAME_SCHEMA = {"enum": list(CATALOGUE)}
 _RULE = "must be the name of a backbone"
 
 
@@ -21,7 +22,7 @@ def _read_names(value: object) -> tuple[str, ...]:
         return (_read_name(value),)
     found: list[Complaint] = []
     for i, name in enumerate(value):
-        if not (isinstance(name, str) and name in BACKBONES):
+        if not (isinstance(name, str) and name in CATALOGUE):
             found.append(Complaint((i,), shown(name), _RULE, _remedy(name)))
         elif name in value[:i]:
             found.append(Complaint((i,), shown(name), "is listed twice", "drop one of them"))
@@ -33,13 +34,13 @@ def _read_names(value: object) -> tuple[str, ...]:
 
 
 def _read_name(value: object) -> str:
-    if isinstance(value, str) and value in BACKBONES:
+    if isinstance(value, str) and value in CATALOGUE:
         return value
     raise refuse(value, _RULE, _remedy(value))
 
 
 def _remedy(value: object) -> str:
-    return nearest(str(value), list(BACKBONES)) or "write one such as resnet18"
+    return nearest(str(value), list(CATALOGUE)) or "write one such as resnet18"
 
 
 def _read_weights(value: object) -> str | Mapping[str, str]:
@@ -47,7 +48,7 @@ def _read_weights(value: object) -> str | Mapping[str, str]:
         return read_weights(value)
     found: list[Complaint] = []
     for name, weights in value.items():
-        if not (isinstance(name, str) and name in BACKBONES):
+        if not (isinstance(name, str) and name in CATALOGUE):
             found.append(Complaint((name,), shown(weights), _RULE, _remedy(name)))
             continue
         try:
@@ -114,7 +115,7 @@ class BackboneConfig(Section):
     @property
     def facts(self) -> BackboneFacts:
         """What is known about the only network without building it."""
-        return BACKBONES[self.name]
+        return CATALOGUE[self.name]
 
     @property
     def dimension(self) -> Dimension:
@@ -124,7 +125,7 @@ class BackboneConfig(Section):
     @property
     def shallowest(self) -> BackboneFacts:
         """The network with the fewest layer groups, which bounds how deep all can be frozen."""
-        return min((BACKBONES[name] for name in self.names), key=lambda facts: len(groups(facts)))
+        return min((CATALOGUE[name] for name in self.names), key=lambda facts: len(groups(facts)))
 
     @property
     def with_weights(self) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from tlsearch.study.backbones import BACKBONES, BackboneFacts
+from tlsearch.study.backbones import BackboneFacts
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Fixed, highest
 from tlsearch.study.machine import usable_cores
 from tlsearch.study.sources import known_facts
 from tlsearch.study.space import Space
+from tlsearch.study.timm_backbones import CATALOGUE
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
@@ -67,7 +68,7 @@ def estimate(
     train_passes = round(trainings * epochs * train)
     eval_passes = round(trainings * epochs * validation) + confirmed * test
     # Of several networks a sampler may come to try little but the largest.
-    per_image = max(giga_macs(BACKBONES[name], config.data.size) for name in config.backbone.names)
+    per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
     backward = (trainings - probes) * epochs * train * _BACKWARD
     # Baselines are not attacked.
     attacks = (search + confirm.top * confirm.seeds) * epochs * train * attack_passes(config.space)

@@ -16,7 +16,8 @@ from tlsearch.report.figures.canvas import (
 )
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count, plain, value_text
-from tlsearch.study.backbones import BACKBONES, groups
+from tlsearch.study.backbones import groups
+from tlsearch.study.timm_backbones import CATALOGUE
 
 _GOLDEN = 0.618
 
@@ -59,7 +60,7 @@ def compute(data: ReportData) -> Depths | Absent:
     if not found:
         return Absent("No trial has been completed yet.")
     depths = tuple(Depth(depth, tuple(found[depth])) for depth in sorted(found))
-    names = groups(BACKBONES[network]) if network else data.groups
+    names = groups(CATALOGUE[network]) if network else data.groups
     return Depths(data.summary.metric, names, depths, network)
 
 
