@@ -50,8 +50,10 @@ def _timm(name: str) -> Any:
     try:
         import timm
     except ImportError:
+        timm = None
+    if not hasattr(timm, "create_model"):  # a folder called timm passes for an empty package
         raise RequestError(
             f"backbone.name = {name!r}: needs timm, which is not installed — "
             "pip install 'tlsearch[timm]'"
-        ) from None
+        )
     return timm
