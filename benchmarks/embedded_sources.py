@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from tlsearch.data.sources import load_images
 from tlsearch.evidence.measures.similarity import similarity
 from tlsearch.search.pretrain import glyph_weights
-from tlsearch.search.surveying import shapeless, source_images
+from tlsearch.search.surveying import glyph_images, shapeless
 from tlsearch.study.data import DataConfig
 from tlsearch.study.layout import user_cache
 from tlsearch.training.batches import Pixels, pixel_batch
@@ -85,7 +85,7 @@ def main() -> None:
         backbone=BACKBONE, image_size=SIZE, cache=cache, threads=1, on_progress=lambda *_: None
     )
     networks = trunk(None), trunk(weights)
-    source = source_images(size=SIZE)
+    source = glyph_images(size=SIZE)
     near, far = (features(networks[1], s.images) for s in (source, shapeless(source, seed=0)))
     print("source    similarity  difficulty   pixels  untrained   glyphs measured  seconds to draw")
     for name, difficulty, asked in SETTINGS:

@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         setting = prepared(folder)
-        bench = Workbench(setting, device_index=None)
+        bench = Workbench(setting, device_index=None, on_progress=lambda _s, _t: None)
         trained(bench, setting, folder, ())  # warm
         *_, plain = trained(bench, setting, folder, ())
         job, trainer, result, watched = trained(bench, setting, folder, MEASURES)

@@ -120,6 +120,8 @@ def ours(
         seed=0,
         numerics=NUMERICS[p],
         device=CPU,
+        adaptation=None,
+        second_task=None,
         measure_updates=False,
     )
     # Half the share, because the clock that it is a share of runs through the bare turns as well.

@@ -4,16 +4,10 @@ from typing import Any
 
 from tlsearch.search.runs import RunRow, RunSpec
 from tlsearch.search.summary import Summary
+from tlsearch.study.space import with_defaults
 from tlsearch.training.results import EpochResult
 
-PARAMS = {
-    "freeze_depth": 2,
-    "trained": "all",
-    "lr": 0.012345678,
-    "lr_ratio": 0.5,
-    "layer_decay": 1.0,
-    "optimizer": "sgd",
-}
+PARAMS = with_defaults({"freeze_depth": 2, "lr": 0.012345678, "lr_ratio": 0.5, "optimizer": "sgd"})
 
 
 def spec(number: int = 0, *, kind: Any = "search", name: str = "", epochs: int = 10) -> RunSpec:

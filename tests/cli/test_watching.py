@@ -1,6 +1,7 @@
 """What a run tells while it goes on."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,6 +103,8 @@ def test_lines(clock: Any) -> None:
     carry_out(board, clock, spec(), seconds=20, value=0.5)
     gist = recipe(spec(3))
     assert gist == "freeze 2, lr 0.012 × 0.5, sgd"
+    augmented = {**spec(3).params, "augmentation": "basic", "mixing": "mixup", "erasing": 0.1}
+    assert recipe(replace(spec(3), params=augmented)) == f"{gist}, basic, erasing, mixup"
     tail = f"{gist} · 1/4 · about 60 s left"
     expected = [
         (Remark("MLflow is back"), "note: MLflow is back"),

@@ -40,6 +40,16 @@ BALANCED = {"class_balance": "loss", "class_balance.loss.beta": 1.0}
             "Freeze all but the head, with SGD at a rate of 0.01. The head sees the 64 features "
             "that χ² ranks highest.",
         ),
+        (
+            {"augmentation": "trivial", "erasing": 0.2, "mixing": "cutmix", "adversarial": "pgd"},
+            "Train all layers, with SGD at a rate of 0.01. Training images undergo TrivialAugment, "
+            "random erasing, CutMix and attacks (PGD).",
+        ),
+        (
+            {"augmentation": "basic"},
+            "Train all layers, with SGD at a rate of 0.01. Training images undergo flips, moves "
+            "and changes of colour.",
+        ),
     ],
 )
 def test_recipes(params: dict[str, Any], told: str) -> None:

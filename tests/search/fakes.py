@@ -212,6 +212,7 @@ def setting_of(config: StudyConfig, folder: Path) -> Setting:
         store=folder / "store",
         activations=folder / "activations",
         activations_key="f" * 16,
+        source=None,
         weights="none",
         weights_fingerprint="none",
         precision="fp32",

@@ -108,7 +108,7 @@ def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path)
     facts, _ = divide(data, config)
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-    bench = Workbench(setting, device_index=None)
+    bench = Workbench(setting, device_index=None, on_progress=lambda _s, _t: None)
     whole = bench.trainer(job(config, (0, 1, 2), 0, tmp_path))
     assert isinstance(whole, CrossValidation)
     assert len(list(whole.epochs())) == 3

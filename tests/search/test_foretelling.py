@@ -76,7 +76,7 @@ def bench(study: Study, tmp_path: Path) -> Any:
     facts, _ = divide(data, config)
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-    return Workbench(setting, device_index=None), config, data
+    return Workbench(setting, device_index=None, on_progress=lambda _s, _t: None), config, data
 
 
 def test_a_worker_divides_the_past_as_it_is_told(bench: Any, tmp_path: Path) -> None:

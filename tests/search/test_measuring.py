@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.search.test_source_task import glyph_task
 from tests.training.small import CPU, pixels, store, tiny_backbone, trainer
 from tests.transfer.strategies import strategy
 from tlsearch.evidence.measures.protocol import MEASURES
@@ -19,9 +20,13 @@ from tlsearch.evidence.statistics import STATISTICS
 from tlsearch.search import measuring
 from tlsearch.search.measuring import Trained, take_measures
 from tlsearch.search.source_task import SourceTask
+from tlsearch.study.adaptation import Moments
+from tlsearch.training.adaptation.towards import stage_of
 from tlsearch.training.batches import pixel_batch
 from tlsearch.training.checkpoints import Checkpointer
 from tlsearch.training.loop import Trainer
+from tlsearch.training.precision import Numerics
+from tlsearch.training.second_task import SecondTask
 from tlsearch.transfer.backbones import Backbone
 
 TEST = np.arange(60)[np.arange(60) % 10 // 6 == 1][:20]  # neither trains; two in four validate
@@ -37,7 +42,7 @@ def start() -> Backbone:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], SourceTask]:
     weights = tmp_path_factory.mktemp("cache") / "weights.safetensors"
     weights.write_bytes(b"of the tiny network")
-    return cache(lambda: SourceTask(start(), weights=weights, image_size=12))
+    return cache(lambda: glyph_task(start(), weights=weights))
 
 
 def ended(of: Trainer, **changes: Any) -> Trained:
@@ -230,6 +235,62 @@ def test_attacks_cost_accuracy() -> None:
     )
     assert take_measures(("robust_accuracy",), of) == found
     assert all(torch.equal(before[k], v) for k, v in of.backbone.model.state_dict().items())
+
+
+def test_domains_and_what_adaptation_does_to_them(source: Any) -> None:
+    pixels, rows = source().held_out
+    moments = stage_of(Moments(strength=1.0), source=pixels, among=rows, seed=0)
+    assert moments is not None
+    names = ("domain_distance", "adapted_distance")
+    plain = take_measures(names, ended(trainer(strategy(lr=1e-30)), source=source))
+    adapted = ended(trainer(strategy(lr=1e-30), adaptation=moments), source=source)
+    found = take_measures(names, adapted)
+    assert plain["adapted_distance"] == 1
+    before, after = (found[f"adapted_distance.{name}"] for name in ("before", "after"))
+    assert before == plain["adapted_distance.before"] == plain["adapted_distance.after"] > 0
+    # Noise around a grey has other moments than a black stroke on white, and those it gets.
+    assert found["adapted_distance"] == after / before < 0.9
+    assert found["domain_distance"] > 0
+    error, proxy = (found[f"domain_distance.{name}"] for name in ("error", "proxy_a"))
+    assert 0 <= error <= 0.5
+    assert proxy == 2 - 4 * error
+
+
+def test_domains_with_no_image_of_the_source_are_not_measured() -> None:
+    found = take_measures(("domain_distance", "adapted_distance"), ended(trainer(num_epochs=1)))
+    assert len(found) == 6
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_the_source_is_read_by_the_head_that_learnt_it(source: Any) -> None:
+    pixels, rows = source().held_out
+
+    def second(backbone: Backbone) -> SecondTask:
+        return SecondTask(
+            backbone,
+            head=source().head(),
+            pixels=pixels,
+            rows=rows,
+            key="k",
+            weight=1.0,
+            activations=None,
+            numerics=Numerics("fp32"),
+            device=CPU,
+            seed=0,
+        )
+
+    still = strategy(freeze_depth=5, lr=1e-30)
+    start = take_measures(
+        ("source_accuracy",), ended(trainer(still, second_task=second), source=source)
+    )
+    # Until it learns, that head is the probe.
+    assert start == take_measures(("source_accuracy",), ended(trainer(still), source=source))
+    learnt = strategy(freeze_depth=5, lr=0.02)
+    found = take_measures(
+        ("source_accuracy",),
+        ended(trainer(learnt, num_epochs=8, second_task=second), source=source),
+    )
+    assert found["source_accuracy"] != start["source_accuracy"]
 
 
 def test_an_interrupted_training_has_the_measures_of_one_that_was_not(

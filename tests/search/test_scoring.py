@@ -48,7 +48,7 @@ def test_scores_are_of_the_head_s_input(config: StudyConfig) -> None:
     backbone = build_backbone(name="resnet10", num_classes=4, image_size=32, dropout=0.0, seed=5)
     load_pretrained(backbone, state)
     mean, std = normalisation("resnet10")
-    features = head_features(backbone, Pixels(data.images[rows], data.labels[rows], mean, std))
+    features = head_features(backbone, Pixels(data.images, data.labels, mean, std), rows)
     labels = data.labels[rows]
     assert found.features == features.shape[1] == 512
     assert found.log_me == pytest.approx(log_me(features, labels), rel=1e-4)

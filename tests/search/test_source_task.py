@@ -19,10 +19,11 @@ from tlsearch.evidence.measures.protocol import SOURCE_IMAGES
 from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import Setting, TrainJob
 from tlsearch.search.pretrain import weights_of
-from tlsearch.search.source_task import SourceTask, pooled_features
+from tlsearch.search.source_data import glyph_source
+from tlsearch.search.source_task import SourceTask, glyph_probe_file, pooled_features
 from tlsearch.search.workbench import Workbench
 from tlsearch.study.strategy import Strategy
-from tlsearch.transfer.backbones import build_backbone
+from tlsearch.transfer.backbones import Backbone, build_backbone
 
 BACKBONE = "mobilenet_v3_small"
 HEAD = f"""
@@ -57,6 +58,12 @@ def setting(study: Study, weights: Path, tmp_path: Path) -> Setting:
     )
 
 
+def glyph_task(pretrained: Backbone, *, weights: Path) -> SourceTask:
+    """The embedded source task for a network of tests, whose probe is kept beside these weights."""
+    data = glyph_source(backbone=pretrained.name, image_size=12)
+    return SourceTask(pretrained, data=data, kept_as=glyph_probe_file(weights))
+
+
 Measure = Callable[..., dict[str, float]]
 
 
@@ -66,7 +73,9 @@ def measure(setting: Setting, tmp_path: Path) -> Measure:
 
     def make(init: Any = "pretrained", **changes: Any) -> dict[str, float]:
         params = setting.config.space.assign(lambda _n, _d: 0.01)
-        bench = Workbench(replace(setting, **changes), device_index=None)
+        bench = Workbench(
+            replace(setting, **changes), device_index=None, on_progress=lambda _s, _t: None
+        )
         job = TrainJob(
             key="k",
             strategy=Strategy.from_params(params | {"freeze_depth": 2}, init=init),
@@ -125,13 +134,13 @@ def test_held_out_characters_are_the_same_every_time(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"1")
     pretrained = tiny_backbone(dropout=0.0, seed=0)
-    one, two = (SourceTask(pretrained, weights=file, image_size=12) for _ in range(2))
+    one, two = (glyph_task(pretrained, weights=file) for _ in range(2))
     assert one.pretrained_features[0].shape == (SOURCE_IMAGES, 8)
     assert all(map(np.array_equal, one.pretrained_features, two.pretrained_features))
     assert one.accuracy(one.pretrained_features) == two.accuracy(two.pretrained_features)
     # Other weights have a probe of their own.
     file.write_bytes(b"2")
-    SourceTask(tiny_backbone(dropout=0.0, seed=1), weights=file, image_size=12)
+    glyph_task(tiny_backbone(dropout=0.0, seed=1), weights=file)
     assert len(list(tmp_path.glob("source-probe-*.npz"))) == 2
 
 
@@ -139,11 +148,11 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path) -> None
     pretrained = tiny_backbone(dropout=0.0, seed=0)
     file = tmp_path / "weights"
     file.write_bytes(b"1")
-    kept = SourceTask(pretrained, weights=file, image_size=12)
+    kept = glyph_task(pretrained, weights=file)
     (place,) = tmp_path.glob("source-probe-*.npz")
     place.unlink()
     place.mkdir()  # no file can take its place, whoever asks
-    again = SourceTask(pretrained, weights=file, image_size=12)
+    again = glyph_task(pretrained, weights=file)
     assert again.accuracy(again.pretrained_features) == kept.accuracy(kept.pretrained_features)
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
 
@@ -158,6 +167,6 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path) -> None
 )
 def test_features_are_averaged_over_space(name: str, size: int, widths: list[int]) -> None:
     backbone = build_backbone(name=name, num_classes=2, image_size=size, dropout=0.0, seed=0)
-    features = pooled_features(backbone, pixels(num_images=3, size=size))
+    features = pooled_features(backbone, pixels(num_images=3, size=size), np.arange(3))
     assert [f.shape for f in features][-len(widths) :] == [(3, width) for width in widths]
     assert len(features) == len(backbone.groups) - 1

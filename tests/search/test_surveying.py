@@ -23,7 +23,7 @@ from tlsearch.data.splits.parts import Split
 from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import SurveyJob
 from tlsearch.search.pretrain import cached_glyph_weights, weights_of
-from tlsearch.search.surveying import frozen_features, shapeless, source_images, survey
+from tlsearch.search.surveying import frozen_features, glyph_images, shapeless, survey
 from tlsearch.search.workbench import Workbench
 from tlsearch.study.data import DataConfig
 from tlsearch.study.layout import user_cache
@@ -112,7 +112,7 @@ def test_features_are_what_the_head_sees() -> None:
 def test_source_images_are_not_those_of_a_study() -> None:
     asked = DataConfig.model_validate({"source": {"glyphs": {"images": 1000}}, "size": 16})
     of_study = load_images(asked, cache=Path("."), on_progress=quiet)
-    held_out = source_images(size=16)
+    held_out = glyph_images(size=16)
     assert held_out.images.shape == of_study.images.shape == (1000, 16, 16, 1)
     theirs = {image.tobytes() for image in of_study.images}
     assert not any(image.tobytes() in theirs for image in held_out.images)
@@ -127,7 +127,11 @@ def test_a_worker_surveys_what_is_not_tested(
     facts, _ = divide(data, config)
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-    found = dict(Workbench(setting, device_index=None).survey(SurveyJob(future=future)))
+    found = dict(
+        Workbench(setting, device_index=None, on_progress=lambda _s, _t: None).survey(
+            SurveyJob(future=future)
+        )
+    )
     sizes = [found[f"{part}_images"] for part in Split._fields]
     assert sizes == ([60, 24, 36] if future is None else [45, 18, 27])
     assert found["classes"] == 3
@@ -152,7 +156,7 @@ def similarity_of(asked: Any, backbone: Backbone) -> float:
         parts=parts,
         looked_at=np.setdiff1d(data.usable, parts.test),
         backbone=backbone,
-        source=source_images(size=32),
+        source=glyph_images(size=32),
         device=torch.device("cpu"),
         seed=0,
     )["similarity"]

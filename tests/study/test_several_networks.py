@@ -36,7 +36,8 @@ def test_a_single_network_changes_nothing(read: Read) -> None:
     assert config == read("", head=head("[resnet10]"))
     assert "backbone" not in config.searched()
     assert "backbone" not in config.assign(lambda _n, _d: None)
-    assert config.model_dump(mode="json")["backbone"] == {"name": "resnet10", "weights": "glyphs"}
+    written = config.model_dump(mode="json")["backbone"]
+    assert written == {"name": "resnet10", "weights": "glyphs", "source": None}
 
 
 @pytest.mark.parametrize("weights", ["glyphs", "{resnet10: glyphs, mobilenet_v2: IMAGENET1K_V2}"])

@@ -1,6 +1,6 @@
 """A network, images and trainings small enough to repeat many times."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ from tests.transfer.strategies import strategy
 from tlsearch.study.backbones import BACKBONES, groups
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.activations import ActivationStore
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.batches import Pixels
 from tlsearch.training.loop import Trainer, TrainingData
 from tlsearch.training.precision import Numerics
 from tlsearch.training.results import EpochResult
+from tlsearch.training.second_task import SecondTask
 from tlsearch.transfer.backbones import MEAN, STD, Backbone, Head, named_buffers, named_groups
 from tlsearch.transfer.plan import make_plan
 from tlsearch.transfer.stages import stages_of
@@ -99,6 +101,8 @@ def trainer(
     on: TrainingData | None = None,
     numerics: Numerics | None = None,
     measure_updates: bool = False,
+    adaptation: Stage | None = None,
+    second_task: Callable[[Backbone], SecondTask] | None = None,
 ) -> Trainer:
     chosen, on = chosen or strategy(), on or data()
     backbone = backbone or tiny_backbone(dropout=chosen.dropout, seed=0)
@@ -118,6 +122,8 @@ def trainer(
         numerics=numerics or Numerics("fp32"),
         device=CPU,
         measure_updates=measure_updates,
+        adaptation=adaptation,
+        second_task=second_task(backbone) if second_task else None,
     )
 
 

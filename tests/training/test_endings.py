@@ -17,7 +17,7 @@ from tests.training.small import (
 from tests.transfer.strategies import strategy
 from tlsearch.errors import DivergenceError
 from tlsearch.study.strategy import RmsProp
-from tlsearch.training.loop import EXPLODED_LOSS
+from tlsearch.training.losses import EXPLODED_LOSS
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])

@@ -24,6 +24,7 @@ from tests.training.small import (
 )
 from tests.transfer.strategies import strategy
 from tlsearch.errors import RequestError
+from tlsearch.study.augmentation import Mixup
 from tlsearch.study.fine_tuning import LossBalance, SamplingBalance
 from tlsearch.study.strategy import AdamW, Sgd
 from tlsearch.training.balance import balanced_order, loss_weights
@@ -45,6 +46,14 @@ CASES: Mapping[str, dict[str, Any]] = {
     "loss balance": {"class_balance": LossBalance(beta=0.9)},
     "sampling balance": {"class_balance": SamplingBalance()},
     "average": {"ema_decay": 0.9, "dropout": 0.2},
+    "all at once, on views": {
+        "trained": "layer1+layer3",
+        "class_balance": SamplingBalance(),
+        "ema_decay": 0.8,
+        "l2_sp": 0.1,
+        "mixing": Mixup(alpha=0.4),
+        "erasing": 0.5,
+    },
     "average of what opens": {"ema_decay": 0.5, "freeze_depth": 3, "unfreeze_every_epochs": 1},
 }
 
@@ -200,8 +209,9 @@ def test_l2_sp_keeps_the_body_near_its_start_and_spares_norms() -> None:
     assert same(weights(pulled), weights(plain))
 
 
-def test_l2_sp_takes_the_start_from_a_resumed_training_as_well() -> None:
-    chosen = strategy(l2_sp=2.0)
+@pytest.mark.parametrize("case", ["l2_sp", "all at once, on views"])
+def test_a_resumed_training_is_pulled_to_the_same_start(case: str) -> None:
+    chosen = strategy(**CASES[case])
     whole = trainer(chosen, num_epochs=4)
     results = figures(whole.epochs())
     first = trainer(chosen, num_epochs=4)

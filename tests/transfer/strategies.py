@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from tlsearch.study.adaptation import NoAdaptation
 from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
 from tlsearch.study.fine_tuning import AllFeatures, NoBalance
 from tlsearch.study.strategy import Constant, Sgd, Strategy
@@ -37,6 +38,8 @@ PLAIN = Strategy(
     feature_selection=AllFeatures(),
     class_balance=NoBalance(),
     ema_decay=None,
+    adaptation=NoAdaptation(),
+    source_task_weight=0.0,
 )
 
 

@@ -41,7 +41,8 @@ class Checked(NamedTuple):
 
 
 def look(config: StudyConfig, *, label_errors: bool) -> Checked:
-    """Audit a study's images. An embedded source is not made: its numbers are known.
+    """Audit a study's images, and read those of `backbone.source`. An embedded source is not made:
+    its numbers are known, unless defects are planted into it.
 
     Raises:
         RequestError: the source is not there, or weights do not fit.
@@ -49,7 +50,9 @@ def look(config: StudyConfig, *, label_errors: bool) -> Checked:
     """
     source = config.data.source
     try:
-        if not isinstance(source, EmbeddedSource):
+        if config.backbone.source is not None:
+            _read_source(config)
+        if config.data.planted is not None or not isinstance(source, EmbeddedSource):
             return _read(config, label_errors)
         counts = [(f"class {i}", count) for i, count in enumerate(source.class_counts())]
         audit = audit_of_counts(counts, config.data.audit)
@@ -147,6 +150,14 @@ def _read(config: StudyConfig, label_errors: bool) -> Checked:
         else:
             audit = replace(audit, unseen=(*audit.unseen, _unasked(config)))
     return _divided(audit, data, config)
+
+
+def _read_source(config: StudyConfig) -> None:
+    """Decode the images of `backbone.source`, so that a run finds no fault with them."""
+    from tlsearch.data.source_images import read_source
+
+    with reading_progress() as on_progress:
+        read_source(config, cache=user_cache() / "images", on_progress=on_progress)
 
 
 def _unasked(config: StudyConfig) -> str:

@@ -210,7 +210,7 @@ def _arm_lines(config: StudyConfig) -> Iterator[str]:
 
 def _traits(traits: Traits) -> str:
     words = [traits.similarity, traits.difficulty, traits.labels and f"{traits.labels} labels"]
-    words += [traits.balance, traits.order and "in order of time"]
+    words += [traits.balance, traits.order and "in order of time", traits.cleaning]
     said = ", ".join(word for word in words if word)
     return f": {said}" if said else ""
 

@@ -21,6 +21,7 @@ from tlsearch.search.watching import (
     Tick,
     Watcher,
 )
+from tlsearch.study.augmentation import augmentations_of
 from tlsearch.study.config import StudyConfig
 
 PREPARING_LINE_SECONDS = 10.0
@@ -145,7 +146,8 @@ def recipe(spec: RunSpec) -> str:
     """The gist of a strategy."""
     p = spec.params
     falls = f"{p['lr_ratio']:.2g}" if p["layer_decay"] == 1 else f"{p['layer_decay']:.2g} a layer"
-    return f"{spec.scope}, lr {p['lr']:.2g} × {falls}, {p['optimizer']}"
+    words = [spec.scope, f"lr {p['lr']:.2g} × {falls}", p["optimizer"], *augmentations_of(p)]
+    return ", ".join(words)
 
 
 def shown(metric: str, value: float) -> str:

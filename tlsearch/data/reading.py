@@ -5,6 +5,7 @@ from pathlib import Path
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.audit.policy import audited
 from tlsearch.data.images import ImageSet
+from tlsearch.data.planting import planted
 from tlsearch.data.sources import OnProgress, load_images
 from tlsearch.study.data import DataConfig
 
@@ -19,5 +20,5 @@ def read_images(
         AuditError: what was found must not be, or leaves nothing to learn from.
         WorkError: it cannot be fetched, or the cache cannot be written.
     """
-    data = load_images(config, cache=cache, on_progress=on_progress)
+    data = planted(load_images(config, cache=cache, on_progress=on_progress), config)
     return audited(data, config, on_progress=on_progress)

@@ -24,6 +24,8 @@ ADVICE_ON: Mapping[str, str] = {
 
 SIMILAR = Scenario(similarity="similar")
 DISSIMILAR = Scenario(similarity="dissimilar")
+CLEANED = Scenario(cleaning="cleaned")
+AS_FOUND = Scenario(cleaning="as found")
 DISSIMILAR_FEW = Scenario(similarity="dissimilar", labels="few")
 
 
@@ -58,6 +60,20 @@ _ON_ATTACKS: tuple[tuple[str, str, Direction], ...] = (
     ("makes a network withstand attacks of one step", "robust_accuracy.fgsm", 1),
     ("costs accuracy on clean images", "accuracy", -1),
 )
+ADAPTATIONS: Mapping[str, str] = {
+    "fourier": "exchanged amplitudes",
+    "moments": "matched mean and contrast",
+    "style": "style transfer",
+}
+"""Arms of C10: ways to make images look like those of the other domain."""
+# A network that is trained may move the domains on its own account, so what adaptation does to the
+# images is read by the network before training, and what training makes of that by the one after.
+_ON_DOMAINS: tuple[tuple[str, str, str | None, Direction], ...] = (
+    ("brings images closer to the source", "adapted_distance", None, -1),
+    ("brings the domains closer in training", "domain_distance", "none", -1),
+    ("raises accuracy", "accuracy", "none", 1),
+)
+
 ADVICE: tuple[Claim, ...] = (
     _says("C1", "small batches generalise better", "accuracy", "small batch", "large batch", 1),
     _says("C1", "large batches train faster", "images_per_second", "large batch", "small batch", 1),
@@ -111,15 +127,11 @@ ADVICE: tuple[Claim, ...] = (
         for arm, of in (("adversarial", "attacks"), ("one step", "attacks of one step"))
         for says, statistic, direction in _ON_ATTACKS
     ),
-    _says(
-        "C10",
-        "images made in the target's style bring the domains closer",
-        "domain_distance",
-        "adapted",
-        "none",
-        -1,
+    *(
+        _says("C10", f"adapting by {how} {says}", statistic, arm, reference, direction)
+        for arm, how in ADAPTATIONS.items()
+        for says, statistic, reference, direction in _ON_DOMAINS
     ),
-    _says("C10", "such images raise accuracy", "accuracy", "adapted", "none", 1),
     _says(
         "C11", "stopping early avoids memorising", "accuracy", "early stopping", "full length", 1
     ),
@@ -145,6 +157,10 @@ ADVICE: tuple[Claim, ...] = (
         swept=("leep",),
     ),
     _says("C13", "the network should fit the machine", "seconds", "small", "large", -1),
-    _says("C14", "clean data first", "accuracy", "cleaned", "as found", 1),
+    # Arms share the images of a scenario, so what was done to these is a property of the place.
+    *(
+        _says("C14", f"clean data first: {arm}", "accuracy", arm, arm, 1, CLEANED, AS_FOUND)
+        for arm in ("fine-tuning", "linear probe")
+    ),
     _says("C15", "fine-tuning wants small rates", "accuracy", "small rate", "rate of scratch", 1),
 )

@@ -19,6 +19,7 @@ class Scenario:
     labels: Literal["few", "many"] | None = None
     balance: Literal["balanced", "imbalanced"] | None = None
     order: Literal["time"] | None = None
+    cleaning: Literal["cleaned", "as found"] | None = None
 
     def named(self) -> dict[str, str]:
         """The properties that are not left open, by name."""

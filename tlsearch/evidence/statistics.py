@@ -96,7 +96,11 @@ STATISTICS: Mapping[str, Statistic] = {
     # Groups are whole.
     "best_freeze_depth": Statistic("groups", 1.0, "answers", "freeze depth with the best accuracy"),
     "domain_distance": Statistic(
-        "log ratio", _QUARTER, "seed", "distance of the source's features from the target's"
+        "log ratio", _QUARTER, "seed", "distance of the target's features from the source's"
+    ),
+    # In the network as it was before training: 1 where adaptation does nothing.
+    "adapted_distance": Statistic(
+        "log ratio", _QUARTER, "seed", "distance from the source after adaptation over that before"
     ),
     # Cohen's "small" correlation is 0.1, his "medium" 0.3.
     "score_correlation": Statistic(

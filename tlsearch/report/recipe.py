@@ -4,9 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tlsearch.report.wording import count, joined, setting_text
+from tlsearch.study.augmentation import augmentations_of
 from tlsearch.study.config import BACKBONE
 from tlsearch.study.text_dimension import ALL, NORMS
 
+_CHANGES = {
+    "basic": "flips, moves and changes of colour",
+    "trivial": "TrivialAugment",
+    "randaugment": "RandAugment",
+    "erasing": "random erasing",
+    "mixup": "mixup",
+    "cutmix": "CutMix",
+    "fgsm": "attacks (FGSM)",
+    "pgd": "attacks (PGD)",
+}
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
 
 
@@ -65,3 +76,6 @@ def _more(params: Mapping[str, Any]) -> Iterator[str]:
     if params["ema_decay"] is not None:
         decay = setting_text(params["ema_decay"])
         yield f"the model is the moving average of the weights, of decay {decay}"
+    changes = [_CHANGES[name] for name in augmentations_of(params)]
+    if changes:
+        yield f"training images undergo {joined(changes)}"

@@ -40,6 +40,7 @@ class DataFacts:
 class Setting:
     """All that the trainings of one study share; made once by `PrepareJob`. Activations go by
     `activations_key`, the images as they were read: what the audit leaves out changes no pixel.
+    `source` is where the images of `backbone.source` lie, None where the study names none.
 
     It is of a single network, as `config` says; `others` are the same for the study's further ones.
     """
@@ -50,6 +51,7 @@ class Setting:
     store: Path
     activations: Path
     activations_key: str
+    source: Path | None
     weights: str
     weights_fingerprint: str
     precision: Literal["fp32", "bf16"]
@@ -74,6 +76,11 @@ class Setting:
             for one in self.networks
         )
         return replace(first, others=tuple(others))
+
+    @property
+    def source_fingerprint(self) -> str | None:
+        """What the images of `backbone.source` are, by content."""
+        return None if self.source is None else self.source.name
 
     @property
     def split_file(self) -> Path:

@@ -30,6 +30,7 @@ from tlsearch.evidence.measures.protocol import (
     PGD_STEP_SIZE,
     PGD_STEPS,
 )
+from tlsearch.search.domain_distances import adapted_distance, domain_distance
 from tlsearch.search.source_task import SourceTask
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import run_stages
@@ -96,9 +97,8 @@ class Trained:
 def take_measures(names: Sequence[str], of: Trained) -> dict[str, float]:
     """The measures of these names, as `evidence.measures.protocol` lists them, and their parts.
 
-    Not a number: drifts of a network that started at random; `cka_drift` and `source_accuracy`
-    where the source's images are not at hand, which is for all weights but "glyphs"; `oscillation`
-    of a single epoch.
+    Not a number: drifts of a network that started at random; `cka_drift`, `source_accuracy` and
+    distances of domains where no images of the source are at hand; `oscillation` of a single epoch.
     """
     taken: dict[str, float] = {}
     for name in names:
@@ -139,8 +139,35 @@ def _by_group(name: str, groups: Sequence[str], values: Sequence[float]) -> dict
 
 
 def _source_accuracy(of: Trained) -> dict[str, float]:
-    known = math.nan if of.source is None else of.source().accuracy(of.source_features)
-    return {"source_accuracy": known}
+    """By the head that learnt the source's task beside the target's, where there is one; else by a
+    probe of the pretrained network.
+    """
+    if of.source is None:
+        return {"source_accuracy": math.nan}
+    second = of.trainer.second_task
+    if second is None:
+        return {"source_accuracy": of.source().accuracy(of.source_features)}
+    return {"source_accuracy": of.source().head_accuracy(second.head, of.source_features)}
+
+
+def _domain_distance(of: Trained) -> dict[str, float]:
+    """Of the validation part, in the trained network's features."""
+    if of.source is None:
+        return _not_measured("domain_distance", ("error", "proxy_a"))
+    data = of.trainer.data
+    return domain_distance(of.backbone, of.source(), data.pixels, data.validation)
+
+
+def _adapted_distance(of: Trained) -> dict[str, float]:
+    """Of the validation part, as it is and adapted, in the pretrained network's features."""
+    if of.source is None or of.pretrained is None:
+        return _not_measured("adapted_distance", ("before", "after"))
+    data, stage = of.trainer.data, of.trainer.adaptation
+    return adapted_distance(of.pretrained(), of.source(), data.pixels, data.validation, stage)
+
+
+def _not_measured(name: str, parts: Iterable[str]) -> dict[str, float]:
+    return dict.fromkeys((name, *(f"{name}.{part}" for part in parts)), math.nan)
 
 
 def _early_gradient_norm(of: Trained) -> dict[str, float]:
@@ -276,4 +303,6 @@ _MEASURES: Mapping[str, Callable[[Trained], dict[str, float]]] = {
     "seconds": _seconds,
     "noise_scale": _noise_scale,
     "robust_accuracy": _robust_accuracy,
+    "domain_distance": _domain_distance,
+    "adapted_distance": _adapted_distance,
 }

@@ -15,6 +15,7 @@ from tlsearch.data import store
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.images import ImageSet
 from tlsearch.data.reading import read_images
+from tlsearch.data.source_images import read_source
 from tlsearch.errors import RequestError
 from tlsearch.search.dividing import divide
 from tlsearch.search.folder import write_whole
@@ -45,6 +46,7 @@ def prepare(
     data, audit = read_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
     read_as = data.fingerprint
     facts, images_of_parts = divide(data, config)
+    source = read_source(config, cache=job.user_cache / "images", on_progress=on_progress)
     networks = [
         ready_network(
             config.with_backbone(name),
@@ -71,6 +73,7 @@ def prepare(
     if data.fingerprint != read_as:
         facts, images_of_parts = divide(data, config)
     kept = store.save(data, job.cache / "images")
+    of_source = None if source is None else store.save(source[0], job.cache / "images")
     setting, *others = (
         Setting(
             config=network.config,
@@ -79,6 +82,7 @@ def prepare(
             store=kept,
             activations=job.cache / "activations",
             activations_key=read_as,
+            source=of_source,
             weights=network.weights,
             weights_fingerprint=network.fingerprint,
             precision=network.precision,

@@ -17,6 +17,7 @@ from tlsearch.data.reading import read_images
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.evidence.measures.transferability import leep, log_me, nce, shrunk_h_score
 from tlsearch.search.preparing import find_device, ready_network
+from tlsearch.search.source_data import glyph_source
 from tlsearch.search.source_task import source_classifier
 from tlsearch.search.surveying import frozen_features
 from tlsearch.study.backbones import group_of
@@ -173,7 +174,8 @@ def _source_probabilities(
     Published weights bring theirs along; that of the embedded source model is fitted anew.
     """
     if config.backbone.weights == "glyphs":
-        probe = source_classifier(backbone, weights=Path(weights), image_size=config.data.size)
+        data = glyph_source(backbone=backbone.name, image_size=config.data.size)
+        probe = source_classifier(backbone, weights=Path(weights), data=data)
         logits = features @ probe.weight + probe.bias
     else:
         head = {

@@ -1,8 +1,8 @@
-"""What a network still knows of the task that it was pretrained on: reading printed characters."""
+"""What a network still knows of the task that it was pretrained on."""
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,15 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE
-from tlsearch.data.glyphs import draw_batch, render_glyphs
 from tlsearch.evidence.measures.probes import LinearProbe, ridge_probe
-from tlsearch.evidence.measures.protocol import PROBE_IMAGES, PROBE_PENALTY, SOURCE_IMAGES
-from tlsearch.study.seeds import derive_seed
+from tlsearch.evidence.measures.protocol import PROBE_IMAGES, PROBE_PENALTY
+from tlsearch.search.source_data import SourceData
 from tlsearch.training.activations import run_stages
 from tlsearch.training.batches import Pixels, pixel_batch
 from tlsearch.training.forward import EVAL_BATCH_SIZE
-from tlsearch.transfer.backbones import Backbone, normalisation
+from tlsearch.transfer.backbones import Backbone, Head
 
 CLASSIFIER_INVERSE_PENALTY = 0.1
 """As that of the probe which judges labels (`data.probing`)."""
@@ -29,48 +27,91 @@ _LAYOUT = 1
 
 
 class SourceTask:
-    """Characters in fonts that no network was trained on, what the pretrained network makes of
-    them, and a linear probe of it.
+    """Source images that no training sees, what the pretrained network makes of them, and a linear
+    probe of it.
 
-    The pretrained network's own head was not kept, so a probe of its features stands in for it; the
-    probe is kept in `cache` by the content of the weights' file.
+    The pretrained network's own head was not kept, or belongs to other classes, so a probe of its
+    features stands in for it; the probe is kept in the file `kept_as`.
     """
 
-    def __init__(self, pretrained: Backbone, *, weights: Path, image_size: int) -> None:
-        self._held_out = _characters(
-            RECIPE.unseen_faces, pretrained.name, SOURCE_IMAGES, image_size, "held out"
-        )
+    def __init__(self, pretrained: Backbone, *, data: SourceData, kept_as: Path) -> None:
+        self.held_out = data.held_out
         self.pretrained_features = self.features(pretrained)
-        with weights.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        key = hashlib.sha256(f"{content} {PROBE_IMAGES} {PROBE_PENALTY} {_LAYOUT}".encode())
-        place = weights.parent / f"source-probe-{key.hexdigest()[:16]}.npz"
-        self._probe = _kept(place, lambda: _fitted(pretrained, image_size))
+        self._probe = _kept(kept_as, lambda: _fitted(pretrained, data))
 
     def features(self, backbone: Backbone) -> list[np.ndarray]:
-        """Features (images, width) of the held-out characters behind each layer group but the
-        head, averaged over space.
+        """Features (images, width) of the held-out images behind each layer group but the head,
+        averaged over space.
         """
-        return pooled_features(backbone, self._held_out)
+        return pooled_features(backbone, *self.held_out)
 
     def accuracy(self, features: list[np.ndarray]) -> float:
-        """How many of the held-out characters the pretrained network's probe reads rightly from
-        the last of these features, as a share.
+        """How many of the held-out images the pretrained network's probe reads rightly from the
+        last of these features, as a share.
         """
-        return self._probe.accuracy(features[-1], self._held_out.labels)
+        return self._probe.accuracy(features[-1], self._labels)
+
+    @torch.no_grad()
+    def head_accuracy(self, head: Head, features: list[np.ndarray]) -> float:
+        """The same by a head that has learnt on beside the target's."""
+        given = torch.from_numpy(features[-1]).to(head.weight.device)
+        answers = head.eval()(given).argmax(1).cpu().numpy()
+        return float((answers == self._labels).mean())
+
+    def head(self) -> Head:
+        """A head for the source's classes that starts as the probe, so that its first gradients do
+        not tear at features that it has yet to learn to read (arXiv:2202.10054).
+        """
+        weight, bias = self._probe.weight, self._probe.bias
+        head = Head(*weight.shape, dropout=0.0, device="cpu")
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(PROBE_SCALE * weight.T))
+            head.bias.copy_(torch.from_numpy(PROBE_SCALE * bias))
+        return head
+
+    @property
+    def _labels(self) -> np.ndarray:
+        found: np.ndarray = self.held_out.pixels.labels[self.held_out.rows]
+        return found
+
+
+PROBE_SCALE = 10.0
+"""The probe's scores are least squares of 0 and 1, too flat for a softmax. Ten times them is a
+guess."""
+
+
+def glyph_probe_file(weights: Path) -> Path:
+    """Where the probe of the embedded source model's weights is kept, by the file's content."""
+    with weights.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    key = hashlib.sha256(f"{content} {PROBE_IMAGES} {PROBE_PENALTY} {_LAYOUT}".encode())
+    return weights.parent / f"source-probe-{key.hexdigest()[:16]}.npz"
+
+
+def own_probe_file(folder: Path, *, weights_key: str, data: SourceData) -> Path:
+    """Where the probe of other weights is kept, by their content and that of the images."""
+    key = hashlib.sha256(f"{weights_key} {data.key} {PROBE_PENALTY} {_LAYOUT}".encode())
+    return folder / f"source-probe-{key.hexdigest()[:16]}.npz"
+
+
+def pooled_features(backbone: Backbone, pixels: Pixels, rows: np.ndarray) -> list[np.ndarray]:
+    """Features (R, width) of these rows behind each layer group but the head, averaged over space,
+    in fp32. Leaves the network in evaluation mode.
+    """
+    device = backbone.head.weight.device
+    starts = range(0, len(rows), EVAL_BATCH_SIZE)
+    return features_of(
+        backbone,
+        (pixel_batch(pixels, rows[i : i + EVAL_BATCH_SIZE], device=device) for i in starts),
+    )
 
 
 @torch.no_grad()
-def pooled_features(backbone: Backbone, pixels: Pixels) -> list[np.ndarray]:
-    """Features (N, width) of all images behind each layer group but the head, averaged over space,
-    in fp32. Leaves the network in evaluation mode.
-    """
+def features_of(backbone: Backbone, batches: Iterable[Tensor]) -> list[np.ndarray]:
+    """`pooled_features` of images that are normalised already, batch by batch."""
     backbone.model.eval()
-    device = backbone.head.weight.device
-    rows = np.arange(len(pixels.labels))
     parts: list[list[np.ndarray]] = [[] for _ in backbone.stages[:-1]]
-    for i in range(0, len(rows), EVAL_BATCH_SIZE):
-        batch = pixel_batch(pixels, rows[i : i + EVAL_BATCH_SIZE], device=device)
+    for batch in batches:
         for part, stage in zip(parts, backbone.stages[:-1], strict=True):
             batch = stage(batch)
             part.append(_pooled(batch, backbone.facts.family).cpu().numpy())
@@ -84,30 +125,9 @@ def _pooled(batch: Tensor, family: str) -> Tensor:
     return batch.mean(1) if batch.ndim == 3 else batch
 
 
-def _characters(
-    faces: tuple[str, ...], backbone: str, count: int, image_size: int, purpose: str
-) -> Pixels:
-    """Jittered characters as the pretrained network saw them, the same every time."""
-    glyphs = render_glyphs(faces)
-    generator = torch.Generator().manual_seed(derive_seed(RECIPE.seed, purpose))
-    images, labels = [], []
-    for _ in range(0, count, RECIPE.batch_size):
-        drawn, classes = draw_batch(
-            glyphs,
-            count=RECIPE.batch_size,
-            size=image_size,
-            jitter=RECIPE.jitter,
-            generator=generator,
-        )
-        images.append((255 * drawn).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
-        labels.append(classes.numpy())
-    mean, std = normalisation(backbone)
-    return Pixels(np.concatenate(images), np.concatenate(labels), mean, std)
-
-
-def source_classifier(pretrained: Backbone, *, weights: Path, image_size: int) -> LinearProbe:
-    """A softmax classifier of characters on the last features of the pretrained network, in place
-    of its own head, which was not kept; kept beside `weights` by their content.
+def source_classifier(pretrained: Backbone, *, weights: Path, data: SourceData) -> LinearProbe:
+    """A softmax classifier of the source's classes on the last features of the pretrained network,
+    in place of its own head, which was not kept; kept beside `weights` by their content.
 
     Multinomial logistic regression of the source's own training images: the head's own loss, with
     a penalty that is half the squared norm over `CLASSIFIER_INVERSE_PENALTY`, on features of
@@ -119,22 +139,22 @@ def source_classifier(pretrained: Backbone, *, weights: Path, image_size: int) -
     key = hashlib.sha256(context.encode()).hexdigest()[:16]
 
     def fit() -> LinearProbe:
-        drawn = _characters(RECIPE.faces, pretrained.name, PROBE_IMAGES, image_size, "probe")
-        features = head_features(pretrained, drawn)
-        return _logistic(features, drawn.labels, num_classes=len(CHARACTERS))
+        pixels, rows = data.train
+        features = head_features(pretrained, pixels, rows)
+        return _logistic(features, pixels.labels[rows], num_classes=data.num_classes)
 
     return _kept(weights.parent / f"source-classifier-{key}.npz", fit)
 
 
 @torch.no_grad()
-def head_features(backbone: Backbone, pixels: Pixels) -> np.ndarray:
-    """What the head sees of all images, (N, features), in fp32 and evaluation mode."""
+def head_features(backbone: Backbone, pixels: Pixels, rows: np.ndarray) -> np.ndarray:
+    """What the head sees of these rows, (R, features), in fp32 and evaluation mode."""
     backbone.model.eval()
     device = backbone.head.weight.device
     parts = []
-    for i in range(0, len(pixels.labels), EVAL_BATCH_SIZE):
-        rows = np.arange(i, min(i + EVAL_BATCH_SIZE, len(pixels.labels)))
-        batch = run_stages(backbone.stages[:-1], pixel_batch(pixels, rows, device=device))
+    for i in range(0, len(rows), EVAL_BATCH_SIZE):
+        images = pixel_batch(pixels, rows[i : i + EVAL_BATCH_SIZE], device=device)
+        batch = run_stages(backbone.stages[:-1], images)
         parts.append(batch.cpu().numpy())
     return np.concatenate(parts)
 
@@ -162,10 +182,12 @@ def _logistic(features: np.ndarray, labels: np.ndarray, *, num_classes: int) -> 
     return LinearProbe(fitted, bias.detach().numpy() - mean @ fitted)
 
 
-def _fitted(pretrained: Backbone, image_size: int) -> LinearProbe:
-    drawn = _characters(RECIPE.faces, pretrained.name, PROBE_IMAGES, image_size, "probe")
-    features = pooled_features(pretrained, drawn)[-1]
-    return ridge_probe(features, drawn.labels, num_classes=len(CHARACTERS), penalty=PROBE_PENALTY)
+def _fitted(pretrained: Backbone, data: SourceData) -> LinearProbe:
+    pixels, rows = data.train
+    features = pooled_features(pretrained, pixels, rows)[-1]
+    return ridge_probe(
+        features, pixels.labels[rows], num_classes=data.num_classes, penalty=PROBE_PENALTY
+    )
 
 
 def _kept(place: Path, fit: Callable[[], LinearProbe]) -> LinearProbe:
@@ -181,6 +203,7 @@ def _kept(place: Path, fit: Callable[[], LinearProbe]) -> LinearProbe:
     probe = fit()
     partial = place.with_suffix(f".{os.getpid()}.part")
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as target:
             np.savez(target, **probe._asdict())
         partial.replace(place)

@@ -50,7 +50,8 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
         ledger.adopt()
         begin(folder, config, ledger.rows())
         # What tlsearch carries cannot have changed; files are looked at again.
-        is_embedded = isinstance(config.data.source, EmbeddedSource)
+        sources = (config.data.source, config.backbone.source)
+        is_embedded = all(s is None or isinstance(s, EmbeddedSource) for s in sources)
         if not (is_embedded and is_finished(ledger) and is_mirrored(ledger, layout)):
             _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
         return ledger
@@ -116,13 +117,14 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
     """Compare what was found with what the study was started on, and keep its number formats.
 
     Raises:
-        StoreError: data, split or weights changed.
+        StoreError: data, split, weights or source images changed.
     """
     ours = [setting.of(name) for name in ledger.config.backbone.names]
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
         "weights": by_network(ours, lambda one: one.weights_fingerprint),
+        "source images": setting.source_fingerprint,
         "precision": by_network(ours, lambda one: one.precision),
         "device": setting.device,
         "groups": list(ours[0].groups),
@@ -137,7 +139,7 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
     changed = [
         f"  the {name} (fingerprint {known.get(name)} → {found[name]}"
         f"{images if name == 'data' else ''})"
-        for name in ("data", "split", "weights")
+        for name in ("data", "split", "weights", "source images")
         if known.get(name) != found[name]
     ]
     if changed:

@@ -5,12 +5,15 @@ import math
 import numpy as np
 import torch
 
+from tlsearch.data import store
 from tlsearch.data.glyph_images import draw_glyph_images
 from tlsearch.data.images import ImageSet, image_set
 from tlsearch.data.probing import probe_accuracy
 from tlsearch.data.splits.blocks import joined
 from tlsearch.data.splits.parts import Split
 from tlsearch.evidence.measures.similarity import similarity
+from tlsearch.search.jobs import Setting
+from tlsearch.search.source_data import own_source
 from tlsearch.study.seeds import derive_seed
 from tlsearch.study.sources import Glyphs
 from tlsearch.training.activations import BATCH_SIZE, run_stages
@@ -86,10 +89,23 @@ def _probed(
     return features, probe_accuracy(features, data.labels[rows], blocks=blocks, seed=seed)
 
 
-def source_images(*, size: int) -> ImageSet:
-    """Images of the embedded source model's own task that it never saw, one channel: its fonts,
-    jittered as in training, from a seed that no study takes unasked.
+def source_images(setting: Setting) -> ImageSet | None:
+    """Images of the task that the weights were trained on: those of `backbone.source` that no
+    training sees; of "glyphs" its fonts, one channel, jittered as in training, from a seed that no
+    study takes unasked; None where there are none.
     """
+    config = setting.config
+    if config.backbone.weights == "none":  # no network here has learnt to see
+        return None
+    if setting.source is not None:
+        data = store.load(setting.source)
+        rows = own_source(data, backbone=config.backbone.name).held_out.rows
+        return image_set(data.images[rows], data.labels[rows], data.class_names)
+    return glyph_images(size=config.data.size) if config.backbone.weights == "glyphs" else None
+
+
+def glyph_images(*, size: int) -> ImageSet:
+    """Images of the embedded source task."""
     asked = Glyphs(images=SOURCE_IMAGES, difficulty=AS_TRAINED, seed=2**32 - 1)
     return draw_glyph_images(asked, size=size, on_progress=lambda *_: None)
 

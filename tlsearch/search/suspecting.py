@@ -53,7 +53,7 @@ def audit_labels(
         WorkError: the folder cannot be written.
     """
     rules, source = config.data.audit, config.data.source
-    if isinstance(source, EmbeddedSource):
+    if isinstance(source, EmbeddedSource) and config.data.planted is None:
         return data, audit
     if rules.label_errors == "off":
         return data, _unseen(audit, "label_errors is off")

@@ -128,6 +128,7 @@ class _Maker:
         views = Views(
             self._forward,
             strategy=strategy,
+            adaptation=None,
             num_classes=self._num_classes,
             seed=self._config.search.seed,
         )

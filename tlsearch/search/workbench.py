@@ -1,7 +1,7 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
 import os
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,12 @@ from tlsearch.search.jobs import ScoreJob, Setting, SharesJob, SurveyJob, TrainJ
 from tlsearch.search.measuring import Trained, take_measures
 from tlsearch.search.scoring import NetworkScores, score_network, training_rows
 from tlsearch.search.shares import shares_of
-from tlsearch.search.source_task import SourceTask
+from tlsearch.search.source_bench import SourceBench
 from tlsearch.search.surveying import source_images, survey
 from tlsearch.study.data import SplitConfig
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
+from tlsearch.training.adaptation.styled import OnProgress
 from tlsearch.training.batches import Pixels
 from tlsearch.training.folds import CrossValidation, Training
 from tlsearch.training.forward import Forward
@@ -42,9 +43,11 @@ from tlsearch.transfer.weights import pretrained_state
 
 
 class Workbench:
-    """Builds trainers for jobs of one setting."""
+    """Builds trainers for jobs of one setting; `on_progress` hears of what takes long before."""
 
-    def __init__(self, setting: Setting, *, device_index: int | None) -> None:
+    def __init__(
+        self, setting: Setting, *, device_index: int | None, on_progress: OnProgress
+    ) -> None:
         torch.set_num_threads(1)
         self._setting = setting
         self._config = setting.config
@@ -71,7 +74,14 @@ class Workbench:
         self._head_start = HeadStart(self._activations, device=self._device)
         self._splits = lru_cache(maxsize=16)(self._draw)
         self._pasts = lru_cache(maxsize=16)(self._draw_past)
-        self._source = cache(self._make_source)
+        self._source = SourceBench(
+            setting,
+            pixels=self._pixels,
+            pretrained=self._pretrained,
+            numerics=self._numerics,
+            device=self._device,
+            on_progress=on_progress,
+        )
 
     def trainer(self, job: TrainJob) -> Training:
         """A training, or one for each of the job's folds, from its first epoch."""
@@ -114,6 +124,8 @@ class Workbench:
             numerics=self._numerics,
             device=self._device,
             measure_updates="largest_step_norm" in job.measures,
+            adaptation=self._source.adaptation(job.strategy, rows=data.train, seed=job.seed),
+            second_task=self._source.second_task(job.strategy, backbone, seed=job.seed),
         )
 
     def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
@@ -122,22 +134,14 @@ class Workbench:
         """
         assert isinstance(trainer, Trainer), "folds are not measured"
         pretrained = job.strategy.init == "pretrained" and self._setting.weights != "none"
-        knows_source = pretrained and self._config.backbone.weights == "glyphs"
         trained = Trained(
             trainer=trainer,
             result=result,
             test=self._splits(0)[0].test,
             pretrained=self._pretrained if pretrained else None,
-            source=self._source if knows_source else None,
+            source=(lambda: self._source.task) if pretrained and self._source.is_known else None,
         )
         return {**take_measures(job.measures, trained), **self._foretold(job, trainer)}
-
-    def _make_source(self) -> SourceTask:
-        return SourceTask(
-            self._pretrained(),
-            weights=Path(self._setting.weights),
-            image_size=self._config.data.size,
-        )
 
     def _pretrained(self) -> Backbone:
         """The network before training, its head at random."""
@@ -211,13 +215,12 @@ class Workbench:
             parts, _ = self._draw_past(config.data.split, job.future, config.data.split.seed)
         backbone = self._backbone(dropout=0.0, seed=0)
         self._load_pretrained(backbone)
-        is_embedded = config.backbone.weights == "glyphs"
         found = survey(
             data,
             parts=parts,
             looked_at=np.setdiff1d(past, parts.test),
             backbone=backbone,
-            source=source_images(size=config.data.size) if is_embedded else None,
+            source=source_images(self._setting),
             device=self._device,
             seed=config.data.split.seed,
         )

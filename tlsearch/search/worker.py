@@ -137,8 +137,12 @@ class _Server:
         assert self.setting is not None, "a setting comes before the first training"
         if self._bench is None or self._bench[0] != backbone:
             self._bench = None
-            setting = self.setting.of(backbone)
-            self._bench = backbone, Workbench(setting, device_index=self._device_index)
+            bench = Workbench(
+                self.setting.of(backbone),
+                device_index=self._device_index,
+                on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+            )
+            self._bench = backbone, bench
         return self._bench[1]
 
     def _train(self, job: TrainJob) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -234,3 +234,20 @@ AUGMENTATIONS: Mapping[str, type[Augmentation]] = {
 }
 MIXINGS: Mapping[str, type[Mixing]] = {"none": NoMixing, "mixup": Mixup, "cutmix": CutMix}
 ATTACKS: Mapping[str, type[Attack]] = {"none": NoAttack, "fgsm": FgsmAttack, "pgd": PgdAttack}
+
+
+def augmentations_of(params: Mapping[str, Any]) -> list[str]:
+    """The names of those that change training images, in the order of application.
+
+    `params` are flat and complete; any erasing is "erasing".
+    """
+    return [
+        name
+        for name in (
+            params["augmentation"],
+            "erasing" if params["erasing"] else "none",
+            params["mixing"],
+            params["adversarial"],
+        )
+        if name != "none"
+    ]

@@ -7,9 +7,11 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from tlsearch.errors import nearest
 from tlsearch.study.backbones import BackboneFacts, groups
+from tlsearch.study.branches import Perhaps
 from tlsearch.study.complaints import Complaint, Section, complaints_in, refusal, refuse, shown
 from tlsearch.study.dimensions import Choice, Dimension, Fixed
 from tlsearch.study.parsed import Parsed, list_schema
+from tlsearch.study.sources import SOURCES, Source
 from tlsearch.study.timm_backbones import CATALOGUE
 from tlsearch.study.values import WEIGHTS_SCHEMA, read_weights
 
@@ -101,6 +103,14 @@ class BackboneConfig(Section):
         Field(alias="weights", examples=["glyphs"], description="a mapping names each network's"),
     ]
 
+    source: Annotated[
+        Source | None,
+        Perhaps(SOURCES),
+        Field(
+            description="images of the task that the weights were trained on; glyphs know theirs"
+        ),
+    ] = None
+
     @property
     def name(self) -> str:
         """The network of a study that has one; of several, ask for `of` each of `names`."""
@@ -140,10 +150,8 @@ class BackboneConfig(Section):
 
     def with_names(self, names: Sequence[str]) -> "BackboneConfig":
         """These networks in place of those, with the same weights."""
-        return BackboneConfig.model_validate(
-            {"name": list(names), "weights": _write_weights(self.given_weights)}
-        )
+        return self.model_copy(update={"names": tuple(names)})
 
     def of(self, name: str) -> "BackboneConfig":
         """One of the networks by itself."""
-        return BackboneConfig.model_validate({"name": name, "weights": self.weights_of(name)})
+        return self.model_copy(update={"names": (name,), "given_weights": self.weights_of(name)})

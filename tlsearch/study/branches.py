@@ -89,6 +89,27 @@ class OneOf:
         return {"anyOf": [name, {**mapping, "maxProperties": 1}]}
 
 
+@dataclass(frozen=True)
+class Perhaps(OneOf):
+    """Annotation of a field that holds one of `kinds`, or null."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Hook of pydantic: read by `parse` unless it is null."""
+        return parsed_schema(
+            lambda value: None if value is None else self.parse(value),
+            lambda option: None if option is None else self.write(option),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Hook of pydantic: what an editor may offer."""
+        one = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [*one["anyOf"], {"type": "null"}]}
+
+
 def _written(option: Section) -> dict[str, Any]:
     return option.model_dump(mode="json")
 

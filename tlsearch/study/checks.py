@@ -1,6 +1,6 @@
 """Contradictions between fields that are each right by themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 
 from tlsearch.study.augmentation_checks import augmentation_contradictions
@@ -14,6 +14,7 @@ from tlsearch.study.data_checks import data_contradictions
 from tlsearch.study.dimensions import can_be, highest, lowest, raw
 from tlsearch.study.fine_tuning_checks import fine_tuning_contradictions
 from tlsearch.study.search_checks import pruner_contradictions, sampler_contradictions
+from tlsearch.study.source_checks import source_contradictions
 
 
 def contradictions(config: StudyConfig) -> list[Contradiction]:
@@ -32,6 +33,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         _stopping,
         augmentation_contradictions,
         _fine_tuning,
+        _source,
         sampler_contradictions,
         pruner_contradictions,
     )
@@ -59,10 +61,20 @@ def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
 
 
 def _fine_tuning(config: StudyConfig) -> Iterator[Contradiction]:
+    yield from _of_each_network(config, fine_tuning_contradictions)
+
+
+def _source(config: StudyConfig) -> Iterator[Contradiction]:
+    yield from _of_each_network(config, source_contradictions)
+
+
+def _of_each_network(
+    config: StudyConfig, check: Callable[[StudyConfig], Iterator[Contradiction]]
+) -> Iterator[Contradiction]:
     """Those of each network; what several have in common is told once."""
     told: set[tuple[str, str]] = set()
     for name in config.backbone.with_weights:
-        for found in fine_tuning_contradictions(config.with_backbone(name)):
+        for found in check(config.with_backbone(name)):
             if (found.field, found.rule) not in told:
                 told.add((found.field, found.rule))
                 yield found

@@ -100,6 +100,7 @@ class Traits(Section):
     labels: Literal["few", "many"] | None = None
     balance: Literal["balanced", "imbalanced"] | None = None
     order: Literal["time"] | None = None
+    cleaning: Literal["cleaned", "as found"] | None = None
 
 
 class ScenarioConfig(Section):

@@ -22,7 +22,7 @@ _POOLED = "all"
 _OURS = ("space.", "backbone.weights", "backbone.name")
 _OURS_IN_B = (*_OURS, "data.split.")
 _SCENARIOS = ("data.", "backbone.", "space.")
-_CHOICES = ("schedule", "optimizer")
+_CHOICES = ("schedule", "optimizer", "adaptation")
 
 
 def comparison_contradictions(

@@ -70,6 +70,9 @@ def estimate(
     # Of several networks a sampler may come to try little but the largest.
     per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
     backward = (trainings - probes) * epochs * train * _BACKWARD
+    # The source's batch is as large as the target's.
+    if highest(config.space.source_task_weight) > 0:
+        train_passes, backward = 2 * train_passes, 2 * backward
     # Baselines are not attacked.
     attacks = (search + confirm.top * confirm.seeds) * epochs * train * attack_passes(config.space)
     total = per_image * (train_passes + backward + eval_passes + attacks)

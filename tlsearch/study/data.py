@@ -88,6 +88,17 @@ class AuditConfig(Section):
     max_imbalance: Annotated[float, Field(ge=1, description="largest / smallest class")] = 10.0
 
 
+class PlantedConfig(Section):
+    """Defects planted into the training part alone, to measure what cleaning is worth: copies of
+    its images, then wrong labels among all of them. Shares are of the training part. Only into a
+    source that tlsearch carries, where no file could be unreadable.
+    """
+
+    label_noise: Annotated[float, Field(ge=0, lt=1, description="share of wrong labels")] = 0.0
+    duplicates: Annotated[float, Field(ge=0, le=10, description="copies for each image")] = 0.0
+    seed: Seed = 0
+
+
 class DataConfig(Section):
     """Which images, at which size, and how many labels of them may be used."""
 
@@ -101,4 +112,7 @@ class DataConfig(Section):
     labels_per_class: Annotated[
         int | None,
         Field(ge=1, le=LARGEST_COUNT, description="of the training part; null for all"),
+    ] = None
+    planted: Annotated[
+        PlantedConfig | None, Field(description="defects put into the training part; null for none")
     ] = None

@@ -15,6 +15,7 @@ def data_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     """What cannot go together under `data`."""
     yield from _fractions(config)
     yield from _strategy(config)
+    yield from _planted(config)
     yield from _gap(config)
 
 
@@ -64,7 +65,31 @@ def _strategy(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash("data.split.gap", split.gap, rule, remedy, "data.split.strategy")
     needed = _NEEDS.get(split.strategy)
     has_times = isinstance(source, Digits) and needed == "times"
-    if needed and isinstance(source, EmbeddedSource) and not has_times:
+    has_parts = config.data.planted is not None and needed == "parts"
+    if needed and isinstance(source, EmbeddedSource) and not (has_times or has_parts):
         rule = f"the source {source_name(source)} tells no {needed}"
         remedy = "write strategy: stratified, or give a manifest that has them"
         yield clash("data.split.strategy", split.strategy, rule, remedy, "data.source")
+
+
+def _planted(config: StudyConfig) -> Iterator[Contradiction]:
+    planted, split, source = config.data.planted, config.data.split, config.data.source
+    if planted is None:
+        return
+    field, value = "data.planted", planted.model_dump(mode="json")
+    if not isinstance(source, EmbeddedSource):
+        rule = (
+            "defects are planted into a source that tlsearch carries, and into no images of yours"
+        )
+        remedy = "drop it, or take digits, glyphs, letters or textures"
+        yield clash(field, value, rule, remedy, "data.source")
+    if split.strategy != "given":
+        rule = "parts are drawn, stratified, before anything is planted, and stand as given"
+        remedy = "write data.split.strategy: given"
+        yield clash(field, value, rule, remedy, "data.split.strategy")
+    if split.folds:
+        rule = "each image would validate once, those with planted defects too"
+        yield clash(field, value, rule, "write data.split.folds: null", "data.split.folds")
+    if not planted.label_noise and not planted.duplicates:
+        rule, remedy = "plants nothing", "set label_noise or duplicates, or write null"
+        yield clash(field, value, rule, remedy)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from tlsearch.study.adaptation import ADAPTATION_SPACES, NoAdaptationSpace
 from tlsearch.study.annotations import BoolDim, FloatDim, IntDim
 from tlsearch.study.augmentation import (
     ADVERSARIAL_SPACES,
@@ -183,6 +184,15 @@ class Space(Section):
         FloatDim(gt=0, lt=1, nullable=True),
         Field(description="of the moving average of the weights that is kept; null for none"),
     ] = Fixed(None)
+    adaptation: Annotated[
+        Branches,
+        AnyOf(ADAPTATION_SPACES),
+        Field(description="training images are taken towards those of the source"),
+    ] = Branches({"none": NoAdaptationSpace()})
+    source_task_weight: Annotated[
+        NotNegative,
+        Field(description="of the source task's loss beside the target's, on a second head; 0 off"),
+    ] = Fixed(0.0)
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one strategy, asking `suggest` for the searched ones alone.

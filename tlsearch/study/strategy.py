@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tlsearch.study.adaptation import ADAPTATIONS, Adaptation
 from tlsearch.study.augmentation import (
     ATTACKS,
     AUGMENTATIONS,
@@ -106,6 +107,7 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
     "adversarial": ATTACKS,
     "feature_selection": SELECTIONS,
     "class_balance": BALANCES,
+    "adaptation": ADAPTATIONS,
 }
 """The fields of a strategy that are choices with parameters of their own."""
 
@@ -123,7 +125,8 @@ class Strategy:
     attacks the outcome. `trained` names the groups that train beside the head, joined by `+`, or is
     "all" or "norms"; `layer_decay` is the factor per layer towards the input; `l2_sp` pulls the
     body towards its start; `ema_decay` is that of the moving average of the weights that is kept,
-    None for the weights themselves.
+    None for the weights themselves. `source_task_weight` is that of the source task's loss, learnt
+    beside the target's on a second head (0: without).
     """
 
     init: Literal["pretrained", "random"]
@@ -155,6 +158,8 @@ class Strategy:
     feature_selection: FeatureSelection
     class_balance: ClassBalance
     ema_decay: float | None
+    adaptation: Adaptation
+    source_task_weight: float
 
     @classmethod
     def from_params(

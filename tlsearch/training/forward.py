@@ -33,12 +33,12 @@ class Forward:
         self._pixels, self._activations = pixels, activations
         self._numerics, self._device = numerics, device
         self._kept: Tensor | None = None
-        self.depth, self.open_groups = 0, backbone.groups
+        self.depth, self.open_groups, self.norms_alone = 0, backbone.groups, False
         backbone.model.to(device).to(memory_format=torch.channels_last)
 
     def freeze(self, open_groups: Sequence[str], *, norms_alone: bool) -> None:
         """Freeze all but these groups and choose where the inputs of the first come from."""
-        self.open_groups = tuple(open_groups)
+        self.open_groups, self.norms_alone = tuple(open_groups), norms_alone
         depth = self.backbone.groups.index(self.open_groups[0])
         self.depth, self._kept = depth, None
         freeze(self.backbone, open_groups, norms_alone=norms_alone)
@@ -50,6 +50,11 @@ class Forward:
         """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
         with self._numerics.autocast(self._device):
             return run_stages(self.backbone.stages[self.depth :], self._inputs(rows)).float()
+
+    def features(self, rows: np.ndarray) -> Tensor:
+        """What the head would see of these rows: (B, width)."""
+        with self._numerics.autocast(self._device):
+            return run_stages(self.backbone.stages[self.depth : -1], self._inputs(rows))
 
     @property
     def mean(self) -> tuple[float, float, float]:

@@ -15,15 +15,19 @@ from tlsearch.errors import DivergenceError
 from tlsearch.study.fine_tuning import SamplingBalance
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.augmentation.views import View, Views
 from tlsearch.training.averaging import WeightAverage
 from tlsearch.training.balance import balanced_order, loss_weights
 from tlsearch.training.batches import epoch_order
 from tlsearch.training.forward import Forward
+from tlsearch.training.losses import cross_entropy, largest_loss
 from tlsearch.training.metrics import confusion_matrix
+from tlsearch.training.moving import moving_state
 from tlsearch.training.precision import Numerics
 from tlsearch.training.request import TrainingData, fingerprint
-from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult
+from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult, best_epoch
+from tlsearch.training.second_task import SecondTask
 from tlsearch.training.steps import StepNorms
 from tlsearch.transfer.backbones import Backbone
 from tlsearch.transfer.freezing import set_train_mode, trained_parameters
@@ -32,17 +36,14 @@ from tlsearch.transfer.optimizers import build_optimizer, set_lr
 from tlsearch.transfer.penalties import L2SP, add_l1_gradient
 from tlsearch.transfer.plan import TrainPlan, batch_bounds
 
-EXPLODED_LOSS = 100.0
-"""A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
-that recovered stayed far below it on the networks tried."""
-
 
 class Trainer:
     """One training. `epochs` yields a result after each epoch; between two of them `state` and
     `load_state` hand over all that the rest of the training depends on. `steps` keeps the norms of
     its steps, those of updates if `measure_updates`; `step_seconds` is the time that they all took,
     without validation. Where weights are averaged, `backbone` holds the average while it validates
-    and after `finish`.
+    and after `finish`. `adaptation` is the first stage of training batches; `second_task` adds its
+    loss to the target's.
 
     Randomness is drawn from (seed, epoch), so an epoch does not depend on what else ran in this
     process, and needs no saved generator state.
@@ -64,9 +65,12 @@ class Trainer:
         numerics: Numerics,
         device: torch.device,
         measure_updates: bool,
+        adaptation: Stage | None,
+        second_task: SecondTask | None,
     ) -> None:
         self.backbone, self.plan, self.data = backbone, plan, data
         self.metric, self.seed = metric, seed
+        self.adaptation, self.second_task = adaptation, second_task
         self.forward = Forward(
             backbone,
             pixels=data.pixels,
@@ -75,10 +79,17 @@ class Trainer:
             device=device,
         )
         self.views = Views(
-            self.forward, strategy=plan.strategy, num_classes=data.num_classes, seed=seed
+            self.forward,
+            strategy=plan.strategy,
+            adaptation=adaptation,
+            num_classes=data.num_classes,
+            seed=seed,
         )
         self._trained = trained_parameters(backbone, norms_alone=plan.norms_alone)
         distances = layer_distances(backbone)
+        if second_task is not None:  # its head goes with the head
+            self._trained[plan.groups[-1]] |= second_task.parameters()
+            distances |= dict.fromkeys(second_task.parameters(), 0)
         self.optimizer = build_optimizer(plan, self._trained, distances=distances)
         self.history: list[EpochResult] = []
         self.steps = StepNorms(updates=measure_updates)
@@ -91,13 +102,14 @@ class Trainer:
         )
         self._l2_sp = self._average = None
         if strategy.l2_sp:
-            head = plan.groups[-1]
-            self._l2_sp = L2SP(self.optimizer, strength=strategy.l2_sp, head=head)
+            self._l2_sp = L2SP(self.optimizer, strength=strategy.l2_sp, head=plan.groups[-1])
         if strategy.ema_decay is not None:
             self._average = WeightAverage(self._moving_state(), decay=strategy.ema_decay)
         self._freeze(1)
         self.fingerprint = fingerprint(
-            data, backbone.name, plan, metric, seed, numerics, device.type, measure_updates
+            data,
+            *(backbone.name, plan, metric, seed, numerics, device.type, measure_updates),
+            second_task and second_task.key,
         )
 
     def epochs(self) -> Iterator[EpochResult]:
@@ -131,10 +143,7 @@ class Trainer:
         """The epoch whose weights count: the best with early stopping, else the last."""
         if not self.history or self.plan.strategy.patience_epochs is None:
             return self.history[-1] if self.history else None
-        # max and min return the first of equals: a later tie is no improvement.
-        if self.metric == "val_loss":
-            return min(self.history, key=lambda r: r.val_loss)
-        return max(self.history, key=lambda r: r.val_accuracy)
+        return best_epoch(self.history, metric=self.metric)
 
     def fold_ended(self, _result: EpochResult) -> FoldResult | None:
         """None: a single training has no folds. A `CrossValidation` has."""
@@ -181,20 +190,25 @@ class Trainer:
 
     def _freeze(self, epoch: int) -> None:
         self.forward.freeze(self.plan.open_in(epoch), norms_alone=self.plan.norms_alone)
+        if self.second_task is not None:
+            self.second_task.follow(self.forward)
 
     def _averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in place of those that train, where weights are averaged."""
         return nullcontext() if self._average is None else self._average.applied()
 
     def _step(self, rows: np.ndarray, *, epoch: int, step: int) -> tuple[float, int, float]:
-        """One optimizer step: its loss, right answers and gradient norm before clipping. Of a mixed
-        image the heavier label is the right answer.
+        """One optimizer step: the target's loss, right answers, gradient norm before clipping. Of a
+        mixed image the heavier label is the right answer.
         """
         strategy, where = self.plan.strategy, f"epoch {epoch}, step {step}"
         self.optimizer.zero_grad()
         view = self.views.see(rows, epoch=epoch)
-        loss = self._loss(view)
-        torch.autograd.backward(loss)
+        loss = total = self._loss(view)
+        if self.second_task is not None:
+            beside = self.second_task.loss(epoch=epoch, step=step, batch_size=len(rows))
+            total = loss + self.second_task.weight * beside
+        torch.autograd.backward(total)
         if strategy.l1:
             add_l1_gradient(self.optimizer, strategy.l1)
         if self._l2_sp is not None:
@@ -205,10 +219,7 @@ class Trainer:
         # One read for all three: on a GPU each would wait for the step to get there.
         value, norm, hits = torch.stack([loss.detach(), total_norm, right.float()]).tolist()
         self.steps.gradients.append(norm)
-        limit = EXPLODED_LOSS * math.log(max(self.data.num_classes, 2))
-        if self._weights is not None:  # a heavy image alone is no explosion
-            limit *= max(1.0, float(self._weights[torch.from_numpy(rows)].max()))
-        if not value <= limit:
+        if not value <= largest_loss(self.data.num_classes, self._weights_of(rows)):
             raise DivergenceError(f"{where}: the loss is {value:.4g}")
         if not math.isfinite(norm):
             raise DivergenceError(f"{where}: the gradient's norm is {norm}")
@@ -229,11 +240,12 @@ class Trainer:
         return view.share * loss + (1 - view.share) * others
 
     def _cross_entropy(self, logits: Tensor, rows: np.ndarray) -> Tensor:
-        smoothing, labels = self.plan.strategy.label_smoothing, self.forward.labels(rows)
-        if self._weights is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        return (losses * self._weights[torch.from_numpy(rows)].to(losses.device)).mean()
+        labels, weights = self.forward.labels(rows), self._weights_of(rows)
+        smoothing = self.plan.strategy.label_smoothing
+        return cross_entropy(logits, labels, weights=weights, label_smoothing=smoothing)
+
+    def _weights_of(self, rows: np.ndarray) -> Tensor | None:
+        return None if self._weights is None else self._weights[torch.from_numpy(rows)]
 
     def _validate(self, epoch: int) -> tuple[float, np.ndarray]:
         """Loss on the validation images, and counts (K, K) of their classes and predictions."""
@@ -250,7 +262,7 @@ class Trainer:
     def finish(self) -> TrainResult:
         """Restore the chosen epoch's weights and sum up."""
         if self._best is not None:
-            self.backbone.model.load_state_dict(self._best, strict=False)
+            self._load_moving(self._best)
         elif self._average is not None:
             self._average.keep()
         self.backbone.model.eval()
@@ -274,15 +286,13 @@ class Trainer:
         )
 
     def _moving_state(self) -> dict[str, Tensor]:
-        """Parameters that train at some time, and the buffers of their groups."""
-        moving = {
-            id(tensor)
-            for group, stage in zip(self.plan.groups, self.backbone.stages, strict=True)
-            if group in self.plan.open_groups
-            for tensor in (*self._trained[group].values(), *stage.buffers())
-        }
-        state = self.backbone.model.state_dict(keep_vars=True)
-        return {k: v.detach() for k, v in state.items() if id(v) in moving}
+        beside = {} if self.second_task is None else self.second_task.state()
+        return {**moving_state(self.backbone, self.plan, self._trained), **beside}
+
+    def _load_moving(self, state: dict[str, Tensor]) -> None:
+        self.backbone.model.load_state_dict(state, strict=False)
+        if self.second_task is not None:
+            self.second_task.load_state(state)
 
     def state(self) -> dict[str, Any]:
         """All that the remaining epochs depend on: tensors, numbers, text and lists only. The
@@ -305,7 +315,7 @@ class Trainer:
         from the number of epochs.
         """
         assert state["fingerprint"] == self.fingerprint, "the state of another training"
-        self.backbone.model.load_state_dict(state["model"], strict=False)
+        self._load_moving(state["model"])
         self._best = state["best"]
         if self._average is not None:
             self._average.load_state(state["average"])

@@ -1,6 +1,6 @@
 """What the loop yields, in plain numbers: it crosses process borders and is stored as it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -75,3 +75,12 @@ class TrainResult:
         assert self.chosen is not None, "a complete training has an epoch"
         value: float = getattr(self.chosen, metric)
         return value
+
+
+def best_epoch(history: Sequence[EpochResult], *, metric: str) -> EpochResult:
+    """The epoch with the lowest "val_loss" or the highest "val_accuracy"; of equals the first:
+    a later tie is no improvement.
+    """
+    if metric == "val_loss":
+        return min(history, key=lambda result: result.val_loss)
+    return max(history, key=lambda result: result.val_accuracy)

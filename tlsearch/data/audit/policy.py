@@ -29,7 +29,8 @@ def audited(
     data: ImageSet, config: DataConfig, *, on_progress: OnProgress
 ) -> tuple[ImageSet, Audit]:
     """The set with the rows that may be used and clusters of duplicates, and what was found. Of an
-    embedded source the sizes of its classes alone are looked at: no file of it can be amiss.
+    embedded source the sizes of its classes alone are looked at, unless defects are planted:
+    nothing else of it can be amiss.
 
     A class that is dropped leaves `class_names`; its images have the label -1 and are not used.
 
@@ -38,7 +39,7 @@ def audited(
             it holds the audit.
     """
     looks, clusters = _Looks(data, config), np.arange(len(data.labels))
-    if not isinstance(config.source, EmbeddedSource):
+    if config.planted is not None or not isinstance(config.source, EmbeddedSource):
         on_progress(0.0, "audit: looking for duplicates")
         looks.at_files()
         clusters = looks.at_duplicates()

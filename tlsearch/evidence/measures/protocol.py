@@ -16,10 +16,13 @@ MEASURES = (
     "seconds",
     "noise_scale",
     "robust_accuracy",
+    "domain_distance",
+    "adapted_distance",
 )
 """Statistics that a single training answers by one number. `cka_drift` and `weight_drift` also come
 as `NAME.GROUP` for each layer group but the head, `robust_accuracy` (that under PGD) as `.fgsm` and
-`.pgd`."""
+`.pgd`, `domain_distance` (Fréchet's) as `.error` and `.proxy_a`, `adapted_distance` (a ratio) as
+`.before` and `.after`."""
 
 EARLY_SHARE = 0.1
 """Of all steps that were planned: where gradients may explode (claims.md, A4)."""
@@ -39,6 +42,11 @@ NOISE_BATCHES, NOISE_BATCH_SIZE = 32, 8
 NOISE_IMAGES = 1024
 """Batches behind the gradient noise scale, and the images of the one large batch: the training
 part, where it has no more. With pairs of 8 and 64 images the signal drowned."""
+
+DOMAIN_IMAGES = 512
+"""Of either domain, at the most, for the distance between them."""
+DOMAIN_FOLDS = 5
+"""Of the classifier that tells domains apart."""
 
 ATTACKED_IMAGES = 200
 """Images of the test part that are attacked at the most."""

@@ -38,11 +38,26 @@ def measures_of(comparison: ComparisonConfig) -> tuple[str, ...]:
     """What is taken from every confirmed model; of the advice (C), what its arms are there for.
     Taking all would cost more than a short training, and what is timed would include some of it.
     """
-    always = MEASURES[comparison.table]
+    always = (*MEASURES[comparison.table], *_of_domains(comparison))
     if comparison.table != "C":
         return always
     asked = {claim.statistic for claim in advice_about(comparison.arms)}
     return (*always, *(name for name in ALL_MEASURES if name in asked and name not in always))
+
+
+def _of_domains(comparison: ComparisonConfig) -> tuple[str, ...]:
+    """What is taken where an arm of one's own deals with the source's images."""
+    if comparison.table != "own":
+        return ()
+    fields = {str(name) for arm in comparison.arms.values() for name in arm}
+    wanted = {
+        "space.adaptation": ("domain_distance", "adapted_distance"),
+        "space.source_task_weight": ("domain_distance", "source_accuracy"),
+    }
+    found = {
+        n for k, names in wanted.items() for n in names if any(f.startswith(k) for f in fields)
+    }
+    return tuple(name for name in ALL_MEASURES if name in found)
 
 
 def asks_for_scores(comparison: ComparisonConfig) -> bool:

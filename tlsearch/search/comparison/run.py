@@ -74,7 +74,8 @@ def run_comparison(config: StudyConfig, *, layout: Layout, fresh: bool, watch: W
 
 def _is_finished(board: Board, layout: Layout) -> bool:
     """Whether all is run, on data that cannot change, and MLflow was left whole."""
-    sources = [ledger.config.data.source for ledger in board.cells.values()]
+    configs = [ledger.config for ledger in board.cells.values()]
+    sources = [s for c in configs for s in (c.data.source, c.backbone.source) if s is not None]
     return (
         all(isinstance(source, EmbeddedSource) for source in sources)
         and all(is_done(ledger) for ledger in board.cells.values())
@@ -140,6 +141,7 @@ def _measured_of(board: Board, scenario: str, setting: Setting) -> dict[str, Any
         "split": setting.data.split.fingerprint,
         "weights": setting.weights_fingerprint,
         "future": board.comparison.future and [board.comparison.future, splits],
+        **({"source": setting.source_fingerprint} if setting.source else {}),
     }
 
 

@@ -37,10 +37,18 @@ class Views:
     """
 
     def __init__(
-        self, forward: Forward, *, strategy: Strategy, num_classes: int, seed: int
+        self,
+        forward: Forward,
+        *,
+        strategy: Strategy,
+        adaptation: Stage | None,
+        num_classes: int,
+        seed: int,
     ) -> None:
         self._forward, self._num_classes = forward, num_classes
         self._stages: tuple[Stage, ...] = make_stages(strategy, mean=forward.mean, seed=seed)
+        if adaptation is not None:
+            self._stages = (adaptation, *self._stages)
         self._mixing = make_mixing(strategy.mixing, seed=seed)
         self._adversary = make_adversary(
             strategy.adversarial,

@@ -1,0 +1,196 @@
+"""Stages that take images towards the source's: what every stage keeps to, and what each does."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.small import CPU, pixels, trainer, weights
+from tests.transfer.strategies import strategy
+from tlsearch.study.adaptation import Adaptation, Fourier, Moments, NoAdaptation, Style
+from tlsearch.training.adaptation.moments import match_moments
+from tlsearch.training.adaptation.spectrum import exchange_amplitudes
+from tlsearch.training.adaptation.towards import drawn_for, stage_of
+from tlsearch.training.augmentation.stages import Stage
+from tlsearch.training.batches import unit_batch
+
+TARGET, SOURCE = pixels(), pixels(seed=1, noise=200)
+AMONG = np.arange(0, 60, 2)
+KINDS: dict[str, Adaptation] = {
+    "fourier": Fourier(band=0.3, strength=1.0),
+    "fourier, half": Fourier(band=0.3, strength=0.5),
+    "moments": Moments(strength=1.0),
+    "moments, half": Moments(strength=0.5),
+}
+
+
+def stage(of: Adaptation, *, seed: int = 0) -> Stage:
+    found = stage_of(of, source=SOURCE, among=AMONG, seed=seed)
+    assert found is not None
+    return found
+
+
+def batch(rows: np.ndarray) -> Tensor:
+    return unit_batch(TARGET, rows, device=CPU)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_adapted_batch_is_one_that_a_network_takes(name: str) -> None:
+    rows = np.array([3, 1, 44])
+    images = batch(rows)
+    before = images.clone()
+    found = stage(KINDS[name])(images, rows, epoch=1)
+    assert found.shape == images.shape
+    assert found.dtype == torch.float32
+    assert 0 <= found.min() <= found.max() <= 1
+    assert (found - images).abs().amax((1, 2, 3)).min() > 0.01
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_sample_sees_the_same_source_in_every_batch_of_an_epoch(name: str) -> None:
+    rows = np.array([3, 1, 44, 20, 7])
+    make = stage(KINDS[name])
+    whole = make(batch(rows), rows, epoch=4)
+    for part in ([3], [44, 7], [7, 20, 44, 1, 3]):
+        alone = make(batch(np.array(part)), np.array(part), epoch=4)
+        wanted = torch.stack([whole[rows.tolist().index(row)] for row in part])
+        assert torch.equal(alone, wanted)
+    assert torch.equal(stage(KINDS[name])(batch(rows), rows, epoch=4), whole)
+    assert not torch.equal(make(batch(rows), rows, epoch=5), whole)
+    assert not torch.equal(stage(KINDS[name], seed=1)(batch(rows), rows, epoch=4), whole)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_torchs_generator_is_left_alone(name: str) -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    stage(KINDS[name])(batch(np.arange(4)), np.arange(4), epoch=1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sources_are_drawn_evenly_from_those_that_may_be() -> None:
+    found = drawn_for(np.arange(3000), among=AMONG, seed=0, epoch=1)
+    counts = np.bincount(found, minlength=60)
+    assert set(np.flatnonzero(counts)) == set(AMONG)
+    assert 60 < counts[AMONG].min() <= counts[AMONG].max() < 140  # 100 each, 4 deviations of 10
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        NoAdaptation(),
+        Fourier(band=0.0, strength=1.0),
+        Fourier(band=0.5, strength=0.0),
+        Moments(strength=0.0),
+        Style(strength=1.0, layers=2),
+    ],
+)
+def test_what_changes_nothing_is_no_stage(of: Adaptation) -> None:
+    assert stage_of(of, source=SOURCE, among=AMONG, seed=0) is None
+
+
+@pytest.mark.parametrize(("band", "strength"), [(0.0, 1.0), (0.7, 0.0), (0.0, 0.0)])
+def test_no_band_or_no_strength_is_the_identity(band: float, strength: float) -> None:
+    images, sources = drawn(3, 3, 12, 14), drawn(3, 3, 12, 14, seed=1)
+    found = exchange_amplitudes(images, sources, band=band, strength=strength)
+    torch.testing.assert_close(found, images, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (13, 13), (12, 15)])
+def test_low_amplitudes_are_the_sources_and_phases_stay(size: tuple[int, int]) -> None:
+    images = drawn(2, 3, *size).double()
+    sources = drawn(2, 3, *size, seed=1).double()
+    found = torch.fft.fft2(exchange_amplitudes(images, sources, band=0.4, strength=0.75))
+    own, theirs = torch.fft.fft2(images), torch.fft.fft2(sources)
+    turned = (found / own).angle()  # the angle between them: 0 also where an angle is pi or -pi
+    torch.testing.assert_close(turned, torch.zeros_like(turned), atol=1e-9, rtol=0)
+    rows, columns = (np.abs(np.fft.fftfreq(side)) for side in size)
+    low = torch.from_numpy(np.maximum(rows[:, None], columns[None, :]) < 0.2)
+    assert 1 < int(low.sum()) < low.numel() / 2
+    mixed = 0.25 * own.abs() + 0.75 * theirs.abs()
+    torch.testing.assert_close(found.abs()[..., low], mixed[..., low])
+    torch.testing.assert_close(found.abs()[..., ~low], own.abs()[..., ~low])
+
+
+def test_the_narrowest_band_takes_the_mean_alone() -> None:
+    images, sources = drawn(2, 3, 12, 12), drawn(2, 3, 12, 12, seed=1)
+    found = exchange_amplitudes(images, sources, band=0.01, strength=1.0)
+    shift = (sources - images).mean((2, 3), keepdim=True)
+    torch.testing.assert_close(found, images + shift, atol=1e-6, rtol=0)
+
+
+def test_moments_are_the_sources() -> None:
+    images, sources = drawn(4, 3, 12, 12).double(), drawn(4, 3, 9, 9, seed=1).double() / 3
+    found = match_moments(images, sources, strength=1.0)
+    for moment in (Tensor.mean, lambda x, dims: x.std(dims, correction=0)):
+        torch.testing.assert_close(moment(found, (2, 3)), moment(sources, (2, 3)))
+    # One affine map a channel, so the picture itself stays.
+    a, b = (x.flatten(2) - x.flatten(2).mean(2, keepdim=True) for x in (images, found))
+    alike = torch.nn.functional.cosine_similarity(a, b, dim=2)
+    torch.testing.assert_close(alike, torch.ones_like(alike))
+
+
+def test_half_of_the_strength_goes_half_of_the_way() -> None:
+    images, sources = drawn(4, 3, 12, 12).double(), drawn(4, 3, 12, 12, seed=1).double() / 3
+    found = match_moments(images, sources, strength=0.5)
+    for moment in (Tensor.mean, lambda x, dims: x.std(dims, correction=0)):
+        middle = (moment(images, (2, 3)) + moment(sources, (2, 3))) / 2
+        torch.testing.assert_close(moment(found, (2, 3)), middle)
+
+
+def test_an_image_of_one_colour_takes_the_mean_and_stays_finite() -> None:
+    images, sources = torch.full((1, 3, 8, 8), 0.5), drawn(1, 3, 8, 8)
+    found = match_moments(images, sources, strength=1.0)
+    torch.testing.assert_close(found, sources.mean((2, 3), keepdim=True).expand_as(found))
+
+
+def test_grey_images_stay_grey_by_grey_sources() -> None:
+    grey, other = pixels(channels=1), pixels(channels=1, seed=1)
+    for of in KINDS.values():
+        make = stage_of(of, source=other, among=AMONG, seed=0)
+        assert make is not None
+        found = make(unit_batch(grey, np.arange(5), device=CPU), np.arange(5), epoch=1)
+        assert torch.equal(found[:, 0], found[:, 1])
+
+
+class Seen:
+    """A stage that keeps what it was given and changes nothing."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, ...]] = []
+
+    def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
+        self.rows.append((epoch, *map(int, rows)))
+        return images
+
+
+@pytest.mark.parametrize("depth", [0, 2, 5])
+def test_a_stage_sees_training_batches_alone(depth: int) -> None:
+    seen = Seen()
+    of = trainer(strategy(freeze_depth=depth), num_epochs=2, adaptation=seen)
+    plain = trainer(strategy(freeze_depth=depth), num_epochs=2)
+    for training in (of, plain):
+        list(training.epochs())
+    train = sorted(map(int, of.data.train))
+    for epoch in (1, 2):
+        assert sorted(r for e, *rows in seen.rows if e == epoch for r in rows) == train
+    # The identity, through the pixels: to the last bit where both go the same way.
+    assert all(torch.equal(v, weights(plain)[k]) for k, v in weights(of).items())
+
+
+def test_adapted_images_pass_a_frozen_start_though_its_activations_are_kept(tmp_path: Any) -> None:
+    from tests.training.small import store
+
+    chosen, make = strategy(freeze_depth=3), stage(KINDS["moments"])
+    with_kept = trainer(chosen, activations=store(tmp_path), adaptation=make)
+    without = trainer(chosen, adaptation=make)
+    plain = trainer(chosen)
+    losses = [[e.train_loss for e in t.epochs()] for t in (with_kept, without, plain)]
+    assert losses[0] == losses[1] != losses[2]
