@@ -11,7 +11,16 @@ from tlsearch.cli.app import app
 
 COMMANDS = {
     "init": {"--output", "--weights", "--size", "--name", "--force", "--json"},
-    "check": {"--set", "--preset", "--json", "--files", "--label-errors", "--views", "--schema"},
+    "check": {
+        "--set",
+        "--preset",
+        "--json",
+        "--files",
+        "--label-errors",
+        "--views",
+        "--score",
+        "--schema",
+    },
     "run": {"--set", "--preset", "--fresh", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},

@@ -43,6 +43,7 @@ ALLOWED_IN: dict[str, frozenset[str]] = {
     "cleanlab": frozenset({"data"}),
     "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
     "torchvision": frozenset({"transfer", "training", "data", "search"}),
+    "timm": frozenset({"transfer"}),
     "onnx": frozenset({"transfer"}),
     "onnxruntime": frozenset({"transfer"}),
     "onnxscript": frozenset({"transfer"}),

@@ -25,6 +25,7 @@ def spec(number: int = 0, *, kind: Any = "search", name: str = "", epochs: int =
         table="",
         scenario="",
         arm="",
+        backbone="resnet18",
     )
 
 

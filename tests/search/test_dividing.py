@@ -98,6 +98,7 @@ def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> Train
         measures=(),
         split=None,
         future=None,
+        backbone="",
     )
 
 

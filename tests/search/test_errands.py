@@ -21,7 +21,7 @@ from tlsearch.search.jobs import (
 )
 from tlsearch.search.watching import Preparing
 
-SCORE = ScoreJob(weights=(), scores_to=Path("x"))
+SCORE = ScoreJob(weights=(), scores_to=Path("x"), backbone="")
 
 
 def test_an_errand_tells_of_its_progress(scene: Make) -> None:

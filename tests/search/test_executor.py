@@ -83,6 +83,7 @@ def job(study: Study, tmp_path: Path) -> Callable[..., TrainJob]:
             "measures": (),
             "split": None,
             "future": None,
+            "backbone": "",
         }
         return TrainJob(**(settings | changes))
 
@@ -121,7 +122,7 @@ def test_a_life_of_a_worker(
     executor.release(0)
 
     # Scored on the test part.
-    executor.submit(0, ScoreJob(weights=(("w", kept),), scores_to=tmp_path / "scores"))
+    executor.submit(0, ScoreJob(weights=(("w", kept),), scores_to=tmp_path / "scores", backbone=""))
     ((key, accuracy),) = said(executor, Scored).accuracies
     assert key == "w"
     assert 0 <= accuracy <= 1
@@ -155,7 +156,9 @@ def test_a_life_of_a_worker(
 
     # What cannot be read and what should not be are told, and the worker lives on.
     before = pid(executor)
-    executor.submit(0, ScoreJob(weights=(("x", tmp_path / "no"),), scores_to=tmp_path / "scores"))
+    executor.submit(
+        0, ScoreJob(weights=(("x", tmp_path / "no"),), scores_to=tmp_path / "scores", backbone="")
+    )
     missing = said(executor, JobFailed)
     assert missing.exit_code == 1
     assert str(tmp_path / "no") in missing.message

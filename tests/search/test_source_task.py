@@ -89,6 +89,7 @@ def measure(setting: Setting, tmp_path: Path) -> Measure:
             measures=NAMES,
             split=None,
             future=None,
+            backbone="",
         )
         trainer = bench.trainer(job)
         list(trainer.epochs())

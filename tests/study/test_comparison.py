@@ -150,7 +150,7 @@ def test_an_option_that_does_not_fit_is_named(refused: Refused) -> None:
     ]
 
 
-NOT_OURS = "arms set fields of space, such as space.schedule, or write backbone.weights: none for"
+NOT_OURS = "arms set fields of space, such as space.schedule, or write backbone.name, or "
 NO_SCENARIO = "set fields of data and backbone, or of space for all arms alike"
 
 
@@ -165,9 +165,9 @@ NO_SCENARIO = "set fields of data and backbone, or of space for all arms alike"
             "  arms:\n    one: {data.size: 64}\n    two: {budget.epochs: 3}\n",
             [
                 "line 6: comparison.arms.one = {data.size: 64}: data.size does not define a "
-                f"strategy — {NOT_OURS} no transfer",
+                f"strategy — {NOT_OURS}backbone.weights: none for no transfer",
                 "line 7: comparison.arms.two = {budget.epochs: 3}: budget.epochs does not define "
-                f"a strategy — {NOT_OURS} no transfer",
+                f"a strategy — {NOT_OURS}backbone.weights: none for no transfer",
             ],
         ),
         (

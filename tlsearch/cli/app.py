@@ -112,6 +112,10 @@ def check(
             help="Draw training images under each augmentation of the space: .png or .html.",
         ),
     ] = None,
+    score: Annotated[
+        bool,
+        typer.Option("--score", help="Score the networks on the training images, and time them."),
+    ] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of study files and leave.")
     ] = False,
@@ -131,7 +135,7 @@ def check(
             from tlsearch.cli import viewing
 
             viewing.check_ending(views)
-        told.check(config, label_errors=label_errors, files=files, as_json=as_json)
+        told.check(config, label_errors=label_errors, score=score, files=files, as_json=as_json)
         if views is not None:
             viewing.write(config, views)
             typer.echo(f"views: {views}", err=as_json)

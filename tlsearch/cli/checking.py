@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tlsearch.cli import scores
 from tlsearch.cli.auditing import Checked, look, show_audit, show_parts, write_listing
 from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.study.config import StudyConfig
@@ -24,7 +25,9 @@ def schema() -> str:
     return schema_text().rstrip()
 
 
-def check(config: StudyConfig, *, label_errors: bool, files: Path | None, as_json: bool) -> None:
+def check(
+    config: StudyConfig, *, label_errors: bool, score: bool, files: Path | None, as_json: bool
+) -> None:
     """Print a study as a user reads it, or as JSON.
 
     Raises:
@@ -34,10 +37,15 @@ def check(config: StudyConfig, *, label_errors: bool, files: Path | None, as_jso
     checked = look(config, label_errors=label_errors)
     if files is not None:
         write_listing(checked.audit, files)
+    scored = scores.score(config) if score and checked.refusal is None else None
     if as_json:
-        typer.echo(json.dumps(_as_json(config, checked)))
+        more = {} if scored is None else {"scores": scores.as_json(scored)}
+        typer.echo(json.dumps({**_as_json(config, checked), **more}))
     else:
-        _show(config, checked)
+        console = Console(highlight=False)
+        _show(config, checked, console)
+        if scored is not None:
+            scores.show(console, scored)
     if checked.refusal is not None:
         raise checked.refusal
 
@@ -69,21 +77,20 @@ def _as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
     return {
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
-        "searched": {name: raw(d) for name, d in config.space.searched().items()},
+        "searched": {name: raw(d) for name, d in config.searched().items()},
         "notes": [*notes(config), *checked.notes],
         "audit": {**audit_json(checked.audit), "parts": checked.parts},
         "estimate": cost and cost._asdict(),
     }
 
 
-def _show(config: StudyConfig, checked: Checked) -> None:
-    console = Console(highlight=False)
+def _show(config: StudyConfig, checked: Checked, console: Console) -> None:
     console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
     console.print()
     table = Table(title="searched dimensions", title_justify="left", box=None, header_style="dim")
     for column in ("dimension", "values"):
         table.add_column(column)
-    for name, dimension in config.space.searched().items():
+    for name, dimension in config.searched().items():
         table.add_row(escape(name), escape(told(dimension)))
     console.print(table)
     console.print()

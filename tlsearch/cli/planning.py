@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tlsearch.cli import scores
 from tlsearch.cli.auditing import Checked, show_audit, show_parts
 from tlsearch.cli.auditing import look as look_at
 from tlsearch.cli.checking import told, told_time
@@ -39,7 +40,9 @@ class Outlook(NamedTuple):
     smallest_effect_pooled: float | None
 
 
-def check(config: StudyConfig, *, label_errors: bool, files: Path | None, as_json: bool) -> None:
+def check(
+    config: StudyConfig, *, label_errors: bool, score: bool, files: Path | None, as_json: bool
+) -> None:
     """Print a comparison as a user reads it, or as JSON.
 
     Raises:
@@ -50,10 +53,15 @@ def check(config: StudyConfig, *, label_errors: bool, files: Path | None, as_jso
     outlook = None if any(c.refusal for c in checked.values()) else _outlook(config, checked)
     if files is not None:
         write_listing(checked, files)
+    scored = scores.score(config) if score and outlook is not None else None
     if as_json:
-        typer.echo(json.dumps(_as_json(config, checked, outlook)))
+        more = {} if scored is None else {"scores": scores.as_json(scored)}
+        typer.echo(json.dumps({**_as_json(config, checked, outlook), **more}))
     else:
-        _show(config, checked, outlook)
+        console = Console(highlight=False)
+        _show(config, checked, outlook, console)
+        if scored is not None:
+            scores.show(console, scored)
     for scenario, found in checked.items():
         if found.refusal is not None:
             raise RequestError(f"scenario {scenario!r}: {found.refusal}")
@@ -105,7 +113,7 @@ def _as_json(
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
         "searched": {
-            arm: {name: raw(d) for name, d in ours.space.searched().items()}
+            arm: {name: raw(d) for name, d in ours.searched().items()}
             for arm, ours in _arms(config).items()
         },
         "notes": [*_notes(config), *(note for c in checked.values() for note in c.notes)],
@@ -129,8 +137,12 @@ def _as_json(
 _COUNTS = ("trainings", "tuning", "confirmations", "swept")
 
 
-def _show(config: StudyConfig, checked: Mapping[str, Checked], outlook: Outlook | None) -> None:
-    console = Console(highlight=False)
+def _show(
+    config: StudyConfig,
+    checked: Mapping[str, Checked],
+    outlook: Outlook | None,
+    console: Console,
+) -> None:
     console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
     console.print()
     for line in _arm_lines(config):
@@ -190,7 +202,7 @@ def _arm_lines(config: StudyConfig) -> Iterator[str]:
             for name, dimension in ours.space.dimensions().items()
             if isinstance(dimension, Fixed) and name.split(".")[0] in roots
         ]
-        tunes = [f"{name}: {told(found)}" for name, found in ours.space.searched().items()]
+        tunes = [f"{name}: {told(found)}" for name, found in ours.searched().items()]
         yield f"[bold]arm {escape(arm)}[/bold]"
         yield f"  fixes {escape('; '.join(fixes) or 'nothing')}"
         yield f"  tunes {escape('; '.join(tunes) or 'nothing')}"

@@ -38,6 +38,7 @@ def _says(
     direction: Direction,
     scenario: Scenario = ANYWHERE,
     elsewhere: Scenario | None = None,
+    swept: tuple[str, ...] = (),
 ) -> Claim:
     return Claim(
         table="C",
@@ -50,6 +51,7 @@ def _says(
         direction=direction,
         scenario=scenario,
         elsewhere=elsewhere,
+        swept=swept,
     )
 
 
@@ -136,7 +138,24 @@ ADVICE: tuple[Claim, ...] = (
     _says("C11", "stopping early saves work", "epochs_spent", "early stopping", "full length", -1),
     _says("C12", "clipping keeps steps small", "largest_step_norm", "clipped", "none", -1),
     _says("C12", "clipping keeps training alive", "divergence_share", "clipped", "none", -1),
-    _says("C13", "task and network should match", "score_correlation", "score", None, 1),
+    _says(
+        "C13",
+        "the network whose features fit the task best does best (LogME)",
+        "score_correlation",
+        "network",
+        None,
+        1,
+        swept=("log_me",),
+    ),
+    _says(
+        "C13",
+        "the network whose source is most like the task does best (LEEP)",
+        "score_correlation",
+        "network",
+        None,
+        1,
+        swept=("leep",),
+    ),
     _says("C13", "the network should fit the machine", "seconds", "small", "large", -1),
     # Arms share the images of a scenario, so what was done to these is a property of the place.
     *(

@@ -40,7 +40,8 @@ class Claim:
     `direction` says which way `arm` less `reference` must differ from 0 ("none": printed, not
     tested). `reference` None tests the arm's own figure; "others" is the mean of the table's other
     rows. `elsewhere`: the reference is taken there, and not where the arm is. `swept`: dimensions
-    whose sweep is meant, of statistics that need one; empty stands for any but the base rate.
+    whose sweep is meant, of statistics that need one; empty stands for any but the base rate. Of
+    `score_correlation` it is the score.
     """
 
     table: Table

@@ -17,9 +17,11 @@ def claims_of(table: str) -> tuple[Claim, ...]:
 
 
 def advice_about(arms: Iterable[str]) -> list[Claim]:
-    """The claims of the text (C) that these arms are there for; "freeze 2" is one of "freeze"."""
+    """The claims of the text (C) that these arms are there for; "freeze 2" is one of "freeze", and
+    "network resnet18" one of "network".
+    """
     names = set(arms)
-    there = {*names, *(re.sub(r" \d+$", "", name) for name in names), None}
+    there = {*names, *(re.sub(r" \d+$|(?<=^network) .+$", "", name) for name in names), None}
     return [claim for claim in ADVICE if claim.arm in there and claim.reference in there]
 
 

@@ -7,12 +7,18 @@ import numpy as np
 
 from tlsearch.evidence.linearised import by_images
 from tlsearch.evidence.measures.splits import estimate_spread
-from tlsearch.evidence.measures.sweeps import mean_rank, trials_to_come_within, usable_decades
+from tlsearch.evidence.measures.sweeps import (
+    mean_rank,
+    score_correlation,
+    trials_to_come_within,
+    usable_decades,
+)
 from tlsearch.evidence.results import ArmResults, ScenarioResults, SweepResults
 from tlsearch.evidence.statistics import STATISTICS
 
 _CLOSE = 0.01  # of accuracy, to "come within" the best (claims.md, A1)
 _USABLE = 0.02  # of accuracy, within which a rate will do (claims.md, A5)
+_FEWEST_RANKED = 3  # two are in the right order every other time
 _RATE = "lr"
 
 LINEARISED = ("mean_rank", "usable_decades", "best_freeze_depth")
@@ -69,6 +75,27 @@ def sensitivity(
     rows = np.arange(seeds)
     answers = np.where(whole[:, None], found.answers, np.nan)
     return answers[others.argmax(axis=0), rows], answers[others.argmin(axis=0), rows]
+
+
+def score_agreement(place: ScenarioResults, score: str) -> np.ndarray:
+    """How well a score of the networks ranks them by the mean test accuracy of their arms, (1,).
+
+    Every arm counts that has the score, whatever its name.
+
+    Raises:
+        NotMeasured: fewer than three networks have both, or all score or read alike.
+    """
+    pairs = []
+    for arm in place.arms.values():
+        accuracy = arm.answers[np.isfinite(arm.answers).all(axis=1)].mean()
+        pairs.append((np.mean(arm.values.get(score, np.nan)), accuracy))
+    found = np.array([pair for pair in pairs if np.isfinite(pair).all()])
+    if len(found) < _FEWEST_RANKED:
+        raise NotMeasured("fewer than three networks have the score and a test accuracy")
+    tau = score_correlation(found[:, 0], found[:, 1])
+    if not np.isfinite(tau):
+        raise NotMeasured("all networks score alike, or read alike")
+    return np.array([tau])
 
 
 def ranks(place: ScenarioResults, arms: Iterable[str]) -> dict[str, np.ndarray]:

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tlsearch.evidence.claim import Claim, Scenario
-from tlsearch.evidence.columns import LINEARISED, NotMeasured, ranks, sensitivity, values_of
+from tlsearch.evidence.columns import (
+    LINEARISED,
+    NotMeasured,
+    ranks,
+    score_agreement,
+    sensitivity,
+    values_of,
+)
 from tlsearch.evidence.paired import Paired, pool
 from tlsearch.evidence.results import ComparisonResults, ScenarioResults
 from tlsearch.evidence.table_claims import STRATEGIES, TAKEN_OVER, WAYS_TO_SPLIT
@@ -105,6 +112,8 @@ def _everywhere(claim: Claim, places: list[ScenarioResults]) -> Gathered:
 def _pair(claim: Claim, place: ScenarioResults) -> Paired:
     if claim.statistic == "sensitivity":
         return Paired(*sensitivity(place, claim.arm, claim.swept), place.block)
+    if claim.statistic == "score_correlation":
+        return Paired(score_agreement(place, claim.swept[0]), None, place.block)
     if claim.statistic == "mean_rank":
         return _rank(claim.arm, place)
     arm = values_of(claim.statistic, claim.arm, place)

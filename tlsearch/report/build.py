@@ -1,8 +1,9 @@
 """A report as text, in one of three formats, and its file."""
 
 import os
+from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tlsearch.search.ledger import Ledger
 from tlsearch.study.layout import Layout
@@ -56,5 +57,22 @@ def _json(ledger: Ledger, layout: Layout) -> str:
     facts = attributes.get(FACTS) or {}
     data = {**facts.get("facts", {}), "audit": attributes.get(AUDIT)}
     # The tables and claims of a comparison; a study that only searches has none.
-    whole = {**found, "data": data, "tables": [], "claims": []}
+    whole = {**found, "data": data, **_networks(ledger), "tables": [], "claims": []}
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _networks(ledger: Ledger) -> dict[str, Any]:
+    """What is known of each of several networks; nothing for a study on one."""
+    from tlsearch.search.ledger import NETWORKS
+    from tlsearch.search.networks import foretold
+
+    promised = ledger.search.user_attrs.get(NETWORKS) or {}
+    found = foretold(ledger.config, ledger.rows(), promised)
+    if found is None:
+        return {}
+    agreements = {
+        score: agreement and {k: v if isfinite(v) else None for k, v in agreement._asdict().items()}
+        for score, agreement in found.agreements.items()
+    }
+    networks = [network._asdict() for network in found.networks]
+    return {"networks": networks, "score_agreement": agreements}

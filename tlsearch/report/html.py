@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from tlsearch.report import networks
 from tlsearch.report.answer import find_answer, gain_rows, status
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.page import render_page
@@ -37,6 +38,9 @@ def render_html(data: ReportData) -> str:
         gain_rows=gain_rows(answer),
         status=status(data),
         settings=tuple(data.space),
+        network_head=networks.HEAD,
+        network_rows=networks.table(data),
+        network_verdict=networks.verdict(data),
         trials=[_trial(row, data) for row in data.trials],
         fixed=[_fixed(row, data) for row in data.fixed],
         open_rows=OPEN_ROWS,

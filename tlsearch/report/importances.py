@@ -39,7 +39,7 @@ def find_importances(config: StudyConfig, study: optuna.Study) -> Importances | 
     Source: fANOVA, Hutter et al. 2014 (PMLR 32, 754).
     """
     conditional = config.space.conditional()
-    names = [name for name in config.space.searched() if name not in conditional]
+    names = [name for name in config.searched() if name not in conditional]
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     trials = [t for t in complete if all(name in t.params for name in names)]
     if len(names) < 2:

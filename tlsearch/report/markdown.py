@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from tlsearch.report import networks
 from tlsearch.report.absent import Absent
 from tlsearch.report.answer import find_answer, gain_rows, status
 from tlsearch.report.rows import ReportData
@@ -20,6 +21,7 @@ def render_markdown(data: ReportData) -> str:
         *_answer(data),
         *_parameters(data),
         *_trials(data),
+        *_networks(data),
         *_classes(data),
         *_images(data),
         _provenance(data),
@@ -64,6 +66,11 @@ def _trials(data: ReportData) -> list[str]:
     best = ", ".join(f"{row.number} ({value_text(row.value, metric)})" for row in data.ranked[:TOP])
     told = f"Trials: {escaped(status(data))}."
     return [f"{told} Best by {plain(metric)}: {best}." if best else told]
+
+
+def _networks(data: ReportData) -> list[str]:
+    rows = networks.table(data)
+    return [table_text(networks.HEAD, rows), networks.verdict(data)] if rows else []
 
 
 def _classes(data: ReportData) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tlsearch.report.wording import count, joined, setting_text
 from tlsearch.study.augmentation import augmentations_of
+from tlsearch.study.config import BACKBONE
 from tlsearch.study.text_dimension import ALL, NORMS
 
 _CHANGES = {
@@ -30,7 +31,10 @@ def recipe_text(params: Mapping[str, Any], groups: Sequence[str]) -> str:
         if params[name] < 1:
             falls = f", times {setting_text(params[name])} per {unit} towards the input"
     optimizer, rate = _OPTIMIZERS[params["optimizer"]], setting_text(params["lr"])
-    first = f"{_range(params, groups)}, with {optimizer} at a rate of {rate}{falls}."
+    scope = _range(params, groups)
+    if BACKBONE in params:
+        scope = f"On {params[BACKBONE]}: {scope[0].lower()}{scope[1:]}"
+    first = f"{scope}, with {optimizer} at a rate of {rate}{falls}."
     return " ".join([first, *(f"{phrase[0].upper()}{phrase[1:]}." for phrase in _more(params))])
 
 

@@ -9,7 +9,8 @@ from tlsearch.report.evaluation import Evaluation, find_evaluation
 from tlsearch.report.images import Images, find_images
 from tlsearch.report.importances import Importances, find_importances
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.ledger import AUDIT, FACTS, Ledger
+from tlsearch.search.ledger import AUDIT, FACTS, NETWORKS, Ledger
+from tlsearch.search.networks import Foretold, foretold
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
@@ -18,6 +19,7 @@ from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Choice, Dimension, Range
 from tlsearch.study.layout import Layout
 from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.timm_backbones import CATALOGUE
 
 
 class Provenance(NamedTuple):
@@ -42,8 +44,9 @@ class Provenance(NamedTuple):
 class ReportData:
     """A study as the report shows it. `ranked` holds the complete trials, best first.
 
-    `space` tells each searched dimension in words. `missing` holds a sentence for each thing that
-    should be there and is not.
+    `groups` are the layer groups of the network; of several, of that of the best trial.
+    `networks` is None for a study on one network. `space` tells each searched dimension in words.
+    `missing` holds a sentence for each thing that should be there and is not.
     """
 
     config: StudyConfig
@@ -55,6 +58,7 @@ class ReportData:
     evaluation: Evaluation | Absent
     importances: Importances | Absent
     images: Images
+    networks: Foretold | None
     provenance: Provenance
     missing: tuple[str, ...]
 
@@ -86,14 +90,21 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         summary=summary,
         ranked=tuple(best_first(summary.rows, maximise=maximise)),
         maximise=maximise,
-        groups=groups(config.backbone.facts),
-        space={name: in_words(d) for name, d in config.space.searched().items()},
+        groups=groups(CATALOGUE[_shown_network(config, summary)]),
+        space={name: in_words(d) for name, d in config.searched().items()},
         evaluation=evaluation,
         importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
+        networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
         provenance=_provenance(config, summary, facts),
         missing=tuple(missing),
     )
+
+
+def _shown_network(config: StudyConfig, summary: Summary) -> str:
+    """The only network, or of several that of the best trial so far."""
+    names = config.backbone.names
+    return summary.best.spec.backbone if summary.best and len(names) > 1 else names[0]
 
 
 def _provenance(config: StudyConfig, summary: Summary, facts: Mapping[str, Any]) -> Provenance:

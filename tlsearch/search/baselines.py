@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlsearch.search.runs import RunSpec, all_folds, confirm_fold
-from tlsearch.study.backbones import BACKBONES, groups
+from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.space import with_defaults
+from tlsearch.study.timm_backbones import CATALOGUE
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
@@ -68,10 +69,11 @@ LABELS: Mapping[str, str] = {
 
 def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
     """One baseline on one draw: seed 0 is the search's own split with all its folds, as a trial has
-    them; others redraw it and hold out one.
+    them; others redraw it and hold out one. Of several networks it takes the first.
     """
-    head_only = len(groups(BACKBONES[config.backbone.name])) - 1
-    scratch = name == "from_scratch" or config.backbone.weights == "none"
+    network = config.backbone.names[0]
+    head_only = len(groups(CATALOGUE[network])) - 1
+    scratch = name == "from_scratch" or config.backbone.weights_of(network) == "none"
     factor = PROBE_EPOCHS_FACTOR if name == "linear_probe" else 1
     return RunSpec(
         key=f"{name}-seed-{seed}",
@@ -87,4 +89,5 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
         table="",
         scenario="",
         arm="",
+        backbone=network,
     )

@@ -151,7 +151,7 @@ class Coordinator:
         self._mirror.start(
             spec.key,
             run_name=run_name(spec),
-            params=run_params(spec, self._setting.groups),
+            params=run_params(spec, self._setting.of(spec.backbone).groups),
             tags=run_tags(spec, run.trial.number),
         )
         self._watch(RunStarted(spec))

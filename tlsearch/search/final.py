@@ -43,7 +43,7 @@ def is_finished(ledger: Ledger) -> bool:
 def search_left(ledger: Ledger) -> int:
     """How many trials of the budget have no ending yet."""
     budget = ledger.config.budget.trials
-    size = ledger.config.space.grid_size()
+    size = ledger.config.grid_size()
     if isinstance(ledger.config.search.sampler, Grid) and size is not None:
         budget = min(budget, size)
     return max(0, budget - ledger.num_ended())
@@ -143,14 +143,16 @@ def _score(
     missing = [k for k in keys if k in complete and not (scores / f"{k}.npz").exists()]
     _make_again(coordinator, rows, missing, folder=folder, watch=watch)
     watch(Preparing(1.0, "scoring the test part"))
-    coordinator.errand(
-        ScoreJob(weights=tuple((k, weights_path(folder, k)) for k in missing), scores_to=scores)
-    )
+    network = {row.spec.key: row.spec.backbone for row in rows}
+    for backbone in dict.fromkeys(network[key] for key in missing):
+        weights = [(k, weights_path(folder, k)) for k in missing if network[k] == backbone]
+        coordinator.errand(ScoreJob(weights=tuple(weights), scores_to=scores, backbone=backbone))
     record = {
         "winner": choice.number,
         "mean_validation": choice.mean,
         "keys": list(choice.keys),
         "champion": choice.champion,
+        "backbone": network[choice.champion] or ledger.config.backbone.name,
         "scorings": times,
         **effects_on_test(ledger.config, choice, complete, scores),
     }
@@ -233,7 +235,7 @@ def champion_facts(
         class_names=tuple(class_names),
         image_size=config.data.size,
         fit=config.data.fit,
-        backbone=config.backbone.name,
+        backbone=record.get("backbone") or config.backbone.name,
         study=config.name,
         trial=record["winner"],
         run=record["champion"],

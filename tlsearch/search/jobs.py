@@ -1,8 +1,9 @@
 """What coordinator and workers say to each other: frozen, picklable, no torch in sight."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.splits.records import SplitFacts
@@ -40,6 +41,8 @@ class Setting:
     """All that the trainings of one study share; made once by `PrepareJob`. Activations go by
     `activations_key`, the images as they were read: what the audit leaves out changes no pixel.
     `source` is where the images of `backbone.source` lie, None where the study names none.
+
+    It is of a single network, as `config` says; `others` are the same for the study's further ones.
     """
 
     config: StudyConfig
@@ -53,6 +56,26 @@ class Setting:
     weights_fingerprint: str
     precision: Literal["fp32", "bf16"]
     device: str
+    others: "tuple[Setting, ...]" = ()
+
+    @property
+    def networks(self) -> "tuple[Setting, ...]":
+        """A setting for each network, in the order of the study."""
+        return (replace(self, others=()), *self.others)
+
+    def of(self, backbone: str) -> "Setting":
+        """The setting of one network; an empty name is that of a study with a single one."""
+        if not backbone:
+            return self
+        return next(s for s in self.networks if s.config.backbone.name == backbone)
+
+    def with_precisions(self, precisions: Mapping[str, Literal["fp32", "bf16"]]) -> "Setting":
+        """The same with another number format for some of the networks."""
+        first, *others = (
+            replace(one, precision=precisions.get(one.config.backbone.name, one.precision))
+            for one in self.networks
+        )
+        return replace(first, others=tuple(others))
 
     @property
     def source_fingerprint(self) -> str | None:
@@ -77,9 +100,9 @@ class PrepareJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """Train one strategy. `redraw` 0 is the study's own split, others redraw all but the test
-    part. Of the split's `folds`, counted from 0, it trains those; several are a cross-validation.
-    The weights are kept in `weights_to` if it is given.
+    """Train one strategy on one network. `redraw` 0 is the study's own split, others redraw all but
+    the test part. Of the split's `folds`, counted from 0, it trains those; several are a
+    cross-validation. The weights are kept in `weights_to` if it is given.
 
     After a complete training the probabilities of the test part are written to the file `scores_to`
     if it is given, as `ScoreJob` writes them, and `measures` (of `evidence.measures.protocol`) are
@@ -101,14 +124,18 @@ class TrainJob:
     measures: tuple[str, ...]
     split: SplitConfig | None
     future: float | None
+    backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreJob:
-    """Score trained weights on the test part: probabilities of each model into `scores_to`."""
+    """Score trained weights of one network on the test part: probabilities of each model into
+    `scores_to`.
+    """
 
     weights: tuple[tuple[str, Path], ...]
     scores_to: Path
+    backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +159,14 @@ class SharesJob:
     redraws: int
 
 
-Job = PrepareJob | TrainJob | ScoreJob | SurveyJob | SharesJob
+@dataclass(frozen=True, kw_only=True)
+class NetworkJob:
+    """Score one network by its frozen features of the study's training part, and time it."""
+
+    backbone: str
+
+
+Job = PrepareJob | TrainJob | ScoreJob | SurveyJob | SharesJob | NetworkJob
 
 
 @dataclass(frozen=True)
@@ -193,6 +227,13 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class NetworkScored:
+    """The answer to `NetworkJob`: the figures of `search.scoring.NetworkScores` by name."""
+
+    scores: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class JobFailed:
     """A job ended in an error; `exit_code` is that of a `TlsearchError`, None for a fault of ours,
     whose `details` then hold the trace for the log.
@@ -220,6 +261,7 @@ Event = (
     | Scored
     | Surveyed
     | Shares
+    | NetworkScored
     | JobFailed
     | WorkerDied
 )

@@ -40,13 +40,16 @@ from tlsearch.study.search_options import Wilcoxon
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
-IDENTITY, FACTS, AUDIT, KEY, MLFLOW, MIRRORED, TEST, PUBLISHED = (
+IDENTITY, FACTS, AUDIT, KEY, MLFLOW, MIRRORED, TEST, PUBLISHED, NETWORKS = (
     f"tlsearch:{part}"
-    for part in ("identity", "facts", "audit", "key", "mlflow", "mirrored", "test", "published")
+    for part in (
+        *("identity", "facts", "audit", "key", "mlflow", "mirrored", "test", "published"),
+        "networks",
+    )
 )
 """User attributes of a study: what may not change, what was found before the first trial, what the
 audit found, which beginning of the study this is, where its mirror stands and whether it is whole,
-what the test part said, which answer the dashboards show.
+what the test part said, which answer the dashboards show, what each of several networks promised.
 """
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -158,9 +161,9 @@ class Ledger:
         study.sampler = make_sampler(self.config, seed=self._sampler_seed(number))
         trial = study.ask()
         try:  # what goes on has all its values
-            params = self.config.space.assign(lookup(trial.params))
+            params = self.config.assign(lookup(trial.params))
         except KeyError:
-            params = self.config.space.assign(suggest_with(trial))
+            params = self.config.assign(suggest_with(trial))
         return self._claimed(search_spec(self.config, trial.number, params), trial, study)
 
     def _sampler_seed(self, number: int) -> int:

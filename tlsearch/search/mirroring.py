@@ -41,7 +41,8 @@ def run_params(spec: RunSpec, groups: tuple[str, ...]) -> dict[str, Any]:
         if strategy.layer_decay == 1 or group not in opened or group == groups[-1]
     }
     draw = {"seed": spec.seed, "redraw": spec.redraw, "folds": len(spec.folds)}
-    return {**spec.params, **rates, "init": spec.init, **draw}
+    network = {"backbone": spec.backbone} if spec.backbone else {}
+    return {**network, **spec.params, **rates, "init": spec.init, **draw}
 
 
 def run_tags(spec: RunSpec, number: int) -> dict[str, Any]:

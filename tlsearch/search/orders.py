@@ -28,4 +28,5 @@ def train_job(spec: RunSpec, folder: Path) -> TrainJob:
         measures=(),
         split=None,
         future=None,
+        backbone=spec.backbone,
     )

@@ -5,8 +5,9 @@ import json
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -46,12 +47,84 @@ def prepare(
     read_as = data.fingerprint
     facts, images_of_parts = divide(data, config)
     source = read_source(config, cache=job.user_cache / "images", on_progress=on_progress)
-    weights, made = find_weights(
-        config, cache=job.user_cache, threads=job.threads, on_progress=on_progress
+    networks = [
+        ready_network(
+            config.with_backbone(name),
+            num_classes=data.num_classes,
+            device=device,
+            user_cache=job.user_cache,
+            threads=job.threads,
+            on_progress=on_progress,
+        )
+        for name in config.backbone.names
+    ]
+    first = networks[0]  # judges the labels
+    data, audit = audit_labels(
+        data,
+        audit,
+        first.config,
+        state=first.state,
+        weights_key=first.fingerprint,
+        numerics=Numerics(first.precision),
+        device=device,
+        cache=job.cache,
+        on_progress=on_progress,
     )
+    if data.fingerprint != read_as:
+        facts, images_of_parts = divide(data, config)
+    kept = store.save(data, job.cache / "images")
+    of_source = None if source is None else store.save(source[0], job.cache / "images")
+    setting, *others = (
+        Setting(
+            config=network.config,
+            data=facts,
+            groups=network.groups,
+            store=kept,
+            activations=job.cache / "activations",
+            activations_key=read_as,
+            source=of_source,
+            weights=network.weights,
+            weights_fingerprint=network.fingerprint,
+            precision=network.precision,
+            device=device.type,
+        )
+        for network in networks
+    )
+    setting = replace(setting, others=tuple(others))
+    write_whole(setting.split_file, json.dumps(images_of_parts))
+    return setting, audit
+
+
+class Network(NamedTuple):
+    """A network that trainings can start from; `state` is None where it starts at random."""
+
+    config: StudyConfig
+    groups: tuple[str, ...]
+    weights: str
+    state: Mapping[str, torch.Tensor] | None
+    fingerprint: str
+    precision: Literal["fp32", "bf16"]
+
+
+def ready_network(
+    config: StudyConfig,
+    *,
+    num_classes: int,
+    device: torch.device,
+    user_cache: Path,
+    threads: int,
+    on_progress: OnProgress,
+) -> Network:
+    """The weights of a study's only network, found or made and known to fit, and its number format.
+
+    Raises:
+        RequestError: the weights do not fit.
+        WorkError: something cannot be read, written or fetched.
+    """
+    weights, made = find_weights(config, cache=user_cache, threads=threads, on_progress=on_progress)
     backbone = build_backbone(
         name=config.backbone.name,
-        num_classes=data.num_classes,
+        num_classes=num_classes,
         image_size=config.data.size,
         dropout=0.0,
         seed=0,
@@ -59,36 +132,14 @@ def prepare(
     state = pretrained_state(backbone=config.backbone.name, weights=weights)
     if state is not None:  # fitting now saves a failure in every trial
         load_pretrained(backbone, state)
-    weights_key = weights_fingerprint(weights, state, made)
-    precision = find_precision(config, backbone.model, device, job.user_cache)
-    data, audit = audit_labels(
-        data,
-        audit,
-        config,
-        state=state,
-        weights_key=weights_key,
-        numerics=Numerics(precision),
-        device=device,
-        cache=job.cache,
-        on_progress=on_progress,
-    )
-    if data.fingerprint != read_as:
-        facts, images_of_parts = divide(data, config)
-    setting = Setting(
+    return Network(
         config=config,
-        data=facts,
         groups=backbone.groups,
-        store=store.save(data, job.cache / "images"),
-        activations=job.cache / "activations",
-        activations_key=read_as,
-        source=None if source is None else store.save(source[0], job.cache / "images"),
         weights=weights,
-        weights_fingerprint=weights_key,
-        precision=precision,
-        device=device.type,
+        state=state,
+        fingerprint=weights_fingerprint(weights, state, made),
+        precision=find_precision(config, backbone.model, device, user_cache),
     )
-    write_whole(setting.split_file, json.dumps(images_of_parts))
-    return setting, audit
 
 
 def audit_labels_alone(
@@ -101,7 +152,8 @@ def audit_labels_alone(
     threads: int,
     on_progress: OnProgress,
 ) -> Audit:
-    """The audit with what the backbone says of the labels, for someone who does not train.
+    """The audit with what the backbone says of the labels, for someone who does not train; of
+    several networks the first one says it, as in a run.
 
     Raises:
         AuditError: the study wants no label errors.
@@ -109,22 +161,21 @@ def audit_labels_alone(
         WorkError: something cannot be read, written or fetched.
     """
     device = find_device(config, None)
-    weights, made = find_weights(config, cache=user_cache, threads=threads, on_progress=on_progress)
-    state = pretrained_state(backbone=config.backbone.name, weights=weights)
-    model = build_backbone(
-        name=config.backbone.name,
+    network = ready_network(
+        config.with_backbone(config.backbone.names[0]),
         num_classes=data.num_classes,
-        image_size=config.data.size,
-        dropout=0.0,
-        seed=0,
-    ).model
+        device=device,
+        user_cache=user_cache,
+        threads=threads,
+        on_progress=on_progress,
+    )
     return audit_labels(
         data,
         audit,
-        config,
-        state=state,
-        weights_key=weights_fingerprint(weights, state, made),
-        numerics=Numerics(find_precision(config, model, device, user_cache)),
+        network.config,
+        state=network.state,
+        weights_key=network.fingerprint,
+        numerics=Numerics(network.precision),
         device=device,
         cache=cache,
         on_progress=on_progress,

@@ -96,6 +96,7 @@ def damage(file: Path) -> str | None:
 
 def _file(recipe: Recipe, *, backbone: str, image_size: int, cache: Path) -> Path:
     key = recipe_key(recipe, backbone=backbone, image_size=image_size)
+    backbone = backbone.replace("/", "-")
     return cache / f"glyphs-{backbone}-{image_size}px-{key}.safetensors"
 
 

@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -50,6 +51,13 @@ def git_revision() -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
+def by_network(settings: Sequence[Setting], fact: Callable[[Setting], str]) -> str:
+    """A fact of the only network, or of each after its name."""
+    if len(settings) == 1:
+        return fact(settings[0])
+    return ", ".join(f"{one.config.backbone.name} {fact(one)}" for one in settings)
+
+
 def parent_tags(setting: Setting) -> dict[str, Any]:
     """Tags of the study's parent run."""
     tags = {
@@ -57,8 +65,8 @@ def parent_tags(setting: Setting) -> dict[str, Any]:
         "tlsearch.state": "running",
         "tlsearch.data": setting.data.fingerprint,
         "tlsearch.split": setting.data.split.fingerprint,
-        "tlsearch.weights": setting.weights_fingerprint,
-        "tlsearch.precision": setting.precision,
+        "tlsearch.weights": by_network(setting.networks, lambda one: one.weights_fingerprint),
+        "tlsearch.precision": by_network(setting.networks, lambda one: one.precision),
         "tlsearch.device": setting.device,
     }
     revision = git_revision()
@@ -76,8 +84,8 @@ def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
         "train_images": sum(setting.data.train_counts),
         "validation_images": sum(setting.data.validation_counts),
         "test_images": sum(setting.data.test_counts),
-        "backbone": config.backbone.name,
-        "weights": config.backbone.weights,
+        "backbone": ", ".join(config.backbone.names),
+        "weights": ", ".join(dict.fromkeys(map(config.backbone.weights_of, config.backbone.names))),
         "trials": config.budget.trials,
         "epochs": config.budget.epochs,
         "sampler": type(config.search.sampler).__name__,

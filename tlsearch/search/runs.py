@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.study.cells import cell_of, compared
-from tlsearch.study.config import StudyConfig
+from tlsearch.study.config import BACKBONE, StudyConfig
 from tlsearch.study.space import Suggest, with_defaults
 from tlsearch.study.strategy import Strategy
 from tlsearch.study.text_dimension import ALL
@@ -29,7 +29,8 @@ class RunSpec:
     `params` are flat and complete. `folds`, counted from 0, are those of the split that it trains,
     for `num_epochs` each; more than one are a cross-validation. `source` is the number of the trial
     that a confirmation repeats, or None. `table`, `scenario` and `arm` place it in a comparison,
-    and are empty outside one.
+    and are empty outside one. `backbone` is the network; empty in records from before a study could
+    hold several, which are of the one that it has.
     """
 
     key: str
@@ -45,6 +46,7 @@ class RunSpec:
     table: str
     scenario: str
     arm: str
+    backbone: str
 
     @property
     def total_epochs(self) -> int:
@@ -54,13 +56,18 @@ class RunSpec:
     @property
     def strategy(self) -> Strategy:
         """The strategy that `params` describe."""
-        return Strategy.from_params(self.params, init=self.init)
+        params = {name: value for name, value in self.params.items() if name != BACKBONE}
+        return Strategy.from_params(params, init=self.init)
 
     @property
     def scope(self) -> str:
-        """What of the network trains, in a few words: `freeze 3`, `train norms`."""
+        """What of the network trains, in a few words: `freeze 3`, `train norms`; of several
+        networks which one: `resnet18, freeze 3`.
+        """
         trained = self.params["trained"]
-        return f"freeze {self.params['freeze_depth']}" if trained == ALL else f"train {trained}"
+        network = f"{self.params[BACKBONE]}, " if BACKBONE in self.params else ""
+        scope = f"freeze {self.params['freeze_depth']}" if trained == ALL else f"train {trained}"
+        return f"{network}{scope}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +111,7 @@ def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:
     for trial in study.get_trials(deepcopy=False):
         if study.study_name == config.name:
             try:
-                params = config.space.assign(lookup(trial.params))
+                params = config.assign(lookup(trial.params))
             except KeyError:
                 continue  # killed while it was asked: it has no strategy yet
             spec = search_spec(config, trial.number, params)
@@ -121,12 +128,13 @@ def lookup(found: Mapping[str, Any]) -> Suggest:
 def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> RunSpec:
     """The run of the search's trial `number`."""
     cell = cell_of(config)
+    network = params.get(BACKBONE) or config.backbone.name
     return RunSpec(
         key=f"{cell.key}.trial-{number:04d}" if cell else f"trial-{number:04d}",
         kind="search",
         label=f"{cell.arm} in {cell.scenario}, trial {number}" if cell else f"trial {number}",
         params=params,
-        init="random" if config.backbone.weights == "none" else "pretrained",
+        init="random" if config.backbone.weights_of(network) == "none" else "pretrained",
         seed=config.search.seed,
         redraw=0,
         folds=all_folds(config),
@@ -135,6 +143,7 @@ def search_spec(config: StudyConfig, number: int, params: Mapping[str, Any]) -> 
         table=compared(config).table if cell else "",
         scenario=cell.scenario if cell else "",
         arm=cell.arm if cell else "",
+        backbone=network,
     )
 
 
@@ -214,8 +223,9 @@ def read_spec(record: Mapping[str, Any]) -> RunSpec:
         "table": "",
         "scenario": "",
         "arm": "",
+        "backbone": "",
         **record,
-    }  # older records are of no comparison
+    }  # older records are of no comparison, and of the study's only network
     # Records may be older than a dimension, which then was at its default.
     params = with_defaults(record["params"])
     return RunSpec(**{**placed, "params": params, "folds": tuple(record["folds"])})

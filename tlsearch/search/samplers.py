@@ -59,5 +59,5 @@ def _make(config: StudyConfig, seed: int) -> BaseSampler:
                 warn_asynchronous_seeding=False,
             )
         case Grid():
-            return optuna.samplers.GridSampler(config.space.grid(), seed=config.search.seed)
+            return optuna.samplers.GridSampler(config.grid(), seed=config.search.seed)
     raise AssertionError(f"no sampler for {options!r}")

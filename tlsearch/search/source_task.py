@@ -9,15 +9,19 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tlsearch.evidence.measures.probes import LinearProbe, ridge_probe
 from tlsearch.evidence.measures.protocol import PROBE_IMAGES, PROBE_PENALTY
 from tlsearch.search.source_data import SourceData
+from tlsearch.training.activations import run_stages
 from tlsearch.training.batches import Pixels, pixel_batch
 from tlsearch.training.forward import EVAL_BATCH_SIZE
 from tlsearch.transfer.backbones import Backbone, Head
 
+CLASSIFIER_INVERSE_PENALTY = 0.1
+"""As that of the probe which judges labels (`data.probing`)."""
 _LAYOUT = 1
 """Raised whenever the same weights would give another probe."""
 
@@ -119,6 +123,63 @@ def _pooled(batch: Tensor, family: str) -> Tensor:
     if batch.ndim == 4:
         return batch.mean((1, 2) if family == "swin" else (2, 3))  # Swin's channels come last
     return batch.mean(1) if batch.ndim == 3 else batch
+
+
+def source_classifier(pretrained: Backbone, *, weights: Path, data: SourceData) -> LinearProbe:
+    """A softmax classifier of the source's classes on the last features of the pretrained network,
+    in place of its own head, which was not kept; kept beside `weights` by their content.
+
+    Multinomial logistic regression of the source's own training images: the head's own loss, with
+    a penalty that is half the squared norm over `CLASSIFIER_INVERSE_PENALTY`, on features of
+    variance 1.
+    """
+    with weights.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    context = f"{content} {PROBE_IMAGES} {CLASSIFIER_INVERSE_PENALTY} {_LAYOUT}"
+    key = hashlib.sha256(context.encode()).hexdigest()[:16]
+
+    def fit() -> LinearProbe:
+        pixels, rows = data.train
+        features = head_features(pretrained, pixels, rows)
+        return _logistic(features, pixels.labels[rows], num_classes=data.num_classes)
+
+    return _kept(weights.parent / f"source-classifier-{key}.npz", fit)
+
+
+@torch.no_grad()
+def head_features(backbone: Backbone, pixels: Pixels, rows: np.ndarray) -> np.ndarray:
+    """What the head sees of these rows, (R, features), in fp32 and evaluation mode."""
+    backbone.model.eval()
+    device = backbone.head.weight.device
+    parts = []
+    for i in range(0, len(rows), EVAL_BATCH_SIZE):
+        images = pixel_batch(pixels, rows[i : i + EVAL_BATCH_SIZE], device=device)
+        batch = run_stages(backbone.stages[:-1], images)
+        parts.append(batch.cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _logistic(features: np.ndarray, labels: np.ndarray, *, num_classes: int) -> LinearProbe:
+    mean, std = features.mean(axis=0, dtype=float), features.std(axis=0, dtype=float)
+    scale = np.divide(1, std, out=np.zeros_like(std), where=std > 0)
+    scaled = torch.from_numpy((features - mean) * scale)
+    targets = torch.from_numpy(labels)
+    weight = torch.zeros(features.shape[1], num_classes, dtype=torch.double, requires_grad=True)
+    bias = torch.zeros(num_classes, dtype=torch.double, requires_grad=True)
+    fitting = torch.optim.LBFGS(
+        [weight, bias], max_iter=100, tolerance_grad=1e-4, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        fitting.zero_grad()
+        penalty = (weight**2).sum() / (2 * CLASSIFIER_INVERSE_PENALTY)
+        found = F.cross_entropy(scaled @ weight + bias, targets) + penalty / len(targets)
+        torch.autograd.backward(found)
+        return found
+
+    fitting.step(loss)  # type: ignore[no-untyped-call]
+    fitted = weight.detach().numpy() * scale[:, None]
+    return LinearProbe(fitted, bias.detach().numpy() - mean @ fitted)
 
 
 def _fitted(pretrained: Backbone, data: SourceData) -> LinearProbe:

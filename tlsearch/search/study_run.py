@@ -1,8 +1,10 @@
 """One invocation of a study, from the lock to the result."""
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tlsearch.data.audit.findings import Audit
 from tlsearch.errors import StoreError
@@ -16,8 +18,10 @@ from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.ledger import FACTS, Ledger, Run, told
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
+from tlsearch.search.networks import score_networks
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
+    by_network,
     dataset_facts,
     parent_params,
     parent_tags,
@@ -58,8 +62,9 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         ledger, ledger, make_job=train_job, layout=layout, interrupts=interrupts, watch=watch
     ) as stage:
         prepared = stage.prepare(ledger.config)
-        stage.end_preparing()
         setting = agreed(ledger, prepared.setting)
+        scores = score_networks(ledger, setting, stage)
+        stage.end_preparing()
         record_audit(ledger, prepared.audit, stage.folder)
         for remark in remarks(prepared.audit):
             watch(remark)
@@ -70,7 +75,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
         for text in setting.data.split.notes:
             watch(Remark(text))
-        _open_mirror(stage.mirror, ledger, prepared.audit, setting, stage.folder)
+        _open_mirror(stage.mirror, ledger, prepared.audit, setting, scores, stage.folder)
         _search(ledger, stage.coordinator, watch, stage.workers)
         confirm_and_test(
             ledger,
@@ -109,19 +114,20 @@ def _search(ledger: Ledger, coordinator: Coordinator, watch: Watcher, workers: i
 
 
 def agreed(ledger: Ledger, setting: Setting) -> Setting:
-    """Compare what was found with what the study was started on, and keep its number format.
+    """Compare what was found with what the study was started on, and keep its number formats.
 
     Raises:
         StoreError: data, split, weights or source images changed.
     """
+    ours = [setting.of(name) for name in ledger.config.backbone.names]
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
-        "weights": setting.weights_fingerprint,
+        "weights": by_network(ours, lambda one: one.weights_fingerprint),
         "source images": setting.source_fingerprint,
-        "precision": setting.precision,
+        "precision": by_network(ours, lambda one: one.precision),
         "device": setting.device,
-        "groups": list(setting.groups),
+        "groups": list(ours[0].groups),
         "facts": asdict(setting.data),
     }
     known = ledger.search.user_attrs.get(FACTS)
@@ -142,18 +148,27 @@ def agreed(ledger: Ledger, setting: Setting) -> Setting:
             "trials cannot be mixed with new ones:\n" + "\n".join(changed) + "\nPut it back to "
             "carry on, give the study a new name, or start it over with --fresh"
         )
-    return replace(setting, precision=known["precision"])
+    formats = dict(zip(ledger.config.backbone.names, known["precision"].split(", "), strict=True))
+    return setting.with_precisions(
+        {name: told.rpartition(" ")[2] for name, told in formats.items()}
+    )
 
 
 def _open_mirror(
-    mirror: Mirror, ledger: Ledger, audit: Audit, setting: Setting, folder: Path
+    mirror: Mirror,
+    ledger: Ledger,
+    audit: Audit,
+    setting: Setting,
+    scores: Mapping[str, Any],
+    folder: Path,
 ) -> None:
     config, rows = ledger.config, begun(ledger.rows())
+    promised = {"networks.json": dict(scores)} if scores else {}
     mirror.open_parent(
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
-        texts={**parent_texts(config, setting), **audit_texts(audit)},
+        texts={**parent_texts(config, setting), **audit_texts(audit), **promised},
         datasets=[dataset_facts(config, setting)],
         began_ms=to_ms(rows[0].started) if rows else None,
     )
@@ -161,5 +176,10 @@ def _open_mirror(
     if given_up is not None:
         mirror.abandon(given_up)
     mirror.reconcile(
-        [mirror_row(row, setting.groups, kept_evaluation(folder, row.spec.key)) for row in rows]
+        [
+            mirror_row(
+                row, setting.of(row.spec.backbone).groups, kept_evaluation(folder, row.spec.key)
+            )
+            for row in rows
+        ]
     )

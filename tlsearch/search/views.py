@@ -77,12 +77,14 @@ def views_of(config: StudyConfig, *, cache: Path, on_progress: OnProgress) -> li
 def _wanted(config: StudyConfig) -> Iterator[tuple[StudyConfig, Policy, str]]:
     """Studies, policies and arms that have them; what several arms share comes once."""
     if config.comparison is None:
+        first_network = config.with_backbone(config.backbone.names[0])
         for policy in policies(config.space):
-            yield config, policy, ""
+            yield first_network, policy, ""
         return
     first, known = compared(config).used[0], set()
     for cell in cells(compared(config)):
         ours = cell_config(config, cell)
+        ours = ours.with_backbone(ours.backbone.names[0])
         for policy in policies(ours.space) if cell.scenario == first else ():
             if policy[:2] not in known:
                 known.add(policy[:2])

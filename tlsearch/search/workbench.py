@@ -18,6 +18,7 @@ from tlsearch.search.foretelling import split_figures
 from tlsearch.search.head_start import HeadStart
 from tlsearch.search.jobs import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
 from tlsearch.search.measuring import Trained, take_measures
+from tlsearch.search.scoring import NetworkScores, score_network, training_rows
 from tlsearch.search.shares import shares_of
 from tlsearch.search.source_bench import SourceBench
 from tlsearch.search.surveying import source_images, survey
@@ -224,6 +225,18 @@ class Workbench:
             seed=config.data.split.seed,
         )
         return tuple(found.items())
+
+    def score_network(self) -> NetworkScores:
+        """What the network promises, by its frozen features of the training part."""
+        backbone, weights = self._config.backbone.name, self._setting.weights
+        return score_network(
+            self._config,
+            self._images,
+            training_rows(self._images, self._config),
+            weights=weights,
+            state=pretrained_state(backbone=backbone, weights=weights),
+            device=self._device,
+        )
 
     def _backbone(self, *, dropout: float, seed: int) -> Backbone:
         return build_backbone(

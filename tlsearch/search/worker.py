@@ -15,6 +15,8 @@ from tlsearch.search.jobs import (
     EpochDone,
     Job,
     JobFailed,
+    NetworkJob,
+    NetworkScored,
     Prepared,
     PrepareJob,
     Progress,
@@ -94,11 +96,14 @@ class _Server:
                 case TrainJob():
                     self._train(job)
                 case ScoreJob():
-                    self._pipe.send(Scored(self._workbench().score(job)))
+                    self._pipe.send(Scored(self._workbench(job.backbone).score(job)))
                 case SurveyJob():
-                    self._pipe.send(Surveyed(self._workbench().survey(job)))
+                    self._pipe.send(Surveyed(self._workbench("").survey(job)))
+                case NetworkJob():
+                    scores = self._workbench(job.backbone).score_network().as_json()
+                    self._pipe.send(NetworkScored(scores))
                 case SharesJob():
-                    self._pipe.send(Shares(self._workbench().shares(job)))
+                    self._pipe.send(Shares(self._workbench("").shares(job)))
         except TlsearchError as error:
             self._pipe.send(JobFailed(key, str(error), error.exit_code, ""))
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -125,22 +130,26 @@ class _Server:
         )
         self._pipe.send(Prepared(setting, audit))
 
-    def _workbench(self) -> Any:
+    def _workbench(self, backbone: str) -> Any:
+        """The bench of a network; that of another one is let go."""
         from tlsearch.search.workbench import Workbench
 
         assert self.setting is not None, "a setting comes before the first training"
-        if self._bench is None:
-            self._bench = Workbench(
-                self.setting,
+        if self._bench is None or self._bench[0] != backbone:
+            self._bench = None
+            bench = Workbench(
+                self.setting.of(backbone),
                 device_index=self._device_index,
                 on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
             )
-        return self._bench
+            self._bench = backbone, bench
+        return self._bench[1]
 
     def _train(self, job: TrainJob) -> None:
         from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
 
-        trainer = self._workbench().trainer(job)
+        bench = self._workbench(job.backbone)
+        trainer = bench.trainer(job)
         release_memory()  # what building left behind would add to the peak of the training
         share = float(os.environ.get(CHECKPOINT_SHARE) or COST_SHARE)
         keeper = Checkpointer(job.checkpoint, cost_share=share)
@@ -163,11 +172,11 @@ class _Server:
             return self._pipe.send(TrainDone(job.key, "diverged", ended))
         finished = trainer.finish()
         if job.weights_to is not None:
-            self._workbench().save_weights(trainer, job.weights_to)
+            bench.save_weights(trainer, job.weights_to)
         if job.scores_to is not None:
-            self._workbench().score_one(trainer.backbone, job.scores_to)
+            bench.score_one(trainer.backbone, job.scores_to)
         if job.measures or job.future is not None:
-            taken = self._workbench().measure(job, trainer, finished)
+            taken = bench.measure(job, trainer, finished)
             finished = replace(finished, measures=taken)
         return self._pipe.send(TrainDone(job.key, "complete", finished))
 

@@ -45,6 +45,18 @@ def cell_config(config: StudyConfig, cell: Cell) -> StudyConfig:
     return found.model_copy(update={"name": name, "comparison": comparison})
 
 
+def scenario_config(config: StudyConfig, scenario: str) -> StudyConfig:
+    """What all arms of a scenario share, with every network that one of them takes; the scenario's
+    own comes first, if it is among them.
+    """
+    found = cell_config(config, Cell(scenario, ""))
+    arms = compared(config).arms_in(scenario)
+    taken = [cell_config(config, Cell(scenario, arm)).backbone.names for arm in arms]
+    used = dict.fromkeys(name for names in taken for name in names)
+    names = sorted(used, key=lambda name: name not in found.backbone.names)
+    return found.model_copy(update={"backbone": found.backbone.with_names(names)})
+
+
 def compared(config: StudyConfig) -> ComparisonConfig:
     """The comparison of a study that has one."""
     assert config.comparison is not None, "a study that only searches has no cells"

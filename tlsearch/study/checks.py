@@ -1,10 +1,10 @@
 """Contradictions between fields that are each right by themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 
-from tlsearch.errors import nearest
 from tlsearch.study.augmentation_checks import augmentation_contradictions
+from tlsearch.study.backbone_checks import backbone_contradictions
 from tlsearch.study.backbones import groups
 from tlsearch.study.comparison_checks import comparison_contradictions
 from tlsearch.study.config import StudyConfig
@@ -25,52 +25,31 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
         return list(comparison_contradictions(config, config.comparison))
     checks = (
         data_contradictions,
-        _backbone,
+        backbone_contradictions,
         _freezing,
         _schedule,
         _warmup,
         _optimizer,
         _stopping,
         augmentation_contradictions,
-        fine_tuning_contradictions,
-        source_contradictions,
+        _fine_tuning,
+        _source,
         sampler_contradictions,
         pruner_contradictions,
     )
     return [found for check in checks for found in check(config)]
 
 
-def _backbone(config: StudyConfig) -> Iterator[Contradiction]:
-    facts, size, weights = config.backbone.facts, config.data.size, config.backbone.weights
-    by = max(1, facts.size_multiple)
-    least = ceil(facts.min_size / by) * by
-    if size < least:
-        rule = f"{facts.name} needs images of at least {least} pixels"
-        yield clash("data.size", size, rule, f"write {least} or more", "backbone.name")
-    elif size % by:
-        rule = f"{facts.name} cuts images into patches of {by} pixels"
-        lower, upper = max(least, size // by * by), (size // by + 1) * by
-        yield clash("data.size", size, rule, f"write {lower} or {upper}", "backbone.name")
-    published = weights not in ("none", "glyphs") and not weights.endswith(".safetensors")
-    if published and weights not in facts.weights:
-        rule = f"torchvision has no such weights for {facts.name}"
-        known = f"known: {', '.join(facts.weights)}"
-        if not facts.weights:
-            rule = f"nobody has published weights for {facts.name}"
-            known = "write glyphs, none, or a .safetensors file"
-        remedy = nearest(weights, facts.weights)
-        remedy = f"{remedy} ({known})" if remedy and len(facts.weights) > 1 else remedy or known
-        yield clash("backbone.weights", weights, rule, remedy, "backbone.name")
-
-
 def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
-    facts, epochs = config.backbone.facts, config.budget.epochs
+    facts, epochs = config.backbone.shallowest, config.budget.epochs
     names = groups(facts)
     field, freeze, value = dimension(config, "freeze_depth")
     deepest = len(names) - 1
     if highest(freeze) > deepest:
         rule = f"{facts.name} has {len(names)} layer groups ({', '.join(names)})"
         remedy = f"freeze 0 to {deepest}, where {deepest} trains the head alone"
+        if len(config.backbone.names) > 1:
+            remedy = f"freeze 0 to {deepest}, which all of these networks have"
         yield clash(field, value, rule, remedy, "backbone.name")
     field, opening, value = dimension(config, "unfreeze_every_epochs")
     if highest(opening) > 0 and highest(freeze) == 0:
@@ -79,6 +58,26 @@ def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
     elif highest(opening) >= epochs:
         rule = f"opens nothing within {epochs} epochs"
         yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
+
+
+def _fine_tuning(config: StudyConfig) -> Iterator[Contradiction]:
+    yield from _of_each_network(config, fine_tuning_contradictions)
+
+
+def _source(config: StudyConfig) -> Iterator[Contradiction]:
+    yield from _of_each_network(config, source_contradictions)
+
+
+def _of_each_network(
+    config: StudyConfig, check: Callable[[StudyConfig], Iterator[Contradiction]]
+) -> Iterator[Contradiction]:
+    """Those of each network; what several have in common is told once."""
+    told: set[tuple[str, str]] = set()
+    for name in config.backbone.with_weights:
+        for found in check(config.with_backbone(name)):
+            if (found.field, found.rule) not in told:
+                told.add((found.field, found.rule))
+                yield found
 
 
 def _schedule(config: StudyConfig) -> Iterator[Contradiction]:

@@ -6,6 +6,7 @@ from tlsearch.errors import nearest
 from tlsearch.study.cells import Cell, cell_config, cells, compared
 from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.config import (
+    BACKBONE,
     BudgetConfig,
     ConfirmConfig,
     StudyConfig,
@@ -18,7 +19,7 @@ from tlsearch.study.values import BASELINES
 _ROWS = {"A": ("A1", "A2", "A3", "A4", "A5"), "B": ("B1", "B2", "B3", "B3 with gap")}
 _POOLED = "all"
 """What answers pooled over all scenarios are filed under, in every format."""
-_OURS = ("space.", "backbone.weights")
+_OURS = ("space.", "backbone.weights", "backbone.name")
 _OURS_IN_B = (*_OURS, "data.split.")
 _SCENARIOS = ("data.", "backbone.", "space.")
 _CHOICES = ("schedule", "optimizer", "adaptation")
@@ -116,9 +117,8 @@ def _arms(comparison: ComparisonConfig) -> Iterator[Contradiction]:
                 rule = f"{dotted} does not define a strategy"
                 known = "data.split and " if comparison.table == "B" else ""
                 remedy = f"arms set fields of {known}space, such as space.schedule, or write "
-                yield clash(
-                    place, {dotted: value}, rule, f"{remedy}backbone.weights: none for no transfer"
-                )
+                remedy += "backbone.name, or backbone.weights: none for no transfer"
+                yield clash(place, {dotted: value}, rule, remedy)
             elif dotted == "backbone.weights" and value != "none":
                 rule = "arms share the scenario's weights"
                 remedy = "write none for no transfer, or set weights in a scenario"
@@ -171,9 +171,10 @@ def cell_contradictions(
         rule, remedy = "is not used by a comparison", "write null: seeds redraw the parts"
         yield clash("data.split.folds", folds, rule, remedy)
     if comparison.table == "B":
-        for name, dimension in config.space.searched().items():
+        for name, dimension in config.searched().items():
             rule = "table B holds the strategy fixed, and compares splits alone"
-            yield clash(f"space.{name}", raw(dimension), rule, "write one value for it")
+            field = "backbone.name" if name == BACKBONE else f"space.{name}"
+            yield clash(field, raw(dimension), rule, "write one value for it")
 
 
 def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Contradiction]:

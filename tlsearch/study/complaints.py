@@ -7,6 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tlsearch.errors import nearest
@@ -73,6 +74,14 @@ def refusal(complaints: Sequence[Complaint]) -> ValidationError:
 def refuse(value: object, rule: str, remedy: str) -> ValidationError:
     """`refusal` of one value at its own place."""
     return refusal([Complaint((), shown(value), rule, remedy)])
+
+
+def complaints_in(error: ValidationError) -> list[Complaint]:
+    """The complaints that an error of `refusal` was made of."""
+    return [
+        Complaint(e["loc"], *(e["ctx"][part] for part in ("value", "rule", "remedy")))
+        for e in error.errors(include_url=False)
+    ]
 
 
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint]:
@@ -154,8 +163,13 @@ def number_hint(value: object) -> str:
 
 def section_in(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
     """The section that a field of `model` holds, perhaps in place of null; None for another."""
-    field = model.model_fields.get(str(part))
+    field = fields_of(model).get(str(part))
     return _model(field.annotation) if field else None
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the names that a study file has for them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
@@ -164,7 +178,7 @@ def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
     for part in parts:
         inner = section_in(model, part)
         if inner is None:
-            field = model.model_fields.get(str(part))
+            field = fields_of(model).get(str(part))
             inner = _model((get_args(field.annotation) or (None,))[-1]) if field else None
             if inner is None or next(parts, None) is None:
                 break
@@ -181,11 +195,11 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
-    return list(_section(model, loc[:-1]).model_fields)
+    return list(fields_of(_section(model, loc[:-1])))
 
 
 def _example(model: type[BaseModel], loc: Loc) -> str:
-    examples = _section(model, loc[:-1]).model_fields[str(loc[-1])].examples
+    examples = fields_of(_section(model, loc[:-1]))[str(loc[-1])].examples
     if not examples:
         return "add it"
     example = examples[0] if isinstance(examples[0], str) else shown(examples[0])

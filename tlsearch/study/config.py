@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tlsearch.errors import nearest
-from tlsearch.study.backbones import BACKBONES, BackboneFacts
-from tlsearch.study.branches import OneOf, Perhaps
+from tlsearch.study.backbone_section import BackboneConfig
+from tlsearch.study.branches import OneOf
 from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.complaints import Complaint, Section, refusal, refuse, shown
 from tlsearch.study.data import DataConfig
+from tlsearch.study.dimensions import Dimension, Fixed, Scalar, values
 from tlsearch.study.parsed import Parsed
 from tlsearch.study.search_options import (
     PRUNERS,
@@ -22,8 +22,7 @@ from tlsearch.study.search_options import (
     Sampler,
     Tpe,
 )
-from tlsearch.study.sources import SOURCES, Source
-from tlsearch.study.space import Space
+from tlsearch.study.space import Space, Suggest
 from tlsearch.study.values import (
     BASELINES,
     AutoOrCount,
@@ -32,9 +31,11 @@ from tlsearch.study.values import (
     Seed,
     StorageUrl,
     TrackingUri,
-    Weights,
     as_it_is,
 )
+
+BACKBONE = "backbone"
+"""The name of the network's dimension, in Optuna and among a trial's parameters."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
@@ -44,13 +45,6 @@ def _read_name(value: object) -> str:
         return value
     rule = "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
     raise refuse(value, rule, "it names folders and experiments")
-
-
-def _read_backbone(value: object) -> str:
-    if isinstance(value, str) and value in BACKBONES:
-        return value
-    remedy = nearest(str(value), list(BACKBONES)) or "write one such as resnet18"
-    raise refuse(value, "must be the name of a backbone", remedy)
 
 
 def _read_confirm(value: object) -> object:
@@ -70,29 +64,6 @@ def _read_presets(value: object) -> dict[str, dict[str, Any]]:
     if found:
         raise refusal(found)
     return value
-
-
-class BackboneConfig(Section):
-    """Which network, and where its weights come from."""
-
-    name: Annotated[
-        str,
-        Parsed(_read_backbone, {"enum": list(BACKBONES)}, as_it_is),
-        Field(examples=["resnet18"]),
-    ]
-    weights: Annotated[Weights, Field(examples=["glyphs"])]
-    source: Annotated[
-        Source | None,
-        Perhaps(SOURCES),
-        Field(
-            description="images of the task that the weights were trained on; glyphs know theirs"
-        ),
-    ] = None
-
-    @property
-    def facts(self) -> BackboneFacts:
-        """What is known about the network without building it."""
-        return BACKBONES[self.name]
 
 
 class BudgetConfig(Section):
@@ -162,3 +133,30 @@ class StudyConfig(Section):
         ),
         Field(description="named sets of dotted overrides, chosen by --preset"),
     ] = Field(default_factory=dict)
+
+    def with_backbone(self, name: str) -> "StudyConfig":
+        """The same study on one of its networks alone."""
+        return self.model_copy(update={"backbone": self.backbone.of(name)})
+
+    def searched(self) -> dict[str, Dimension]:
+        """All that a sampler is asked for: the network where there are several, then `space`'s."""
+        network = self.backbone.dimension
+        chosen = {} if isinstance(network, Fixed) else {BACKBONE: network}
+        return {**chosen, **self.space.searched()}
+
+    def assign(self, suggest: Suggest) -> dict[str, Any]:
+        """The flat parameters of one trial, as `Space.assign` with the network before them, where
+        there are several.
+        """
+        network = self.backbone.dimension
+        chosen = {} if isinstance(network, Fixed) else {BACKBONE: suggest(BACKBONE, network)}
+        return {**chosen, **self.space.assign(suggest)}
+
+    def grid(self) -> dict[str, list[Scalar]]:
+        """The values of each searched dimension; `grid_size` must not be None."""
+        return {name: values(dimension) for name, dimension in self.searched().items()}
+
+    def grid_size(self) -> int | None:
+        """The number of points of the full grid; None if it is infinite."""
+        size = self.space.grid_size()
+        return None if size is None else size * len(self.backbone.names)

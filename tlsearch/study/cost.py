@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+from tlsearch.study.backbones import BackboneFacts
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Fixed, highest
 from tlsearch.study.machine import usable_cores
 from tlsearch.study.sources import known_facts
 from tlsearch.study.space import Space
+from tlsearch.study.timm_backbones import CATALOGUE
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
@@ -65,15 +67,15 @@ def estimate(
     probes = (len(folds) + confirm.seeds) if "linear_probe" in baselines else 0
     train_passes = round(trainings * epochs * train)
     eval_passes = round(trainings * epochs * validation) + confirmed * test
-    facts = config.backbone.facts
-    per_image = facts.giga_macs * (config.data.size / facts.native_size) ** 2
+    # Of several networks a sampler may come to try little but the largest.
+    per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
     backward = (trainings - probes) * epochs * train * _BACKWARD
     # The source's batch is as large as the target's.
     if highest(config.space.source_task_weight) > 0:
         train_passes, backward = 2 * train_passes, 2 * backward
     # Baselines are not attacked.
     attacks = (search + confirm.top * confirm.seeds) * epochs * train * attack_passes(config.space)
-    giga_macs = per_image * (train_passes + backward + eval_passes + attacks)
+    total = per_image * (train_passes + backward + eval_passes + attacks)
     workers = config.workers if isinstance(config.workers, int) else usable_cores()
     return Estimate(
         search_trainings=search,
@@ -81,9 +83,9 @@ def estimate(
         confirm_trainings=confirmed,
         train_images=train_passes,
         eval_images=eval_passes,
-        giga_macs=giga_macs,
+        giga_macs=total,
         workers=workers,
-        seconds=giga_macs / (giga_macs_per_second * min(workers, usable_cores())),
+        seconds=total / (giga_macs_per_second * min(workers, usable_cores())),
     )
 
 
@@ -104,6 +106,11 @@ def attack_passes(space: Space) -> float:
         else 0.0
         for name in steps
     )
+
+
+def giga_macs(facts: BackboneFacts, image_size: int) -> float:
+    """Multiply-adds of one image forward, in 10⁹; convolutions grow with its area."""
+    return facts.giga_macs * (image_size / facts.native_size) ** 2
 
 
 def part_sizes(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from tlsearch.errors import Problem, RequestError
-from tlsearch.study.complaints import section_in, shown
+from tlsearch.study.complaints import fields_of, section_in, shown
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.document import Document, parse
 
@@ -72,7 +72,7 @@ def whole_section(override: Override) -> Problem | None:
         if inner is None:
             return None
         model = inner
-    first = next(iter(model.model_fields))
+    first = next(iter(fields_of(model)))
     remedy = f"set its fields one by one, such as {'.'.join(override.loc)}.{first}"
     rule = "is a section, and would lose its other fields"
     return Problem(override.told, shown(override.value), rule, remedy, override.line)

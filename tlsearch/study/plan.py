@@ -49,7 +49,7 @@ def plan(config: StudyConfig, sizes: Mapping[str, tuple[int, int]]) -> Plan:
 
 def num_tuning(config: StudyConfig) -> int:
     """How many trials a cell tunes with; none where its strategy leaves nothing open."""
-    return config.budget.trials if config.space.searched() else 0
+    return config.budget.trials if config.searched() else 0
 
 
 def num_swept(config: StudyConfig, cell: Cell) -> int:

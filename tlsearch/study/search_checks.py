@@ -57,7 +57,7 @@ def _unconditional(config: StudyConfig, name: str) -> Iterator[Contradiction]:
 
 
 def _cmaes(config: StudyConfig, sampler: CmaEs) -> Iterator[Contradiction]:
-    numeric = [d for d in config.space.searched().values() if not isinstance(d, Choice)]
+    numeric = [d for d in config.searched().values() if not isinstance(d, Choice)]
     least = 2 if sampler.use_separable_cma else 1
     if len(numeric) < least:
         rule = "searches ranges of numbers, and space has too few of them"
@@ -71,10 +71,10 @@ def _cmaes(config: StudyConfig, sampler: CmaEs) -> Iterator[Contradiction]:
 
 
 def _grid(config: StudyConfig) -> Iterator[Contradiction]:
-    endless = {n: d for n, d in config.space.searched().items() if count(d) is None}
+    endless = {n: d for n, d in config.searched().items() if count(d) is None}
     for name, found in endless.items():
         yield clash(f"space.{name}", raw(found), "has no grid of values", _listed(found), _SAMPLER)
-    size = config.space.grid_size()
+    size = config.grid_size()
     if size is not None and size > _LARGEST_GRID:
         rule = f"the grid has {size} points, more than {_LARGEST_GRID}"
         yield clash(_SAMPLER, "grid", rule, "widen the steps, or use random", "space")
@@ -161,18 +161,18 @@ def _never(field: str, value: int, steps: tuple[int, str]) -> Contradiction:
 def notes(config: StudyConfig) -> list[str]:
     """What is no mistake, but good to know before running: one sentence each."""
     found: list[str] = []
-    trials, search, space = config.budget.trials, config.search, config.space
-    if not space.searched():
+    trials, search = config.budget.trials, config.search
+    if not config.searched():
         found.append("space searches nothing: all trials train the same strategy")
     startup = getattr(search.sampler, "n_startup_trials", 0)
-    if startup >= trials and space.searched():
+    if startup >= trials and config.searched():
         found.append(
             f"the sampler's first {startup} trials are random, so all {trials} trials will be"
         )
     if config.confirm.seeds and config.confirm.top > trials:
         found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
     if isinstance(search.sampler, CmaEs):
-        unmodelled = [n for n, d in space.searched().items() if isinstance(d, Choice)]
+        unmodelled = [n for n, d in config.searched().items() if isinstance(d, Choice)]
         if unmodelled:
             found.append(f"cmaes leaves lists to chance: {', '.join(unmodelled)}")
     if isinstance(search.pruner, Hyperband):

@@ -18,6 +18,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = r"(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?"
 _TORCHVISION = r"[A-Z][A-Z0-9_]*_V\d+"
+_TIMM = r"([a-z0-9]+_)+in\d+k"
 
 
 def read_count(value: object) -> int | Literal["auto"]:
@@ -49,7 +50,7 @@ def read_duration(value: object) -> float | None:
 def read_weights(value: object) -> str:
     """A known word, the name of weights in torchvision, or a path to safetensors."""
     if isinstance(value, str):
-        known = value in ("none", "glyphs") or re.fullmatch(_TORCHVISION, value)
+        known = value in ("none", "glyphs") or re.fullmatch(f"{_TORCHVISION}|{_TIMM}", value)
         if known or (value.endswith(".safetensors") and value != ".safetensors"):
             return value
     rule = "must be glyphs, none, a name of torchvision's or a .safetensors file"
@@ -122,6 +123,15 @@ def as_it_is(value: Any) -> Any:
 
 _ADDRESS = {"anyOf": [{"type": "string", "pattern": "://"}, {"type": "null"}]}
 
+WEIGHTS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"enum": ["glyphs", "none"]},
+        {"type": "string", "pattern": f"^{_TORCHVISION}$"},
+        {"type": "string", "pattern": f"^{_TIMM}$"},
+        {"type": "string", "pattern": r".\.safetensors$"},
+    ]
+}
+
 AutoOrCount = Annotated[
     int | Literal["auto"],
     Parsed(read_count, {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}, as_it_is),
@@ -135,20 +145,6 @@ Duration = Annotated[
                 {"type": "number", "exclusiveMinimum": 0},
                 {"type": "string", "minLength": 2, "pattern": f"^{_DURATION}$"},
                 {"type": "null"},
-            ]
-        },
-        as_it_is,
-    ),
-]
-Weights = Annotated[
-    str,
-    Parsed(
-        read_weights,
-        {
-            "anyOf": [
-                {"enum": ["glyphs", "none"]},
-                {"type": "string", "pattern": f"^{_TORCHVISION}$"},
-                {"type": "string", "pattern": r".\.safetensors$"},
             ]
         },
         as_it_is,

@@ -13,8 +13,10 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tlsearch.errors import RequestError, WeightsError, nearest
-from tlsearch.study.backbones import BACKBONES, BackboneFacts, group_of, groups
+from tlsearch.study.backbones import BackboneFacts, group_of, groups
+from tlsearch.study.timm_backbones import CATALOGUE, TIMM
 from tlsearch.transfer.stages import stages_of
+from tlsearch.transfer.timm_models import build_timm
 
 Channels = tuple[float, float, float]
 
@@ -75,7 +77,7 @@ class Backbone:
     @property
     def facts(self) -> BackboneFacts:
         """What is known of it without torch."""
-        return BACKBONES[self.name]
+        return CATALOGUE[self.name]
 
     @property
     def head(self) -> Head:
@@ -93,11 +95,11 @@ def build_backbone(
     Raises:
         RequestError: the name is unknown, or the network cannot take images of this size.
     """
-    if name not in BACKBONES:
+    if name not in CATALOGUE:
         raise RequestError(
-            f"backbone = {name!r}: unknown. {nearest(name, list(BACKBONES))}".strip()
+            f"backbone = {name!r}: unknown. {nearest(name, list(CATALOGUE))}".strip()
         )
-    facts = BACKBONES[name]
+    facts = CATALOGUE[name]
     if image_size < facts.min_size or image_size % facts.size_multiple:
         multiple = f" and a multiple of {facts.size_multiple}" if facts.size_multiple > 1 else ""
         raise RequestError(
@@ -110,6 +112,8 @@ def build_backbone(
         torch.default_generator.manual_seed(seed)
         if name == "resnet10":
             model: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+        elif name in TIMM:
+            model = build_timm(name, num_classes=num_classes)
         else:
             model = get_model(name, weights=None, num_classes=num_classes, **size)
     _replace_head(model, facts, dropout)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from tlsearch import __version__
 from tlsearch.errors import RequestError
-from tlsearch.study.backbones import BACKBONES
 from tlsearch.study.data import Fit
+from tlsearch.study.timm_backbones import CATALOGUE
 
 FORMAT = "tlsearch-model"
 FORMAT_VERSION = 1
@@ -80,7 +80,7 @@ def read_facts(text: str | bytes, *, file: str) -> ModelFacts:
     sound = facts.fit in ("crop", "pad", "stretch") and facts.weights in ("float32", "float16")
     if not (sound and facts.class_names and 0 < facts.image_size <= 4096):
         raise not_ours(file)
-    if facts.backbone not in BACKBONES:
+    if facts.backbone not in CATALOGUE:
         raise RequestError(
             f"{file}: holds the backbone {facts.backbone!r}, which this tlsearch does not know — "
             "update tlsearch"

@@ -36,6 +36,39 @@ def _resnet(model: Any, _facts: BackboneFacts) -> Parts:
     }
 
 
+def _timm_resnet(model: Any, _facts: BackboneFacts) -> Parts:
+    return {
+        "stem": [model.conv1, model.bn1, model.act1, model.maxpool],
+        "layer1": [model.layer1],
+        "layer2": [model.layer2],
+        "layer3": [model.layer3],
+        "layer4": [model.layer4, model.global_pool],
+        "head": [model.fc],
+    }
+
+
+def _timm_convnext(model: Any, _facts: BackboneFacts) -> Parts:
+    head = model.head
+    before = [model.norm_pre, head.global_pool, head.norm, head.flatten, head.pre_logits]
+    return {
+        "stem": [model.stem],
+        **{f"stage{i + 1}": [stage] for i, stage in enumerate(model.stages[:-1])},
+        "stage4": [model.stages[-1], *before],
+        "head": [head.fc],
+    }
+
+
+def _timm_regnet(model: Any, _facts: BackboneFacts) -> Parts:
+    return {
+        "stem": [model.stem],
+        "stage1": [model.s1],
+        "stage2": [model.s2],
+        "stage3": [model.s3],
+        "stage4": [model.s4, model.final_conv, model.head.global_pool],
+        "head": [model.head.fc],
+    }
+
+
 def _mobilenet(model: Any, facts: BackboneFacts) -> Parts:
     """MobileNet V2 and V3, EfficientNet: V3's hidden layer goes with the last convolution."""
     parts = _features(model, facts)
@@ -122,4 +155,7 @@ _FAMILIES: Mapping[str, Callable[[Any, BackboneFacts], Parts]] = {
     "convnext": _convnext,
     "vit": _vit,
     "swin": _swin,
+    "timm_resnet": _timm_resnet,
+    "timm_convnext": _timm_convnext,
+    "timm_regnet": _timm_regnet,
 }

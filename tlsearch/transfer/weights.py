@@ -16,8 +16,9 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from tlsearch.errors import WeightsError, WorkError, nearest
-from tlsearch.study.backbones import BACKBONES
 from tlsearch.study.layout import expanded
+from tlsearch.study.timm_backbones import CATALOGUE, TIMM
+from tlsearch.transfer.timm_models import fetch_timm
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _STALL_SECONDS = 60.0  # a guess: torch.hub itself would wait for a silent server for ever
@@ -62,16 +63,18 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _from_torchvision(backbone: str, weights: str) -> dict[str, Tensor]:
-    if backbone not in BACKBONES:
-        hint = nearest(backbone, list(BACKBONES))
+    if backbone not in CATALOGUE:
+        hint = nearest(backbone, list(CATALOGUE))
         raise WeightsError(f"backbone.name = {backbone!r}: unknown. {hint}".strip())
-    known = BACKBONES[backbone].weights
+    known = CATALOGUE[backbone].weights
     if weights not in known:
         hint = nearest(weights, [*known, "none", "glyphs"])
         raise WeightsError(
             f"backbone.weights = {weights!r}: {backbone} has {', '.join(known)}; besides these"
             f" there are glyphs, none and the path of a .safetensors file. {hint}".strip()
         )
+    if backbone in TIMM:
+        return fetch_timm(backbone, tag=weights)
     entry = get_model_weights(backbone)[weights]
     file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
     what = f"backbone.weights = {weights!r} of {backbone}"

@@ -16,6 +16,8 @@ from tlsearch.report.figures.canvas import (
 )
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count, plain, value_text
+from tlsearch.study.backbones import groups
+from tlsearch.study.timm_backbones import CATALOGUE
 
 _GOLDEN = 0.618
 
@@ -33,11 +35,14 @@ class Depth(NamedTuple):
 
 
 class Depths(NamedTuple):
-    """All freeze depths that complete trials tried, and the names of the layer groups."""
+    """All freeze depths that complete trials tried, and the names of the layer groups; `network` is
+    empty where the study has only one.
+    """
 
     metric: str
     groups: tuple[str, ...]
     depths: tuple[Depth, ...]
+    network: str
 
 
 def compute(data: ReportData) -> Depths | Absent:
@@ -45,13 +50,18 @@ def compute(data: ReportData) -> Depths | Absent:
     if "freeze_depth" not in data.space:
         return Absent("The study fixes the freeze depth: there is nothing to compare.")
     found: dict[int, list[tuple[int, float]]] = {}
+    several = len(data.config.backbone.names) > 1
+    network = data.ranked[0].spec.backbone if data.ranked and several else ""
     for row in sorted(data.ranked, key=lambda row: row.number):
+        if network and row.spec.backbone != network:
+            continue  # another network's groups are cut elsewhere
         assert row.value is not None
         found.setdefault(row.spec.params["freeze_depth"], []).append((row.number, row.value))
     if not found:
         return Absent("No trial has been completed yet.")
     depths = tuple(Depth(depth, tuple(found[depth])) for depth in sorted(found))
-    return Depths(data.summary.metric, data.groups, depths)
+    names = groups(CATALOGUE[network]) if network else data.groups
+    return Depths(data.summary.metric, names, depths, network)
 
 
 def draw(found: Depths) -> go.Figure:
@@ -93,8 +103,9 @@ def draw(found: Depths) -> go.Figure:
 def caption(found: Depths) -> str:
     """What the reader sees, and how little it proves."""
     names = ", ".join(found.groups)
+    whose = f" on {found.network}, the best trial's network," if found.network else ""
     return (
-        f"Complete trials by the number of layer groups frozen, of {names}: 0 freezes none, "
+        f"Complete trials{whose} by the number of layer groups frozen, of {names}: 0 freezes none, "
         f"{len(found.groups) - 1} all but the head. A hint, no "
         "comparison: the sampler tries more where it went well, and the other dimensions differ "
         "from trial to trial."

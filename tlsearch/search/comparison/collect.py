@@ -24,6 +24,7 @@ from tlsearch.search.comparison.specs import (
 )
 from tlsearch.search.folder import scores_folder
 from tlsearch.search.ledger import Ledger
+from tlsearch.search.networks import SCORES
 from tlsearch.search.runs import RunRow, RunSpec
 from tlsearch.study.cells import Cell
 from tlsearch.study.comparison import SweepConfig
@@ -63,7 +64,7 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
         if chosen is None:
             continue
         rows = {row.spec.key: row for row in ledger.rows_of(ledger.fixed)}
-        arms[cell.arm] = _arm(ledger, chosen, rows, answers)
+        arms[cell.arm] = _with_scores(_arm(ledger, chosen, rows, answers), board, ledger, chosen)
         if future is not None:
             arms[cell.arm] = _with_split(arms[cell.arm], board, cell, found)
         sweeps += [
@@ -101,11 +102,28 @@ def _arm(
     return ArmResults(
         tuning=np.array([_val_accuracy(r) for r in trials if r.state in _ENDED]),
         params=chosen.params,
-        settings=len(ledger.config.space.searched()),
+        settings=len(ledger.config.searched()),
         answers=answers.of(specs, rows),
         values=values,
         seeds=tuple(spec.seed for spec in specs),
     )
+
+
+def _with_scores(arm: ArmResults, board: Board, ledger: Ledger, chosen: Chosen) -> ArmResults:
+    """The arm with what its network promised, where that was asked for and it is not thrown away
+    by starting at random.
+    """
+    (spec, *_) = confirm_specs(ledger.config, chosen)
+    noted = board.noted(f"networks:{spec.scenario}") or {}
+    scores = noted.get("scores", {}).get(spec.backbone, {})
+    if spec.init != "pretrained":
+        return arm
+    known = {
+        name: np.full(len(arm.seeds), float(scores[name]))
+        for name in SCORES
+        if scores.get(name) is not None
+    }
+    return arm._replace(values={**arm.values, **known})
 
 
 def _with_split(

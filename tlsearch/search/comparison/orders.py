@@ -60,6 +60,12 @@ def _of_domains(comparison: ComparisonConfig) -> tuple[str, ...]:
     return tuple(name for name in ALL_MEASURES if name in found)
 
 
+def asks_for_scores(comparison: ComparisonConfig) -> bool:
+    """Whether some advice that the arms are there for speaks of what networks promise."""
+    asked = advice_about(comparison.arms) if comparison.table == "C" else []
+    return any(claim.statistic == "score_correlation" for claim in asked)
+
+
 def comparison_job(config: StudyConfig) -> MakeJob:
     """How this comparison's runs are ordered: tuning alone never touches the test part."""
     comparison = compared(config)

@@ -9,19 +9,27 @@ from tlsearch.data.audit.findings import Audit
 from tlsearch.errors import TlsearchError
 from tlsearch.search.auditing import remarks
 from tlsearch.search.comparison.board import Board
-from tlsearch.search.comparison.orders import comparison_job
+from tlsearch.search.comparison.orders import asks_for_scores, comparison_job
 from tlsearch.search.comparison.origin import note_origin
 from tlsearch.search.comparison.tables import write_tables
 from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done
 from tlsearch.search.evaluations import kept_evaluation
 from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.jobs import Setting, Shares, SharesJob, Surveyed, SurveyJob
+from tlsearch.search.jobs import (
+    NetworkJob,
+    NetworkScored,
+    Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
+)
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
-from tlsearch.search.provenance import dataset_facts, git_revision, versions
+from tlsearch.search.provenance import by_network, dataset_facts, git_revision, versions
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
-from tlsearch.study.cells import Cell, cell_config
+from tlsearch.study.cells import scenario_config
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
 from tlsearch.study.plan import num_runs
@@ -98,7 +106,7 @@ def _carry_on(board: Board, *, layout: Layout, interrupts: Interrupts, watch: Wa
 
 def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     """Read and divide a scenario's data, and measure what its traits are said to be."""
-    config = cell_config(board.config, Cell(scenario, ""))
+    config = scenario_config(board.config, scenario)
     try:
         prepared = stage.prepare(config)
     except Interrupted:
@@ -117,6 +125,8 @@ def _prepared(board: Board, scenario: str, stage: Stage) -> Ready:
     of = _measured_of(board, scenario, setting)
     if (board.noted(f"facts:{scenario}") or {}).get("of") != of:
         _survey(board, scenario, setting, of, stage)
+    if asks_for_scores(board.comparison):
+        _score_networks(board, scenario, setting, of, stage)
     return Ready(config, setting, prepared.audit)
 
 
@@ -160,6 +170,23 @@ def _survey(
     board.note(f"facts:{scenario}", {**dict(surveyed.facts), "data": of["data"], "of": of})
 
 
+def _score_networks(
+    board: Board, scenario: str, setting: Setting, of: dict[str, Any], stage: Stage
+) -> None:
+    """Score each network of the scenario on its training part, unless that was done before."""
+    noted = board.noted(f"networks:{scenario}") or {}
+    known = dict(noted.get("scores", {})) if noted.get("of") == of else {}
+    stage.preparer.configure(setting)
+    for network in setting.networks:
+        name = network.config.backbone.name
+        if name not in known:
+            stage.watch(Preparing(1.0, f"{scenario}: scoring {name}"))
+            answer = stage.errand(NetworkJob(backbone=name))
+            assert isinstance(answer, NetworkScored)
+            known[name] = dict(answer.scores)
+    board.note(f"networks:{scenario}", {"scores": known, "of": of})
+
+
 def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> None:
     config, rows = board.config, begun(board.rows())
     stage.mirror.open_parent(
@@ -172,7 +199,7 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
             "trials": board.comparison.tuning.trials,
             "epochs": board.comparison.tuning.epochs,
             "seeds": board.comparison.confirm.seeds,
-            "backbone": config.backbone.name,
+            "backbone": ", ".join(_networks(board)),
             "metric": config.search.metric,
             "seed": config.search.seed,
         },
@@ -188,13 +215,22 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
     given_up = board.whole.given_up()
     if given_up is not None:
         stage.mirror.abandon(given_up)
-    groups = {name: ready.setting.groups for name, ready in scenarios.items()}
     stage.mirror.reconcile(
         [
-            mirror_row(row, groups[row.spec.scenario], kept_evaluation(stage.folder, row.spec.key))
+            mirror_row(
+                row,
+                scenarios[row.spec.scenario].setting.of(row.spec.backbone).groups,
+                kept_evaluation(stage.folder, row.spec.key),
+            )
             for row in rows
         ]
     )
+
+
+def _networks(board: Board) -> list[str]:
+    """Every network that an arm takes."""
+    found = [ledger.config.backbone.names for ledger in board.cells.values()]
+    return list(dict.fromkeys(name for names in found for name in names))
 
 
 def _parent_tags(board: Board) -> dict[str, Any]:
@@ -210,8 +246,8 @@ def _parent_tags(board: Board) -> dict[str, Any]:
 def _told(ready: Ready) -> dict[str, Any]:
     """What is recorded of a scenario's data."""
     return {
-        "weights": ready.setting.weights_fingerprint,
-        "precision": ready.setting.precision,
+        "weights": by_network(ready.setting.networks, lambda one: one.weights_fingerprint),
+        "precision": by_network(ready.setting.networks, lambda one: one.precision),
         "device": ready.setting.device,
         "data": asdict(ready.setting.data),
         "parts": json.loads(ready.setting.split_file.read_text()),

@@ -8,7 +8,7 @@ from tlsearch.search.runs import RunRow, RunSpec
 from tlsearch.study.cells import cell_of, compared
 from tlsearch.study.comparison import SweepConfig
 from tlsearch.study.complaints import shown
-from tlsearch.study.config import StudyConfig
+from tlsearch.study.config import BACKBONE, StudyConfig
 from tlsearch.study.plan import num_tuning
 
 
@@ -32,7 +32,7 @@ def tuned(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunRow]:
 def choose(config: StudyConfig, rows: Sequence[RunRow]) -> Chosen | None:
     """The best tuning trial by validation; None if none was completed."""
     if not num_tuning(config):
-        return Chosen(None, config.space.assign(_no_suggestion))
+        return Chosen(None, config.assign(_no_suggestion))
     ranked = best_first(tuned(config, rows), maximise=maximises(config))
     return Chosen(ranked[0].number, ranked[0].spec.params) if ranked else None
 
@@ -108,13 +108,14 @@ def _spec(
     cell = cell_of(config)
     assert cell is not None
     trial = "as-given" if chosen.trial is None else f"trial-{chosen.trial:04d}"
+    network = chosen.params.get(BACKBONE) or config.backbone.name
     set_to = ", ".join(f"{name} = {shown(value)}" for name, value in params.items())
     return RunSpec(
         key=f"{cell.key}.{trial}{key}.seed-{seed}",
         kind=kind,
         label=f"{cell.arm} in {cell.scenario}, {set_to + ', ' if set_to else ''}seed {seed}",
         params={**chosen.params, **params},
-        init="random" if config.backbone.weights == "none" else "pretrained",
+        init="random" if config.backbone.weights_of(network) == "none" else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,
         folds=(0,),
@@ -123,6 +124,7 @@ def _spec(
         table=compared(config).table,
         scenario=cell.scenario,
         arm=cell.arm,
+        backbone=network,
     )
 
 

@@ -1,0 +1,144 @@
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.search.conftest import Study
+from tests.search.fakes import drive, memory_ledger, setting_of
+from tlsearch.errors import StoreError
+from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.confirm import confirm_specs
+from tlsearch.search.jobs import Setting
+from tlsearch.search.ledger import FACTS
+from tlsearch.search.mirroring import run_name, run_params
+from tlsearch.search.networks import foretold
+from tlsearch.search.orders import train_job
+from tlsearch.search.runs import read_spec, spec_json
+from tlsearch.search.study_run import agreed
+from tlsearch.study.config import StudyConfig
+
+TWO = ("backbone.name=[resnet10, mobilenet_v2]",)
+
+
+def two_settings(config: StudyConfig, folder: Path) -> Setting:
+    first, second = (
+        replace(
+            setting_of(config.with_backbone(name), folder),
+            groups=groups,
+            weights_fingerprint=f"of {name}",
+            precision=precision,
+        )
+        for name, groups, precision in (
+            ("resnet10", ("stem", "head"), "bf16"),
+            ("mobilenet_v2", ("a", "b", "head"), "fp32"),
+        )
+    )
+    return replace(first, others=(second,))
+
+
+def test_a_trial_carries_its_network_to_the_worker(study: Study, tmp_path: Path) -> None:
+    config = study(*TWO)
+    ledger = memory_ledger(config)
+    seen = set()
+    for _ in range(8):
+        run = ledger.ask()
+        spec = run.spec
+        assert spec.backbone == spec.params["backbone"] == run.trial.params["backbone"]
+        assert train_job(spec, tmp_path).backbone == spec.backbone
+        assert spec.backbone in run_name(spec)
+        assert read_spec(json.loads(json.dumps(spec_json(spec)))) == spec
+        seen.add(spec.backbone)
+        drive(ledger, run, [0.2, 0.4])
+    assert seen == {"resnet10", "mobilenet_v2"}
+    # So do its confirmations; baselines take the first network of the list.
+    by_number = {row.number: row.spec.backbone for row in ledger.rows()}
+    for again in confirm_specs(config, ledger.rows()):
+        wanted = "resnet10" if again.source is None else by_number[again.source]
+        assert again.backbone == wanted
+    assert baseline_spec(config, "linear_probe", seed=0).params["freeze_depth"] == 5
+
+
+def test_a_study_on_one_network_has_no_such_parameter(study: Study, tmp_path: Path) -> None:
+    ledger = memory_ledger(study())
+    spec = ledger.ask().spec
+    assert "backbone" not in spec.params
+    assert spec.backbone == "resnet18"
+    assert run_params(spec, ("head",))["backbone"] == "resnet18"
+    old = {name: value for name, value in spec_json(spec).items() if name != "backbone"}
+    assert read_spec(old).backbone == ""
+    setting = setting_of(study(), tmp_path)
+    assert setting.of("") == setting.of("resnet18") == setting
+
+
+def test_each_network_has_a_setting_of_its_own(study: Study, tmp_path: Path) -> None:
+    setting = two_settings(study(*TWO), tmp_path)
+    assert setting.of("resnet10").groups == ("stem", "head")
+    assert setting.of("mobilenet_v2").groups == ("a", "b", "head")
+    assert setting.of("mobilenet_v2").others == ()
+    other = setting.with_precisions({"mobilenet_v2": "bf16"})
+    assert [one.precision for one in other.networks] == ["bf16", "bf16"]
+
+
+def test_a_study_goes_on_with_its_weights_and_number_formats(study: Study, tmp_path: Path) -> None:
+    config = study(*TWO)
+    ledger = memory_ledger(config)
+    setting = two_settings(config, tmp_path)
+    assert agreed(ledger, setting) == setting
+    facts = ledger.search.user_attrs[FACTS]
+    assert facts["precision"] == "resnet10 bf16, mobilenet_v2 fp32"
+    drive(ledger, ledger.ask(), [0.5])
+    found = agreed(ledger, setting.with_precisions({"resnet10": "fp32", "mobilenet_v2": "bf16"}))
+    assert found == setting
+    second = replace(setting.others[0], weights_fingerprint="others")
+    with pytest.raises(StoreError, match=r"mobilenet_v2 of mobilenet_v2 → .*mobilenet_v2 others"):
+        agreed(ledger, replace(setting, others=(second,)))
+
+
+def run_all(study: Study, best: Mapping[str, float], *overrides: str) -> Any:
+    config = study(f"backbone.name=[{', '.join(best)}]", *overrides)
+    ledger = memory_ledger(config)
+    for _ in range(20):
+        run = ledger.ask()
+        drive(ledger, run, [best[run.spec.backbone]])
+    return config, ledger.rows()
+
+
+def test_what_was_promised_is_held_against_what_was_reached(study: Study) -> None:
+    best = {"resnet10": 0.7, "resnet18": 0.9, "mobilenet_v2": 0.8}
+    config, rows = run_all(study, best)
+    scores = {
+        "resnet10": {"log_me": 0.1, "leep": None},
+        "resnet18": {"log_me": 0.5, "leep": -0.5},
+        "mobilenet_v2": {"log_me": 0.2, "leep": -0.4},
+    }
+    found = foretold(config, rows, scores)
+    assert found is not None
+    assert {n.backbone: n.best for n in found.networks} == best
+    assert sum(n.trials for n in found.networks) == 20
+    log_me, leep = found.agreements["log_me"], found.agreements["leep"]
+    assert log_me is not None
+    assert (log_me.kendall, log_me.num) == (1, 3)
+    assert leep is not None
+    assert (leep.kendall, leep.num) == (-1, 2)
+    assert found.agreements["nce"] is None
+
+
+def test_a_loss_is_better_the_lower_it_is(study: Study) -> None:
+    config, rows = run_all(study, {"resnet10": 0.7, "resnet18": 0.9}, "search.metric=val_loss")
+    losses = {n.backbone: n.best for n in foretold(config, rows, {}).networks}  # type: ignore[union-attr]
+    better = min(losses, key=lambda name: losses[name] or 0.0)
+    scores = {name: {"log_me": float(name == better)} for name in losses}
+    found = foretold(config, rows, scores)
+    assert found is not None
+    agreement = found.agreements["log_me"]
+    assert agreement is not None
+    assert np.isclose(agreement.kendall, 1)
+
+
+def test_a_single_network_promises_nothing(study: Study) -> None:
+    config = study()
+    assert foretold(config, [], {}) is None

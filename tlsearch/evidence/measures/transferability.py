@@ -1,0 +1,198 @@
+"""How well a pretrained network may transfer, told from its frozen features or its source outputs.
+
+All scores rise with the accuracy that is expected, in units of their own: compare networks by one
+score on the same images, never two scores with one another.
+"""
+
+import math
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+_DECADES = 12.0
+"""The ratio of the two precisions of LogME is sought so many decades around the singular values:
+beyond them the evidence is flat, or, where features fit labels exactly, without a bound."""
+_GRID = 97
+
+
+def log_me(features: np.ndarray, labels: np.ndarray) -> float:
+    """Log evidence per image of a Bayesian linear model of each class's indicator, class mean.
+
+    features: (N, F); labels: (N,) of any integers. For an indicator y the evidence of
+    y = F w + noise, w ~ N(0, 1/α), noise ~ N(0, 1/β), is taken at its largest over α and β, as
+    the source does; here by a search in one dimension, which cannot miss the higher of two
+    maxima: with t = α/β, E(t) = min over w of |F w - y|² + t |w|² and σ the squared singular
+    values of F, the best β is N/E(t) and twice the evidence is
+
+        N log(N / (2π E(t))) - N - Σ log(1 + σ/t).
+
+    Classes without an image count for nothing. No intercept, as in the source.
+
+    Raises:
+        ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
+    Source: LogME, arXiv:2102.11005, equations 2 and 3.
+    """
+    features, places, counts = _checked(features, labels)
+    squares, inside = _projected(features, np.eye(len(counts))[places])
+    num = len(places)
+    evidence = [_log_evidence(squares, inside[:, k], counts[k], num) for k in range(len(counts))]
+    return float(np.mean(evidence)) / num
+
+
+def _projected(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values (R,) of the features (N, F), and the squares (R, K) of the targets
+    (N, K) along their left singular vectors.
+
+    By way of the smaller Gram matrix, in a quarter of the time of an SVD; directions with less than
+    about 1e-13 of the largest square are lost in float64, and are noise in float32 features.
+    """
+    num, width = features.shape
+    wide = width > num
+    squares, vectors = np.linalg.eigh(features @ features.T if wide else features.T @ features)
+    keep = squares > squares.max(initial=0.0) * np.finfo(float).eps * max(num, width)
+    squares, vectors = squares[keep], vectors[:, keep]
+    along = vectors.T @ (targets if wide else features.T @ targets)
+    return squares, along**2 if wide else along**2 / squares[:, None]
+
+
+def _log_evidence(squares: np.ndarray, inside: np.ndarray, length2: float, num: int) -> float:
+    """The largest log evidence of a target of squared length `length2`, `inside` (R,) of which lies
+    along each singular vector of `num` images' features.
+    """
+    outside = max(float(length2 - inside.sum()), 0.0)
+
+    def negative(log_t: float) -> float:
+        share = 1 / (1 + squares / math.exp(log_t))
+        residual = outside + float(inside @ share)
+        fit = num * math.log(num / (2 * math.pi * residual)) - num
+        return -(fit + float(np.log(share).sum())) / 2
+
+    if not squares.size:
+        return -negative(0.0)
+    span = _DECADES * math.log(10)
+    ends = math.log(squares.min()) - span, math.log(squares.max()) + span
+    grid = np.linspace(*ends, _GRID)
+    values = [negative(x) for x in grid]
+    best = int(np.argmin(values))
+    around = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
+    found = minimize_scalar(negative, bounds=around, method="bounded", options={"xatol": 1e-6})
+    return -min(values[best], float(found.fun))
+
+
+def h_score(features: np.ndarray, labels: np.ndarray) -> float:
+    """Variance between classes, seen in the features' own covariance: tr(cov(f)⁺ cov(E[f|y])).
+
+    features: (N, F); labels: (N,). Between 0 and the number of classes - 1, which it always
+    reaches where there are as many features as images: then ask `shrunk_h_score`.
+
+    Raises:
+        ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
+    Source: Bao et al. 2019 (doi:10.1109/ICIP.2019.8803726), definition 2.
+    """
+    features, places, counts = _checked(features, labels)
+    centred = features - features.mean(axis=0)
+    # tr(cov(f)⁺ cov(g)) = Σ over classes of N_k |U' of its mean|², with the SVD of the centred f.
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    left = left[:, singular > singular.max(initial=0.0) * np.finfo(float).eps * max(centred.shape)]
+    sums = np.zeros((len(counts), left.shape[1]))
+    np.add.at(sums, places, left)
+    return float((sums**2 / counts[:, None]).sum())
+
+
+def shrunk_h_score(features: np.ndarray, labels: np.ndarray) -> float:
+    """The H-score with Ledoit and Wolf's covariance, which stands where images are few.
+
+    features: (N, F); labels: (N,). With λ the shrinkage that their formula chooses:
+    (1 - λ) tr(((1 - λ) cov(f) + λ m I)⁻¹ cov(E[f|y])), m the mean variance of a feature.
+    0 for features that are all constant.
+
+    Raises:
+        ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
+    Source: arXiv:2110.06893, equation 5; Ledoit and Wolf 2004 (doi:10.1016/S0047-259X(03)00096-4).
+    """
+    features, places, counts = _checked(features, labels)
+    num, width = features.shape
+    centred = features - features.mean(axis=0)
+    cov = centred.T @ centred / num
+    mean = float(np.trace(cov)) / width
+    if mean <= 0:
+        return 0.0
+    shrinkage = _shrinkage(centred, cov, mean)
+    shrunk = (1 - shrinkage) * cov
+    shrunk.flat[:: width + 1] += shrinkage * mean
+    means = np.zeros((len(counts), width))
+    np.add.at(means, places, centred)
+    means *= np.sqrt(1 / (num * counts))[:, None]  # so that meansᵀ means is cov(E[f|y])
+    if shrinkage > 0:
+        solved = np.linalg.solve(shrunk, means.T)
+    else:  # perhaps singular
+        solved = np.linalg.lstsq(shrunk, means.T)[0]
+    return float((1 - shrinkage) * (means.T * solved).sum())
+
+
+def _shrinkage(centred: np.ndarray, cov: np.ndarray, mean: float) -> float:
+    """Ledoit and Wolf's weight of the identity, 0 … 1."""
+    num, width = centred.shape
+    size = float((cov**2).sum())
+    distance = size - width * mean**2
+    if distance <= 0:
+        return 0.0
+    # Mean over images of |x xᵀ - cov|², by way of the images' norms alone.
+    noise = (float(((centred**2).sum(axis=1) ** 2).sum()) / num - size) / num
+    return float(min(max(noise, 0.0) / distance, 1.0))
+
+
+def leep(source_probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean log likelihood of the labels, told from what the source's classifier sees in an image.
+
+    source_probabilities: (N, Z) of the source's classes, rows summing to 1; labels: (N,). With the
+    joint distribution P(y, z) of labels and source classes over these very images, an image's
+    label has the likelihood Σ over z of P(y|z) p(z|image). At most 0.
+
+    Raises:
+        ValueError: shapes do not fit, numbers are no probabilities, or there are fewer than two
+            classes.
+    Source: LEEP, arXiv:2002.12462, section 3.
+    """
+    given, places, counts = _checked(source_probabilities, labels)
+    if (given < 0).any() or not np.allclose(given.sum(axis=1), 1, atol=1e-4):
+        raise ValueError("source probabilities must be at least 0, and sum to 1 for each image")
+    joint = np.zeros((len(counts), given.shape[1]))
+    np.add.at(joint, places, given / len(given))
+    mass = joint.sum(axis=0)
+    conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
+    likelihood = (given * conditional[places]).sum(axis=1)
+    return float(np.log(likelihood).mean())
+
+
+def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
+    """Minus the conditional entropy of the labels, given the source class of each image, in nats.
+
+    source_labels, labels: (N,) of any integers. 0 where the source class tells the label.
+
+    Raises:
+        ValueError: shapes do not fit, or there are fewer than two classes of labels.
+    Source: negative conditional entropy, arXiv:1908.08142, equation 5.
+    """
+    source_labels = np.asarray(source_labels)
+    if source_labels.ndim != 1:
+        raise ValueError(f"source labels must be (N,), not {source_labels.shape}")
+    _, places, counts = _checked(source_labels[:, None], labels)
+    known, sources = np.unique(source_labels, return_inverse=True)
+    joint = np.zeros((len(counts), len(known)))
+    np.add.at(joint, (places, sources), 1 / len(places))
+    told = joint > 0
+    return float((joint[told] * np.log((joint / joint.sum(axis=0))[told])).sum())
+
+
+def _checked(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values as float64 (N, …), labels as places 0 … K - 1 of the classes there are, and counts."""
+    values, labels = np.asarray(values, dtype=float), np.asarray(labels)
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(f"values {values.shape} and labels {labels.shape} must be (N, F) and (N,)")
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite")
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(counts) < 2:
+        raise ValueError(f"labels must hold two classes at least, not {len(counts)}")
+    return values, places, counts
