@@ -1,5 +1,7 @@
 """timm's networks, built and fetched by timm itself; the only import of it, and a late one."""
 
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,13 +49,12 @@ def fetch_timm(name: str, *, tag: str) -> dict[str, Tensor]:
 
 
 def _timm(name: str) -> Any:
-    try:
-        import timm
-    except ImportError:
-        timm = None
-    if not hasattr(timm, "create_model"):  # a folder called timm passes for an empty package
+    found: Any = None
+    with suppress(ImportError):
+        found = import_module("timm")
+    if not hasattr(found, "create_model"):  # a folder called timm passes for an empty package
         raise RequestError(
             f"backbone.name = {name!r}: needs timm, which is not installed — "
             "pip install 'tlsearch[timm]'"
         )
-    return timm
+    return found
