@@ -19,7 +19,7 @@ NONE = "backbone.weights=none"
     [
         (
             ("space.adaptation=fourier", FILE),
-            ["take images towards the source's", "backbone.source"],
+            ["fourier takes images towards the source's", "backbone.source"],
         ),
         (("space.adaptation=[none, moments]", NONE), ["none are known — write backbone.source"]),
         (("space.source_task_weight=[0, 0.5]", FILE), ["no images of the source task are known"]),

@@ -29,7 +29,8 @@ def source_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
 def _adaptation(config: StudyConfig) -> Iterator[Contradiction]:
     chosen = [name for name in config.space.adaptation.names if name != "none"]
     if chosen and not knows_source(config):
-        rule = f"{' and '.join(chosen)} take images towards the source's, and none are known"
+        verb = "takes" if len(chosen) == 1 else "take"
+        rule = f"{' and '.join(chosen)} {verb} images towards the source's, and none are known"
         yield clash("space.adaptation", chosen, rule, _REMEDY, "backbone.source")
     if "style" not in chosen:
         return
