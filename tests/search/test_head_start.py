@@ -233,6 +233,7 @@ def bench(study: Study, tmp_path: Path) -> Bench:
         flat = config.space.assign(lambda _n, _d: 0.01)
         job = TrainJob(
             key="trial-0000",
+            backbone="resnet10",
             strategy=Strategy.from_params({**flat, **params}, init="random"),
             seed=0,
             redraw=0,
@@ -245,7 +246,7 @@ def bench(study: Study, tmp_path: Path) -> Bench:
             split=None,
             future=None,
         )
-        return Workbench(setting, device_index=None), job
+        return Workbench(setting, device_index=None, on_progress=lambda _share, _text: None), job
 
     return make
 

@@ -62,6 +62,7 @@ def train(setting: Setting, *, measures: tuple[str, ...] = (), **params: Any) ->
     init: Any = "random" if setting.weights == "none" else "pretrained"
     job = TrainJob(
         key="k",
+        backbone="resnet10",
         strategy=Strategy.from_params(flat, init=init),
         seed=3,
         redraw=0,
