@@ -71,6 +71,8 @@ def training(fields: dict[str, Any], numerics: Numerics) -> Trainer:
         numerics=numerics,
         device=torch.device("cpu"),
         measure_updates=False,
+        adaptation=None,
+        second_task=None,
     )
 
 

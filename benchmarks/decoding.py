@@ -46,7 +46,8 @@ def noise(draw: np.random.Generator) -> np.ndarray:
     white = draw.standard_normal((3, SIDE, SIDE))
     pink = np.fft.irfft2(np.fft.rfft2(white) / frequency, s=(SIDE, SIDE))
     pink = (pink - pink.mean()) / pink.std() * 50 + 128
-    return np.clip(np.moveaxis(pink, 0, -1), 0, 255).astype(np.uint8)
+    picture: np.ndarray = np.clip(np.moveaxis(pink, 0, -1), 0, 255).astype(np.uint8)
+    return picture
 
 
 def write_files(folder: Path, count: int) -> None:
@@ -86,10 +87,14 @@ def seconds_of_all(folders: list[Path], cache: Path) -> tuple[float, float, floa
                 path.read_bytes()
             chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
             list(pool.map(partial(bare, draft=False), chunks[:2]))  # the processes start
-            plain += timed(lambda c=chunks: list(pool.map(partial(bare, draft=False), c)))
-            drafted += timed(lambda c=chunks: list(pool.map(partial(bare, draft=True), c)))
-            mine += timed(lambda f=folder: ours(f, cache))
+            plain += timed(partial(in_processes, pool, chunks, draft=False))
+            drafted += timed(partial(in_processes, pool, chunks, draft=True))
+            mine += timed(partial(ours, folder, cache))
     return plain, drafted, mine
+
+
+def in_processes(pool: ProcessPoolExecutor, chunks: list[list[Path]], *, draft: bool) -> None:
+    list(pool.map(partial(bare, draft=draft), chunks))
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -12,11 +12,23 @@ import resource
 import tempfile
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+from tlsearch.data.splits.records import SplitFacts
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.interrupts import Interrupts
-from tlsearch.search.jobs import DataFacts, EpochDone, Setting, TrainDone
+from tlsearch.search.jobs import (
+    DataFacts,
+    Decision,
+    EpochDone,
+    Event,
+    Job,
+    Setting,
+    TrainDone,
+    TrainJob,
+)
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.orders import train_job
 from tlsearch.search.storage import open_storage
@@ -33,30 +45,38 @@ CLASSES = tuple("0123456789")
 class InstantExecutor:
     """Two workers whose epochs are over as soon as they are asked for."""
 
-    def __init__(self):
-        self.jobs, self.told = {0: None, 1: None}, deque()
+    def __init__(self) -> None:
+        self.jobs: dict[int, tuple[TrainJob, list[EpochResult]] | None] = {0: None, 1: None}
+        self.told: deque[tuple[int, Event]] = deque()
 
-    def idle(self):
+    def idle(self) -> list[int]:
         return [i for i, job in self.jobs.items() if job is None]
 
-    def configure(self, setting):
+    def configure(self, setting: Setting) -> None:
         pass
 
-    def submit(self, worker, job):
-        self.jobs[worker] = [job, []]
+    def submit(self, worker: int, job: Job) -> None:
+        assert isinstance(job, TrainJob), "there is nothing else to do"
+        self.jobs[worker] = (job, [])
         self._epoch(worker)
 
-    def _epoch(self, worker):
-        job, past = self.jobs[worker]
+    def _busy(self, worker: int) -> tuple[TrainJob, list[EpochResult]]:
+        found = self.jobs[worker]
+        assert found is not None, "an idle worker says nothing"
+        return found
+
+    def _epoch(self, worker: int) -> None:
+        job, past = self._busy(worker)
         n = len(past) + 1
         past.append(EpochResult(n, 1 / n, 1 - 0.5 / n, 1 / n, 1 - 0.6 / n, 0.01, 2.0, 0.5))
-        self.told.append((worker, EpochDone(job.key, past[-1])))
+        self.told.append((worker, EpochDone(job.key, past[-1], None)))
 
-    def answer(self, worker, decision):
-        job, past = self.jobs[worker]
+    def answer(self, worker: int, decision: Decision) -> None:
+        job, past = self._busy(worker)
         if decision == "continue" and len(past) < job.num_epochs:
-            return self._epoch(worker)
-        ending = "complete" if decision == "continue" else "stopped"
+            self._epoch(worker)
+            return
+        ending: Literal["complete", "stopped"] = "complete" if decision == "continue" else "stopped"
         confusion = tuple(tuple(int(i == j) for j in range(10)) for i in range(10))
         result = TrainResult(
             ending="complete",
@@ -70,16 +90,16 @@ class InstantExecutor:
             folds=(),
             measures={},
         )
-        return self.told.append((worker, TrainDone(job.key, ending, result)))
+        self.told.append((worker, TrainDone(job.key, ending, result)))
 
-    def release(self, worker):
+    def release(self, worker: int) -> None:
         self.jobs[worker] = None
 
-    def events(self, *, timeout):  # noqa: ARG002
+    def events(self, *, timeout: float) -> list[tuple[int, Event]]:  # noqa: ARG002
         found, self.told = list(self.told), deque()
         return found
 
-    def shutdown(self, *, now):
+    def shutdown(self, *, now: bool) -> None:
         pass
 
 
@@ -96,11 +116,22 @@ def main() -> None:
         train_counts=(20,) * 10,
         validation_counts=(36,) * 10,
         test_counts=(108,) * 10,
+        split=SplitFacts(
+            strategy="stratified",
+            folds=None,
+            fingerprint="0" * 16,
+            left_out=0,
+            parts=(),
+            pairs=(),
+            notes=(),
+        ),
     )
     with tempfile.TemporaryDirectory() as name:
         layout = Layout(Path(name) / "mlruns")
         layout.create()
-        ledger = Ledger(config, open_storage(config, layout, create=True))
+        storage = open_storage(config, layout, create=True)
+        assert storage is not None, "it may be made"
+        ledger = Ledger(config, storage)
         mirror = Mirror(
             tracking_uri=f"sqlite:///{layout.mlflow_db}",
             artifact_root=layout.artifacts,
@@ -129,9 +160,10 @@ def main() -> None:
                 config=config,
                 data=facts,
                 groups=groups,
-                images=nowhere,
-                labels=nowhere,
+                store=nowhere,
                 activations=nowhere,
+                activations_key="0" * 16,
+                source=None,
                 weights="none",
                 weights_fingerprint="none",
                 precision="fp32",
@@ -140,8 +172,8 @@ def main() -> None:
         )
         blocks, started, cpu = [], time.perf_counter(), time.process_time()
         for done in range(0, num_trials, BLOCK):
-            left = iter(range(min(BLOCK, num_trials - done)))
-            coordinator.carry_out(lambda left=left: next((ledger.ask() for _ in left), None))
+            asked = (ledger.ask() for _ in range(min(BLOCK, num_trials - done)))
+            coordinator.carry_out(partial(next, asked, None))
             mirror.flush()  # what the mirror's thread still owes belongs to these trials
             now = time.perf_counter()
             blocks.append((now - started) / min(BLOCK, num_trials - done) * 1e3)

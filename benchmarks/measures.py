@@ -1,12 +1,11 @@
 """What measuring a trained network costs beside its training: ResNet-18, glyph weights, 32 px.
 
-    python benchmarks/measures.py [GLYPHS.safetensors]
+    python benchmarks/measures.py
 
 One thread, 100 training images of sklearn's digits, 12 epochs. The first training renders the
 source's images and fits its probe; later ones find both.
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,8 @@ from tlsearch.search.workbench import Workbench
 from tlsearch.study.layout import user_cache
 from tlsearch.study.reading import read_study
 from tlsearch.study.strategy import Strategy
+from tlsearch.training.loop import Trainer
+from tlsearch.training.results import TrainResult
 
 STUDY = """
 name: measures
@@ -42,7 +43,9 @@ def prepared(folder: Path) -> Setting:
     return prepare(job, device_index=None, on_progress=lambda _share, _text: None)[0]
 
 
-def trained(bench: Workbench, setting: Setting, folder: Path, measures: tuple[str, ...]):
+def trained(
+    bench: Workbench, setting: Setting, folder: Path, measures: tuple[str, ...]
+) -> tuple[TrainJob, Trainer, TrainResult, float]:
     params = setting.config.space.assign(lambda _n, _d: None)
     job = TrainJob(
         key="k",
@@ -55,8 +58,12 @@ def trained(bench: Workbench, setting: Setting, folder: Path, measures: tuple[st
         weights_to=None,
         scores_to=None,
         measures=measures,
+        split=None,
+        future=None,
+        backbone="",
     )
     trainer = bench.trainer(job)
+    assert isinstance(trainer, Trainer), "a single fold"
     started = time.perf_counter()
     list(trainer.epochs())
     return job, trainer, trainer.finish(), time.perf_counter() - started
@@ -81,7 +88,7 @@ def main() -> None:
                 result=result,
                 test=bench._splits(0)[0].test,
                 pretrained=bench._pretrained,
-                source=bench._source,
+                source=lambda: bench._source.task,
             )
             started = time.perf_counter()
             found = take_measures((measure,), of)
@@ -92,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

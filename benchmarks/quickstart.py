@@ -54,6 +54,7 @@ def run(cache: Path, goal: float, label: str) -> None:
         if process.returncode:
             told.seek(0)
             sys.exit(told.read())
+        assert process.stdout is not None
         answer = json.loads(process.stdout.read())
     show(f"{label} quickstart", seconds, goal, "s ")
     show("  coordinator, peak", sizes["coordinator"], 600, "MB")

@@ -8,6 +8,9 @@ and of each score, and the ratio of all scores to the forward pass; the fastest 
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +23,12 @@ from tlsearch.transfer.backbones import build_backbone
 REPEATS = 3
 CPU = torch.device("cpu")
 SOURCE_CLASSES = 1000  # as ImageNet's
+Found = TypeVar("Found")
 
 
-def seconds(work):
-    best, found = float("inf"), None
+def seconds(work: Callable[[], Found]) -> tuple[float, Found]:
+    """Of the fastest call, and what the last one returned."""
+    best = float("inf")
     for _ in range(REPEATS):
         start = time.perf_counter()
         found = work()
@@ -31,7 +36,7 @@ def seconds(work):
     return best, found
 
 
-def main():
+def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--images", type=int, default=2000)
     options.add_argument("--backbones", nargs="+", default=["resnet10", "mobilenet_v3_small"])
@@ -45,10 +50,10 @@ def main():
     rows = np.arange(asked.images)
     for name in asked.backbones:
         backbone = build_backbone(name=name, num_classes=10, image_size=32, dropout=0.0, seed=0)
-        forward, features = seconds(lambda b=backbone: frozen_features(data, rows, b, CPU))
+        forward, features = seconds(partial(frozen_features, data, rows, backbone, CPU))
         scores = {
-            "LogME": seconds(lambda f=features: log_me(f, labels))[0],
-            "H-score": seconds(lambda f=features: shrunk_h_score(f, labels))[0],
+            "LogME": seconds(partial(log_me, features, labels))[0],
+            "H-score": seconds(partial(shrunk_h_score, features, labels))[0],
             "LEEP": seconds(lambda: leep(given, labels))[0],
             "NCE": seconds(lambda: nce(given.argmax(1), labels))[0],
         }

@@ -28,9 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.study.augmentation import NoAttack, NoAugmentation, NoMixing
-from tlsearch.study.fine_tuning import AllFeatures, NoBalance
-from tlsearch.study.strategy import Constant, Sgd, Strategy
+from tlsearch.study.space import with_defaults
+from tlsearch.study.strategy import Strategy
 from tlsearch.training.activations import ActivationStore
 from tlsearch.training.batches import Pixels, epoch_order, pixel_batch
 from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
@@ -45,36 +44,23 @@ CLASSES, SIZE, BATCH_SIZE, LR, MOMENTUM = 10, 32, 32, 0.01, 0.9
 TRAIN, VALIDATION, TEST = 200, 360, 1237
 STEPS = -(-TRAIN // BATCH_SIZE)
 NUMERICS = {"fp32": FP32, "bf16": BF16}
-STRATEGY = Strategy(
+STRATEGY = Strategy.from_params(
+    with_defaults(
+        {
+            "freeze_depth": 0,
+            "lr": LR,
+            "lr_ratio": 1.0,
+            "schedule": "constant",
+            "warmup_epochs": 0,
+            "optimizer": "sgd",
+            "optimizer.sgd.momentum": MOMENTUM,
+            "optimizer.sgd.nesterov": False,
+            "weight_decay": 0.0,
+            "dropout": 0.0,
+            "batch_size": BATCH_SIZE,
+        }
+    ),
     init="random",
-    freeze_depth=0,
-    unfreeze_every_epochs=0,
-    lr=LR,
-    lr_ratio=1.0,
-    schedule=Constant(),
-    warmup_epochs=0,
-    warmup_steps=0,
-    warmup_start_fraction=0.0,
-    optimizer=Sgd(momentum=MOMENTUM, nesterov=False),
-    weight_decay=0.0,
-    decay_norm_and_bias=False,
-    l1=0.0,
-    dropout=0.0,
-    batch_size=BATCH_SIZE,
-    clip_norm=None,
-    label_smoothing=0.0,
-    patience_epochs=None,
-    augmentation=NoAugmentation(),
-    erasing=0.0,
-    mixing=NoMixing(),
-    adversarial=NoAttack(),
-    trained="all",
-    layer_decay=1.0,
-    l2_sp=0.0,
-    head_init="random",
-    feature_selection=AllFeatures(),
-    class_balance=NoBalance(),
-    ema_decay=None,
 )
 
 
@@ -90,7 +76,7 @@ def digits_like() -> TrainingData:
     )
     rows = draw.permutation(num_images)
     train, validation = np.sort(rows[:TRAIN]), np.sort(rows[TRAIN : TRAIN + VALIDATION])
-    return TrainingData(pixels, train, validation, CLASSES)
+    return TrainingData(pixels, train, validation, CLASSES, None)
 
 
 def network() -> Backbone:
