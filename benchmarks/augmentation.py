@@ -13,6 +13,7 @@ more.
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,9 @@ def training(fields: dict[str, Any], numerics: Numerics) -> Trainer:
     )
 
 
-def seconds(work: Callable[..., object], *args: object, **options: object) -> float:
+def seconds(work: Callable[[], object]) -> float:
     started = time.process_time()
-    work(*args, **options)
+    work()
     return time.process_time() - started
 
 
@@ -90,11 +91,11 @@ def fastest(numerics: Numerics, rounds: int) -> dict[str, float]:
     best = dict.fromkeys(("step", "images", *made), float("inf"))
     for epoch in range(rounds + 1):
         took = {
-            "step": seconds(plain._step, rows, epoch=1, step=1),
-            "images": seconds(plain.forward.unit_images, rows),
+            "step": seconds(partial(plain._step, rows, rows, epoch=1, step=1)),
+            "images": seconds(partial(plain.forward.unit_images, rows)),
         }
         for policy, trainer in made.items():
-            took[policy] = seconds(trainer.views.images, rows, epoch=epoch)
+            took[policy] = seconds(partial(trainer.views.images, rows, rows, epoch=epoch))
         if epoch:  # the first warms up
             best = {of: min(best[of], took[of]) for of in best}
     return best
