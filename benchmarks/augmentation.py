@@ -91,8 +91,8 @@ def fastest(numerics: Numerics, rounds: int) -> dict[str, float]:
     best = dict.fromkeys(("step", "images", *made), float("inf"))
     for epoch in range(rounds + 1):
         took = {
-            "step": seconds(partial(plain._step, rows, rows, epoch=1, step=1)),
-            "images": seconds(partial(plain.forward.unit_images, rows)),
+            "step": seconds(lambda: plain._step(rows, rows, epoch=1, step=1)),
+            "images": seconds(lambda: plain.forward.unit_images(rows)),
         }
         for policy, trainer in made.items():
             took[policy] = seconds(partial(trainer.views.images, rows, rows, epoch=epoch))
