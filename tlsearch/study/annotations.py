@@ -1,6 +1,7 @@
 """Annotations that turn a field into a dimension: `lr: Annotated[Dimension, FloatDim(gt=0)]`."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -216,11 +217,11 @@ class IntDim(NumberDim):
     whole = True
 
 
-class BoolDim:
-    """Annotation of a dimension that is true or false."""
+class ListedDim(ABC):
+    """Base of the annotations of dimensions that have no range: a value fixes, a list searches."""
 
     def parse(self, value: object) -> Dimension:
-        """Read true, false or [true, false]; pydantic's error names what is wrong."""
+        """Read a value or a list of values; pydantic's error names all that is wrong."""
         if isinstance(value, Fixed | Range | Choice):
             value = raw(value)
         found: list[Complaint] = []
@@ -229,12 +230,13 @@ class BoolDim:
             raise refusal(found)
         return parsed
 
+    @abstractmethod
     def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        if isinstance(value, bool):
-            return value
-        remedy = boolean_hint(value) or "to search both write [true, false]"
-        found.append(Complaint(loc, shown(value), "must be true or false", remedy))
-        return None
+        """The value as it is kept; what is wrong with it goes to `found`."""
+
+    @abstractmethod
+    def _schema(self) -> dict[str, Any]:
+        """The JSON Schema of one value."""
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -246,7 +248,21 @@ class BoolDim:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         """Hook of pydantic: what an editor may offer."""
-        return {"anyOf": [{"type": "boolean"}, list_schema({"type": "boolean"})]}
+        return {"anyOf": [self._schema(), list_schema(self._schema())]}
+
+
+class BoolDim(ListedDim):
+    """Annotation of a dimension that is true or false."""
+
+    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
+        if isinstance(value, bool):
+            return value
+        remedy = boolean_hint(value) or "to search both write [true, false]"
+        found.append(Complaint(loc, shown(value), "must be true or false", remedy))
+        return None
+
+    def _schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
 
 def scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dimension:
