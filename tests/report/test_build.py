@@ -104,7 +104,7 @@ def test_every_figure_has_a_text_for_those_who_do_not_see_it(page: Page) -> None
 def test_the_answer_comes_first_then_the_reasons_then_the_detail(done: Fake, page: Page) -> None:
     record = done.ledger.fixed.user_attrs["tlsearch:test"]
     mean = f"{100 * record['accuracy']['mean']:.1f}\u00a0%"
-    places = [page.text.index(part) for part in ("What to use", mean, "Why", "Detail")]
+    places = [page.text.index(part) for part in ("What to use", mean, "The search", "All runs")]
     assert places == sorted(places)
     for part in ("0123456789abcdef", "tlsearch run study.yaml", "worker 1 died", "models:/m-0123"):
         assert part in page.text

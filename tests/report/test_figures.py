@@ -150,8 +150,12 @@ def test_of_many_classes_those_with_most_mistakes_are_drawn(data: ReportData) ->
 
 def test_every_figure_has_words_beside_it(data: ReportData) -> None:
     found = pictures(data)
-    assert list(found) == list(GALLERY)
-    for picture in found.values():
+    assert {section: list(there) for section, there in found.items()} == {
+        section: list(entries) for section, entries in GALLERY.items()
+    }
+    shown = [picture for section in found.values() for picture in section.values()]
+    assert len({picture.id for picture in shown}) == len(shown)
+    for picture in shown:
         assert picture.plot
         assert len(picture.alt) > 40
         assert len(picture.caption) > 40
@@ -160,7 +164,8 @@ def test_every_figure_has_words_beside_it(data: ReportData) -> None:
 def test_without_trials_every_figure_says_why_it_is_absent(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     found = pictures(read_report(fake.ledger, fake.layout))
-    assert all(picture.plot is None and picture.caption for picture in found.values())
+    shown = [picture for section in found.values() for picture in section.values()]
+    assert all(picture.plot is None and picture.caption for picture in shown)
 
 
 def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: ReportData) -> None:

@@ -1,5 +1,6 @@
 """The report of a search as one HTML file."""
 
+from itertools import chain
 from typing import Any, NamedTuple
 
 from tlsearch.report import networks
@@ -30,9 +31,11 @@ class TableRow(NamedTuple):
 def render_html(data: ReportData) -> str:
     """The whole page; every text of a user is escaped."""
     answer = find_answer(data)
+    shown = pictures(data)
     return render_page(
         "report.html.j2",
-        pictures=pictures(data),
+        drawn=chain.from_iterable(section.values() for section in shown.values()),
+        pictures=shown,
         data=data,
         answer=answer,
         gain_rows=gain_rows(answer),

@@ -1,13 +1,15 @@
 """The frame of every page: one HTML file that asks no host for anything."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tlsearch.report.figures.canvas import Picture
 
 
-def render_page(template: str, *, pictures: Mapping[str, Picture], **values: Any) -> str:
-    """A page from a template that extends the frame; every text of a user is escaped."""
+def render_page(template: str, *, drawn: Iterable[Picture], **values: Any) -> str:
+    """A page from a template that extends the frame, with the data of what is `drawn` in it; every
+    text of a user is escaped.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -19,10 +21,9 @@ def render_page(template: str, *, pictures: Mapping[str, Picture], **values: Any
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = {p.id: Markup(_in_script(p.plot)) for p in pictures.values() if p.plot}  # noqa: S704
+    plots = {p.id: Markup(_in_script(p.plot)) for p in drawn if p.plot}  # noqa: S704
     return environment.get_template(template).render(
-        pictures=pictures,
-        plots=drawn,
+        plots=plots,
         plotly=Markup(get_plotlyjs()),  # noqa: S704
         **values,
     )

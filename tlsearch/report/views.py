@@ -58,7 +58,7 @@ def write_views(path: Path, blocks: Sequence[Block], *, name: str) -> None:
         }
         for block in blocks
     ]
-    page = render_page("views.html.j2", pictures={}, name=name, blocks=pictures)
+    page = render_page("views.html.j2", drawn=(), name=name, blocks=pictures)
     path.write_text(page, encoding="utf-8")
 
 

@@ -17,7 +17,8 @@ def render_comparison_html(tables: Tables) -> str:
     picture = _forest(tables) if tables.protocol.future is None else _foretelling(tables)
     return render_page(
         "comparison.html.j2",
-        pictures={picture.id: picture},
+        drawn=[picture],
+        pictures=[picture],
         name=tables.protocol.comparison,
         reference=arm_name(tables.protocol.reference, tables),
         title=pooled.title,

@@ -1,4 +1,4 @@
-"""All figures of a report, by name, in the order in which they are shown."""
+"""All figures of a report, by section, in the order in which they are shown."""
 
 from collections.abc import Mapping
 from types import ModuleType
@@ -18,19 +18,32 @@ class Entry(NamedTuple):
     height: int
 
 
-GALLERY: Mapping[str, Entry] = {
-    "gains": Entry("What the winner gains", gains, 230),
-    "history": Entry("The search over time", history, 420),
-    "curves": Entry("Learning curves of the best trials", curves, 420),
-    "depth": Entry("By freeze depth", depth, 380),
-    "importances": Entry("What the values depended on", importances, 360),
-    "confusion": Entry("What is taken for what", confusion, 560),
+GALLERY: Mapping[str, Mapping[str, Entry]] = {
+    "answer": {
+        "gains": Entry("What the winner gains", gains, 230),
+    },
+    "search": {
+        "history": Entry("The search over time", history, 420),
+        "curves": Entry("Learning curves of the best trials", curves, 420),
+        "importances": Entry("What the values depended on", importances, 360),
+    },
+    "strategies": {
+        "depth": Entry("By freeze depth", depth, 380),
+    },
+    "model": {
+        "confusion": Entry("What is taken for what", confusion, 560),
+    },
+    "data": {},
 }
+"""The sections of the page, each with its figures; a figure's name is unique in the page."""
 
 
-def pictures(data: ReportData) -> dict[str, Picture]:
-    """Every figure computed and drawn, or the sentence that stands in its place."""
-    return {name: _picture(name, entry, data) for name, entry in GALLERY.items()}
+def pictures(data: ReportData) -> dict[str, dict[str, Picture]]:
+    """Every section's figures computed and drawn, or the sentence that stands in their place."""
+    return {
+        section: {name: _picture(name, entry, data) for name, entry in entries.items()}
+        for section, entries in GALLERY.items()
+    }
 
 
 def _picture(name: str, entry: Entry, data: ReportData) -> Picture:
