@@ -10,9 +10,14 @@
     return {
       ...layout,
       font: { ...layout.font, color: colour("--ink") },
+      // Words on lines are read against the page.
+      annotations: (layout.annotations || []).map((one) => ({ bgcolor: colour("--page"), ...one })),
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-      xaxis: { ...layout.xaxis, ...axis },
-      yaxis: { ...layout.yaxis, ...axis },
+      ...Object.fromEntries(
+        Object.entries(layout)
+          .filter(([name]) => /^[xy]axis\d*$/.test(name)) // a figure may hold several plots
+          .map(([name, own]) => [name, { ...own, ...axis }]),
+      ),
     };
   };
   const narrow = () => window.innerWidth < 600;
