@@ -7,13 +7,15 @@
     getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const themed = (layout) => {
     const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
-    return {
+    const shown = {
       ...layout,
       font: { ...layout.font, color: colour("--ink") },
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-      xaxis: { ...layout.xaxis, ...axis },
-      yaxis: { ...layout.yaxis, ...axis },
     };
+    // Of several panels each has its axes: xaxis, xaxis2, …
+    Object.keys(layout).filter((name) => /^[xy]axis/.test(name))
+      .forEach((name) => { shown[name] = { ...layout[name], ...axis }; });
+    return shown;
   };
   const narrow = () => window.innerWidth < 600;
   const draw = (holder) => {
