@@ -192,7 +192,7 @@ def _server(
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
             # -P: a folder here that is named like a library is not what is meant.
             [sys.executable, "-P", "-W", "ignore", *command],
-            stdin=listening,
+            stdin=listening.fileno(),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
