@@ -12,7 +12,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.figures.canvas import (
     BLUE,
     ORANGE,
-    dressed,
+    dress,
     hover_format,
     label,
     percent_axis,
@@ -87,17 +87,14 @@ def _options(name: str, choice: Choice, data: ReportData) -> tuple[Option, ...]:
 def draw(found: Choices) -> go.Figure:
     """A plot for each choice: a mark for each trial, spread sideways, a line at the median."""
     rows = ceil(len(found.choices) / _COLUMNS)
-    figure = dressed(
-        make_subplots(
-            rows=rows,
-            cols=min(_COLUMNS, len(found.choices)),
-            shared_yaxes=True,
-            horizontal_spacing=0.04,
-            vertical_spacing=0.3 / rows,
-        ),
-        x="",
-        y="",
+    figure = make_subplots(
+        rows=rows,
+        cols=min(_COLUMNS, len(found.choices)),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.3 / rows,
     )
+    dress(figure, x="", y="")
     for i, (name, options) in enumerate(found.choices.items()):
         place = {"row": i // _COLUMNS + 1, "col": i % _COLUMNS + 1}
         _add_choice(figure, found, options, place)

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from tlsearch.report.absent import Absent
 from tlsearch.report.figures import (
+    calibration,
     choices,
+    class_shares,
     confusion,
     cost,
     curves,
@@ -17,6 +19,7 @@ from tlsearch.report.figures import (
     intermediate,
     parallel,
     rates,
+    roc,
     slices,
     spending,
     timeline,
@@ -57,8 +60,12 @@ GALLERY: Mapping[str, Mapping[str, Entry]] = {
     },
     "model": {
         "confusion": Entry("What is taken for what", confusion, 560),
+        "roc": Entry("How well classes are told apart", roc, 420),
+        "calibration": Entry("Is it right as often as it says?", calibration, 480),
     },
-    "data": {},
+    "data": {
+        "class_shares": Entry("Classes by part", class_shares, 460),
+    },
 }
 """The sections of the page, each with its figures; a figure's name is unique in the page."""
 

@@ -11,7 +11,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.figures.canvas import (
     BLUE,
     ORANGE,
-    dressed,
+    dress,
     hover_format,
     label,
     percent_axis,
@@ -88,17 +88,14 @@ def draw(found: Slices) -> go.Figure:
     """Plots in two columns that share the axis of values; the winner a star."""
     rows = ceil(len(found.slices) / _COLUMNS)
     height = 40 + _ROW * rows
-    figure = dressed(
-        make_subplots(
-            rows=rows,
-            cols=min(_COLUMNS, len(found.slices)),
-            shared_yaxes=True,
-            horizontal_spacing=0.04,
-            vertical_spacing=0.3 / rows,
-        ),
-        x="",
-        y="",
+    figure = make_subplots(
+        rows=rows,
+        cols=min(_COLUMNS, len(found.slices)),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.3 / rows,
     )
+    dress(figure, x="", y="")
     for i, (name, part) in enumerate(found.slices.items()):
         place = {"row": i // _COLUMNS + 1, "col": i % _COLUMNS + 1}
         _add_slice(figure, found, part, place)

@@ -7,18 +7,17 @@
     getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const themed = (layout) => {
     const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
-    return {
+    const shown = {
       ...layout,
       font: { ...layout.font, color: colour("--ink") },
       // Words on lines are read against the page.
       annotations: (layout.annotations || []).map((one) => ({ bgcolor: colour("--page"), ...one })),
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-      ...Object.fromEntries(
-        Object.entries(layout)
-          .filter(([name]) => /^[xy]axis\d*$/.test(name)) // a figure may hold several plots
-          .map(([name, own]) => [name, { ...own, ...axis }]),
-      ),
     };
+    // Of several panels each has its axes: xaxis, xaxis2, …
+    Object.keys(layout).filter((name) => /^[xy]axis/.test(name))
+      .forEach((name) => { shown[name] = { ...layout[name], ...axis }; });
+    return shown;
   };
   const narrow = () => window.innerWidth < 600;
   const draw = (holder) => {
