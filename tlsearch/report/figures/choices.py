@@ -33,19 +33,19 @@ _GOLDEN = 0.618
 
 
 class Option(NamedTuple):
-    """The complete trials that took an option, as (number, value), the best first."""
+    """The complete trials that took an option, as (number, value), the best first; maybe none."""
 
     name: str
     trials: tuple[tuple[int, float], ...]
 
     @property
-    def median(self) -> float:
+    def median(self) -> float | None:
         """Their middle value."""
-        return median(value for _, value in self.trials)
+        return median(value for _, value in self.trials) if self.trials else None
 
 
 class Choices(NamedTuple):
-    """Each searched choice with the options that complete trials took, in the study's order."""
+    """Each searched choice with its options, in the study's order."""
 
     metric: str
     choices: Mapping[str, tuple[Option, ...]]
@@ -81,7 +81,7 @@ def _options(name: str, choice: Choice, data: ReportData) -> tuple[Option, ...]:
     for row in data.ranked:
         if name in row.sampled and row.value is not None:
             found[row.sampled[name]].append((row.number, row.value))
-    return tuple(Option(setting_text(v), tuple(trials)) for v, trials in found.items() if trials)
+    return tuple(Option(setting_text(value), tuple(trials)) for value, trials in found.items())
 
 
 def draw(found: Choices) -> go.Figure:
@@ -125,14 +125,15 @@ def _add_choice(
         y=[rounded(found.window.place(value)) for _, _, value in marks],
         customdata=[(number, rounded(value)) for _, number, value in marks],
         mode="markers",
-        marker={"color": BLUE, "size": 6, "opacity": 0.6},
+        marker={"color": BLUE, "size": 6, "opacity": 0.75},
         hovertemplate=f"trial %{{customdata[0]}}: %{{customdata[1]:{shown}}}<extra></extra>",
         **place,
     )
+    medians = [(i, o.median, len(o.trials)) for i, o in enumerate(options) if o.median is not None]
     figure.add_scatter(
-        x=list(range(len(options))),
-        y=[rounded(found.window.place(option.median)) for option in options],
-        customdata=[(len(option.trials), rounded(option.median)) for option in options],
+        x=[i for i, _, _ in medians],
+        y=[rounded(found.window.place(value)) for _, value, _ in medians],
+        customdata=[(number, rounded(value)) for _, value, number in medians],
         mode="markers",
         marker={"symbol": "line-ew-open", "color": ORANGE, "size": 40, "line": {"width": 3}},
         hovertemplate=(
