@@ -40,13 +40,11 @@ class Picture(NamedTuple):
 
 def canvas(*, x: str, y: str) -> go.Figure:
     """An empty figure with named axes."""
-    figure = go.Figure()
-    dress(figure, x=x, y=y)
-    return figure
+    return dressed(go.Figure(), x=x, y=y)
 
 
-def dress(figure: go.Figure, *, x: str, y: str) -> None:
-    """Give a figure, of one panel or of several, the look that all have."""
+def dressed(figure: go.Figure, *, x: str, y: str) -> go.Figure:
+    """A figure of one or more plots in the look that all share."""
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -58,6 +56,7 @@ def dress(figure: go.Figure, *, x: str, y: str) -> None:
     )
     figure.update_xaxes(title={"text": x, "standoff": 8}, automargin=True, zeroline=False)
     figure.update_yaxes(title={"text": y, "standoff": 8}, automargin=True, zeroline=False)
+    return figure
 
 
 def label(name: str, *, length: int = 24) -> str:
