@@ -49,11 +49,18 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
 
 def _publish(board: "Board", layout: Layout, page: Path) -> None:
     from tlsearch.report.comparison.markdown import render_answer
+    from tlsearch.report.stills.album import comparison_stills
     from tlsearch.search.comparison.tables import tables_of
     from tlsearch.search.publishing import publish
 
-    text = render_answer(tables_of(board, layout.study(board.config.name)))
-    trouble = publish(board.whole, layout, text=text, report=page)
+    tables = tables_of(board, layout.study(board.config.name))
+    trouble = publish(
+        board.whole,
+        layout,
+        text=render_answer(tables),
+        report=page,
+        draw=lambda: comparison_stills(tables),
+    )
     if trouble is not None:
         typer.echo(f"note: {trouble}", err=True)
 

@@ -42,11 +42,14 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
 
 def _publish(ledger: "Ledger", path: Path) -> None:
     from tlsearch.report.build import build_report
+    from tlsearch.report.stills.album import search_stills
     from tlsearch.search.publishing import publish
 
     layout = layout_here()
     text = build_report(ledger, layout, format="md")
-    trouble = publish(ledger, layout, text=text, report=path)
+    trouble = publish(
+        ledger, layout, text=text, report=path, draw=lambda: search_stills(ledger, layout)
+    )
     if trouble is not None:
         typer.echo(f"note: {trouble}", err=True)
 

@@ -14,11 +14,11 @@ from tlsearch.report.page import render_page
 def render_comparison_html(tables: Tables) -> str:
     """The whole page; every text of a user is escaped."""
     pooled = tables.tables[0]
-    picture = _forest(tables) if tables.protocol.future is None else _foretelling(tables)
+    shown = comparison_pictures(tables)
     return render_page(
         "comparison.html.j2",
-        drawn=[picture],
-        pictures=[picture],
+        drawn=shown,
+        pictures=shown,
         name=tables.protocol.comparison,
         reference=arm_name(tables.protocol.reference, tables),
         title=pooled.title,
@@ -34,6 +34,11 @@ def render_comparison_html(tables: Tables) -> str:
         protocol=protocol_text(tables),
         provenance=provenance_text(tables),
     )
+
+
+def comparison_pictures(tables: Tables) -> list[Picture]:
+    """Every figure of the page."""
+    return [_forest(tables) if tables.protocol.future is None else _foretelling(tables)]
 
 
 def _forest(tables: Tables) -> Picture:
