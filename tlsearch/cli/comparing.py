@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 Format = Literal["html", "md", "json", "csv"]
 
 
-def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
+def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
     """Carry the comparison on to its end, write its report and print its tables."""
+    from tlsearch.cli.following import following
     from tlsearch.cli.tables import show_tables
     from tlsearch.cli.watching import watching
 
     started = time.monotonic()
-    with watching(config, to_stderr=as_json) as watch:
+    follow = following(config, wanted=open_report)
+    with follow, watching(config, to_stderr=as_json) as watch:
         from tlsearch.search.comparison.run import run_comparison
 
         layout = layout_here()

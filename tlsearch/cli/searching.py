@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 Format = Literal["html", "md", "json", "csv"]
 
 
-def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
+def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
     """Search, confirm, write the report and print what was found."""
+    from tlsearch.cli.following import following
     from tlsearch.cli.outcome import show_outcome
     from tlsearch.cli.watching import watching
 
     started = time.monotonic()
-    with watching(config, to_stderr=as_json) as watch:
+    follow = following(config, wanted=open_report)
+    with follow, watching(config, to_stderr=as_json) as watch:
         from tlsearch.search.study_run import run_study
         from tlsearch.search.summary import as_json as summary_json
         from tlsearch.search.summary import summarise
