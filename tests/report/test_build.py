@@ -90,13 +90,13 @@ def test_the_script_of_plotly_is_there_once(page: Page) -> None:
     plotly = [text for text in page.scripts if len(text) > 1_000_000]
     assert len(plotly) == 1
     specs = [json.loads(text) for text in page.scripts if text.startswith("{")]
-    assert len(specs) == 6
+    assert len(specs) == 14
     assert all({"data", "layout"} == set(spec) for spec in specs)
 
 
 def test_every_figure_has_a_text_for_those_who_do_not_see_it(page: Page) -> None:
     plots = [a for a in page.all("div") if a.get("class") == "plot"]
-    assert len(plots) == 6
+    assert len(plots) == 14
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 40 for a in plots)
     assert page.all("html") == [{"lang": "en"}]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.wording import shortened
+from tlsearch.report.wording import printable, shortened
 
 # Distinct for the colour-blind (after Okabe and Ito) and readable on white and on near-black.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = (
@@ -40,7 +40,11 @@ class Picture(NamedTuple):
 
 def canvas(*, x: str, y: str) -> go.Figure:
     """An empty figure with named axes."""
-    figure = go.Figure()
+    return dressed(go.Figure(), x=x, y=y)
+
+
+def dressed(figure: go.Figure, *, x: str, y: str) -> go.Figure:
+    """A figure of one or more plots in the look that all share."""
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -57,7 +61,7 @@ def canvas(*, x: str, y: str) -> go.Figure:
 
 def label(name: str, *, length: int = 24) -> str:
     """A user's name as text that plotly shows letter by letter."""
-    return escape(shortened(name, length))
+    return escape(shortened(printable(name), length))
 
 
 def percent_axis(metric: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tlsearch.evidence.answers import Tables
-from tlsearch.report.comparison.html import comparison_pictures
+from tlsearch.report.comparison.gallery import answer_picture, reasons
 from tlsearch.report.evaluation import Evaluation, of_validation
 from tlsearch.report.figures import confusion
 from tlsearch.report.figures.canvas import Picture
@@ -31,7 +31,7 @@ def search_stills(ledger: Ledger, layout: Layout) -> Stills:
 
 def comparison_stills(tables: Tables) -> Stills:
     """What the dashboards show of a comparison."""
-    return Stills(study=drawn(comparison_pictures(tables)), trials={})
+    return Stills(study=drawn((answer_picture(tables), *reasons(tables))), trials={})
 
 
 def drawn(shown: Iterable[Picture]) -> dict[str, bytes]:

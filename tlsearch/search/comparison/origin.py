@@ -7,8 +7,9 @@ from collections import Counter
 from tlsearch.evidence.answers import Provenance
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.ledger import FACTS
-from tlsearch.search.provenance import versions
+from tlsearch.search.provenance import git_revision, versions
 from tlsearch.study.machine import usable_cores
+from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.values import hidden
 
 _ORIGIN = "origin"
@@ -16,12 +17,17 @@ _ENDINGS = ("complete", "diverged", "failed")
 
 
 def note_origin(board: Board, *, has_work: bool) -> None:
-    """Keep command, versions and cores of an invocation that has work to do, or is the first that
-    could note them.
+    """Keep command, versions, cores and revision of an invocation that has work to do, or is the
+    first that could note them.
     """
     if has_work or board.noted(_ORIGIN) is None:
         command = [str(hidden(word)) for word in ("tlsearch", *sys.argv[1:])]
-        origin = {"command": shlex.join(command), "versions": versions(), "cores": usable_cores()}
+        origin = {
+            "command": shlex.join(command),
+            "versions": versions(),
+            "cores": usable_cores(),
+            "revision": git_revision(),
+        }
         board.note(_ORIGIN, origin)
 
 
@@ -41,4 +47,20 @@ def provenance_of(board: Board) -> Provenance:
         precisions=tuple(sorted({found["precision"] for found in facts if "precision" in found})),
         devices=tuple(sorted({found["device"] for found in facts if "device" in found})),
         cores=origin.get("cores"),
+        revision=origin.get("revision"),
+        study=to_yaml(redacted(board.config)),
+        images_trained=sum(row.images_trained for row in rows),
+        fingerprints=_fingerprints(board),
     )
+
+
+def _fingerprints(board: Board) -> dict[str, str]:
+    """Of the data by scenario, then of all weights together, as far as anything was read."""
+    data: dict[str, str] = {}
+    weights: dict[str, None] = {}
+    for cell, ledger in board.cells.items():
+        facts = ledger.search.user_attrs.get(FACTS) or {}
+        if facts:
+            data[f"data of {cell.scenario}"] = str(facts["data"])
+            weights[str(facts["weights"])] = None
+    return data | ({"weights": ", ".join(weights)} if weights else {})
