@@ -49,16 +49,28 @@ def write_report(text: str, path: Path) -> None:
 def _json(ledger: Ledger, layout: Layout) -> str:
     import json
 
+    from tlsearch.report.provenance import as_json as provenance_json
+    from tlsearch.report.provenance import find_provenance
     from tlsearch.search.ledger import AUDIT, FACTS
     from tlsearch.search.summary import as_json, summarise
 
-    found = as_json(summarise(ledger, layout), report=None, seconds=None)
+    summary = summarise(ledger, layout)
+    found = as_json(summary, report=None, seconds=None)
     attributes = ledger.search.user_attrs
     facts = attributes.get(FACTS) or {}
     data = {**facts.get("facts", {}), "audit": attributes.get(AUDIT)}
     # The tables and claims of a comparison; a study that only searches has none.
-    whole = {**found, "data": data, **_networks(ledger), "tables": [], "claims": []}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    whole = {
+        **found,
+        "data": data,
+        **_networks(ledger),
+        "provenance": provenance_json(find_provenance(ledger, summary)),
+        "tables": [],
+        "claims": [],
+    }
+    text = json.dumps(whole, indent=2, ensure_ascii=False)
+    # Halves of characters, from names of files that are no text, can be written as escapes alone.
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def _networks(ledger: Ledger) -> dict[str, Any]:

@@ -6,12 +6,12 @@ Files may be missing or cut short: the evaluation then says so, and nothing is r
 import json
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from tlsearch.report.absent import Absent
-from tlsearch.search.folder import evaluation_path, scores_folder
+from tlsearch.report.scores import Scores
+from tlsearch.search.folder import evaluation_path
 from tlsearch.search.summary import Summary
 from tlsearch.training.metrics import class_scores, confusion_matrix
 
@@ -40,16 +40,18 @@ class Evaluation(NamedTuple):
 
 
 def find_evaluation(
-    summary: Summary, folder: Path, class_names: tuple[str, ...] | None
+    summary: Summary, folder: Path, scores: Scores | Absent
 ) -> tuple[Evaluation | Absent, list[str]]:
-    """The evaluation to show, and a sentence for each file that should be there and is not."""
+    """The evaluation to show, and a sentence for each file that should be there and is not;
+    `scores` are of the test part.
+    """
     missing: list[str] = []
+    if isinstance(scores, Scores):
+        predictions = scores.probabilities.argmax(1)
+        counts = confusion_matrix(scores.labels, predictions, num_classes=len(scores.classes))
+        return _evaluation("test", scores.model, scores.classes, counts), missing
     if summary.test:
-        path = scores_folder(folder) / f"{summary.test['champion']}.npz"
-        found = _of_test(path, summary.test["champion"], class_names)
-        if isinstance(found, Evaluation):
-            return found, missing
-        missing.append(f"{found.reason} What is shown per class is of the validation part.")
+        missing.append(f"{scores.reason} What is shown per class is of the validation part.")
     if summary.best is None:
         return Absent("No trial has been completed, so no model has been evaluated."), missing
     key = summary.best.spec.key
@@ -57,21 +59,6 @@ def find_evaluation(
     if isinstance(found, Absent):
         missing.append(found.reason)
     return found, missing
-
-
-def _of_test(path: Path, model: str, names: tuple[str, ...] | None) -> Evaluation | Absent:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            labels, predictions = file["labels"], file["probabilities"].argmax(1)
-            num_classes = file["probabilities"].shape[1]
-        counts = confusion_matrix(labels, predictions, num_classes=num_classes)
-    except FileNotFoundError:
-        return Absent(f"{path} is missing: the test part's scores are not known image by image.")
-    except (OSError, ValueError, KeyError, IndexError, BadZipFile, EOFError) as error:
-        return Absent(f"{path} cannot be read ({type(error).__name__}).")
-    if names is None or len(names) != num_classes:
-        names = tuple(f"class {i}" for i in range(num_classes))
-    return _evaluation("test", model, names, counts)
 
 
 def _of_validation(path: Path, model: str) -> Evaluation | Absent:

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from tlsearch.report import networks
 from tlsearch.report.answer import find_answer, gain_rows, status
+from tlsearch.report.difficulty import difficulty
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.page import render_page
+from tlsearch.report.provenance import REPEAT, cost_text, machine_text
 from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, duration, plain, setting_text, value_text
+from tlsearch.report.wording import duration, plain, setting_text, value_text
 from tlsearch.search.runs import RunRow
 
 OPEN_ROWS = 60
@@ -48,8 +50,10 @@ def render_html(data: ReportData) -> str:
         fixed=[_fixed(row, data) for row in data.fixed],
         open_rows=OPEN_ROWS,
         metric=plain(data.summary.metric),
-        trainings=count(data.provenance.trainings, "training"),
-        training_time=duration(data.provenance.seconds),
+        difficulty=difficulty(data),
+        cost=cost_text(data.provenance),
+        machine=machine_text(data.provenance),
+        repeat=REPEAT,
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from tlsearch.report import networks
 from tlsearch.report.absent import Absent
 from tlsearch.report.answer import find_answer, gain_rows, status
+from tlsearch.report.provenance import cost_text
 from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import accuracy_text, count, duration, plain, value_text
+from tlsearch.report.wording import accuracy_text, plain, printable, value_text
 
 TOP = 5
 WORST_CLASSES = 3
@@ -31,7 +32,7 @@ def render_markdown(data: ReportData) -> str:
 
 def escaped(text: str) -> str:
     """A text on one line that Markdown shows letter by letter, also within a table."""
-    return re.sub(r"([\\`*_\[\]<>#|~@&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>#|~@&])", r"\\\1", " ".join(printable(text).split()))
 
 
 def _answer(data: ReportData) -> list[str]:
@@ -111,14 +112,19 @@ def _examples(files: Sequence[str], more: int) -> str:
 def _provenance(data: ReportData) -> str:
     found = data.provenance
     fingerprint = found.facts.get("data", "not known")
+    asked = f"run as `{_code(found.asked)}` · " if found.asked else ""
     lines = [
-        f"{count(found.trainings, 'training')}, {found.images_trained:,} images seen, "
-        f"{duration(found.seconds)} of training · data `{fingerprint}` · "
-        f"revision `{found.revision or 'not known'}` · "
+        f"Cost: {escaped(cost_text(found))}.",
+        f"{asked}data `{fingerprint}` · revision `{found.revision or 'not known'}` · "
         f"tlsearch {found.versions['tlsearch']}, torch {found.versions.get('torch', 'not found')}",
         *(escaped(sentence) for sentence in data.missing),
     ]
     return "\n\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """A text on one line between backticks, where nothing else is escaped."""
+    return " ".join(printable(text).replace("`", "'").split())
 
 
 def table_text(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

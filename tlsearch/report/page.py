@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tlsearch.report.figures.canvas import Picture
+from tlsearch.report.wording import printable
 
 
 def render_page(template: str, *, drawn: Iterable[Picture], **values: Any) -> str:
@@ -18,6 +19,7 @@ def render_page(template: str, *, drawn: Iterable[Picture], **values: Any) -> st
         loader=PackageLoader("tlsearch.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -27,6 +29,11 @@ def render_page(template: str, *, drawn: Iterable[Picture], **values: Any) -> st
         plotly=Markup(get_plotlyjs()),  # noqa: S704
         **values,
     )
+
+
+def _shown(value: Any) -> Any:
+    """What is put into a page: a user's text without what no reader sees."""
+    return printable(value) if type(value) is str else value
 
 
 def _in_script(json: str) -> str:

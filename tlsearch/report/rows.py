@@ -2,42 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from tlsearch.report.absent import Absent
 from tlsearch.report.evaluation import Evaluation, find_evaluation
+from tlsearch.report.examples import Examples, find_examples
 from tlsearch.report.images import Images, find_images
 from tlsearch.report.importances import Importances, find_importances
+from tlsearch.report.provenance import Provenance, find_provenance
+from tlsearch.report.scores import Scores, find_scores
 from tlsearch.search.confirm import best_first, maximises
 from tlsearch.search.ledger import AUDIT, FACTS, NETWORKS, Ledger
 from tlsearch.search.networks import Foretold, foretold
-from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
 from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Choice, Dimension, Range
 from tlsearch.study.layout import Layout
-from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.resolved import redacted
 from tlsearch.study.timm_backbones import CATALOGUE
-
-
-class Provenance(NamedTuple):
-    """Where the study comes from and what it cost.
-
-    `versions` and `revision` are those of the moment when the report is made. `seconds` are of
-    training, added over workers; `as_of` is when the last run ended.
-    """
-
-    study_yaml: str
-    command: str
-    versions: Mapping[str, str]
-    revision: str | None
-    facts: Mapping[str, Any]
-    trainings: int
-    images_trained: int
-    seconds: float
-    as_of: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +38,9 @@ class ReportData:
     maximise: bool
     groups: tuple[str, ...]
     space: Mapping[str, str]
+    scores: Scores | Absent
     evaluation: Evaluation | Absent
+    examples: Examples | Absent
     importances: Importances | Absent
     images: Images
     networks: Foretold | None
@@ -79,9 +64,9 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
     summary = summarise(ledger, layout)
     facts = ledger.search.user_attrs.get(FACTS) or {}
     names = facts.get("facts", {}).get("class_names")
-    evaluation, missing = find_evaluation(
-        summary, layout.study(config.name), tuple(map(str, names)) if names else None
-    )
+    class_names, folder = tuple(map(str, names)) if names else None, layout.study(config.name)
+    scores = find_scores(summary, folder, class_names)
+    evaluation, missing = find_evaluation(summary, folder, scores)
     if not facts:
         missing.append("The data have not been read yet: their fingerprint is not known.")
     maximise = maximises(config)
@@ -92,11 +77,13 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         maximise=maximise,
         groups=groups(CATALOGUE[_shown_network(config, summary)]),
         space={name: in_words(d) for name, d in config.searched().items()},
+        scores=scores,
         evaluation=evaluation,
+        examples=find_examples(summary, folder, class_names),
         importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
         networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
-        provenance=_provenance(config, summary, facts),
+        provenance=find_provenance(ledger, summary),
         missing=tuple(missing),
     )
 
@@ -105,21 +92,6 @@ def _shown_network(config: StudyConfig, summary: Summary) -> str:
     """The only network, or of several that of the best trial so far."""
     names = config.backbone.names
     return summary.best.spec.backbone if summary.best and len(names) > 1 else names[0]
-
-
-def _provenance(config: StudyConfig, summary: Summary, facts: Mapping[str, Any]) -> Provenance:
-    ends = [row.ended for row in summary.rows if row.ended is not None]
-    return Provenance(
-        study_yaml=to_yaml(redacted(config)),
-        command="tlsearch run study.yaml",
-        versions=versions(),
-        revision=git_revision(),
-        facts=facts,
-        trainings=sum(bool(row.epochs) for row in summary.rows),
-        images_trained=sum(row.images_trained for row in summary.rows),
-        seconds=sum(row.seconds for row in summary.rows),
-        as_of=f"{max(ends):%Y-%m-%d %H:%M}" if ends else None,
-    )
 
 
 def in_words(dimension: Dimension) -> str:

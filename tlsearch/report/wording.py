@@ -1,5 +1,6 @@
 """How numbers and names are written for people, the same in every format."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ from tlsearch.evidence.effects import Effect
 MINUS = "−"
 _TIED = "\u00a0"
 """A space that no line is broken at."""
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 _PLAIN = {
     "full_fine_tuning": "full fine-tuning",
     "val_accuracy": "validation accuracy",
@@ -86,6 +90,13 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def printable(text: str) -> str:
+    """The text with a mark in place of what would break a file or turn the text around it: control
+    characters, halves of characters, and those that change the direction of writing.
+    """
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def shortened(name: str, length: int) -> str:

@@ -18,6 +18,7 @@ from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.folder import scores_folder, weights_path
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import ScoreJob, Setting
+from tlsearch.search.keeping import keep_examples
 from tlsearch.search.ledger import TEST, Ledger
 from tlsearch.search.orders import train_job
 from tlsearch.search.runs import RunRow
@@ -100,6 +101,7 @@ def confirm_and_test(
         watch(Remark("no trial completed its confirmation: the test part stays untouched"))
         return
     record = _score(ledger, coordinator, choice, rows, folder=folder, watch=watch)
+    keep_examples(coordinator, rows, choice.champion, folder=folder, watch=watch)
     if not _holds_model(mirror, record):
         watch(Preparing(1.0, "logging the model"))
         _make_again(coordinator, rows, [choice.champion], folder=folder, watch=watch)

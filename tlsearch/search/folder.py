@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-PARTS = ("checkpoints", "evaluations", "weights", "scores")
+PARTS = ("checkpoints", "evaluations", "weights", "scores", "examples")
 """The folders that a study that starts over does without."""
 
 
@@ -32,6 +32,11 @@ def scores_folder(folder: Path) -> Path:
 def scores_path(folder: Path, key: str) -> Path:
     """Where one scored model's probabilities on the test part are kept."""
     return scores_folder(folder) / f"{key}.npz"
+
+
+def examples_path(folder: Path, key: str) -> Path:
+    """Where the pictures are kept that the report shows of one scored model."""
+    return folder / "examples" / f"{key}.json"
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -139,6 +139,21 @@ class ScoreJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExamplesJob:
+    """Keep the pictures that the report shows of one scored model in the file `examples_to`:
+    `scores` is what `ScoreJob` wrote of it, the rest tells the training that it is from.
+    """
+
+    strategy: Strategy
+    seed: int
+    redraw: int
+    fold: int
+    scores: Path
+    examples_to: Path
+    backbone: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SurveyJob:
     """Measure what a scenario is. Nothing is seen of its test part, nor of the latest `future`
     share of all images where that is given.
@@ -166,7 +181,7 @@ class NetworkJob:
     backbone: str
 
 
-Job = PrepareJob | TrainJob | ScoreJob | SurveyJob | SharesJob | NetworkJob
+Job = PrepareJob | TrainJob | ScoreJob | ExamplesJob | SurveyJob | SharesJob | NetworkJob
 
 
 @dataclass(frozen=True)
@@ -210,6 +225,11 @@ class Scored:
     """The answer to `ScoreJob`: share of right answers per model."""
 
     accuracies: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class ExamplesKept:
+    """The answer to `ExamplesJob`: the file is there."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +279,7 @@ Event = (
     | EpochDone
     | TrainDone
     | Scored
+    | ExamplesKept
     | Surveyed
     | Shares
     | NetworkScored

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 import tlsearch
 from tlsearch.search.jobs import Setting
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.machine import usable_cores
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.sources import source_name, source_text
+from tlsearch.study.values import hidden
 from tlsearch.tracking.records import DatasetFacts
 
 _PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
@@ -49,6 +52,17 @@ def git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def origin() -> dict[str, Any]:
+    """How this process was asked, and with what it works; passwords are left out."""
+    command = [str(hidden(word)) for word in ("tlsearch", *sys.argv[1:])]
+    return {
+        "command": shlex.join(command),
+        "versions": versions(),
+        "cores": usable_cores(),
+        "revision": git_revision(),
+    }
 
 
 def by_network(settings: Sequence[Setting], fact: Callable[[Setting], str]) -> str:

@@ -13,16 +13,18 @@ from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
 from tlsearch.search.evaluations import kept_evaluation
-from tlsearch.search.final import confirm_and_test, is_finished, search_left
+from tlsearch.search.final import confirm_and_test, is_finished, search_left, test_record
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
-from tlsearch.search.ledger import FACTS, Ledger, Run, told
+from tlsearch.search.keeping import has_examples
+from tlsearch.search.ledger import FACTS, ORIGIN, Ledger, Run, told
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.networks import score_networks
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
     by_network,
     dataset_facts,
+    origin,
     parent_params,
     parent_tags,
     parent_texts,
@@ -52,7 +54,8 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
         # What tlsearch carries cannot have changed; files are looked at again.
         sources = (config.data.source, config.backbone.source)
         is_embedded = all(s is None or isinstance(s, EmbeddedSource) for s in sources)
-        if not (is_embedded and is_finished(ledger) and is_mirrored(ledger, layout)):
+        is_whole = is_mirrored(ledger, layout) and has_examples(test_record(ledger), folder)
+        if not (is_embedded and is_finished(ledger) and is_whole):
             _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
         return ledger
 
@@ -63,6 +66,8 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     ) as stage:
         prepared = stage.prepare(ledger.config)
         setting = agreed(ledger, prepared.setting)
+        if not is_finished(ledger) or ORIGIN not in ledger.search.user_attrs:
+            ledger.search.set_user_attr(ORIGIN, origin())
         scores = score_networks(ledger, setting, stage)
         stage.end_preparing()
         record_audit(ledger, prepared.audit, stage.folder)

@@ -125,16 +125,35 @@ class _Maker:
         """Images and views (N, 1 + epochs, H, W, 3), bytes."""
         everywhere = {n: 1.0 for n in policy.params if n.endswith(f"{policy.title}.share")}
         strategy = Strategy.from_params({**policy.params, **everywhere}, init="pretrained")
-        views = Views(
+        return training_views(
             self._forward,
-            strategy=strategy,
-            adaptation=None,
+            strategy,
+            rows,
             num_classes=self._num_classes,
             seed=self._config.search.seed,
+            num_epochs=NUM_EPOCHS,
         )
-        columns = [self._forward.unit_images(rows)]
-        columns += [views.images(rows, rows, epoch=e)[0] for e in range(1, NUM_EPOCHS + 1)]
-        return np.stack([_bytes(column) for column in columns], axis=1)
+
+
+def training_views(
+    forward: Forward,
+    strategy: Strategy,
+    rows: np.ndarray,
+    *,
+    num_classes: int,
+    seed: int,
+    num_epochs: int,
+) -> np.ndarray:
+    """Images of these rows as they are, then what the strategy makes of them in its first epochs:
+    bytes (N, 1 + epochs, H, W, 3), or (N, 1, H, W, 3) where it leaves them alone.
+
+    Adaptation to the source's style is not shown.
+    """
+    views = Views(forward, strategy=strategy, adaptation=None, num_classes=num_classes, seed=seed)
+    columns = [forward.unit_images(rows)]
+    if not views.is_plain:
+        columns += [views.images(rows, rows, epoch=e)[0] for e in range(1, num_epochs + 1)]
+    return np.stack([_bytes(column) for column in columns], axis=1)
 
 
 def _network(

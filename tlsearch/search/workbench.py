@@ -1,5 +1,6 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
+import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -14,14 +15,17 @@ from tlsearch.data.splits.draw import draw_splits
 from tlsearch.data.splits.future import draw_past, set_future_apart
 from tlsearch.data.splits.parts import Split
 from tlsearch.errors import WorkError
+from tlsearch.search.examples import NUM_EPOCHS, as_json, first_of_classes
+from tlsearch.search.folder import write_whole
 from tlsearch.search.foretelling import split_figures
 from tlsearch.search.head_start import HeadStart
-from tlsearch.search.jobs import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
+from tlsearch.search.jobs import ExamplesJob, ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
 from tlsearch.search.measuring import Trained, take_measures
 from tlsearch.search.scoring import NetworkScores, score_network, training_rows
 from tlsearch.search.shares import shares_of
 from tlsearch.search.source_bench import SourceBench
 from tlsearch.search.surveying import source_images, survey
+from tlsearch.search.views import training_views
 from tlsearch.study.data import SplitConfig
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore
@@ -179,19 +183,41 @@ class Workbench:
         """
         rows = self._splits(0)[0].test
         labels = self._pixels.labels[rows]
-        forward = Forward(
-            backbone,
-            pixels=self._pixels,
-            activations=None,
-            numerics=FP32,  # as the model computes that is handed on
-            device=self._device,
-        )
-        probabilities = forward.evaluate(rows)[0].softmax(1).cpu().numpy()
+        probabilities = self._forward(backbone).evaluate(rows)[0].softmax(1).cpu().numpy()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part.npz")
         np.savez(partial, probabilities=probabilities, labels=labels, rows=rows)
         partial.replace(path)
         return float((probabilities.argmax(1) == labels).mean())
+
+    def keep_examples(self, job: ExamplesJob) -> None:
+        """Write the pictures that the report shows of one scored model."""
+        with job.scores.open("rb") as raw, np.load(raw, allow_pickle=False) as scores:
+            rows, probabilities = scores["rows"], scores["probabilities"]
+        trained = first_of_classes(self._pixels.labels, self._splits(job.redraw)[job.fold].train)
+        views = training_views(
+            # Attacks are shown on the network before training, as by `tlsearch check --views`.
+            self._forward(self._pretrained()),
+            job.strategy,
+            trained,
+            num_classes=self._setting.data.num_classes,
+            seed=job.seed,
+            num_epochs=NUM_EPOCHS,
+        )
+        content = as_json(
+            self._images, rows=rows, probabilities=probabilities, trained=trained, views=views
+        )
+        write_whole(job.examples_to, json.dumps(content))
+
+    def _forward(self, backbone: Backbone) -> Forward:
+        """A network as the model computes that is handed on."""
+        return Forward(
+            backbone,
+            pixels=self._pixels,
+            activations=None,
+            numerics=FP32,
+            device=self._device,
+        )
 
     def _foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
         """`split_figures` of a finished training; none where its job has no future."""

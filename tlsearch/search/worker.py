@@ -13,6 +13,8 @@ from tlsearch.errors import DivergenceError, TlsearchError, WorkError
 from tlsearch.search.jobs import (
     Decision,
     EpochDone,
+    ExamplesJob,
+    ExamplesKept,
     Job,
     JobFailed,
     NetworkJob,
@@ -97,6 +99,9 @@ class _Server:
                     self._train(job)
                 case ScoreJob():
                     self._pipe.send(Scored(self._workbench(job.backbone).score(job)))
+                case ExamplesJob():
+                    self._workbench(job.backbone).keep_examples(job)
+                    self._pipe.send(ExamplesKept())
                 case SurveyJob():
                     self._pipe.send(Surveyed(self._workbench("").survey(job)))
                 case NetworkJob():

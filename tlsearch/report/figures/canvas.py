@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.wording import shortened
+from tlsearch.report.wording import printable, shortened
 
 # Distinct for the colour-blind (after Okabe and Ito) and readable on white and on near-black.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = (
@@ -62,7 +62,7 @@ def dress(figure: go.Figure, *, x: str, y: str) -> None:
 
 def label(name: str, *, length: int = 24) -> str:
     """A user's name as text that plotly shows letter by letter."""
-    return escape(shortened(name, length))
+    return escape(shortened(printable(name), length))
 
 
 def percent_axis(metric: str) -> dict[str, Any]:

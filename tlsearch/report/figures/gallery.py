@@ -5,7 +5,17 @@ from types import ModuleType
 from typing import NamedTuple
 
 from tlsearch.report.absent import Absent
-from tlsearch.report.figures import confusion, curves, depth, gains, history, importances
+from tlsearch.report.figures import (
+    calibration,
+    class_shares,
+    confusion,
+    curves,
+    depth,
+    gains,
+    history,
+    importances,
+    roc,
+)
 from tlsearch.report.figures.canvas import Picture
 from tlsearch.report.rows import ReportData
 
@@ -32,8 +42,12 @@ GALLERY: Mapping[str, Mapping[str, Entry]] = {
     },
     "model": {
         "confusion": Entry("What is taken for what", confusion, 560),
+        "roc": Entry("How well classes are told apart", roc, 420),
+        "calibration": Entry("Is it right as often as it says?", calibration, 480),
     },
-    "data": {},
+    "data": {
+        "class_shares": Entry("Classes by part", class_shares, 460),
+    },
 }
 """The sections of the page, each with its figures; a figure's name is unique in the page."""
 

@@ -1,0 +1,119 @@
+"""How the images of each part are spread over the classes."""
+
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from tlsearch.report.absent import Absent
+from tlsearch.report.figures.canvas import BLUE, GREEN, ORANGE, canvas, label
+from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import percent
+
+MAX_CLASSES = 30
+"""Of more, the largest and the smallest are drawn: their names would not be read."""
+_MARKS = (("circle", BLUE), ("square-open", ORANGE), ("x-thin-open", GREEN))
+
+
+class Row(NamedTuple):
+    """A class and its share of each part, in the order of the parts."""
+
+    name: str
+    shares: tuple[float, ...]
+
+
+class ClassShares(NamedTuple):
+    """Classes by their images in all parts, the largest first; `parts` hold images.
+
+    `imbalance` is, for each part, its largest class over its smallest; None where one is empty.
+    """
+
+    parts: tuple[str, ...]
+    rows: tuple[Row, ...]
+    num_classes: int
+    imbalance: tuple[float | None, ...]
+
+
+def compute(data: ReportData) -> ClassShares | Absent:
+    """Shares of the parts that hold images."""
+    classes = data.images.classes
+    totals = [sum(row.counts[i] for row in classes) for i in range(len(data.images.parts))]
+    held = [i for i, total in enumerate(totals) if total]
+    if not classes or not held:
+        return Absent("The data have not been read yet: their classes are not known.")
+    ordered = sorted(classes, key=lambda row: -sum(row.counts))
+    kept = ordered
+    if len(ordered) > MAX_CLASSES:
+        kept = [*ordered[: MAX_CLASSES // 2], *ordered[-MAX_CLASSES // 2 :]]
+    columns = ([row.counts[i] for row in classes] for i in held)
+    return ClassShares(
+        parts=tuple(data.images.parts[i] for i in held),
+        rows=tuple(Row(r.name, tuple(r.counts[i] / totals[i] for i in held)) for r in kept),
+        num_classes=len(classes),
+        imbalance=tuple(max(c) / min(c) if min(c) else None for c in columns),
+    )
+
+
+def draw(found: ClassShares) -> go.Figure:
+    """A line of marks for each class, the largest on top; parts differ in shape."""
+    figure = canvas(x="share of the part's images", y="")
+    places = list(range(len(found.rows)))
+    for i, (part, (symbol, colour)) in enumerate(zip(found.parts, _MARKS, strict=False)):
+        figure.add_scatter(
+            x=[round(100 * row.shares[i], 3) for row in found.rows],
+            y=places,
+            text=[label(row.name) for row in found.rows],
+            mode="markers",
+            name=part,
+            marker={
+                "symbol": symbol,
+                "color": colour,
+                "size": 9,
+                "line": {"color": colour, "width": 2},
+            },
+            hovertemplate=f"%{{text}}, {part}: %{{x:.1f}} %<extra></extra>",
+        )
+    names = [label(row.name, length=18) for row in found.rows]
+    figure.update_xaxes(rangemode="tozero", ticksuffix=" %")
+    figure.update_yaxes(
+        tickvals=places, ticktext=names, range=[len(places) - 0.4, -0.6], zeroline=False
+    )
+    return figure
+
+
+def caption(found: ClassShares) -> str:
+    """How even the classes are, in each part."""
+    told = ", ".join(
+        f"{part} {'a class without images' if ratio is None else f'{ratio:.3g}'}"
+        for part, ratio in zip(found.parts, found.imbalance, strict=True)
+    )
+    drawn = (
+        f" Of {found.num_classes} classes the {MAX_CLASSES // 2} largest and the "
+        f"{MAX_CLASSES // 2} smallest are drawn."
+        if found.num_classes > len(found.rows)
+        else ""
+    )
+    return (
+        f"Share of each class in each part. Largest class over smallest (1 is even): {told}. "
+        f"{_weight(found)}{drawn}"
+    )
+
+
+def alt(found: ClassShares) -> str:
+    """The figure in words."""
+    first, last = found.rows[0], found.rows[-1]
+    ends = " and ".join(
+        f"{row.name} ({', '.join(percent(share) for share in row.shares)})" for row in (first, last)
+    )
+    parts = ", ".join(found.parts)
+    return f"Shares of {found.num_classes} classes in {parts}; largest and smallest: {ends}."
+
+
+def _weight(found: ClassShares) -> str:
+    """What the imbalance means for the figures of this report."""
+    worst = max((r for r in found.imbalance if r is not None), default=1.0)
+    if worst < 2 and None not in found.imbalance:
+        return "The classes are about even."
+    return (
+        "The classes are uneven: an accuracy is mostly that of the large ones, so look at the "
+        "scores per class too, and consider class_balance in the space."
+    )

@@ -1,0 +1,129 @@
+"""Where a study comes from, what it cost, and how to repeat it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tlsearch.report.wording import count, duration
+from tlsearch.search.ledger import FACTS, ORIGIN, Ledger
+from tlsearch.search.provenance import git_revision, versions
+from tlsearch.search.summary import Summary
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.cost import giga_macs
+from tlsearch.study.resolved import redacted, to_yaml
+from tlsearch.study.timm_backbones import CATALOGUE
+
+REPEAT = "tlsearch run study.yaml"
+"""Repeats a study from its resolved file."""
+_PASSES = 3
+"""Forward, and backward by weights and by inputs."""
+
+
+class Provenance(NamedTuple):
+    """Where the study comes from and what it cost.
+
+    `asked` is the command that was really given; `versions` and `revision` are of that moment if
+    `is_noted`, else of the one when the report is made, and `cores` is None. `giga_macs` counts
+    multiply-adds of all trainings in 10⁹ as if every layer were trained on every image. `seconds`
+    are of training, added over workers; `as_of` is when the last run ended.
+    """
+
+    study_yaml: str
+    asked: str | None
+    versions: Mapping[str, str]
+    revision: str | None
+    cores: int | None
+    is_noted: bool
+    facts: Mapping[str, Any]
+    seeds: Mapping[str, str]
+    image_size: int
+    trainings: int
+    images_trained: int
+    giga_macs: float
+    seconds: float
+    as_of: str | None
+
+
+def find_provenance(ledger: Ledger, summary: Summary) -> Provenance:
+    """From what the ledger noted while the study ran, and all its runs."""
+    config, attributes = ledger.config, ledger.search.user_attrs
+    origin = attributes.get(ORIGIN) or {}
+    ends = [row.ended for row in summary.rows if row.ended is not None]
+    return Provenance(
+        study_yaml=to_yaml(redacted(config)),
+        asked=origin.get("command"),
+        versions=origin.get("versions") or versions(),
+        revision=origin["revision"] if origin else git_revision(),
+        cores=origin.get("cores"),
+        is_noted=bool(origin),
+        facts=attributes.get(FACTS) or {},
+        seeds=_seeds(config),
+        image_size=config.data.size,
+        trainings=sum(bool(row.epochs) for row in summary.rows),
+        images_trained=sum(row.images_trained for row in summary.rows),
+        giga_macs=_PASSES
+        * sum(
+            row.images_trained
+            * giga_macs(CATALOGUE[row.spec.backbone or config.backbone.name], config.data.size)
+            for row in summary.rows
+        ),
+        seconds=sum(row.seconds for row in summary.rows),
+        as_of=f"{max(ends):%Y-%m-%d %H:%M}" if ends else None,
+    )
+
+
+def cost_text(found: Provenance) -> str:
+    """What the trainings took, as far as it costs energy."""
+    size = found.image_size
+    return (
+        f"{count(found.trainings, 'training')}, {found.images_trained:,} images of "
+        f"{size}\u00a0×\u00a0{size} pixels seen, {duration(found.seconds)} of training added over "
+        f"workers; at most {_macs(found.giga_macs)} multiply-adds, if every layer had been trained "
+        "on every image"
+    )
+
+
+def machine_text(found: Provenance) -> str:
+    """What it ran on, as far as it is known."""
+    parts = [
+        found.facts.get("device") and f"on {found.facts['device']}",
+        found.cores and count(found.cores, "core"),
+        found.facts.get("precision") and f"number format {found.facts['precision']}",
+    ]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def as_json(found: Provenance) -> dict[str, Any]:
+    """The same for scripts, without the study itself."""
+    return {
+        "command": found.asked,
+        "versions": dict(found.versions),
+        "revision": found.revision,
+        "noted_while_running": found.is_noted,
+        "fingerprints": {
+            name: found.facts[name] for name in ("data", "split", "weights") if name in found.facts
+        },
+        "device": found.facts.get("device"),
+        "precision": found.facts.get("precision"),
+        "cores": found.cores,
+        "seeds": dict(found.seeds),
+        "trainings": found.trainings,
+        "images_trained": found.images_trained,
+        "giga_macs_at_most": round(found.giga_macs, 3),
+        "training_seconds": round(found.seconds, 3),
+    }
+
+
+def _seeds(config: StudyConfig) -> dict[str, str]:
+    first, number = config.search.seed, config.confirm.seeds
+    found = {"split": str(config.data.split.seed), "search": str(first)}
+    if number:
+        found["confirmation"] = ", ".join(str(first + i) for i in range(1, number + 1))
+    return found
+
+
+def _macs(number: float) -> str:
+    """`3.1 · 10¹²` in words that every reader knows."""
+    for unit, name in ((1e6, "quadrillion"), (1e3, "trillion"), (1, "billion")):
+        if number >= unit:
+            return f"{number / unit:,.3g} {name}"
+    return f"{1000 * number:,.3g} million"
