@@ -70,7 +70,7 @@ def compute(tables: Tables) -> Drift | Absent:
 
 def draw(found: Drift) -> go.Figure:
     """A panel for each scenario, a line for each arm, layer groups from the input to the head."""
-    figure = panels(found.places, x="layer group, from the input on", y=KINDS[found.kind])
+    figure = panels(found.places, x="layer group", y=KINDS[found.kind])
     for curve in found.curves:
         row, column = place_of(found.places.index(curve.place))
         named = label(found.names[curve.arm])
@@ -97,7 +97,8 @@ def draw(found: Drift) -> go.Figure:
 
 def caption(found: Drift) -> str:
     """What the reader sees."""
-    return f"{_TOLD[found.kind]} Marks are means over seeds, bars their 95 % intervals."
+    marks = "Marks are means over seeds, bars their 95 % intervals; groups stand from the input on."
+    return f"{_TOLD[found.kind]} {marks}"
 
 
 def alt(found: Drift) -> str:

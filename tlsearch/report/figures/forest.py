@@ -56,7 +56,7 @@ def compute(tables: Tables) -> Forest | Absent:
 
 def draw(found: Forest) -> go.Figure:
     """A band for each scenario, a line for each arm in it, a dashed line at no gain."""
-    figure = canvas(x=f"points of test accuracy over {label(found.names[found.reference])}", y="")
+    figure = canvas(x=f"points over {label(found.names[found.reference])}", y="")
     for i, arm in enumerate(found.arms):
         lines = [line for line in found.lines if line.gain.arm == arm]
         named = label(found.names[arm])

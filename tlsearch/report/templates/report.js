@@ -20,13 +20,17 @@
     return shown;
   };
   const narrow = () => window.innerWidth < 600;
+  const PAPER_PIXELS = 680; // between the margins of A4, and of Letter
+  let onPaper = false;
   const draw = (holder) => {
     const { data, layout } = spec(holder);
     const shown = themed(layout);
     data.forEach((trace) => {
       if (trace.texttemplate) trace.textfont = { color: colour("--ink") };
     });
-    if (narrow()) {
+    if (onPaper) {
+      shown.width = PAPER_PIXELS; // a window's width would be cut off
+    } else if (narrow()) {
       // Square cells leave a tall figure empty on a narrow page.
       if (layout.yaxis.scaleanchor) holder.style.height = `${holder.clientWidth + 60}px`;
       shown.font.size = 11;
@@ -38,7 +42,16 @@
   const all = () => holders.forEach(draw);
   all();
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-  window.matchMedia("print").addEventListener("change", all);
-  window.addEventListener("beforeprint", () =>
-    document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((part) => { part.open = true; });
+    onPaper = true;
+    all();
+  });
+  window.addEventListener("afterprint", () => {
+    opened.forEach((part) => { part.open = false; });
+    onPaper = false;
+    all();
+  });
 })();
