@@ -88,11 +88,13 @@ def draw(found: Spending) -> go.Figure:
     name, scale = unit(max(group.seconds for group in found.groups))
     figure = canvas(x=f"{name}, added over workers", y="")
     groups = found.groups[::-1]
+    ends = [0.0] * len(groups)
     for part, (told, colour, hatching) in _PARTS.items():
         if found.part(part):
             seconds = [getattr(group, part) for group in groups]
             figure.add_bar(
                 orientation="h",
+                base=[round(end / scale, 4) for end in ends],
                 x=[round(s / scale, 4) for s in seconds],
                 y=[group.group.removesuffix(" trials") for group in groups],
                 customdata=[duration(s) for s in seconds],
@@ -103,7 +105,10 @@ def draw(found: Spending) -> go.Figure:
                 },
                 hovertemplate=f"%{{y}}, {told}: %{{customdata}}<extra></extra>",
             )
-    figure.update_layout(barmode="stack", legend_traceorder="normal", height=120 + 44 * len(groups))
+            ends = [end + s for end, s in zip(ends, seconds, strict=True)]
+    figure.update_layout(
+        barmode="overlay", legend_traceorder="normal", height=120 + 44 * len(groups)
+    )
     figure.update_yaxes(type="category", showgrid=False)
     return figure
 

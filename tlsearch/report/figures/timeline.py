@@ -1,6 +1,7 @@
 """Which runs ran when, side by side."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import plotly.graph_objects as go
@@ -92,11 +93,11 @@ def draw(found: Timeline) -> go.Figure:
                 text=f"pause, {duration(seconds)}", font={"size": 11}, textangle=-90, xshift=-8,
             )  # fmt: skip
     figure.update_layout(barmode="overlay", height=150 + _lane(found) * found.num_lanes)
+    lanes = range(1, found.num_lanes + 1, ceil(found.num_lanes / 8))
     figure.update_yaxes(
         range=[found.num_lanes + 0.5, 0.5],
-        tickprefix="lane ",
-        tickformat="d",
-        dtick=max(1, found.num_lanes // 8),
+        tickvals=list(lanes),
+        ticktext=[f"lane {lane}" for lane in lanes],
         showgrid=False,
     )  # fmt: skip
     return figure
