@@ -6,6 +6,7 @@ import pytest
 
 from tests.report.fake import Fake, fake_study, search, train
 from tlsearch.report.absent import Absent
+from tlsearch.report.figures import importances as figure
 from tlsearch.report.importances import MAX_TRIALS, Importances, find_importances
 
 
@@ -18,9 +19,9 @@ def test_a_dominant_rate_is_found_on_its_log_scale(tmp_path: Path) -> None:
     search(fake, 80)
     found = importances(fake)
     assert isinstance(found, Importances)
-    assert found.shares[0][0] == "lr"
-    assert found.shares[0][1] > 0.5
-    assert {name for name, _ in found.shares} == {
+    assert found.shares[0].name == "lr"
+    assert found.shares[0].share > 0.5
+    assert {one.name for one in found.shares} == {
         "freeze_depth", "lr", "lr_ratio", "optimizer", "dropout", "batch_size",
     }  # fmt: skip
     assert found.left_out == ("optimizer.sgd.momentum",)
@@ -36,7 +37,8 @@ def test_it_is_optunas_own_figure_where_nothing_is_logarithmic(tmp_path: Path) -
     found = importances(fake)
     assert isinstance(found, Importances)
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
-    assert dict(found.shares) == pytest.approx(evaluator.evaluate(fake.ledger.search))
+    shares = {one.name: one.share for one in found.shares}
+    assert shares == pytest.approx(evaluator.evaluate(fake.ledger.search))
 
 
 def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> None:
@@ -64,3 +66,31 @@ def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
     found = importances(fake)
     assert isinstance(found, Importances)
     assert (found.num_trials, found.num_complete) == (MAX_TRIALS, MAX_TRIALS + 5)
+
+
+def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    for _ in range(60):
+        run = fake.ledger.ask()
+        complete = run.spec.params["optimizer"] == "adam"
+        accuracy = 0.9 + 0.01 * math.log10(run.spec.params["lr"])
+        train(fake, run, accuracy, ending="complete" if complete else "pruned")
+    found = importances(fake)
+    assert isinstance(found, Importances)
+    assert found.unvaried == ("optimizer",)
+    assert "optimizer" not in {one.name for one in found.shares}
+    told = "Nothing is known of optimizer: all these trials had the same value."
+    assert told in figure.caption(found)
+
+
+def test_the_spread_is_wide_where_trials_are_few(tmp_path: Path) -> None:
+    few, many = fake_study(tmp_path), fake_study(tmp_path)
+    search(few, 16)
+    search(many, 110)
+    spreads = []
+    for fake in (few, many):
+        found = importances(fake)
+        assert isinstance(found, Importances)
+        assert all(one.spread >= 0 for one in found.shares)
+        spreads.append(sum(one.spread for one in found.shares))
+    assert spreads[0] > 1.5 * spreads[1]

@@ -149,12 +149,17 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; what is there is set aside, not deleted.")
     ] = False,
+    open_report: Annotated[
+        bool,
+        typer.Option("--open-report", help="Show the report in a browser, anew while it runs."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
     with answering():
         config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        _commands_of(config).run(config, fresh=fresh, as_json=as_json, asked=words)
+        told = {"as_json": as_json, "open_report": open_report}
+        _commands_of(config).run(config, fresh=fresh, asked=words, **told)
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")

@@ -10,6 +10,8 @@
     const shown = {
       ...layout,
       font: { ...layout.font, color: colour("--ink") },
+      // Words on lines are read against the page.
+      annotations: (layout.annotations || []).map((one) => ({ bgcolor: colour("--page"), ...one })),
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
     };
     // Of several panels each has its axes: xaxis, xaxis2, …
