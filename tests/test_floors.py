@@ -39,7 +39,7 @@ ALLOWED_IN: dict[str, frozenset[str]] = {
     "rich": frozenset({"cli"}),
     "plotly": frozenset({"report"}),
     "jinja2": frozenset({"report"}),
-    "sklearn": frozenset({"data"}),
+    "sklearn": frozenset({"data", "report"}),
     "cleanlab": frozenset({"data"}),
     "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
     "torchvision": frozenset({"transfer", "training", "data", "search"}),
