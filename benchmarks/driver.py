@@ -87,6 +87,7 @@ class InstantExecutor:
             max_grad_norm=2.0,
             images_trained=2000,
             seconds=5.0,
+            step_seconds=4.0,
             folds=(),
             measures={},
         )

@@ -46,6 +46,7 @@ def row(number: int, state: str, value: float | None) -> RunRow:
         measures={},
         images_trained=10,
         seconds=1.0,
+        step_seconds=0.8,
         started=None,
         ended=None,
         sampled={"lr": PARAMS["lr"], "optimizer": "sgd"},

@@ -28,25 +28,49 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 PATIENCE_SECONDS = 240
 
 
+class Shown:
+    """A process of `tlsearch ui`, and what it tells."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "tlsearch", "ui", "study.yaml", "--no-browser"]
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file)
+
+    def told(self) -> str:
+        """All that it says, once both are there."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while "Ctrl-C" not in self.log.read_text():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.2)
+        return self.log.read_text()
+
+    def addresses(self) -> tuple["re.Match[str]", "re.Match[str]"]:
+        """Port and experiment of MLflow, port and study of Optuna Dashboard."""
+        runs = r"MLflow +http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\n"
+        trials = r"Optuna Dashboard +http://127\.0\.0\.1:(\d+)/dashboard/studies/(\d+)\n"
+        told = self.told()
+        found = re.search(runs, told), re.search(trials, told)
+        assert found[0] is not None, told
+        assert found[1] is not None, told
+        return found[0], found[1]
+
+
 @contextmanager
-def shown(folder: Path, log: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """The process of `tlsearch ui`, and what it has told once all is there."""
-    command = [sys.executable, "-m", "tlsearch", "ui", "study.yaml", "--no-browser"]
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(command, cwd=folder, stdout=file, stderr=file) as process,
-    ):
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while "Ctrl-C" not in log.read_text():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-            yield process, log.read_text()
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                process.wait(60)
+def shown(*folders: Path, logs: Path) -> Iterator[list[Shown]]:
+    """The dashboards of some folders, started together and ended whatever happens."""
+    started = []
+    try:
+        for i, folder in enumerate(folders):
+            started.append(Shown(folder, logs / f"log-{i}"))
+        yield started
+    finally:
+        for each in started:
+            if each.process.poll() is None:
+                each.process.send_signal(signal.SIGINT)
+        for each in started:
+            each.process.wait(60)
 
 
 def fetched(url: str, body: dict[str, Any] | None = None) -> Any:
@@ -75,15 +99,15 @@ def addresses_of(port: int) -> set[str]:
     return found
 
 
+def experiment_name(where: "re.Match[str]") -> Any:
+    root = f"http://127.0.0.1:{where[1]}/api/2.0/mlflow"
+    return fetched(f"{root}/experiments/get?experiment_id={where[2]}")["experiment"]["name"]
+
+
 @pytest.mark.slow
 def test_both_show_the_study_until_they_are_ended(finished: Finished, tmp_path: Path) -> None:
-    with shown(finished.folder, tmp_path / "log") as (process, told):
-        where = re.search(r"MLflow +http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\n", told)
-        trials = re.search(
-            r"Optuna Dashboard +http://127\.0\.0\.1:(\d+)/dashboard/studies/(\d+)\n", told
-        )
-        assert where is not None, told
-        assert trials is not None, told
+    with shown(finished.folder, logs=tmp_path) as (one,):
+        where, trials = one.addresses()
         root = f"http://127.0.0.1:{where[1]}/api/2.0/mlflow"
         found = fetched(f"{root}/experiments/get?experiment_id={where[2]}")["experiment"]
         assert found["name"] == "tiny"
@@ -98,9 +122,36 @@ def test_both_show_the_study_until_they_are_ended(finished: Finished, tmp_path: 
         assert len(study["trials"]) == 1
         ports = [int(where[1]), int(trials[1])]
         assert [addresses_of(port) for port in ports] == [{"127.0.0.1"}] * 2
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        one.process.send_signal(signal.SIGINT)
+        assert one.process.wait(60) == 0
         assert not any(map(is_open, ports))
+
+
+@pytest.mark.slow
+def test_two_at_once_each_show_their_own(finished: Finished, tmp_path: Path) -> None:
+    """Two that start together want the same ports; the second study is a renamed copy."""
+    other = tmp_path / "other"
+    (other / "mlruns").mkdir(parents=True)
+    (other / "study.yaml").write_text(
+        (finished.folder / "study.yaml").read_text().replace("name: tiny", "name: other")
+    )
+    for name in ("mlflow.db", "optuna.journal"):
+        whole = (finished.folder / "mlruns" / name).read_bytes()
+        (other / "mlruns" / name).write_bytes(whole)
+    journal = other / "mlruns" / "optuna.journal"
+    text = journal.read_text().replace('"study_name":"tiny', '"study_name":"other')
+    journal.write_text(text)
+    client = MlflowClient(f"sqlite:///{other}/mlruns/mlflow.db")
+    client.rename_experiment(finished.told["mlflow"]["experiment_id"], "other")
+    with shown(finished.folder, other, logs=tmp_path) as pair:
+        ports = []
+        for each, name in zip(pair, ("tiny", "other"), strict=True):
+            where, trials = each.addresses()
+            assert experiment_name(where) == name
+            api = f"http://127.0.0.1:{trials[1]}/api/studies/{trials[2]}?after=0"
+            assert fetched(api)["name"] == name
+            ports += [where[1], trials[1]]
+        assert len(set(ports)) == 4
 
 
 @pytest.mark.slow

@@ -38,7 +38,8 @@ def told(place: Place) -> dict[str, dict[str, Any]]:
     for study in ("tiny", "tiny:fixed"):
         for trial in trials(place, study):
             result = json.loads(json.dumps(trial.user_attrs.get(RESULT, {})))
-            result.pop("seconds", None)
+            for name in ("seconds", "step_seconds"):
+                result.pop(name, None)
             result.get("epochs", {}).pop("seconds", None)
             found[key_of(trial)] = {
                 "number": trial.number,

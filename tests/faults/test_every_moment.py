@@ -141,6 +141,7 @@ def summed_up(epochs: tuple[EpochResult, ...]) -> TrainResult:
         max_grad_norm=1.0,
         images_trained=0,
         seconds=0.0,
+        step_seconds=0.0,
         folds=(),
         measures={},
     )

@@ -129,6 +129,7 @@ def train(
         max_grad_norm=3.0,
         images_trained=200 * len(epochs),
         seconds=0.4 * len(epochs),
+        step_seconds=0.3 * len(epochs),
         folds=(),
         measures={},
     )

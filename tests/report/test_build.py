@@ -129,7 +129,9 @@ def test_names_of_users_are_text_and_never_markup(tmp_path: Path) -> None:
     plotly, *_ = (i for i, text in enumerate(page.scripts) if len(text) > 1_000_000)
     assert plotly == len(page.scripts) - 2, "no script was opened by a name"
     matrix = next(
-        json.loads(text) for text in page.scripts if '"heatmap"' in text and text.startswith("{")
+        json.loads(text)
+        for text in page.scripts
+        if '"scaleanchor"' in text and text.startswith("{")
     )
     assert matrix["layout"]["xaxis"]["ticktext"][0].startswith("&lt;script&gt;")
     markdown = build_report(fake.ledger, fake.layout, format="md")

@@ -57,8 +57,8 @@ def test_history_draws_each_state_in_its_own_shape_and_the_bad_at_the_edge(
     assert len({t.marker.symbol for t in marks}) == 4
     low, high = figure.layout.yaxis.range
     assert all(low < y < high for t in marks for y in t.y)
-    assert all(y < found.low for y in plotted(figure, "diverged").y)
-    outside = sum(p.value is None or p.value < found.low for p in found.points)
+    assert all(y < found.window.low for y in plotted(figure, "diverged").y)
+    outside = sum(p.value is None or p.value < found.window.low for p in found.points)
     assert f"{outside} trials without a value or beyond the axis" in history.caption(found)
 
 
@@ -70,7 +70,7 @@ def test_history_of_a_loss_improves_downwards(tmp_path: Path) -> None:
     found = history.compute(read_report(fake.ledger, fake.layout))
     assert isinstance(found, history.History)
     assert [number for number, _ in found.best] == [0, 2]
-    assert plotted(history.draw(found), "diverged").y[0] > found.high
+    assert plotted(history.draw(found), "diverged").y[0] > found.window.high
 
 
 def test_curves_are_those_of_the_winner_the_next_best_and_the_baselines(data: ReportData) -> None:

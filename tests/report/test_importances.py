@@ -18,9 +18,9 @@ def test_a_dominant_rate_is_found_on_its_log_scale(tmp_path: Path) -> None:
     search(fake, 80)
     found = importances(fake)
     assert isinstance(found, Importances)
-    assert found.shares[0][0] == "lr"
-    assert found.shares[0][1] > 0.5
-    assert {name for name, _ in found.shares} == {
+    assert found.shares[0].name == "lr"
+    assert found.shares[0].share > 0.5
+    assert {one.name for one in found.shares} == {
         "freeze_depth", "lr", "lr_ratio", "optimizer", "dropout", "batch_size",
     }  # fmt: skip
     assert found.left_out == ("optimizer.sgd.momentum",)
@@ -36,7 +36,8 @@ def test_it_is_optunas_own_figure_where_nothing_is_logarithmic(tmp_path: Path) -
     found = importances(fake)
     assert isinstance(found, Importances)
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
-    assert dict(found.shares) == pytest.approx(evaluator.evaluate(fake.ledger.search))
+    shares = {one.name: one.share for one in found.shares}
+    assert shares == pytest.approx(evaluator.evaluate(fake.ledger.search))
 
 
 def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def summed(epochs: list[EpochResult], folds: list[FoldResult]) -> TrainResult:
         max_grad_norm=1.0,
         images_trained=5,
         seconds=1.0,
+        step_seconds=0.8,
         folds=tuple(folds),
         measures={},
     )

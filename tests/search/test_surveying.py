@@ -1,6 +1,5 @@
 """What is measured of a scenario before any strategy is tried."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from tlsearch.data.splits.draw import draw_splits
 from tlsearch.data.splits.parts import Split
 from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import SurveyJob
-from tlsearch.search.pretrain import cached_glyph_weights, weights_of
+from tlsearch.search.pretrain import weights_of
 from tlsearch.search.surveying import frozen_features, glyph_images, shapeless, survey
 from tlsearch.search.workbench import Workbench
 from tlsearch.study.data import DataConfig
-from tlsearch.study.layout import user_cache
 from tlsearch.transfer.backbones import Backbone, build_backbone, load_pretrained
 from tlsearch.transfer.weights import pretrained_state
 
@@ -139,12 +137,12 @@ def test_a_worker_surveys_what_is_not_tested(
     assert found["probe_accuracy"] is not None
 
 
-def similarities(weights: Path, *, of: Iterable[str]) -> dict[str, float]:
-    backbone = build_backbone(name="resnet18", num_classes=2, image_size=32, dropout=0.0, seed=0)
-    state = pretrained_state(backbone="resnet18", weights=str(weights))
+def similarities(weights: Path) -> dict[str, float]:
+    backbone = build_backbone(name="resnet10", num_classes=2, image_size=32, dropout=0.0, seed=0)
+    state = pretrained_state(backbone="resnet10", weights=str(weights))
     assert state is not None
     load_pretrained(backbone, state)
-    return {name: similarity_of(SCENARIOS[name], backbone) for name in of}
+    return {name: similarity_of(SCENARIOS[name], backbone) for name in SCENARIOS}
 
 
 def similarity_of(asked: Any, backbone: Backbone) -> float:
@@ -165,26 +163,16 @@ def similarity_of(asked: Any, backbone: Backbone) -> float:
 
 
 @pytest.mark.slow
-def test_the_knob_of_similarity_is_seen_by_a_briefly_trained_model(tmp_path: Path) -> None:
-    brief = replace(RECIPE, num_images=2400)
+def test_the_order_of_the_embedded_scenarios(tmp_path: Path) -> None:
+    """A sixth of the source model's images suffices to tell them apart."""
+    brief = replace(RECIPE, num_images=9600)
     weights = weights_of(
-        brief, backbone="resnet18", image_size=32, cache=tmp_path, threads=1, on_progress=quiet
+        brief, backbone="resnet10", image_size=32, cache=tmp_path, threads=1, on_progress=quiet
     )
-    # It takes textures for letters still; only the model in full tells them apart.
-    found = similarities(weights, of=("glyphs", "letters 1", "letters 0.5", "letters 0"))
+    found = similarities(weights)
+    # measured: 1.00, 0.86, 0.72, 0.57, 0.40, 0.12; after all images 1.00, 0.82, 0.77, 0.66, 0.66,
+    # 0.15
     assert list(found) == sorted(found, key=lambda name: -found[name])
     assert found["glyphs"] > 0.98
-    assert found["letters 0.5"] - found["letters 0"] > 0.1
-
-
-@pytest.mark.slow
-def test_the_order_of_the_embedded_scenarios() -> None:
-    weights = cached_glyph_weights(backbone="resnet18", image_size=32, cache=user_cache())
-    if weights is None:
-        pytest.skip("the source model is not made yet on this machine: minutes")
-    found = similarities(weights, of=SCENARIOS)
-    assert list(found) == sorted(found, key=lambda name: -found[name])
-    # measured: 1.00, 0.86, 0.79, 0.76, 0.69, 0.31
-    assert found["glyphs"] > 0.98
-    assert 0.2 < found["textures"] < 0.45
     assert found["letters 1"] - found["letters 0"] > 0.1
+    assert found["textures"] < 0.3

@@ -20,6 +20,7 @@ from typing import IO
 
 import typer
 
+from tlsearch.cli import optuna_server
 from tlsearch.cli.asking import not_started
 from tlsearch.errors import WorkError
 from tlsearch.study.config import StudyConfig
@@ -34,13 +35,6 @@ START_SECONDS = 120.0
 """MLflow's server imports for seconds, on a busy machine for many."""
 STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.2
-_STORAGE = "TLSEARCH_DASHBOARD_STORAGE"
-_OPTUNA_MAIN = f"""
-import os, sys
-from optuna_dashboard._cli import main
-sys.argv.insert(1, os.environ.pop({_STORAGE!r}))
-main()
-"""
 # urlopen's own opener would send loopback through a proxy of the environment.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -174,45 +168,45 @@ def _mlflow(stores: Stores, *, path: str) -> _Server:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    command = ["-m", "mlflow", "ui", *options]
+    # The process of `mlflow ui` hands its standard input on to uvicorn's, which listens there.
+    command = ["-m", "mlflow", "ui", *options, "--uvicorn-opts", "--fd 0 --loop asyncio"]
     return _server("MLflow", command, settings, port=MLFLOW_PORT, path=path)
 
 
 def _optuna(stores: Stores) -> _Server:
     path = f"/dashboard/studies/{stores.study_id}" if stores.study_id is not None else "/"
-    command = ["-c", _OPTUNA_MAIN, "--server", "wsgiref", "--quiet"]
-    settings = {_STORAGE: stores.storage}
+    settings = {optuna_server.STORAGE: stores.storage}
+    command = [optuna_server.__file__]
     return _server("Optuna Dashboard", command, settings, port=OPTUNA_PORT, path=path)
 
 
 def _server(
     name: str, command: Sequence[str], settings: Mapping[str, str], *, port: int, path: str
 ) -> _Server:
-    """Start one. `settings` go through the environment: everyone sees a process's arguments, and
-    an address may hold a password.
+    """Start one on a socket that listens from now on, as its standard input. `settings` go through
+    the environment: everyone sees a process's arguments, and an address may hold a password.
     """
-    chosen = _free_port(port)
-    log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter
-        [sys.executable, "-W", "ignore", *command, "--host", HOST, "--port", str(chosen)],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, **settings},
-    )
-    root = f"http://{HOST}:{chosen}"
+    with _listening(port) as listening:
+        root = f"http://{HOST}:{listening.getsockname()[1]}"
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            # -P: a folder here that is named like a library is not what is meant.
+            [sys.executable, "-P", "-W", "ignore", *command],
+            stdin=listening.fileno(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1", **settings},
+        )
     return _Server(name=name, process=process, log=log, root=root + "/", page=root + path)
 
 
-def _free_port(wanted: int) -> int:
+def _listening(wanted: int) -> socket.socket:
+    """A socket that listens on the wanted port, or on another where that one is taken."""
     for port in (wanted, 0):
-        with socket.socket() as probe:
-            # As the servers do: a port whose last connections are still closing is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind((HOST, port))
-                return int(probe.getsockname()[1])
+        with suppress(OSError):
+            # As servers do: a port whose last connections are still closing is free.
+            return socket.create_server((HOST, port))
     raise WorkError(f"no port is free on {HOST} — end a program that holds one, then try again")
 
 

@@ -3,7 +3,7 @@
 Nothing here is infinite or not a number: None stands where there is no figure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tlsearch.evidence.claim import Side, Table
@@ -136,10 +136,48 @@ class Foretelling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over `repeats`, seeds or redraws, with a 95 % interval; None for both ends where one
+    repeat tells no spread. `is_geometric`: of a positive figure whose ratios count.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    repeats: int
+    is_geometric: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPoint:
+    """An arm's configuration with one setting changed: mean test accuracy over `seeds` with a 95 %
+    interval over seeds and test images, None if not scored; `diverged` of the seeds broke down,
+    and count as an accuracy of 0.
+    """
+
+    setting: float | int | str | bool | None
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    diverged: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOverview:
+    """What accuracy an arm reaches over the settings of one dimension, in their order."""
+
+    arm: str
+    dimension: str
+    points: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArmOverview:
     """An arm in one scenario: test accuracy over seeds with a 95 % interval, None if not scored;
     `params` is what tuning chose out of `settings` dimensions. `gain` is None for the reference arm
-    itself, `foretelling` wherever a table is not about splits.
+    itself, `foretelling` wherever a table is not about splits. `measures` are the other figures
+    that were taken of its models, by name; `NAME.GROUP` are of one layer group, from the input on.
     """
 
     arm: str
@@ -152,6 +190,7 @@ class ArmOverview:
     seeds: int
     settings: int
     params: dict[str, float | int | str | bool | None]
+    measures: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +207,7 @@ class ScenarioOverview:
     arms: tuple[ArmOverview, ...]
     remarks: tuple[str, ...]
     negative_transfer: bool
+    sweeps: tuple[SweepOverview, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +235,8 @@ class Provenance:
 
     `command` and `versions` are those of the last run that had something to do, `date` is when its
     last training ended (local time); `trainings` are counted by their endings, `seconds` added over
-    workers. What is not known of an older study is None or empty.
+    workers. `study` is the resolved study as YAML, without passwords; `fingerprints` are of each
+    scenario's data and of the weights. What is not known of an older study is None or empty.
     """
 
     command: str | None
@@ -206,6 +247,10 @@ class Provenance:
     precisions: tuple[str, ...]
     devices: tuple[str, ...]
     cores: int | None
+    revision: str | None = None
+    study: str | None = None
+    images_trained: int = 0
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

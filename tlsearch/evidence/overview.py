@@ -10,6 +10,7 @@ from tlsearch.evidence.answers import ArmOverview, Bias, Foretelling, Gain, Scen
 from tlsearch.evidence.columns import NotMeasured, values_of
 from tlsearch.evidence.crossed import crossed, half_width, satterthwaite
 from tlsearch.evidence.effects import paired_effect
+from tlsearch.evidence.estimates import measures_of, sweeps_of
 from tlsearch.evidence.paired import Paired, pool
 from tlsearch.evidence.results import ArmResults, ComparisonResults, ScenarioResults
 
@@ -31,6 +32,7 @@ def overview(results: ComparisonResults) -> tuple[ScenarioOverview, ...]:
             arms=tuple(_arm(name, place, results) for name in place.arms),
             remarks=tuple(_remarks(place, results)),
             negative_transfer=negative_transfer(place),
+            sweeps=sweeps_of(place),
         )
         for place in results.scenarios
     )
@@ -101,6 +103,7 @@ def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOv
         seeds=found.num_seeds if found else 0,
         settings=arm.settings,
         params={key: _plain(value) for key, value in arm.params.items()},
+        measures=measures_of(arm),
     )
 
 

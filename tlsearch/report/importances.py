@@ -1,7 +1,7 @@
 """Which dimensions the search's values depended on, by fANOVA."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,20 @@ from tlsearch.study.config import StudyConfig
 
 MIN_TRIALS = 10
 """A guess: with fewer, the forest mostly repeats its own noise."""
-MAX_TRIALS = 200
-"""More cost seconds and hardly change the shares."""
+MAX_TRIALS = 100
+"""More cost seconds, most of them for the spread."""
 NUM_TREES = 32
+NUM_RESAMPLES, TREES_OF_RESAMPLE = 12, 12
+
+
+class Share(NamedTuple):
+    """What a dimension explains by itself, and by how much that might have come out otherwise: the
+    standard deviation over resamples of the trials.
+    """
+
+    name: str
+    share: float
+    spread: float
 
 
 class Importances(NamedTuple):
@@ -26,16 +37,31 @@ class Importances(NamedTuple):
     some choices have, which fANOVA cannot compare with the rest.
     """
 
-    shares: tuple[tuple[str, float], ...]
+    shares: tuple[Share, ...]
     num_trials: int
     num_complete: int
     left_out: tuple[str, ...]
+
+
+def leading(names: Iterable[str], found: Importances | Absent, *, most: int) -> tuple[str, ...]:
+    """The dimensions to show where there are too many: those that mattered most, in their order."""
+    names, shares = list(names), {}
+    if isinstance(found, Importances):
+        shares = {share.name: share.share for share in found.shares}
+    kept = set(sorted(names, key=lambda name: -shares.get(name, 0.0))[:most])
+    return tuple(name for name in names if name in kept)
 
 
 def find_importances(config: StudyConfig, study: optuna.Study) -> Importances | Absent:
     """Shares of variance over the search's complete trials, the same for the same trials.
 
     Logarithmic ranges are compared on their logarithm: Optuna would weigh each rate by its size.
+
+    The spread is a bootstrap of the trials. Tried on a known function of six dimensions with 25
+    searches of 20 random trials, whose three largest shares had standard deviations of 0.19, 0.15
+    and 0.09, the bootstrap said 0.18, 0.17 and 0.11; the trees of one forest, fANOVA's own spread,
+    0.27, 0.21 and 0.18; forests of other seeds 0.05, 0.04 and 0.03.
+
     Source: fANOVA, Hutter et al. 2014 (PMLR 32, 754).
     """
     conditional = config.space.conditional()
@@ -52,9 +78,13 @@ def find_importances(config: StudyConfig, study: optuna.Study) -> Importances | 
     if len({t.value for t in trials}) == 1:
         return Absent("All complete trials have the same value: nothing to explain.")
     used = _drawn(trials, seed=config.search.seed)
-    shares = _fanova(used, names, seed=config.search.seed, direction=study.direction)
+    scaled = [_on_log_scale(trial, names) for trial in used]
+    seed, direction = config.search.seed, study.direction
+    shares = _fanova(scaled, names, trees=NUM_TREES, seed=seed, direction=direction)
+    spreads = _spreads(scaled, names, seed=seed, direction=direction)
+    found = [Share(name, shares[name], spreads[name]) for name in names]
     return Importances(
-        shares=tuple(sorted(shares.items(), key=lambda item: (-item[1], names.index(item[0])))),
+        shares=tuple(sorted(found, key=lambda share: -share.share)),
         num_trials=len(used),
         num_complete=len(complete),
         left_out=conditional,
@@ -68,14 +98,29 @@ def _drawn(trials: Sequence[FrozenTrial], *, seed: int) -> list[FrozenTrial]:
     return [trials[i] for i in sorted(rows)]
 
 
-def _fanova(
+def _spreads(
     trials: Sequence[FrozenTrial], names: Sequence[str], *, seed: int, direction: Any
+) -> Mapping[str, float]:
+    """Standard deviations of the shares over draws of as many trials with replacement."""
+    rng, found = np.random.default_rng(seed), []
+    for i in range(NUM_RESAMPLES):
+        drawn = [trials[k] for k in rng.integers(len(trials), size=len(trials))]
+        if len({trial.value for trial in drawn}) > 1:
+            shares = _fanova(
+                drawn, names, trees=TREES_OF_RESAMPLE, seed=seed + i, direction=direction
+            )
+            found.append([shares[name] for name in names])
+    return dict(zip(names, np.std(found, axis=0, ddof=1).tolist(), strict=True))
+
+
+def _fanova(
+    trials: Sequence[FrozenTrial], names: Sequence[str], *, trees: int, seed: int, direction: Any
 ) -> Mapping[str, float]:
     from optuna.importance import FanovaImportanceEvaluator  # needs scikit-learn, a second
 
     copy = optuna.create_study(direction=direction)
-    copy.add_trials([_on_log_scale(trial, names) for trial in trials])
-    evaluator = FanovaImportanceEvaluator(n_trees=NUM_TREES, seed=seed % 2**32)
+    copy.add_trials(trials)
+    evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed % 2**32)
     found = evaluator.evaluate(copy, params=list(names))
     return {name: float(share) for name, share in found.items()}
 

@@ -75,6 +75,7 @@ class RunRow:
     """A run as the stores know it; `state` is "running" or "waiting" before it has an ending.
 
     `measures` are empty where none were asked for; not a number where one could not be taken.
+    `step_seconds` is None in records from before it was kept.
     """
 
     spec: RunSpec
@@ -88,6 +89,7 @@ class RunRow:
     measures: Mapping[str, float]
     images_trained: int
     seconds: float
+    step_seconds: float | None
     started: Any
     ended: Any
     sampled: Mapping[str, Any]
@@ -189,6 +191,7 @@ def _row(spec: RunSpec, trial: FrozenTrial) -> RunRow:
         measures={name: float(value) for name, value in result.get("measures", {}).items()},
         images_trained=result.get("images_trained", 0),
         seconds=result.get("seconds", 0.0),
+        step_seconds=result.get("step_seconds"),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         sampled=trial.params,
@@ -209,6 +212,7 @@ def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict
         "measures": {name: _json_number(value) for name, value in result.measures.items()},
         "images_trained": result.images_trained,
         "seconds": result.seconds,
+        "step_seconds": result.step_seconds,
     }
 
 

@@ -21,7 +21,8 @@ def source_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     if backbone.weights == "glyphs" and backbone.source is not None:
         value = backbone.model_dump(mode="json")["source"]
         rule = "the weights glyphs know their source: printed characters"
-        yield clash("backbone.source", value, rule, "drop it", "backbone.weights")
+        remedy = "drop it, or give every network weights of one source"
+        yield clash("backbone.source", value, rule, remedy, "backbone.weights")
     yield from _adaptation(config)
     yield from _second_task(config)
 

@@ -118,6 +118,7 @@ class CrossValidation:
             max_grad_norm=max(part.max_grad_norm for part in parts),
             images_trained=sum(part.images_trained for part in parts),
             seconds=sum(part.seconds for part in parts),
+            step_seconds=sum(part.step_seconds for part in parts),
             folds=tuple(self._folds),
             measures={},
         )
@@ -139,6 +140,7 @@ class CrossValidation:
                     "max_grad_norm": r.max_grad_norm,
                     "images_trained": r.images_trained,
                     "seconds": r.seconds,
+                    "step_seconds": r.step_seconds,
                 }
                 for r in self._ended
             ],
@@ -159,6 +161,7 @@ class CrossValidation:
                 max_grad_norm=ended["max_grad_norm"],
                 images_trained=ended["images_trained"],
                 seconds=ended["seconds"],
+                step_seconds=ended.get("step_seconds", 0.0),  # an older checkpoint has none
                 folds=(),
                 measures={},
             )

@@ -277,6 +277,7 @@ class Trainer:
             max_grad_norm=self.steps.largest_gradient,
             images_trained=len(self.history) * len(self.data.train),
             seconds=sum(r.seconds for r in self.history),
+            step_seconds=self.step_seconds,
             folds=(),
             measures={},
         )

@@ -48,8 +48,9 @@ class TrainResult:
     """How a training ended.
 
     `chosen` is the epoch whose weights are kept: the best one with early stopping, else the
-    last. `confusion` counts validation images (rows true, columns predicted). `images_trained`
-    and `seconds` leave out what an interruption threw away. `measures` are those that were asked
+    last. `confusion` counts validation images (rows true, columns predicted). `images_trained`,
+    `seconds` and those of the steps alone, without validation, leave out what an interruption threw
+    away. `measures` are those that were asked
     for, by name; not a number where one cannot be taken.
 
     A cross-validation holds `folds`; the numbers of its `epochs` run on over them, its confusion is
@@ -64,6 +65,7 @@ class TrainResult:
     max_grad_norm: float
     images_trained: int
     seconds: float
+    step_seconds: float
     folds: tuple[FoldResult, ...]
     measures: Mapping[str, float]
 

@@ -121,7 +121,7 @@ def test_names_of_users_stay_text() -> None:
     found = judged(results._replace(name=HOSTILE[2], scenarios=(place,)))
     html = render_comparison_html(found)
     page = Page(html)
-    assert len(page.all("script")) == 3  # the figure's data, plotly, and what draws
+    assert len(page.all("script")) == 4  # two figures' data, plotly, and what draws
     assert "onload" not in {key for _, attrs in page.elements for key in attrs}
     for name in (*HOSTILE[1:], HOSTILE[0]):
         assert name in page.text

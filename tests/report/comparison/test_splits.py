@@ -31,6 +31,10 @@ ORIGIN = Provenance(
     precisions=("bf16",),
     devices=("cpu",),
     cores=2,
+    revision="0123abc",
+    study="name: <b>\n",
+    images_trained=12345,
+    fingerprints={"data of over time": "d1", "weights": "w1"},
 )
 
 
@@ -54,8 +58,8 @@ def told(results: ComparisonResults) -> Tables:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tables() -> Tables:
+def time_table() -> Tables:
+    """Table 2 where images are in order of time."""
     arms = {
         "B1": split(0.95, 0.9), "B2": split(0.80, 0.9), "B3": split(0.905, 0.9),
         "B3 with gap": split(0.93, 0.9),
@@ -68,6 +72,11 @@ def tables() -> Tables:
     }  # fmt: skip
     (place,) = results.scenarios
     return told(results._replace(scenarios=(place._replace(facts=facts),)))
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return time_table()
 
 
 FINDING = (
@@ -165,17 +174,21 @@ def test_a_scenario_is_told_in_the_readers_order(tables: Tables) -> None:
 
 
 def test_where_the_figures_come_from_ends_the_report(tables: Tables) -> None:
-    parts = (
-        "Command: tlsearch run 'a b.yaml' --set name=<b>",
-        "64 trainings (60 complete, 4 failed), 30 min in all; the last ended on 2026-11-21 15:12.",
-        "Number format and machine: bf16, cpu, 2 cores.",
-        "tlsearch 1.2, torch 2.15.0.",
-    )
+    cost = "64 trainings (60 complete, 4 failed), 12,345 images seen, 30 min in all"
+    parts = {
+        "Command": "tlsearch run 'a b.yaml' --set name=<b>",
+        "Cost": f"{cost}; the last ended on 2026-11-21 15:12",
+        "Number format and machine": "bf16, cpu, 2 cores",
+        "Fingerprints": "data of over time d1; weights w1",
+        "Revision": "0123abc",
+        "Versions": "tlsearch 1.2, torch 2.15.0",
+    }
     page = " ".join(Page(render_comparison_html(tables)).text.split())
     markdown = render_comparison_markdown(tables).replace("\\", "")
-    for part in parts:
-        assert part in page
-        assert part in markdown
+    for term, text in parts.items():
+        assert f"{term} {text}" in page or f"{term}{text}" in page
+        assert f"- {term}: {text}\n" in markdown
+    assert page.endswith("The study, with every default name: <b>")
     assert tables_json(tables)["provenance"]["trainings"] == {"complete": 60, "failed": 4}
 
 
@@ -185,6 +198,6 @@ def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
         precisions=(), devices=(), cores=None,
     )  # fmt: skip
     text = render_comparison_markdown(dataclasses.replace(tables, provenance=bare))
-    assert text.endswith("\n\n1 training (1 complete), 5 s in all.\n")
+    assert text.endswith("\n\n- Cost: 1 training (1 complete), 5 s in all\n")
     without = render_comparison_markdown(dataclasses.replace(tables, provenance=None))
     assert "training (" not in without

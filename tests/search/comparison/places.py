@@ -112,7 +112,8 @@ def runs(place: Place) -> dict[str, dict[str, Any]]:
         for trial in study.get_trials():
             result = json.loads(json.dumps(trial.user_attrs.get(RESULT, {})))
             for timed in (result, result.get("epochs", {}), result.get("measures", {})):
-                timed.pop("seconds", None)
+                for measured in ("seconds", "step_seconds"):
+                    timed.pop(measured, None)
             run = trial.user_attrs.get(RUN)
             key = run["key"] if run else f"{arm}@{scenario}.trial-{trial.number:04d}"
             key = key.replace(" ", "_")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tlsearch.evidence.answers import Tables
 from tlsearch.report.comparison.findings import Finding, findings, foretold, summary, warnings
-from tlsearch.report.comparison.method import protocol_text, provenance_text
+from tlsearch.report.comparison.method import protocol_text, provenance_told
 from tlsearch.report.comparison.rows import SpokenRow, SpokenScenario, rows_of, scenarios_of
 from tlsearch.report.comparison.wording import MEANINGS, SIDES
 from tlsearch.report.markdown import escaped, table_text
@@ -18,7 +18,8 @@ def render_comparison_markdown(tables: Tables) -> str:
     for place in scenarios_of(tables):
         parts += _scenario(place, is_own=tables.protocol.table == "own")
     parts += ["### How this was measured", *map(escaped, protocol_text(tables))]
-    parts += map(escaped, provenance_text(tables))
+    found = provenance_told(tables)
+    parts.append("\n".join(f"- {one.term}: {escaped(one.text)}" for one in found))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

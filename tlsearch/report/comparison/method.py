@@ -1,6 +1,7 @@
 """How a comparison was measured, and where its figures come from, in sentences."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tlsearch.evidence.answers import Provenance, ScenarioOverview, Tables
 from tlsearch.report.comparison.wording import arm_name
@@ -36,8 +37,17 @@ def protocol_text(tables: Tables) -> tuple[str, ...]:
     )
 
 
-def provenance_text(tables: Tables) -> tuple[str, ...]:
-    """Command, cost, machine and versions; empty where nothing was run."""
+class Told(NamedTuple):
+    """One fact of where the figures come from."""
+
+    term: str
+    text: str
+
+
+def provenance_told(tables: Tables) -> tuple[Told, ...]:
+    """Command, cost, machine, fingerprints and versions, as far as they are known; empty where
+    nothing was run.
+    """
     return tuple(_provenance(tables.provenance)) if tables.provenance else ()
 
 
@@ -132,19 +142,27 @@ def _arms(tables: Tables, *, tuned: bool) -> list[str]:
     return list(dict.fromkeys(arm.arm for arm in arms if bool(arm.settings) == tuned))
 
 
-def _provenance(found: Provenance) -> Iterator[str]:
+def _provenance(found: Provenance) -> Iterator[Told]:
     if found.command:
-        yield f"Command: {found.command}"
+        yield Told("Command", found.command)
     states = ", ".join(f"{number:,} {state}" for state, number in found.trainings.items())
-    total = count(sum(found.trainings.values()), "training")
+    cost = [count(sum(found.trainings.values()), "training") + (f" ({states})" if states else "")]
+    if found.images_trained:
+        cost.append(f"{found.images_trained:,} images seen")
     date = f"; the last ended on {found.date}" if found.date else ""
-    yield f"{total}{f' ({states})' if states else ''}, {duration(found.seconds)} in all{date}."
+    yield Told("Cost", f"{', '.join([*cost, duration(found.seconds)])} in all{date}")
     cores = count(found.cores, "core") if found.cores else ""
     machine = [*found.precisions, *found.devices, *([cores] if cores else [])]
     if machine:
-        yield f"Number format and machine: {', '.join(machine)}."
+        yield Told("Number format and machine", ", ".join(machine))
+    if found.fingerprints:
+        told = "; ".join(f"{name} {value}" for name, value in found.fingerprints.items())
+        yield Told("Fingerprints", told)
+    if found.revision:
+        yield Told("Revision", found.revision)
     if found.versions:
-        yield f"{', '.join(f'{name} {number}' for name, number in found.versions.items())}."
+        told = ", ".join(f"{name} {number}" for name, number in found.versions.items())
+        yield Told("Versions", told)
 
 
 def _share(share: float) -> str:

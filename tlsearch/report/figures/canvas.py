@@ -40,7 +40,11 @@ class Picture(NamedTuple):
 
 def canvas(*, x: str, y: str) -> go.Figure:
     """An empty figure with named axes."""
-    figure = go.Figure()
+    return dressed(go.Figure(), x=x, y=y)
+
+
+def dressed(figure: go.Figure, *, x: str, y: str) -> go.Figure:
+    """A figure of one or more plots in the look that all share."""
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",

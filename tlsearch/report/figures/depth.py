@@ -50,8 +50,7 @@ def compute(data: ReportData) -> Depths | Absent:
     if "freeze_depth" not in data.space:
         return Absent("The study fixes the freeze depth: there is nothing to compare.")
     found: dict[int, list[tuple[int, float]]] = {}
-    several = len(data.config.backbone.names) > 1
-    network = data.ranked[0].spec.backbone if data.ranked and several else ""
+    network = shown_network(data)
     for row in sorted(data.ranked, key=lambda row: row.number):
         if network and row.spec.backbone != network:
             continue  # another network's groups are cut elsewhere
@@ -62,6 +61,12 @@ def compute(data: ReportData) -> Depths | Absent:
     depths = tuple(Depth(depth, tuple(found[depth])) for depth in sorted(found))
     names = groups(CATALOGUE[network]) if network else data.groups
     return Depths(data.summary.metric, names, depths, network)
+
+
+def shown_network(data: ReportData) -> str:
+    """The best trial's network; empty where the study has only one, or no complete trial."""
+    several = len(data.config.backbone.names) > 1
+    return data.ranked[0].spec.backbone if data.ranked and several else ""
 
 
 def draw(found: Depths) -> go.Figure:

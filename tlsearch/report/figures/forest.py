@@ -10,6 +10,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.comparison.wording import arm_name
 from tlsearch.report.figures.bands import draw_bands, height_of, line_at
 from tlsearch.report.figures.canvas import GREY, SERIES, canvas, label
+from tlsearch.report.figures.panels import symbol
 from tlsearch.report.wording import MINUS, points
 
 POOLED = "all scenarios"
@@ -55,7 +56,7 @@ def compute(tables: Tables) -> Forest | Absent:
 
 def draw(found: Forest) -> go.Figure:
     """A band for each scenario, a line for each arm in it, a dashed line at no gain."""
-    figure = canvas(x=f"points of test accuracy over {label(found.names[found.reference])}", y="")
+    figure = canvas(x=f"points over {label(found.names[found.reference])}", y="")
     for i, arm in enumerate(found.arms):
         lines = [line for line in found.lines if line.gain.arm == arm]
         named = label(found.names[arm])
@@ -70,7 +71,7 @@ def draw(found: Forest) -> go.Figure:
                 "symmetric": False,
                 "array": [100 * (line.gain.high - line.gain.mean) for line in lines],
                 "arrayminus": [100 * (line.gain.mean - line.gain.low) for line in lines],
-                "thickness": 2,
+                "thickness": 1.5,
                 "width": 4,
             },
             customdata=[(label(line.place), _told(line.gain)) for line in lines],
@@ -78,8 +79,11 @@ def draw(found: Forest) -> go.Figure:
             name=named,
             marker={
                 "color": SERIES[i % len(SERIES)],
-                "size": [12 if line.place == POOLED else 8 for line in lines],
-                "symbol": ["diamond" if line.place == POOLED else "circle" for line in lines],
+                "size": [14 if line.place == POOLED else 9 for line in lines],
+                "symbol": symbol(i),
+                # Marks of several sizes would be taken for bubbles, see-through and ringed.
+                "opacity": 1,
+                "line": {"width": 0},
             },
             hovertemplate=f"{named}, %{{customdata[0]}}: %{{customdata[1]}}<extra></extra>",
         )
@@ -90,7 +94,7 @@ def draw(found: Forest) -> go.Figure:
 
 def caption(found: Forest) -> str:
     """What the reader sees."""
-    pooled = " Diamonds are means over all scenarios." if POOLED in found.places else ""
+    pooled = " Large marks are means over all scenarios." if POOLED in found.places else ""
     return (
         "How much more of the test images each arm answers rightly than "
         f"{found.names[found.reference]}: marks are means, bars 95 % intervals, each for "

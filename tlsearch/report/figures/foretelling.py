@@ -10,6 +10,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.comparison.wording import arm_name
 from tlsearch.report.figures.bands import draw_bands, height_of, line_at
 from tlsearch.report.figures.canvas import SERIES, canvas, label
+from tlsearch.report.figures.panels import symbol
 from tlsearch.report.wording import percent
 
 
@@ -58,7 +59,7 @@ def draw(found: Expectations) -> go.Figure:
         heights = [
             line_at(found.places.index(line.place), i, num_lines=len(found.arms)) for line in lines
         ]
-        named = label(found.names[arm])
+        named, shape = label(found.names[arm]), symbol(i)
         ends = [(line.found.later_accuracy, line.found.estimate, None) for line in lines]
         figure.add_scatter(
             x=[None if share is None else 100 * share for pair in ends for share in pair],
@@ -67,7 +68,7 @@ def draw(found: Expectations) -> go.Figure:
             mode="lines+markers",
             name=named,
             line={"color": SERIES[i % len(SERIES)], "width": 2},
-            marker={"size": 10, "symbol": ["circle", "circle-open", "circle"] * len(lines)},
+            marker={"size": 10, "symbol": [shape, f"{shape}-open", shape] * len(lines)},
             hovertemplate=f"{named}, %{{text}}: %{{x:.1f}} %<extra></extra>",
         )
     draw_bands(figure, found.places)

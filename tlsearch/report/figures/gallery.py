@@ -7,21 +7,31 @@ from typing import NamedTuple
 from tlsearch.report.absent import Absent
 from tlsearch.report.figures import (
     calibration,
+    choices,
     class_shares,
     confusion,
+    cost,
     curves,
     depth,
     gains,
     history,
     importances,
+    intermediate,
+    parallel,
+    rates,
     roc,
+    slices,
+    spending,
+    timeline,
 )
 from tlsearch.report.figures.canvas import Picture
 from tlsearch.report.rows import ReportData
 
 
 class Entry(NamedTuple):
-    """A module with `compute`, `draw`, `caption` and `alt`; the height is in pixels."""
+    """A module with `compute`, `draw`, `caption` and `alt`; `height`, in pixels, is of figures that
+    set none themselves.
+    """
 
     title: str
     module: ModuleType
@@ -35,10 +45,18 @@ GALLERY: Mapping[str, Mapping[str, Entry]] = {
     "search": {
         "history": Entry("The search over time", history, 420),
         "curves": Entry("Learning curves of the best trials", curves, 420),
+        "intermediate": Entry("All trials from epoch to epoch", intermediate, 420),
+        "parallel": Entry("The settings side by side", parallel, 500),
+        "slices": Entry("The value by each range", slices, 400),
         "importances": Entry("What the values depended on", importances, 360),
+        "timeline": Entry("When what ran", timeline, 300),
+        "spending": Entry("Where the time went", spending, 300),
     },
     "strategies": {
         "depth": Entry("By freeze depth", depth, 380),
+        "rates": Entry("By freeze depth and rate ratio", rates, 420),
+        "choices": Entry("By each choice", choices, 300),
+        "cost": Entry("Value against cost", cost, 420),
     },
     "model": {
         "confusion": Entry("What is taken for what", confusion, 560),
@@ -65,11 +83,12 @@ def _picture(name: str, entry: Entry, data: ReportData) -> Picture:
     found = module.compute(data)
     if isinstance(found, Absent):
         return Picture(name, entry.title, found.reason, "", None, 0)
+    figure = module.draw(found)
     return Picture(
         id=name,
         title=entry.title,
         caption=module.caption(found),
         alt=module.alt(found),
-        plot=module.draw(found).to_json(),
-        height=entry.height,
+        plot=figure.to_json(),
+        height=figure.layout.height or entry.height,
     )

@@ -16,8 +16,8 @@ from tlsearch.report.figures.canvas import (
     hover_format,
     label,
     percent_axis,
-    with_room,
 )
+from tlsearch.report.figures.window import Window, shown_values, window
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count, plain, value_text
 from tlsearch.search.runs import RunRow
@@ -42,17 +42,15 @@ class Point(NamedTuple):
 class History(NamedTuple):
     """All trials by number, and the improvements as (trial, best value so far).
 
-    A pruned trial's value is that of its last epoch. `low` to `high` is the part of the values
-    that the axis shows: what lies beyond is drawn at its edge.
+    A pruned trial's value is that of its last epoch. `window` is the part of the values that the
+    axis shows.
     """
 
     metric: str
-    maximise: bool
     points: tuple[Point, ...]
     best: tuple[tuple[int, float], ...]
     baselines: tuple[tuple[str, float], ...]
-    low: float
-    high: float
+    window: Window
 
 
 def compute(data: ReportData) -> History | Absent:
@@ -72,8 +70,9 @@ def compute(data: ReportData) -> History | Absent:
         if not best or (value > best[-1][1] if data.maximise else value < best[-1][1]):
             best.append((number, value))
     baselines = tuple((n, v) for n, v in data.summary.baselines.items() if v is not None)
-    low, high = _window(points, [value for _, value in baselines], maximise=data.maximise)
-    return History(metric, data.maximise, points, tuple(best), baselines, low, high)
+    values = shown_values((point.state, point.value) for point in points)
+    shown = window(values, beside=[value for _, value in baselines], maximise=data.maximise)
+    return History(metric, points, tuple(best), baselines, shown)
 
 
 def draw(history: History) -> go.Figure:
@@ -105,7 +104,7 @@ def draw(history: History) -> go.Figure:
         if found:
             figure.add_scatter(
                 x=[p.number for p in found],
-                y=[_place(p.value, history) for p in found],
+                y=[history.window.place(p.value) for p in found],
                 customdata=[value_text(p.value, history.metric) for p in found],
                 mode="markers",
                 name=state,
@@ -117,13 +116,13 @@ def draw(history: History) -> go.Figure:
                 },
                 hovertemplate=f"trial %{{x}}: {state}, %{{customdata}}<extra></extra>",
             )
-    figure.update_yaxes(percent_axis(history.metric), range=with_room(history.low, history.high))
+    figure.update_yaxes(percent_axis(history.metric), range=history.window.axis)
     return figure
 
 
 def caption(history: History) -> str:
     """What the reader sees."""
-    outside = sum(not _inside(p.value, history) for p in history.points)
+    outside = sum(not history.window.holds(p.value) for p in history.points)
     edge = (
         f" {count(outside, 'trial')} without a value or beyond the axis stand at its edge."
         if outside
@@ -159,27 +158,3 @@ def _value(row: RunRow, metric: str) -> float | None:
         last = row.epochs[-1]
         value = getattr(row.folds[-1], f"mean_{metric}") if row.folds else getattr(last, metric)
     return value if value is not None and math.isfinite(value) else None
-
-
-def _window(
-    points: tuple[Point, ...], lines: list[float], *, maximise: bool
-) -> tuple[float, float]:
-    """The span of the good three quarters: a few bad trials would flatten what matters."""
-    complete = [p.value for p in points if p.state == "complete" and p.value is not None]
-    values = sorted(
-        complete or [p.value for p in points if p.value is not None], reverse=not maximise
-    )
-    kept = values[len(values) // 4 :] + [v for v in lines if math.isfinite(v)]
-    return (min(kept), max(kept)) if kept else (0.0, 1.0)
-
-
-def _inside(value: float | None, history: History) -> bool:
-    return value is not None and history.low <= value <= history.high
-
-
-def _place(value: float | None, history: History) -> float:
-    if value is not None and _inside(value, history):
-        return value
-    worst = history.low if history.maximise else history.high
-    end = with_room(history.low, history.high)[0 if history.maximise else 1]
-    return worst + 0.6 * (end - worst)

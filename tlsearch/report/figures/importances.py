@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 
 from tlsearch.report.absent import Absent
-from tlsearch.report.figures.canvas import BLUE, PERCENT, canvas, label
-from tlsearch.report.importances import Importances
+from tlsearch.report.figures.canvas import BLUE, GREY, PERCENT, canvas, label
+from tlsearch.report.importances import NUM_RESAMPLES, Importances, Share
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import percent
 
@@ -17,19 +17,29 @@ def compute(data: ReportData) -> Importances | Absent:
 def draw(found: Importances) -> go.Figure:
     """Bars, the largest on top, each with its share."""
     figure = canvas(x="share of the variance explained", y="")
-    names = [label(name, length=32) for name, _ in reversed(found.shares)]
-    shares = [share for _, share in reversed(found.shares)]
+    names = [label(one.name, length=32) for one in reversed(found.shares)]
+    shares = [one.share for one in reversed(found.shares)]
+    spreads = [one.spread for one in reversed(found.shares)]
     figure.add_bar(
         x=shares,
         y=names,
         orientation="h",
         marker={"color": BLUE},
-        text=[percent(share) for share in shares],
-        textposition="outside",
-        cliponaxis=False,
-        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        error_x={"array": spreads, "color": GREY, "thickness": 1.5, "width": 5},
+        hoverinfo="skip",
     )
-    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.18 * max(*shares, 0.05)])
+    figure.add_scatter(
+        x=[share + spread for share, spread in zip(shares, spreads, strict=True)],
+        y=names,
+        text=[f" {_text(one)}" for one in reversed(found.shares)],
+        textposition="middle right",
+        cliponaxis=False,
+        mode="text",
+        hoverinfo="skip",
+    )
+    longest = max(share + spread for share, spread in zip(shares, spreads, strict=True))
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.25 * max(longest, 0.05)])
+    figure.update_layout(showlegend=False)
     figure.update_yaxes(type="category")
     return figure
 
@@ -44,14 +54,20 @@ def caption(found: Importances) -> str:
     )
     return (
         f"fANOVA over {found.num_trials}{of} complete trials: how much of the variance of the "
-        "values each dimension explains by itself, over its whole range. It is no effect and no "
-        "advice: it does not say which value is better, leaves out interactions, and sees only "
-        "what the sampler chose to try and the pruner let end."
+        "values each dimension explains by itself, over its whole range. Lines reach one standard "
+        f"deviation to either side, over {NUM_RESAMPLES} resamples of the trials: so much might "
+        "another search of this length have said otherwise. It is no effect and no advice: it does "
+        "not say which value is better, leaves out interactions, and sees only what the sampler "
+        "chose to try and the pruner let end."
         f"{left_out}"
     )
 
 
 def alt(found: Importances) -> str:
     """The figure in words."""
-    told = ", ".join(f"{name} {percent(share)}" for name, share in found.shares)
+    told = ", ".join(f"{one.name} {_text(one)}" for one in found.shares)
     return f"Share of the variance explained by each dimension: {told}."
+
+
+def _text(one: Share) -> str:
+    return f"{percent(one.share)} ± {percent(one.spread)}"

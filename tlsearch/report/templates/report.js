@@ -7,22 +7,30 @@
     getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const themed = (layout) => {
     const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line") };
-    return {
+    const shown = {
       ...layout,
       font: { ...layout.font, color: colour("--ink") },
+      // Words on lines are read against the page.
+      annotations: (layout.annotations || []).map((one) => ({ bgcolor: colour("--page"), ...one })),
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-      xaxis: { ...layout.xaxis, ...axis },
-      yaxis: { ...layout.yaxis, ...axis },
     };
+    // Of several panels each has its axes: xaxis, xaxis2, …
+    Object.keys(layout).filter((name) => /^[xy]axis/.test(name))
+      .forEach((name) => { shown[name] = { ...layout[name], ...axis }; });
+    return shown;
   };
   const narrow = () => window.innerWidth < 600;
+  const PAPER_PIXELS = 680; // between the margins of A4, and of Letter
+  let onPaper = false;
   const draw = (holder) => {
     const { data, layout } = spec(holder);
     const shown = themed(layout);
     data.forEach((trace) => {
       if (trace.texttemplate) trace.textfont = { color: colour("--ink") };
     });
-    if (narrow()) {
+    if (onPaper) {
+      shown.width = PAPER_PIXELS; // a window's width would be cut off
+    } else if (narrow()) {
       // Square cells leave a tall figure empty on a narrow page.
       if (layout.yaxis.scaleanchor) holder.style.height = `${holder.clientWidth + 60}px`;
       shown.font.size = 11;
@@ -34,7 +42,16 @@
   const all = () => holders.forEach(draw);
   all();
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-  window.matchMedia("print").addEventListener("change", all);
-  window.addEventListener("beforeprint", () =>
-    document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((part) => { part.open = true; });
+    onPaper = true;
+    all();
+  });
+  window.addEventListener("afterprint", () => {
+    opened.forEach((part) => { part.open = false; });
+    onPaper = false;
+    all();
+  });
 })();

@@ -94,7 +94,8 @@ def _arm(
     specs = confirm_specs(ledger.config, chosen)
     confirmed = [rows.get(spec.key) for spec in specs]
     trials = tuned(ledger.config, ledger.rows_of(ledger.search))
-    names = sorted({name for row in confirmed if row for name in row.measures})
+    # As they were taken, so that layer groups keep the network's order.
+    names = dict.fromkeys(name for row in confirmed if row for name in row.measures)
     values = {
         name: np.array([row.measures.get(name, np.nan) if row else np.nan for row in confirmed])
         for name in names

@@ -1,0 +1,127 @@
+"""The figures behind a comparison's answer: rates, drifts, first steps."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.evidence.compared import KINDS, RATES, table_a
+from tests.report.comparison.test_comparison import judged
+from tests.report.test_build import Page
+from tlsearch.evidence.answers import Tables
+from tlsearch.evidence.results import ComparisonResults
+from tlsearch.report.absent import Absent
+from tlsearch.report.comparison.gallery import reasons
+from tlsearch.report.comparison.html import render_comparison_html
+from tlsearch.report.figures import drift, first_steps, sensitivity
+
+GROUPS = ("stem", "layer1", "head")
+
+
+@pytest.fixture(scope="module")
+def results() -> ComparisonResults:
+    """Two scenarios whose arms moved by 0.01 in the stem, 0.02 in the next group, …"""
+    found = table_a(0, gains={}, kinds=KINDS[:2], seeds=3, images=60)
+    places = []
+    for place in found.scenarios:
+        arms = {}
+        for name, arm in place.arms.items():
+            parts = {f"cka_drift.{g}": np.full(3, 0.01 * i) for i, g in enumerate(GROUPS, 1)}
+            norms = {"early_gradient_norm": np.array([1.0, 10.0, 100.0])}
+            arms[name] = arm._replace(values={**arm.values, **parts, **norms})
+        places.append(place._replace(arms=arms))
+    return found._replace(scenarios=tuple(places))
+
+
+@pytest.fixture(scope="module")
+def tables(results: ComparisonResults) -> Tables:
+    return judged(results)
+
+
+def test_a_curve_for_each_arm_that_was_swept_over_the_rate(
+    results: ComparisonResults, tables: Tables
+) -> None:
+    found = sensitivity.compute(tables)
+    assert isinstance(found, sensitivity.Sensitivity)
+    assert found.arms == ("A1", "A4", "A5")
+    assert len(found.curves) == 6
+    figure = sensitivity.draw(found)
+    trace = figure.data[0]
+    assert trace.x == RATES
+    means = results.scenarios[0].sweeps[0].answers.mean(axis=(1, 2))
+    assert trace.y == pytest.approx(100 * means, abs=1e-3)
+    assert [t.showlegend for t in figure.data] == [True] * 3 + [False] * 3
+    assert len({t.line.dash for t in figure.data[:3]}) == 3
+    assert len({t.marker.symbol for t in figure.data[:3]}) == 3
+    assert {t.xaxis for t in figure.data[3:]} == {"x2"}
+    assert figure.layout.xaxis2.type == "log"
+    json.loads(figure.to_json())
+
+
+def test_what_diverged_is_said(tables: Tables) -> None:
+    place = tables.scenarios[0]
+    points = tuple(replace(p, diverged=2, accuracy=0.25) for p in place.sweeps[0].points[:2])
+    sweep = replace(place.sweeps[0], points=points)
+    found = sensitivity.compute(replace(tables, scenarios=(replace(place, sweeps=(sweep,)),)))
+    assert isinstance(found, sensitivity.Sensitivity)
+    told = sensitivity.alt(found).replace("\u00a0", " ")
+    assert "25.0 % at 0.001 (2 of 3 runs diverged)" in told
+
+
+def test_drift_by_layer_group_from_the_input_on(tables: Tables) -> None:
+    found = drift.compute(tables)
+    assert isinstance(found, drift.Drift)
+    assert found.kind == "cka_drift"
+    assert found.arms == ("A1", "A2", "A3", "A4", "A5")
+    figure = drift.draw(found)
+    assert figure.data[0].x == GROUPS
+    assert figure.data[0].y == pytest.approx((0.01, 0.02, 0.03))
+    assert figure.data[0].error_y.array == pytest.approx((0, 0, 0))
+    assert "stem 0.01, layer1 0.02, head 0.03" in drift.alt(found)
+
+
+def test_without_source_images_the_drift_is_of_weights(results: ComparisonResults) -> None:
+    place = results.scenarios[0]
+    values = {"weight_drift.stem": np.array([0.1, 0.2, 0.4]), "cka_drift.stem": np.full(3, np.nan)}
+    arms = {"A1": place.arms["A1"]._replace(values=values)}
+    alone = results._replace(scenarios=(place._replace(arms=arms, sweeps=()),))
+    found = drift.compute(judged(alone))
+    assert isinstance(found, drift.Drift)
+    assert found.kind == "weight_drift"
+    ((_, one),) = found.curves[0].groups
+    assert one.mean == pytest.approx(0.2)
+    assert "No images of the source" in drift.caption(found)
+
+
+def test_gradients_of_the_first_steps_on_a_logarithmic_axis(tables: Tables) -> None:
+    found = first_steps.compute(tables)
+    assert isinstance(found, first_steps.FirstSteps)
+    assert len(found.lines) == 5 * 2
+    figure = first_steps.draw(found)
+    assert figure.layout.xaxis.type == "log"
+    assert figure.data[0].x == pytest.approx((10, 10))
+    assert len({trace.marker.symbol for trace in figure.data}) == 5
+    heights = sorted(y for trace in figure.data for y in trace.y)
+    assert min(np.diff(heights)) > 0.1
+
+
+def test_the_page_draws_what_was_measured_and_names_what_was_not(tables: Tables) -> None:
+    page = Page(render_comparison_html(tables))
+    drawn = {a["id"] for a in page.all("div") if a.get("class") == "plot"}
+    assert drawn == {"forest", "sensitivity", "drift", "first_steps"}
+    assert "What lies behind it" in page.text
+    places = tuple(replace(place, sweeps=()) for place in tables.scenarios)
+    some = Page(render_comparison_html(replace(tables, scenarios=places)))
+    assert "sweeps no arm over the learning rate" in some.text
+    assert "How right the learning rate" not in some.text
+
+
+def test_nothing_measured_leaves_no_empty_section(results: ComparisonResults) -> None:
+    place = results.scenarios[0]
+    arms = {name: arm._replace(values={}) for name, arm in place.arms.items()}
+    bare = judged(results._replace(scenarios=(place._replace(arms=arms, sweeps=()),)))
+    for module in (sensitivity, drift, first_steps):
+        assert isinstance(module.compute(bare), Absent)
+    assert all(picture.plot is None for picture in reasons(bare))
+    assert "What lies behind it" not in Page(render_comparison_html(bare)).text

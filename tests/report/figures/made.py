@@ -1,0 +1,35 @@
+"""Rows and reports made by hand from those of a made-up study."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from tlsearch.report.rows import ReportData
+from tlsearch.search.runs import RunRow
+
+BEGAN = datetime(2026, 1, 1, 12)
+
+
+def with_rows(data: ReportData, rows: Sequence[RunRow]) -> ReportData:
+    """The report of these rows; complete ones ranked by accuracy."""
+    complete = [r for r in rows if r.spec.kind == "search" and r.value is not None]
+    ranked = sorted(complete, key=lambda r: r.value or 0.0, reverse=True)
+    best = ranked[0] if ranked else None
+    summary = replace(data.summary, rows=tuple(rows), best=best)
+    return replace(data, summary=summary, ranked=tuple(ranked))
+
+
+def search_row(data: ReportData, number: int, **changes: Any) -> RunRow:
+    """A trial of the search; `params` are what was sampled."""
+    row = next(r for r in data.trials if r.state == "complete")
+    params = changes.pop("params", dict(row.sampled))
+    spec = replace(row.spec, key=f"trial-{number:04d}", label=f"trial {number}")
+    spec = replace(spec, params={**row.spec.params, **params})
+    return replace(row, spec=spec, number=number, sampled=params, **changes)
+
+
+def at(row: RunRow, start: float, end: float, **changes: Any) -> RunRow:
+    """The row with its seconds on the clock."""
+    began, ended = (BEGAN + timedelta(seconds=seconds) for seconds in (start, end))
+    return replace(row, started=began, ended=ended, **changes)

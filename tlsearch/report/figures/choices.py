@@ -1,0 +1,179 @@
+"""The values of complete trials by each searched choice."""
+
+from collections.abc import Mapping
+from math import ceil
+from statistics import median
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from tlsearch.report.absent import Absent
+from tlsearch.report.figures.canvas import (
+    BLUE,
+    ORANGE,
+    dressed,
+    hover_format,
+    label,
+    percent_axis,
+)
+from tlsearch.report.figures.thinning import evenly, rounded
+from tlsearch.report.figures.window import Window, window
+from tlsearch.report.importances import leading
+from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import count, joined, plain, setting_text, value_text
+from tlsearch.study.dimensions import Choice
+
+MAX_CHOICES = 8
+MAX_OPTIONS = 12
+MAX_MARKS = 100
+"""Of each option; the medians are of all its trials."""
+_COLUMNS, _ROW = 2, 230
+_GOLDEN = 0.618
+
+
+class Option(NamedTuple):
+    """The complete trials that took an option, as (number, value), the best first."""
+
+    name: str
+    trials: tuple[tuple[int, float], ...]
+
+    @property
+    def median(self) -> float:
+        """Their middle value."""
+        return median(value for _, value in self.trials)
+
+
+class Choices(NamedTuple):
+    """Each searched choice with the options that complete trials took, in the study's order."""
+
+    metric: str
+    choices: Mapping[str, tuple[Option, ...]]
+    left_out: tuple[str, ...]
+    window: Window
+
+
+def compute(data: ReportData) -> Choices | Absent:
+    """The choices that are searched, the network among them; a list of numbers is one, too."""
+    searched = {
+        name: dimension
+        for name, dimension in data.config.searched().items()
+        if isinstance(dimension, Choice) and name != "freeze_depth"
+    }
+    if not searched:
+        return Absent("The study searches no choice between options.")
+    if not data.ranked:
+        return Absent("No trial has been completed yet.")
+    few = [name for name, d in searched.items() if len(d.values) <= MAX_OPTIONS]
+    names = leading(few, data.importances, most=MAX_CHOICES)
+    return Choices(
+        metric=data.summary.metric,
+        choices={name: _options(name, searched[name], data) for name in names},
+        left_out=tuple(name for name in searched if name not in names),
+        window=window(
+            [r.value for r in data.ranked if r.value is not None], maximise=data.maximise
+        ),
+    )
+
+
+def _options(name: str, choice: Choice, data: ReportData) -> tuple[Option, ...]:
+    found: dict[Any, list[tuple[int, float]]] = {value: [] for value in choice.values}
+    for row in data.ranked:
+        if name in row.sampled and row.value is not None:
+            found[row.sampled[name]].append((row.number, row.value))
+    return tuple(Option(setting_text(v), tuple(trials)) for v, trials in found.items() if trials)
+
+
+def draw(found: Choices) -> go.Figure:
+    """A plot for each choice: a mark for each trial, spread sideways, a line at the median."""
+    rows = ceil(len(found.choices) / _COLUMNS)
+    figure = dressed(
+        make_subplots(
+            rows=rows,
+            cols=min(_COLUMNS, len(found.choices)),
+            shared_yaxes=True,
+            horizontal_spacing=0.04,
+            vertical_spacing=0.3 / rows,
+        ),
+        x="",
+        y="",
+    )
+    for i, (name, options) in enumerate(found.choices.items()):
+        place = {"row": i // _COLUMNS + 1, "col": i % _COLUMNS + 1}
+        _add_choice(figure, found, options, place)
+        figure.update_xaxes(
+            tickvals=list(range(len(options))),
+            ticktext=[label(option.name, length=16) for option in options],
+            range=[-0.5, len(options) - 0.5],
+            tickangle=0,
+            title={"text": label(name, length=32), "standoff": 4},
+            **place,
+        )
+    figure.update_yaxes(percent_axis(found.metric), range=found.window.axis, nticks=6)
+    figure.update_layout(height=40 + _ROW * rows, showlegend=False)
+    return figure
+
+
+def _add_choice(
+    figure: go.Figure, found: Choices, options: tuple[Option, ...], place: Mapping[str, Any]
+) -> None:
+    shown = hover_format(found.metric)
+    marks = [
+        (i + ((k * _GOLDEN + 0.5) % 1 - 0.5) * 0.5, number, value)
+        for i, option in enumerate(options)
+        for k, (number, value) in enumerate(evenly(option.trials, MAX_MARKS))
+    ]
+    figure.add_scatter(
+        x=[round(x, 3) for x, _, _ in marks],
+        y=[rounded(found.window.place(value)) for _, _, value in marks],
+        customdata=[(number, rounded(value)) for _, number, value in marks],
+        mode="markers",
+        marker={"color": BLUE, "size": 6, "opacity": 0.6},
+        hovertemplate=f"trial %{{customdata[0]}}: %{{customdata[1]:{shown}}}<extra></extra>",
+        **place,
+    )
+    figure.add_scatter(
+        x=list(range(len(options))),
+        y=[rounded(found.window.place(option.median)) for option in options],
+        customdata=[(len(option.trials), rounded(option.median)) for option in options],
+        mode="markers",
+        marker={"symbol": "line-ew-open", "color": ORANGE, "size": 40, "line": {"width": 3}},
+        hovertemplate=(
+            f"median %{{customdata[1]:{shown}}} of %{{customdata[0]}} trials<extra></extra>"
+        ),
+        **place,
+    )
+
+
+def caption(found: Choices) -> str:
+    """What the reader sees, and how little it proves."""
+    most = max(len(option.trials) for options in found.choices.values() for option in options)
+    thinned = (
+        f" Of an option's trials at most {MAX_MARKS} are drawn, evenly from the best to the worst."
+        if most > MAX_MARKS
+        else ""
+    )
+    left_out = f" Not shown: {joined(found.left_out)}." if found.left_out else ""
+    return (
+        f"Each mark is a complete trial, each line the median of an option. {_told(found)}. Trials "
+        "beyond the axis stand at its edge. The sampler tries an option more often where it went "
+        "well, and with other settings, so a higher line is a hint that a comparison has to "
+        f"prove.{thinned}{left_out}"
+    )
+
+
+def alt(found: Choices) -> str:
+    """The medians in words."""
+    return f"{plain(found.metric)} by each searched choice. {_told(found)}."
+
+
+def _told(found: Choices) -> str:
+    return "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{option.name} {value_text(option.median, found.metric)} "
+            f"({count(len(option.trials), 'trial')})"
+            for option in options
+        )
+        for name, options in found.choices.items()
+    )
