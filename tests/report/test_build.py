@@ -75,6 +75,9 @@ def page(done: Fake) -> Page:
 
 
 def test_the_page_asks_no_host_for_anything(page: Page) -> None:
+    pictures = [attrs.pop("src") for attrs in page.all("img")]
+    assert pictures
+    assert all(src is not None and src.startswith("data:image/") for src in pictures)
     for _, attrs in page.elements:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             assert name not in attrs, attrs
@@ -131,7 +134,11 @@ def test_names_of_users_are_text_and_never_markup(tmp_path: Path) -> None:
         assert name in page.text
     plotly, *_ = (i for i, text in enumerate(page.scripts) if len(text) > 1_000_000)
     assert plotly == len(page.scripts) - 2, "no script was opened by a name"
-    matrix = json.loads(page.scripts[plotly - 1])
+    matrix = next(
+        json.loads(text)
+        for text in page.scripts
+        if '"scaleanchor"' in text and text.startswith("{")
+    )
     assert matrix["layout"]["xaxis"]["ticktext"][0].startswith("&lt;script&gt;")
     markdown = build_report(fake.ledger, fake.layout, format="md")
     assert "<script>" not in markdown.replace(r"\<script\>", "")
@@ -203,6 +210,7 @@ def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
     found = json.loads(build_report(done.ledger, done.layout, format="json"))
     expected = as_json(summarise(done.ledger, done.layout), report=None, seconds=None)
     data = done.ledger.search.user_attrs["tlsearch:facts"]["facts"]
+    assert found.pop("provenance")["images_trained"] > 0
     assert found == {**expected, "data": {**data, "audit": None}, "tables": [], "claims": []}
 
 

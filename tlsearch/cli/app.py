@@ -273,6 +273,23 @@ def predict(
         )
 
 
+@app.command(epilog="Example: tlsearch doctor --json")
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="Look at this study's stores.")
+    ] = None,
+    sets: Sets = None,
+    preset: Preset = None,
+    as_json: Json = False,
+) -> None:
+    """Versions, devices, stores, caches: what works here and what does not; creates nothing."""
+    with answering():
+        from tlsearch.cli import examined
+
+        config = None if study is None else read_asked(study, sets, preset)
+        examined.doctor(config, as_json=as_json)
+
+
 def _commands_of(config: "StudyConfig") -> Any:
     """The module with the commands for what this study does."""
     from tlsearch.cli import comparing, searching

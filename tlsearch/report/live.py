@@ -1,7 +1,7 @@
 """The report of a study that runs, built again and again in a process of its own.
 
-The process has the lowest claim on the processor and rests twenty times as long as it worked; it
-reads the stores as `tlsearch report` does, so that nothing of it can reach the study.
+The process yields to trainings and rests twenty times as long as it worked; it reads the stores as
+`tlsearch report` does, so that nothing of it can reach the study.
 """
 
 import math
@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlsearch.report.build import partial_path, write_report
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
 
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 15.0
 """Between two pages."""
 _REST = 20
-"""Of the time that a page took: 5 % of one core at the most."""
+"""Times the processor's time of the last page: 5 % of one core at the most."""
 _LAST_PAGE_SECONDS = 60.0
-_NICENESS = 15
+_NICENESS = 5
+"""A quarter of a core beside a training on it; with 15 a page of two seconds took a minute."""
+_PARTING_SECONDS = 0.5
 _DONE = "done"
 
 
@@ -54,16 +57,19 @@ def live_report(
     with suppress(OSError):  # no memory or process left: the study comes first
         keeper.start()
     theirs.close()
+    patience = _LAST_PAGE_SECONDS
     try:
         yield
         with suppress(OSError):
             ours.send(_DONE)
+        patience = _PARTING_SECONDS  # a page that it is at would be of no use
     finally:
         ours.close()
         if keeper.pid is not None:
-            keeper.join(_LAST_PAGE_SECONDS)
+            keeper.join(patience)
             keeper.kill()
             keeper.join()
+            partial_path(path, keeper.pid).unlink(missing_ok=True)
 
 
 def can_open_pages() -> bool:
@@ -95,9 +101,9 @@ def _keep(
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the terminal is the parent's
     builder, pause, opened = _Builder(config, layout, path), LEAST_SECONDS, not browser
     while True:
-        began = time.monotonic()
+        began = time.process_time()
         is_there = builder.build(seconds=pause)
-        took = time.monotonic() - began
+        took = time.process_time() - began
         if is_there and not opened:
             opened = True
             # Some browsers end only when they are closed.
@@ -120,8 +126,6 @@ class _Builder:
 
     def build(self, *, seconds: float | None) -> bool:
         """Write a page, live for so many seconds; False while there is none to write."""
-        from tlsearch.report.build import write_report
-
         try:
             page = self._page()
             if page is None:

@@ -67,7 +67,7 @@ def test_options_hold_their_complete_trials(data: ReportData) -> None:
     medians = choices.draw(found).data[1::2]
     assert [trace.y for trace in medians] == [(0.8, 0.8), (0.85, 0.7)]
     assert medians[1].x == (0, 2)
-    assert "batch_size: 16 85.0\u00a0% (2 trials), 32 – (0 trials), 64" in choices.alt(found)
+    assert "batch_size: 16 85.0\u00a0% (2 trials), 32 in no trial, 64" in choices.alt(found)
 
 
 def test_the_front_is_what_nothing_cheaper_reaches(data: ReportData) -> None:

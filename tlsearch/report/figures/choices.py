@@ -135,7 +135,7 @@ def _add_choice(
         y=[rounded(found.window.place(value)) for _, value, _ in medians],
         customdata=[(number, rounded(value)) for _, value, number in medians],
         mode="markers",
-        marker={"symbol": "line-ew-open", "color": ORANGE, "size": 40, "line": {"width": 3}},
+        marker={"symbol": "line-ew-open", "color": ORANGE, "size": 28, "line": {"width": 3}},
         hovertemplate=(
             f"median %{{customdata[1]:{shown}}} of %{{customdata[0]}} trials<extra></extra>"
         ),
@@ -171,6 +171,8 @@ def _told(found: Choices) -> str:
         + ", ".join(
             f"{option.name} {value_text(option.median, found.metric)} "
             f"({count(len(option.trials), 'trial')})"
+            if option.trials
+            else f"{option.name} in no trial"
             for option in options
         )
         for name, options in found.choices.items()

@@ -18,7 +18,7 @@ from tlsearch.study.dimensions import count as size
 
 MAX_DIMENSIONS = 10
 MAX_LINES = 100
-NOT_THERE = -0.1
+NOT_THERE = -0.13
 """Where a line passes a dimension that its choices do not have."""
 _ROW = 58
 _GOLDEN, _SPREAD, _FEW = 0.618, 0.05, 12
