@@ -16,8 +16,6 @@ from PIL import Image
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 WIDTH, HEIGHT, GAP = 1000, 1400, 24
-COLOURS = 128
-"""Of the picture's palette, which a page of few colours is not hurt by: half the bytes."""
 SECTIONS = ("answer", "search")
 
 
@@ -53,7 +51,7 @@ def main() -> None:
     picture = Image.new("RGB", (len(columns) * (WIDTH + GAP) - GAP, HEIGHT), "#d0d7de")
     for place, image in enumerate(columns):
         picture.paste(image, (place * (WIDTH + GAP), 0))
-    picture.quantize(COLOURS).save(asked.output, optimize=True)
+    picture.save(asked.output, optimize=True)
     print(f"{asked.output}: {asked.output.stat().st_size / 1000:.0f} kB")
 
 

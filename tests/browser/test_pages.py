@@ -87,6 +87,8 @@ def test_on_a_phone_nothing_sticks_out(browser: "Browser", built: Built, name: s
             "(e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML)"
         )
         assert wide == []
+        bars = "[...document.querySelectorAll('.legend .scrollbar')].map((e) => e.getBBox().height)"
+        assert not any(page.evaluate(bars)), "a legend that has to be scrolled"
         assert watched.troubles == []
 
 

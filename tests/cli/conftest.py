@@ -88,10 +88,17 @@ def only_line(text: str) -> Any:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> "Finished":
-    """One study of image files that was run and exported; not to be changed."""
+    """One study of image files that was run; not to be changed."""
     from tests.cli.finished import Finished
 
     return Finished(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def exported(finished: "Finished") -> "Finished":
+    """The same with its model exported, for those who use that."""
+    finished.export()
+    return finished
 
 
 @pytest.fixture

@@ -46,6 +46,9 @@ class Finished:
         (folder / "study.yaml").write_text(STUDY)
         done = self.tlsearch("run", "study.yaml", "--json")
         self.told: dict[str, Any] = json.loads(only_line(done.stdout))
+
+    def export(self) -> None:
+        """Its model in both portable formats."""
         for kind in ("pt2", "onnx"):
             self.tlsearch("export", "study.yaml", "--format", kind)
 

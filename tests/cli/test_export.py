@@ -19,7 +19,7 @@ from tlsearch.study.layout import layout_here
 from tlsearch.study.reading import read_study
 from tlsearch.transfer import onnx_files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("exported")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.cli.conftest import Invoke
 from tests.cli.finished import CLASSES, Finished
 from tlsearch.cli import predicting
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("exported")]
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@
     return shown;
   };
   const narrow = () => window.innerWidth < 600;
+  const heights = new Map(holders.map((holder) => [holder, holder.offsetHeight]));
+  // Names stand below one another on a narrow page: the figure grows, and they are not scrolled.
+  const roomFor = (data, height) =>
+    Math.max(height, 160 + 36 * data.filter((trace) => trace.name && trace.showlegend !== false).length);
   const PAPER_PIXELS = 680; // between the margins of A4, and of Letter
   let onPaper = false;
   const draw = (holder) => {
@@ -28,9 +32,12 @@
     data.forEach((trace) => {
       if (trace.texttemplate) trace.textfont = { color: colour("--ink") };
     });
+    holder.style.height = `${heights.get(holder)}px`;
     if (onPaper) {
       shown.width = PAPER_PIXELS; // a window's width would be cut off
     } else if (narrow()) {
+      holder.style.height = `${roomFor(data, heights.get(holder))}px`;
+      shown.legend = { ...shown.legend, maxheight: 1000 };
       // Square cells leave a tall figure empty on a narrow page.
       if (layout.yaxis.scaleanchor) holder.style.height = `${holder.clientWidth + 60}px`;
       shown.font.size = 11;
