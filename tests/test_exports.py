@@ -21,12 +21,13 @@ COMMANDS = {
         "--score",
         "--schema",
     },
-    "run": {"--set", "--preset", "--fresh", "--json"},
+    "run": {"--set", "--preset", "--fresh", "--open-report", "--json"},
     "status": {"--set", "--preset", "--json"},
     "report": {"--set", "--preset", "--output", "--format"},
     "ui": {"--set", "--preset", "--browser"},
     "export": {"--set", "--preset", "--output", "--format", "--half", "--json"},
     "predict": {"--output", "--batch-size", "--top", "--probabilities", "--json"},
+    "doctor": {"--set", "--preset", "--json"},
 }
 
 

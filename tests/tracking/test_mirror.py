@@ -247,3 +247,12 @@ def test_text_that_utf8_cannot_hold(mirror: MakeMirror, client: MlflowClient) ->
     )
     assert study.flush()
     assert runs(client)[1]["0"].data.params == {"a": "\\udcff"}
+
+
+def test_the_experiment_keeps_its_tags(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror()
+    study.tag_experiment({"primary": "loss", "view": "{}"})
+    study.tag_experiment({"view": "[]"})
+    assert study.flush()
+    tags = client.get_experiment_by_name("quickstart").tags
+    assert (tags["primary"], tags["view"]) == ("loss", "[]")

@@ -1,12 +1,13 @@
 """A study's answer as MLflow's descriptions, and its page among the artifacts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from tlsearch.errors import WorkError
-from tlsearch.tracking.publishing import publish
+from tlsearch.tracking import publishing
 from tlsearch.tracking.records import MAX_TAG_CHARS
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -24,6 +25,10 @@ def page(tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
     path.write_text("<p>1")
     return path
+
+
+def publish(**given: Any) -> None:
+    publishing.publish(**({"figures": {}, "children": {}} | given))
 
 
 def notes(client: MlflowClient, run_id: str) -> tuple[str, str]:
@@ -70,3 +75,25 @@ def test_a_long_answer_is_cut_between_paragraphs(
 def test_a_run_that_is_gone(uri: str, page: Path) -> None:
     with pytest.raises(WorkError, match="the report could not be added to MLflow at sqlite:"):
         publish(tracking_uri=uri, run_id="0" * 32, text="## one", report=page)
+
+
+def test_pictures_stand_beside_the_study_and_its_trials(
+    client: MlflowClient, uri: str, run_id: str, page: Path, tmp_path: Path
+) -> None:
+    experiment = client.get_run(run_id).info.experiment_id
+    tags = {"mlflow.parentRunId": run_id, "tlsearch.key": "trial-0001"}
+    child = client.create_run(experiment, tags=tags).info.run_id
+    stranger = client.create_run(experiment, tags={"tlsearch.key": "trial-0001"}).info.run_id
+    publish(
+        tracking_uri=uri,
+        run_id=run_id,
+        text="## one",
+        report=page,
+        figures={"history.png": b"a picture"},
+        children={"trial-0001": {"confusion.png": b"counts"}, "trial-0009": {}, "it's": {}},
+    )
+    assert [f.path for f in client.list_artifacts(run_id, "figures")] == ["figures/history.png"]
+    assert [f.path for f in client.list_artifacts(child)] == ["confusion.png"]
+    assert client.list_artifacts(stranger) == []
+    (file,) = (tmp_path / "kept").rglob("confusion.png")
+    assert file.read_bytes() == b"counts"

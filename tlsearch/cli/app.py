@@ -149,12 +149,17 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; what is there is set aside, not deleted.")
     ] = False,
+    open_report: Annotated[
+        bool,
+        typer.Option("--open-report", help="Show the report in a browser, anew while it runs."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
     with answering():
         config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        _commands_of(config).run(config, fresh=fresh, as_json=as_json, asked=words)
+        told = {"as_json": as_json, "open_report": open_report}
+        _commands_of(config).run(config, fresh=fresh, asked=words, **told)
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
@@ -266,6 +271,23 @@ def predict(
             top=top,
             probabilities=probabilities,
         )
+
+
+@app.command(epilog="Example: tlsearch doctor --json")
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="Look at this study's stores.")
+    ] = None,
+    sets: Sets = None,
+    preset: Preset = None,
+    as_json: Json = False,
+) -> None:
+    """Versions, devices, stores, caches: what works here and what does not; creates nothing."""
+    with answering():
+        from tlsearch.cli import examined
+
+        config = None if study is None else read_asked(study, sets, preset)
+        examined.doctor(config, as_json=as_json)
 
 
 def _commands_of(config: "StudyConfig") -> Any:

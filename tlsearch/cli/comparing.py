@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 Format = Literal["html", "md", "json", "csv"]
 
 
-def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
+def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
     """Carry the comparison on to its end, write its report and print its tables."""
+    from tlsearch.cli.following import following
     from tlsearch.cli.tables import show_tables
     from tlsearch.cli.watching import watching
 
     started = time.monotonic()
-    with watching(config, to_stderr=as_json) as watch:
+    follow = following(config, wanted=open_report)
+    with follow, watching(config, to_stderr=as_json) as watch:
         from tlsearch.search.comparison.run import run_comparison
 
         layout = layout_here()
@@ -49,11 +51,18 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
 
 def _publish(board: "Board", layout: Layout, page: Path) -> None:
     from tlsearch.report.comparison.markdown import render_answer
+    from tlsearch.report.stills.album import comparison_stills
     from tlsearch.search.comparison.tables import tables_of
     from tlsearch.search.publishing import publish
 
-    text = render_answer(tables_of(board, layout.study(board.config.name)))
-    trouble = publish(board.whole, layout, text=text, report=page)
+    tables = tables_of(board, layout.study(board.config.name))
+    trouble = publish(
+        board.whole,
+        layout,
+        text=render_answer(tables),
+        report=page,
+        draw=lambda: comparison_stills(tables),
+    )
     if trouble is not None:
         typer.echo(f"note: {trouble}", err=True)
 

@@ -1,6 +1,7 @@
 """`tlsearch ui`: MLflow's UI and Optuna Dashboard on loopback, opened at a study."""
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -9,20 +10,22 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 import typer
 
-from tlsearch.cli import optuna_server
 from tlsearch.cli.asking import not_started
 from tlsearch.errors import WorkError
+from tlsearch.search import dashboard_server
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import layout_here
 from tlsearch.study.values import hidden
@@ -34,6 +37,7 @@ MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 START_SECONDS = 120.0
 """MLflow's server imports for seconds, on a busy machine for many."""
 STOP_SECONDS = 5.0
+ASK_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 # urlopen's own opener would send loopback through a proxy of the environment.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -41,16 +45,18 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """Where a study's runs and trials are; `experiment_id` is None until MLflow has been written.
+    """Where a study's runs and trials are. `experiment` is its name in MLflow, `pictures` the
+    folder of what Optuna Dashboard shows beside trials; neither need be there yet.
 
     `tracking_uri` and `storage` are as MLflow and Optuna take them, passwords included.
     """
 
     tracking_uri: str
-    experiment_id: str | None
+    experiment: str
     artifacts: Path
     storage: str
-    study_id: int | None
+    study_id: int
+    pictures: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +67,11 @@ class _Server:
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     root: str
-    page: str
+    page: Callable[[], str]
 
     def answers(self) -> bool:
         try:
-            with _DIRECT.open(self.root, timeout=2):
+            with _DIRECT.open(f"{self.root}/", timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False
@@ -95,7 +101,7 @@ def stores_of(config: StudyConfig, *, asked: str) -> Stores:
         RequestError: it was not.
         WorkError: Optuna's storage cannot be read.
     """
-    from tlsearch.search.ledger import MLFLOW, is_started
+    from tlsearch.search.ledger import is_started
     from tlsearch.search.stage import tracking_address
     from tlsearch.search.storage import open_storage, storage_address
 
@@ -104,13 +110,13 @@ def stores_of(config: StudyConfig, *, asked: str) -> Stores:
     if storage is None or not is_started(config.name, storage):
         raise not_started(config.name, asked)
     study_id = storage.get_study_id_from_name(config.name)
-    mirrored = storage.get_study_user_attrs(study_id).get(MLFLOW) or {}
     return Stores(
         tracking_uri=absolute_address(tracking_address(config, layout)),
-        experiment_id=mirrored.get("experiment_id"),
+        experiment=config.name,
         artifacts=layout.artifacts,
         storage=storage_address(config, layout),
         study_id=study_id,
+        pictures=layout.optuna_artifacts,
     )
 
 
@@ -142,14 +148,14 @@ def serve(stores: Stores, *, browser: bool) -> None:
 def _start(stores: Stores, servers: list[_Server]) -> list[tuple[str, str]]:
     """Start servers into `servers`; the names and pages of what there is to see."""
     pages = []
-    experiment = f"/#/experiments/{stores.experiment_id}/runs" if stores.experiment_id else "/"
     file = sqlite_path(stores.tracking_uri)
     if stores.tracking_uri.startswith(("http://", "https://")):
-        pages.append(("MLflow", f"{hidden(stores.tracking_uri.rstrip('/'))}{experiment}"))
+        page = _runs_page(stores.tracking_uri.rstrip("/"), stores.experiment)
+        pages.append(("MLflow", str(hidden(page))))
     elif file is not None and not file.exists():  # which the server would make
         typer.echo(f"MLflow: {file} is not there — it comes with the study's next run", err=True)
     else:
-        servers.append(_mlflow(stores, path=experiment))
+        servers.append(_mlflow(stores))
     if importlib.util.find_spec("optuna_dashboard") is None:
         remedy = "pip install 'tlsearch[dashboard]'"
         typer.echo(f"Optuna Dashboard is not installed — {remedy}", err=True)
@@ -157,10 +163,32 @@ def _start(stores: Stores, servers: list[_Server]) -> list[tuple[str, str]]:
         servers.append(_optuna(stores))
     for server in servers:
         _await(server)
-    return pages + [(server.name, server.page) for server in servers]
+    return pages + [(server.name, server.page()) for server in servers]
 
 
-def _mlflow(stores: Stores, *, path: str) -> _Server:
+def _runs_page(server: str, experiment: str) -> str:
+    """The page of a study's runs as the study would have them shown; the server's first page while
+    MLflow has not been written.
+    """
+    from tlsearch.tracking.view import view_of
+
+    address = f"{server}/api/2.0/mlflow/experiments/get-by-name?"
+    try:
+        asked = address + urllib.parse.urlencode({"experiment_name": experiment})
+        with _DIRECT.open(asked, timeout=ASK_SECONDS) as answer:
+            found = json.load(answer)["experiment"]
+    except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not ask
+        return f"{server}/"
+    except (OSError, ValueError, KeyError) as error:
+        reason = getattr(error, "reason", error)
+        typer.echo(f"MLflow at {hidden(server)} does not answer ({reason})", err=True)
+        return f"{server}/"
+    view = view_of({tag["key"] for tag in found.get("tags", ())})
+    shown = f"?viewStateShareKey={view}" if view else ""
+    return f"{server}/#/experiments/{found['experiment_id']}/runs{shown}"
+
+
+def _mlflow(stores: Stores) -> _Server:
     options = ["--workers", "1", "--artifacts-destination", str(stores.artifacts)]
     settings = {
         "MLFLOW_BACKEND_STORE_URI": stores.tracking_uri,
@@ -170,18 +198,31 @@ def _mlflow(stores: Stores, *, path: str) -> _Server:
     }
     # The process of `mlflow ui` hands its standard input on to uvicorn's, which listens there.
     command = ["-m", "mlflow", "ui", *options, "--uvicorn-opts", "--fd 0 --loop asyncio"]
-    return _server("MLflow", command, settings, port=MLFLOW_PORT, path=path)
+
+    def page(root: str) -> str:
+        return _runs_page(root, stores.experiment)
+
+    return _server("MLflow", command, settings, port=MLFLOW_PORT, page=page)
 
 
 def _optuna(stores: Stores) -> _Server:
-    path = f"/dashboard/studies/{stores.study_id}" if stores.study_id is not None else "/"
-    settings = {optuna_server.STORAGE: stores.storage}
-    command = [optuna_server.__file__]
-    return _server("Optuna Dashboard", command, settings, port=OPTUNA_PORT, path=path)
+    pictures = stores.pictures if stores.pictures.exists() else ""
+    settings = {dashboard_server.STORAGE: stores.storage, dashboard_server.ARTIFACTS: str(pictures)}
+    command = [dashboard_server.__file__]
+
+    def page(root: str) -> str:
+        return f"{root}/dashboard/studies/{stores.study_id}"
+
+    return _server("Optuna Dashboard", command, settings, port=OPTUNA_PORT, page=page)
 
 
 def _server(
-    name: str, command: Sequence[str], settings: Mapping[str, str], *, port: int, path: str
+    name: str,
+    command: Sequence[str],
+    settings: Mapping[str, str],
+    *,
+    port: int,
+    page: Callable[[str], str],
 ) -> _Server:
     """Start one on a socket that listens from now on, as its standard input. `settings` go through
     the environment: everyone sees a process's arguments, and an address may hold a password.
@@ -198,7 +239,7 @@ def _server(
             start_new_session=True,
             env={**os.environ, "PYTHONSAFEPATH": "1", **settings},
         )
-    return _Server(name=name, process=process, log=log, root=root + "/", page=root + path)
+    return _Server(name=name, process=process, log=log, root=root, page=partial(page, root))
 
 
 def _listening(wanted: int) -> socket.socket:

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 Format = Literal["html", "md", "json", "csv"]
 
 
-def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
+def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
     """Search, confirm, write the report and print what was found."""
+    from tlsearch.cli.following import following
     from tlsearch.cli.outcome import show_outcome
     from tlsearch.cli.watching import watching
 
     started = time.monotonic()
-    with watching(config, to_stderr=as_json) as watch:
+    follow = following(config, wanted=open_report)
+    with follow, watching(config, to_stderr=as_json) as watch:
         from tlsearch.search.study_run import run_study
         from tlsearch.search.summary import as_json as summary_json
         from tlsearch.search.summary import summarise
@@ -42,11 +44,14 @@ def run(config: StudyConfig, *, fresh: bool, as_json: bool, asked: str) -> None:
 
 def _publish(ledger: "Ledger", path: Path) -> None:
     from tlsearch.report.build import build_report
+    from tlsearch.report.stills.album import search_stills
     from tlsearch.search.publishing import publish
 
     layout = layout_here()
     text = build_report(ledger, layout, format="md")
-    trouble = publish(ledger, layout, text=text, report=path)
+    trouble = publish(
+        ledger, layout, text=text, report=path, draw=lambda: search_stills(ledger, layout)
+    )
     if trouble is not None:
         typer.echo(f"note: {trouble}", err=True)
 

@@ -38,12 +38,17 @@ def write_report(text: str, path: Path) -> None:
     if path.exists() and not path.is_file():  # a device such as /dev/stdout, or a pipe
         path.write_text(text, encoding="utf-8")
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = partial_path(path, os.getpid())
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_path(path: Path, process: int) -> Path:
+    """Where a process writes a report before it takes its place."""
+    return path.with_name(f".{path.name}.{process}.part")
 
 
 def _json(ledger: Ledger, layout: Layout) -> str:

@@ -55,13 +55,14 @@ def find_evaluation(
     if summary.best is None:
         return Absent("No trial has been completed, so no model has been evaluated."), missing
     key = summary.best.spec.key
-    found = _of_validation(evaluation_path(folder, key), summary.best.spec.label)
+    found = of_validation(evaluation_path(folder, key), summary.best.spec.label)
     if isinstance(found, Absent):
         missing.append(found.reason)
     return found, missing
 
 
-def _of_validation(path: Path, model: str) -> Evaluation | Absent:
+def of_validation(path: Path, model: str) -> Evaluation | Absent:
+    """The counts that a training left of its validation part; `model` is whose they are."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(str(name) for name in content["classes"])

@@ -4,12 +4,14 @@ Baselines and confirmations stand in a study of their own, so that the sampler n
 they do not count towards `budget.trials`; everything else about a run is the same.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -23,6 +25,7 @@ from tlsearch.search.runs import (
     RunRow,
     RunSpec,
     aside_name,
+    attributes,
     fixed_name,
     lookup,
     read_rows,
@@ -103,6 +106,9 @@ class Ledger:
         return study
 
     def _begin(self, study: optuna.Study) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([self.config.search.metric])  # else it is `Objective 0`
         study.set_user_attr(KEY, uuid4().hex)
         study.set_user_attr(IDENTITY, self._identity)
 
@@ -227,6 +233,8 @@ class Ledger:
         A diverged trial is told as pruned: the sampler then avoids its neighbourhood, where it
         would forget a failed one.
         """
+        for name, shown in attributes(run.spec, ending, result, reason).items():
+            run.trial.set_user_attr(name, shown)
         run.trial.set_user_attr(RESULT, result_json(ending, result, reason))
         state = {
             "complete": TrialState.COMPLETE,

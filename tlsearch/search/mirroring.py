@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from tlsearch.search.runs import Ending, RunRow, RunSpec
+from tlsearch.study.config import StudyConfig
 from tlsearch.tracking.records import EpochMetrics, MirrorRow, Status
+from tlsearch.tracking.view import experiment_view
 from tlsearch.training.results import EpochResult, FoldResult
 from tlsearch.transfer.plan import lr_scales, phases
 
@@ -17,6 +19,31 @@ STATUS: Mapping[str, Status] = {
     "running": "RUNNING",
     "waiting": "SCHEDULED",
 }
+
+
+_FIRST_COLUMNS = ("freeze_depth", "lr", "lr_ratio", "optimizer")
+"""Shown first among the dimensions that a study searches."""
+_MAX_COLUMNS = 8
+
+
+def table_view(config: StudyConfig) -> Mapping[str, str]:
+    """What the experiment is told for its table of runs: how good, of what settings, in what
+    state; of a comparison where it belongs.
+    """
+    metric = config.search.metric
+    other = "val_loss" if metric == "val_accuracy" else "val_accuracy"
+    if config.comparison is not None:
+        params, place = ["freeze_depth", "lr"], ["scenario", "arm", "seed"]
+    else:
+        searched = list(config.searched())
+        params = sorted(searched, key=lambda name: name not in _FIRST_COLUMNS)[:_MAX_COLUMNS]
+        place = ["kind"]
+    return experiment_view(
+        metrics=(metric, other),
+        params=params,
+        tags=[f"tlsearch.{name}" for name in (*place, "state")],
+        maximise=metric == "val_accuracy",
+    )
 
 
 def run_name(spec: RunSpec) -> str:

@@ -216,6 +216,20 @@ def result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict
     }
 
 
+def attributes(
+    spec: RunSpec, ending: Ending, result: TrainResult | None, reason: str
+) -> dict[str, str | int | float]:
+    """What Optuna Dashboard shows of a run, a column each: `result_json` is for us to read."""
+    shown: dict[str, str | int | float] = {"ending": ending, "strategy": spec.scope}
+    if spec.kind != "search":  # the trial's number tells nothing
+        shown = {"run": spec.label, **shown}
+    if reason:
+        shown["reason"] = reason
+    if result is not None:
+        shown |= {"epochs": len(result.epochs), "training seconds": round(result.seconds, 1)}
+    return shown
+
+
 def _json_number(value: float) -> float | str:
     """The value, or its name where JSON has no such number: "nan", "inf", "-inf"."""
     return value if math.isfinite(value) else str(value)

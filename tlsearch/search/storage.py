@@ -26,9 +26,11 @@ OWNER_GRACE_SECONDS = 1.0
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 
 
-def storage_address(config: StudyConfig, layout: Layout) -> str:
-    """What Optuna and its dashboard are given: the study's URL, or the journal's path; absolute."""
-    if config.storage is None:
+def storage_address(config: StudyConfig | None, layout: Layout) -> str:
+    """What Optuna and its dashboard are given: the study's URL, or the journal's path; absolute.
+    Without a study it is the journal.
+    """
+    if config is None or config.storage is None:
         return str(layout.journal)
     file = _SQLITE.fullmatch(config.storage)
     if file is None:
@@ -37,16 +39,17 @@ def storage_address(config: StudyConfig, layout: Layout) -> str:
 
 
 def open_storage(
-    config: StudyConfig, layout: Layout, *, create: bool
+    config: StudyConfig | None, layout: Layout, *, create: bool
 ) -> optuna.storages.BaseStorage | None:
-    """Open the study's storage; None if there is none yet and it may not be made.
+    """Open the study's storage, or without a study the journal here; None if there is none yet and
+    it may not be made.
 
     Raises:
         WorkError: the storage cannot be reached, read or written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        if config.storage is not None:
+        if config is not None and config.storage is not None:
             address = storage_address(config, layout)
             return optuna.storages.get_storage(address) if create or _filled(address) else None
         if not layout.journal.exists() and not create:

@@ -18,7 +18,7 @@ from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.keeping import has_examples
 from tlsearch.search.ledger import FACTS, ORIGIN, Ledger, Run, told
-from tlsearch.search.mirroring import begun, mirror_row, to_ms
+from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
 from tlsearch.search.networks import score_networks
 from tlsearch.search.orders import train_job
 from tlsearch.search.provenance import (
@@ -177,6 +177,7 @@ def _open_mirror(
         datasets=[dataset_facts(config, setting)],
         began_ms=to_ms(rows[0].started) if rows else None,
     )
+    mirror.tag_experiment(table_view(config))
     given_up = ledger.given_up()
     if given_up is not None:
         mirror.abandon(given_up)

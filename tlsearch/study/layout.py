@@ -24,6 +24,11 @@ class Layout:
         return self.root / "artifacts"
 
     @property
+    def optuna_artifacts(self) -> Path:
+        """Pictures that Optuna Dashboard shows beside studies and trials."""
+        return self.root / "optuna-artifacts"
+
+    @property
     def journal(self) -> Path:
         """Optuna's journal, shared by all studies of this folder."""
         return self.root / "optuna.journal"

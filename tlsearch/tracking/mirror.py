@@ -99,6 +99,10 @@ class Mirror:
         self._order(lambda: self._session.open(parent, datasets))
         self._thread.start()
 
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Give the study's experiment tags, which MLflow's pages read."""
+        self._order(lambda: self._session.tag_experiment(tags))
+
     def reconcile(self, rows: Sequence[MirrorRow]) -> None:
         """Make MLflow agree one to one with `rows`: children made, completed, or deleted.
 

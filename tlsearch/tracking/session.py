@@ -77,6 +77,16 @@ class Session:
             for facts in datasets:
                 _log_dataset(self._store, self._known[PARENT].run_id, facts)
 
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Give the experiment tags; those of the same name are replaced."""
+        assert self._store is not None
+        with _outages():
+            client, where = self._store.client, self._store.experiment_id
+            known = client.get_experiment(where).tags
+            for name, value in tags.items():
+                if known.get(name) != value:
+                    client.set_experiment_tag(where, name, value)
+
     def reconcile(self, truth: Mapping[str, Wanted]) -> None:
         """Make the children those of `truth` and those written by this session, nothing else."""
         assert self._store is not None

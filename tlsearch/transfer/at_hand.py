@@ -7,13 +7,18 @@ from urllib.request import Request, urlopen
 
 def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:
     """Whether torchvision's `weights` lie in torch's cache, or their server answers in time."""
-    home = os.environ.get("TORCH_HOME")
-    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    folder = cache.expanduser() / "hub" / "checkpoints"
+    folder = downloads()
     # torchvision's names end in a part of the hash; to ask it costs seconds.
     if any(folder.glob(f"{backbone}-*.pth")):
         return True
     return _server_answers(backbone, weights, patience_seconds)
+
+
+def downloads() -> Path:
+    """Where torch keeps the weights that it downloaded; asked without importing torch."""
+    home = os.environ.get("TORCH_HOME")
+    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return cache.expanduser() / "hub" / "checkpoints"
 
 
 def _server_answers(backbone: str, weights: str, patience_seconds: float) -> bool:

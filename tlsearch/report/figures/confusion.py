@@ -6,6 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from tlsearch.report.absent import Absent
+from tlsearch.report.evaluation import Evaluation
 from tlsearch.report.figures.canvas import canvas, label
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import count
@@ -45,8 +46,11 @@ class Confusion(NamedTuple):
 def compute(data: ReportData) -> Confusion | Absent:
     """The counts of the evaluation and its commonest mistakes."""
     found = data.evaluation
-    if isinstance(found, Absent):
-        return found
+    return found if isinstance(found, Absent) else counted(found)
+
+
+def counted(found: Evaluation) -> Confusion:
+    """The counts of one evaluation."""
     mistakes = [
         (found.classes[i], found.classes[j], number)
         for i, row in enumerate(found.confusion)

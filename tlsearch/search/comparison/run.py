@@ -24,7 +24,7 @@ from tlsearch.search.jobs import (
     Surveyed,
     SurveyJob,
 )
-from tlsearch.search.mirroring import begun, mirror_row, to_ms
+from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
 from tlsearch.search.provenance import by_network, dataset_facts, git_revision, versions
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
@@ -212,6 +212,7 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
         datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
         began_ms=to_ms(rows[0].started) if rows else None,
     )
+    stage.mirror.tag_experiment(table_view(config))
     given_up = board.whole.given_up()
     if given_up is not None:
         stage.mirror.abandon(given_up)

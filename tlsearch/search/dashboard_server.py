@@ -11,6 +11,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 STORAGE = "TLSEARCH_DASHBOARD_STORAGE"
 """Environment variable with Optuna's address. Not an argument: it may hold a password."""
+ARTIFACTS = "TLSEARCH_DASHBOARD_ARTIFACTS"
+"""Environment variable with the folder of Optuna's artifacts; empty where there is none."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -24,15 +26,18 @@ class _Quiet(WSGIRequestHandler):
 
 def main() -> None:
     """Serve on the socket that is standard input, until a signal ends the process."""
+    from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
+    storage, folder = os.environ.pop(STORAGE), os.environ.pop(ARTIFACTS)
+    store = FileSystemArtifactStore(folder) if folder else None
     listening = socket.socket(fileno=0)
     server = _Server(listening.getsockname(), _Quiet, bind_and_activate=False)
     server.socket.close()
     server.socket = listening
     server.server_name, server.server_port = listening.getsockname()
     server.setup_environ()
-    server.set_app(wsgi(os.environ.pop(STORAGE)))
+    server.set_app(wsgi(storage, artifact_store=store))
     server.serve_forever()
 
 

@@ -1,0 +1,101 @@
+"""`tlsearch doctor`: what works here, and what does not."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from tests.cli.conftest import Invoke
+from tlsearch.search import examining
+from tlsearch.search.examining import Finding, examine, in_bytes
+from tlsearch.study.layout import Layout
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the probe of number formats, which takes seconds and has tests of its own."""
+    monkeypatch.setattr(examining, "_precision", lambda _device: "fp32")
+
+
+def found(layout: Layout, *, tracking_uri: str | None = None) -> dict[str, Finding]:
+    return {f.name: f for f in examine(None, layout, tracking_uri=tracking_uri)}
+
+
+def test_an_empty_folder_is_fine_and_stays_empty(tmp_path: Path) -> None:
+    findings = found(Layout(tmp_path / "mlruns"))
+    assert {f.state for f in findings.values()} <= {"works", "absent"}
+    assert findings["MLflow"].told.endswith("mlruns/mlflow.db: made by the first run")
+    assert findings["Optuna"].state == "absent"
+    assert findings["torch"].told.startswith("2.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_say_what_they_hold(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "mlruns")
+    layout.create()
+    with sqlite3.connect(layout.mlflow_db) as database:
+        database.execute("CREATE TABLE runs (run_uuid TEXT)")
+        database.executemany("INSERT INTO runs VALUES (?)", [("a",), ("b",)])
+    journal = optuna.storages.journal.JournalFileBackend(str(layout.journal))
+    storage = optuna.storages.JournalStorage(journal)
+    for name in ("digits", "digits:fixed", "digits until 2026"):
+        optuna.create_study(study_name=name, storage=storage)
+    findings = found(layout)
+    assert findings["MLflow"].told.endswith(": 2 runs")
+    assert findings["Optuna"].told.endswith(": 1 study")
+
+
+def test_what_fails_says_what_mends_it(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "mlruns")
+    layout.create()
+    layout.mlflow_db.write_bytes(b"no database" * 1000)
+    layout.journal.write_text("no json\n" * 3)
+    findings = found(layout)
+    assert findings["MLflow"].state == "fails"
+    assert "not a database" in findings["MLflow"].told
+    assert findings["Optuna"].state == "fails"
+    assert "cannot be opened" in findings["Optuna"].told
+    away = found(layout, tracking_uri="http://me:secret@127.0.0.1:9")["MLflow"]
+    assert (away.state, "secret" in str(away)) == ("fails", False)
+    assert away.remedy.startswith("start the server")
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").write_text("")
+    assert found(Layout(tmp_path / "mlruns"))["folder"].state == "fails"
+
+
+def test_a_missing_extra_is_told_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examining.importlib.util, "find_spec", lambda _name: None)
+    findings = found(Layout(tmp_path))
+    assert findings["onnx"] == Finding(
+        "extras", "onnx", "absent", "for models in the ONNX format", "pip install 'tlsearch[onnx]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2 * 10**9, "2.0 GB")]
+)
+def test_sizes_are_told_in_decimal_units(count: int, text: str) -> None:
+    assert in_bytes(count) == text
+
+
+def test_the_command_tells_and_its_exit_code_says_whether_all_works(
+    tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = tlsearch("doctor", "--json")
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["ok"] is True
+    assert {f["section"] for f in told["findings"]} == {
+        *("versions", "devices", "stores", "caches", "extras")
+    }
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = tlsearch("doctor", code=1)
+    assert "!! MLflow" in done.stdout
+    assert done.stderr == "tlsearch: what is needed fails — stores: MLflow\n"

@@ -1,0 +1,31 @@
+"""The columns of MLflow's table of runs, in the words of MLflow's own page."""
+
+import json
+
+from tlsearch.tracking.view import experiment_view, view_of
+
+
+def test_the_best_run_is_on_top_and_every_column_has_its_kind() -> None:
+    tags = experiment_view(
+        metrics=("val_loss", "val_accuracy"),
+        params=("lr", "optimizer.sgd.momentum"),
+        tags=("tlsearch.state",),
+        maximise=False,
+    )
+    assert tags["mlflow.experiment.primaryMetric.name"] == "val_loss"
+    state = json.loads(tags["mlflow.sharedViewState.tlsearch"])
+    assert state["selectedColumns"] == [
+        "attributes.`Duration`",
+        "metrics.`val_loss`",
+        "metrics.`val_accuracy`",
+        "params.`lr`",
+        "params.`optimizer.sgd.momentum`",
+        "tags.`tlsearch.state`",
+    ]
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val_loss`", True)
+
+
+def test_an_address_names_a_view_that_is_there() -> None:
+    tags = experiment_view(metrics=("a",), params=(), tags=(), maximise=True)
+    assert view_of(tags.keys()) == "tlsearch"
+    assert view_of({"mlflow.note.content"}) is None

@@ -1,0 +1,161 @@
+"""The report of a study that runs, built again and again in a process of its own.
+
+The process yields to trainings and rests twenty times as long as it worked; it reads the stores as
+`tlsearch report` does, so that nothing of it can reach the study.
+"""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlsearch.report.build import partial_path, write_report
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.layout import Layout
+
+if TYPE_CHECKING:
+    import optuna
+
+LEAST_SECONDS = 15.0
+"""Between two pages."""
+_REST = 20
+"""Times the processor's time of the last page: 5 % of one core at the most."""
+_LAST_PAGE_SECONDS = 60.0
+_NICENESS = 5
+"""A quarter of a core beside a training on it; with 15 a page of two seconds took a minute."""
+_PARTING_SECONDS = 0.5
+_DONE = "done"
+
+
+@contextmanager
+def live_report(
+    config: StudyConfig, layout: Layout, path: Path, *, browser: bool
+) -> Iterator[None]:
+    """Keep the page at `path` up to date while the block runs, and open it once it is there.
+
+    What goes wrong with the page is no concern of the block. Where the block fails or is
+    interrupted, and even where this process is killed, the last page says how far it came and no
+    longer renews itself; after success the caller writes the last one.
+    """
+    theirs, ours = get_context("spawn").Pipe(duplex=False)
+    keeper = get_context("spawn").Process(
+        target=_keep,
+        args=(theirs, config, layout, path, browser),
+        name="live-report",
+        daemon=True,
+    )
+    with suppress(OSError):  # no memory or process left: the study comes first
+        keeper.start()
+    theirs.close()
+    patience = _LAST_PAGE_SECONDS
+    try:
+        yield
+        with suppress(OSError):
+            ours.send(_DONE)
+        patience = _PARTING_SECONDS  # a page that it is at would be of no use
+    finally:
+        ours.close()
+        if keeper.pid is not None:
+            keeper.join(patience)
+            keeper.kill()
+            keeper.join()
+            partial_path(path, keeper.pid).unlink(missing_ok=True)
+
+
+def can_open_pages() -> bool:
+    """Whether there is a browser with a window; one in the terminal would take the terminal."""
+    places = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in places)
+
+
+def live_page(page: str, *, seconds: float, moment: datetime) -> str:
+    """A page that loads itself anew every so many seconds, unless its reader is at work on it."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("tlsearch.report", "templates"), autoescape=True)
+    addition = environment.get_template("live.html.j2").render(
+        seconds=math.ceil(seconds), moment=f"{moment:%H:%M:%S}"
+    )
+    head, end, tail = page.rpartition("</body>")
+    return f"{head}{addition}{end}{tail}"
+
+
+def _keep(
+    parent: Connection, config: StudyConfig, layout: Layout, path: Path, browser: bool
+) -> None:
+    """Build pages until the parent is done (silently) or gone (with a last page)."""
+    for sign in (signal.SIGINT, signal.SIGHUP):  # the terminal's; the parent decides
+        signal.signal(sign, signal.SIG_IGN)
+    with suppress(OSError):
+        os.nice(_NICENESS)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the terminal is the parent's
+    builder, pause, opened = _Builder(config, layout, path), LEAST_SECONDS, not browser
+    while True:
+        began = time.process_time()
+        is_there = builder.build(seconds=pause)
+        took = time.process_time() - began
+        if is_there and not opened:
+            opened = True
+            # Some browsers end only when they are closed.
+            threading.Thread(target=webbrowser.open, args=(path.as_uri(),), daemon=True).start()
+        pause = max(LEAST_SECONDS, _REST * took)
+        if parent.poll(pause if is_there else 1.0):
+            break
+    with suppress(EOFError, OSError):
+        if parent.recv() == _DONE:
+            return
+    builder.build(seconds=None)
+
+
+class _Builder:
+    """Reads and writes; the storage stays open, so that a journal is read on, not read again."""
+
+    def __init__(self, config: StudyConfig, layout: Layout, path: Path) -> None:
+        self._config, self._layout, self._path = config, layout, path
+        self._storage: optuna.storages.BaseStorage | None = None
+
+    def build(self, *, seconds: float | None) -> bool:
+        """Write a page, live for so many seconds; False while there is none to write."""
+        try:
+            page = self._page()
+            if page is None:
+                return False
+            if seconds is not None:
+                page = live_page(page, seconds=seconds, moment=datetime.now())
+            write_report(page, self._path)
+        except Exception:  # an old page is better than none, and `tlsearch report` tells why
+            return False
+        return True
+
+    def _page(self) -> str | None:
+        from tlsearch.search.ledger import Ledger, is_started
+        from tlsearch.search.storage import open_storage
+
+        config, layout = self._config, self._layout
+        self._storage = self._storage or open_storage(config, layout, create=False)
+        if self._storage is None:
+            return None
+        if config.comparison is not None:
+            from tlsearch.report.comparison.html import render_comparison_html
+            from tlsearch.search.comparison.board import existing_board
+            from tlsearch.search.comparison.tables import tables_of
+
+            board = existing_board(config, self._storage)
+            if board is None:
+                return None
+            return render_comparison_html(tables_of(board, layout.study(config.name)))
+        from tlsearch.report.build import build_report
+
+        if not is_started(config.name, self._storage):
+            return None
+        return build_report(Ledger(config, self._storage), layout, format="html")

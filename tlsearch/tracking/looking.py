@@ -1,0 +1,52 @@
+"""Looks at a tracking store without making anything there, and without MLflow's import."""
+
+import os
+import sqlite3
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+from tlsearch.tracking.address import sqlite_path
+
+ASK_SECONDS = 10.0
+
+
+def look(address: str) -> str | None:
+    """What is there, in few words; None where nothing is yet.
+
+    Raises:
+        OSError: the store cannot be reached, read or written.
+    """
+    file = sqlite_path(address)
+    if file is not None:
+        return _file(file) if file.exists() else None
+    if address.startswith(("http://", "https://")):
+        asked = f"{address.rstrip('/')}/version"
+        with urllib.request.urlopen(asked, timeout=ASK_SECONDS) as answer:  # noqa: S310
+            return f"answers, version {answer.read(40).decode(errors='replace')}"
+    return _database(address)
+
+
+def _file(file: Path) -> str:
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
+    except sqlite3.Error as error:
+        raise OSError(str(error)) from error
+    if not os.access(file, os.W_OK):
+        raise PermissionError("cannot be written")
+    return f"{runs} runs"
+
+
+def _database(address: str) -> str | None:
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:  # a driver that is not installed is told when the engine is made
+        engine = create_engine(address)
+        try:
+            return "reachable" if inspect(engine).has_table("runs") else None
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        raise OSError(str(error)) from error
