@@ -1,5 +1,6 @@
 """Real worker processes: what they say, and what is left when one is killed."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from tlsearch.search.executor import LocalExecutor
 from tlsearch.search.jobs import (
     EpochDone,
     Event,
+    ExamplesJob,
+    ExamplesKept,
     JobFailed,
     Prepared,
     PrepareJob,
@@ -131,6 +134,29 @@ def test_a_life_of_a_worker(
         assert set(at_once) == set(from_file) == {"probabilities", "labels", "rows"}
         assert all(np.array_equal(at_once[name], from_file[name]) for name in at_once)
     assert [p.name for p in live.parent.iterdir()] == ["w.npz"]
+
+    # A few pictures for the report, in as many epochs as it was trained for.
+    kept_pictures = tmp_path / "examples" / "w.json"
+    params = study("space.augmentation=basic").space.assign(lambda _name, _dimension: 0.01)
+    augmented = Strategy.from_params(params, init="random")
+    pictures = ExamplesJob(
+        strategy=augmented,
+        seed=1,
+        redraw=1,
+        fold=0,
+        num_epochs=2,
+        scores=tmp_path / "scores" / "w.npz",
+        examples_to=kept_pictures,
+        backbone="",
+    )
+    executor.submit(0, pictures)
+    said(executor, ExamplesKept)
+    executor.release(0)
+    shown = json.loads(kept_pictures.read_text())
+    assert shown["num_images"] == sum(setting.data.test_counts)
+    assert shown["num_wrong"] == round((1 - accuracy) * shown["num_images"])
+    assert [len(row["images"]) for row in shown["training"]] == [3] * 4
+    assert all(len(set(row["images"])) == 3 for row in shown["training"]), "every view is another"
 
     # Surveyed, and divided without training.
     executor.submit(0, SurveyJob(future=None))

@@ -148,6 +148,7 @@ class ExamplesJob:
     seed: int
     redraw: int
     fold: int
+    num_epochs: int
     scores: Path
     examples_to: Path
     backbone: str

@@ -42,6 +42,7 @@ def keep_examples(
         seed=spec.seed,
         redraw=spec.redraw,
         fold=spec.folds[0],
+        num_epochs=spec.num_epochs,
         scores=scores_path(folder, champion),
         examples_to=path,
         backbone=spec.backbone,

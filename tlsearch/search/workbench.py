@@ -203,7 +203,7 @@ class Workbench:
             adaptation=self._source.adaptation(job.strategy, rows=trained, seed=job.seed),
             num_classes=self._setting.data.num_classes,
             seed=job.seed,
-            num_epochs=NUM_EPOCHS,
+            num_epochs=min(job.num_epochs, NUM_EPOCHS),
         )
         content = as_json(
             self._images, rows=rows, probabilities=probabilities, trained=trained, views=views
