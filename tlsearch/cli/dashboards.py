@@ -206,8 +206,10 @@ def _mlflow(stores: Stores) -> _Server:
 
 
 def _optuna(stores: Stores) -> _Server:
-    pictures = stores.pictures if stores.pictures.exists() else ""
-    settings = {dashboard_server.STORAGE: stores.storage, dashboard_server.ARTIFACTS: str(pictures)}
+    settings = {
+        dashboard_server.STORAGE: stores.storage,
+        dashboard_server.ARTIFACTS: str(stores.pictures),
+    }
     command = [dashboard_server.__file__]
 
     def page(root: str) -> str:

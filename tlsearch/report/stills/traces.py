@@ -72,10 +72,24 @@ def _scatter(axes: "Axes", trace: dict[str, Any]) -> None:
             label=name if "markers" not in mode else "_",
             alpha=trace.get("opacity"),
         )
-    if trace.get("fill") in ("tozeroy", "toself"):
-        axes.fill_between(x, y, color=colour(trace.get("fillcolor", "#3b82c4")), linewidth=0)
+    if trace.get("fill") == "toself":
+        told = name if mode == "none" or line.get("width") == 0 else "_"
+        axes.fill(x, y, color=colour(trace.get("fillcolor", "#3b82c4")), linewidth=0, label=told)
     if "markers" in mode:
         _marks(axes, trace, x, y, name)
+    if "text" in mode:
+        below = trace.get("textposition", "").startswith("bottom")
+        words = _each(trace.get("text", ""), len(y))
+        for at, up, word in zip(x, y, words, strict=True):
+            axes.annotate(
+                spoken(word),
+                (at, up),
+                xytext=(0, -4 if below else 4),
+                textcoords="offset points",
+                ha="center",
+                va="top" if below else "bottom",
+                size=8,
+            )
     _errors(axes, trace, x, y)
 
 
