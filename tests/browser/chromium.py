@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page, Request, Route
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route
 
 CHROMIUM = shutil.which("chromium")
 IS_REQUIRED = os.environ.get("TLSEARCH_BROWSER") == "required"
@@ -59,13 +59,13 @@ class Watched:
         self.page.set_default_timeout(PATIENCE_MS)
         self.troubles: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self._note(message.type, message.text))
+        self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.troubles.append(f"page error: {error}"))
         self.page.on("request", self._asked)
 
-    def _note(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.troubles.append(f"{kind}: {text}")
+    def _said(self, message: "ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):
+            self.troubles.append(f"{message.type}: {message.text} ({message.location['url']})")
 
     def _asked(self, request: "Request") -> None:
         self.requests.append(request.url)

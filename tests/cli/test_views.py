@@ -12,11 +12,13 @@ from tests.training.small import CPU
 from tlsearch.data.reading import read_images
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import RequestError
+from tlsearch.search.source_data import own_source
 from tlsearch.search.views import NUM_EPOCHS, NUM_IMAGES, views_of
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.reading import read_study
 from tlsearch.study.strategy import Strategy
 from tlsearch.study.strongest import policies
+from tlsearch.training.adaptation.towards import drawn_for
 from tlsearch.training.augmentation.policies import make_stages
 from tlsearch.training.augmentation.stages import through
 from tlsearch.training.batches import Pixels, unit_batch
@@ -28,6 +30,14 @@ SETS = ("--set", "space.augmentation=[none, basic, trivial]", "--set", "backbone
 def study(*overrides: str) -> StudyConfig:
     given = ["backbone.name=resnet10", "space.erasing=0.5", *overrides]
     return read_study(Path("study.yaml"), overrides=given, preset=None)
+
+
+def rows_shown(shown: np.ndarray, images: np.ndarray, among: np.ndarray) -> list[int]:
+    """Which of the grey `images` stand in the first column."""
+    originals = np.repeat(images[among], 3, axis=-1)
+    return [
+        int(among[int((originals == image).all(axis=(1, 2, 3)).argmax())]) for image in shown[:, 0]
+    ]
 
 
 def test_a_picture_is_written_and_nothing_else(here: Path, tlsearch: Invoke, files: Files) -> None:
@@ -68,11 +78,7 @@ def test_the_views_are_those_that_trials_see(here: Path) -> None:
     pixels = Pixels(data.images, data.labels, MEAN, STD)
     for one, policy in zip(shown, policies(config.space), strict=True):
         assert one.images.shape == (NUM_IMAGES, 1 + NUM_EPOCHS, 32, 32, 3)
-        originals = np.repeat(data.images[parts.train], 3, axis=-1)
-        rows = [
-            int(parts.train[int((originals == image).all(axis=(1, 2, 3)).argmax())])
-            for image in one.images[:, 0]
-        ]
+        rows = rows_shown(one.images, data.images, parts.train)
         assert len(set(data.labels[rows])) == NUM_IMAGES
         chosen = Strategy.from_params(policy.params, init="random")
         stages = make_stages(chosen, mean=MEAN, seed=3)
@@ -94,6 +100,27 @@ def test_attacks_are_on_every_image_and_mixtures_among_those_shown(here: Path) -
     own, mixed = found["mixup"][:, 0], found["mixup"][:, 1]
     low, high = np.minimum(own, np.roll(own, 1, 0)), np.maximum(own, np.roll(own, 1, 0))
     assert ((mixed >= low - 1) & (mixed <= high + 1)).all()
+
+
+def test_adaptation_borrows_from_the_source(here: Path) -> None:
+    """A view has the brightness of the source image that is drawn for it in that epoch."""
+    source = "backbone.source={textures: {images: 200, classes: 4}}"
+    config = study("space.erasing=0", "space.adaptation=moments", source, "search.seed=5")
+    (shown,) = views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+    assert (shown.title, shown.detail) == ("moments", "strength 1")
+    asked = config.data.model_copy(update={"source": config.backbone.source})
+    lenders, _ = read_images(asked, cache=here / "cache" / "i", on_progress=lambda _s, _t: None)
+    pixels, among = own_source(lenders, backbone="resnet10").train
+    data, _ = read_images(
+        config.data, cache=here / "cache" / "images", on_progress=lambda _s, _t: None
+    )
+    rows = rows_shown(shown.images, data.images, np.arange(len(data.labels)))
+    for epoch in (1, NUM_EPOCHS):
+        drawn = drawn_for(np.array(rows), among=among, seed=5, epoch=epoch)
+        means = pixels.images[drawn].mean(axis=(1, 2, 3))
+        # Pixels are clipped at both ends, which moves a mean a little.
+        np.testing.assert_allclose(shown.images[:, epoch].mean(axis=(1, 2, 3)), means, atol=6)
+    assert np.ptp(means) > 12
 
 
 def test_of_a_comparison_every_arm_is_shown_once(here: Path) -> None:

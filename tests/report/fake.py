@@ -9,10 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 
+from tlsearch.data.images import image_set
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
 from tlsearch.search.evaluations import evaluation
-from tlsearch.search.folder import evaluation_path, scores_folder
+from tlsearch.search.examples import as_json
+from tlsearch.search.folder import (
+    evaluation_path,
+    examples_path,
+    scores_folder,
+    scores_path,
+    write_whole,
+)
 from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger, Run
 from tlsearch.study.layout import Layout
 from tlsearch.study.reading import read_study
@@ -182,6 +190,7 @@ def confirm(
         if row.spec.kind != "search" and not row.spec.key.endswith("seed-0"):
             name = row.spec.key.rpartition("-seed-")[0]
             write_scores(fake, row.spec.key, references.get(name, winner), names, test_images)
+    write_examples(fake, choice.champion)
     complete = frozenset(row.spec.key for row in rows)
     record = {
         "winner": choice.number,
@@ -203,6 +212,19 @@ def write_scores(fake: Fake, key: str, accuracy: float, names: Sequence[str], im
     path = scores_folder(fake.folder) / f"{key}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, probabilities=np.eye(len(names))[said], labels=labels, rows=np.arange(images))
+
+
+def write_examples(fake: Fake, key: str) -> None:
+    """Pictures of made-up test images, each in a grey of its own."""
+    with np.load(scores_path(fake.folder, key)) as scores:
+        rows, probabilities, labels = (scores[n] for n in ("rows", "probabilities", "labels"))
+    pixels = np.arange(len(rows), dtype=np.uint8).repeat(64).reshape(-1, 8, 8, 1)
+    data = image_set(pixels, labels, tuple(map(str, range(probabilities.shape[1]))))
+    views = np.zeros((2, 3, 8, 8, 3), dtype=np.uint8)
+    content = as_json(
+        data, rows=rows, probabilities=probabilities, trained=np.array([0, 1]), views=views
+    )
+    write_whole(examples_path(fake.folder, key), json.dumps(content))
 
 
 def _carry_out(fake: Fake, names: Sequence[str]) -> None:

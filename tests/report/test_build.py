@@ -21,6 +21,8 @@ from tests.report.fake import (
     train,
 )
 from tlsearch.report.build import build_report, write_report
+from tlsearch.report.figures.gallery import pictures
+from tlsearch.report.rows import read_report
 from tlsearch.search.folder import evaluation_path, scores_folder
 from tlsearch.search.summary import as_json, summarise
 
@@ -73,6 +75,9 @@ def page(done: Fake) -> Page:
 
 
 def test_the_page_asks_no_host_for_anything(page: Page) -> None:
+    pictures = [attrs.pop("src") for attrs in page.all("img")]
+    assert pictures
+    assert all(src is not None and src.startswith("data:image/") for src in pictures)
     for _, attrs in page.elements:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             assert name not in attrs, attrs
@@ -86,17 +91,22 @@ def test_the_page_asks_no_host_for_anything(page: Page) -> None:
     assert "url(" not in styles
 
 
-def test_the_script_of_plotly_is_there_once(page: Page) -> None:
+def num_drawn(fake: Fake) -> int:
+    shown = pictures(read_report(fake.ledger, fake.layout))
+    return sum(bool(picture.plot) for part in shown.values() for picture in part.values())
+
+
+def test_the_script_of_plotly_is_there_once(done: Fake, page: Page) -> None:
     plotly = [text for text in page.scripts if len(text) > 1_000_000]
     assert len(plotly) == 1
     specs = [json.loads(text) for text in page.scripts if text.startswith("{")]
-    assert len(specs) == 14
+    assert len(specs) == num_drawn(done) >= 14
     assert all({"data", "layout"} == set(spec) for spec in specs)
 
 
-def test_every_figure_has_a_text_for_those_who_do_not_see_it(page: Page) -> None:
+def test_every_figure_has_a_text_for_those_who_do_not_see_it(done: Fake, page: Page) -> None:
     plots = [a for a in page.all("div") if a.get("class") == "plot"]
-    assert len(plots) == 14
+    assert len(plots) == num_drawn(done)
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 40 for a in plots)
     assert page.all("html") == [{"lang": "en"}]
 
@@ -124,7 +134,11 @@ def test_names_of_users_are_text_and_never_markup(tmp_path: Path) -> None:
         assert name in page.text
     plotly, *_ = (i for i, text in enumerate(page.scripts) if len(text) > 1_000_000)
     assert plotly == len(page.scripts) - 2, "no script was opened by a name"
-    matrix = json.loads(page.scripts[plotly - 1])
+    matrix = next(
+        json.loads(text)
+        for text in page.scripts
+        if '"scaleanchor"' in text and text.startswith("{")
+    )
     assert matrix["layout"]["xaxis"]["ticktext"][0].startswith("&lt;script&gt;")
     markdown = build_report(fake.ledger, fake.layout, format="md")
     assert "<script>" not in markdown.replace(r"\<script\>", "")
@@ -196,6 +210,7 @@ def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
     found = json.loads(build_report(done.ledger, done.layout, format="json"))
     expected = as_json(summarise(done.ledger, done.layout), report=None, seconds=None)
     data = done.ledger.search.user_attrs["tlsearch:facts"]["facts"]
+    assert found.pop("provenance")["images_trained"] > 0
     assert found == {**expected, "data": {**data, "audit": None}, "tables": [], "claims": []}
 
 

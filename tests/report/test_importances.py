@@ -6,6 +6,7 @@ import pytest
 
 from tests.report.fake import Fake, fake_study, search, train
 from tlsearch.report.absent import Absent
+from tlsearch.report.figures import importances as figure
 from tlsearch.report.importances import MAX_TRIALS, Importances, find_importances
 
 
@@ -65,3 +66,31 @@ def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
     found = importances(fake)
     assert isinstance(found, Importances)
     assert (found.num_trials, found.num_complete) == (MAX_TRIALS, MAX_TRIALS + 5)
+
+
+def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    for _ in range(60):
+        run = fake.ledger.ask()
+        complete = run.spec.params["optimizer"] == "adam"
+        accuracy = 0.9 + 0.01 * math.log10(run.spec.params["lr"])
+        train(fake, run, accuracy, ending="complete" if complete else "pruned")
+    found = importances(fake)
+    assert isinstance(found, Importances)
+    assert found.unvaried == ("optimizer",)
+    assert "optimizer" not in {one.name for one in found.shares}
+    told = "Nothing is known of optimizer: all these trials had the same value."
+    assert told in figure.caption(found)
+
+
+def test_the_spread_is_wide_where_trials_are_few(tmp_path: Path) -> None:
+    few, many = fake_study(tmp_path), fake_study(tmp_path)
+    search(few, 16)
+    search(many, 110)
+    spreads = []
+    for fake in (few, many):
+        found = importances(fake)
+        assert isinstance(found, Importances)
+        assert all(one.spread >= 0 for one in found.shares)
+        spreads.append(sum(one.spread for one in found.shares))
+    assert spreads[0] > 1.5 * spreads[1]

@@ -21,11 +21,20 @@ def test_every_option_in_the_order_of_application() -> None:
         mixing=["cutmix", "mixup"],
         erasing=0.25,
         augmentation=["none", "trivial", {"x": 1}][:2],
+        adaptation=["none", "fourier"],
     )
-    assert [title for title, _ in found] == ["trivial", "erasing", "cutmix", "mixup", "pgd"]
-    assert found[0][1] == ""
-    assert found[1][1] == "erasing 0.25"
-    assert found[4][1] == "epsilon 0.031, num steps 7, share 0.5"
+    assert [title for title, _ in found] == [
+        "fourier",
+        "trivial",
+        "erasing",
+        "cutmix",
+        "mixup",
+        "pgd",
+    ]
+    assert found[0][1] == "band 0.1, strength 1"
+    assert found[1][1] == ""
+    assert found[2][1] == "erasing 0.25"
+    assert found[5][1] == "epsilon 0.031, num steps 7, share 0.5"
 
 
 @pytest.mark.parametrize(

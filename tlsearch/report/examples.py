@@ -43,6 +43,7 @@ class Examples(NamedTuple):
     model: str
     num_images: int
     num_wrong: int
+    num_classes: int
     wrong: tuple[Answer, ...]
     right: tuple[Answer, ...]
     training: tuple[Trained, ...]
@@ -61,8 +62,8 @@ class Examples(NamedTuple):
         which = "all of them" if shown == self.num_wrong else f"the {shown} that it was surest of"
         return (
             f"{self.num_wrong:,} of {self.num_images:,} test images are wrong ({self.model}); here "
-            f"are {which}, the surest first. A sure mistake is often a wrong label, or a picture "
-            "of two classes."
+            f"are {which}, the surest first. Look at them: a label may be wrong, or a picture "
+            "show two classes."
         )
 
 
@@ -80,6 +81,7 @@ def find_examples(
             model=model,
             num_images=int(content["num_images"]),
             num_wrong=int(content["num_wrong"]),
+            num_classes=int(content["num_classes"]),
             wrong=tuple(_answer(row, class_names) for row in content["wrong"]),
             right=tuple(_answer(row, class_names) for row in content["right"]),
             training=tuple(_trained(row, class_names) for row in content["training"]),

@@ -34,13 +34,15 @@ class Importances(NamedTuple):
     """Share of the variance of the values that each dimension explains alone, largest first.
 
     `num_trials` of `num_complete` complete trials were used; `left_out` are dimensions that only
-    some choices have, which fANOVA cannot compare with the rest.
+    some choices have, which fANOVA cannot compare with the rest; `unvaried` those that had a single
+    value in all trials that were used.
     """
 
     shares: tuple[Share, ...]
     num_trials: int
     num_complete: int
     left_out: tuple[str, ...]
+    unvaried: tuple[str, ...]
 
 
 def leading(names: Iterable[str], found: Importances | Absent, *, most: int) -> tuple[str, ...]:
@@ -82,12 +84,14 @@ def find_importances(config: StudyConfig, study: optuna.Study) -> Importances | 
     seed, direction = config.search.seed, study.direction
     shares = _fanova(scaled, names, trees=NUM_TREES, seed=seed, direction=direction)
     spreads = _spreads(scaled, names, seed=seed, direction=direction)
-    found = [Share(name, shares[name], spreads[name]) for name in names]
+    unvaried = [name for name in names if len({trial.params[name] for trial in used}) == 1]
+    found = [Share(n, shares[n], spreads[n]) for n in names if n not in unvaried]
     return Importances(
         shares=tuple(sorted(found, key=lambda share: -share.share)),
         num_trials=len(used),
         num_complete=len(complete),
         left_out=conditional,
+        unvaried=tuple(unvaried),
     )
 
 

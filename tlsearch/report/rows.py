@@ -67,6 +67,9 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
     class_names, folder = tuple(map(str, names)) if names else None, layout.study(config.name)
     scores = find_scores(summary, folder, class_names)
     evaluation, missing = find_evaluation(summary, folder, scores)
+    examples = find_examples(summary, folder, class_names)
+    if summary.test and isinstance(examples, Absent):
+        missing.append(examples.reason)
     if not facts:
         missing.append("The data have not been read yet: their fingerprint is not known.")
     maximise = maximises(config)
@@ -79,7 +82,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         space={name: in_words(d) for name, d in config.searched().items()},
         scores=scores,
         evaluation=evaluation,
-        examples=find_examples(summary, folder, class_names),
+        examples=examples,
         importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
         networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),

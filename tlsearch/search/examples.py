@@ -82,6 +82,7 @@ def as_json(
     return {
         "num_images": len(rows),
         "num_wrong": chosen.num_wrong,
+        "num_classes": probabilities.shape[1],
         "wrong": [answer(place) for place in chosen.wrong],
         "right": [answer(place) for place in chosen.right],
         "training": [

@@ -66,7 +66,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
     ) as stage:
         prepared = stage.prepare(ledger.config)
         setting = agreed(ledger, prepared.setting)
-        if not is_finished(ledger) or ORIGIN not in ledger.search.user_attrs:
+        if not is_finished(ledger):
             ledger.search.set_user_attr(ORIGIN, origin())
         scores = score_networks(ledger, setting, stage)
         stage.end_preparing()

@@ -1,7 +1,9 @@
-"""What a study's augmentations make of its own training images, epoch by epoch."""
+"""What a study makes of its own training images, epoch by epoch: augmentation, adaptation."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +12,21 @@ from torch import Tensor
 
 from tlsearch.data.images import ImageSet
 from tlsearch.data.reading import read_images
+from tlsearch.data.source_images import read_source
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.search.preparing import find_device, find_weights
+from tlsearch.search.source_data import SourceData, glyph_source, own_source
+from tlsearch.study.adaptation import NoAdaptation, Style
 from tlsearch.study.cells import cell_config, cells, compared
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.seeds import derive_seed
 from tlsearch.study.strategy import Strategy
 from tlsearch.study.strongest import Policy, policies
+from tlsearch.training.adaptation.gram import StyleNetwork
+from tlsearch.training.adaptation.styled import Atelier, InStyle
+from tlsearch.training.adaptation.towards import stage_of
+from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.augmentation.views import Views
 from tlsearch.training.batches import Pixels
 from tlsearch.training.forward import Forward
@@ -26,6 +35,8 @@ from tlsearch.transfer.backbones import Backbone, build_backbone, load_pretraine
 from tlsearch.transfer.weights import pretrained_state
 
 NUM_IMAGES, NUM_EPOCHS = 4, 7
+_ASKING = ("fgsm", "pgd", "style")
+"""They ask the pretrained network; all others do without."""
 
 OnProgress = Callable[[float, str], None]
 
@@ -41,7 +52,7 @@ class Shown(NamedTuple):
 
 
 def views_of(config: StudyConfig, *, cache: Path, on_progress: OnProgress) -> list[Shown]:
-    """Every augmentation of the study's space, or of its arms' in the first scenario.
+    """Every augmentation and adaptation of the space, or of the arms' in the first scenario.
 
     The views are those of the study's trials: they follow from its seed, the epoch and the image.
     Only partners in a mixture depend on the batch, here the images that are shown; and an attack is
@@ -55,7 +66,8 @@ def views_of(config: StudyConfig, *, cache: Path, on_progress: OnProgress) -> li
     if not wanted:
         raise RequestError(
             "space: nothing in it changes training images — set space.augmentation, erasing, "
-            "mixing or adversarial, such as --set 'space.augmentation=[none, basic, trivial]'"
+            "mixing, adversarial or adaptation, such as "
+            "--set 'space.augmentation=[none, basic, trivial]'"
         )
     torch.set_num_threads(1)
     ours = wanted[0][0]
@@ -65,10 +77,10 @@ def views_of(config: StudyConfig, *, cache: Path, on_progress: OnProgress) -> li
     shown = []
     for i, (of, policy, arm) in enumerate(wanted):
         on_progress(i / len(wanted), f"drawing {policy.title}")
-        key = of.backbone.model_dump_json() + str(policy.title in ("fgsm", "pgd"))
+        is_asked = policy.title in _ASKING
+        key = of.backbone.model_dump_json() + str(is_asked)
         if key not in makers:
-            is_attacked = policy.title in ("fgsm", "pgd")
-            makers[key] = _Maker(of, data, is_attacked, cache, on_progress)
+            makers[key] = _Maker(of, data, is_asked, cache, on_progress)
         detail = "; ".join(filter(None, (policy.detail, arm and f"arm {arm}")))
         shown.append(Shown(policy.title, detail, makers[key].images(policy, rows)))
     return shown
@@ -101,24 +113,27 @@ def _rows(data: ImageSet, config: StudyConfig) -> np.ndarray:
 
 
 class _Maker:
-    """Makes views for one backbone; its weights are looked for only where it is attacked."""
+    """Makes views for one backbone; its weights are looked for only where it `is_asked`."""
 
     def __init__(
         self,
         config: StudyConfig,
         data: ImageSet,
-        is_attacked: bool,
+        is_asked: bool,
         cache: Path,
         on_progress: OnProgress,
     ) -> None:
         mean, std = normalisation(config.backbone.name)
         self._config, self._num_classes = config, data.num_classes
+        self._cache, self._on_progress = cache, on_progress
+        self._pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
+        self._device = find_device(config, None)
         self._forward = Forward(
-            _network(config, data.num_classes, is_attacked, cache, on_progress),
-            pixels=Pixels(images=data.images, labels=data.labels, mean=mean, std=std),
+            _network(config, data.num_classes, is_asked, cache, on_progress),
+            pixels=self._pixels,
             activations=None,
             numerics=FP32,
-            device=find_device(config, None),
+            device=self._device,
         )
 
     def images(self, policy: Policy, rows: np.ndarray) -> np.ndarray:
@@ -129,10 +144,42 @@ class _Maker:
             self._forward,
             strategy,
             rows,
+            adaptation=self._adaptation(strategy, rows),
             num_classes=self._num_classes,
             seed=self._config.search.seed,
             num_epochs=NUM_EPOCHS,
         )
+
+    def _adaptation(self, strategy: Strategy, rows: np.ndarray) -> Stage | None:
+        chosen, seed = strategy.adaptation, self._config.search.seed
+        if isinstance(chosen, NoAdaptation):
+            return None
+        source, among = self._source.train
+        if not isinstance(chosen, Style):
+            return stage_of(chosen, source=source, among=among, seed=seed)
+        with TemporaryDirectory() as folder:  # a few images, made in a moment: not worth keeping
+            atelier = Atelier(
+                folder=Path(folder),
+                pixels=self._pixels,
+                source=source,
+                among=among,
+                network=lambda: StyleNetwork(
+                    self._forward.backbone, layers=chosen.layers, pixels=self._pixels
+                ),
+                keys=(),
+                seed=seed,
+                device=self._device,
+                on_progress=self._on_progress,
+            )
+            return InStyle(atelier, rows=rows, strength=chosen.strength)
+
+    @cached_property
+    def _source(self) -> SourceData:
+        config = self._config
+        own = read_source(config, cache=self._cache / "images", on_progress=self._on_progress)
+        if own is not None:
+            return own_source(own[0], backbone=config.backbone.name)
+        return glyph_source(backbone=config.backbone.name, image_size=config.data.size)
 
 
 def training_views(
@@ -140,16 +187,17 @@ def training_views(
     strategy: Strategy,
     rows: np.ndarray,
     *,
+    adaptation: Stage | None,
     num_classes: int,
     seed: int,
     num_epochs: int,
 ) -> np.ndarray:
     """Images of these rows as they are, then what the strategy makes of them in its first epochs:
     bytes (N, 1 + epochs, H, W, 3), or (N, 1, H, W, 3) where it leaves them alone.
-
-    Adaptation to the source's style is not shown.
     """
-    views = Views(forward, strategy=strategy, adaptation=None, num_classes=num_classes, seed=seed)
+    views = Views(
+        forward, strategy=strategy, adaptation=adaptation, num_classes=num_classes, seed=seed
+    )
     columns = [forward.unit_images(rows)]
     if not views.is_plain:
         columns += [views.images(rows, rows, epoch=e)[0] for e in range(1, num_epochs + 1)]
@@ -157,7 +205,7 @@ def training_views(
 
 
 def _network(
-    config: StudyConfig, num_classes: int, is_attacked: bool, cache: Path, on_progress: OnProgress
+    config: StudyConfig, num_classes: int, is_asked: bool, cache: Path, on_progress: OnProgress
 ) -> Backbone:
     backbone = build_backbone(
         name=config.backbone.name,
@@ -166,7 +214,7 @@ def _network(
         dropout=0.0,
         seed=derive_seed(config.search.seed, "init"),
     )
-    if is_attacked:
+    if is_asked:
         weights, _ = find_weights(config, cache=cache, threads=1, on_progress=on_progress)
         state = pretrained_state(backbone=config.backbone.name, weights=weights)
         if state is not None:

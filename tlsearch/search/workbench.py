@@ -200,6 +200,7 @@ class Workbench:
             self._forward(self._pretrained()),
             job.strategy,
             trained,
+            adaptation=self._source.adaptation(job.strategy, rows=trained, seed=job.seed),
             num_classes=self._setting.data.num_classes,
             seed=job.seed,
             num_epochs=NUM_EPOCHS,

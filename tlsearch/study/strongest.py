@@ -1,4 +1,4 @@
-"""Each augmentation that a study's space may choose, alone and as strong as it may get."""
+"""Each change of training images that a space may choose, alone and as strong as it may get."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 from tlsearch.study.dimensions import Dimension, Fixed, Scalar, highest, lowest, values
 from tlsearch.study.space import Space, with_defaults
 
-CHOICES = ("augmentation", "mixing", "adversarial")
+CHOICES = ("adaptation", "augmentation", "mixing", "adversarial")
 _WEAKER_WHEN_LARGE = ("augmentation.basic.crop",)
 _UNITS = {"rotation": "°", "shear": "°"}
 _OFF = {"crop": 1}
 
 
 class Policy(NamedTuple):
-    """`params` are those of a complete strategy whose other augmentations are off. `detail` tells
-    the parameters that do something.
+    """`params` are those of a complete strategy that leaves images alone but for this. `detail`
+    tells the parameters that do something.
     """
 
     title: str
@@ -28,7 +28,7 @@ def policies(space: Space) -> Iterator[Policy]:
     Of a searched strength the end that changes images most; of a list the largest.
     """
     found = space.dimensions()
-    for field in ("augmentation", "erasing", "mixing", "adversarial"):
+    for field in ("adaptation", "augmentation", "erasing", "mixing", "adversarial"):
         if field not in CHOICES:
             value = highest(found[field])
             if value > 0:

@@ -72,7 +72,7 @@ def test_of_many_trials_lines_are_drawn_evenly_by_rank(data: ReportData) -> None
 def test_of_many_dimensions_those_that_mattered_are_shown_in_their_order() -> None:
     names = [f"d{i}" for i in range(5)]
     shares = tuple(Share(f"d{i}", i / 10, 0.0) for i in range(4))
-    found = Importances(shares, 20, 20, ("d4",))
+    found = Importances(shares, 20, 20, ("d4",), ())
     assert leading(names, found, most=2) == ("d2", "d3")
     assert leading(names, Absent("few"), most=2) == ("d0", "d1")
 
@@ -92,6 +92,13 @@ def test_slices_hold_the_ranges_and_the_winner(two: ReportData) -> None:
     assert [trace.x for trace in stars] == [(0.1,), (1.0,), (0.99,), (0.0,)]
     assert (figure.layout.xaxis.type, figure.layout.xaxis4.type) == ("log", "linear")
     assert "lr 0.1 to 0.1" in slices.alt(found)
+
+
+def test_a_range_that_no_trial_has_is_not_shown(data: ReportData) -> None:
+    found = slices.compute(with_rows(data, [trial(data, 0, 0.9, ADAM)]))
+    assert isinstance(found, slices.Slices)
+    assert list(found.slices) == ["lr", "lr_ratio", "dropout"]
+    assert "Not shown: optimizer.sgd.momentum." in slices.caption(found)
 
 
 def test_nothing_to_lay_out_is_said(data: ReportData) -> None:

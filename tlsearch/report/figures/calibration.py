@@ -9,7 +9,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.figures.canvas import BLUE, GREY, canvas
 from tlsearch.report.rows import ReportData
 from tlsearch.report.scores import Scores
-from tlsearch.report.wording import percent, points
+from tlsearch.report.wording import count, percent, points
 
 NUM_BINS = 15
 """As in arXiv:1706.04599, so that figures can be compared."""
@@ -114,7 +114,7 @@ def draw(found: Calibration) -> go.Figure:
     """Shares right over shares promised, above the number of images in each bin."""
     figure = canvas(x="probability of the answer", y="share right")
     middles = [100 * b.confidence for b in found.bins]
-    told = [f"{b.images:,} images, promised {percent(b.confidence)}" for b in found.bins]
+    told = [f"{count(b.images, 'image')}, promised {percent(b.confidence)}" for b in found.bins]
     figure.add_scatter(
         x=[0, 100],
         y=[0, 100],
@@ -124,19 +124,12 @@ def draw(found: Calibration) -> go.Figure:
         hoverinfo="skip",
     )
     figure.add_scatter(
-        x=middles,
-        y=[50 * (b.expected_low + b.expected_high) for b in found.bins],
-        error_y={
-            "type": "data",
-            "array": [50 * (b.expected_high - b.expected_low) for b in found.bins],
-            "thickness": 5,
-            "width": 0,
-            "color": GREY,
-        },
-        mode="markers",
-        marker={"size": 1, "color": GREY},
-        opacity=0.55,
-        name="95 % range if the probabilities were true",
+        x=[x for middle in middles for x in (middle, middle, None)],
+        y=[y for b in found.bins for y in (100 * b.expected_low, 100 * b.expected_high, None)],
+        mode="lines",
+        line={"color": GREY, "width": 6},
+        opacity=0.5,
+        name="where 95 % lie if the probabilities are true",
         hoverinfo="skip",
     )
     figure.add_scatter(
@@ -181,8 +174,8 @@ def caption(found: Calibration) -> str:
     return (
         f"Answers of {found.model} to {found.images:,} test images in {NUM_BINS} bins of equal "
         f"width by their probability; below, the images in each bin. Expected calibration error "
-        f"{percent(found.ece)}; if the probabilities were true it would be "
-        f"{percent(found.true_mean)} in the mean and under {percent(found.true_high)} in 95 % of "
+        f"{_fine(found.ece)}; if the probabilities were true it would be "
+        f"{_fine(found.true_mean)} in the mean and under {_fine(found.true_high)} in 95 % of "
         f"cases ({found.num_draws} draws), for bins are finite and the error is never 0. {verdict} "
         "Thick grey bars: where a mark would lie if the probabilities were true."
     )
@@ -191,7 +184,12 @@ def caption(found: Calibration) -> str:
 def alt(found: Calibration) -> str:
     """The figure in words."""
     told = "; ".join(
-        f"promised {percent(b.confidence)}, right {percent(b.accuracy)}, {b.images:,} images"
+        f"promised {percent(b.confidence)}, right {percent(b.accuracy)}, {count(b.images, 'image')}"
         for b in found.bins
     )
-    return f"Reliability diagram. {told}. Expected calibration error {percent(found.ece)}."
+    return f"Reliability diagram. {told}. Expected calibration error {_fine(found.ece)}."
+
+
+def _fine(share: float) -> str:
+    """An error in per cent: small ones differ in the second digit."""
+    return f"{100 * share:.2f}\u00a0%"

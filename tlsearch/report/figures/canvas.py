@@ -40,11 +40,13 @@ class Picture(NamedTuple):
 
 def canvas(*, x: str, y: str) -> go.Figure:
     """An empty figure with named axes."""
-    return dressed(go.Figure(), x=x, y=y)
+    figure = go.Figure()
+    dress(figure, x=x, y=y)
+    return figure
 
 
-def dressed(figure: go.Figure, *, x: str, y: str) -> go.Figure:
-    """A figure of one or more plots in the look that all share."""
+def dress(figure: go.Figure, *, x: str, y: str) -> None:
+    """Give a figure, of one panel or of several, the look that all have."""
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -56,7 +58,6 @@ def dressed(figure: go.Figure, *, x: str, y: str) -> go.Figure:
     )
     figure.update_xaxes(title={"text": x, "standoff": 8}, automargin=True, zeroline=False)
     figure.update_yaxes(title={"text": y, "standoff": 8}, automargin=True, zeroline=False)
-    return figure
 
 
 def label(name: str, *, length: int = 24) -> str:

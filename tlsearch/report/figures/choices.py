@@ -12,7 +12,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.figures.canvas import (
     BLUE,
     ORANGE,
-    dressed,
+    dress,
     hover_format,
     label,
     percent_axis,
@@ -33,19 +33,19 @@ _GOLDEN = 0.618
 
 
 class Option(NamedTuple):
-    """The complete trials that took an option, as (number, value), the best first."""
+    """The complete trials that took an option, as (number, value), the best first; maybe none."""
 
     name: str
     trials: tuple[tuple[int, float], ...]
 
     @property
-    def median(self) -> float:
+    def median(self) -> float | None:
         """Their middle value."""
-        return median(value for _, value in self.trials)
+        return median(value for _, value in self.trials) if self.trials else None
 
 
 class Choices(NamedTuple):
-    """Each searched choice with the options that complete trials took, in the study's order."""
+    """Each searched choice with its options, in the study's order."""
 
     metric: str
     choices: Mapping[str, tuple[Option, ...]]
@@ -81,23 +81,20 @@ def _options(name: str, choice: Choice, data: ReportData) -> tuple[Option, ...]:
     for row in data.ranked:
         if name in row.sampled and row.value is not None:
             found[row.sampled[name]].append((row.number, row.value))
-    return tuple(Option(setting_text(v), tuple(trials)) for v, trials in found.items() if trials)
+    return tuple(Option(setting_text(value), tuple(trials)) for value, trials in found.items())
 
 
 def draw(found: Choices) -> go.Figure:
     """A plot for each choice: a mark for each trial, spread sideways, a line at the median."""
     rows = ceil(len(found.choices) / _COLUMNS)
-    figure = dressed(
-        make_subplots(
-            rows=rows,
-            cols=min(_COLUMNS, len(found.choices)),
-            shared_yaxes=True,
-            horizontal_spacing=0.04,
-            vertical_spacing=0.3 / rows,
-        ),
-        x="",
-        y="",
+    figure = make_subplots(
+        rows=rows,
+        cols=min(_COLUMNS, len(found.choices)),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.3 / rows,
     )
+    dress(figure, x="", y="")
     for i, (name, options) in enumerate(found.choices.items()):
         place = {"row": i // _COLUMNS + 1, "col": i % _COLUMNS + 1}
         _add_choice(figure, found, options, place)
@@ -128,16 +125,17 @@ def _add_choice(
         y=[rounded(found.window.place(value)) for _, _, value in marks],
         customdata=[(number, rounded(value)) for _, number, value in marks],
         mode="markers",
-        marker={"color": BLUE, "size": 6, "opacity": 0.6},
+        marker={"color": BLUE, "size": 6, "opacity": 0.75},
         hovertemplate=f"trial %{{customdata[0]}}: %{{customdata[1]:{shown}}}<extra></extra>",
         **place,
     )
+    medians = [(i, o.median, len(o.trials)) for i, o in enumerate(options) if o.median is not None]
     figure.add_scatter(
-        x=list(range(len(options))),
-        y=[rounded(found.window.place(option.median)) for option in options],
-        customdata=[(len(option.trials), rounded(option.median)) for option in options],
+        x=[i for i, _, _ in medians],
+        y=[rounded(found.window.place(value)) for _, value, _ in medians],
+        customdata=[(number, rounded(value)) for _, value, number in medians],
         mode="markers",
-        marker={"symbol": "line-ew-open", "color": ORANGE, "size": 40, "line": {"width": 3}},
+        marker={"symbol": "line-ew-open", "color": ORANGE, "size": 28, "line": {"width": 3}},
         hovertemplate=(
             f"median %{{customdata[1]:{shown}}} of %{{customdata[0]}} trials<extra></extra>"
         ),
@@ -173,6 +171,8 @@ def _told(found: Choices) -> str:
         + ", ".join(
             f"{option.name} {value_text(option.median, found.metric)} "
             f"({count(len(option.trials), 'trial')})"
+            if option.trials
+            else f"{option.name} in no trial"
             for option in options
         )
         for name, options in found.choices.items()

@@ -158,5 +158,5 @@ def alt(found: Costs) -> str:
 def _told(found: Costs) -> str:
     front = evenly(found.front, 6)
     return joined(
-        [f"{c.name} ({duration(c.seconds)}, {value_text(c.value, found.metric)})" for c in front]
+        [f"{c.name} ({c.seconds:.3g} s, {value_text(c.value, found.metric)})" for c in front]
     )

@@ -6,7 +6,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.figures.canvas import BLUE, GREY, PERCENT, canvas, label
 from tlsearch.report.importances import NUM_RESAMPLES, Importances, Share
 from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import percent
+from tlsearch.report.wording import joined
 
 
 def compute(data: ReportData) -> Importances | Absent:
@@ -38,7 +38,7 @@ def draw(found: Importances) -> go.Figure:
         hoverinfo="skip",
     )
     longest = max(share + spread for share, spread in zip(shares, spreads, strict=True))
-    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.25 * max(longest, 0.05)])
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.4 * max(longest, 0.05)])
     figure.update_layout(showlegend=False)
     figure.update_yaxes(type="category")
     return figure
@@ -52,6 +52,11 @@ def caption(found: Importances) -> str:
         if found.left_out
         else ""
     )
+    unvaried = (
+        f" Nothing is known of {joined(found.unvaried)}: all these trials had the same value."
+        if found.unvaried
+        else ""
+    )
     return (
         f"fANOVA over {found.num_trials}{of} complete trials: how much of the variance of the "
         "values each dimension explains by itself, over its whole range. Lines reach one standard "
@@ -59,7 +64,7 @@ def caption(found: Importances) -> str:
         "another search of this length have said otherwise. It is no effect and no advice: it does "
         "not say which value is better, leaves out interactions, and sees only what the sampler "
         "chose to try and the pruner let end."
-        f"{left_out}"
+        f"{left_out}{unvaried}"
     )
 
 
@@ -70,4 +75,4 @@ def alt(found: Importances) -> str:
 
 
 def _text(one: Share) -> str:
-    return f"{percent(one.share)} ± {percent(one.spread)}"
+    return f"{100 * one.share:.0f} ± {100 * one.spread:.0f}\u00a0%"

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tlsearch.report.figures.canvas import SERIES, dressed, label
+from tlsearch.report.figures.canvas import SERIES, dress, label
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -27,7 +27,7 @@ def panels(names: Sequence[str], *, x: str, y: str) -> go.Figure:
         horizontal_spacing=0.04,
         vertical_spacing=46 / height_of(len(names)),
     )
-    dressed(figure, x="", y="")
+    dress(figure, x="", y="")
     figure.update_annotations(font={"size": 13})
     for place in range(len(names)):
         row, column = place_of(place)

@@ -18,7 +18,7 @@ from tlsearch.study.dimensions import count as size
 
 MAX_DIMENSIONS = 10
 MAX_LINES = 100
-NOT_THERE = -0.1
+NOT_THERE = -0.13
 """Where a line passes a dimension that its choices do not have."""
 _ROW = 58
 _GOLDEN, _SPREAD, _FEW = 0.618, 0.05, 12
@@ -99,7 +99,7 @@ def draw(found: Parallel) -> go.Figure:
     for y, name in zip(_heights(found), found.dimensions, strict=False):
         if name in partial:
             _add_tick(figure, NOT_THERE, y, "–")
-    figure.update_xaxes(visible=False, range=[(NOT_THERE if partial else 0) - 0.05, 1.06])
+    figure.update_xaxes(visible=False, range=[(NOT_THERE if partial else 0) - 0.06, 1.1])
     figure.update_yaxes(
         tickvals=list(_heights(found)),
         ticktext=[
@@ -111,7 +111,8 @@ def draw(found: Parallel) -> go.Figure:
         showline=False,
         ticks="",
     )
-    figure.update_layout(height=90 + _ROW * (len(found.dimensions) + 1))
+    height = 90 + _ROW * (len(found.dimensions) + 1)
+    figure.update_layout(height=height, margin_b=12)
     return figure
 
 

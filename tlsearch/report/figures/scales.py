@@ -7,39 +7,37 @@ from tlsearch.report.wording import setting_text
 from tlsearch.study.dimensions import Choice, Dimension, Range
 
 MAX_TICKS = 5
+_FEW = 5
 
 
 def place(dimension: Dimension, value: Any) -> float:
     """From 0 at the low end, or the first choice, to 1; ranges that are searched on their logarithm
     are laid out on it.
     """
-    match dimension:
-        case Choice(values):
-            return values.index(value) / (len(values) - 1) if len(values) > 1 else 0.5
-        case Range(low, high, log) if high > low:
-            if log:
-                return math.log(value / low) / math.log(high / low)
-            return float((value - low) / (high - low))
-    return 0.5
+    if isinstance(dimension, Choice):
+        return dimension.values.index(value) / (len(dimension.values) - 1)
+    assert isinstance(dimension, Range), "it is searched"
+    low, high = dimension.low, dimension.high
+    if dimension.log:
+        return math.log(value / low) / math.log(high / low)
+    return float((value - low) / (high - low))
 
 
 def ticks(dimension: Dimension, *, most: int = MAX_TICKS) -> list[tuple[Any, str]]:
     """Values to name, with their names: every choice, or both ends of a range and round numbers
     between them, about `most` together.
     """
-    match dimension:
-        case Choice(values):
-            return [(value, setting_text(value)) for value in values]
-        case Range(low, high, log) if high > low:
-            between = log_ticks if log else _round_steps
-            inner = between(low, high, most=most)
-            clear = [v for v in inner if 0.12 < place(dimension, v) < 0.88]
-            if dimension.whole:
-                clear = sorted({round(v) for v in clear} - {low, high})
-            return [(v, f"{v:g}") for v in (low, *clear, high)]
-        case Range(low):
-            return [(low, f"{low:g}")]
-    return [(dimension.value, setting_text(dimension.value))]
+    if isinstance(dimension, Choice):
+        return [(value, setting_text(value)) for value in dimension.values]
+    assert isinstance(dimension, Range), "it is searched"
+    low, high = dimension.low, dimension.high
+    if dimension.whole and high - low <= _FEW:
+        return [(v, str(v)) for v in range(int(low), int(high) + 1)]
+    inner = (log_ticks if dimension.log else _round_steps)(low, high, most=most)
+    clear = [v for v in inner if 0.12 < place(dimension, v) < 0.88]
+    if dimension.whole:
+        clear = sorted({round(v) for v in clear} - {low, high})
+    return [(v, f"{v:g}") for v in (low, *clear, high)]
 
 
 def log_ticks(low: float, high: float, *, most: int = MAX_TICKS) -> list[float]:

@@ -11,7 +11,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.figures.canvas import (
     BLUE,
     ORANGE,
-    dressed,
+    dress,
     hover_format,
     label,
     percent_axis,
@@ -63,8 +63,11 @@ def compute(data: ReportData) -> Slices | Absent:
         return Absent("The study searches no range of numbers beside the freeze depth.")
     if data.summary.best is None:
         return Absent("No trial has been completed yet.")
-    names = leading(ranges, data.importances, most=MAX_SLICES)
     rows = [(row, row.value) for row in data.ranked if row.value is not None]
+    taken = [name for name in ranges if any(name in row.sampled for row, _ in rows)]
+    if not taken:
+        return Absent("No complete trial has a setting from a range of numbers.")
+    names = leading(taken, data.importances, most=MAX_SLICES)
     shown = evenly(rows, MAX_TRIALS)
     slices = {
         name: Slice(
@@ -88,17 +91,14 @@ def draw(found: Slices) -> go.Figure:
     """Plots in two columns that share the axis of values; the winner a star."""
     rows = ceil(len(found.slices) / _COLUMNS)
     height = 40 + _ROW * rows
-    figure = dressed(
-        make_subplots(
-            rows=rows,
-            cols=min(_COLUMNS, len(found.slices)),
-            shared_yaxes=True,
-            horizontal_spacing=0.04,
-            vertical_spacing=0.3 / rows,
-        ),
-        x="",
-        y="",
+    figure = make_subplots(
+        rows=rows,
+        cols=min(_COLUMNS, len(found.slices)),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.3 / rows,
     )
+    dress(figure, x="", y="")
     for i, (name, part) in enumerate(found.slices.items()):
         place = {"row": i // _COLUMNS + 1, "col": i % _COLUMNS + 1}
         _add_slice(figure, found, part, place)
@@ -143,8 +143,6 @@ def alt(found: Slices) -> str:
 
 
 def _best(name: str, part: Slice) -> str:
-    if not part.trials:
-        return f"{name} in no trial"
     found = [setting for _, setting, _ in part.trials[: max(1, len(part.trials) // 10)]]
     return f"{name} {setting_text(min(found))} to {setting_text(max(found))}"
 
@@ -157,7 +155,7 @@ def _axis(dimension: Range) -> list[float]:
 def _add_slice(figure: go.Figure, found: Slices, part: Slice, place: Mapping[str, Any]) -> None:
     shown = hover_format(found.metric)
     for wins, style in (
-        (False, {"color": BLUE, "size": 6, "opacity": 0.6}),
+        (False, {"color": BLUE, "size": 6, "opacity": 0.75}),
         (True, {"color": ORANGE, "size": 14, "symbol": "star"}),
     ):
         trials = [t for t in part.trials if (t[0] == found.winner) == wins]

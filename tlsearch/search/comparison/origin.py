@@ -1,16 +1,12 @@
 """Where a comparison's figures come from, noted while it ran."""
 
-import shlex
-import sys
 from collections import Counter
 
 from tlsearch.evidence.answers import Provenance
 from tlsearch.search.comparison.board import Board
 from tlsearch.search.ledger import FACTS
-from tlsearch.search.provenance import git_revision, versions
-from tlsearch.study.machine import usable_cores
+from tlsearch.search.provenance import origin
 from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.values import hidden
 
 _ORIGIN = "origin"
 _ENDINGS = ("complete", "diverged", "failed")
@@ -21,33 +17,26 @@ def note_origin(board: Board, *, has_work: bool) -> None:
     first that could note them.
     """
     if has_work or board.noted(_ORIGIN) is None:
-        command = [str(hidden(word)) for word in ("tlsearch", *sys.argv[1:])]
-        origin = {
-            "command": shlex.join(command),
-            "versions": versions(),
-            "cores": usable_cores(),
-            "revision": git_revision(),
-        }
-        board.note(_ORIGIN, origin)
+        board.note(_ORIGIN, origin())
 
 
 def provenance_of(board: Board) -> Provenance:
     """What was noted, and what all trainings that have ended took; the same whenever it is read."""
-    origin = board.noted(_ORIGIN) or {}
+    noted = board.noted(_ORIGIN) or {}
     rows = [row for row in board.rows() if row.state in _ENDINGS]
     states = Counter(row.state for row in rows)
     facts = [ledger.search.user_attrs.get(FACTS) or {} for ledger in board.cells.values()]
     ends = [row.ended for row in rows if row.ended is not None]
     return Provenance(
-        command=origin.get("command"),
+        command=noted.get("command"),
         date=f"{max(ends):%Y-%m-%d %H:%M}" if ends else None,
-        versions=origin.get("versions", {}),
+        versions=noted.get("versions", {}),
         trainings={state: states[state] for state in _ENDINGS if states[state]},
         seconds=sum(row.seconds for row in rows),
         precisions=tuple(sorted({found["precision"] for found in facts if "precision" in found})),
         devices=tuple(sorted({found["device"] for found in facts if "device" in found})),
-        cores=origin.get("cores"),
-        revision=origin.get("revision"),
+        cores=noted.get("cores"),
+        revision=noted.get("revision"),
         study=to_yaml(redacted(board.config)),
         images_trained=sum(row.images_trained for row in rows),
         fingerprints=_fingerprints(board),

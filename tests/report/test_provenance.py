@@ -1,0 +1,54 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.report.fake import finished
+from tlsearch.report.build import build_report
+from tlsearch.report.provenance import cost_text, machine_text
+from tlsearch.report.rows import read_report
+from tlsearch.search.ledger import ORIGIN
+from tlsearch.search.provenance import origin
+
+
+def test_what_was_noted_while_it_ran_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = finished(tmp_path, trials=3)
+    words = ["run", "my studies/a.yaml", "--set", "tracking_uri=https://me:secret@host/x"]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/tlsearch", *words])
+    noted = {**origin(), "revision": "abc123", "cores": 7}
+    fake.ledger.search.set_user_attr(ORIGIN, noted)
+    command = "tlsearch run 'my studies/a.yaml' --set 'tracking_uri=https://me:***@host/x'"
+    found = read_report(fake.ledger, fake.layout).provenance
+    assert (found.asked, found.revision, found.is_noted) == (command, "abc123", True)
+    assert machine_text(found) == "7 cores, number format bf16"
+    assert found.seeds == {"split": "0", "search": "0", "confirmation": "1, 2, 3"}
+    page = build_report(fake.ledger, fake.layout, format="html")
+    assert "(when the study ran)" in page
+    assert "secret" not in page
+    assert command in build_report(fake.ledger, fake.layout, format="md")
+    told = json.loads(build_report(fake.ledger, fake.layout, format="json"))["provenance"]
+    assert (told["command"], told["cores"]) == (command, 7)
+    assert told["fingerprints"] == {"data": "0123456789abcdef", "weights": "fedcba9876543210"}
+
+
+def test_of_an_older_study_the_moment_of_the_report_is_told(tmp_path: Path) -> None:
+    fake = finished(tmp_path, trials=3)
+    found = read_report(fake.ledger, fake.layout).provenance
+    assert (found.asked, found.cores, found.is_noted) == (None, None, False)
+    assert "(when this report was made)" in build_report(fake.ledger, fake.layout, format="html")
+
+
+def test_cost_is_that_of_every_training(tmp_path: Path) -> None:
+    fake = finished(tmp_path, trials=3)
+    found = read_report(fake.ledger, fake.layout).provenance
+    rows = fake.ledger.rows()
+    images = sum(row.images_trained for row in rows)
+    assert found.trainings == len(rows) == 3 + 3 + 3 * 3 + 3 * 3
+    # ResNet-18 has 1.81 giga multiply-adds at 224 px; forward once, backward twice.
+    assert found.giga_macs == pytest.approx(images * 1.81 * (32 / 224) ** 2 * 3, rel=0.01)
+    text = cost_text(found)
+    assert f"{images:,} images of 32\u00a0×\u00a032 pixels" in text
+    assert "trillion multiply-adds" in text
