@@ -78,19 +78,28 @@ def _scatter(axes: "Axes", trace: dict[str, Any]) -> None:
     if "markers" in mode:
         _marks(axes, trace, x, y, name)
     if "text" in mode:
-        below = trace.get("textposition", "").startswith("bottom")
-        words = _each(trace.get("text", ""), len(y))
-        for at, up, word in zip(x, y, words, strict=True):
-            axes.annotate(
-                spoken(word),
-                (at, up),
-                xytext=(0, -4 if below else 4),
-                textcoords="offset points",
-                ha="center",
-                va="top" if below else "bottom",
-                size=8,
-            )
+        _words(axes, trace, x, y)
     _errors(axes, trace, x, y)
+
+
+def _words(axes: "Axes", trace: dict[str, Any], x: Any, y: Any) -> None:
+    """Words at points, above or below them, to one side or centred."""
+    ways = _each(trace.get("textposition", "middle center"), len(y))
+    words = _each(trace.get("text", ""), len(y))
+    for at, up, way, word in zip(x, y, ways, words, strict=True):
+        vertical, _, side = way.partition(" ")
+        axes.annotate(
+            spoken(word),
+            (at, up),
+            xytext=(
+                {"left": -4, "right": 4}.get(side, 0),
+                {"top": 4, "bottom": -4}.get(vertical, 0),
+            ),
+            textcoords="offset points",
+            ha={"left": "right", "right": "left"}.get(side, "center"),
+            va={"top": "bottom", "bottom": "top"}.get(vertical, "center"),
+            size=8,
+        )
 
 
 def _marks(axes: "Axes", trace: dict[str, Any], x: Any, y: Any, name: str) -> None:
