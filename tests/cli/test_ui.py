@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import pytest
 from mlflow import MlflowClient
+from optuna.artifacts import get_all_artifact_meta
 from optuna.storages.journal import JournalFileBackend
 from optuna_dashboard import get_note
 
@@ -48,7 +49,7 @@ class Shown:
 
     def addresses(self) -> tuple["re.Match[str]", "re.Match[str]"]:
         """Port and experiment of MLflow, port and study of Optuna Dashboard."""
-        runs = r"MLflow +http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\n"
+        runs = r"MLflow +http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\?viewStateShareKey=tlsearch\n"
         trials = r"Optuna Dashboard +http://127\.0\.0\.1:(\d+)/dashboard/studies/(\d+)\n"
         told = self.told()
         found = re.search(runs, told), re.search(trials, told)
@@ -188,9 +189,18 @@ def test_both_hold_the_answer(finished: Finished) -> None:
     assert client.get_experiment(told["experiment_id"]).tags["mlflow.note.content"] == note
     names = [found.path for found in client.list_artifacts(told["run_id"])]
     assert "report.html" in names
+    figures = [found.path for found in client.list_artifacts(told["run_id"], "figures")]
+    assert {"figures/history.png", "figures/confusion.png"} <= set(figures)
+    (trial,) = client.search_runs([told["experiment_id"]], "tags.`tlsearch.trial` = '0'")
+    assert "confusion.png" in [found.path for found in client.list_artifacts(trial.info.run_id)]
     backend = JournalFileBackend(str(finished.folder / "mlruns" / "optuna.journal"))
     storage = optuna.storages.JournalStorage(backend)
-    assert get_note(optuna.load_study(study_name="tiny", storage=storage)) == note
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    assert get_note(study) == note
+    kept = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
+    assert kept.keys() == {Path(name).name for name in figures} | {"trial-0000-confusion.png"}
+    pictures = finished.folder / "mlruns" / "optuna-artifacts"
+    assert {file.name for file in pictures.iterdir()} == set(kept.values())
 
 
 def test_a_study_that_was_not_started(tlsearch: Invoke) -> None:

@@ -15,13 +15,15 @@ def test_the_best_run_is_on_top_and_every_column_has_its_kind() -> None:
     assert tags["mlflow.experiment.primaryMetric.name"] == "val_loss"
     state = json.loads(tags["mlflow.sharedViewState.tlsearch"])
     assert state["selectedColumns"] == [
-        "attributes.`Duration`",
         "metrics.`val_loss`",
         "metrics.`val_accuracy`",
         "params.`lr`",
         "params.`optimizer.sgd.momentum`",
         "tags.`tlsearch.state`",
+        "attributes.`Duration`",
     ]
+    assert state["columnOrder"] == ["attributes.`Run Name`", *state["selectedColumns"]]
+    assert set(state["columnWidths"]) == set(state["columnOrder"])
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val_loss`", True)
 
 

@@ -170,18 +170,22 @@ def _runs_page(server: str, experiment: str) -> str:
     """The page of a study's runs as the study would have them shown; the server's first page while
     MLflow has not been written.
     """
+    from tlsearch.tracking.looking import request
     from tlsearch.tracking.view import view_of
 
+    is_ours = server.startswith(f"http://{HOST}:")
+    opener = _DIRECT if is_ours else urllib.request.build_opener()
     address = f"{server}/api/2.0/mlflow/experiments/get-by-name?"
     try:
-        asked = address + urllib.parse.urlencode({"experiment_name": experiment})
-        with _DIRECT.open(asked, timeout=ASK_SECONDS) as answer:
+        asked = request(address + urllib.parse.urlencode({"experiment_name": experiment}))
+        with opener.open(asked, timeout=ASK_SECONDS) as answer:
             found = json.load(answer)["experiment"]
     except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not ask
         return f"{server}/"
     except (OSError, ValueError, KeyError) as error:
         reason = getattr(error, "reason", error)
-        typer.echo(f"MLflow at {hidden(server)} does not answer ({reason})", err=True)
+        told = f"MLflow at {hidden(server)} does not answer ({reason})"
+        typer.echo(f"{told} — start that server to see the study's runs", err=True)
         return f"{server}/"
     view = view_of({tag["key"] for tag in found.get("tags", ())})
     shown = f"?viewStateShareKey={view}" if view else ""
@@ -206,8 +210,10 @@ def _mlflow(stores: Stores) -> _Server:
 
 
 def _optuna(stores: Stores) -> _Server:
-    pictures = stores.pictures if stores.pictures.exists() else ""
-    settings = {dashboard_server.STORAGE: stores.storage, dashboard_server.ARTIFACTS: str(pictures)}
+    settings = {
+        dashboard_server.STORAGE: stores.storage,
+        dashboard_server.ARTIFACTS: str(stores.pictures),
+    }
     command = [dashboard_server.__file__]
 
     def page(root: str) -> str:

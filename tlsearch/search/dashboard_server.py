@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 STORAGE = "TLSEARCH_DASHBOARD_STORAGE"
 """Environment variable with Optuna's address. Not an argument: it may hold a password."""
 ARTIFACTS = "TLSEARCH_DASHBOARD_ARTIFACTS"
-"""Environment variable with the folder of Optuna's artifacts; empty where there is none."""
+"""Environment variable with the folder of Optuna's artifacts, which need not be there yet."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -29,8 +29,8 @@ def main() -> None:
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
-    storage, folder = os.environ.pop(STORAGE), os.environ.pop(ARTIFACTS)
-    store = FileSystemArtifactStore(folder) if folder else None
+    storage = os.environ.pop(STORAGE)
+    store = FileSystemArtifactStore(os.environ.pop(ARTIFACTS))
     listening = socket.socket(fileno=0)
     server = _Server(listening.getsockname(), _Quiet, bind_and_activate=False)
     server.socket.close()

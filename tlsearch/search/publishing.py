@@ -43,7 +43,11 @@ def publish(
     is_there = run_id is not None and ledger.search.user_attrs.get(MIRRORED)
     if not is_there or before == shown:
         return None
-    stills = draw()
+    stills, trouble = Stills({}, {}), None
+    try:
+        stills = draw()
+    except Exception as error:  # a defect of ours, or a library's: the study is done all the same
+        trouble = f"figures could not be drawn for the dashboards ({type(error).__name__}: {error})"
     _note(ledger, text, before.get("text"))
     _attach(ledger, layout.optuna_artifacts, stills)
     try:
@@ -58,7 +62,7 @@ def publish(
     except WorkError as error:
         return str(error)
     ledger.search.set_user_attr(PUBLISHED, shown)
-    return None
+    return trouble
 
 
 def _note(ledger: Ledger, text: str, before: str | None) -> None:

@@ -3,8 +3,10 @@
 import os
 import sqlite3
 import urllib.request
+from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tlsearch.tracking.address import sqlite_path
 
@@ -21,10 +23,23 @@ def look(address: str) -> str | None:
     if file is not None:
         return _file(file) if file.exists() else None
     if address.startswith(("http://", "https://")):
-        asked = f"{address.rstrip('/')}/version"
+        asked = request(f"{address.rstrip('/')}/version")
         with urllib.request.urlopen(asked, timeout=ASK_SECONDS) as answer:  # noqa: S310
             return f"answers, version {answer.read(40).decode(errors='replace')}"
     return _database(address)
+
+
+def request(address: str) -> urllib.request.Request:
+    """A request for an address that may hold a user and a password, which urllib takes for a part
+    of the host's name.
+    """
+    parts = urlsplit(address)
+    who, _, host = parts.netloc.rpartition("@")
+    made = urllib.request.Request(urlunsplit(parts._replace(netloc=host)))  # noqa: S310
+    if who:
+        token = b64encode(unquote(who).encode()).decode()
+        made.add_header("Authorization", f"Basic {token}")
+    return made
 
 
 def _file(file: Path) -> str:

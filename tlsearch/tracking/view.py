@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 _KEY = "tlsearch"
 _VIEW = f"mlflow.sharedViewState.{_KEY}"
 _PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"
-_NAME_PIXELS = 330
-"""Room for `trial-0007 · freeze 3 · lr 2e-03`."""
+_NAME = "attributes.`Run Name`"
+_NAME_PIXELS, _COLUMN_PIXELS = 340, 110
+"""Room for `trial-0007 · freeze 3 · lr 2e-03`, and for a name and six digits."""
 
 
 def experiment_view(
@@ -20,9 +21,11 @@ def experiment_view(
     """An experiment's tags that show these columns, the best run by the first metric on top."""
     named = {"metrics": metrics, "params": params, "tags": tags}
     columns = [f"{kind}.`{name}`" for kind, names in named.items() for name in names]
+    shown = [*columns, "attributes.`Duration`"]
     state = {
-        "selectedColumns": ["attributes.`Duration`", *columns],
-        "columnWidths": {"attributes.`Run Name`": _NAME_PIXELS},
+        "selectedColumns": shown,
+        "columnOrder": [_NAME, *shown],  # else by the alphabet
+        "columnWidths": {_NAME: _NAME_PIXELS} | dict.fromkeys(shown, _COLUMN_PIXELS),
         "orderByKey": columns[0],
         "orderByAsc": not maximise,
     }

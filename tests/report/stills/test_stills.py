@@ -71,6 +71,16 @@ def test_every_name_can_be_drawn(name: str) -> None:
     assert pixels(figure).size
 
 
+@pytest.mark.parametrize("where", ["top left", ["bottom right", "middle center"]])
+def test_words_stand_at_their_points(where: str | list[str]) -> None:
+    figure = canvas(x="", y="")
+    figure.add_scatter(x=[1, 2], y=[1, 2], mode="lines", line={"color": "#ffffff"})
+    without = pixels(figure)
+    figure.add_scatter(x=[1, 2], y=[1, 2], mode="text", text=["MMMM", "W"], textposition=where)
+    figure.add_annotation(x=1.5, y=1.5, text="noted", yshift=-13, showarrow=False)
+    assert share(pixels(figure), 0, 0, 0) > share(without, 0, 0, 0)
+
+
 def test_what_has_no_figure_or_another_kind_of_figure_has_no_still() -> None:
     assert still(Picture("none", "", "why not", "", None, 0)) is None
     strange = go.Figure(go.Sankey()).to_json()

@@ -8,7 +8,7 @@ from tlsearch.report.comparison.gallery import answer_picture, reasons
 from tlsearch.report.evaluation import Evaluation, of_validation
 from tlsearch.report.figures import confusion
 from tlsearch.report.figures.canvas import Picture
-from tlsearch.report.figures.gallery import GALLERY, pictures
+from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.rows import ReportData, read_report
 from tlsearch.report.stills.render import still
 from tlsearch.search.folder import evaluation_path
@@ -19,6 +19,8 @@ from tlsearch.study.layout import Layout
 
 BEST_TRIALS = 10
 """So many trials get a confusion matrix of their own: drawing one takes a tenth of a second."""
+NOTE_WIDTH, NOTE_HEIGHT = 560, 460
+"""Pixels of a picture in a note, where a browser shows one dot a pixel."""
 
 
 def search_stills(ledger: Ledger, layout: Layout) -> Stills:
@@ -50,7 +52,8 @@ def _confusion(row: RunRow, folder: Path) -> bytes | None:
     found = of_validation(evaluation_path(folder, row.spec.key), row.spec.label)
     if not isinstance(found, Evaluation):
         return None
-    entry, counts = GALLERY["model"]["confusion"], confusion.counted(found)
+    counts = confusion.counted(found)
     title = f"{row.spec.label[:1].upper()}{row.spec.label[1:]}, validation part"
     plot = confusion.draw(counts).to_json()
-    return still(Picture("confusion", title, "", "", plot, entry.height))
+    picture = Picture("confusion", title, "", "", plot, NOTE_HEIGHT)
+    return still(picture, width=NOTE_WIDTH, sharpness=1.0)

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH = 900
-"""Pixels at one to one; saved with twice as many."""
+"""Pixels of a figure of the report; its height is its own."""
 _DOTS_PER_INCH = 100
 _INK, _GRID = "#1c2430", "#e3e6ea"
 _HEAD, _LEFT, _RIGHT = 80, 110, 20  # pixels kept for title and legend, and beside the axes
 
 
-def still(picture: Picture) -> bytes | None:
-    """The picture as a PNG on white; None where there is no figure, or one of another kind."""
+def still(picture: Picture, *, width: int = WIDTH, sharpness: float = 2.0) -> bytes | None:
+    """The picture as a PNG on white, with `sharpness` dots a pixel; None where there is no figure,
+    or one of another kind.
+    """
     if picture.plot is None:
         return None
     plot = json.loads(picture.plot)
@@ -34,7 +36,7 @@ def still(picture: Picture) -> bytes | None:
     from matplotlib.figure import Figure
 
     figure = Figure(
-        figsize=(WIDTH / _DOTS_PER_INCH, (picture.height + _HEAD) / _DOTS_PER_INCH),
+        figsize=(width / _DOTS_PER_INCH, (picture.height + _HEAD) / _DOTS_PER_INCH),
         dpi=_DOTS_PER_INCH,
         facecolor="white",
     )
@@ -43,11 +45,12 @@ def still(picture: Picture) -> bytes | None:
     for trace in traces:
         place = trace.get("xaxis", "x"), trace.get("yaxis", "y")
         if place not in panels:
-            panels[place] = figure.add_axes(_box(*place, layout, picture.height))
+            panels[place] = figure.add_axes(_box(*place, layout, (width, picture.height)))
         DRAWN[trace["type"]](panels[place], trace)
     for (x, y), axes in panels.items():
         _dress(axes, _axis(layout, x), _axis(layout, y))
         _lines(axes, x, y, layout)
+        _words(axes, x, y, layout)
     figure.suptitle(spoken(picture.title), x=0.02, y=0.985, ha="left", color=_INK, fontsize=13)
     told = (axes.get_legend_handles_labels() for axes in panels.values())
     named = {name: handle for pair in told for handle, name in zip(*pair, strict=True)}
@@ -65,7 +68,7 @@ def still(picture: Picture) -> bytes | None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a class's name in a script that
         # matplotlib's font lacks; tight, since long names at an axis need more room.
-        figure.savefig(file, format="png", dpi=2 * _DOTS_PER_INCH, bbox_inches="tight")
+        figure.savefig(file, format="png", dpi=sharpness * _DOTS_PER_INCH, bbox_inches="tight")
     return file.getvalue()
 
 
@@ -74,18 +77,21 @@ def _axis(layout: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _box(x: str, y: str, layout: dict[str, Any], height: int) -> tuple[float, float, float, float]:
+def _box(
+    x: str, y: str, layout: dict[str, Any], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
     """Where a panel lies on the whole picture: left, bottom, width and height as shares."""
+    width, height = size
     total = height + _HEAD
     across, up = (_axis(layout, name).get("domain", (0.0, 1.0)) for name in (x, y))
-    wide, high, foot = (WIDTH - _LEFT - _RIGHT) / WIDTH, (height - 60) / total, 50 / total
-    left = _LEFT / WIDTH + across[0] * wide
+    wide, high, foot = (width - _LEFT - _RIGHT) / width, (height - 60) / total, 50 / total
+    left = _LEFT / width + across[0] * wide
     return left, foot + up[0] * high, (across[1] - across[0]) * wide, (up[1] - up[0]) * high
 
 
 def _dress(axes: "Axes", x: dict[str, Any], y: dict[str, Any]) -> None:
     """Names, ends, ticks and scales of both axes."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MultipleLocator, NullFormatter, PercentFormatter
 
     axes.set_axisbelow(True)
     axes.tick_params(colors=_INK, labelsize=9, length=0)
@@ -103,12 +109,17 @@ def _dress(axes: "Axes", x: dict[str, Any], y: dict[str, Any]) -> None:
             axes.set(**{f"{which}lim": ends})
         if found.get("autorange") == "reversed" and not line.get_inverted():
             line.set_inverted(True)
-        if "tickvals" in found:
+        line.set_minor_formatter(NullFormatter())
+        if found.get("visible") is False or found.get("showticklabels") is False:
+            line.set_ticks([])
+        elif "tickvals" in found:
             names = found.get("ticktext", found["tickvals"])
             line.set_ticks(found["tickvals"], [spoken(name) for name in names])
+        elif "dtick" in found and found.get("type") != "log":
+            line.set_major_locator(MultipleLocator(found["dtick"]))
         elif found.get("tickformat", "").endswith(("%", "p")):  # d3's formats of shares
             line.set_major_formatter(PercentFormatter(xmax=1))
-        if found.get("showgrid") is not False:
+        if found.get("showgrid") is not False and found.get("visible") is not False:
             axes.grid(axis=which, color=_GRID, linewidth=0.8)  # type: ignore[arg-type]
     if y.get("scaleanchor"):
         axes.set_aspect("equal")
@@ -129,3 +140,20 @@ def _lines(axes: "Axes", x: str, y: str, layout: dict[str, Any]) -> None:
             axes.axhline(shape["y0"], **look)
         elif shape.get("xref") == x and shape.get("x0") == shape.get("x1"):
             axes.axvline(shape["x0"], **look)
+
+
+def _words(axes: "Axes", x: str, y: str, layout: dict[str, Any]) -> None:
+    """Annotations that stand at a place of the panel's own axes."""
+    for told in layout.get("annotations", ()):
+        if told.get("xref") != x or told.get("yref") != y:
+            continue
+        axes.annotate(
+            spoken(told["text"]),
+            (told["x"], told["y"]),
+            xytext=(0.72 * told.get("xshift", 0), 0.72 * told.get("yshift", 0)),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            size=8,
+            color=_INK,
+        )

@@ -72,11 +72,34 @@ def _scatter(axes: "Axes", trace: dict[str, Any]) -> None:
             label=name if "markers" not in mode else "_",
             alpha=trace.get("opacity"),
         )
-    if trace.get("fill") in ("tozeroy", "toself"):
-        axes.fill_between(x, y, color=colour(trace.get("fillcolor", "#3b82c4")), linewidth=0)
+    if trace.get("fill") == "toself":
+        told = name if mode == "none" or line.get("width") == 0 else "_"
+        axes.fill(x, y, color=colour(trace.get("fillcolor", "#3b82c4")), linewidth=0, label=told)
     if "markers" in mode:
         _marks(axes, trace, x, y, name)
+    if "text" in mode:
+        _words(axes, trace, x, y)
     _errors(axes, trace, x, y)
+
+
+def _words(axes: "Axes", trace: dict[str, Any], x: Any, y: Any) -> None:
+    """Words at points, above or below them, to one side or centred."""
+    ways = _each(trace.get("textposition", "middle center"), len(y))
+    words = _each(trace.get("text", ""), len(y))
+    for at, up, way, word in zip(x, y, ways, words, strict=True):
+        vertical, _, side = way.partition(" ")
+        axes.annotate(
+            spoken(word),
+            (at, up),
+            xytext=(
+                {"left": -4, "right": 4}.get(side, 0),
+                {"top": 4, "bottom": -4}.get(vertical, 0),
+            ),
+            textcoords="offset points",
+            ha={"left": "right", "right": "left"}.get(side, "center"),
+            va={"top": "bottom", "bottom": "top"}.get(vertical, "center"),
+            size=8,
+        )
 
 
 def _marks(axes: "Axes", trace: dict[str, Any], x: Any, y: Any, name: str) -> None:
