@@ -16,6 +16,7 @@ from tlsearch.search.runs import RunRow
 
 MAX_LINES = 60
 """Of complete and of pruned trials each."""
+MAX_TICKS = 12
 MAX_STEPS = 60
 _MIN_BAND = 4
 """Fewer complete trials have no quarters."""
@@ -138,6 +139,8 @@ def draw(found: Intermediate) -> go.Figure:
     if found.band:
         _add_band(figure, found)
     figure.update_xaxes(rangemode="tozero", tickformat="d")
+    if max(course.steps[-1] for course in (*found.complete, *found.pruned)) <= MAX_TICKS:
+        figure.update_xaxes(dtick=1)  # else some whole numbers would stand there twice
     figure.update_yaxes(percent_axis(found.metric), range=found.window.axis)
     return figure
 
