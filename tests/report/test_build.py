@@ -191,6 +191,18 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     ).replace("\\", "")
 
 
+@pytest.mark.parametrize("kind", ["html", "md", "json"])
+def test_a_study_whose_model_is_still_being_logged(tmp_path: Path, kind: Any) -> None:
+    """The test part has been scored, and the report is asked for before the run has ended."""
+    fake = finished(tmp_path, trials=6)
+    record = dict(fake.ledger.fixed.user_attrs["tlsearch:test"])
+    record.pop("model")
+    fake.ledger.fixed.set_user_attr("tlsearch:test", record)
+    text = build_report(fake.ledger, fake.layout, format=kind)
+    assert "test part" in text or kind == "json"
+    assert "models:/" not in text
+
+
 def test_two_hundred_classes_and_five_hundred_trials_stay_under_six_megabytes(
     tmp_path: Path,
 ) -> None:
