@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tlsearch.data.letters import draw_letters
-from tlsearch.search.pretrain import glyph_weights
-from tlsearch.search.source_data import glyph_source
+from tlsearch.search.source.data import glyph_source
+from tlsearch.search.source.pretrain import glyph_weights
 from tlsearch.study.layout import user_cache
 from tlsearch.study.sources import Letters
 from tlsearch.training.adaptation.gram import StyleNetwork, transfer_style

@@ -23,8 +23,8 @@ from sklearn.preprocessing import StandardScaler
 
 from tlsearch.data.sources import load_images
 from tlsearch.evidence.measures.similarity import similarity
-from tlsearch.search.pretrain import glyph_weights
-from tlsearch.search.surveying import glyph_images, shapeless
+from tlsearch.search.source.pretrain import glyph_weights
+from tlsearch.search.work.surveying import glyph_images, shapeless
 from tlsearch.study.data import DataConfig
 from tlsearch.study.layout import user_cache
 from tlsearch.training.batches import Pixels, pixel_batch

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlsearch.search.head_start import HeadStart
+from tlsearch.search.work.head_start import HeadStart
 from tlsearch.study.fine_tuning import LossBalance, SamplingBalance
 from tlsearch.study.space import Space
 from tlsearch.study.strategy import Strategy

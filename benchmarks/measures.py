@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tlsearch.evidence.measures.protocol import MEASURES
 from tlsearch.search.jobs import PrepareJob, Setting, TrainJob
-from tlsearch.search.measuring import Trained, take_measures
-from tlsearch.search.preparing import prepare
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.work.measuring import Trained, take_measures
+from tlsearch.search.work.preparing import prepare
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.layout import user_cache
 from tlsearch.study.reading import read_study
 from tlsearch.study.strategy import Strategy

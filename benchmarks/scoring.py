@@ -17,7 +17,7 @@ import torch
 
 from tlsearch.data.images import image_set
 from tlsearch.evidence.measures.transferability import leep, log_me, nce, shrunk_h_score
-from tlsearch.search.surveying import frozen_features
+from tlsearch.search.work.surveying import frozen_features
 from tlsearch.transfer.backbones import build_backbone
 
 REPEATS = 3

@@ -94,6 +94,14 @@ def test_imports_come_from_lower_floors_or_the_own_folder(path: Path) -> None:
             assert part in ALLOWED_IN[top], f"{path}: only {sorted(ALLOWED_IN[top])} import {top}"
 
 
+@pytest.mark.parametrize("folder", ["work", "source"])
+def test_a_workers_code_knows_no_optuna(folder: str) -> None:
+    files = sorted((PACKAGE / "search" / folder).glob("*.py"))
+    assert len(files) > 5
+    for path in files:
+        assert not any(name.split(".")[0] == "optuna" for name in imported(path)), path
+
+
 def test_a_forbidden_import_would_be_seen(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("def f():\n    from tlsearch.search import ledger\n    import mlflow.pytorch\n")
@@ -163,8 +171,11 @@ def test_what_a_comparison_can_show_is_told_with_quantiles_alone(tmp_path: Path)
     ("modules", "absent"),
     [
         ("cli", HEAVY),
-        ("search.worker", HEAVY),
-        ("search.worker, tlsearch.search.workbench, tlsearch.search.preparing", "optuna mlflow"),
+        ("search.work.worker", HEAVY),
+        (
+            "search.work.worker, tlsearch.search.work.workbench, tlsearch.search.work.preparing",
+            "optuna mlflow",
+        ),
         ("search.study_run, tlsearch.search.summary", "torch torchvision sklearn mlflow"),
         ("study.reading, tlsearch.study.resolved", HEAVY),
     ],

@@ -12,8 +12,8 @@ from tests.training.small import CPU
 from tlsearch.data.reading import read_images
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import RequestError
-from tlsearch.search.source_data import own_source
-from tlsearch.search.views import NUM_EPOCHS, NUM_IMAGES, views_of
+from tlsearch.search.source.data import own_source
+from tlsearch.search.work.views import NUM_EPOCHS, NUM_IMAGES, views_of
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.reading import read_study
 from tlsearch.study.strategy import Strategy

@@ -13,7 +13,6 @@ from tlsearch.data.images import image_set
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
 from tlsearch.search.evaluations import evaluation
-from tlsearch.search.examples import as_json
 from tlsearch.search.folder import (
     evaluation_path,
     examples_path,
@@ -22,6 +21,7 @@ from tlsearch.search.folder import (
     write_whole,
 )
 from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger, Run
+from tlsearch.search.work.examples import as_json
 from tlsearch.study.layout import Layout
 from tlsearch.study.reading import read_study
 from tlsearch.training.results import EpochResult, TrainResult

@@ -10,15 +10,15 @@ import torch
 
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
-from tests.search.test_dividing import images, job
+from tests.search.work.test_dividing import images, job
 from tests.training import small
 from tests.transfer.strategies import strategy
 from tlsearch.data import store
 from tlsearch.data.splits.future import draw_past
 from tlsearch.data.splits.parts import Split
-from tlsearch.search.dividing import divide
 from tlsearch.search.foretelling import split_figures
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.work.dividing import divide
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.data import SplitConfig
 from tlsearch.training.batches import pixel_batch
 from tlsearch.training.loop import Trainer, TrainingData

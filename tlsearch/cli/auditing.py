@@ -135,7 +135,7 @@ def _read(config: StudyConfig, label_errors: bool) -> Checked:
         cache = user_cache()
         data, audit = read_images(config.data, cache=cache / "images", on_progress=on_progress)
         if label_errors:
-            from tlsearch.search.preparing import audit_labels_alone
+            from tlsearch.search.work.preparing import audit_labels_alone
 
             with TemporaryDirectory() as folder:
                 audit = audit_labels_alone(
@@ -171,7 +171,7 @@ def _unasked(config: StudyConfig) -> str:
 
 def _divided(audit: Audit, data: "ImageSet", config: StudyConfig) -> Checked:
     """With the parts; of the first fold where there are several."""
-    from tlsearch.search.dividing import divide
+    from tlsearch.search.work.dividing import divide
 
     facts, _ = divide(data, config)
     counts = (facts.train_counts, facts.validation_counts, facts.test_counts)

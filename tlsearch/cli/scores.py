@@ -13,7 +13,7 @@ from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import user_cache
 
 if TYPE_CHECKING:
-    from tlsearch.search.scoring import NetworkScores
+    from tlsearch.search.work.scoring import NetworkScores
 
 HERE = ""
 """The place of a study that compares nothing."""
@@ -27,7 +27,7 @@ def score(config: StudyConfig) -> Mapping[str, "Sequence[NetworkScores]"]:
         RequestError: data or weights do not fit the study.
         WorkError: something cannot be read, written or fetched.
     """
-    from tlsearch.search.scoring import score_study
+    from tlsearch.search.work.scoring import score_study
 
     places = {HERE: config}
     if config.comparison is not None:

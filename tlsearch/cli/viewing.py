@@ -19,7 +19,7 @@ def write(config: StudyConfig, path: Path) -> None:
         OSError: the file cannot be written.
     """
     with reading_progress() as on_progress:
-        from tlsearch.search.views import views_of
+        from tlsearch.search.work.views import views_of
 
         shown = views_of(config, cache=user_cache(), on_progress=on_progress)
     write_views(path, [Block(*one) for one in shown], name=config.name)

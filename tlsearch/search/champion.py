@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tlsearch.errors import TlsearchError, WorkError
 from tlsearch.search.errand import POLL_SECONDS
 from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.worker import ignore_interrupts, leave_with_parent
+from tlsearch.search.work.worker import ignore_interrupts, leave_with_parent
 from tlsearch.study.values import hidden
 from tlsearch.transfer.model_facts import ModelFacts
 

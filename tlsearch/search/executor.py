@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from tlsearch.search import worker
 from tlsearch.search.jobs import Decision, EpochDone, Event, Job, Setting, TrainJob, WorkerDied
+from tlsearch.search.work import worker
 
 JOIN_SECONDS = 5.0
 """How long an idle worker may take to leave before it is ended."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tlsearch.evidence.measures.probes import LinearProbe, ridge_probe
 from tlsearch.evidence.measures.protocol import PROBE_IMAGES, PROBE_PENALTY
-from tlsearch.search.source_data import SourceData
+from tlsearch.search.source.data import SourceData
 from tlsearch.training.activations import run_stages
 from tlsearch.training.batches import Pixels, pixel_batch
 from tlsearch.training.forward import EVAL_BATCH_SIZE

@@ -14,16 +14,16 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
-from tests.search.test_dividing import images
+from tests.search.work.test_dividing import images
 from tests.training.small import CPU, data, same, store, tiny_backbone, trainer, weights
 from tests.transfer.strategies import strategy
 from tlsearch.data import store as image_store
 from tlsearch.data.probing import INVERSE_PENALTY, MAX_ITERATIONS
 from tlsearch.errors import RequestError
-from tlsearch.search.dividing import divide
-from tlsearch.search.head_start import HeadStart
 from tlsearch.search.jobs import TrainJob
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.work.dividing import divide
+from tlsearch.search.work.head_start import HeadStart
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.fine_tuning import Anova, Chi2, LossBalance, SamplingBalance
 from tlsearch.study.strategy import Adam, AdamW, Strategy
 from tlsearch.training.folds import CrossValidation
@@ -179,7 +179,7 @@ def _stages(backbone: Backbone) -> Any:
 def test_what_was_found_is_found_once_and_belongs_to_its_fold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlsearch.search import head_start
+    from tlsearch.search.work import head_start
 
     asked: list[int] = []
     probe = head_start.probe_layer

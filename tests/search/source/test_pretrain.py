@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.errors import WorkError
-from tlsearch.search import pretrain, source_model
-from tlsearch.search.pretrain import cached_glyph_weights, damage, glyph_weights, weights_of
-from tlsearch.search.source_model import train_source
+from tlsearch.search.source import pretrain
+from tlsearch.search.source import training as source_model
+from tlsearch.search.source.pretrain import cached_glyph_weights, damage, glyph_weights, weights_of
+from tlsearch.search.source.training import train_source
 from tlsearch.transfer.backbones import build_backbone, load_pretrained
 
 TINY = replace(
@@ -151,7 +152,7 @@ def test_bytes_appended_are_damage(made, tmp_path):
 def test_what_is_cached_is_found_without_importing_torch(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from tlsearch.search.pretrain import cached_glyph_weights\n"
+        "from tlsearch.search.source.pretrain import cached_glyph_weights\n"
         f"cache = Path({str(tmp_path)!r})\n"
         "assert not cached_glyph_weights(backbone='resnet18', image_size=32, cache=cache)\n"
         "heavy = {'torch', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"

@@ -15,17 +15,17 @@ from tlsearch.data.splits.draw import draw_splits
 from tlsearch.data.splits.future import draw_past, set_future_apart
 from tlsearch.data.splits.parts import Split
 from tlsearch.errors import WorkError
-from tlsearch.search.examples import NUM_EPOCHS, as_json, first_of_classes
 from tlsearch.search.folder import write_whole
 from tlsearch.search.foretelling import split_figures
-from tlsearch.search.head_start import HeadStart
 from tlsearch.search.jobs import ExamplesJob, ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
-from tlsearch.search.measuring import Trained, take_measures
-from tlsearch.search.scoring import NetworkScores, score_network, training_rows
-from tlsearch.search.shares import shares_of
-from tlsearch.search.source_bench import SourceBench
-from tlsearch.search.surveying import source_images, survey
-from tlsearch.search.views import training_views
+from tlsearch.search.source.bench import SourceBench
+from tlsearch.search.work.examples import NUM_EPOCHS, as_json, first_of_classes
+from tlsearch.search.work.head_start import HeadStart
+from tlsearch.search.work.measuring import Trained, take_measures
+from tlsearch.search.work.scoring import NetworkScores, score_network, training_rows
+from tlsearch.search.work.shares import shares_of
+from tlsearch.search.work.surveying import source_images, survey
+from tlsearch.search.work.views import training_views
 from tlsearch.study.data import SplitConfig
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import ActivationStore

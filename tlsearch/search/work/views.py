@@ -15,8 +15,8 @@ from tlsearch.data.reading import read_images
 from tlsearch.data.source_images import read_source
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import RequestError
-from tlsearch.search.preparing import find_device, find_weights
-from tlsearch.search.source_data import SourceData, glyph_source, own_source
+from tlsearch.search.source.data import SourceData, glyph_source, own_source
+from tlsearch.search.work.preparing import find_device, find_weights
 from tlsearch.study.adaptation import NoAdaptation, Style
 from tlsearch.study.cells import cell_config, cells, compared
 from tlsearch.study.config import StudyConfig

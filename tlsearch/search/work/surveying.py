@@ -13,7 +13,7 @@ from tlsearch.data.splits.blocks import joined
 from tlsearch.data.splits.parts import Split
 from tlsearch.evidence.measures.similarity import similarity
 from tlsearch.search.jobs import Setting
-from tlsearch.search.source_data import own_source
+from tlsearch.search.source.data import own_source
 from tlsearch.study.seeds import derive_seed
 from tlsearch.study.sources import Glyphs
 from tlsearch.training.activations import BATCH_SIZE, run_stages

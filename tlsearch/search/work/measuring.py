@@ -30,8 +30,8 @@ from tlsearch.evidence.measures.protocol import (
     PGD_STEP_SIZE,
     PGD_STEPS,
 )
-from tlsearch.search.domain_distances import adapted_distance, domain_distance
-from tlsearch.search.source_task import SourceTask
+from tlsearch.search.source.distances import adapted_distance, domain_distance
+from tlsearch.search.source.task import SourceTask
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.activations import run_stages
 from tlsearch.training.attacks import fgsm, pgd

@@ -12,8 +12,8 @@ from tlsearch.data.audit.findings import Audit
 from tlsearch.data.audit.refusal import AuditError
 from tlsearch.data.images import ImageSet
 from tlsearch.data.splits.draw import draw_splits
-from tlsearch.search import suspecting
-from tlsearch.search.suspecting import audit_labels
+from tlsearch.search.work import suspecting
+from tlsearch.search.work.suspecting import audit_labels
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.reading import read_study
 from tlsearch.training.activations import ActivationStore

@@ -32,7 +32,7 @@ from tlsearch.search.jobs import (
     TrainDone,
     TrainJob,
 )
-from tlsearch.search.memory import release_memory
+from tlsearch.search.work.memory import release_memory
 
 CHECKPOINT_SHARE = "TLSEARCH_CHECKPOINT_SHARE"
 """Environment variable: the share of the training time that checkpoints may take, in place of
@@ -125,7 +125,7 @@ class _Server:
             self._pipe.send(JobFailed(key, summary, None, traceback.format_exc()))
 
     def _prepare(self, job: PrepareJob) -> None:
-        from tlsearch.search.preparing import prepare
+        from tlsearch.search.work.preparing import prepare
 
         self._pipe.send(Progress(0.0, "reading the data"))
         setting, audit = prepare(
@@ -137,7 +137,7 @@ class _Server:
 
     def _workbench(self, backbone: str) -> Any:
         """The bench of a network; that of another one is let go."""
-        from tlsearch.search.workbench import Workbench
+        from tlsearch.search.work.workbench import Workbench
 
         assert self.setting is not None, "a setting comes before the first training"
         if self._bench is None or self._bench[0] != backbone:

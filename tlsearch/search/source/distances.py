@@ -9,7 +9,7 @@ from torch import Tensor
 from tlsearch.evidence.measures.discrepancy import domain_error, proxy_a_distance
 from tlsearch.evidence.measures.frechet import frechet_distance
 from tlsearch.evidence.measures.protocol import DOMAIN_FOLDS, DOMAIN_IMAGES
-from tlsearch.search.source_task import SourceTask, features_of, pooled_features
+from tlsearch.search.source.task import SourceTask, features_of, pooled_features
 from tlsearch.training.augmentation.stages import Stage
 from tlsearch.training.batches import Pixels, normalised, unit_batch
 from tlsearch.training.forward import EVAL_BATCH_SIZE

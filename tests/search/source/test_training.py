@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tlsearch.data.glyph_recipe import RECIPE
-from tlsearch.search import source_model
-from tlsearch.search.source_model import lr_fraction, source_precision
+from tlsearch.search.source import training as source_model
+from tlsearch.search.source.training import lr_fraction, source_precision
 from tlsearch.transfer.backbones import build_backbone
 
 

@@ -17,11 +17,11 @@ from tlsearch.data.images import ImageSet
 from tlsearch.data.reading import read_images
 from tlsearch.data.source_images import read_source
 from tlsearch.errors import RequestError
-from tlsearch.search.dividing import divide
 from tlsearch.search.folder import write_whole
 from tlsearch.search.jobs import PrepareJob, Setting
-from tlsearch.search.pretrain import glyph_weights
-from tlsearch.search.suspecting import audit_labels
+from tlsearch.search.source.pretrain import glyph_weights
+from tlsearch.search.work.dividing import divide
+from tlsearch.search.work.suspecting import audit_labels
 from tlsearch.study.config import StudyConfig
 from tlsearch.training.precision import Numerics, probe_precision
 from tlsearch.transfer.backbones import build_backbone, load_pretrained

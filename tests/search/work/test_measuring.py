@@ -12,14 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.search.test_source_task import glyph_task
+from tests.search.source.test_task import glyph_task
 from tests.training.small import CPU, pixels, store, tiny_backbone, trainer
 from tests.transfer.strategies import strategy
 from tlsearch.evidence.measures.protocol import MEASURES
 from tlsearch.evidence.statistics import STATISTICS
-from tlsearch.search import measuring
-from tlsearch.search.measuring import Trained, take_measures
-from tlsearch.search.source_task import SourceTask
+from tlsearch.search.source.task import SourceTask
+from tlsearch.search.work import measuring
+from tlsearch.search.work.measuring import Trained, take_measures
 from tlsearch.study.adaptation import Moments
 from tlsearch.training.adaptation.towards import stage_of
 from tlsearch.training.batches import pixel_batch

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from tlsearch.search.jobs import Setting
-from tlsearch.search.source_data import SourceData, source_data
-from tlsearch.search.source_task import SourceTask, glyph_probe_file, own_probe_file
+from tlsearch.search.source.data import SourceData, source_data
+from tlsearch.search.source.task import SourceTask, glyph_probe_file, own_probe_file
 from tlsearch.study.adaptation import Style
 from tlsearch.study.seeds import derive_seed
 from tlsearch.study.strategy import Strategy

@@ -16,10 +16,10 @@ from tlsearch.data.images import ImageSet
 from tlsearch.data.reading import read_images
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.evidence.measures.transferability import leep, log_me, nce, shrunk_h_score
-from tlsearch.search.preparing import find_device, ready_network
-from tlsearch.search.source_data import glyph_source
-from tlsearch.search.source_task import source_classifier
-from tlsearch.search.surveying import frozen_features
+from tlsearch.search.source.data import glyph_source
+from tlsearch.search.source.task import source_classifier
+from tlsearch.search.work.preparing import find_device, ready_network
+from tlsearch.search.work.surveying import frozen_features
 from tlsearch.study.backbones import group_of
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.seeds import derive_seed

@@ -11,7 +11,7 @@ import torch
 from tests.data.audit.made import quiet
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
-from tests.search.test_dividing import BODY, HEAD, images
+from tests.search.work.test_dividing import BODY, HEAD, images
 from tests.training.small import CPU, tiny_backbone
 from tlsearch.data import store
 from tlsearch.data.glyph_recipe import RECIPE
@@ -19,11 +19,11 @@ from tlsearch.data.images import ImageSet, image_set
 from tlsearch.data.sources import load_images
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.data.splits.parts import Split
-from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import SurveyJob
-from tlsearch.search.pretrain import weights_of
-from tlsearch.search.surveying import frozen_features, glyph_images, shapeless, survey
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.source.pretrain import weights_of
+from tlsearch.search.work.dividing import divide
+from tlsearch.search.work.surveying import frozen_features, glyph_images, shapeless, survey
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.data import DataConfig
 from tlsearch.transfer.backbones import Backbone, build_backbone, load_pretrained
 from tlsearch.transfer.weights import pretrained_state

@@ -10,9 +10,9 @@ from tlsearch.data.images import ImageSet, image_set
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import WeightsError
 from tlsearch.evidence.measures.transferability import leep, log_me, nce, shrunk_h_score
-from tlsearch.search import scoring
-from tlsearch.search.scoring import multiply_adds, score_network, score_study, training_rows
-from tlsearch.search.source_task import _logistic, head_features
+from tlsearch.search.source.task import _logistic, head_features
+from tlsearch.search.work import scoring
+from tlsearch.search.work.scoring import multiply_adds, score_network, score_study, training_rows
 from tlsearch.study.config import StudyConfig
 from tlsearch.training.batches import Pixels
 from tlsearch.transfer.backbones import build_backbone, load_pretrained, normalisation

@@ -15,9 +15,9 @@ from tlsearch.data.images import image_set
 from tlsearch.data.source_images import read_source
 from tlsearch.errors import RequestError
 from tlsearch.search.jobs import PrepareJob, Setting, SurveyJob, TrainJob
-from tlsearch.search.preparing import prepare
-from tlsearch.search.source_data import glyph_source, own_source
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.source.data import glyph_source, own_source
+from tlsearch.search.work.preparing import prepare
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.loop import Trainer
 

@@ -14,11 +14,11 @@ from tlsearch.data import store
 from tlsearch.data.images import ImageSet, image_set
 from tlsearch.data.splits.draw import draw_splits
 from tlsearch.errors import RequestError, StoreError
-from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import TrainJob
 from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
 from tlsearch.search.study_run import agreed
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.work.dividing import divide
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.strategy import Strategy
 from tlsearch.training.folds import CrossValidation
 from tlsearch.training.loop import Trainer

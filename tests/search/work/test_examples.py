@@ -12,7 +12,11 @@ from PIL import Image
 from tests.search.fakes import Story
 from tests.search.scenes import Make
 from tlsearch.data.images import Files, image_set
-from tlsearch.search.examples import (
+from tlsearch.search.folder import examples_path
+from tlsearch.search.jobs import ExamplesJob, ExamplesKept, JobFailed
+from tlsearch.search.keeping import has_examples, keep_examples
+from tlsearch.search.watching import Remark
+from tlsearch.search.work.examples import (
     NUM_RIGHT,
     NUM_WRONG,
     SIDE,
@@ -21,10 +25,6 @@ from tlsearch.search.examples import (
     data_uri,
     first_of_classes,
 )
-from tlsearch.search.folder import examples_path
-from tlsearch.search.jobs import ExamplesJob, ExamplesKept, JobFailed
-from tlsearch.search.keeping import has_examples, keep_examples
-from tlsearch.search.watching import Remark
 
 
 def two(sure: list[float], said: list[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from tests.data.splits.made import config, made
 from tlsearch.data.splits.future import draw_past
 from tlsearch.errors import RequestError
 from tlsearch.search.jobs import SharesJob
-from tlsearch.search.shares import share_distances, shares_of
+from tlsearch.search.work.shares import share_distances, shares_of
 
 # In time: 40 images of which the last 8 are the future; one in four of class b.
 LABELS = (np.arange(40) % 4 == 3).astype(np.int64)

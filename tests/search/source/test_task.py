@@ -11,17 +11,17 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
-from tests.search.test_pretrain import TINY
+from tests.search.source.test_pretrain import TINY
 from tests.training.small import pixels, tiny_backbone
 from tlsearch.data import store
 from tlsearch.data.images import image_set
 from tlsearch.evidence.measures.protocol import SOURCE_IMAGES
-from tlsearch.search.dividing import divide
 from tlsearch.search.jobs import Setting, TrainJob
-from tlsearch.search.pretrain import weights_of
-from tlsearch.search.source_data import glyph_source
-from tlsearch.search.source_task import SourceTask, glyph_probe_file, pooled_features
-from tlsearch.search.workbench import Workbench
+from tlsearch.search.source.data import glyph_source
+from tlsearch.search.source.pretrain import weights_of
+from tlsearch.search.source.task import SourceTask, glyph_probe_file, pooled_features
+from tlsearch.search.work.dividing import divide
+from tlsearch.search.work.workbench import Workbench
 from tlsearch.study.strategy import Strategy
 from tlsearch.transfer.backbones import Backbone, build_backbone
 

@@ -113,7 +113,7 @@ def _make(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    from tlsearch.search.source_model import train_source
+    from tlsearch.search.source.training import train_source
 
     trained = train_source(
         recipe, backbone=backbone, image_size=image_size, threads=threads, on_progress=on_progress
