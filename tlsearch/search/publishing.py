@@ -49,7 +49,10 @@ def publish(
     except Exception as error:  # a defect of ours, or a library's: the study is done all the same
         trouble = f"figures could not be drawn for the dashboards ({type(error).__name__}: {error})"
     _note(ledger, text, before.get("text"))
-    _attach(ledger, layout.optuna_artifacts, stills)
+    try:
+        _attach(ledger, layout.optuna_artifacts, stills)
+    except OSError as error:
+        trouble = f"figures could not be added to Optuna's artifacts ({error})"
     try:
         publish_in_mlflow(
             tracking_uri=absolute_address(tracking_address(ledger.config, layout)),
