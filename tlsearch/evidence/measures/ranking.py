@@ -4,7 +4,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from tlsearch.evidence.measures.sweeps import score_correlation
 
@@ -31,6 +30,8 @@ def rank_agreement(scores: np.ndarray, values: np.ndarray) -> Agreement | None:
 
     Source: Kendall 1938 (doi:10.2307/2332226), Spearman 1904 (doi:10.2307/1412159).
     """
+    from scipy.stats import spearmanr  # half a second, and only studies over networks ask
+
     whole = np.isfinite(scores) & np.isfinite(values)
     if whole.sum() < 2:
         return None
