@@ -17,7 +17,7 @@ MIN_TRIALS = 10
 MAX_TRIALS = 100
 """More cost seconds, most of them for the spread."""
 NUM_TREES = 32
-NUM_RESAMPLES, TREES_OF_RESAMPLE = 12, 12
+NUM_RESAMPLES, TREES_OF_RESAMPLE = 8, 12
 
 
 class Share(NamedTuple):
