@@ -65,13 +65,17 @@ def tlsearch(here: Path) -> Invoke:
     return invoke
 
 
+def inherited() -> dict[str, str]:
+    """The environment without the address of the MLflow of whoever runs the tests."""
+    return {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+
+
 def command(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run the real command in a process of its own, its output in pipes."""
-    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
         [sys.executable, "-m", "tlsearch", *arguments],
         cwd=cwd,
-        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
+        env={**inherited(), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages.journal import JournalFileBackend
 from optuna_dashboard import get_note
 
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, inherited
 from tests.cli.finished import Finished
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own tables
@@ -36,7 +36,9 @@ class Shown:
         self.log = log
         command = [sys.executable, "-m", "tlsearch", "ui", "study.yaml", "--no-browser"]
         with log.open("wb") as file:
-            self.process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file)
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=inherited(), stdout=file, stderr=file
+            )
 
     def told(self) -> str:
         """All that it says, once both are there."""
@@ -168,6 +170,7 @@ def test_a_server_that_cannot_start_is_told(finished: Finished, tmp_path: Path) 
     done = subprocess.run(
         [sys.executable, "-m", "tlsearch", "ui", "study.yaml", "--no-browser"],
         cwd=tmp_path,
+        env=inherited(),
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

@@ -261,6 +261,9 @@ class Server:
         monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", f"sqlite:///{database}")
         monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", artifacts.as_uri())
         monkeypatch.setattr("mlflow.server.handlers._tracking_store", None)  # of an earlier server
+        # The server sets MLflow's global address too, which must not outlive the test.
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+        monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
         self.port = 0
         self.start()
 
