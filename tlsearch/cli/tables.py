@@ -52,7 +52,8 @@ def _verdicts(tables: Tables) -> Table:
             for one in answers:
                 style = _STYLES.get(one.kind, "dim")
                 verdict = f"[{style}]{one.verdict}[/{style}]"
-                measured = escape(one.effect or one.sides)
+                told = "; ".join(part for part in (one.effect, one.settled_by) if part)
+                measured = escape(told or one.sides)
                 claim = escape(f"{SIDES[side].removeprefix('said ')}: {one.says}")
                 first = (escape(row.strategy),) if is_own else ("", claim)
                 shown.add_row(*first, verdict, measured)

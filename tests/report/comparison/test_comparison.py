@@ -74,17 +74,31 @@ def test_what_an_effect_rests_on() -> None:
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        ({}, "About 20 seeds a scenario would settle it."),
-        ({"needed_of": "scenarios"}, "About 20 scenarios would settle it."),
+        ({}, "about 20 seeds a scenario would settle it"),
+        ({"needed_of": "scenarios"}, "about 20 scenarios would settle it"),
         (
             {"needed": None, "needs_images": True},
-            "More seeds never would settle it: it takes more test images.",
+            "more seeds never would settle it: it takes more test images",
         ),
-        ({"needed": None}, "Not even 1,000 seeds would settle it."),
+        ({"needed": None}, "not even 1,000 seeds would settle it"),
+        ({"verdict": "supported", "needed": None, "needed_of": None}, ""),
     ],
 )
 def test_what_would_settle_it(found: dict[str, object], sentence: str) -> None:
-    assert sentence in spoken(answer(**found)).details
+    assert spoken(answer(**found)).settled_by == sentence
+
+
+def test_every_format_says_what_would_settle_an_open_claim(tables: Tables) -> None:
+    pooled = [claim for claim in tables.claims if claim.scenario == ALL]
+    told = {spoken(claim).settled_by for claim in pooled} - {""}
+    assert told
+    out = StringIO()
+    show_tables(tables, Console(file=out, width=400, highlight=False))
+    page = Page(render_comparison_html(tables)).text
+    for text in told:
+        assert text in out.getvalue()
+        assert text in render_comparison_markdown(tables)
+        assert f"{text[0].upper()}{text[1:]}." in page
 
 
 def test_an_own_table_says_better_and_worse() -> None:

@@ -52,7 +52,7 @@ def _verdicts(rows: Sequence[SpokenRow], *, is_own: bool) -> str:
         strategy = row.id if row.id == row.strategy else f"{row.strategy} ({row.id})"
         for side, answers in row.cells.items():
             for one in answers:
-                effect = "; ".join(part for part in (one.effect, one.sides) if part)
+                effect = "; ".join(p for p in (one.effect, one.settled_by, one.sides) if p)
                 claim = one.says if is_own else f"{SIDES[side]}: {one.says}"
                 texts = (strategy, claim, effect, one.basis)
                 name, claim, effect, basis = map(escaped, texts)

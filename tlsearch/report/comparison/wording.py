@@ -26,8 +26,9 @@ _TIED = "\u00a0"
 class Spoken(NamedTuple):
     """One answer as texts. `verdict` is for people, `kind` one of `MEANINGS` for colours.
 
-    `effect` holds the interval, `sides` both means, `basis` what they rest on; "" where there is
-    none. `details` are sentences of lesser weight.
+    `effect` holds the interval, `sides` both means, `basis` what they rest on, `settled_by` what
+    would settle an *inconclusive* claim; "" where there is none. `details` are sentences of lesser
+    weight.
     """
 
     says: str
@@ -36,6 +37,7 @@ class Spoken(NamedTuple):
     effect: str
     sides: str
     basis: str
+    settled_by: str
     details: tuple[str, ...]
 
 
@@ -54,6 +56,7 @@ def spoken(answer: ClaimAnswer) -> Spoken:
         effect=effect_text(answer) + _little(answer),
         sides=_sides(answer),
         basis=basis_text(answer),
+        settled_by=_settled_by(answer),
         details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in answer.notes)),
     )
 
@@ -118,7 +121,7 @@ def _worth(answer: ClaimAnswer) -> str:
 
 
 def _fact(answer: ClaimAnswer, text: str) -> Spoken:
-    return Spoken(answer.says, answer.verdict, answer.verdict, "", text, "", ())
+    return Spoken(answer.says, answer.verdict, answer.verdict, "", text, "", "", ())
 
 
 def _sides(answer: ClaimAnswer) -> str:
@@ -131,14 +134,17 @@ def _sides(answer: ClaimAnswer) -> str:
 def _details(answer: ClaimAnswer) -> Iterable[str]:
     if answer.adjusted_p is not None:
         yield f"p {_p(answer.adjusted_p)} after Holm's correction."
+    yield f"Smallest effect worth having: {_worth(answer)}."
+
+
+def _settled_by(answer: ClaimAnswer) -> str:
     if answer.needed is not None:
         each = "" if answer.needed_of == "scenarios" else " a scenario"
-        yield f"About {count(answer.needed, (answer.needed_of or '')[:-1])}{each} would settle it."
-    elif answer.needs_images:
-        yield "More seeds never would settle it: it takes more test images."
-    elif answer.needed_of:
-        yield f"Not even 1,000 {answer.needed_of} would settle it."
-    yield f"Smallest effect worth having: {_worth(answer)}."
+        needed = count(answer.needed, (answer.needed_of or "")[:-1])
+        return f"about {needed}{each} would settle it"
+    if answer.needs_images:
+        return "more seeds never would settle it: it takes more test images"
+    return f"not even 1,000 {answer.needed_of} would settle it" if answer.needed_of else ""
 
 
 def _difference(value: float | None, unit: str) -> str:
