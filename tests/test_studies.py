@@ -121,3 +121,5 @@ def test_kept_results_are_those_of_a_study_here(path: Path) -> None:
     told = (path.with_suffix(".md")).read_text()
     assert all(claim["says"] in told for claim in found["claims"] if claim["verdict"])
     assert path.with_suffix(".csv").read_text().count("\n") == 1 + len(found["claims"])
+    places = (found["mlflow"]["tracking_uri"], found["optuna"]["storage"])
+    assert places == ("sqlite:///mlruns/mlflow.db", "mlruns/optuna.journal")  # no machine's own
