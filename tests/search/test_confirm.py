@@ -78,6 +78,23 @@ def test_of_equal_accuracies_the_smaller_loss_is_better(study: Study) -> None:
     assert replace(one, epochs=()).val_loss == math.inf
 
 
+def test_the_epoch_that_counts_is_the_one_that_was_kept(study: Study) -> None:
+    (row,) = searched(study("search.metric=val_loss"), [0.5]).rows()
+    (last, *_) = row.epochs[::-1]
+    figures = [(1, 0.9, 0.6), (2, 0.5, 0.8), (3, 0.9, 0.95)]  # epoch, loss, accuracy
+    epochs = tuple(last._replace(epoch=e, val_loss=x, val_accuracy=a) for e, x, a in figures)
+
+    def kept(patience: int | None) -> int:
+        spec = replace(row.spec, params={**row.spec.params, "patience_epochs": patience})
+        found = replace(row, epochs=epochs, spec=spec, value=0.5 if patience else 0.9).kept
+        assert found is not None
+        return found.epoch
+
+    assert kept(patience=2) == 2
+    assert kept(patience=None) == 3
+    assert replace(row, epochs=()).kept is None
+
+
 def test_the_best_are_confirmed_beside_all_baselines(study: Study) -> None:
     ledger = searched(study(), [0.4, 0.7, 0.5])
     specs = confirm_specs(ledger.config, ledger.rows())

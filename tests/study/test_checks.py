@@ -47,8 +47,9 @@ HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights:
             "space.schedule.step.every_epochs = [5, 10]: no step falls within 10 epochs",
         ),
         (
-            "space: {schedule: [cosine, plateau]}\nbudget: {epochs: 2}",
-            "space.schedule.plateau.patience_epochs = 2: no plateau is noticed within 2 epochs",
+            "space: {schedule: [cosine, plateau]}\nbudget: {epochs: 4}",
+            "space.schedule.plateau.patience_epochs = 2: no cut can follow a plateau within 4 "
+            "epochs — take less than 2",
         ),
         (
             "space: {optimizer: {sgd: {momentum: [0, 0.9], nesterov: true}}}",

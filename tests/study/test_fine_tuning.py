@@ -112,6 +112,14 @@ def test_searched_with_what_each_choice_opens() -> None:
             "space.lr_ratio = 0.5: nothing trains but the head — drop it, or let more train",
         ),
         (
+            "freeze_depth: 5, lr_ratio: 0.5",
+            "space.lr_ratio = 0.5: nothing trains but the head — drop it, or let more train",
+        ),
+        (
+            "trained: [all, norms], l2_sp: 0.1",
+            "space.l2_sp = 0.1: norms may train alone, and it pulls them only where they decay",
+        ),
+        (
             "layer_decay: 0.7, lr_ratio: [0.5, 1]",
             "space.layer_decay = 0.7: the rate falls per layer, and by space.lr_ratio per "
             "group as well — keep one of them, the other 1",

@@ -31,8 +31,14 @@ NONE = "backbone.weights=none"
         ),
         (
             ("space.source_task_weight=0.5", "space.freeze_depth=5", GLYPHS),
-            ["the head alone trains", "write 0, or freeze less"],
+            ["the head alone trains", "write 0, or let more train"],
         ),
+        (
+            ("space.source_task_weight=0.5", "space.trained=head", GLYPHS),
+            ["the head alone trains", "write 0, or let more train"],
+        ),
+        (("space.adaptation={fourier: {band: 0}}", GLYPHS), ["0 changes no image"]),
+        (("space.adaptation={none: {}, style: {strength: 0}}", GLYPHS), ["0 changes no image"]),
         (("space.adaptation=forier", GLYPHS), ["must be one of none, fourier", "did you mean"]),
         (("space.adaptation={fourier: {bend: 0.1}}", GLYPHS), ["unknown field", "'band'"]),
         (("space.adaptation={fourier: {band: 1.5}}", GLYPHS), ["at least 0 and at most 1"]),

@@ -106,13 +106,26 @@ def drawn(count: int) -> np.ndarray:
     return seen[0]
 
 
-def test_batches_of_the_source_are_drawn_from_seed_epoch_and_step() -> None:
+def test_batches_of_the_source_are_drawn_from_seed_epoch_and_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tlsearch.training.second_task.MIN_BATCH_SIZE", 8)
+
     def loss(seed: int = 0, *, epoch: int = 1, step: int = 1) -> float:
         task = beside(1.0, seed=seed)(tiny_backbone(dropout=0.0, seed=0))
         return task.loss(epoch=epoch, step=step, batch_size=8).item()
 
     assert loss() == loss()
     assert len({loss(), loss(1), loss(epoch=2), loss(step=2)}) == 4
+
+
+@pytest.mark.parametrize(("asked", "least", "seen"), [(4, 16, 16), (20, 16, 20), (4, 64, 30)])
+def test_a_small_batch_of_the_target_goes_with_a_larger_one_of_the_source(
+    asked: int, least: int, seen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlsearch.training.second_task.MIN_BATCH_SIZE", least)
+    assert len(drawn(asked)) == seen
+    assert len(set(drawn(asked))) == seen  # no image twice
 
 
 def test_more_images_than_there_are_repeat_some() -> None:

@@ -192,9 +192,12 @@ def test_dropout_acts_on_the_heads_input_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "vgg11"])
-def test_torchvisions_dropout_before_the_head_is_off(name: str) -> None:
-    dropouts = [m.p for m in on_meta(name).model.modules() if isinstance(m, nn.Dropout)]
-    assert dropouts == ([0.5, 0.0] if name == "vgg11" else [0.0])
+def test_dropout_is_what_was_asked_for_and_torchvisions_is_off(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name=name, num_classes=7, image_size=32, dropout=0.2, seed=0)
+    dropouts = [m.p for m in backbone.model.modules() if isinstance(m, nn.Dropout)]
+    assert dropouts == ([0.2, 0.0] if name == "vgg11" else [0.0])
+    assert backbone.head.dropout == 0.2
 
 
 def test_a_vit_takes_the_image_size() -> None:

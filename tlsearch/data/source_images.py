@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tlsearch.data.audit.findings import Audit
 from tlsearch.data.images import ImageSet
 from tlsearch.data.reading import read_images
@@ -38,6 +40,14 @@ def read_source(
         audit=_AUDIT,
     )
     try:
-        return read_images(asked, cache=cache, on_progress=on_progress)
+        found = read_images(asked, cache=cache, on_progress=on_progress)
     except RequestError as error:  # it speaks of the field that images come from otherwise
         raise type(error)(str(error).replace("data.source", "backbone.source")) from None
+    labels = found[0].labels[found[0].usable]
+    large = int((np.bincount(labels) > 1).sum())
+    if large < 2:
+        raise RequestError(
+            f"backbone.source: {len(labels)} usable images, and {large} of the classes have two or "
+            "more — some are held out to measure by, so give two images or more of two classes"
+        )
+    return found

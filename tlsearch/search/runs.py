@@ -101,11 +101,16 @@ class RunRow:
         """
         if self.folds:
             return self.folds[-1].mean_val_loss
+        return math.inf if self.kept is None else self.kept.val_loss
+
+    @property
+    def kept(self) -> EpochResult | None:
+        """The epoch whose weights `value` is of; None where the stores hold none."""
         if self.spec.params["patience_epochs"] is None:
-            return self.epochs[-1].val_loss if self.epochs else math.inf
+            return self.epochs[-1] if self.epochs else None
         # Early stopping keeps the first of the best epochs.
-        kept = (e.val_loss for e in self.epochs if self.value in (e.val_accuracy, e.val_loss))
-        return next(kept, math.inf)
+        kept = (e for e in self.epochs if self.value in (e.val_accuracy, e.val_loss))
+        return next(kept, None)
 
 
 def read_rows(config: StudyConfig, study: optuna.Study) -> Iterator[RunRow]:

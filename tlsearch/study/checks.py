@@ -1,7 +1,7 @@
 """Contradictions between fields that are each right by themselves."""
 
 from collections.abc import Callable, Iterator
-from math import ceil
+from math import ceil, inf
 
 from tlsearch.study.augmentation_checks import augmentation_contradictions
 from tlsearch.study.backbone_checks import backbone_contradictions
@@ -82,14 +82,16 @@ def _of_each_network(
 
 def _schedule(config: StudyConfig) -> Iterator[Contradiction]:
     epochs = config.budget.epochs
+    # A plateau shows after a first epoch, and a cut needs an epoch after it.
     rules = {
-        "schedule.step.every_epochs": "no step falls",
-        "schedule.plateau.patience_epochs": "no plateau is noticed",
+        "schedule.step.every_epochs": ("no step falls", epochs),
+        "schedule.plateau.patience_epochs": ("no cut can follow a plateau", epochs - 2),
     }
     for name, found in config.space.dimensions().items():
-        if name in rules and highest(found) >= epochs:
-            rule = f"{rules[name]} within {epochs} epochs"
-            remedy = _fewer(epochs, "train longer, or take another schedule")
+        told, limit = rules.get(name, ("", inf))
+        if highest(found) >= limit:
+            rule = f"{told} within {epochs} epochs"
+            remedy = _fewer(int(limit), "train longer, or take another schedule")
             field = f"space.{name}"
             yield clash(field, raw(found), rule, remedy, "space.schedule", "budget.epochs")
 

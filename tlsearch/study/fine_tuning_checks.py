@@ -66,10 +66,10 @@ def _rates(config: StudyConfig) -> Iterator[Contradiction]:
     if lowest(decay) < 1 and lowest(ratio) < 1:
         rule = "the rate falls per layer, and by space.lr_ratio per group as well"
         yield clash(field, value, rule, "keep one of them, the other 1", ratio_field)
-    if lowest(decay) < 1 and _body_never_trains(config):
+    if lowest(decay) < 1 and head_alone_trains(config):
         yield clash(field, value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
-    if lowest(ratio) < 1 and values(config.space.trained) == [_head(config)]:
-        yield clash(ratio_field, ratio_value, *_NOTHING_TRAINS, _TRAINED)
+    if lowest(ratio) < 1 and head_alone_trains(config):
+        yield clash(ratio_field, ratio_value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
 
 
 _NOTHING_TRAINS = ("nothing trains but the head", "drop it, or let more train")
@@ -81,8 +81,15 @@ def _pretrained(config: StudyConfig) -> Iterator[Contradiction]:
         rule = f"{_NO_START} to be pulled towards"
         remedy = "write 0, or choose backbone.weights; decay towards 0 is space.weight_decay"
         yield clash(field, value, rule, remedy, _WEIGHTS)
-    if highest(pull) > 0 and _body_never_trains(config):
+    if highest(pull) > 0 and head_alone_trains(config):
         yield clash(field, value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
+    norms_stay = NORMS in values(config.space.trained) and can_be(
+        config.space.decay_norm_and_bias, False
+    )
+    if highest(pull) > 0 and norms_stay:
+        rule = "norms may train alone, and it pulls them only where they decay"
+        remedy = "write 0, train more than norms, or set space.decay_norm_and_bias: true"
+        yield clash(field, value, rule, remedy, _TRAINED, "space.decay_norm_and_bias")
     field, start, value = dimension(config, "head_init")
     if can_be(start, "probe") and config.backbone.weights == "none":
         rule = f"{_NO_START} whose features a probe could read"
@@ -95,7 +102,7 @@ def _selection(config: StudyConfig) -> Iterator[Contradiction]:
     if not asked:
         return
     field, deepest = "space.feature_selection", len(groups(facts)) - 1
-    if not _body_never_trains(config):
+    if not head_alone_trains(config):
         rule = "features are selected before training, so nothing but the head may train"
         remedy = f"set space.freeze_depth: {deepest}, or write none"
         yield clash(field, _written(selection), rule, remedy, _FREEZE, _TRAINED)
@@ -112,7 +119,7 @@ def _selection(config: StudyConfig) -> Iterator[Contradiction]:
             yield clash(f"{field}.{name}.k", raw(found), rule, remedy, "backbone.name")
 
 
-def _body_never_trains(config: StudyConfig) -> bool:
+def head_alone_trains(config: StudyConfig) -> bool:
     """Whether no strategy of the space trains more than the head."""
     space, deepest = config.space, len(groups(config.backbone.facts)) - 1
     stands = lowest(space.freeze_depth) >= deepest and highest(space.unfreeze_every_epochs) == 0

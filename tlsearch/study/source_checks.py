@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash, dimension
-from tlsearch.study.dimensions import highest, lowest, raw
+from tlsearch.study.dimensions import Fixed, highest, raw
+from tlsearch.study.fine_tuning_checks import head_alone_trains
 
 _REMEDY = "write backbone.source: {folder: PATH}, labelled images of that task"
 
@@ -33,6 +34,12 @@ def _adaptation(config: StudyConfig) -> Iterator[Contradiction]:
         verb = "takes" if len(chosen) == 1 else "take"
         rule = f"{' and '.join(chosen)} {verb} images towards the source's, and none are known"
         yield clash("space.adaptation", chosen, rule, _REMEDY, "backbone.source")
+    dimensions = config.space.dimensions()
+    for name in ("fourier.band", *(f"{kind}.strength" for kind in chosen)):
+        found = dimensions.get(f"adaptation.{name}", Fixed(1.0))
+        if highest(found) == 0:
+            remedy = "raise it, or write space.adaptation: none"
+            yield clash(f"space.adaptation.{name}", raw(found), "0 changes no image", remedy)
     if "style" not in chosen:
         return
     if config.backbone.weights == "none":
@@ -40,7 +47,7 @@ def _adaptation(config: StudyConfig) -> Iterator[Contradiction]:
         remedy = "take fourier or moments, or pretrained weights"
         yield clash("space.adaptation", "style", rule, remedy, "backbone.weights")
     body = groups(config.backbone.facts)[:-1]
-    layers = config.space.dimensions()["adaptation.style.layers"]
+    layers = dimensions["adaptation.style.layers"]
     if highest(layers) > len(body):
         rule = f"{config.backbone.name} has {len(body)} layer groups before its head"
         field = "space.adaptation.style.layers"
@@ -54,9 +61,7 @@ def _second_task(config: StudyConfig) -> Iterator[Contradiction]:
     if not knows_source(config):
         rule = "no images of the source task are known"
         yield clash(field, value, rule, _REMEDY, "backbone.source")
-    freezing, depth, _ = dimension(config, "freeze_depth")
-    opening = f"{freezing.rpartition('.')[0]}.unfreeze_every_epochs"
-    head_alone = len(groups(config.backbone.facts)) - 1
-    if lowest(depth) >= head_alone and highest(config.space.unfreeze_every_epochs) == 0:
+    if head_alone_trains(config):
         rule = "the head alone trains, so that both tasks share nothing that learns"
-        yield clash(field, value, rule, "write 0, or freeze less", freezing, opening)
+        others = ("space.freeze_depth", "space.unfreeze_every_epochs", "space.trained")
+        yield clash(field, value, rule, "write 0, or let more train", *others)

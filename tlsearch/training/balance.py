@@ -28,7 +28,8 @@ def loss_weights(
     own = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     own = own / own[train].mean()
     masses = np.bincount(labels[train], own[train], minlength=labels.max() + 1)
-    counts = np.bincount(labels[train], minlength=labels.max() + 1)
+    drawn = labels[train][own[train] > 0]  # an image without weight is never drawn
+    counts = np.bincount(drawn, minlength=labels.max() + 1)
     if isinstance(balance, LossBalance):
         return _of_mean_1(own * _class_weights(masses, balance.beta)[labels], train)
     means = np.divide(masses, counts, out=np.ones_like(masses), where=masses > 0)

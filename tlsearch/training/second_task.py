@@ -15,6 +15,11 @@ from tlsearch.training.forward import Forward
 from tlsearch.training.precision import Numerics
 from tlsearch.transfer.backbones import Backbone, Head
 
+MIN_BATCH_SIZE = 64
+"""Of source images in a step, however few the target has. BatchNorm normalises them by themselves:
+sixteen images of 36 characters tell so little of the source that their loss drives the network away
+from it. Seen with ResNet-10, 100 digits, batches of 16, a rate of 0.01 and weight 1, over two
+seeds: source accuracy kept 0.55 with batches of 16, 0.67 without the second task, 0.73 with 64."""
 PREFIX = "source_head."
 """Begins the names of the second head's weights; no network has such a module."""
 
@@ -71,8 +76,11 @@ class SecondTask:
         self.head.load_state_dict({name: state[f"{PREFIX}{name}"] for name in names})
 
     def loss(self, *, epoch: int, step: int, batch_size: int) -> Tensor:
-        """Cross-entropy on a batch of source images that is drawn from (seed, epoch, step)."""
+        """Cross-entropy on as many source images, at least `MIN_BATCH_SIZE`, drawn from
+        (seed, epoch, step).
+        """
         draw = np.random.default_rng(derive_seed(self._seed, "source batch", epoch, step))
+        batch_size = max(batch_size, min(MIN_BATCH_SIZE, len(self._rows)))
         # No image twice in a batch, as long as there are enough.
         few = len(self._rows) < batch_size
         rows = np.sort(draw.choice(self._rows, batch_size, replace=few))

@@ -121,7 +121,9 @@ def build_backbone(
 
 
 def _replace_head(model: nn.Module, facts: BackboneFacts, dropout: float) -> None:
-    """Put a `Head` where torchvision's linear layer was, with its weights; drop out only there."""
+    """Put a `Head` where torchvision's linear layer was, with its weights. Dropout is the head's
+    alone, and in VGG also that between its hidden layers, which torchvision sets to 0.5.
+    """
     weight = next(n for n, _ in model.named_parameters() if group_of(facts, n) == "head")
     path = weight.removesuffix(".weight")
     old = model.get_submodule(path)
@@ -131,8 +133,9 @@ def _replace_head(model: nn.Module, facts: BackboneFacts, dropout: float) -> Non
     model.set_submodule(path, head)
     siblings = list(model.get_submodule(path.rpartition(".")[0]).children())
     before = siblings[siblings.index(head) - 1]
-    if isinstance(before, nn.Dropout):
-        before.p = 0.0
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p:
+            module.p = 0.0 if module is before else dropout
 
 
 def named_groups(backbone: Backbone) -> dict[str, dict[str, nn.Parameter]]:

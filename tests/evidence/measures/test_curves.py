@@ -35,10 +35,11 @@ def test_epochs_to_share() -> None:
 
 def test_early_gradient_norm() -> None:
     norms = np.array([1, 5, 2, 9] + [1] * 16)
-    assert early_gradient_norm(norms, first=0.1) == 5  # 2 of 20 steps
-    assert early_gradient_norm(norms, first=0.2) == 9
-    assert early_gradient_norm(np.array([3.0, 7.0]), first=0.1) == 3  # at least one step
-    assert early_gradient_norm(np.array([np.nan, 1.0]), first=0.1) == np.inf
+    assert early_gradient_norm(norms, first=0.1, planned=20) == 5  # 2 of 20 steps
+    assert early_gradient_norm(norms, first=0.2, planned=20) == 9
+    assert early_gradient_norm(norms[:6], first=0.2, planned=20) == 9  # stopped early
+    assert early_gradient_norm(np.array([3.0, 7.0]), first=0.1, planned=2) == 3  # at least one
+    assert early_gradient_norm(np.array([np.nan, 1.0]), first=0.1, planned=2) == np.inf
 
 
 def test_generalisation_gap() -> None:

@@ -126,6 +126,20 @@ def test_a_source_of_one_class_is_no_task(
         read_source(config, cache=tmp_path / "c", on_progress=silent)
 
 
+def test_a_source_too_small_to_hold_any_out_is_refused(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, count in (("a", 2), ("b", 1), ("c", 1)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(count):
+            picture = np.full((32, 32, 3), 50 * i + ord(name), np.uint8)
+            Image.fromarray(picture).save(tmp_path / "photos" / name / f"{i}.png")
+    config = study("backbone.source={folder: photos}", head=HEAD)
+    with pytest.raises(RequestError, match=r"^backbone\.source: 4 usable images, and 1 of the"):
+        read_source(config, cache=tmp_path / "c", on_progress=silent)
+
+
 def test_glyphs_know_their_source() -> None:
     found = glyph_source(backbone="resnet10", image_size=12)
     assert found.num_classes == 36

@@ -44,6 +44,19 @@ def test_a_gram_matrix_by_hand() -> None:
     assert torch.equal(gram(features), gram(features.flip(2)))
 
 
+@pytest.mark.parametrize("name", ["resnet10", "mobilenet_v3_small", "vgg11_bn", "vit_b_16"])
+def test_all_groups_before_the_head_tell_a_style(name: str) -> None:
+    """The last of them may have pooled its places to one."""
+    with torch.device("meta"):
+        backbone = build_backbone(name=name, num_classes=2, image_size=32, dropout=0.0, seed=0)
+        body = len(backbone.stages) - 1
+        found = StyleNetwork(backbone, body, TARGET).features(torch.empty(3, 3, 32, 32))
+        assert style_distance(found, found).shape == (3,)
+    assert [f.ndim for f in found] == [3] * (1 + body)
+    assert found[-1].shape[0] == 3
+    assert found[-1].shape[1] == backbone.head.in_features
+
+
 @pytest.mark.parametrize("name", ["resnet10", "swin_t", "vit_b_16"])
 def test_every_family_tells_a_style(name: str) -> None:
     """Channels and places are told apart: a picture that is turned has the same colours."""

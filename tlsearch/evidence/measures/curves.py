@@ -29,14 +29,15 @@ def epochs_to_share(accuracies: np.ndarray, *, share: float) -> int:
     return int(np.argmax(accuracies >= share * accuracies[-1])) + 1
 
 
-def early_gradient_norm(norms: np.ndarray, *, first: float) -> float:
-    """The largest gradient norm in the `first` share of all steps, at least one step.
+def early_gradient_norm(norms: np.ndarray, *, first: float, planned: int) -> float:
+    """The largest gradient norm in the `first` share of all `planned` steps, at least one step.
 
-    norms: (steps,), before clipping. Infinite if one of them is not finite: that is an explosion.
+    norms: (steps,) of those that were taken, before clipping. Infinite if one of them is not
+    finite: that is an explosion.
     Source: claims.md, A4 (first 0.1).
     """
     norms = np.asarray(norms, dtype=float)
-    early = norms[: max(1, math.ceil(first * len(norms)))]
+    early = norms[: max(1, math.ceil(first * planned))]
     return float(early.max()) if np.isfinite(early).all() else math.inf
 
 

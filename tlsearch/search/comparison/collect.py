@@ -214,11 +214,7 @@ def _val_accuracy(row: RunRow) -> float:
     """Of the epoch that counts; 0 for a diverged run, not a number for one that failed."""
     if row.state == "diverged":
         return 0.0
-    if not row.epochs or row.value is None:
-        return np.nan
-    if row.spec.params["patience_epochs"] is None:
-        return row.epochs[-1].val_accuracy
-    return max(epoch.val_accuracy for epoch in row.epochs)
+    return np.nan if row.value is None or row.kept is None else row.kept.val_accuracy
 
 
 def _mean(answers: np.ndarray) -> float:

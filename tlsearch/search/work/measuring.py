@@ -139,15 +139,16 @@ def _by_group(name: str, groups: Sequence[str], values: Sequence[float]) -> dict
 
 
 def _source_accuracy(of: Trained) -> dict[str, float]:
-    """By the head that learnt the source's task beside the target's, where there is one; else by a
-    probe of the pretrained network.
+    """By a probe of the pretrained network, the same for all strategies; `.head` is by the head
+    that learnt the source's task beside the target's, where there is one.
     """
     if of.source is None:
         return {"source_accuracy": math.nan}
+    found = {"source_accuracy": of.source().accuracy(of.source_features)}
     second = of.trainer.second_task
-    if second is None:
-        return {"source_accuracy": of.source().accuracy(of.source_features)}
-    return {"source_accuracy": of.source().head_accuracy(second.head, of.source_features)}
+    if second is not None:
+        found["source_accuracy.head"] = of.source().head_accuracy(second.head, of.source_features)
+    return found
 
 
 def _domain_distance(of: Trained) -> dict[str, float]:
@@ -171,8 +172,9 @@ def _not_measured(name: str, parts: Iterable[str]) -> dict[str, float]:
 
 
 def _early_gradient_norm(of: Trained) -> dict[str, float]:
-    norms = np.array(of.trainer.steps.gradients)
-    return {"early_gradient_norm": early_gradient_norm(norms, first=EARLY_SHARE)}
+    norms, planned = np.array(of.trainer.steps.gradients), of.trainer.plan.total_steps
+    found = early_gradient_norm(norms, first=EARLY_SHARE, planned=planned)
+    return {"early_gradient_norm": found}
 
 
 def _largest_step_norm(of: Trained) -> dict[str, float]:

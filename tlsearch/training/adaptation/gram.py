@@ -107,7 +107,7 @@ class _closed:  # noqa: N801  - a context manager, read as a word
 def _by_channel(batch: Tensor, family: str) -> Tensor:
     if batch.ndim == 4:
         return batch.flatten(1, 2).mT if family == "swin" else batch.flatten(2)
-    return batch.mT  # tokens (B, T, C)
+    return batch[:, :, None] if batch.ndim == 2 else batch.mT  # pooled (B, C), tokens (B, T, C)
 
 
 def _roughness(images: Tensor) -> Tensor:
