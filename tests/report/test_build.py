@@ -223,7 +223,13 @@ def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
     expected = as_json(summarise(done.ledger, done.layout), report=None, seconds=None)
     data = done.ledger.search.user_attrs["tlsearch:facts"]["facts"]
     assert found.pop("provenance")["images_trained"] > 0
-    assert found == {**expected, "data": {**data, "audit": None}, "tables": [], "claims": []}
+    assert found == {
+        **expected,
+        "data": {**data, "audit": None},
+        "likeness": None,
+        "tables": [],
+        "claims": [],
+    }
 
 
 def test_markdown_holds_the_comparison_as_a_table(done: Fake) -> None:

@@ -56,7 +56,7 @@ def _json(ledger: Ledger, layout: Layout) -> str:
 
     from tlsearch.report.provenance import as_json as provenance_json
     from tlsearch.report.provenance import find_provenance
-    from tlsearch.search.ledger import AUDIT, FACTS
+    from tlsearch.search.ledger import AUDIT, FACTS, LIKENESS
     from tlsearch.search.summary import as_json, summarise
 
     summary = summarise(ledger, layout)
@@ -69,6 +69,7 @@ def _json(ledger: Ledger, layout: Layout) -> str:
         **found,
         "data": data,
         **_networks(ledger),
+        "likeness": attributes.get(LIKENESS) or None,
         "provenance": provenance_json(find_provenance(ledger, summary)),
         "tables": [],
         "claims": [],

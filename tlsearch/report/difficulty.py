@@ -22,6 +22,5 @@ def difficulty(data: ReportData) -> list[str]:
     if counts and sum(counts):
         told.append(f"naming the commonest class alone {percent(max(counts) / sum(counts))}")
     return [
-        f"How hard these images are: of the validation part, {joined(told)}, at the best epoch. "
-        "How much they look like the source was not measured; a comparison measures it."
+        f"How hard these images are: of the validation part, {joined(told)}, at the best epoch."
     ]

@@ -7,6 +7,7 @@ from tlsearch.report import networks
 from tlsearch.report.answer import find_answer, gain_rows, status
 from tlsearch.report.difficulty import difficulty
 from tlsearch.report.figures.gallery import pictures
+from tlsearch.report.likeness import likeness
 from tlsearch.report.page import render_page
 from tlsearch.report.provenance import REPEAT, cost_text, machine_text
 from tlsearch.report.rows import ReportData
@@ -50,7 +51,7 @@ def render_html(data: ReportData) -> str:
         fixed=[_fixed(row, data) for row in data.fixed],
         open_rows=OPEN_ROWS,
         metric=plain(data.summary.metric),
-        difficulty=difficulty(data),
+        difficulty=[*difficulty(data), likeness(data)],
         cost=cost_text(data.provenance),
         machine=machine_text(data.provenance),
         repeat=REPEAT,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tlsearch.report import networks
 from tlsearch.report.absent import Absent
 from tlsearch.report.answer import find_answer, gain_rows, status
+from tlsearch.report.likeness import likeness
 from tlsearch.report.provenance import cost_text
 from tlsearch.report.rows import ReportData
 from tlsearch.report.wording import accuracy_text, plain, printable, value_text
@@ -93,7 +94,7 @@ def _images(data: ReportData) -> list[str]:
             for f in found.findings
         ]
         parts.append(table_text(("found", "what", "what happened", "such as"), rows))
-    parts += [escaped(sentence) for sentence in found.unseen]
+    parts += [escaped(sentence) for sentence in (*found.unseen, likeness(data)) if sentence]
     if found.classes:
         sums = map(sum, zip(*(row.counts for row in found.classes), strict=True))
         told = ", ".join(f"{total:,} {part}" for part, total in zip(found.parts, sums, strict=True))

@@ -11,7 +11,7 @@ from tlsearch.report.importances import Importances, find_importances
 from tlsearch.report.provenance import Provenance, find_provenance
 from tlsearch.report.scores import Scores, find_scores
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.ledger import AUDIT, FACTS, NETWORKS, Ledger
+from tlsearch.search.ledger import AUDIT, FACTS, LIKENESS, NETWORKS, Ledger
 from tlsearch.search.networks import Foretold, foretold
 from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Summary, summarise
@@ -28,7 +28,8 @@ class ReportData:
     """A study as the report shows it. `ranked` holds the complete trials, best first.
 
     `groups` are the layer groups of the network; of several, of that of the best trial.
-    `networks` is None for a study on one network. `space` tells each searched dimension in words.
+    `networks` is None for a study on one network; `likeness` holds `search.likeness.FIGURES`, or
+    nothing where it was not measured. `space` tells each searched dimension in words.
     `missing` holds a sentence for each thing that should be there and is not.
     """
 
@@ -44,6 +45,7 @@ class ReportData:
     importances: Importances | Absent
     images: Images
     networks: Foretold | None
+    likeness: Mapping[str, float | None]
     provenance: Provenance
     missing: tuple[str, ...]
 
@@ -86,6 +88,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
         networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
+        likeness=ledger.search.user_attrs.get(LIKENESS) or {},
         provenance=find_provenance(ledger, summary),
         missing=tuple(missing),
     )

@@ -18,6 +18,7 @@ from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.keeping import has_examples
 from tlsearch.search.ledger import FACTS, ORIGIN, Ledger, Run, told
+from tlsearch.search.likeness import measure_likeness
 from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
 from tlsearch.search.networks import score_networks
 from tlsearch.search.orders import train_job
@@ -68,7 +69,10 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
         setting = agreed(ledger, prepared.setting)
         if not is_finished(ledger):
             ledger.search.set_user_attr(ORIGIN, origin())
-        scores = score_networks(ledger, setting, stage)
+        measured = {
+            "networks.json": score_networks(ledger, setting, stage),
+            "likeness.json": measure_likeness(ledger, setting, stage),
+        }
         stage.end_preparing()
         record_audit(ledger, prepared.audit, stage.folder)
         for remark in remarks(prepared.audit):
@@ -80,7 +84,7 @@ def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: 
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
         for text in setting.data.split.notes:
             watch(Remark(text))
-        _open_mirror(stage.mirror, ledger, prepared.audit, setting, scores, stage.folder)
+        _open_mirror(stage.mirror, ledger, prepared.audit, setting, measured, stage.folder)
         _search(ledger, stage.coordinator, watch, stage.workers)
         confirm_and_test(
             ledger,
@@ -164,16 +168,16 @@ def _open_mirror(
     ledger: Ledger,
     audit: Audit,
     setting: Setting,
-    scores: Mapping[str, Any],
+    measured: Mapping[str, Mapping[str, Any]],
     folder: Path,
 ) -> None:
     config, rows = ledger.config, begun(ledger.rows())
-    promised = {"networks.json": dict(scores)} if scores else {}
+    kept = {name: dict(figures) for name, figures in measured.items() if figures}
     mirror.open_parent(
         run_name=config.name,
         tags=parent_tags(setting),
         params=parent_params(config, setting),
-        texts={**parent_texts(config, setting), **audit_texts(audit), **promised},
+        texts={**parent_texts(config, setting), **audit_texts(audit), **kept},
         datasets=[dataset_facts(config, setting)],
         began_ms=to_ms(rows[0].started) if rows else None,
     )

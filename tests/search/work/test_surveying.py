@@ -65,6 +65,7 @@ def test_facts_without_source_images() -> None:
     found = surveyed(data, source=None)
     assert found["similarity"] is None
     assert found["source_distance"] is None
+    assert found["frechet_distance"] is found["domain_error"] is None
     assert found["probe_accuracy"] == 1
     assert (found["classes"], found["imbalance"]) == (3, 3)
     sizes = [found[f"{part}_images"] for part in Split._fields]
@@ -92,8 +93,13 @@ def test_only_rows_that_may_be_looked_at_move_a_figure() -> None:
 
 def test_the_source_itself_is_most_similar_and_its_pixels_by_lot_least() -> None:
     source = striped((60, 60))
-    assert surveyed(source, source=source)["similarity"] == 1
+    same = surveyed(source, source=source)
+    assert same["similarity"] == 1
+    assert same["frechet_distance"] == pytest.approx(0, abs=1e-6)
     lost = shapeless(source, seed=1)
+    apart = surveyed(lost, source=source)
+    assert apart["frechet_distance"] > 0.1  # type: ignore[operator]
+    assert apart["domain_error"] < 0.1 < 0.4 < same["domain_error"]  # type: ignore[operator]
     assert (np.sort(lost.images.reshape(120, -1)) == np.sort(source.images.reshape(120, -1))).all()
     assert surveyed(lost, source=source)["similarity"] == pytest.approx(0, abs=0.05)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -23,23 +24,36 @@ def domain_distance(
     backbone: Backbone, task: SourceTask, pixels: Pixels, rows: np.ndarray
 ) -> dict[str, float]:
     """Distance of target images, at most `DOMAIN_IMAGES` of `rows` of `pixels`, from the source's
-    held-out ones in the features before the head: `domain_distance` is Fréchet's per feature, each
-    taken in standard deviations of both sets together, so that no network's scale matters;
-    `.error` that of a classifier of domains, `.proxy_a` the proxy A-distance of it.
-
-    Not a number with fewer than `DOMAIN_FOLDS` images of either.
+    held-out ones in the features before the head: `domain_distance` and `.error` are those of
+    `Apart`, `.proxy_a` the proxy A-distance of the error.
     """
-    source = _source_features(backbone, task)
     target = pooled_features(backbone, pixels, evenly(rows))[-1]
-    if min(len(source), len(target)) < DOMAIN_FOLDS:
-        names = ("domain_distance", "domain_distance.error", "domain_distance.proxy_a")
-        return dict.fromkeys(names, math.nan)
-    error = domain_error(source, target, seed=SEED)
+    found = apart(_source_features(backbone, task), target)
     return {
-        "domain_distance": _scaled(source, target, by=np.concatenate([source, target])),
-        "domain_distance.error": error,
-        "domain_distance.proxy_a": proxy_a_distance(error),
+        "domain_distance": found.distance,
+        "domain_distance.error": found.error,
+        "domain_distance.proxy_a": proxy_a_distance(found.error),
     }
+
+
+class Apart(NamedTuple):
+    """How far two sets of features lie apart: Fréchet's `distance` per feature, each taken in
+    standard deviations of both sets together, so that no network's scale matters, and the `error`,
+    0 … 0.5, of a classifier that tells them apart.
+    """
+
+    distance: float
+    error: float
+
+
+def apart(source: np.ndarray, target: np.ndarray) -> Apart:
+    """Of features (images, width) of either domain; not a number with fewer than `DOMAIN_FOLDS`
+    images of one.
+    """
+    if min(len(source), len(target)) < DOMAIN_FOLDS:
+        return Apart(math.nan, math.nan)
+    distance = _scaled(source, target, by=np.concatenate([source, target]))
+    return Apart(distance, domain_error(source, target, seed=SEED))
 
 
 def adapted_distance(

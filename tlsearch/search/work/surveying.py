@@ -14,6 +14,7 @@ from tlsearch.data.splits.parts import Split
 from tlsearch.evidence.measures.similarity import similarity
 from tlsearch.search.jobs import Setting
 from tlsearch.search.source.data import own_source
+from tlsearch.search.source.distances import apart, evenly
 from tlsearch.study.seeds import derive_seed
 from tlsearch.study.sources import Glyphs
 from tlsearch.training.activations import BATCH_SIZE, run_stages
@@ -50,8 +51,8 @@ def survey(
     glyphs 1.00, letters of similarity 1, 0.5 and 0 0.86, 0.79 and 0.69, digits 0.76, textures of
     similarity 1 and 0 0.53 and 0.31, ± 0.01 over splits; it is a network's view, and one that was
     trained on a twelfth of the images saw letters of similarity 0 farther off than textures.
-    `probe_accuracy`: cross-validated, of a linear
-    probe; images are shuffled, so in data ordered in time it is no forecast. `classes`;
+    `frechet_distance` and `domain_error`: the two of `Apart`. `probe_accuracy`: cross-validated, of
+    a linear probe; images are shuffled, so in data ordered in time it is no forecast. `classes`;
     `imbalance`: largest / smallest class of all images that may be used. `train_images`,
     `validation_images`, `test_images`: of `parts`.
     """
@@ -61,6 +62,8 @@ def survey(
     facts: Facts = {
         "similarity": None,
         "source_distance": None,
+        "frechet_distance": None,
+        "domain_error": None,
         "probe_accuracy": None if math.isnan(probed) else probed,
         "classes": float(len(counts)),
         "imbalance": float(counts.max() / counts.min()),
@@ -72,8 +75,14 @@ def survey(
         shuffled = shapeless(source, seed=seed)
         far = frozen_features(shuffled, np.arange(len(source.labels)), backbone, device)
         found = similarity(near, features, far=far)
-        facts["source_distance"] = found.distance
-        facts["similarity"] = None if math.isnan(found.share) else found.share
+        between = apart(evenly(near), evenly(features))
+        measured = {
+            "similarity": found.share,
+            "source_distance": found.distance,
+            "frechet_distance": between.distance,
+            "domain_error": between.error,
+        }
+        facts |= {name: None if math.isnan(x) else x for name, x in measured.items()}
     return facts
 
 
