@@ -218,6 +218,15 @@ def test_two_hundred_classes_and_five_hundred_trials_stay_under_six_megabytes(
     assert "All trials (500)" in page.text
 
 
+def test_what_a_study_is_about_opens_its_report(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path, "about=Does <freezing> help?")
+    assert (
+        "Does <freezing> help?" in Page(build_report(fake.ledger, fake.layout, format="html")).text
+    )
+    told = build_report(fake.ledger, fake.layout, format="md")
+    assert told.startswith("## quickstart\n\nDoes \\<freezing\\> help?\n")
+
+
 def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
     found = json.loads(build_report(done.ledger, done.layout, format="json"))
     expected = as_json(summarise(done.ledger, done.layout), report=None, seconds=None)

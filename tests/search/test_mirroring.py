@@ -233,6 +233,9 @@ def test_the_parent_tells_everything_but_passwords(study: Study, tmp_path: Path)
     setting = setting_of(config, tmp_path)
     setting.store.mkdir()
     setting.split_file.write_text("{}")
+    assert "tlsearch.about" not in parent_tags(setting)
+    asked = replace(setting, config=config.model_copy(update={"about": "Does freezing help?"}))
+    assert parent_tags(asked)["tlsearch.about"] == "Does freezing help?"
     told = [parent_tags(setting), parent_params(config, setting), parent_texts(config, setting)]
     assert "secret" not in str(told)
     assert told[0]["tlsearch.data"] == "f" * 16

@@ -235,7 +235,7 @@ class Provenance:
 
     `command` and `versions` are those of the last run that had something to do, `date` is when its
     last training ended (local time); `trainings` are counted by their endings, `seconds` added over
-    workers. `study` is the resolved study as YAML, without passwords; `fingerprints` are of each
+    workers. `study` is the resolved study as YAML, without passwords, `about` what it says of its purpose; `fingerprints` are of each
     scenario's data and of the weights. What is not known of an older study is None or empty.
     """
 
@@ -249,6 +249,7 @@ class Provenance:
     cores: int | None
     revision: str | None = None
     study: str | None = None
+    about: str | None = None
     images_trained: int = 0
     fingerprints: dict[str, str] = field(default_factory=dict)
 

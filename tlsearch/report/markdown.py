@@ -20,6 +20,7 @@ def render_markdown(data: ReportData) -> str:
     """The answer, what it gains, its parameters, the best trials, where it comes from."""
     parts = [
         f"## {escaped(data.summary.name)}",
+        escaped(data.config.about or ""),
         *_answer(data),
         *_parameters(data),
         *_trials(data),

@@ -83,8 +83,13 @@ def parent_tags(setting: Setting) -> dict[str, Any]:
         "tlsearch.precision": by_network(setting.networks, lambda one: one.precision),
         "tlsearch.device": setting.device,
     }
-    revision = git_revision()
-    return {**tags, "mlflow.source.git.commit": revision} if revision else tags
+    return tags | what_and_where(setting.config)
+
+
+def what_and_where(config: StudyConfig) -> dict[str, str]:
+    """Tags of a parent run: what the study says that it is about, and the code's revision."""
+    known = {"tlsearch.about": config.about, "mlflow.source.git.commit": git_revision()}
+    return {name: text for name, text in known.items() if text}
 
 
 def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:

@@ -98,6 +98,10 @@ class StudyConfig(Section):
         Parsed(_read_name, {"type": "string", "pattern": f"^{_NAME}$"}, as_it_is),
         Field(examples=["my-study"]),
     ]
+    about: Annotated[
+        str | None,
+        Field(description="what it is to find out; stands in its reports and in MLflow"),
+    ] = None
     data: Annotated[DataConfig, Field(examples=[{"source": "digits"}])]
     backbone: Annotated[BackboneConfig, Field(examples=[{"name": "resnet18", "weights": "glyphs"}])]
     budget: BudgetConfig = BudgetConfig()

@@ -192,6 +192,15 @@ def test_where_the_figures_come_from_ends_the_report(tables: Tables) -> None:
     assert tables_json(tables)["provenance"]["trainings"] == {"complete": 60, "failed": 4}
 
 
+def test_what_a_comparison_is_about_opens_its_report(tables: Tables) -> None:
+    assert tables.provenance is not None
+    about = dataclasses.replace(tables.provenance, about="Which split is honest?")
+    asked = dataclasses.replace(tables, provenance=about)
+    assert "<p>Which split is honest?</p>" in render_comparison_html(asked)
+    assert "\n\nWhich split is honest?\n\n" in render_comparison_markdown(asked)
+    assert "honest?" not in render_comparison_html(tables)
+
+
 def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
     bare = Provenance(
         command=None, date=None, versions={}, trainings={"complete": 1}, seconds=5.0,

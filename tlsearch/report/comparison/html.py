@@ -20,6 +20,7 @@ def render_comparison_html(tables: Tables) -> str:
         reasons=[picture for picture in behind if picture.plot],
         unmeasured=[picture.caption for picture in behind if not picture.plot],
         name=tables.protocol.comparison,
+        about=tables.provenance.about if tables.provenance else None,
         reference=arm_name(tables.protocol.reference, tables),
         title=pooled.title,
         is_own=tables.protocol.table == "own",

@@ -34,6 +34,7 @@ def _answer(tables: Tables) -> list[str]:
     meanings = "; ".join(f"*{kind}*: {meaning}" for kind, meaning in MEANINGS.items())
     return [
         f"## {escaped(tables.protocol.comparison)}",
+        escaped((tables.provenance and tables.provenance.about) or ""),
         f"**{escaped(pooled.title)}.** {escaped(summary(tables))}",
         *(f"> **{escaped(warning)}**" for warning in warnings(tables)),
         _list([*findings(tables), *foretold(tables)]),

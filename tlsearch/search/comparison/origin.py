@@ -38,6 +38,7 @@ def provenance_of(board: Board) -> Provenance:
         cores=noted.get("cores"),
         revision=noted.get("revision"),
         study=to_yaml(redacted(board.config)),
+        about=board.config.about,
         images_trained=sum(row.images_trained for row in rows),
         fingerprints=_fingerprints(board),
     )

@@ -25,7 +25,7 @@ from tlsearch.search.jobs import (
     SurveyJob,
 )
 from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
-from tlsearch.search.provenance import by_network, dataset_facts, git_revision, versions
+from tlsearch.search.provenance import by_network, dataset_facts, versions, what_and_where
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
@@ -240,8 +240,7 @@ def _parent_tags(board: Board) -> dict[str, Any]:
         "tlsearch.table": board.comparison.table,
         "tlsearch.state": "running",
     }
-    revision = git_revision()
-    return {**tags, "mlflow.source.git.commit": revision} if revision else tags
+    return tags | what_and_where(board.config)
 
 
 def _told(ready: Ready) -> dict[str, Any]:
