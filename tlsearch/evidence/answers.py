@@ -236,7 +236,8 @@ class Provenance:
     `command` and `versions` are those of the last run that had something to do, `date` is when its
     last training ended (local time); `trainings` are counted by their endings, `seconds` added over
     workers. `study` is the resolved study as YAML, without passwords, `about` what it says of its
-    purpose; `fingerprints` are of each scenario's data and of the weights. What is not known of an older study is None or empty.
+    purpose; `fingerprints` are of each scenario's data and of the weights. What is not
+    known of an older study is None or empty.
     """
 
     command: str | None
