@@ -4,6 +4,7 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from tlsearch.search.source.bench import SourceBench
 from tlsearch.search.work.examples import NUM_EPOCHS, as_json, first_of_classes
 from tlsearch.search.work.head_start import HeadStart
 from tlsearch.search.work.measuring import Trained, take_measures
-from tlsearch.search.work.scoring import NetworkScores, score_network, training_rows
 from tlsearch.search.work.shares import shares_of
 from tlsearch.search.work.surveying import source_images, survey
 from tlsearch.search.work.views import training_views
@@ -44,6 +44,9 @@ from tlsearch.transfer.backbones import (
 )
 from tlsearch.transfer.plan import make_plan
 from tlsearch.transfer.weights import pretrained_state
+
+if TYPE_CHECKING:
+    from tlsearch.search.work.scoring import NetworkScores
 
 
 class Workbench:
@@ -253,8 +256,10 @@ class Workbench:
         )
         return tuple(found.items())
 
-    def score_network(self) -> NetworkScores:
+    def score_network(self) -> "NetworkScores":
         """What the network promises, by its frozen features of the training part."""
+        from tlsearch.search.work.scoring import score_network, training_rows  # half a second
+
         backbone, weights = self._config.backbone.name, self._setting.weights
         return score_network(
             self._config,

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -45,6 +46,7 @@ def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
     ignore_interrupts()
     leave_with_parent()
     server = _Server(pipe, device_index)
+    import_early()
     try:
         while (message := pipe.recv()) is not None:
             if isinstance(message, Setting):
@@ -54,6 +56,12 @@ def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
                 release_memory()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def import_early() -> None:
+    """Import torch and what trains, some seconds' work, while another process reads the data."""
+    with suppress(Exception):  # the first job fails by the same, and is heard
+        import tlsearch.search.work.workbench  # noqa: F401
 
 
 def ignore_interrupts() -> None:
