@@ -9,6 +9,8 @@ from PIL import Image
 
 from tests.cli.conftest import command, only_line
 from tlsearch.data.sources import READERS, load_images
+from tlsearch.evidence.table_formats import tables_of
+from tlsearch.report.comparison.markdown import render_comparison_markdown
 from tlsearch.study.data import DataConfig
 from tlsearch.study.reading import read_study
 from tlsearch.study.sources import SOURCES, source_name
@@ -118,7 +120,10 @@ def test_kept_results_are_those_of_a_study_here(path: Path) -> None:
     assert [place["scenario"] for place in found["scenarios"]] == list(config.comparison.used)
     assert found["protocol"]["trials"] == config.comparison.tuning.trials
     assert found["protocol"]["epochs"] == config.comparison.tuning.epochs
-    told = (path.with_suffix(".md")).read_text()
+    told = path.with_suffix(".md").read_text()
+    again = render_comparison_markdown(tables_of(found))
+    assert told == again, "write it again: python benchmarks/kept_results.py"
+    assert path.with_name(f"{path.stem}_gains.png").is_file()
     assert all(claim["says"] in told for claim in found["claims"] if claim["verdict"])
     assert path.with_suffix(".csv").read_text().count("\n") == 1 + len(found["claims"])
     places = (found["mlflow"]["tracking_uri"], found["optuna"]["storage"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from io import StringIO
@@ -19,6 +20,14 @@ def tables_json(tables: Tables) -> dict[str, Any]:
     """The tables as studies/results/tables.schema.json describes them."""
     found: dict[str, Any] = _adapter().dump_python(tables, mode="json")
     return found
+
+
+def tables_of(found: Mapping[str, Any]) -> Tables:
+    """The tables that `tables_json` wrote, alone or among the rest of a report; fields that an older
+    one lacks are at their defaults.
+    """
+    ours = {field.name: found[field.name] for field in fields(Tables) if field.name in found}
+    return _adapter().validate_python(ours)
 
 
 def tables_schema_text() -> str:
