@@ -23,8 +23,8 @@ def tables_json(tables: Tables) -> dict[str, Any]:
 
 
 def tables_of(found: Mapping[str, Any]) -> Tables:
-    """The tables that `tables_json` wrote, alone or among the rest of a report; fields that an older
-    one lacks are at their defaults.
+    """The tables that `tables_json` wrote, alone or among the rest of a report; what an older one
+    lacks is at its default.
     """
     ours = {field.name: found[field.name] for field in fields(Tables) if field.name in found}
     return _adapter().validate_python(ours)
