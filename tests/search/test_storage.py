@@ -109,6 +109,17 @@ def test_an_address_that_cannot_be_opened_is_one_line(
         assert "\n" not in message
 
 
+def test_a_driver_that_repeats_the_address_tells_no_password(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(address: str) -> None:
+        raise ValueError(f"cannot parse {address}")
+
+    monkeypatch.setattr(optuna.storages, "get_storage", fails)
+    with pytest.raises(WorkError, match=r"\(ValueError: cannot parse mysql://u:\*\*\*@h/x\)"):
+        open_storage(study("storage=mysql://u:secret@h/x"), layout_in(tmp_path), create=True)
+
+
 def test_one_coordinator_a_study(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     folder.mkdir()

@@ -109,6 +109,13 @@ def test_addresses_that_are_none(address: str) -> None:
         absolute_address(address)
 
 
+@pytest.mark.parametrize("kind", ["ftp", "file", "sqlite"])
+def test_a_refused_address_keeps_its_password(kind: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        absolute_address(f"{kind}://me:secret@h")
+    assert f"MLflow address = {kind}://me:***@h: " in str(caught.value)
+
+
 def test_every_experiment_has_a_folder_of_its_own() -> None:
     names = ["a b", "a-b", "a/b", "é", "../x", "x" * 100, "x" * 101]
     places = {artifact_location(root=Path("/art"), experiment=name) for name in names}

@@ -60,9 +60,9 @@ def open_storage(
     except Exception as error:  # SQLAlchemy's, the driver's, JSON's: all mean the same here
         why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
         raise WorkError(
-            f"storage = {hidden(storage_address(config, layout))}: cannot be opened ({why}) — "
-            "start the server or correct the address; a journal that is damaged can be moved away, "
-            "the study then starts anew"
+            f"storage = {hidden(storage_address(config, layout))}: cannot be opened "
+            f"({hidden(why)}) — start the server or correct the address; a journal that is "
+            "damaged can be moved away, the study then starts anew"
         ) from error
 
 

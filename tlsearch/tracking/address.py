@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tlsearch.errors import RequestError
+from tlsearch.study.values import hidden
 
 _SQLITE = "sqlite:///"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -21,14 +22,14 @@ def absolute_address(tracking_uri: str) -> str:
     scheme = urlsplit(tracking_uri).scheme.split("+")[0]
     if scheme in ("", "file") or len(scheme) == 1:  # one letter: a drive on Windows
         raise RequestError(
-            f"MLflow address = {tracking_uri}: a folder is no tracking store (MLflow closed its"
-            " file store) — use a database such as sqlite:////absolute/path/mlflow.db, or a"
+            f"MLflow address = {hidden(tracking_uri)}: a folder is no tracking store (MLflow closed"
+            " its file store) — use a database such as sqlite:////absolute/path/mlflow.db, or a"
             " server such as http://127.0.0.1:5000"
         )
     if scheme not in _SCHEMES:
         raise RequestError(
-            f"MLflow address = {tracking_uri}: {scheme!r} is no known kind of store — use one of"
-            f" {', '.join(f'{s}://' for s in _SCHEMES)}"
+            f"MLflow address = {hidden(tracking_uri)}: {scheme!r} is no known kind of store — use"
+            f" one of {', '.join(f'{s}://' for s in _SCHEMES)}"
         )
     path = sqlite_path(tracking_uri)
     return tracking_uri if path is None else _SQLITE + path.absolute().as_posix()
@@ -45,8 +46,8 @@ def sqlite_path(tracking_uri: str) -> Path | None:
     name = tracking_uri.partition(":///")[2]
     if not name or name == ":memory:" or "?" in name or "#" in name:
         raise RequestError(
-            f"MLflow address = {tracking_uri}: names no database file, or holds one of '?#' —"
-            " use sqlite:////absolute/path/mlflow.db"
+            f"MLflow address = {hidden(tracking_uri)}: names no database file, or holds one of '?#'"
+            " — use sqlite:////absolute/path/mlflow.db"
         )
     return Path(name)
 
