@@ -43,17 +43,17 @@ from tlsearch.study.search_options import Wilcoxon
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
-IDENTITY, FACTS, AUDIT, KEY, MLFLOW, MIRRORED, TEST, PUBLISHED, NETWORKS, ORIGIN = (
+IDENTITY, FACTS, AUDIT, KEY, MLFLOW, MIRRORED, TEST, PUBLISHED, NETWORKS, ORIGIN, NOTED = (
     f"tlsearch:{part}"
     for part in (
         *("identity", "facts", "audit", "key", "mlflow", "mirrored", "test", "published"),
-        *("networks", "origin"),
+        *("networks", "origin", "noted"),
     )
 )
 """User attributes of a study: what may not change, what was found before the first trial, what the
 audit found, which beginning of the study this is, where its mirror stands and whether it is whole,
 what the test part said, which answer the dashboards show, what each of several networks promised,
-how it was run and with what.
+how it was run and with what, the digest of its note in Optuna Dashboard.
 """
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
