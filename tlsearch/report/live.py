@@ -138,7 +138,7 @@ class _Builder:
         return True
 
     def _page(self) -> str | None:
-        from tlsearch.search.ledger import Ledger, is_started
+        from tlsearch.search.ledger import existing_ledger
         from tlsearch.search.storage import open_storage
 
         config, layout = self._config, self._layout
@@ -156,6 +156,5 @@ class _Builder:
             return render_comparison_html(tables_of(board, layout.study(config.name)))
         from tlsearch.report.build import build_report
 
-        if not is_started(config.name, self._storage):
-            return None
-        return build_report(Ledger(config, self._storage), layout, format="html")
+        ledger = existing_ledger(config, self._storage)
+        return None if ledger is None else build_report(ledger, layout, format="html")
