@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Invoke
 from tlsearch.search import examining
-from tlsearch.search.examining import Finding, examine, in_bytes
+from tlsearch.search.examining import Finding, _distribution, examine, in_bytes
 from tlsearch.study.layout import Layout
 
 
@@ -76,6 +77,31 @@ def test_a_missing_extra_is_told_with_its_command(
     assert findings["onnx"] == Finding(
         "extras", "onnx", "absent", "for models in the ONNX format", "pip install 'tlsearch[onnx]'"
     )
+
+
+def test_an_extra_of_another_distribution_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name != "onnxruntime-gpu":
+            raise PackageNotFoundError(name)
+        return "1.27"
+
+    brought = {"onnxruntime": ["onnxruntime-gpu"]}
+    monkeypatch.setattr(examining, "version", version)
+    monkeypatch.setattr(examining, "packages_distributions", lambda: brought)
+    assert _distribution("onnxruntime") == "onnxruntime-gpu 1.27"
+    brought.clear()
+    assert _distribution("onnxruntime") == "onnxruntime, of no known version"
+
+
+def test_a_failure_without_words_is_told_by_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_address: str) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(examining, "look", fails)
+    told = found(Layout(tmp_path), tracking_uri="http://127.0.0.1:9")["MLflow"]
+    assert (told.state, told.told) == ("fails", "http://127.0.0.1:9: TimeoutError")
 
 
 @pytest.mark.parametrize(

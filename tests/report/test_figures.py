@@ -10,6 +10,7 @@ from tlsearch.report.absent import Absent
 from tlsearch.report.evaluation import ClassRow, Evaluation
 from tlsearch.report.figures import confusion, curves, depth, gains, history
 from tlsearch.report.figures.gallery import GALLERY, pictures
+from tlsearch.report.html import render_html
 from tlsearch.report.rows import ReportData, read_report
 from tlsearch.training.results import FoldResult
 
@@ -166,6 +167,20 @@ def test_without_trials_every_figure_says_why_it_is_absent(tmp_path: Path) -> No
     found = pictures(read_report(fake.ledger, fake.layout))
     shown = [picture for section in found.values() for picture in section.values()]
     assert all(picture.plot is None and picture.caption for picture in shown)
+
+
+def test_a_figure_that_fails_costs_nothing_but_itself(
+    data: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_found: object) -> None:
+        raise ValueError("no such <axis>\nand many more lines")
+
+    monkeypatch.setattr(history, "draw", fails)
+    shown = pictures(data)["search"]
+    told = "This figure could not be drawn (ValueError: no such <axis>)."
+    assert (shown["history"].plot, shown["history"].caption) == (None, told)
+    assert all(picture.plot for name, picture in shown.items() if name != "history")
+    assert "no such &lt;axis&gt;" in render_html(data)
 
 
 def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: ReportData) -> None:

@@ -1,10 +1,12 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
 from tests.report.fake import Fake, fake_study, search, train
+from tlsearch.report import importances as module
 from tlsearch.report.absent import Absent
 from tlsearch.report.figures import importances as figure
 from tlsearch.report.importances import MAX_TRIALS, Importances, find_importances
@@ -66,6 +68,34 @@ def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
     found = importances(fake)
     assert isinstance(found, Importances)
     assert (found.num_trials, found.num_complete) == (MAX_TRIALS, MAX_TRIALS + 5)
+
+
+def but_one_alike(folder: Path, number: int, odd: int) -> Fake:
+    fake = fake_study(folder)
+    for i in range(number):
+        train(fake, fake.ledger.ask(), 0.99 if i == odd else 1.0)
+    return fake
+
+
+def test_where_all_that_are_drawn_are_alike_it_is_said(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).choice(150, size=MAX_TRIALS, replace=False)
+    odd = min(set(range(150)) - set(drawn.tolist()))
+    assert importances(but_one_alike(tmp_path, 150, odd)) == Absent(
+        "100 of 150 complete trials have the same value: nothing to explain."
+    )
+
+
+def test_resamples_without_the_odd_trial_count_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = but_one_alike(tmp_path, 12, 5)
+    found = importances(fake)
+    assert isinstance(found, Importances)
+    assert all(one.spread >= 0 for one in found.shares)
+    monkeypatch.setattr(module, "NUM_RESAMPLES", 1)
+    assert importances(fake) == Absent(
+        "Nearly all complete trials have the same value: too little to explain."
+    )
 
 
 def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:

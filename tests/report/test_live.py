@@ -1,6 +1,7 @@
 """The page that renews itself while a study runs, and the process that keeps it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,12 +9,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.report.fake import STUDY
 from tlsearch.report import live
-from tlsearch.report.live import can_open_pages, live_page, live_report
+from tlsearch.report.live import can_open_pages, live_page, live_report, put_to_rest
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import open_storage
 from tlsearch.study.layout import Layout
@@ -54,6 +56,66 @@ def test_a_live_page_says_of_when_it_is_and_asks_nobody() -> None:
     assert "as of 03:04:05" in page
     assert "1000 * 16" in page
     assert "http" not in page
+
+
+def test_a_page_is_put_to_rest_where_it_lies(tmp_path: Path) -> None:
+    page, text = tmp_path / "report.html", "<body><p>one</body></html>"
+    page.write_text(live_page(text, seconds=15, moment=datetime(2026, 1, 2)))
+    size = page.stat().st_size
+    assert is_live(page)
+    for _ in range(2):
+        put_to_rest(page)
+        assert re.sub(r"\s", "", page.read_text()) == text
+        assert page.stat().st_size == size
+    put_to_rest(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == [page]
+
+
+class Parent:
+    """The end of the pipe that a keeper listens at; notes its rests, and says `word` at last."""
+
+    def __init__(self, rests: int, word: str | None) -> None:
+        self.left, self.word, self.rests = rests, word, list[float]()
+
+    def poll(self, seconds: float) -> bool:
+        self.rests.append(seconds)
+        return len(self.rests) == self.left
+
+    def recv(self) -> str:
+        if self.word is None:
+            raise EOFError
+        return self.word
+
+
+def test_a_page_that_fails_rests_as_long_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_self: object) -> str:
+        raise ValueError("no such axis")
+
+    file, layout = tmp_path / "study.yaml", Layout(tmp_path / "mlruns")
+    file.write_text(STUDY)
+    config, page = read_study(file, overrides=[], preset=None), tmp_path / "report.html"
+    seconds = iter(range(0, 100, 2))  # of the processor: 2 for each page
+    monkeypatch.setattr(live.time, "process_time", lambda: next(seconds))
+    for there, expected in ((False, [1.0, 1.0]), (True, [40.0, 40.0])):
+        if there:
+            monkeypatch.setattr(live._Builder, "_page", fails)
+            page.write_text(live_page("<body></body>", seconds=15, moment=datetime(2026, 1, 2)))
+        parent: Any = Parent(2, None)
+        live._follow(parent, live._Builder(config, layout, page), browser=False)
+        assert parent.rests == expected
+    assert not is_live(page), "the study is gone, and its last page could not be made"
+
+
+@pytest.mark.slow
+def test_a_last_page_that_cannot_be_made_leaves_one_that_rests(tmp_path: Path) -> None:
+    file, layout = begun(tmp_path)
+    page, config = tmp_path / "report.html", read_study(file, overrides=[], preset=None)
+    with live_report(config, layout, page, browser=False):
+        awaited(lambda: is_live(page))
+    assert page.exists()
+    assert not is_live(page)
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from optuna.trial import TrialState
 from tests.search.conftest import Study
 from tests.search.fakes import drive, epoch, layout_in, memory_ledger, result, states
 from tlsearch.errors import StoreError
+from tlsearch.search import ledger as ledger_module
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.ledger import Ledger, is_started
+from tlsearch.search.ledger import Ledger, existing_ledger, is_started
 from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
 from tlsearch.study.config import StudyConfig
@@ -234,6 +235,21 @@ def test_a_study_whose_maker_was_killed_at_once_is_taken_up(study: Study, tmp_pa
     assert not is_started("s", storage)
     Ledger(study(), storage).ask()
     assert is_started("s", storage)
+
+
+def test_a_study_set_aside_while_one_looks_is_not_made_anew(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    Ledger(study(), storage)
+    assert existing_ledger(study(), storage) is not None
+    monkeypatch.setattr(ledger_module, "is_started", lambda _name, _storage: True)
+    optuna.delete_study(study_name="s", storage=storage)
+    assert existing_ledger(study(), storage) is None
+    optuna.create_study(study_name="s", storage=storage)  # its coordinator has come no further
+    assert existing_ledger(study(), storage) is None
+    (found,) = (s for s in storage.get_all_studies() if s.study_name == "s")
+    assert found.user_attrs == {}
 
 
 def test_a_trial_whose_asking_was_cut_short_has_no_row(study: Study, reopen: Any) -> None:

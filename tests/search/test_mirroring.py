@@ -29,6 +29,7 @@ from tlsearch.search.provenance import (
     parent_tags,
     parent_texts,
     requirements,
+    study_texts,
     versions,
 )
 from tlsearch.search.runs import read_spec, spec_json
@@ -229,7 +230,11 @@ def test_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert git_revision() is None
 
 
-def test_the_parent_tells_everything_but_passwords(study: Study, tmp_path: Path) -> None:
+def test_the_parent_tells_everything_but_passwords(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "my study.yaml", "--set", "storage=postgresql://me:secret@h/x"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/tlsearch", *words])
     config = study("storage=postgresql://me:secret@h/x", "tracking_uri=http://me:secret@h")
     setting = setting_of(config, tmp_path)
     setting.store.mkdir()
@@ -242,3 +247,5 @@ def test_the_parent_tells_everything_but_passwords(study: Study, tmp_path: Path)
     assert told[0]["tlsearch.data"] == "f" * 16
     assert told[1]["train_images"] == 8
     assert "freeze_depth" in told[2]["study.yaml"]
+    command = "tlsearch run 'my study.yaml' --set 'storage=postgresql://me:***@h/x'\n"
+    assert told[2]["command.txt"] == study_texts(config)["command.txt"] == command

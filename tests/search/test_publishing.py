@@ -1,13 +1,20 @@
 """What Optuna Dashboard shows beside a study and its trials."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna_dashboard import get_note, save_note
 
-from tests.report.fake import Fake, fake_study, search
-from tlsearch.search.publishing import Stills, _attach
+from tests.report.fake import Fake, fake_study, know_data, search
+from tlsearch.errors import WorkError
+from tlsearch.search import publishing
+from tlsearch.search.ledger import MIRRORED, MLFLOW, PUBLISHED
+from tlsearch.search.publishing import Stills, _attach, _digest, _note, publish
+
+NO_STILLS = Stills({}, {})
 
 
 def shown(fake: Fake) -> dict[str, bytes]:
@@ -38,6 +45,58 @@ def test_pictures_are_attached_once_and_drawn_anew(tmp_path: Path) -> None:
     _attach(fake.ledger, fake.layout.optuna_artifacts, Stills({}, {"trial-0001": b"three"}))
     assert get_note(second) == "mine"
     assert len(list(fake.layout.optuna_artifacts.iterdir())) == 2
+
+
+def published(
+    fake: Fake, text: str, *, trouble: str | None, draw: Callable[[], Stills] = lambda: NO_STILLS
+) -> None:
+    report = fake.layout.root / "report.html"
+    assert publish(fake.ledger, fake.layout, text=text, report=report, draw=draw) == trouble
+
+
+def test_what_went_wrong_is_made_good_and_a_note_of_ours_stays_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    def fails(**_: object) -> None:
+        raise WorkError("MLflow is gone")
+
+    def takes(*, text: str, **_: object) -> None:
+        taken.append(text)
+
+    fake = fake_study(tmp_path)
+    know_data(fake)
+    mlflow = fake.ledger.search.user_attrs[MLFLOW]
+    fake.ledger.search.set_user_attr(MLFLOW, {**mlflow, "run_id": "1"})
+    fake.ledger.search.set_user_attr(MIRRORED, True)
+    monkeypatch.setattr(publishing, "publish_in_mlflow", fails)
+    for text in ("one", "two"):
+        published(fake, text, trouble="MLflow is gone")
+        assert get_note(fake.ledger.search) == text
+    monkeypatch.setattr(publishing, "publish_in_mlflow", takes)
+
+    def draw() -> Stills:
+        raise ValueError("no such axis")
+
+    told = "figures could not be drawn for the dashboards (ValueError: no such axis)"
+    published(fake, "two", trouble=told, draw=draw)
+    for _ in range(2):  # the second time there is nothing left to do
+        published(fake, "two", trouble=None)
+    assert taken == ["two", "two"]
+    save_note(fake.ledger.search, "mine")
+    published(fake, "three", trouble=None)
+    assert (taken[-1], get_note(fake.ledger.search)) == ("three", "mine")
+
+
+def test_the_note_of_an_earlier_release_is_known(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    save_note(fake.ledger.search, "one")
+    _note(fake.ledger, "two")
+    assert get_note(fake.ledger.search) == "one"
+    fake.ledger.search.set_user_attr(PUBLISHED, {"run": "1", "text": _digest("one")})
+    _note(fake.ledger, "two")
+    assert get_note(fake.ledger.search) == "two"
 
 
 def test_a_trial_says_in_optuna_how_it_went(tmp_path: Path) -> None:

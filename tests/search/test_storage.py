@@ -1,10 +1,13 @@
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages._rdb.models import BaseModel
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, layout_in
@@ -72,6 +75,27 @@ def test_reading_a_database_of_others_adds_no_tables(study: Study, tmp_path: Pat
     assert (tmp_path / "x.db").read_bytes() == b""
 
 
+def test_a_reader_waits_for_a_database_that_is_being_made(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, layout = study("storage=sqlite:///x.db"), layout_in(tmp_path)
+    storage = open_storage(config, layout, create=True)
+    assert storage is not None
+    Ledger(config, storage)
+
+    def fails(*_: object, **__: object) -> None:
+        raise AssertionError("a reader makes tables")
+
+    monkeypatch.setattr(BaseModel.metadata, "create_all", fails)
+    reading = open_storage(config, layout, create=False)
+    assert reading is not None
+    assert len(reading.get_all_studies()) == 2
+    for step in ("DELETE FROM alembic_version", "DROP TABLE alembic_version"):
+        with closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+            database.execute(step)
+        assert open_storage(config, layout, create=False) is None
+
+
 def test_addresses_are_absolute(study: Study, tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     told = {
@@ -107,6 +131,17 @@ def test_an_address_that_cannot_be_opened_is_one_line(
         assert "secret" not in message
         assert "p@ss" not in message
         assert "\n" not in message
+
+
+def test_a_driver_that_repeats_the_address_tells_no_password(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(address: str) -> None:
+        raise ValueError(f"cannot parse {address}")
+
+    monkeypatch.setattr(optuna.storages, "get_storage", fails)
+    with pytest.raises(WorkError, match=r"\(ValueError: cannot parse mysql://u:\*\*\*@h/x\)"):
+        open_storage(study("storage=mysql://u:secret@h/x"), layout_in(tmp_path), create=True)
 
 
 def test_one_coordinator_a_study(tmp_path: Path) -> None:

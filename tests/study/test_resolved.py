@@ -13,6 +13,7 @@ from tlsearch.study.cost import estimate
 from tlsearch.study.reading import read_study
 from tlsearch.study.resolved import json_schema, redacted, schema_text, to_yaml
 from tlsearch.study.sources import Digits
+from tlsearch.study.values import hidden
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = sorted(STUDIES.glob("*.yaml"))
@@ -74,6 +75,45 @@ def test_passwords_can_be_hidden(read: Read) -> None:
     config = redacted(read(FULL))
     assert config.storage == "postgresql://me:***@host/db"
     assert "pass@" not in to_yaml(config)
+
+
+def test_passwords_in_presets_can_be_hidden(read: Read) -> None:
+    address = "postgresql://me:se/cret@h/x"
+    config = redacted(read(f"presets: {{server: {{storage: '{address}', budget.trials: 3}}}}"))
+    assert config.presets == {"server": {"storage": "postgresql://me:***@h/x", "budget.trials": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("postgresql://me:p@ss/wo:rd?@h:1/x", "postgresql://me:***@h:1/x"),
+        ("postgresql://me@corp:secret@h/x", "postgresql://me@corp:***@h/x"),
+        ("x postgresql://:secret@h http://a:b@c y", "x postgresql://:***@h http://a:***@c y"),
+        (
+            "postgresql://h/x?user=me&password=se@cret&sslmode=require",
+            "postgresql://h/x?user=me&password=***&sslmode=require",
+        ),
+        ("https://me:secret@h?auth_Token=secret", "https://me:***@h?auth_Token=***"),
+        ("mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dx", "mssql+pyodbc:///?odbc_connect=***"),
+    ],
+)
+def test_every_password_of_an_address_is_hidden(text: str, told: str) -> None:
+    assert hidden(text) == told
+    assert hidden({"a": [text, 1]}) == {"a": [told, 1]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://me@h:5432/x?sslmode=require",
+        "http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=tlsearch",
+        "sqlite:////a/b@c.db",
+        "http://h:5000 does not answer a@b",
+        "space.lr=[1,2]",
+    ],
+)
+def test_what_holds_no_password_is_told_as_it_is(text: str) -> None:
+    assert hidden(text) == text
 
 
 def test_the_schema_is_valid_and_its_file_is_up_to_date() -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
 
 import pytest
 
@@ -23,6 +24,12 @@ class _Guarded(BaseHTTPRequestHandler):
         pass
 
 
+class _Mute(StreamRequestHandler):
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(b"220 mail.example.org\r\n")
+
+
 @pytest.fixture
 def port() -> Iterator[int]:
     server = HTTPServer(("127.0.0.1", 0), _Guarded)
@@ -34,11 +41,34 @@ def port() -> Iterator[int]:
     server.server_close()
 
 
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port that answers, though not as the web does."""
+    server = TCPServer(("127.0.0.1", 0), _Mute)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def test_a_server_is_told_who_asks(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert look(f"http://me:it%20is%20secret@127.0.0.1:{port}/") == "answers, version 3.17.2"
     with pytest.raises(OSError, match="401"):
         look(f"http://127.0.0.1:{port}")
+
+
+def test_what_is_no_web_server_is_a_plain_failure(
+    mute: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(OSError, match="is no web server"):
+        look(f"http://127.0.0.1:{mute}")
+    for address in ("http://127.0.0.1:port", "http://a b/", "http://[::1/"):
+        with pytest.raises(OSError, match=r"is no (web server|address)"):
+            look(address)
 
 
 def test_a_database_tells_its_runs_and_is_not_made(fresh_store: FreshStore, tmp_path: Path) -> None:

@@ -98,15 +98,28 @@ def test_addresses_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert absolute_address("sqlite:///a b/é.db") == f"sqlite:///{tmp_path}/a b/é.db"
     assert absolute_address(f"sqlite:///{tmp_path}/x.db") == f"sqlite:///{tmp_path}/x.db"
     assert sqlite_path(f"sqlite:///{tmp_path}/x.db") == tmp_path / "x.db"
-    for remote in ("http://127.0.0.1:5000", "postgresql+psycopg://u@h/db"):
+    for remote in (
+        *("http://127.0.0.1:5000", "https://[::1]", "HTTP://me:p@h:1/x"),
+        *("postgresql+psycopg://u@h/db", "postgresql://me:a[b/c@h/x"),
+    ):
         assert absolute_address(remote) == remote
         assert sqlite_path(remote) is None
 
 
-@pytest.mark.parametrize("address", ["", "mlruns", "file:/x", "C:/x", "ftp://x", "sqlite:///a?b"])
+@pytest.mark.parametrize("address", [
+    "", "mlruns", "file:/x", "C:/x", "ftp://x", "sqlite:///a?b", "http://[::1/", "http://h:port",
+    "http:///x",
+])  # fmt: skip
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(RequestError, match=r"MLflow address = .* use"):
         absolute_address(address)
+
+
+@pytest.mark.parametrize("kind", ["ftp", "file", "sqlite"])
+def test_a_refused_address_keeps_its_password(kind: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        absolute_address(f"{kind}://me:secret@h")
+    assert f"MLflow address = {kind}://me:***@h: " in str(caught.value)
 
 
 def test_every_experiment_has_a_folder_of_its_own() -> None:

@@ -40,14 +40,15 @@ def read_asked(study: Path, sets: list[str] | None, preset: str | None) -> "Stud
 
 def existing_ledger(config: "StudyConfig", text: str) -> "Ledger":
     """The ledger of a study that was started; `text` is what `asked` gives. Creates nothing."""
-    from tlsearch.search.ledger import Ledger, is_started
+    from tlsearch.search.ledger import existing_ledger as existing
     from tlsearch.search.storage import open_storage
     from tlsearch.study.layout import layout_here
 
     storage = open_storage(config, layout_here(), create=False)
-    if storage is None or not is_started(config.name, storage):
+    ledger = existing(config, storage) if storage is not None else None
+    if ledger is None:
         raise not_started(config.name, text)
-    return Ledger(config, storage)
+    return ledger
 
 
 def not_started(name: str, text: str) -> RequestError:

@@ -1,7 +1,6 @@
 """`tlsearch ui`: MLflow's UI and Optuna Dashboard on loopback, opened at a study."""
 
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -10,8 +9,6 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,23 +21,21 @@ from typing import IO
 import typer
 
 from tlsearch.cli.asking import not_started
+from tlsearch.cli.runs_page import DIRECT, HOST, runs_page
 from tlsearch.errors import WorkError
 from tlsearch.search import dashboard_server
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import layout_here
 from tlsearch.study.values import hidden
 from tlsearch.tracking.address import absolute_address, sqlite_path
+from tlsearch.tracking.looking import without_user
 
-HOST = "127.0.0.1"
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 """Where both are usually found; taken if they are free, so that bookmarks last."""
 START_SECONDS = 120.0
 """MLflow's server imports for seconds, on a busy machine for many."""
 STOP_SECONDS = 5.0
-ASK_SECONDS = 10.0
 _POLL_SECONDS = 0.2
-# urlopen's own opener would send loopback through a proxy of the environment.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class _Server:
 
     def answers(self) -> bool:
         try:
-            with _DIRECT.open(f"{self.root}/", timeout=2):
+            with DIRECT.open(f"{self.root}/", timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False
@@ -131,14 +126,14 @@ def serve(stores: Stores, *, browser: bool) -> None:
         try:
             pages = _start(stores, servers)
             for name, page in pages:
-                typer.echo(f"{name:<17} {page}")
+                typer.echo(f"{name:<17} {hidden(page)}")
             if not servers:
                 return
             typer.echo("Ctrl-C ends both." if len(servers) > 1 else "Ctrl-C ends it.")
             sys.stdout.flush()
             if browser and sys.stdout.isatty():
                 for _, page in pages:
-                    webbrowser.open(page)
+                    webbrowser.open(without_user(page))
             _watch(servers)
         finally:
             for server in servers:
@@ -150,8 +145,8 @@ def _start(stores: Stores, servers: list[_Server]) -> list[tuple[str, str]]:
     pages = []
     file = sqlite_path(stores.tracking_uri)
     if stores.tracking_uri.startswith(("http://", "https://")):
-        page = _runs_page(stores.tracking_uri.rstrip("/"), stores.experiment)
-        pages.append(("MLflow", str(hidden(page))))
+        page = runs_page(stores.tracking_uri.rstrip("/"), stores.experiment)
+        pages.append(("MLflow", page))
     elif file is not None and not file.exists():  # which the server would make
         typer.echo(f"MLflow: {file} is not there — it comes with the study's next run", err=True)
     else:
@@ -166,32 +161,6 @@ def _start(stores: Stores, servers: list[_Server]) -> list[tuple[str, str]]:
     return pages + [(server.name, server.page()) for server in servers]
 
 
-def _runs_page(server: str, experiment: str) -> str:
-    """The page of a study's runs as the study would have them shown; the server's first page while
-    MLflow has not been written.
-    """
-    from tlsearch.tracking.looking import request
-    from tlsearch.tracking.view import view_of
-
-    is_ours = server.startswith(f"http://{HOST}:")
-    opener = _DIRECT if is_ours else urllib.request.build_opener()
-    address = f"{server}/api/2.0/mlflow/experiments/get-by-name?"
-    try:
-        asked = request(address + urllib.parse.urlencode({"experiment_name": experiment}))
-        with opener.open(asked, timeout=ASK_SECONDS) as answer:
-            found = json.load(answer)["experiment"]
-    except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not ask
-        return f"{server}/"
-    except (OSError, ValueError, KeyError) as error:
-        reason = getattr(error, "reason", error)
-        told = f"MLflow at {hidden(server)} does not answer ({reason})"
-        typer.echo(f"{told} — start that server to see the study's runs", err=True)
-        return f"{server}/"
-    view = view_of({tag["key"] for tag in found.get("tags", ())})
-    shown = f"?viewStateShareKey={view}" if view else ""
-    return f"{server}/#/experiments/{found['experiment_id']}/runs{shown}"
-
-
 def _mlflow(stores: Stores) -> _Server:
     options = ["--workers", "1", "--artifacts-destination", str(stores.artifacts)]
     settings = {
@@ -204,7 +173,7 @@ def _mlflow(stores: Stores) -> _Server:
     command = ["-m", "mlflow", "ui", *options, "--uvicorn-opts", "--fd 0 --loop asyncio"]
 
     def page(root: str) -> str:
-        return _runs_page(root, stores.experiment)
+        return runs_page(root, stores.experiment)
 
     return _server("MLflow", command, settings, port=MLFLOW_PORT, page=page)
 

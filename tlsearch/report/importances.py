@@ -77,13 +77,16 @@ def find_importances(config: StudyConfig, study: optuna.Study) -> Importances | 
             f"Importances need {MIN_TRIALS} complete trials, and there are {len(trials)}: with "
             "fewer they would show noise."
         )
-    if len({t.value for t in trials}) == 1:
-        return Absent("All complete trials have the same value: nothing to explain.")
     used = _drawn(trials, seed=config.search.seed)
+    if len({t.value for t in used}) == 1:
+        which = "All" if len(used) == len(trials) else f"{len(used)} of {len(trials)}"
+        return Absent(f"{which} complete trials have the same value: nothing to explain.")
     scaled = [_on_log_scale(trial, names) for trial in used]
     seed, direction = config.search.seed, study.direction
     shares = _fanova(scaled, names, trees=NUM_TREES, seed=seed, direction=direction)
     spreads = _spreads(scaled, names, seed=seed, direction=direction)
+    if shares is None or spreads is None:
+        return Absent("Nearly all complete trials have the same value: too little to explain.")
     unvaried = [name for name in names if len({trial.params[name] for trial in used}) == 1]
     found = [Share(n, shares[n], spreads[n]) for n in names if n not in unvaried]
     return Importances(
@@ -104,28 +107,36 @@ def _drawn(trials: Sequence[FrozenTrial], *, seed: int) -> list[FrozenTrial]:
 
 def _spreads(
     trials: Sequence[FrozenTrial], names: Sequence[str], *, seed: int, direction: Any
-) -> Mapping[str, float]:
-    """Standard deviations of the shares over draws of as many trials with replacement."""
+) -> Mapping[str, float] | None:
+    """Standard deviations of the shares over draws of as many trials with replacement; None where
+    hardly a draw holds the few trials whose values differ.
+    """
     rng, found = np.random.default_rng(seed), []
     for i in range(NUM_RESAMPLES):
         drawn = [trials[k] for k in rng.integers(len(trials), size=len(trials))]
-        if len({trial.value for trial in drawn}) > 1:
-            shares = _fanova(
-                drawn, names, trees=TREES_OF_RESAMPLE, seed=seed + i, direction=direction
-            )
+        shares = _fanova(drawn, names, trees=TREES_OF_RESAMPLE, seed=seed + i, direction=direction)
+        if shares is not None:
             found.append([shares[name] for name in names])
+    if len(found) < 2:
+        return None
     return dict(zip(names, np.std(found, axis=0, ddof=1).tolist(), strict=True))
 
 
 def _fanova(
     trials: Sequence[FrozenTrial], names: Sequence[str], *, trees: int, seed: int, direction: Any
-) -> Mapping[str, float]:
+) -> Mapping[str, float] | None:
+    """Shares; None where no tree has seen two values."""
     from optuna.importance import FanovaImportanceEvaluator  # needs scikit-learn, a second
 
     copy = optuna.create_study(direction=direction)
     copy.add_trials(trials)
     evaluator = FanovaImportanceEvaluator(n_trees=trees, seed=seed % 2**32)
-    found = evaluator.evaluate(copy, params=list(names))
+    try:
+        found = evaluator.evaluate(copy, params=list(names))
+    except RuntimeError as error:
+        if "zero total variance" in str(error):
+            return None
+        raise
     return {name: float(share) for name, share in found.items()}
 
 

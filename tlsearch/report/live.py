@@ -17,7 +17,7 @@ from datetime import datetime
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tlsearch.report.build import partial_path, write_report
 from tlsearch.study.config import StudyConfig
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LEAST_SECONDS = 15.0
 """Between two pages."""
+_START_SECONDS = 1.0
+"""Between two looks for a study that has not been started."""
 _REST = 20
 """Times the processor's time of the last page: 5 % of one core at the most."""
 _LAST_PAGE_SECONDS = 60.0
@@ -35,6 +37,9 @@ _NICENESS = 5
 """A quarter of a core beside a training on it; with 15 a page of two seconds took a minute."""
 _PARTING_SECONDS = 0.5
 _DONE = "done"
+_LIVE = b"<!-- live -->"
+"""What the addition to a live page begins with."""
+_Built = Literal["written", "not started", "failed"]
 
 
 @contextmanager
@@ -45,7 +50,8 @@ def live_report(
 
     What goes wrong with the page is no concern of the block. Where the block fails or is
     interrupted, and even where this process is killed, the last page says how far it came and no
-    longer renews itself; after success the caller writes the last one.
+    longer renews itself; after success the caller writes the last one, and should that fail, the
+    one before is at rest.
     """
     theirs, ours = get_context("spawn").Pipe(duplex=False)
     keeper = get_context("spawn").Process(
@@ -70,6 +76,7 @@ def live_report(
             keeper.kill()
             keeper.join()
             partial_path(path, keeper.pid).unlink(missing_ok=True)
+            put_to_rest(path)
 
 
 def can_open_pages() -> bool:
@@ -90,55 +97,72 @@ def live_page(page: str, *, seconds: float, moment: datetime) -> str:
     return f"{head}{addition}{end}{tail}"
 
 
+def put_to_rest(path: Path) -> None:
+    """Take what renews a page off it, if it is live; in place, since the disk may be full."""
+    with suppress(OSError), path.open("r+b") as file:
+        page = file.read()
+        start, end = page.rfind(_LIVE), page.rfind(b"</body>")
+        if 0 <= start < end:
+            file.seek(start)
+            file.write(b" " * (end - start))
+
+
 def _keep(
     parent: Connection, config: StudyConfig, layout: Layout, path: Path, browser: bool
 ) -> None:
-    """Build pages until the parent is done (silently) or gone (with a last page)."""
+    """What the process of the live report does."""
     for sign in (signal.SIGINT, signal.SIGHUP):  # the terminal's; the parent decides
         signal.signal(sign, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(_NICENESS)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the terminal is the parent's
-    builder, pause, opened = _Builder(config, layout, path), LEAST_SECONDS, not browser
+    _follow(parent, _Builder(config, layout, path), browser=browser)
+
+
+def _follow(parent: Connection, builder: "_Builder", *, browser: bool) -> None:
+    """Build pages until the parent is done (silently) or gone (with a last page)."""
+    pause, opened = LEAST_SECONDS, not browser
     while True:
         began = time.process_time()
-        is_there = builder.build(seconds=pause)
+        built = builder.build(seconds=pause)
         took = time.process_time() - began
-        if is_there and not opened:
+        if built == "written" and not opened:
             opened = True
             # Some browsers end only when they are closed.
-            threading.Thread(target=webbrowser.open, args=(path.as_uri(),), daemon=True).start()
+            page = builder.path.as_uri()
+            threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
         pause = max(LEAST_SECONDS, _REST * took)
-        if parent.poll(pause if is_there else 1.0):
+        if parent.poll(_START_SECONDS if built == "not started" else pause):
             break
     with suppress(EOFError, OSError):
         if parent.recv() == _DONE:
             return
-    builder.build(seconds=None)
+    if builder.build(seconds=None) != "written":
+        put_to_rest(builder.path)
 
 
 class _Builder:
     """Reads and writes; the storage stays open, so that a journal is read on, not read again."""
 
     def __init__(self, config: StudyConfig, layout: Layout, path: Path) -> None:
-        self._config, self._layout, self._path = config, layout, path
+        self._config, self._layout, self.path = config, layout, path
         self._storage: optuna.storages.BaseStorage | None = None
 
-    def build(self, *, seconds: float | None) -> bool:
-        """Write a page, live for so many seconds; False while there is none to write."""
+    def build(self, *, seconds: float | None) -> _Built:
+        """Write a page, live for so many seconds."""
         try:
             page = self._page()
             if page is None:
-                return False
+                return "not started"
             if seconds is not None:
                 page = live_page(page, seconds=seconds, moment=datetime.now())
-            write_report(page, self._path)
+            write_report(page, self.path)
         except Exception:  # an old page is better than none, and `tlsearch report` tells why
-            return False
-        return True
+            return "failed"
+        return "written"
 
     def _page(self) -> str | None:
-        from tlsearch.search.ledger import Ledger, is_started
+        from tlsearch.search.ledger import existing_ledger
         from tlsearch.search.storage import open_storage
 
         config, layout = self._config, self._layout
@@ -156,6 +180,5 @@ class _Builder:
             return render_comparison_html(tables_of(board, layout.study(config.name)))
         from tlsearch.report.build import build_report
 
-        if not is_started(config.name, self._storage):
-            return None
-        return build_report(Ledger(config, self._storage), layout, format="html")
+        ledger = existing_ledger(config, self._storage)
+        return None if ledger is None else build_report(ledger, layout, format="html")

@@ -4,7 +4,13 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from contextlib import suppress
+from importlib.metadata import (
+    PackageNotFoundError,
+    packages_distributions,
+    requires,
+    version,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -151,7 +157,8 @@ def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
         address = absolute_address(asked)
         told = look(address)
     except (TlsearchError, OSError) as error:
-        why = str(hidden(str(getattr(error, "reason", error)).splitlines()[0]))
+        lines = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
+        why = str(hidden(lines[0]))
         return Finding("stores", "MLflow", "fails", f"{shown}: {why}", remedy)
     if told is None:
         return Finding("stores", "MLflow", "absent", f"{shown}: made by the first run")
@@ -193,8 +200,15 @@ def _extras() -> Iterable[Finding]:
             remedy = f"pip install 'tlsearch[{extra}]'"
             yield Finding("extras", extra, "absent", f"for {gives}", remedy)
         else:
-            found = version(module.replace("_", "-"))
-            yield Finding("extras", extra, "works", f"{module.replace('_', '-')} {found}")
+            yield Finding("extras", extra, "works", _distribution(module))
+
+
+def _distribution(module: str) -> str:
+    """Name and version of what brings a module: `onnxruntime` comes in `onnxruntime-gpu`, too."""
+    for name in (module.replace("_", "-"), *packages_distributions().get(module, ())):
+        with suppress(PackageNotFoundError):
+            return f"{name} {version(name)}"
+    return f"{module}, of no known version"
 
 
 def _nearest(path: Path) -> Path:

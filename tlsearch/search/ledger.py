@@ -5,9 +5,8 @@ they do not count towards `budget.trials`; everything else about a run is the sa
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import optuna
@@ -15,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from tlsearch.errors import StoreError
+from tlsearch.search.changing import refuse_changes
 from tlsearch.search.judging import should_stop
 from tlsearch.search.pruners import make_pruner
 from tlsearch.search.runs import (
@@ -36,24 +35,38 @@ from tlsearch.search.runs import (
 )
 from tlsearch.search.samplers import make_sampler
 from tlsearch.search.suggest import suggest_with
-from tlsearch.study.cells import SEPARATOR, cell_of
+from tlsearch.study.cells import cell_of
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.identity import changes, identity
+from tlsearch.study.identity import identity
 from tlsearch.study.search_options import Wilcoxon
 from tlsearch.study.seeds import derive_seed
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
-IDENTITY, FACTS, AUDIT, KEY, MLFLOW, MIRRORED, TEST, PUBLISHED, NETWORKS, ORIGIN, LIKENESS = (
+(
+    IDENTITY,
+    FACTS,
+    AUDIT,
+    KEY,
+    MLFLOW,
+    MIRRORED,
+    TEST,
+    PUBLISHED,
+    NETWORKS,
+    ORIGIN,
+    NOTED,
+    LIKENESS,
+) = (
     f"tlsearch:{part}"
     for part in (
         *("identity", "facts", "audit", "key", "mlflow", "mirrored", "test", "published"),
-        *("networks", "origin", "likeness"),
+        *("networks", "origin", "noted", "likeness"),
     )
 )
 """User attributes of a study: what may not change, what was found before the first trial, what the
 audit found, which beginning of the study this is, where its mirror stands and whether it is whole,
 what the test part said, which answer the dashboards show, what each of several networks promised,
-how it was run and with what, how much its images look like the source's.
+how it was run and with what, the digest of its note in Optuna Dashboard, how much its images look
+like the source's.
 """
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -79,10 +92,17 @@ class Run:
 
 
 class Ledger:
-    """Asks, reports and tells. Every change is on disk when a method returns."""
+    """Asks, reports and tells. Every change is on disk when a method returns.
 
-    def __init__(self, config: StudyConfig, storage: optuna.storages.BaseStorage) -> None:
-        self.config, self._storage = config, storage
+    Raises:
+        StoreError: the study was begun as another one, or is not tlsearch's.
+        KeyError: it has not been started, and may not be created.
+    """
+
+    def __init__(
+        self, config: StudyConfig, storage: optuna.storages.BaseStorage, *, create: bool = True
+    ) -> None:
+        self.config, self._storage, self._create = config, storage, create
         self._maximise = config.search.metric == "val_accuracy"
         self._identity = identity(config)
         self.search = self._open(config.name)
@@ -90,17 +110,19 @@ class Ledger:
         # Before its first run a study may become another: what failed so far was preparation.
         if self.has_begun():
             for study in (self.search, self.fixed):
-                _refuse_changes(study.study_name, study.user_attrs.get(IDENTITY), self._identity)
+                refuse_changes(study.study_name, study.user_attrs.get(IDENTITY), self._identity)
 
     def _open(self, name: str) -> optuna.Study:
         known = {s.study_name for s in self._storage.get_all_studies()}
-        if name in known:
+        if name in known or not self._create:
             study = optuna.load_study(study_name=name, storage=self._storage)
         else:
             direction = StudyDirection.MAXIMIZE if self._maximise else StudyDirection.MINIMIZE
             study = optuna.create_study(study_name=name, storage=self._storage, direction=direction)
         if IDENTITY not in study.user_attrs and not study.get_trials(deepcopy=False):
             # A new one, or one whose coordinator was killed between the making and these lines.
+            if not self._create:
+                raise KeyError(name)
             self._begin(study)
         study.pruner = make_pruner(self.config)
         return study
@@ -270,26 +292,15 @@ def is_started(name: str, storage: optuna.storages.BaseStorage) -> bool:
     return {name, fixed_name(name)} <= named
 
 
-def told(name: str) -> str:
-    """A study as its user knows it: by its name, or a cell by its place in the comparison."""
-    _, *place = name.removesuffix(fixed_name("")).split(SEPARATOR)
-    if len(place) == 2:
-        return f"comparison.arms.{place[1]} in scenario {place[0]!r}"
-    return f"name = {name!r}"
+def existing_ledger(config: StudyConfig, storage: optuna.storages.BaseStorage) -> Ledger | None:
+    """The ledger of a study that was started, opened without writing; None if there is none.
 
-
-def _refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:
-    if known is None:
-        raise StoreError(
-            f"name = {name!r}: the store holds an Optuna study of this name that tlsearch did not "
-            "make — give this study another name"
-        )
-    changed = changes(known, ours)
-    if changed:
-        raise StoreError(
-            f"{told(name)}: the study was started with other settings, and its trials cannot be "
-            "mixed with new ones:\n"
-            + "\n".join(f"  {line}" for line in changed)
-            + "\nChange them back to carry on, give the study a new name, or start it over with "
-            "--fresh"
-        )
+    Raises:
+        StoreError: the study was begun as another one.
+    """
+    if not is_started(config.name, storage):
+        return None
+    try:
+        return Ledger(config, storage, create=False)
+    except KeyError:  # set aside since we looked
+        return None

@@ -54,11 +54,15 @@ def git_revision() -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
+def command_line() -> str:
+    """How this process was asked, as a shell takes it; passwords are left out."""
+    return shlex.join([str(hidden(word)) for word in ("tlsearch", *sys.argv[1:])])
+
+
 def origin() -> dict[str, Any]:
-    """How this process was asked, and with what it works; passwords are left out."""
-    command = [str(hidden(word)) for word in ("tlsearch", *sys.argv[1:])]
+    """How this process was asked, and with what it works."""
     return {
-        "command": shlex.join(command),
+        "command": command_line(),
         "versions": versions(),
         "cores": usable_cores(),
         "revision": git_revision(),
@@ -114,18 +118,25 @@ def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
     }
 
 
-def parent_texts(config: StudyConfig, setting: Setting) -> dict[str, Any]:
-    """Files of the parent run: the resolved study, the versions, the command, what the split came
-    to and which images are in which part.
-    """
+def study_texts(config: StudyConfig) -> dict[str, Any]:
+    """Files of every parent run: the resolved study, the versions and the command."""
     return {
         "study.yaml": to_yaml(redacted(config)),
         "versions.json": versions(),
+        "command.txt": command_line() + "\n",
+    }
+
+
+def parent_texts(config: StudyConfig, setting: Setting) -> dict[str, Any]:
+    """Files of a search's parent run: those of every one, what the split came to and which images
+    are in which part.
+    """
+    return {
+        **study_texts(config),
         "split.json": {
             "facts": asdict(setting.data.split),
             "parts": json.loads(setting.split_file.read_text()),
         },
-        "command.txt": " ".join(sys.argv) + "\n",
     }
 
 

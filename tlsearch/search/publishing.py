@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from tlsearch.errors import WorkError
-from tlsearch.search.ledger import MIRRORED, MLFLOW, PUBLISHED, Ledger
+from tlsearch.search.ledger import MIRRORED, MLFLOW, NOTED, PUBLISHED, Ledger
 from tlsearch.search.stage import tracking_address
 from tlsearch.study.layout import Layout
 from tlsearch.tracking.address import absolute_address
@@ -32,10 +32,10 @@ def publish(
     ledger: Ledger, layout: Layout, *, text: str, report: Path, draw: Callable[[], Stills]
 ) -> str | None:
     """Make `text` (Markdown) the description of the study in both, and give them the page and what
-    `draw` makes; once for each answer, where MLflow was left whole. What a user has written there
-    stays.
+    `draw` makes; once for each answer, where MLflow was left whole, and again until all of it is
+    there. What a user has written there stays.
 
-    Returns a sentence if MLflow did not take it: no reason to fail a study.
+    Returns what went wrong, if anything did: no reason to fail a study.
     """
     run_id = ledger.search.user_attrs.get(MLFLOW, {}).get("run_id")
     shown = {"run": run_id, "text": _digest(text)}
@@ -43,16 +43,17 @@ def publish(
     is_there = run_id is not None and ledger.search.user_attrs.get(MIRRORED)
     if not is_there or before == shown:
         return None
-    stills, trouble = Stills({}, {}), None
+    stills, troubles = Stills({}, {}), []
     try:
         stills = draw()
     except Exception as error:  # a defect of ours, or a library's: the study is done all the same
-        trouble = f"figures could not be drawn for the dashboards ({type(error).__name__}: {error})"
-    _note(ledger, text, before.get("text"))
+        why = f"{type(error).__name__}: {error}"
+        troubles.append(f"figures could not be drawn for the dashboards ({why})")
+    _note(ledger, text)
     try:
         _attach(ledger, layout.optuna_artifacts, stills)
     except OSError as error:
-        trouble = f"figures could not be added to Optuna's artifacts ({error})"
+        troubles.append(f"figures could not be added to Optuna's artifacts ({error})")
     try:
         publish_in_mlflow(
             tracking_uri=absolute_address(tracking_address(ledger.config, layout)),
@@ -63,20 +64,25 @@ def publish(
             children={key: {CONFUSION: content} for key, content in stills.trials.items()},
         )
     except WorkError as error:
-        return str(error)
-    ledger.search.set_user_attr(PUBLISHED, shown)
-    return trouble
+        troubles.append(str(error))
+    if not troubles:
+        ledger.search.set_user_attr(PUBLISHED, shown)
+    return "; ".join(troubles) or None
 
 
-def _note(ledger: Ledger, text: str, before: str | None) -> None:
-    """Optuna Dashboard's note of the study; `before` is the digest of what was written last."""
+def _note(ledger: Ledger, text: str) -> None:
+    """Optuna Dashboard's note of the study, unless a user has written another one."""
     if importlib.util.find_spec("optuna_dashboard") is None:
         return
     from optuna_dashboard import get_note, save_note
 
-    known = get_note(ledger.search)
-    if not known or _digest(known) == before:
+    known, attributes = get_note(ledger.search), ledger.search.user_attrs
+    # Earlier releases kept the digest with the rest, and a killed run may have kept none.
+    published = (attributes.get(PUBLISHED) or {}).get("text")
+    ours = (attributes.get(NOTED) or published, _digest(text))
+    if not known or _digest(known) in ours:
         save_note(ledger.search, text)
+        ledger.search.set_user_attr(NOTED, _digest(text))
 
 
 def _attach(ledger: Ledger, folder: Path, stills: Stills) -> None:

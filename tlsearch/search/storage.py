@@ -23,6 +23,8 @@ LOCK_GRACE_SECONDS = 5
 """A process killed while it appended leaves its lock behind; appends take milliseconds."""
 OWNER_GRACE_SECONDS = 1.0
 """`status` holds a study's lock for a moment to see whether it is free."""
+_LAST_TABLE = "alembic_version"
+"""Optuna makes and fills it after all others."""
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 
 
@@ -51,7 +53,9 @@ def open_storage(
     try:
         if config is not None and config.storage is not None:
             address = storage_address(config, layout)
-            return optuna.storages.get_storage(address) if create or _filled(address) else None
+            if create:
+                return optuna.storages.get_storage(address)
+            return _for_reading(address) if _filled(address) else None
         if not layout.journal.exists() and not create:
             return None
         lock = JournalFileSymlinkLock(str(layout.journal), grace_period=LOCK_GRACE_SECONDS)
@@ -60,24 +64,33 @@ def open_storage(
     except Exception as error:  # SQLAlchemy's, the driver's, JSON's: all mean the same here
         why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
         raise WorkError(
-            f"storage = {hidden(storage_address(config, layout))}: cannot be opened ({why}) — "
-            "start the server or correct the address; a journal that is damaged can be moved away, "
-            "the study then starts anew"
+            f"storage = {hidden(storage_address(config, layout))}: cannot be opened "
+            f"({hidden(why)}) — start the server or correct the address; a journal that is "
+            "damaged can be moved away, the study then starts anew"
         ) from error
 
 
 def _filled(address: str) -> bool:
-    """Whether a database holds Optuna's tables; creates neither them nor the file."""
-    from sqlalchemy import create_engine, inspect
+    """Whether a database holds all of Optuna's tables; creates neither them nor the file."""
+    from sqlalchemy import create_engine, inspect, text
 
     file = _SQLITE.fullmatch(address)
     if file is not None and not Path(file[2]).exists():
         return False
     engine = create_engine(address)
     try:
-        return inspect(engine).has_table("studies")
+        if not inspect(engine).has_table(_LAST_TABLE):
+            return False
+        with engine.connect() as connection:
+            return connection.execute(text(f"SELECT 1 FROM {_LAST_TABLE}")).first() is not None  # noqa: S608
     finally:
         engine.dispose()
+
+
+def _for_reading(address: str) -> optuna.storages.BaseStorage:
+    """Optuna's own way would make tables, beside a coordinator that may be making them."""
+    made = optuna.storages.RDBStorage(address, skip_table_creation=True)
+    return optuna.storages.get_storage(made)
 
 
 class _WholeLines(JournalFileBackend):

@@ -10,6 +10,7 @@ from tlsearch.data.audit.findings import Audit
 from tlsearch.errors import StoreError
 from tlsearch.search.auditing import audit_texts, record_audit, remarks
 from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.changing import told
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
 from tlsearch.search.evaluations import kept_evaluation
@@ -17,7 +18,7 @@ from tlsearch.search.final import confirm_and_test, is_finished, search_left, te
 from tlsearch.search.interrupts import Interrupts
 from tlsearch.search.jobs import Setting
 from tlsearch.search.keeping import has_examples
-from tlsearch.search.ledger import FACTS, ORIGIN, Ledger, Run, told
+from tlsearch.search.ledger import FACTS, ORIGIN, Ledger, Run
 from tlsearch.search.likeness import measure_likeness
 from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
 from tlsearch.search.networks import score_networks

@@ -31,8 +31,8 @@ def to_yaml(config: StudyConfig) -> str:
 
 def redacted(config: StudyConfig) -> StudyConfig:
     """The study without the passwords of its stores, fit to be shown and logged."""
-    addresses = {"storage": hidden(config.storage), "tracking_uri": hidden(config.tracking_uri)}
-    return config.model_copy(update=addresses)
+    told = ("storage", "tracking_uri", "presets")
+    return config.model_copy(update={name: hidden(getattr(config, name)) for name in told})
 
 
 def json_schema() -> dict[str, Any]:

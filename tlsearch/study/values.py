@@ -19,6 +19,10 @@ _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = r"(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?"
 _TORCHVISION = r"[A-Z][A-Z0-9_]*_V\d+"
 _TIMM = r"([a-z0-9]+_)+in\d+k"
+_ADDRESSES = re.compile(r"://\S+")
+_SECRET_PARAMETER = re.compile(
+    r"([?&;][^=&;]*(?:pass|pwd|secret|token|odbc_connect)[^=&;]*=)[^&]*", re.IGNORECASE
+)
 
 
 def read_count(value: object) -> int | Literal["auto"]:
@@ -110,10 +114,18 @@ def read_tracking_uri(value: object) -> str | None:
 
 
 def hidden(value: object) -> object:
-    """The value without the password of an address."""
-    return (
-        re.sub(r"(?<=://)([^/@]*):[^/]*@", r"\1:***@", value) if isinstance(value, str) else value
-    )
+    """The value without the passwords of the addresses in it, also inside lists and mappings."""
+    if isinstance(value, dict):
+        return {key: hidden(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hidden(inner) for inner in value]
+    return _ADDRESSES.sub(_without_passwords, value) if isinstance(value, str) else value
+
+
+def _without_passwords(address: re.Match[str]) -> str:
+    # Up to the last @: SQLAlchemy takes what stands before it for the password, slashes included.
+    told = _SECRET_PARAMETER.sub(r"\1***", address[0])
+    return re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", told)
 
 
 def as_it_is(value: Any) -> Any:

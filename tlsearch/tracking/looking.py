@@ -5,6 +5,7 @@ import sqlite3
 import urllib.request
 from base64 import b64encode
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -23,23 +24,38 @@ def look(address: str) -> str | None:
     if file is not None:
         return _file(file) if file.exists() else None
     if address.startswith(("http://", "https://")):
+        return f"answers, version {_version(address)}"
+    return _database(address)
+
+
+def _version(address: str) -> str:
+    try:
         asked = request(f"{address.rstrip('/')}/version")
         with urllib.request.urlopen(asked, timeout=ASK_SECONDS) as answer:  # noqa: S310
-            return f"answers, version {answer.read(40).decode(errors='replace')}"
-    return _database(address)
+            found: bytes = answer.read(40)
+    except HTTPException as error:  # what listens there speaks another language
+        raise OSError(f"is no web server ({type(error).__name__})") from error
+    except ValueError as error:
+        raise OSError(f"is no address ({error})") from error
+    return found.decode(errors="replace")
 
 
 def request(address: str) -> urllib.request.Request:
     """A request for an address that may hold a user and a password, which urllib takes for a part
     of the host's name.
     """
-    parts = urlsplit(address)
-    who, _, host = parts.netloc.rpartition("@")
-    made = urllib.request.Request(urlunsplit(parts._replace(netloc=host)))  # noqa: S310
+    made = urllib.request.Request(without_user(address))  # noqa: S310
+    who = urlsplit(address).netloc.rpartition("@")[0]
     if who:
         token = b64encode(unquote(who).encode()).decode()
         made.add_header("Authorization", f"Basic {token}")
     return made
+
+
+def without_user(address: str) -> str:
+    """The address without user and password, for a browser, which asks for them."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _file(file: Path) -> str:

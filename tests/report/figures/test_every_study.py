@@ -51,6 +51,7 @@ STUDIES: dict[str, tuple[Sequence[str], Callable[[Fake], None]]] = {
         ("space.freeze_depth=1", "space.lr_ratio=1", "space.dropout=0", "space.batch_size=16",
          "space.optimizer=sgd"), whole,
     ),
+    "many options": (("space.optimizer=sgd", f"space.batch_size={list(range(8, 22))}"), whole),
     "a list of depths": (("space.freeze_depth=[0, 2]", "space.lr_ratio=[0.1, 0.5]"), whole),
 }  # fmt: skip
 
@@ -67,6 +68,7 @@ def test_it_is_drawn_or_says_why_not(name: str, tmp_path: Path) -> None:
     for section in shown.values():
         for picture in section.values():
             assert picture.caption.endswith((".", "?", ")"))
+            assert "could not be drawn" not in picture.caption
             if picture.plot:
                 assert picture.height > 100
                 assert len(picture.alt) > 20

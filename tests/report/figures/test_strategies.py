@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tlsearch.report.figures import choices, cost, rates
 from tlsearch.report.figures.rates import Cell
 from tlsearch.report.rows import ReportData
 from tlsearch.search.runs import RunRow
+from tlsearch.study.dimensions import Choice
 
 
 def trial(data: ReportData, number: int, value: float, **params: Any) -> RunRow:
@@ -68,6 +70,22 @@ def test_options_hold_their_complete_trials(data: ReportData) -> None:
     assert [trace.y for trace in medians] == [(0.8, 0.8), (0.85, 0.7)]
     assert medians[1].x == (0, 2)
     assert "batch_size: 16 85.0\u00a0% (2 trials), 32 in no trial, 64" in choices.alt(found)
+
+
+def test_a_choice_of_too_many_options_is_named_alone_or_beside_others(data: ReportData) -> None:
+    def with_options(**dimensions: Any) -> ReportData:
+        space = data.config.space.model_copy(update=dimensions)
+        config = data.config.model_copy(update={"space": space})
+        return with_rows(replace(data, config=config), [trial(data, 0, 0.9, batch_size=16)])
+
+    many = Choice(tuple(range(8, 8 + choices.MAX_OPTIONS + 1)))
+    found = choices.compute(with_options(batch_size=many))
+    assert isinstance(found, choices.Choices)
+    assert found.left_out == ("batch_size",)
+    fixed = type(data.config.space)().optimizer
+    assert choices.compute(with_options(batch_size=many, optimizer=fixed)) == Absent(
+        "Every searched choice has more than 12 options, too many to tell apart: batch_size."
+    )
 
 
 def test_the_front_is_what_nothing_cheaper_reaches(data: ReportData) -> None:

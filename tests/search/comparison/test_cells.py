@@ -12,6 +12,7 @@ import pytest
 from tests.search.conftest import HEAD, Study
 from tests.search.fakes import drive, layout_in, result
 from tlsearch.errors import StoreError
+from tlsearch.search.comparison import board as board_module
 from tlsearch.search.comparison.board import Board, existing_board
 from tlsearch.search.comparison.collect import collect
 from tlsearch.search.comparison.orders import comparison_job
@@ -262,6 +263,15 @@ def test_looking_at_a_comparison_that_is_not_there_creates_nothing(config: Study
     assert storage.get_all_studies() == []
     board_of(config, storage)
     assert existing_board(config, storage) is not None
+
+
+def test_a_comparison_set_aside_while_one_looks_is_not_made_anew(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_module, "is_started", lambda _name, _storage: True)
+    storage = optuna.storages.InMemoryStorage()
+    assert existing_board(config, storage) is None
+    assert storage.get_all_studies() == []
 
 
 def test_what_is_noted_of_the_whole(board: Board) -> None:

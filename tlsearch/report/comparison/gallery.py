@@ -1,6 +1,7 @@
 """All figures of a comparison's page, in the order in which they are shown."""
 
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from tlsearch.evidence.answers import Tables
 from tlsearch.report.absent import Absent
 from tlsearch.report.comparison.wording import arm_name
 from tlsearch.report.figures import drift, first_steps, forest, foretelling, sensitivity
-from tlsearch.report.figures.canvas import Picture
+from tlsearch.report.figures.canvas import Picture, drawn_or_told
 
 
 class Entry(NamedTuple):
@@ -44,7 +45,10 @@ def reasons(tables: Tables) -> tuple[Picture, ...]:
 
 def _picture(name: str, entry: Entry, tables: Tables) -> Picture:
     title = entry.title.format(reference=arm_name(tables.protocol.reference, tables))
-    module = entry.module
+    return drawn_or_told(name, title, partial(_drawn, name, title, entry.module, tables))
+
+
+def _drawn(name: str, title: str, module: ModuleType, tables: Tables) -> Picture:
     found = module.compute(tables)
     if isinstance(found, Absent):
         return Picture(name, title, found.reason, "", None, 0)

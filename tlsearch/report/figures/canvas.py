@@ -3,6 +3,7 @@
 Colours of text, lines and grid are left to the page, which knows whether it is light or dark.
 """
 
+from collections.abc import Callable
 from html import escape
 from typing import Any, NamedTuple
 
@@ -36,6 +37,15 @@ class Picture(NamedTuple):
     alt: str
     plot: str | None
     height: int
+
+
+def drawn_or_told(name: str, title: str, draw: Callable[[], Picture]) -> Picture:
+    """What `draw` makes, or in its place that it failed: one figure never costs the report."""
+    try:
+        return draw()
+    except Exception as error:  # a defect of ours, or a library's: the rest is as good without it
+        why = shortened(f"{type(error).__name__}: {error}".partition("\n")[0], 200)
+        return Picture(name, title, f"This figure could not be drawn ({why}).", "", None, 0)
 
 
 def canvas(*, x: str, y: str) -> go.Figure:

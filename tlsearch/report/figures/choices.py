@@ -65,6 +65,11 @@ def compute(data: ReportData) -> Choices | Absent:
     if not data.ranked:
         return Absent("No trial has been completed yet.")
     few = [name for name, d in searched.items() if len(d.values) <= MAX_OPTIONS]
+    if not few:
+        return Absent(
+            f"Every searched choice has more than {MAX_OPTIONS} options, too many to tell apart: "
+            f"{joined(tuple(searched))}."
+        )
     names = leading(few, data.importances, most=MAX_CHOICES)
     return Choices(
         metric=data.summary.metric,

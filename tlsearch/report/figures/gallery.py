@@ -1,6 +1,7 @@
 """All figures of a report, by section, in the order in which they are shown."""
 
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from tlsearch.report.figures import (
     spending,
     timeline,
 )
-from tlsearch.report.figures.canvas import Picture
+from tlsearch.report.figures.canvas import Picture, drawn_or_told
 from tlsearch.report.rows import ReportData
 
 
@@ -73,7 +74,10 @@ GALLERY: Mapping[str, Mapping[str, Entry]] = {
 def pictures(data: ReportData) -> dict[str, dict[str, Picture]]:
     """Every section's figures computed and drawn, or the sentence that stands in their place."""
     return {
-        section: {name: _picture(name, entry, data) for name, entry in entries.items()}
+        section: {
+            name: drawn_or_told(name, entry.title, partial(_picture, name, entry, data))
+            for name, entry in entries.items()
+        }
         for section, entries in GALLERY.items()
     }
 

@@ -19,13 +19,17 @@ class Board:
 
     Raises:
         StoreError: a cell was begun as another one.
+        KeyError: it has not been started, and may not be created.
     """
 
-    def __init__(self, config: StudyConfig, storage: optuna.storages.BaseStorage) -> None:
+    def __init__(
+        self, config: StudyConfig, storage: optuna.storages.BaseStorage, *, create: bool = True
+    ) -> None:
         self.config = config
-        self.whole = Ledger(config, storage)
+        self.whole = Ledger(config, storage, create=create)
         self.cells: Mapping[Cell, Ledger] = {
-            cell: Ledger(cell_config(config, cell), storage) for cell in cells(compared(config))
+            cell: Ledger(cell_config(config, cell), storage, create=create)
+            for cell in cells(compared(config))
         }
         self._by_study = {
             study.study_name: ledger
@@ -93,4 +97,9 @@ def existing_board(config: StudyConfig, storage: optuna.storages.BaseStorage) ->
     """
     names = [config.name]
     names += [cell_config(config, cell).name for cell in cells(compared(config))]
-    return Board(config, storage) if all(is_started(name, storage) for name in names) else None
+    if not all(is_started(name, storage) for name in names):
+        return None
+    try:
+        return Board(config, storage, create=False)
+    except KeyError:  # set aside since we looked
+        return None

@@ -1,7 +1,6 @@
 """One invocation of a comparison: every scenario prepared, then run, then the tables."""
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from tlsearch.search.jobs import (
     SurveyJob,
 )
 from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
-from tlsearch.search.provenance import by_network, dataset_facts, versions, what_and_where
+from tlsearch.search.provenance import by_network, dataset_facts, study_texts, what_and_where
 from tlsearch.search.stage import Stage, begin, is_mirrored, occupied, staged
 from tlsearch.search.study_run import agreed
 from tlsearch.search.watching import Preparing, Remark, StageStarted, Watcher
@@ -33,7 +32,6 @@ from tlsearch.study.cells import scenario_config
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout
 from tlsearch.study.plan import num_runs
-from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.sources import EmbeddedSource
 from tlsearch.tracking.records import PARENT
 
@@ -204,9 +202,7 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
             "seed": config.search.seed,
         },
         texts={
-            "study.yaml": to_yaml(redacted(config)),
-            "versions.json": versions(),
-            "command.txt": " ".join(sys.argv) + "\n",
+            **study_texts(config),
             "scenarios.json": {name: _told(ready) for name, ready in scenarios.items()},
         },
         datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
