@@ -188,6 +188,12 @@ def test_what_clashes_with_the_network_or_with_freezing(
             "could read — write random, or choose",
         ),
         (
+            "swin_t, weights: none",
+            "norm_momentum: [null, 0.1]",
+            "space.norm_momentum = [null, 0.1]: swin_t has no BatchNorm, whose running statistics "
+            "it would be of — write null",
+        ),
+        (
             "vgg11, weights: none",
             "trained: norms",
             "space.trained = norms: vgg11 has no normalisation layers — take vgg11_bn",

@@ -38,6 +38,7 @@ PLAIN = Strategy(
     feature_selection=AllFeatures(),
     class_balance=NoBalance(),
     ema_decay=None,
+    norm_momentum=None,
     adaptation=NoAdaptation(),
     source_task_weight=0.0,
 )

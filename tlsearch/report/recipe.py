@@ -76,6 +76,9 @@ def _more(params: Mapping[str, Any]) -> Iterator[str]:
     if params["ema_decay"] is not None:
         decay = setting_text(params["ema_decay"])
         yield f"the model is the moving average of the weights, of decay {decay}"
+    if params.get("norm_momentum") is not None:
+        share = setting_text(params["norm_momentum"])
+        yield f"BatchNorm's running statistics take {share} of each batch"
     changes = [_CHANGES[name] for name in augmentations_of(params)]
     if changes:
         yield f"training images undergo {joined(changes)}"

@@ -11,9 +11,12 @@ from tlsearch.study.contradiction import Contradiction, clash, dimension
 from tlsearch.study.cost import train_images
 from tlsearch.study.dimensions import can_be, highest, lowest, raw, values
 from tlsearch.study.feature_facts import LAST_ACTIVATION, NEVER_NEGATIVE, NUM_FEATURES
+from tlsearch.study.norm_facts import USUAL_MOMENTUM, norm_momentum
 from tlsearch.study.text_dimension import ALL, NORMS
 
 _FREEZE, _TRAINED, _WEIGHTS = "space.freeze_depth", "space.trained", "backbone.weights"
+LAGGING = 0.1
+"""The share of old running statistics from which on they are remarked on. A guess."""
 _NO_START = "there are no pretrained weights"
 
 
@@ -23,6 +26,7 @@ def fine_tuning_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     yield from _rates(config)
     yield from _pretrained(config)
     yield from _selection(config)
+    yield from _norms(config)
 
 
 def fine_tuning_notes(config: StudyConfig) -> list[str]:
@@ -38,6 +42,24 @@ def fine_tuning_notes(config: StudyConfig) -> list[str]:
             found.append(
                 f"ema_decay = {decay:g} averages over about {1 / (1 - decay):.0f} steps, and a "
                 f"training has {steps} at the most: its early weights weigh heavily"
+            )
+    return found + _lagging_norms(config, images)
+
+
+def _lagging_norms(config: StudyConfig, images: int | None) -> list[str]:
+    """Networks whose running statistics would mostly be the pretrained ones after a training."""
+    space, found = config.space, []
+    if images is None or highest(space.norm_momentum) > 0:
+        return []
+    steps = config.budget.epochs * ceil(images / lowest(space.batch_size))
+    for ours in map(config.with_backbone, config.backbone.names):
+        momentum = norm_momentum(ours.backbone.facts) or USUAL_MOMENTUM
+        left = (1 - momentum) ** steps
+        if momentum < USUAL_MOMENTUM and left > LAGGING and not head_alone_trains(ours):
+            found.append(
+                f"{ours.backbone.name}'s running BatchNorm statistics take {momentum:g} of each "
+                f"batch, and a training has {steps} steps at the most: {left:.0%} of those that "
+                "it is validated by would still be the old ones — set space.norm_momentum: 0.1"
             )
     return found
 
@@ -94,6 +116,14 @@ def _pretrained(config: StudyConfig) -> Iterator[Contradiction]:
     if can_be(start, "probe") and config.backbone.weights == "none":
         rule = f"{_NO_START} whose features a probe could read"
         yield clash(field, value, rule, "write random, or choose backbone.weights", _WEIGHTS)
+
+
+def _norms(config: StudyConfig) -> Iterator[Contradiction]:
+    field, momentum, value = dimension(config, "norm_momentum")
+    facts = config.backbone.facts
+    if highest(momentum) > 0 and norm_momentum(facts) is None:
+        rule = f"{facts.name} has no BatchNorm, whose running statistics it would be of"
+        yield clash(field, value, rule, "write null", "backbone.name")
 
 
 def _selection(config: StudyConfig) -> Iterator[Contradiction]:

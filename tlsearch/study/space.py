@@ -184,6 +184,14 @@ class Space(Section):
         FloatDim(gt=0, lt=1, nullable=True),
         Field(description="of the moving average of the weights that is kept; null for none"),
     ] = Fixed(None)
+    norm_momentum: Annotated[
+        Dimension,
+        FloatDim(gt=0, le=1, nullable=True),
+        Field(
+            description="share of a new batch in BatchNorm's running statistics; null for the "
+            "network's own"
+        ),
+    ] = Fixed(None)
     adaptation: Annotated[
         Branches,
         AnyOf(ADAPTATION_SPACES),

@@ -125,8 +125,9 @@ class Strategy:
     attacks the outcome. `trained` names the groups that train beside the head, joined by `+`, or is
     "all" or "norms"; `layer_decay` is the factor per layer towards the input; `l2_sp` pulls the
     body towards its start; `ema_decay` is that of the moving average of the weights that is kept,
-    None for the weights themselves. `source_task_weight` is that of the source task's loss, learnt
-    beside the target's on a second head (0: without).
+    None for the weights themselves. `norm_momentum` is the share of a new batch in BatchNorm's
+    running statistics, None for the network's own. `source_task_weight` is that of the source
+    task's loss, learnt beside the target's on a second head (0: without).
     """
 
     init: Literal["pretrained", "random"]
@@ -158,6 +159,7 @@ class Strategy:
     feature_selection: FeatureSelection
     class_balance: ClassBalance
     ema_decay: float | None
+    norm_momentum: float | None
     adaptation: Adaptation
     source_task_weight: float
 

@@ -28,7 +28,7 @@ from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResu
 from tlsearch.training.second_task import SecondTask
 from tlsearch.training.steps import StepNorms
 from tlsearch.transfer.backbones import Backbone
-from tlsearch.transfer.freezing import set_train_mode, trained_parameters
+from tlsearch.transfer.freezing import set_norm_momentum, set_train_mode, trained_parameters
 from tlsearch.transfer.layers import layer_distances
 from tlsearch.transfer.optimizers import build_optimizer, set_lr
 from tlsearch.transfer.penalties import L2SP, add_l1_gradient
@@ -83,6 +83,7 @@ class Trainer:
             num_classes=data.num_classes,
             seed=seed,
         )
+        set_norm_momentum(backbone, plan.strategy.norm_momentum)
         self._trained = trained_parameters(backbone, norms_alone=plan.norms_alone)
         distances = layer_distances(backbone)
         if second_task is not None:  # its head goes with the head

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from tlsearch.errors import RequestError
 from tlsearch.transfer.backbones import Backbone, named_groups
@@ -62,6 +62,14 @@ def set_train_mode(backbone: Backbone, open_groups: Collection[str]) -> None:
     backbone.model.train()
     for group, stage in zip(backbone.groups, backbone.stages, strict=True):
         stage.train(group in open_groups)
+
+
+def set_norm_momentum(backbone: Backbone, momentum: float | None) -> None:
+    """Let running statistics take this share of each new batch; None leaves it to the network."""
+    if momentum is not None:
+        for module in backbone.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = momentum
 
 
 def _check(backbone: Backbone, open_groups: Collection[str]) -> None:

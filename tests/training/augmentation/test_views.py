@@ -38,7 +38,7 @@ def test_an_epoch_on_augmented_images_is_a_bare_torch_loop_to_the_last_bit() -> 
     training, bare = (trainer(chosen, num_epochs=2, seed=4, on=on) for _ in range(2))
     results = list(training.epochs())
     model = bare.backbone.model
-    optimizer = torch.optim.SGD(model.parameters(), lr=chosen.lr, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=chosen.lr, momentum=0.9, fused=True)
     stages = make_stages(chosen, mean=on.pixels.mean, seed=4)
     labels = torch.from_numpy(on.pixels.labels)
     for epoch in (1, 2):
