@@ -14,6 +14,7 @@ from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.comparison_checks import (
     cell_contradictions,
     identical_arms,
+    replaced_options,
     sweep_contradictions,
 )
 from tlsearch.study.complaints import Complaint, Loc, complaints
@@ -62,7 +63,10 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
         chosen = named[preset]
     outcome = _outcome(document, [*chosen, *options])
     if outcome.config is not None:
-        outcome = _Outcome(outcome.config, _cell_problems(document, [*chosen, *options], outcome))
+        config, problems = outcome.config, _cell_problems(document, [*chosen, *options], outcome)
+        if config.comparison is not None:
+            problems = replaced_options(config.comparison, options) or problems
+        outcome = _Outcome(config, problems)
     if outcome.problems or outcome.config is None:
         raise StudyError(outcome.problems, file=str(path))
     if chosen or options:
