@@ -25,6 +25,7 @@ from tlsearch.study.comparison import Traits
 from tlsearch.study.complaints import shown
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.dimensions import Fixed, raw
+from tlsearch.study.fine_tuning_checks import fine_tuning_notes
 from tlsearch.study.identity import identity
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.search_checks import seed_notes
@@ -214,6 +215,6 @@ def _notes(config: StudyConfig) -> list[str]:
         note
         for cell in cells(compared(config))
         for ours in [cell_config(config, cell)]
-        for note in (*augmentation_notes(ours), *seed_notes(ours))
+        for note in (*fine_tuning_notes(ours), *augmentation_notes(ours), *seed_notes(ours))
     )
     return [*of_cells, *claim_notes(config)]
