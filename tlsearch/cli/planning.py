@@ -3,8 +3,9 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -29,6 +30,9 @@ from tlsearch.study.fine_tuning_checks import fine_tuning_notes
 from tlsearch.study.identity import identity
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.search_checks import seed_notes
+
+if TYPE_CHECKING:
+    from tlsearch.data.images import ImageSet
 
 
 def check(
@@ -61,10 +65,11 @@ def check(
 
 
 def look(config: StudyConfig, *, label_errors: bool) -> dict[str, Checked]:
-    """Audit the images of each scenario; those that share all of `data` are looked at once.
+    """Audit the images of each scenario; those that share all of `data` are looked at once. Of
+    table B every arm's split is drawn as well, before the future.
 
     Raises:
-        RequestError: a source is not there, or weights do not fit.
+        RequestError: a source is not there, weights do not fit, or an arm cannot divide the images.
         WorkError: it cannot be fetched, or the cache folder cannot be written.
     """
     known: dict[str, Checked] = {}
@@ -73,14 +78,42 @@ def look(config: StudyConfig, *, label_errors: bool) -> dict[str, Checked]:
         ours = cell_config(config, Cell(scenario, ""))
         # Label errors are looked for with the backbone.
         of = ours.model_dump_json(include={"data", "backbone"} if label_errors else {"data"})
+        divide = None
+        if compared(config).future is not None:
+            of += repr(compared(config).arms_in(scenario))
+            divide = partial(_refuse_pasts, config, scenario)
         if of not in known:
             try:
-                known[of] = look_at(ours, label_errors=label_errors)
+                seen = look_at(ours, label_errors=label_errors, divide=divide)
+                # The parts of all images are none of table B's.
+                known[of] = seen if divide is None else seen._replace(parts=None, notes=())
             except TlsearchError as error:
                 kind = RequestError if isinstance(error, RequestError) else WorkError
                 raise kind(f"scenario {scenario!r}: {error}") from None
         found[scenario] = known[of]
     return found
+
+
+def _refuse_pasts(config: StudyConfig, scenario: str, data: "ImageSet") -> None:
+    """Draw the split of each arm of table B in a scenario with every seed.
+
+    Raises:
+        RequestError: the images cannot be divided so.
+    """
+    from tlsearch.search.work.shares import refuse_past
+
+    comparison = compared(config)
+    assert comparison.future is not None
+    for arm in comparison.arms_in(scenario):
+        ours = cell_config(config, Cell(scenario, arm))
+        refuse_past(
+            data,
+            split=ours.data.split,
+            labels_per_class=ours.data.labels_per_class,
+            share=comparison.future,
+            seeds=range(1, comparison.confirm.seeds + 1),
+            name=arm,
+        )
 
 
 def write_listing(checked: Mapping[str, Checked], path: Path) -> None:
