@@ -95,15 +95,24 @@ def look(config: StudyConfig, *, label_errors: bool) -> dict[str, Checked]:
 
 
 def _refuse_pasts(config: StudyConfig, scenario: str, data: "ImageSet") -> None:
-    """Draw the split of each arm of table B in a scenario with every seed.
+    """Draw what a run of table B does: the scenario's own split, by which its images are surveyed,
+    and that of each arm with every seed.
 
     Raises:
         RequestError: the images cannot be divided so.
     """
+    from tlsearch.data.splits.future import draw_past
     from tlsearch.search.work.shares import refuse_past
 
-    comparison = compared(config)
+    comparison, own = compared(config), cell_config(config, Cell(scenario, "")).data
     assert comparison.future is not None
+    draw_past(
+        data,
+        split=own.split,
+        labels_per_class=own.labels_per_class,
+        share=comparison.future,
+        seed=own.split.seed,
+    )
     for arm in comparison.arms_in(scenario):
         ours = cell_config(config, Cell(scenario, arm))
         refuse_past(
