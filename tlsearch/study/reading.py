@@ -117,7 +117,7 @@ def _cell_problems(
     config = outcome.config
     if config is None or config.comparison is None:
         return []
-    comparison, found = config.comparison, dict[tuple[str, str], Problem]()
+    comparison, found = config.comparison, dict[tuple[str, str], tuple[str, Problem]]()
     # What an option or a preset replaced stands in no line.
     lines = {
         loc: line
@@ -127,7 +127,7 @@ def _cell_problems(
 
     def note(problems: Sequence[Problem]) -> bool:
         for problem in problems:
-            found.setdefault((problem.field, problem.rule), problem)
+            found.setdefault((problem.field, problem.rule), (scenario, problem))
         return not problems
 
     for scenario in comparison.used:
@@ -143,8 +143,24 @@ def _cell_problems(
                 for swept in sweep_overrides(comparison, cell, lines=lines):
                     note(_outcome(document, [*ours, swept], comparison).problems)
     if not found:
-        note([_problem(c, document.lines, overrides) for c in identical_arms(config)])
-    return list(found.values())
+        return [_problem(c, document.lines, overrides) for c in identical_arms(config)]
+    return _told_apart(list(found.values()))
+
+
+def _told_apart(found: Sequence[tuple[str, Problem]]) -> list[Problem]:
+    """Problems with the scenario that they were first met in, where several speak of one field and
+    would contradict one another.
+    """
+    met = {
+        problem.field: {scenario for scenario, other in found if other.field == problem.field}
+        for _, problem in found
+    }
+    return [
+        problem._replace(field=f"scenario {scenario!r}: {problem.field}")
+        if len(met[problem.field]) > 1
+        else problem
+        for scenario, problem in found
+    ]
 
 
 def _outcome(
