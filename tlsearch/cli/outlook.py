@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tlsearch.cli import source_models
 from tlsearch.cli.asked_claims import claims_of
 from tlsearch.cli.auditing import Checked
 from tlsearch.cli.checking import told_time
@@ -13,11 +14,13 @@ from tlsearch.study.plan import Plan, plan
 
 
 class Outlook(NamedTuple):
-    """What a comparison takes, and the least difference in test accuracy that it should find in one
-    scenario and over all of them; None for table B, which compares splits and not accuracy.
+    """What a comparison takes, source models that must be trained before, and the least difference
+    in test accuracy that it should find in one scenario and over all of them; None for table B,
+    which compares splits and not accuracy.
     """
 
     plan: Plan
+    source_models: list[str]
     smallest_effect: float | None
     smallest_effect_pooled: float | None
 
@@ -47,7 +50,9 @@ def outlook_of(config: StudyConfig, checked: Mapping[str, Checked]) -> Outlook:
     """Of scenarios whose images are as the study wants them."""
     sizes = {scenario: sizes_of(config, scenario, found) for scenario, found in checked.items()}
     costs = plan(config, {scenario: (s.images, s.classes) for scenario, s in sizes.items()})
-    return Outlook(costs, *_smallest_effects(config, sizes))
+    configs = [cell_config(config, cell) for cell in cells(compared(config))]
+    models = source_models.to_be_trained(configs)
+    return Outlook(costs, models, *_smallest_effects(config, sizes))
 
 
 def _smallest_effects(
@@ -86,7 +91,9 @@ def outlook_lines(config: StudyConfig, outlook: Outlook) -> list[str]:
         f"at most {costs.trainings:,} trainings: {costs.tuning:,} to tune {num_cells} cells, "
         f"{costs.confirmations:,} to confirm each on {comparison.confirm.seeds} seeds, "
         f"{costs.swept:,} for sweeps",
-        f"{told_time(costs.seconds)} (a guess from multiply-adds, good to a factor of 2 or 3)",
+        f"{told_time(costs.seconds)} (a guess from multiply-adds and steps, good to a factor of 2 "
+        "or 3 on a machine that does nothing else)",
+        *source_models.told(outlook.source_models),
     ]
     one, pooled = outlook.smallest_effect, outlook.smallest_effect_pooled
     if one is not None and pooled is not None:

@@ -164,6 +164,7 @@ def _as_json(
         and {
             **{name: getattr(outlook.plan, name) for name in _COUNTS},
             "seconds": outlook.plan.seconds,
+            "source_models_to_train": outlook.source_models,
             "smallest_effect": outlook.smallest_effect,
             "smallest_effect_pooled": outlook.smallest_effect_pooled,
         },
