@@ -207,3 +207,38 @@ def test_what_stops_one_scenario_is_told_after_all_that_was_found(
     done = tlsearch("check", "study.yaml", "--set", "data.source.folder=none", code=2)
     assert done.stdout == ""
     assert done.stderr.startswith("tlsearch: scenario 'few': ")
+
+
+def test_what_a_search_would_be_told_of_its_dimensions_is_told_of_an_arms(
+    study: Path, tlsearch: Invoke
+) -> None:
+    study.write_text(STUDY.replace("given: {space.lr: 0.01}", "average: {space.ema_decay: 0.999}"))
+    text = tlsearch("check", "study.yaml").stdout
+    assert "note: ema_decay = 0.999 averages over about 1000 steps" in text
+    pulled = "pulled: {space.l2_sp: 0.1, space.weight_decay: 0.01}"
+    study.write_text(
+        STUDY.replace("given: {space.lr: 0.01}", pulled).replace("weights: none", "weights: glyphs")
+    )
+    assert "note: with l2_sp above 0, weight_decay is the head's alone" in tlsearch(
+        "check", "study.yaml"
+    ).stdout.replace("\n", " ")
+
+
+def test_source_models_that_are_not_there_are_told(
+    study: Path, tlsearch: Invoke, files: Files
+) -> None:
+    networks = "given: {backbone.name: resnet10}"
+    text = STUDY.replace("weights: none", "weights: glyphs")
+    study.write_text(text.replace("given: {space.lr: 0.01}", networks))
+    before = files()
+    told = tlsearch("check", "study.yaml").stdout
+    assert files() == before
+    line = "2 source models have to be trained, once for all studies: resnet18 at 32 px, resnet10"
+    assert line in told
+    found = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
+    assert found["comparison"]["source_models_to_train"] == [
+        "resnet18 at 32 px",
+        "resnet10 at 32 px",
+    ]
+    study.write_text(STUDY)
+    assert "to be trained" not in tlsearch("check", "study.yaml").stdout

@@ -51,7 +51,9 @@ def test_check_as_json(tlsearch: Invoke) -> None:
     told = json.loads(done.stdout)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
-    assert set(told) == {"study", "identity", "searched", "notes", "audit", "estimate"}
+    assert set(told) == {
+        "study", "identity", "searched", "notes", "audit", "estimate", "source_models_to_train",
+    }  # fmt: skip
     assert told["study"]["budget"]["trials"] == 2
     assert told["searched"] == {"lr": {"low": 0.001, "high": 0.1, "log": True}}
     jsonschema.validate(told["study"], json_schema())

@@ -37,6 +37,11 @@ def arm(
     )
 
 
+def frozen(depth: int, *rows: list[int]) -> ArmResults:
+    """An arm of this freeze depth."""
+    return arm(*rows)._replace(params={"freeze_depth": depth})
+
+
 def place(
     name: str,
     arms: Mapping[str, ArmResults],
@@ -268,17 +273,28 @@ def test_one_kind_of_scenario_against_another() -> None:
 
 def test_the_best_depth_is_a_mean_of_those_that_tie() -> None:
     arms = {
-        "freeze 0": arm([1, 0], [1, 1]),
-        "freeze 2": arm([1, 1], [0, 1]),
-        "freeze 5": arm([1, 1], [0, 0]),
+        "freeze 0": frozen(0, [1, 0], [1, 1]),
+        "freeze 2": frozen(2, [1, 1], [0, 1]),
+        "freeze 5": frozen(5, [1, 1], [0, 0]),
         "freeze": arm([1, 1], [1, 1]),
     }
-    far = place("far", {**arms, "freeze 5": arm([0, 0], [1, 1])}, traits=HARD)
+    far = place("far", {**arms, "freeze 5": frozen(5, [0, 0], [1, 1])}, traits=HARD)
     gathered = found("C5-for-best_freeze_depth-freeze-similar", place("near", arms), far)
     (pair,) = gathered.evidence.scenarios.values()
     assert pair.reference is not None
     assert pair.arm.tolist() == [3.5, 0]
     assert pair.reference.tolist() == [2, 2.5]
+
+
+def test_the_depth_is_the_configurations_and_not_the_names() -> None:
+    arms = {"freeze 0": frozen(0, [1, 0], [1, 1]), "freeze 2": frozen(3, [1, 1], [0, 1])}
+    key = "C5-for-best_freeze_depth-freeze-similar"
+    places = place("near", arms), place("far", arms, traits=HARD)
+    (pair,) = found(key, *places).evidence.scenarios.values()
+    assert pair.arm.tolist() == [3, 0]
+    alike = {name: frozen(2, [1, 0], [1, 1]) for name in arms}
+    places = place("near", alike), place("far", alike, traits=HARD)
+    assert reason(BY_KEY[key], *places) == 'all arms "freeze N" freeze to the same depth'
 
 
 def test_the_best_depth_of_a_scenario_has_an_interval() -> None:
@@ -287,7 +303,7 @@ def test_the_best_depth_of_a_scenario_has_an_interval() -> None:
     def freezing(right: dict[int, float]) -> dict[str, ArmResults]:
         """Six seeds that answer 200 images, so often rightly at each depth."""
         return {
-            f"freeze {depth}": arm(*(draw.random((6, 200)) < share).tolist())
+            f"freeze {depth}": frozen(depth, *(draw.random((6, 200)) < share).tolist())
             for depth, share in right.items()
         }
 

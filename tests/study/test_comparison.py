@@ -134,6 +134,27 @@ def test_presets_and_options(read: Read) -> None:
     assert further.scenarios["few"].traits.labels == "few"
 
 
+def test_what_scenarios_refuse_for_reasons_of_their_own_names_them(refused: Refused) -> None:
+    lines = (
+        ARMS
+        + """\
+  scenarios:
+    digits: {set: {data.source: digits}}
+    letters: {set: {data.source: {letters: {images: 100, classes: 10}}}}
+"""
+    )
+    told = "data.labels_per_class = 500: the training part has"
+    assert [
+        problem.partition(" images")[0] for problem in refused(lines, "data.labels_per_class=500")
+    ] == [
+        f"scenario 'digits': --set {told} 104",
+        f"scenario 'letters': --set {told} 6",
+    ]
+    # What all refuse alike is told once, without a name.
+    (alike,) = refused(lines, "data.split.folds=3")
+    assert alike.startswith("--set data.split.folds = 3: is not used by a comparison")
+
+
 def test_an_option_that_does_not_fit_is_named(refused: Refused) -> None:
     assert refused(ARMS, "comparison.reference=decai") == [
         '--set comparison.reference = "decai": must be an arm of this comparison — '

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from tests.study.conftest import MINIMAL, Read
-from tlsearch.study.cost import estimate
+from tlsearch.study.cost import STYLE_STEPS, estimate
 from tlsearch.study.reading import read_study
 from tlsearch.study.resolved import json_schema, redacted, schema_text, to_yaml
 from tlsearch.study.sources import Digits
 from tlsearch.study.values import hidden
+from tlsearch.training.adaptation.gram import NUM_STEPS
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = sorted(STUDIES.glob("*.yaml"))
@@ -186,7 +187,11 @@ def test_cost_by_hand(read: Read) -> None:
     # forward once, backward twice, but no backward for the 1 + 3 probes
     passes = 28 * 4 * 600 + 2 * 24 * 4 * 600 + cost.eval_images
     assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
-    assert cost.seconds == pytest.approx(cost.giga_macs / 10)
+    # 19 batches of 32 an epoch, each 20 ms beyond its images, or 1 ms where the head alone trains;
+    # and a second for each training
+    steps = 4 * 19
+    slow, fast = 0.02 * 24 * steps, 0.001 * 4 * steps
+    assert cost.seconds == pytest.approx(cost.giga_macs / 10 + slow + fast + 28)
     few = read(lines + "baselines: false\nspace: {l1: [0, 1]}", "data.labels_per_class=20")
     few_cost = estimate(few, num_images=source.images, num_classes=source.classes)
     assert few_cost.train_images == (10 + 2 * 3) * 4 * 200
@@ -203,6 +208,35 @@ def test_cost_of_folds_by_hand(read: Read) -> None:
     assert cost.eval_images == 67 * 4 * 200 + 15 * 200
     passes = 67 * 4 * 600 + 2 * (67 - 4 - 3) * 4 * 600 + cost.eval_images
     assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
+
+
+def test_cost_where_features_are_kept(read: Read) -> None:
+    lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
+    lines += "baselines: false\nspace: {freeze_depth: 5, batch_size: [8, 16]%s}\n"
+    head = estimate(read(lines % ""), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+    # Every image goes through the body once, whatever is trained on what comes out.
+    assert head.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * 1000)
+    assert head.train_images == 16 * 4 * 600
+    assert head.seconds == pytest.approx(head.giga_macs / 10 + 0.001 * 16 * 4 * 75 + 16)
+    # Images that change are computed anew each time.
+    moved = lines % ", augmentation: basic"
+    cost = estimate(read(moved), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+    assert cost.giga_macs > 100 * head.giga_macs
+
+
+def test_cost_of_another_style(read: Read) -> None:
+    lines = "budget: {trials: 10, epochs: 4}\nconfirm: {top: 2, seeds: 3}\nbaselines: false\n"
+    lines += "space: {adaptation: %s}\n"
+    head = MINIMAL.replace("weights: none", "weights: glyphs")
+    plain, style = (
+        estimate(read(lines % kind, head=head), num_images=1000, num_classes=10)
+        for kind in ("fourier", "style")
+    )
+    # Of the search's draw of the parts and of each seed's: 600 training and 200 validation images.
+    passes = (1 + 3) * 800 * 2 * 60
+    assert STYLE_STEPS == NUM_STEPS == 60
+    per_pass = 1.814 * (32 / 224) ** 2
+    assert style.giga_macs - plain.giga_macs == pytest.approx(per_pass * passes)
 
 
 def test_cost_in_time_by_hand(read: Read) -> None:

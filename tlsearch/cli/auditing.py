@@ -17,8 +17,9 @@ from tlsearch.data.audit.findings import TITLES, Audit, Finding, csv_text, effec
 from tlsearch.data.audit.refusal import AuditError, refuse_errors, refuse_what_is_left
 from tlsearch.errors import RequestError
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import user_cache
+from tlsearch.study.layout import expanded, user_cache
 from tlsearch.study.sources import EmbeddedSource, source_name
+from tlsearch.transfer.at_hand import no_such_file
 
 if TYPE_CHECKING:
     from tlsearch.data.images import ImageSet
@@ -40,20 +41,26 @@ class Checked(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def look(config: StudyConfig, *, label_errors: bool) -> Checked:
+def look(
+    config: StudyConfig, *, label_errors: bool, divide: "Callable[[ImageSet], None] | None" = None
+) -> Checked:
     """Audit a study's images, and read those of `backbone.source`. An embedded source is not made:
-    its numbers are known, unless defects are planted into it.
+    its numbers are known, unless defects are planted into it or `divide` wants to see the images.
 
     Raises:
-        RequestError: the source is not there, or weights do not fit.
+        RequestError: the source or a weights file is not there, weights do not fit, or the images
+            cannot be divided.
         WorkError: it cannot be fetched, or the cache folder cannot be written.
     """
+    _refuse_missing_weights(config)
     source = config.data.source
     try:
         if config.backbone.source is not None:
             _read_source(config)
-        if config.data.planted is not None or not isinstance(source, EmbeddedSource):
-            return _read(config, label_errors)
+        if divide is not None or config.data.planted is not None:
+            return _read(config, label_errors, divide)
+        if not isinstance(source, EmbeddedSource):
+            return _read(config, label_errors, None)
         counts = [(f"class {i}", count) for i, count in enumerate(source.class_counts())]
         audit = audit_of_counts(counts, config.data.audit)
         if label_errors:
@@ -128,7 +135,16 @@ def _class_table(audit: Audit, parts: Mapping[str, tuple[int, ...]]) -> Table:
     return table
 
 
-def _read(config: StudyConfig, label_errors: bool) -> Checked:
+def _refuse_missing_weights(config: StudyConfig) -> None:
+    given = config.backbone.given_weights
+    for weights in [given] if isinstance(given, str) else given.values():
+        if weights.endswith(".safetensors") and not expanded(weights).exists():
+            raise no_such_file(expanded(weights))
+
+
+def _read(
+    config: StudyConfig, label_errors: bool, divide: "Callable[[ImageSet], None] | None"
+) -> Checked:
     from tlsearch.data.reading import read_images
 
     with reading_progress() as on_progress:
@@ -149,6 +165,8 @@ def _read(config: StudyConfig, label_errors: bool) -> Checked:
                 )
         else:
             audit = replace(audit, unseen=(*audit.unseen, _unasked(config)))
+    if divide is not None:
+        divide(data)
     return _divided(audit, data, config)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tlsearch.cli import scores
+from tlsearch.cli import scores, source_models
 from tlsearch.cli.auditing import Checked, look, show_audit, show_parts, write_listing
 from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.study.config import StudyConfig
@@ -81,6 +81,7 @@ def _as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
         "notes": [*notes(config), *checked.notes],
         "audit": {**audit_json(checked.audit), "parts": checked.parts},
         "estimate": cost and cost._asdict(),
+        "source_models_to_train": source_models.to_be_trained([config]),
     }
 
 
@@ -124,6 +125,7 @@ def _cost_lines(config: StudyConfig, cost: Estimate) -> list[str]:
         f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation",
         f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "
         f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds",
-        f"{told_time(cost.seconds)} at the most (a guess from multiply-adds; pruning and frozen "
-        "layers make it less, the first run measures)",
+        f"{told_time(cost.seconds)} at the most (a guess from multiply-adds and steps; pruning and "
+        "frozen layers make it less, the first run measures)",
+        *source_models.told(source_models.to_be_trained([config])),
     ]

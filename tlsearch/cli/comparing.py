@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tlsearch.cli.asked_claims import refuse_unclaimed
 from tlsearch.cli.asking import not_started
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.layout import Layout, layout_here
@@ -22,6 +23,7 @@ Format = Literal["html", "md", "json", "csv"]
 
 def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
     """Carry the comparison on to its end, write its report and print its tables."""
+    refuse_unclaimed(config)
     from tlsearch.cli.following import following
     from tlsearch.cli.tables import show_tables
     from tlsearch.cli.watching import watching

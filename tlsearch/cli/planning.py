@@ -3,17 +3,20 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from tlsearch.cli import scores
+from tlsearch.cli.asked_claims import claim_lines, claim_notes, claims_of, refuse_unclaimed
 from tlsearch.cli.auditing import Checked, show_audit, show_parts
 from tlsearch.cli.auditing import look as look_at
-from tlsearch.cli.checking import told, told_time
+from tlsearch.cli.checking import told
+from tlsearch.cli.outlook import Outlook, outlook_lines, outlook_of, sizes_of
 from tlsearch.data.audit.findings import as_json as audit_json
 from tlsearch.data.audit.findings import csv_rows
 from tlsearch.errors import RequestError, TlsearchError, WorkError
@@ -22,22 +25,14 @@ from tlsearch.study.cells import Cell, cell_config, cells, compared
 from tlsearch.study.comparison import Traits
 from tlsearch.study.complaints import shown
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.cost import part_sizes
 from tlsearch.study.dimensions import Fixed, raw
+from tlsearch.study.fine_tuning_checks import fine_tuning_notes
 from tlsearch.study.identity import identity
-from tlsearch.study.plan import Plan, plan
 from tlsearch.study.resolved import redacted, to_yaml
 from tlsearch.study.search_checks import seed_notes
 
-
-class Outlook(NamedTuple):
-    """What a comparison takes, and the least difference in test accuracy that it should find in one
-    scenario and over all of them; None for table B, which compares splits and not accuracy.
-    """
-
-    plan: Plan
-    smallest_effect: float | None
-    smallest_effect_pooled: float | None
+if TYPE_CHECKING:
+    from tlsearch.data.images import ImageSet
 
 
 def check(
@@ -46,11 +41,13 @@ def check(
     """Print a comparison as a user reads it, or as JSON.
 
     Raises:
-        RequestError: the images of a scenario are not as the study wants them; all is told before.
+        RequestError: no claim is about the arms, or the images of a scenario are not as the study
+            wants them; all is told before.
         WorkError: they cannot be fetched, or the cache folder cannot be written.
     """
+    refuse_unclaimed(config)
     checked = look(config, label_errors=label_errors)
-    outlook = None if any(c.refusal for c in checked.values()) else _outlook(config, checked)
+    outlook = None if any(c.refusal for c in checked.values()) else outlook_of(config, checked)
     if files is not None:
         write_listing(checked, files)
     scored = scores.score(config) if score and outlook is not None else None
@@ -68,10 +65,11 @@ def check(
 
 
 def look(config: StudyConfig, *, label_errors: bool) -> dict[str, Checked]:
-    """Audit the images of each scenario; those that share all of `data` are looked at once.
+    """Audit the images of each scenario; those that share all of `data` are looked at once. Of
+    table B every arm's split is drawn as well, before the future.
 
     Raises:
-        RequestError: a source is not there, or weights do not fit.
+        RequestError: a source is not there, weights do not fit, or an arm cannot divide the images.
         WorkError: it cannot be fetched, or the cache folder cannot be written.
     """
     known: dict[str, Checked] = {}
@@ -80,14 +78,51 @@ def look(config: StudyConfig, *, label_errors: bool) -> dict[str, Checked]:
         ours = cell_config(config, Cell(scenario, ""))
         # Label errors are looked for with the backbone.
         of = ours.model_dump_json(include={"data", "backbone"} if label_errors else {"data"})
+        divide = None
+        if compared(config).future is not None:
+            of += repr(compared(config).arms_in(scenario))
+            divide = partial(_refuse_pasts, config, scenario)
         if of not in known:
             try:
-                known[of] = look_at(ours, label_errors=label_errors)
+                seen = look_at(ours, label_errors=label_errors, divide=divide)
+                # The parts of all images are none of table B's.
+                known[of] = seen if divide is None else seen._replace(parts=None, notes=())
             except TlsearchError as error:
                 kind = RequestError if isinstance(error, RequestError) else WorkError
                 raise kind(f"scenario {scenario!r}: {error}") from None
         found[scenario] = known[of]
     return found
+
+
+def _refuse_pasts(config: StudyConfig, scenario: str, data: "ImageSet") -> None:
+    """Draw what a run of table B does: the scenario's own split, by which its images are surveyed,
+    and that of each arm with every seed.
+
+    Raises:
+        RequestError: the images cannot be divided so.
+    """
+    from tlsearch.data.splits.future import draw_past
+    from tlsearch.search.work.shares import refuse_past
+
+    comparison, own = compared(config), cell_config(config, Cell(scenario, "")).data
+    assert comparison.future is not None
+    draw_past(
+        data,
+        split=own.split,
+        labels_per_class=own.labels_per_class,
+        share=comparison.future,
+        seed=own.split.seed,
+    )
+    for arm in comparison.arms_in(scenario):
+        ours = cell_config(config, Cell(scenario, arm))
+        refuse_past(
+            data,
+            split=ours.data.split,
+            labels_per_class=ours.data.labels_per_class,
+            share=comparison.future,
+            seeds=range(1, comparison.confirm.seeds + 1),
+            name=arm,
+        )
 
 
 def write_listing(checked: Mapping[str, Checked], path: Path) -> None:
@@ -116,11 +151,12 @@ def _as_json(
             arm: {name: raw(d) for name, d in ours.searched().items()}
             for arm, ours in _arms(config).items()
         },
+        "claims": [{"id": claim.id, "says": claim.says} for claim in claims_of(config)],
         "notes": [*_notes(config), *(note for c in checked.values() for note in c.notes)],
         "scenarios": {
             scenario: {
                 "audit": {**audit_json(found.audit), "parts": found.parts},
-                "sizes": None if found.refusal else _sizes(config, scenario, found)._asdict(),
+                "sizes": None if found.refusal else sizes_of(config, scenario, found)._asdict(),
             }
             for scenario, found in checked.items()
         },
@@ -128,6 +164,7 @@ def _as_json(
         and {
             **{name: getattr(outlook.plan, name) for name in _COUNTS},
             "seconds": outlook.plan.seconds,
+            "source_models_to_train": outlook.source_models,
             "smallest_effect": outlook.smallest_effect,
             "smallest_effect_pooled": outlook.smallest_effect_pooled,
         },
@@ -145,7 +182,7 @@ def _show(
 ) -> None:
     console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
     console.print()
-    for line in _arm_lines(config):
+    for line in (*_arm_lines(config), *claim_lines(config)):
         console.print(line, soft_wrap=True)
     before: list[str] = []
     for scenario, found in checked.items():
@@ -161,12 +198,12 @@ def _show(
             show_parts(console, found)
         before.append(scenario)
         if found.refusal is None:
-            sizes = _sizes(config, scenario, found)
+            sizes = sizes_of(config, scenario, found)
             parts = f"{sizes.train:,} to train on, {sizes.validation:,} to validate, "
             console.print(f"{parts}{sizes.test:,} to test", soft_wrap=True)
     if outlook is not None:
         console.print()
-        for line in _outlook_lines(config, outlook):
+        for line in outlook_lines(config, outlook):
             console.print(line, soft_wrap=True)
     for note in _notes(config):
         console.print(f"note: {escape(note)}", soft_wrap=True)
@@ -217,89 +254,10 @@ def _traits(traits: Traits) -> str:
 
 def _notes(config: StudyConfig) -> list[str]:
     """What is no mistake, but good to know before running: one sentence each."""
-    return list(
-        dict.fromkeys(
-            note
-            for cell in cells(compared(config))
-            for ours in [cell_config(config, cell)]
-            for note in (*augmentation_notes(ours), *seed_notes(ours))
-        )
+    of_cells = dict.fromkeys(
+        note
+        for cell in cells(compared(config))
+        for ours in [cell_config(config, cell)]
+        for note in (*fine_tuning_notes(ours), *augmentation_notes(ours), *seed_notes(ours))
     )
-
-
-class _Sizes(NamedTuple):
-    """A scenario's images that any part may hold, its classes, and the images of each part."""
-
-    images: int
-    classes: int
-    train: int
-    validation: int
-    test: int
-
-
-def _sizes(config: StudyConfig, scenario: str, found: Checked) -> _Sizes:
-    """Counted where the images were read, and about right where they are known to be."""
-    ours, future = cell_config(config, Cell(scenario, "")), compared(config).future
-    images = round(found.audit.num_used * (1 - (future or 0)))
-    classes = sum(count > 0 for _, count in found.audit.class_counts)
-    if found.parts is not None and not future:
-        return _Sizes(images, classes, *(sum(counts) for counts in found.parts.values()))
-    ((train, validation), *_), test = part_sizes(ours, num_images=images, num_classes=classes)
-    return _Sizes(images, classes, train, validation, test)
-
-
-def _outlook(config: StudyConfig, checked: Mapping[str, Checked]) -> Outlook:
-    sizes = {scenario: _sizes(config, scenario, found) for scenario, found in checked.items()}
-    costs = plan(config, {scenario: (s.images, s.classes) for scenario, s in sizes.items()})
-    return Outlook(costs, *_smallest_effects(config, sizes))
-
-
-def _smallest_effects(
-    config: StudyConfig, sizes: Mapping[str, _Sizes]
-) -> tuple[float | None, float | None]:
-    """In the scenario with the fewest test images, and pooled over the test parts that differ."""
-    from tlsearch.evidence.claims import claims_asked
-    from tlsearch.evidence.planning import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
-
-    comparison = compared(config)
-    claims = claims_asked(
-        comparison.table, arms=list(comparison.arms), reference=comparison.held_against
-    )
-    tested = sum(claim.direction != "none" for claim in claims)
-    if comparison.table == "B" or not tested:
-        return None, None
-    data = [cell_config(config, Cell(scenario, "")).data for scenario in sizes]
-    tests = {found.model_dump_json(exclude={"labels_per_class"}) for found in data}
-    num_images = max(2, min(size.test for size in sizes.values()))
-    noise = TYPICAL_ACCURACY._replace(num_images=num_images)
-    one, pooled = (
-        smallest_effect(
-            noise,
-            seeds=comparison.confirm.seeds,
-            claims=tested,
-            blocks=blocks,
-            alpha=ALPHA,
-            power=POWER,
-        )
-        for blocks in (1, len(tests))
-    )
-    return one, pooled
-
-
-def _outlook_lines(config: StudyConfig, outlook: Outlook) -> list[str]:
-    comparison, costs = compared(config), outlook.plan
-    num_cells = len(cells(comparison))
-    lines = [
-        f"at most {costs.trainings:,} trainings: {costs.tuning:,} to tune {num_cells} cells, "
-        f"{costs.confirmations:,} to confirm each on {comparison.confirm.seeds} seeds, "
-        f"{costs.swept:,} for sweeps",
-        f"{told_time(costs.seconds)} (a guess from multiply-adds, good to a factor of 2 or 3)",
-    ]
-    one, pooled = outlook.smallest_effect, outlook.smallest_effect_pooled
-    if one is not None and pooled is not None:
-        over = f", of {100 * pooled:.1f} over all" if pooled < one else ""
-        lines.append(
-            f"a difference of {100 * one:.1f} points of test accuracy should show in one scenario"
-            f"{over} (in 8 of 10 such comparisons; a guess from typical noise)"
-        )
-    return lines
+    return [*of_cells, *claim_notes(config)]

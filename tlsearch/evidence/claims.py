@@ -20,9 +20,20 @@ def advice_about(arms: Iterable[str]) -> list[Claim]:
     """The claims of the text (C) that these arms are there for; "freeze 2" is one of "freeze", and
     "network resnet18" one of "network".
     """
-    names = set(arms)
-    there = {*names, *(re.sub(r" \d+$|(?<=^network) .+$", "", name) for name in names), None}
+    there = {None, *(name for arm in arms for name in _names(arm))}
     return [claim for claim in ADVICE if claim.arm in there and claim.reference in there]
+
+
+def unclaimed(arms: Iterable[str]) -> list[str]:
+    """Those of the arms that no claim of the text is about, given all of them."""
+    every = list(arms)
+    about = {name for claim in advice_about(every) for name in (claim.arm, claim.reference)}
+    return [arm for arm in every if not about.intersection(_names(arm))]
+
+
+def _names(arm: str) -> set[str]:
+    """What claims may call it."""
+    return {arm, re.sub(r" \d+$|(?<=^network) .+$", "", arm)}
 
 
 def strategies_of(table: str) -> Mapping[str, str]:

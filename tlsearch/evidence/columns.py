@@ -19,7 +19,7 @@ from tlsearch.evidence.statistics import STATISTICS
 _CLOSE = 0.01  # of accuracy, to "come within" the best (claims.md, A1)
 _USABLE = 0.02  # of accuracy, within which a rate will do (claims.md, A5)
 _FEWEST_RANKED = 3  # two are in the right order every other time
-_RATE = "lr"
+_RATE, _DEPTH = "lr", "freeze_depth"
 
 LINEARISED = ("mean_rank", "usable_decades", "best_freeze_depth")
 """Statistics of answers that are no mean over images: see `by_images`."""
@@ -155,18 +155,20 @@ def _usable_decades(sweep: SweepResults) -> np.ndarray:
 def _best_depth(arm: str, place: ScenarioResults) -> np.ndarray:
     """Of the arms "`arm` 0", "`arm` 1", … the depth with the best test accuracy in each seed.
 
-    Depths that tie share their mean, so that equal depths favour no end.
+    The depth is that of the arm's configuration, whatever its name says. Depths that tie share
+    their mean, so that equal depths favour no end.
     """
-    found = {name: re.fullmatch(rf"{re.escape(arm)} (\d+)", name) for name in place.arms}
-    depths = np.array([int(match[1]) for match in found.values() if match])
-    if len(depths) < 2:
+    names = [name for name in place.arms if re.fullmatch(rf"{re.escape(arm)} \d+", name)]
+    depths = np.array([int(place.arms[name].params[_DEPTH]) for name in names])
+    if len(names) < 2:
         raise NotMeasured(f'no two arms are named "{arm} 0", "{arm} 1" and so on')
+    if len(set(depths)) < 2:
+        raise NotMeasured(f'all arms "{arm} N" freeze to the same depth')
 
     def best(answers: np.ndarray) -> np.ndarray:
         scores = answers.mean(axis=-1)
         return _of_seeds(scores, lambda found: float(depths[found == found.max()].mean()))
 
-    names = [name for name, match in found.items() if match]
     return by_images(best, np.array([values_of("accuracy", name, place) for name in names]))
 
 

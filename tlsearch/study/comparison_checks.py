@@ -1,10 +1,11 @@
 """Contradictions within the section `comparison`; its cells are checked as studies of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tlsearch.errors import nearest
-from tlsearch.study.cells import Cell, cell_config, cells, compared
+from tlsearch.errors import Problem, nearest
+from tlsearch.study.cells import Cell, cell_config, cell_overrides, cells, compared
 from tlsearch.study.comparison import ComparisonConfig
+from tlsearch.study.complaints import shown
 from tlsearch.study.config import (
     BACKBONE,
     BudgetConfig,
@@ -13,6 +14,7 @@ from tlsearch.study.config import (
 )
 from tlsearch.study.contradiction import Contradiction, clash
 from tlsearch.study.dimensions import raw
+from tlsearch.study.overrides import Override, replaces
 from tlsearch.study.search_options import Median, Tpe
 from tlsearch.study.values import BASELINES
 
@@ -205,3 +207,32 @@ def identical_arms(config: StudyConfig) -> Iterator[Contradiction]:
             rule, remedy = f"is the same strategy as {first!r}", "change or drop one of them"
             field = f"comparison.arms.{cell.arm}"
             yield clash(field, comparison.arms[cell.arm], rule, remedy)
+
+
+def replaced_options(comparison: ComparisonConfig, options: Sequence[Override]) -> list[Problem]:
+    """Options of the command line that no cell would have anything of."""
+    return [
+        Problem(option.told, shown(option.value), *told)
+        for option in options
+        for told in [_replaced(comparison, option)]
+        if told is not None
+    ]
+
+
+def _replaced(comparison: ComparisonConfig, option: Override) -> tuple[str, str] | None:
+    """The rule and the remedy; None if a cell takes it."""
+
+    def has_gone(cell: Cell) -> bool:
+        later = cell_overrides(comparison, cell, lines={})
+        return any(replaces(override, option) for override in later)
+
+    field = ".".join(option.loc)
+    if all(has_gone(Cell(scenario, "")) for scenario in comparison.used):
+        reset = ["'comparison.scenarios={here: {}}'"]
+        reset += ["comparison.only=null"] * (comparison.only is not None)
+        reset += ["comparison.sweeps.scenarios=null"] * (comparison.sweeps.scenarios is not None)
+        remedy = f"add {' '.join(f'--set {word}' for word in reset)} for the study without them"
+        return f"every scenario sets {field} itself", remedy
+    if all(map(has_gone, cells(comparison))):
+        return f"every arm sets {field} itself", "change it in comparison.arms"
+    return None

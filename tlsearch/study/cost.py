@@ -1,25 +1,38 @@
 """What a study may cost at most: trainings, images, multiply-adds, and a guess at the time."""
 
+from math import ceil
 from typing import NamedTuple
 
 from tlsearch.study.backbones import BackboneFacts
 from tlsearch.study.config import StudyConfig
-from tlsearch.study.dimensions import Fixed, highest
+from tlsearch.study.dimensions import Fixed, highest, lowest
 from tlsearch.study.machine import usable_cores
 from tlsearch.study.sources import known_facts
 from tlsearch.study.space import Space
 from tlsearch.study.timm_backbones import CATALOGUE
+from tlsearch.study.what_trains import reuses_features
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
+# What a step takes however few its images: with the line above within a quarter of what steps of
+# ResNet-10 at 32 px took on one core, with 4 to 32 images, and within a half for ResNet-18.
+# Networks of depthwise convolutions took up to ten times as long as their multiply-adds say.
+_SECONDS_PER_STEP, _SECONDS_PER_HEAD_STEP = 0.02, 0.001
+_SECONDS_PER_TRAINING = 1.0  # a guess: building the network, and measuring what was trained
 # Through a layer, backward computes two products (by weights and by inputs) for forward's one.
 _BACKWARD = 2
+STYLE_STEPS = 60
+"""Steps in which an image takes on another's style; each is one pass forward and one product back
+through each layer.
+"""
 
 
 class Estimate(NamedTuple):
     """An upper bound: pruning, freezing and early stopping only lower it.
 
-    `seconds` is a guess from `giga_macs` and the number of workers, good to a factor of 2 or 3.
+    `seconds` is a guess from `giga_macs`, the number of steps and that of workers, good to a factor
+    of 2 or 3 on a machine that does nothing else. What a frozen part saves is credited where the
+    head alone trains on kept features; source models that must be made first are not counted.
     """
 
     search_trainings: int
@@ -67,15 +80,26 @@ def estimate(
     probes = (len(folds) + confirm.seeds) if "linear_probe" in baselines else 0
     train_passes = round(trainings * epochs * train)
     eval_passes = round(trainings * epochs * validation) + confirmed * test
-    # Of several networks a sampler may come to try little but the largest.
-    per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
-    backward = (trainings - probes) * epochs * train * _BACKWARD
+    own = search + confirm.top * confirm.seeds  # not baselines
+    kept = own if reuses_features(config) else 0
+    forward = round((trainings - kept) / trainings * (train_passes + eval_passes))
+    forward += num_images if kept else 0
+    backward = (trainings - kept - probes) * epochs * train * _BACKWARD
     # The source's batch is as large as the target's.
     if highest(config.space.source_task_weight) > 0:
-        train_passes, backward = 2 * train_passes, 2 * backward
+        forward, backward = forward + train_passes, 2 * backward
+        train_passes *= 2
     # Baselines are not attacked.
-    attacks = (search + confirm.top * confirm.seeds) * epochs * train * attack_passes(config.space)
-    total = per_image * (train_passes + backward + eval_passes + attacks)
+    attacks = own * epochs * train * attack_passes(config.space)
+    # Of several networks a sampler may come to try little but the largest.
+    per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
+    styled = (len(folds) + confirm.seeds) * (train + validation) * _style_passes(config.space)
+    total = per_image * (forward + backward + attacks + styled)
+    steps = epochs * ceil(train / lowest(config.space.batch_size))
+    alone = kept + probes
+    seconds = total / giga_macs_per_second + trainings * _SECONDS_PER_TRAINING
+    seconds += (trainings - alone) * steps * _SECONDS_PER_STEP
+    seconds += alone * steps * _SECONDS_PER_HEAD_STEP
     workers = config.workers if isinstance(config.workers, int) else usable_cores()
     return Estimate(
         search_trainings=search,
@@ -85,8 +109,13 @@ def estimate(
         eval_images=eval_passes,
         giga_macs=total,
         workers=workers,
-        seconds=total / (giga_macs_per_second * min(workers, usable_cores())),
+        seconds=seconds / min(workers, usable_cores()),
     )
+
+
+def _style_passes(space: Space) -> int:
+    """Forward passes that an image takes, once for every draw of the parts, to change its style."""
+    return 2 * STYLE_STEPS if "style" in space.adaptation.names else 0
 
 
 def attack_passes(space: Space) -> float:

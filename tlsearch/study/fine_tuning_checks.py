@@ -13,6 +13,7 @@ from tlsearch.study.dimensions import can_be, highest, lowest, raw, values
 from tlsearch.study.feature_facts import LAST_ACTIVATION, NEVER_NEGATIVE, NUM_FEATURES
 from tlsearch.study.norm_facts import USUAL_MOMENTUM, norm_momentum
 from tlsearch.study.text_dimension import ALL, NORMS
+from tlsearch.study.what_trains import head_alone_trains
 
 _FREEZE, _TRAINED, _WEIGHTS = "space.freeze_depth", "space.trained", "backbone.weights"
 LAGGING = 0.1
@@ -147,17 +148,6 @@ def _selection(config: StudyConfig) -> Iterator[Contradiction]:
             rule = f"the head of {facts.name} sees {width} features"
             remedy = f"write {width} or less"
             yield clash(f"{field}.{name}.k", raw(found), rule, remedy, "backbone.name")
-
-
-def head_alone_trains(config: StudyConfig) -> bool:
-    """Whether no strategy of the space trains more than the head."""
-    space, deepest = config.space, len(groups(config.backbone.facts)) - 1
-    stands = lowest(space.freeze_depth) >= deepest and highest(space.unfreeze_every_epochs) == 0
-    return stands or values(space.trained) == [_head(config)]
-
-
-def _head(config: StudyConfig) -> str:
-    return groups(config.backbone.facts)[-1]
 
 
 def _written(selection: Branches) -> dict[str, object]:

@@ -93,3 +93,13 @@ def apply(data: dict[str, Any], override: Override) -> None:
         here[part] = inner
         here = inner
     here[last] = copy.deepcopy(override.value)
+
+
+def replaces(later: Override, earlier: Override) -> bool:
+    """Whether nothing is left of `earlier` once `later` is applied; see `apply`."""
+    size = len(earlier.loc)
+    if later.loc[:size] != earlier.loc or len(later.loc) == size:
+        return earlier.loc[: len(later.loc)] == later.loc
+    value = earlier.value
+    is_names = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return not (isinstance(value, dict) or is_names or value == later.loc[size])

@@ -14,6 +14,7 @@ from tlsearch.study.comparison import ComparisonConfig
 from tlsearch.study.comparison_checks import (
     cell_contradictions,
     identical_arms,
+    replaced_options,
     sweep_contradictions,
 )
 from tlsearch.study.complaints import Complaint, Loc, complaints
@@ -62,7 +63,10 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
         chosen = named[preset]
     outcome = _outcome(document, [*chosen, *options])
     if outcome.config is not None:
-        outcome = _Outcome(outcome.config, _cell_problems(document, [*chosen, *options], outcome))
+        config, problems = outcome.config, _cell_problems(document, [*chosen, *options], outcome)
+        if config.comparison is not None:
+            problems = replaced_options(config.comparison, options) or problems
+        outcome = _Outcome(config, problems)
     if outcome.problems or outcome.config is None:
         raise StudyError(outcome.problems, file=str(path))
     if chosen or options:
@@ -113,7 +117,7 @@ def _cell_problems(
     config = outcome.config
     if config is None or config.comparison is None:
         return []
-    comparison, found = config.comparison, dict[tuple[str, str], Problem]()
+    comparison, found = config.comparison, dict[tuple[str, str], tuple[str, Problem]]()
     # What an option or a preset replaced stands in no line.
     lines = {
         loc: line
@@ -123,7 +127,7 @@ def _cell_problems(
 
     def note(problems: Sequence[Problem]) -> bool:
         for problem in problems:
-            found.setdefault((problem.field, problem.rule), problem)
+            found.setdefault((problem.field, problem.rule), (scenario, problem))
         return not problems
 
     for scenario in comparison.used:
@@ -139,8 +143,24 @@ def _cell_problems(
                 for swept in sweep_overrides(comparison, cell, lines=lines):
                     note(_outcome(document, [*ours, swept], comparison).problems)
     if not found:
-        note([_problem(c, document.lines, overrides) for c in identical_arms(config)])
-    return list(found.values())
+        return [_problem(c, document.lines, overrides) for c in identical_arms(config)]
+    return _told_apart(list(found.values()))
+
+
+def _told_apart(found: Sequence[tuple[str, Problem]]) -> list[Problem]:
+    """Problems with the scenario that they were first met in, where several speak of one field and
+    would contradict one another.
+    """
+    met = {
+        problem.field: {scenario for scenario, other in found if other.field == problem.field}
+        for _, problem in found
+    }
+    return [
+        problem._replace(field=f"scenario {scenario!r}: {problem.field}")
+        if len(met[problem.field]) > 1
+        else problem
+        for scenario, problem in found
+    ]
 
 
 def _outcome(

@@ -6,7 +6,7 @@ from tlsearch.study.backbones import groups
 from tlsearch.study.config import StudyConfig
 from tlsearch.study.contradiction import Contradiction, clash, dimension
 from tlsearch.study.dimensions import Fixed, highest, raw
-from tlsearch.study.fine_tuning_checks import head_alone_trains
+from tlsearch.study.what_trains import head_alone_trains
 
 _REMEDY = "write backbone.source: {folder: PATH}, labelled images of that task"
 

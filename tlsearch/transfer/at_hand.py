@@ -1,8 +1,15 @@
-"""Whether published weights can be had now, without fetching them."""
+"""Whether weights can be had now, without reading or fetching them."""
 
 import os
 from pathlib import Path
 from urllib.request import Request, urlopen
+
+from tlsearch.errors import WeightsError
+
+
+def no_such_file(file: Path) -> WeightsError:
+    """What is said of a weights file that is not there."""
+    return WeightsError(f"backbone.weights = '{file}': no such file, seen from {Path.cwd()}")
 
 
 def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:

@@ -18,6 +18,7 @@ from torchvision.models import get_model_weights
 from tlsearch.errors import WeightsError, WorkError, nearest
 from tlsearch.study.layout import expanded
 from tlsearch.study.timm_backbones import CATALOGUE, TIMM
+from tlsearch.transfer.at_hand import no_such_file
 from tlsearch.transfer.timm_models import fetch_timm
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -51,7 +52,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = load_file(file, device="cpu")
     except FileNotFoundError:
-        raise WeightsError(f"{where}: no such file, seen from {Path.cwd()}") from None
+        raise no_such_file(file) from None
     except OSError as error:
         raise WeightsError(f"{where}: cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:

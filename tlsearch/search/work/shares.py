@@ -1,5 +1,7 @@
 """How far the classes' shares differ between the parts that a split draws, without training."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tlsearch.data.images import ImageSet
@@ -21,20 +23,38 @@ def shares_of(
     """
     found = []
     for name, split in job.splits:
-        for seed in job.seeds:
-            try:
-                draw_past(
-                    data,
-                    split=split,
-                    labels_per_class=labels_per_class,
-                    share=job.future,
-                    seed=seed,
-                )
-            except RequestError as error:
-                raise RequestError(f"{name}, seed {seed}: {error}") from None
+        refuse_past(
+            data,
+            split=split,
+            labels_per_class=labels_per_class,
+            share=job.future,
+            seeds=job.seeds,
+            name=name,
+        )
         distances = share_distances(data, split=split, share=job.future, redraws=job.redraws)
         found.append((name, tuple(distances.tolist())))
     return tuple(found)
+
+
+def refuse_past(
+    data: ImageSet,
+    *,
+    split: SplitConfig,
+    labels_per_class: int | None,
+    share: float,
+    seeds: Iterable[int],
+    name: str,
+) -> None:
+    """Divide the images before the latest `share` with each seed, as trainings will.
+
+    Raises:
+        RequestError: they cannot be divided so; the message names the split and the seed.
+    """
+    for seed in seeds:
+        try:
+            draw_past(data, split=split, labels_per_class=labels_per_class, share=share, seed=seed)
+        except RequestError as error:
+            raise RequestError(f"{name}, seed {seed}: {error}") from None
 
 
 def share_distances(

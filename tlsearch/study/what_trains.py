@@ -1,0 +1,27 @@
+"""Which part of a network the strategies of a study train at the most."""
+
+from tlsearch.study.backbones import groups
+from tlsearch.study.config import StudyConfig
+from tlsearch.study.dimensions import highest, lowest, values
+
+
+def head_alone_trains(config: StudyConfig) -> bool:
+    """Whether no strategy of the space trains more than the head."""
+    space, deepest = config.space, len(groups(config.backbone.facts)) - 1
+    stands = lowest(space.freeze_depth) >= deepest and highest(space.unfreeze_every_epochs) == 0
+    return stands or values(space.trained) == [_head(config)]
+
+
+def reuses_features(config: StudyConfig) -> bool:
+    """Whether every strategy, on each network, trains the head alone on images that never change:
+    what the body makes of them is then computed once and kept.
+    """
+    space = config.space
+    changes = (space.augmentation, space.mixing, space.adversarial, space.adaptation)
+    return all(set(found.names) <= {"none"} for found in changes) and all(
+        head_alone_trains(config.with_backbone(name)) for name in config.backbone.names
+    )
+
+
+def _head(config: StudyConfig) -> str:
+    return groups(config.backbone.facts)[-1]
