@@ -1,5 +1,7 @@
 """Augmentation in a study file: how it is written, what is refused, what it costs."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -25,9 +27,13 @@ from tlsearch.study.augmentation import (
 from tlsearch.study.cost import attack_passes, estimate
 from tlsearch.study.elsewhere import IMAGE_CHANGES
 from tlsearch.study.identity import changes, identity
+from tlsearch.study.reading import read_study
 from tlsearch.study.search_checks import notes
 from tlsearch.study.space import Space, with_defaults
 from tlsearch.study.strategy import Strategy
+from tlsearch.study.strongest import policies
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def chosen(space: Space, **answers: object) -> Strategy:
@@ -166,6 +172,16 @@ def test_every_change_of_images_has_its_place_and_can_be_written_there() -> None
         found = Space.model_validate(written)
         assert found != Space()
         assert name in remedy
+
+
+def test_the_picture_in_the_docs_is_of_every_augmentation() -> None:
+    space = read_study(STUDIES / "augmentations.yaml", overrides=[], preset=None).space
+    spaces = (AUGMENTATION_SPACES, MIXING_SPACES, ADVERSARIAL_SPACES)
+    names = {name for kinds in spaces for name in kinds} - {"none"}
+    drawn = {policy.title: policy for policy in policies(space)}
+    assert set(drawn) == names | {"erasing"}
+    for strength in AUGMENTATION_SPACES["basic"].model_fields:  # none is off
+        assert strength.replace("_", " ") in drawn["basic"].detail.replace("at least ", "")
 
 
 def test_all_mistakes_are_told_at_once(refused: Refused) -> None:
