@@ -55,6 +55,10 @@ def test_the_findings_are_told(photos: Path, tlsearch: Invoke) -> None:
     lines = [line.split() for line in text.splitlines()]
     assert ["cat", "[1]", "10", "6", "2", "2"] in lines
     assert ["all", "21", "13", "4", "4"] in lines
+    assert "images per class" in text
+    assert "first of" not in text
+    crossed = tlsearch("check", "study.yaml", "--set", "data.split.folds=3").stdout
+    assert "images per class, first of 3 folds" in crossed
 
 
 def test_nothing_is_written_here_and_the_second_time_nothing_is_decoded(

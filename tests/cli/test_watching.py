@@ -97,6 +97,27 @@ def test_best_so_far(clock: Any, metric: str, best: int) -> None:
     assert board.endings == {"complete": 3}
 
 
+def test_after_a_resume_the_best_of_before_stands(clock: Any) -> None:
+    board = Board(metric="val_accuracy")
+    board.note(StageStarted("search", 2, 4, 1, (0.8, spec(1))))
+    carry_out(board, clock, spec(2), seconds=1, value=0.7)
+    assert board.best == (0.8, spec(1))
+    assert "best so far: val_accuracy 0.8000 · trial 1" in drawn(LiveView("quick", board))
+    carry_out(board, clock, spec(3), seconds=1, value=0.9)
+    assert board.best == (0.9, spec(3))
+    board.note(StageStarted("confirmation", 0, 4, 1, board.best))
+    assert board.best == (0.9, spec(3))
+
+
+def test_a_comparison_has_no_best(clock: Any) -> None:
+    board = Board(metric="val_accuracy")
+    board.note(StageStarted("comparison", 0, 4, 1))
+    carry_out(board, clock, spec(0), seconds=20, value=0.8)
+    text = drawn(LiveView("table", board))
+    assert "table · comparison 1/4" in text
+    assert "best so far" not in text
+
+
 def test_lines(clock: Any) -> None:
     board = Board(metric="val_accuracy")
     board.note(StageStarted("search", 0, 4, 1))
@@ -168,12 +189,16 @@ def test_other_peoples_brackets_are_no_markup(
     assert "note: [/tmp/x] :warning:" in capsys.readouterr().out
 
 
+def drawn(view: LiveView) -> str:
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    with console.capture() as capture:
+        console.print(view.render())
+    return capture.get()
+
+
 def test_the_live_view(clock: Any) -> None:
     def seen() -> str:
-        console = Console(file=io.StringIO(), width=100, force_terminal=False)
-        with console.capture() as capture:
-            console.print(view.render())
-        return capture.get()
+        return drawn(view)
 
     board = Board(metric="val_accuracy")
     view = LiveView("quick", board)

@@ -12,7 +12,7 @@ from tlsearch.data.audit.policy import audited
 from tlsearch.data.images import Failure
 from tlsearch.report.build import build_report
 from tlsearch.search.auditing import audit_texts, record_audit, remarks
-from tlsearch.search.ledger import AUDIT
+from tlsearch.search.ledger import AUDIT, FACTS
 
 
 def audit() -> Audit:
@@ -60,6 +60,23 @@ def test_markdown_and_json(told: Fake) -> None:
     found = json.loads(build_report(told.ledger, told.layout, format="json"))["data"]
     assert found["audit"]["findings"][0]["listed"] == 12
     assert found["train_counts"] == [20] * 4
+
+
+def test_of_folds_the_counts_are_said_to_be_of_the_first(told: Fake) -> None:
+    formats = [build_report(told.ledger, told.layout, format="md"), Page(html_of(told)).text]
+    assert not any("first of" in text for text in formats)
+    facts = told.ledger.search.user_attrs[FACTS]
+    facts["facts"]["split"] = {"folds": 3, "parts": [], "pairs": []}
+    told.ledger.search.set_user_attr(FACTS, facts)
+    text = build_report(told.ledger, told.layout, format="md")
+    assert "4 classes of 123 images (first of 3 folds): 80 training" in text
+    page = Page(html_of(told)).text
+    for said in (
+        "Images per class (4 classes; first of 3 folds)",
+        "268 for the test (first of 3 folds)",
+        "Share of each class in each part, first of 3 folds.",
+    ):
+        assert said in page
 
 
 def test_a_study_that_was_not_audited_says_so(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """Augmentation in a study file: how it is written, what is refused, what it costs."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tests.study.conftest import Read, Refused
 from tests.study.test_space import Asked
+from tlsearch.study.adaptation import ADAPTATION_SPACES
 from tlsearch.study.augmentation import (
     ADVERSARIAL_SPACES,
     ATTACKS,
@@ -21,10 +25,15 @@ from tlsearch.study.augmentation import (
     TrivialAugment,
 )
 from tlsearch.study.cost import attack_passes, estimate
+from tlsearch.study.elsewhere import IMAGE_CHANGES
 from tlsearch.study.identity import changes, identity
+from tlsearch.study.reading import read_study
 from tlsearch.study.search_checks import notes
 from tlsearch.study.space import Space, with_defaults
 from tlsearch.study.strategy import Strategy
+from tlsearch.study.strongest import policies
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def chosen(space: Space, **answers: object) -> Strategy:
@@ -129,6 +138,50 @@ PIXELS = "must be a number above 0 and at most 1 — a share of the pixel range 
 def test_what_is_refused(refused: Refused, fields: str, told: str) -> None:
     (problem,) = refused(f"space: {{{fields}}}")
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("augmentation: mixup", f'augmentation = "mixup": {NAMES} — write space.mixing: mixup'),
+        ("augmentation: [basic, style]", "— write space.adaptation: style"),
+        ("augmentation: {erasing: 0.2}", f"{NAMES} — write space.erasing: 0.5"),
+        (
+            "augmentation: flip",
+            "— a strength of basic: write space.augmentation: {basic: {flip: 0.5}}",
+        ),
+        ("mixing: trivial", "— write space.augmentation: trivial"),
+        ("adversarial: cutmix", "— write space.mixing: cutmix"),
+        ("adaptation: pgd", "— write space.adversarial: pgd"),
+    ],
+)
+def test_what_stands_under_the_wrong_field_is_told_its_own(
+    refused: Refused, fields: str, told: str
+) -> None:
+    (problem,) = refused(f"space: {{{fields}}}")
+    assert told in problem
+
+
+def test_every_change_of_images_has_its_place_and_can_be_written_there() -> None:
+    spaces = (AUGMENTATION_SPACES, MIXING_SPACES, ADVERSARIAL_SPACES, ADAPTATION_SPACES)
+    names = {name for kinds in spaces for name in kinds} - {"none"}
+    strengths = set(AUGMENTATION_SPACES["basic"].model_fields)
+    assert set(IMAGE_CHANGES) == names | strengths | {"erasing"}
+    for name, remedy in IMAGE_CHANGES.items():
+        written = yaml.safe_load(remedy.rpartition("write space.")[2])
+        found = Space.model_validate(written)
+        assert found != Space()
+        assert name in remedy
+
+
+def test_the_picture_in_the_docs_is_of_every_augmentation() -> None:
+    space = read_study(STUDIES / "augmentations.yaml", overrides=[], preset=None).space
+    spaces = (AUGMENTATION_SPACES, MIXING_SPACES, ADVERSARIAL_SPACES)
+    names = {name for kinds in spaces for name in kinds} - {"none"}
+    drawn = {policy.title: policy for policy in policies(space)}
+    assert set(drawn) == names | {"erasing"}
+    for strength in AUGMENTATION_SPACES["basic"].model_fields:  # none is off
+        assert strength.replace("_", " ") in drawn["basic"].detail.replace("at least ", "")
 
 
 def test_all_mistakes_are_told_at_once(refused: Refused) -> None:

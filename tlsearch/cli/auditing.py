@@ -32,13 +32,14 @@ _PARTS = ("train", "validation", "test")
 
 class Checked(NamedTuple):
     """The audit, why the study cannot go on with it, images of each class in each part (None where
-    nothing was read), and what the split gives reason to say.
+    nothing was read), what the split gives reason to say, and its folds: the parts are the first's.
     """
 
     audit: Audit
     refusal: RequestError | None
     parts: Mapping[str, tuple[int, ...]] | None
     notes: tuple[str, ...] = ()
+    folds: int | None = None
 
 
 def look(
@@ -107,7 +108,7 @@ def show_parts(console: Console, checked: Checked) -> None:
     """Classes by part, and what the split gives reason to say, where images were read."""
     if checked.parts is not None:
         console.print()
-        console.print(_class_table(checked.audit, checked.parts))
+        console.print(_class_table(checked.audit, checked.parts, checked.folds))
         for note in checked.notes:
             console.print(f"note: {escape(note)}", soft_wrap=True)
 
@@ -120,8 +121,11 @@ def _line(finding: Finding) -> str:
     return f"  {title}: {escape(finding.text)}" + (f" → {done}{policy}" if done else policy)
 
 
-def _class_table(audit: Audit, parts: Mapping[str, tuple[int, ...]]) -> Table:
-    table = Table(title="images per class", title_justify="left", box=None, header_style="dim")
+def _class_table(audit: Audit, parts: Mapping[str, tuple[int, ...]], folds: int | None) -> Table:
+    fold = f", first of {folds} folds" if folds else ""
+    table = Table(
+        title=f"images per class{fold}", title_justify="left", box=None, header_style="dim"
+    )
     table.add_column("class")
     for name in ("all", *parts):
         table.add_column(name, justify="right")
@@ -193,7 +197,8 @@ def _divided(audit: Audit, data: "ImageSet", config: StudyConfig) -> Checked:
 
     facts, _ = divide(data, config)
     counts = (facts.train_counts, facts.validation_counts, facts.test_counts)
-    return Checked(audit, None, dict(zip(_PARTS, counts, strict=True)), facts.split.notes)
+    parts, split = dict(zip(_PARTS, counts, strict=True)), facts.split
+    return Checked(audit, None, parts, split.notes, split.folds)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class Board:
             case StageStarted():
                 self.preparing, self.stage, self.done = None, notice, notice.done
                 self.stage_since, self.spent = time.monotonic(), []
+                self.best = notice.best
             case RunStarted(spec):
                 self.running.setdefault(spec.key, Running(spec, time.monotonic()))
             case EpochSeen(spec, result):

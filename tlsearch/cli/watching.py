@@ -88,7 +88,9 @@ class LiveView:
         stage = board.stage
         share = board.done / stage.total if stage.total else 1.0
         head = f"{self._name} · {stage.name} {board.done}/{stage.total} · {time_left(board)}"
-        return Group(self._bar(head, share), self._best(), self._running())
+        # In a comparison a best would be of the easiest scenario.
+        best = [] if stage.name == "comparison" else [self._best()]
+        return Group(self._bar(head, share), *best, self._running())
 
     def _bar(self, text: str, share: float) -> RenderableType:
         grid = Table.grid(padding=(0, 1))
@@ -125,7 +127,7 @@ def line_of(notice: Notice, board: Board) -> str:
             return f"note: {text}"
         case Preparing(share, text):
             return f"{share:4.0%}  {text}"
-        case StageStarted(name, done, total, workers):
+        case StageStarted(name, done, total, workers, _):
             count = f"{workers} worker{'s' if workers != 1 else ''}"
             return f"{name}: {done} of {total} done, {count}"
         case RunEnded(spec, None, _, _):

@@ -32,7 +32,8 @@ class ClassRow(NamedTuple):
 
 class Images(NamedTuple):
     """All that is known of the images. `result` is a sentence; `clean` names what was looked for
-    and not found, `unseen` says what was not looked at.
+    and not found, `unseen` says what was not looked at. `fold` says of which fold the classes are
+    counted, as `first of 5 folds`; "" where there are none.
     """
 
     result: str
@@ -41,6 +42,7 @@ class Images(NamedTuple):
     unseen: tuple[str, ...]
     parts: tuple[str, ...]
     classes: tuple[ClassRow, ...]
+    fold: str
 
 
 def find_images(facts: Mapping[str, Any], audit: Mapping[str, Any] | None) -> Images:
@@ -59,7 +61,13 @@ def find_images(facts: Mapping[str, Any], audit: Mapping[str, Any] | None) -> Im
         )
         if columns
         else (),
+        fold=first_fold(found.get("split", {}).get("folds")),
     )
+
+
+def first_fold(folds: int | None) -> str:
+    """Which of several folds images are counted of; "" where the split has none."""
+    return f"first of {folds} folds" if folds else ""
 
 
 def _result(audit: Mapping[str, Any] | None) -> str:

@@ -101,7 +101,8 @@ def _images(data: ReportData) -> list[str]:
         told = ", ".join(f"{total:,} {part}" for part, total in zip(found.parts, sums, strict=True))
         counts = [sum(row.counts) for row in found.classes]
         even = f"{min(counts):,} to {max(counts):,}" if min(counts) < max(counts) else counts[0]
-        parts.append(f"{len(counts):,} classes of {even} images: {told}.")
+        fold = f" ({found.fold})" if found.fold else ""
+        parts.append(f"{len(counts):,} classes of {even} images{fold}: {told}.")
     return parts
 
 

@@ -33,6 +33,14 @@ def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
     return sorted(complete, key=lambda r: (sign * (r.value or 0.0), r.val_loss, r.number))
 
 
+def best_trial(config: StudyConfig, rows: Sequence[RunRow]) -> tuple[float, RunSpec] | None:
+    """The search's best trial so far, after its value; None before one is complete."""
+    ranked = best_first(rows, maximise=maximises(config))
+    if not ranked or ranked[0].value is None:
+        return None
+    return ranked[0].value, ranked[0].spec
+
+
 def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunSpec]:
     """The runs of the confirmation, seed by seed, so that an early stop leaves whole seeds. Each is
     one training: where the search had folds, its seed's own draw holds out one of them.

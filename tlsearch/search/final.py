@@ -10,6 +10,7 @@ from tlsearch.search.champion import Champion, log_champion
 from tlsearch.search.confirm import (
     Choice,
     baseline_keys,
+    best_trial,
     choose,
     confirm_specs,
     effects_on_test,
@@ -88,12 +89,13 @@ def confirm_and_test(
 ) -> None:
     """Train the best few and the baselines over seeds, choose, score the winner once, log it."""
     config = ledger.config
-    specs = confirm_specs(config, ledger.rows())
+    rows = ledger.rows()
+    specs, best = confirm_specs(config, rows), best_trial(config, rows)
     if not specs:
         return
     ledger.enqueue(specs)
     left = ledger.num_open()
-    watch(StageStarted("confirmation", len(specs) - left, len(specs), workers))
+    watch(StageStarted("confirmation", len(specs) - left, len(specs), workers, best))
     coordinator.carry_out(ledger.ask_fixed)
     rows = ledger.rows()
     choice = choose(config, rows)

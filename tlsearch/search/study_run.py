@@ -11,6 +11,7 @@ from tlsearch.errors import StoreError
 from tlsearch.search.auditing import audit_texts, record_audit, remarks
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.changing import told
+from tlsearch.search.confirm import best_trial
 from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.deadline import Deadline
 from tlsearch.search.evaluations import kept_evaluation
@@ -105,7 +106,8 @@ def _search(ledger: Ledger, coordinator: Coordinator, watch: Watcher, workers: i
     ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
     deadline = Deadline(config.budget.timeout)
     total = search_left(ledger) + ledger.num_ended()
-    watch(StageStarted("search", ledger.num_ended(), total, workers))
+    best = best_trial(config, ledger.rows())
+    watch(StageStarted("search", ledger.num_ended(), total, workers, best))
 
     def next_run() -> Run | None:
         fixed = ledger.ask_fixed()

@@ -17,12 +17,15 @@ class Preparing:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage of the study begins or goes on: `done` of `total` runs are already there."""
+    """A stage of the study begins or goes on: `done` of `total` runs are already there. `best` is
+    the search's best trial before it with its value; None in a comparison, which has no best.
+    """
 
     name: str
     done: int
     total: int
     workers: int
+    best: tuple[float, RunSpec] | None = None
 
 
 @dataclass(frozen=True)

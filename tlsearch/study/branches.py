@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -29,15 +29,18 @@ class Branches:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Annotation of `Branches`: one or more of `kinds`."""
+    """Annotation of `Branches`: one or more of `kinds`. `elsewhere` says of names that belong to
+    other fields what to write.
+    """
 
     kinds: Kinds
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def parse(self, value: object) -> Branches:
         """Read a name, a list of names, or a mapping from names to fields."""
         if isinstance(value, Branches):
             value = {name: _written(option) for name, option in value.options.items()}
-        return Branches(_options(value, self.kinds))
+        return Branches(_options(value, self.kinds, self.elsewhere))
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -67,7 +70,7 @@ class OneOf:
             value = self.write(value)
         if isinstance(value, list | tuple) or (isinstance(value, Mapping) and len(value) > 1):
             raise refusal([Complaint((), shown(value), "must be exactly one", "keep one name")])
-        (option,) = _options(value, self.kinds).values()
+        (option,) = _options(value, self.kinds, {}).values()
         return option
 
     def write(self, option: Section) -> dict[str, Any]:
@@ -114,7 +117,7 @@ def _written(option: Section) -> dict[str, Any]:
     return option.model_dump(mode="json")
 
 
-def _options(value: object, kinds: Kinds) -> dict[str, Section]:
+def _options(value: object, kinds: Kinds, elsewhere: Mapping[str, str]) -> dict[str, Section]:
     """The options that `value` names, built; raises every complaint about them."""
     found: list[Complaint] = []
     named: Mapping[Any, Any]
@@ -143,7 +146,7 @@ def _options(value: object, kinds: Kinds) -> dict[str, Section]:
             meant = [nearest(str(name), list(kinds)), _lone(name, kinds) if name == value else ""]
             if isinstance(name, str) and re.search(r"[/\\.]", name):  # a path, before a slip
                 meant.reverse()
-            remedy = meant[0] or meant[1]
+            remedy = elsewhere.get(str(name)) or meant[0] or meant[1]
             found.append(Complaint(loc, shown(name), rule, remedy))
             continue
         kind = kinds[name]

@@ -19,6 +19,7 @@ from tlsearch.study.augmentation import (
 from tlsearch.study.branches import AnyOf, Branches, Kinds
 from tlsearch.study.complaints import Section
 from tlsearch.study.dimensions import Choice, Dimension, Fixed, Scalar, count, raw, values
+from tlsearch.study.elsewhere import IMAGE_CHANGES
 from tlsearch.study.fine_tuning_space import (
     BALANCE_SPACES,
     SELECTION_SPACES,
@@ -147,7 +148,7 @@ class Space(Section):
         IntDim(ge=1, nullable=True),
         Field(description="stop early after so many epochs without gain; null for never"),
     ] = Fixed(None)
-    augmentation: Annotated[Branches, AnyOf(AUGMENTATION_SPACES)] = Branches(
+    augmentation: Annotated[Branches, AnyOf(AUGMENTATION_SPACES, IMAGE_CHANGES)] = Branches(
         {"none": NoAugmentationSpace()}
     )
     erasing: Annotated[
@@ -155,8 +156,10 @@ class Space(Section):
         FloatDim(ge=0, le=1),
         Field(description="probability that a box of a training image is blotted out"),
     ] = Fixed(0.0)
-    mixing: Annotated[Branches, AnyOf(MIXING_SPACES)] = Branches({"none": NoMixingSpace()})
-    adversarial: Annotated[Branches, AnyOf(ADVERSARIAL_SPACES)] = Branches(
+    mixing: Annotated[Branches, AnyOf(MIXING_SPACES, IMAGE_CHANGES)] = Branches(
+        {"none": NoMixingSpace()}
+    )
+    adversarial: Annotated[Branches, AnyOf(ADVERSARIAL_SPACES, IMAGE_CHANGES)] = Branches(
         {"none": NoAttackSpace()}
     )
     trained: Annotated[
@@ -194,7 +197,7 @@ class Space(Section):
     ] = Fixed(None)
     adaptation: Annotated[
         Branches,
-        AnyOf(ADAPTATION_SPACES),
+        AnyOf(ADAPTATION_SPACES, IMAGE_CHANGES),
         Field(description="training images are taken towards those of the source"),
     ] = Branches({"none": NoAdaptationSpace()})
     source_task_weight: Annotated[

@@ -63,6 +63,23 @@ def test_an_effect_in_its_own_unit() -> None:
     assert texts(effect_text(ranks)) == "−1.50 ranks (−2.00 to −1.00)"
 
 
+def test_an_effect_without_an_interval_says_why_in_every_format() -> None:
+    results = table_a(0, gains={}, kinds=KINDS[:1], seeds=3, images=200)
+    for arm in results.scenarios[0].arms.values():
+        arm.values["oscillation"][:] = 1.0  # type: ignore[index]
+    found = judged(results)
+    claim = next(c for c in found.claims if c.statistic == "oscillation" and c.low is None)
+    why = "no interval: all pairs differ by the same amount, so chance cannot be measured"
+    assert texts(effect_text(claim)) == f"×1.00 ({why})"
+    assert len(spoken(claim).details) == 2  # what the effect says is not said twice
+    out = StringIO()
+    show_tables(found, Console(file=out, width=400, highlight=False))
+    page = Page(render_comparison_html(found)).text
+    for text in (page, out.getvalue(), render_comparison_markdown(found)):
+        assert why in text
+        assert "? to ?" not in texts(text)
+
+
 def test_what_an_effect_rests_on() -> None:
     assert basis_text(answer()) == "n = 1,000 test images, 8 seeds, 2 scenarios"
     assert basis_text(answer(n=16, n_of="seeds")) == "n = 16 pairs of models, 8 seeds, 2 scenarios"

@@ -97,6 +97,8 @@ def test_the_front_is_what_nothing_cheaper_reaches(data: ReportData) -> None:
     assert [(c.name, c.seconds) for c in found.front] == [("trial 1", 2.0), ("trial 3", 9.0)]
     assert [c.name for c in found.candidates if c.is_baseline] == ["linear probe"]
     assert "trial 1 (2 s, 85.0\u00a0%) and trial 3 (9 s, 95.0\u00a0%)" in cost.caption(found)
+    # Of a loss the worse ones stand above.
+    assert "Trials beyond the axis stand at its edge" in cost.caption(found)
 
 
 def test_the_front_of_a_loss_goes_down() -> None:

@@ -49,6 +49,7 @@ def spoken(answer: ClaimAnswer) -> Spoken:
         figure = "" if answer.figure is None else f"{answer.measure}: {answer.figure:,.4g}"
         return _fact(answer, figure or f"{answer.measure}: {answer.text}")
     verdict = OWN.get(answer.verdict, answer.verdict) if answer.table == "own" else answer.verdict
+    notes = [note for note in answer.notes if note != _why_open(answer)]
     return Spoken(
         says=answer.says,
         verdict=verdict,
@@ -57,17 +58,25 @@ def spoken(answer: ClaimAnswer) -> Spoken:
         sides=_sides(answer),
         basis=basis_text(answer),
         settled_by=_settled_by(answer),
-        details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in answer.notes)),
+        details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in notes)),
     )
 
 
 def effect_text(answer: ClaimAnswer) -> str:
-    """An effect with its interval: `+3.1 points (+2.2 to +4.0)`, `×1.25 (×1.10 to ×1.42)`."""
+    """An effect with its interval: `+3.1 points (+2.2 to +4.0)`, `×1.25 (×1.10 to ×1.42)`; or with
+    the reason why it has none.
+    """
     figures = (answer.effect, answer.low, answer.high)
     mean, low, high = (_difference(figure, answer.unit) for figure in figures)
     unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
     named = f"{mean}{_TIED}{unit}" if unit else mean
-    return f"{named} ({low}{_TIED}to{_TIED}{high})"
+    why = _why_open(answer)
+    return f"{named} (no interval: {why})" if why else f"{named} ({low}{_TIED}to{_TIED}{high})"
+
+
+def _why_open(answer: ClaimAnswer) -> str:
+    """Why an effect has no interval: judging says it last of all; "" where there is one."""
+    return answer.notes[-1] if answer.low is None and answer.notes else ""
 
 
 def basis_text(answer: ClaimAnswer) -> str:

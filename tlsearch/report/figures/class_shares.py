@@ -25,12 +25,14 @@ class ClassShares(NamedTuple):
     """Classes by their images in all parts, the largest first; `parts` hold images.
 
     `imbalance` is, for each part, its largest class over its smallest; None where one is empty.
+    `fold` says which fold's parts they are, "" where there are none.
     """
 
     parts: tuple[str, ...]
     rows: tuple[Row, ...]
     num_classes: int
     imbalance: tuple[float | None, ...]
+    fold: str
 
 
 def compute(data: ReportData) -> ClassShares | Absent:
@@ -50,6 +52,7 @@ def compute(data: ReportData) -> ClassShares | Absent:
         rows=tuple(Row(r.name, tuple(r.counts[i] / totals[i] for i in held)) for r in kept),
         num_classes=len(classes),
         imbalance=tuple(max(c) / min(c) if min(c) else None for c in columns),
+        fold=data.images.fold,
     )
 
 
@@ -92,8 +95,9 @@ def caption(found: ClassShares) -> str:
         if found.num_classes > len(found.rows)
         else ""
     )
+    fold = f", {found.fold}" if found.fold else ""
     return (
-        f"Share of each class in each part. Largest class over smallest (1 is even): {told}. "
+        f"Share of each class in each part{fold}. Largest class over smallest (1 is even): {told}. "
         f"{_weight(found)}{drawn}"
     )
 

@@ -142,7 +142,7 @@ def caption(found: Costs) -> str:
         "Complete trials and baselines by what their training took, on a logarithmic axis; the "
         f"line joins those that nothing cheaper reaches: {_told(found)}. Seconds depend on what "
         "else the machine did; groups frozen from the start are cheap, since their activations "
-        "are reused. Trials below the axis stand at its edge, and the best of many trials is "
+        "are reused. Trials beyond the axis stand at its edge, and the best of many trials is "
         f"partly luck.{thinned}"
     )
 

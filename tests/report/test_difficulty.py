@@ -1,0 +1,66 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report.fake import baselines, fake_study, know_data
+from tlsearch.report.difficulty import difficulty
+from tlsearch.report.rows import ReportData, read_report
+from tlsearch.training.results import FoldResult
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    fake = fake_study(tmp_path_factory.mktemp("study"))
+    know_data(fake)
+    baselines(fake)
+    return read_report(fake.ledger, fake.layout)
+
+
+def with_rows(data: ReportData, **changed: Any) -> ReportData:
+    rows = tuple(replace(row, **changed) for row in data.summary.rows)
+    return replace(data, summary=replace(data.summary, rows=rows))
+
+
+def test_a_baseline_is_told_by_the_weights_it_kept_and_not_by_its_best_epoch(
+    data: ReportData,
+) -> None:
+    expected = (
+        "by the validation part: a linear probe of the frozen features reads 88.5\u00a0%, a "
+        "network from scratch 93.8\u00a0% and naming the commonest class alone 10.0\u00a0%. "
+    )
+    assert expected in difficulty(data)[0]
+    rows = data.summary.rows
+    lucky = tuple(
+        replace(row, epochs=(row.epochs[0]._replace(val_accuracy=0.99), *row.epochs[1:]))
+        for row in rows
+    )
+    assert expected in difficulty(replace(data, summary=replace(data.summary, rows=lucky)))[0]
+
+
+def test_over_folds_their_mean_is_told(data: ReportData) -> None:
+    folds = (FoldResult(1, 2, 0.1, 0.9, 0.1, 0.9), FoldResult(2, 4, 0.3, 0.7, 0.2, 0.8))
+    split = data.config.data.split.model_copy(update={"folds": 2})
+    config = data.config.model_copy(
+        update={"data": data.config.data.model_copy(update={"split": split})}
+    )
+    parts = [
+        {"part": "train", "fold": 1, "class_counts": [9, 0]},
+        {"part": "validation", "fold": 1, "class_counts": [3, 1]},
+        {"part": "validation", "fold": 2, "class_counts": [1, 3]},
+    ]
+    facts = {"validation_counts": [3, 1], "split": {"parts": parts}}
+    provenance = data.provenance._replace(facts={"facts": facts})
+    crossed = replace(with_rows(data, folds=folds), config=config, provenance=provenance)
+    assert (
+        "by the validation part, mean over 2 folds: a linear probe of the frozen features reads "
+        "80.0\u00a0%, a network from scratch 80.0\u00a0% and naming the commonest class alone "
+        "50.0\u00a0%." in difficulty(crossed)[0]
+    )
+
+
+def test_what_has_not_ended_says_nothing(data: ReportData, tmp_path: Path) -> None:
+    assert difficulty(with_rows(data, state="running", value=None)) == []
+    fake = fake_study(tmp_path)
+    assert difficulty(read_report(fake.ledger, fake.layout)) == []
