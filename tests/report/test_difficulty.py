@@ -28,7 +28,7 @@ def test_a_baseline_is_told_by_the_weights_it_kept_and_not_by_its_best_epoch(
 ) -> None:
     expected = (
         "by the validation part: a linear probe of the frozen features reads 88.5\u00a0%, a "
-        "network from scratch 93.8\u00a0% and naming the commonest class alone 10.0\u00a0%. "
+        "network from scratch 93.8\u00a0% and naming the commonest class alone 10.0\u00a0%."
     )
     assert expected in difficulty(data)[0]
     rows = data.summary.rows

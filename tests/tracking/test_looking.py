@@ -63,7 +63,9 @@ def test_a_server_is_told_who_asks(port: int, monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_no_web_server_is_a_plain_failure(
     mute: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "*")
+    # urlopen's own opener keeps the proxies of its first use, which may have been another test's.
+    monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(OSError, match="is no web server"):
         look(f"http://127.0.0.1:{mute}")
     for address in ("http://127.0.0.1:port", "http://a b/", "http://[::1/"):
