@@ -254,6 +254,22 @@ def test_notes(read: Read) -> None:
     assert not any("l2_sp" in n for n in notes(read("space: {weight_decay: 0.1}", head=head)))
 
 
+def test_networks_whose_norms_lag_are_remarked_on(read: Read) -> None:
+    def told(name: str, space: str = "batch_size: 16") -> list[str]:
+        text = f"space: {{{space}}}\nbudget: {{epochs: 2}}\n"
+        head = PRETRAINED % (name, "IMAGENET1K_V1")
+        return [note for note in notes(read(text, head=head)) if "BatchNorm" in note]
+
+    # 1079 images: 68 steps of 16, twice; 0.99 to the power of 136 is 25 %.
+    (note,) = told("mobilenet_v3_small")
+    assert note.startswith("mobilenet_v3_small's running BatchNorm statistics take 0.01 of each")
+    assert "136 steps at the most: 25% of those" in note
+    assert not told("mobilenet_v3_small", "batch_size: 16, norm_momentum: 0.1")
+    assert not told("mobilenet_v3_small", "batch_size: 4")  # 540 steps
+    assert not told("mobilenet_v3_small", "trained: head")
+    assert not told("resnet18")
+
+
 def test_a_study_that_is_older_than_a_dimension_goes_on(read: Read) -> None:
     new = identity(read("space: {lr: [0.1, 0.2]}"))
     old = {n: v for n, v in new.items() if not n.startswith(tuple(f"space.{d}" for d in LATE))}

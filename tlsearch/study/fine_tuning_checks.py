@@ -32,27 +32,31 @@ def fine_tuning_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
 
 def fine_tuning_notes(config: StudyConfig) -> list[str]:
     """What is no mistake, but good to know before running: one sentence each."""
-    found = []
-    space, images = config.space, train_images(config)
-    if highest(space.l2_sp) > 0 and highest(space.weight_decay) > 0:
+    found, images = [], train_images(config)
+    if highest(config.space.l2_sp) > 0 and highest(config.space.weight_decay) > 0:
         found.append("with l2_sp above 0, weight_decay is the head's alone")
-    decay = highest(space.ema_decay)
-    if images is not None and decay > 0:
-        steps = config.budget.epochs * ceil(images / lowest(space.batch_size))
-        if 1 / (1 - decay) > steps / 2:
-            found.append(
-                f"ema_decay = {decay:g} averages over about {1 / (1 - decay):.0f} steps, and a "
-                f"training has {steps} at the most: its early weights weigh heavily"
-            )
-    return found + _lagging_norms(config, images)
+    return found if images is None else found + step_notes(config, images)
 
 
-def _lagging_norms(config: StudyConfig, images: int | None) -> list[str]:
-    """Networks whose running statistics would mostly be the pretrained ones after a training."""
-    space, found = config.space, []
-    if images is None or highest(space.norm_momentum) > 0:
-        return []
-    steps = config.budget.epochs * ceil(images / lowest(space.batch_size))
+def step_notes(config: StudyConfig, images: int) -> list[str]:
+    """What is good to know of trainings on so many images; of files their number is known only once
+    they are read.
+    """
+    steps = config.budget.epochs * ceil(images / lowest(config.space.batch_size))
+    found, decay = [], highest(config.space.ema_decay)
+    if decay > 0 and 1 / (1 - decay) > steps / 2:
+        found.append(
+            f"ema_decay = {decay:g} averages over about {1 / (1 - decay):.0f} steps, and a "
+            f"training has {steps} at the most: its early weights weigh heavily"
+        )
+    return found + _lagging_norms(config, steps)
+
+
+def _lagging_norms(config: StudyConfig, steps: int) -> list[str]:
+    """Networks whose running statistics would largely be the pretrained ones after so many."""
+    found: list[str] = []
+    if highest(config.space.norm_momentum) > 0:
+        return found
     for ours in map(config.with_backbone, config.backbone.names):
         momentum = norm_momentum(ours.backbone.facts) or USUAL_MOMENTUM
         left = (1 - momentum) ** steps

@@ -1,5 +1,6 @@
 """From images to parts, before the first trial: drawn, checked, measured."""
 
+from dataclasses import replace
 from typing import Any
 
 from tlsearch.data.images import ImageSet
@@ -9,6 +10,8 @@ from tlsearch.errors import Problem, RequestError
 from tlsearch.search.jobs import DataFacts
 from tlsearch.study.checks import step_contradictions
 from tlsearch.study.config import StudyConfig
+from tlsearch.study.cost import train_images
+from tlsearch.study.fine_tuning_checks import step_notes
 
 
 def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, Any]]:
@@ -31,6 +34,8 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
     for found in step_contradictions(config, smallest):
         raise RequestError(str(Problem(found.field, found.value, found.rule, found.remedy)))
     told = describe(data, splits, split=split)
+    if train_images(config) is None:  # else these were among the study's own notes
+        told = replace(told, notes=(*told.notes, *step_notes(config, smallest)))
     facts = DataFacts(
         num_images=len(data.labels),
         class_names=data.class_names,
