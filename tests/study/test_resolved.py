@@ -219,9 +219,10 @@ def test_cost_where_features_are_kept(read: Read) -> None:
     assert head.train_images == 16 * 4 * 600
     assert head.seconds == pytest.approx(head.giga_macs / 10 + 0.001 * 16 * 4 * 75 + 16)
     # Images that change are computed anew each time.
-    moved = lines % ", augmentation: basic"
-    cost = estimate(read(moved), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
-    assert cost.giga_macs > 100 * head.giga_macs
+    for change in (", augmentation: basic", ", erasing: 0.5"):
+        moved = read(lines % change)
+        cost = estimate(moved, num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+        assert cost.giga_macs > 100 * head.giga_macs
 
 
 def test_cost_of_another_style(read: Read) -> None:

@@ -14,9 +14,9 @@ from tlsearch.study.what_trains import reuses_features
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
-# What a step takes however few its images: with the line above within a quarter of what steps of
-# ResNet-10 at 32 px took on one core, with 4 to 32 images, and within a half for ResNet-18.
-# Networks of depthwise convolutions took up to ten times as long as their multiply-adds say.
+# What a step takes however few its images: guesses from steps of ResNet-10 and ResNet-18 at 32 px
+# on one core, with 4 to 32 images. Networks of depthwise convolutions take several times as long
+# as their multiply-adds say.
 _SECONDS_PER_STEP, _SECONDS_PER_HEAD_STEP = 0.02, 0.001
 _SECONDS_PER_TRAINING = 1.0  # a guess: building the network, and measuring what was trained
 # Through a layer, backward computes two products (by weights and by inputs) for forward's one.

@@ -18,7 +18,8 @@ def reuses_features(config: StudyConfig) -> bool:
     """
     space = config.space
     changes = (space.augmentation, space.mixing, space.adversarial, space.adaptation)
-    return all(set(found.names) <= {"none"} for found in changes) and all(
+    is_plain = highest(space.erasing) <= 0 and all(set(c.names) <= {"none"} for c in changes)
+    return is_plain and all(
         head_alone_trains(config.with_backbone(name)) for name in config.backbone.names
     )
 
