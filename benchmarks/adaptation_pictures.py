@@ -13,18 +13,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from tlsearch.data.letters import draw_letters
-from tlsearch.search.source.data import glyph_source
-from tlsearch.search.source.pretrain import glyph_weights
-from tlsearch.study.layout import user_cache
-from tlsearch.study.sources import Letters
-from tlsearch.training.adaptation.gram import StyleNetwork, transfer_style
-from tlsearch.training.adaptation.moments import match_moments
-from tlsearch.training.adaptation.spectrum import exchange_amplitudes
-from tlsearch.training.adaptation.towards import drawn_for
+from tlsearch.config.paths import user_cache
+from tlsearch.config.sources import Letters
+from tlsearch.data.synthetic.letters import draw_letters
+from tlsearch.execution.source_data import glyph_source
+from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
+from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, unit_batch
-from tlsearch.transfer.backbones import build_backbone, load_pretrained, normalisation
-from tlsearch.transfer.weights import pretrained_state
+from tlsearch.training.domain_adaptation import drawn_for, exchange_amplitudes, match_moments
+from tlsearch.training.pretrain import glyph_weights
+from tlsearch.training.style_transfer import StyleNetwork, transfer_style
 
 BACKBONE, SIZE, ZOOM, MARGIN, NAMES = "resnet10", 32, 3, 6, 150
 COLUMNS = 8

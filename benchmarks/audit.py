@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tlsearch.data.audit.policy import audited
-from tlsearch.data.images import Files, ImageSet
-from tlsearch.study.data import DataConfig
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.audit import audited
+from tlsearch.data.dataset import Files, ImageSet
 
 SIZE = 64
 CASES = ((20_000, 64), (200_000, 64), (20_000, 6))

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlsearch.study.augmentation import ADVERSARIAL_SPACES, AUGMENTATION_SPACES, MIXING_SPACES
-from tlsearch.study.space import Space
-from tlsearch.study.strategy import Strategy
-from tlsearch.training.batches import Pixels
-from tlsearch.training.loop import Trainer, TrainingData
+from tlsearch.config.augmentation import ADVERSARIAL_SPACES, AUGMENTATION_SPACES, MIXING_SPACES
+from tlsearch.config.space import Space
+from tlsearch.config.strategy import Strategy
+from tlsearch.models.backbones import MEAN, STD, build_backbone
+from tlsearch.training.batches import Pixels, TrainingData
+from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import BF16, FP32, Numerics
-from tlsearch.transfer.backbones import MEAN, STD, build_backbone
-from tlsearch.transfer.plan import make_plan
+from tlsearch.training.trainer import Trainer
 
 CLASSES, SIZE, BATCH_SIZE = 10, 64, 32
 NUMERICS = {"fp32": FP32, "bf16": BF16}

@@ -6,8 +6,8 @@ Run by hand: python -m benchmarks.coverage (about a minute). Prints shares of re
 import numpy as np
 from scipy import stats
 
-from tests.evidence.simulated import World, answers
-from tlsearch.evidence.crossed import crossed, half_width
+from tests.comparison.simulated import World, answers
+from tlsearch.comparison.variance import crossed, half_width
 
 REPEATS = 600
 RESAMPLES = 999

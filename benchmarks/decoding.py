@@ -32,8 +32,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlsearch.data.sources import load_images
-from tlsearch.study.data import DataConfig
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.readers import load_images
 
 SIDE, SIZE, PICTURES, CLASSES, CHUNK = 500, 64, 40, 10, 16
 

@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tlsearch.data.splits.records import SplitFacts
-from tlsearch.search.coordinator import Coordinator
-from tlsearch.search.interrupts import Interrupts
-from tlsearch.search.jobs import (
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import Layout
+from tlsearch.data.split_records import SplitFacts
+from tlsearch.execution.interrupts import Interrupts
+from tlsearch.execution.messages import (
     DataFacts,
     Decision,
     EpochDone,
@@ -29,12 +30,11 @@ from tlsearch.search.jobs import (
     TrainDone,
     TrainJob,
 )
+from tlsearch.search.job_maker import train_job
 from tlsearch.search.ledger import Ledger
-from tlsearch.search.orders import train_job
+from tlsearch.search.scheduler import Coordinator
 from tlsearch.search.storage import open_storage
-from tlsearch.study.layout import Layout
-from tlsearch.study.reading import read_study
-from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.training.results import EpochResult, TrainResult
 
 QUICKSTART = Path(__file__).parents[1] / "studies" / "quickstart.yaml"

@@ -21,15 +21,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tlsearch.data.sources import load_images
-from tlsearch.evidence.measures.similarity import similarity
-from tlsearch.search.source.pretrain import glyph_weights
-from tlsearch.search.work.surveying import glyph_images, shapeless
-from tlsearch.study.data import DataConfig
-from tlsearch.study.layout import user_cache
+from tlsearch.config.paths import user_cache
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.readers import load_images
+from tlsearch.execution.survey import glyph_images, shapeless
+from tlsearch.metrics.domain import similarity
+from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
+from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, pixel_batch
-from tlsearch.transfer.backbones import build_backbone, load_pretrained, normalisation
-from tlsearch.transfer.weights import pretrained_state
+from tlsearch.training.pretrain import glyph_weights
 
 BACKBONE, SIZE, SEEDS, MEASURED = "resnet18", 32, 3, 1000
 SETTINGS = [

@@ -19,17 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlsearch.search.work.head_start import HeadStart
-from tlsearch.study.fine_tuning import LossBalance, SamplingBalance
-from tlsearch.study.space import Space
-from tlsearch.study.strategy import Strategy
-from tlsearch.training.activations import ActivationStore
-from tlsearch.training.batches import Pixels
-from tlsearch.training.loop import Trainer
+from tlsearch.config.space import Space
+from tlsearch.config.strategy import LossBalance, SamplingBalance, Strategy
+from tlsearch.execution.head_init import HeadStart
+from tlsearch.models.backbones import MEAN, STD, Backbone, build_backbone
+from tlsearch.training.batches import Pixels, TrainingData
+from tlsearch.training.feature_cache import ActivationStore
+from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import FP32
-from tlsearch.training.request import TrainingData
-from tlsearch.transfer.backbones import MEAN, STD, Backbone, build_backbone
-from tlsearch.transfer.plan import make_plan
+from tlsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 TRAIN, VALIDATION, CLASSES, SIZE = 384, 10, 10, 32

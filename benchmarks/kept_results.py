@@ -10,10 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
-from tlsearch.evidence.table_formats import tables_of
-from tlsearch.report.comparison.gallery import answer_picture
-from tlsearch.report.comparison.markdown import render_comparison_markdown
-from tlsearch.report.stills.render import still
+from tlsearch.comparison.answers import tables_of
+from tlsearch.report.comparison_gallery import answer_picture
+from tlsearch.report.markdown import render_comparison_markdown
+from tlsearch.report.stills import still
 
 RESULTS = Path(__file__).parents[1] / "studies" / "results"
 SCHEMA = "tables.schema"

@@ -10,16 +10,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from tlsearch.evidence.measures.protocol import MEASURES
-from tlsearch.search.jobs import PrepareJob, Setting, TrainJob
-from tlsearch.search.work.measuring import Trained, take_measures
-from tlsearch.search.work.preparing import prepare
-from tlsearch.search.work.workbench import Workbench
-from tlsearch.study.layout import user_cache
-from tlsearch.study.reading import read_study
-from tlsearch.study.strategy import Strategy
-from tlsearch.training.loop import Trainer
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import user_cache
+from tlsearch.config.strategy import Strategy
+from tlsearch.execution.measures import Trained, take_measures
+from tlsearch.execution.messages import PrepareJob, Setting, TrainJob
+from tlsearch.execution.prepare import prepare
+from tlsearch.execution.workbench import Workbench
+from tlsearch.metrics.protocol import MEASURES
 from tlsearch.training.results import TrainResult
+from tlsearch.training.trainer import Trainer
 
 STUDY = """
 name: measures

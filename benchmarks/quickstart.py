@@ -82,7 +82,7 @@ def main() -> None:
     command(["--help"], 0.5)
     command(["check", str(STUDY)], 1.5)
     if warm_only:
-        from tlsearch.study.layout import user_cache
+        from tlsearch.config.paths import user_cache
 
         return run(user_cache(), 150, "warm")
     with tempfile.TemporaryDirectory() as cache:

@@ -27,18 +27,18 @@ from unittest import mock
 import numpy as np
 import optuna
 
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import Layout
+from tlsearch.config.resolved import to_yaml
+from tlsearch.config.schema import StudyConfig
+from tlsearch.report.context import read_report
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.html import render_html
 from tlsearch.report.importances import find_importances
-from tlsearch.report.rows import read_report
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.ledger import FACTS, Ledger, Run
 from tlsearch.search.runs import fixed_name
 from tlsearch.search.storage import open_storage
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import Layout
-from tlsearch.study.reading import read_study
-from tlsearch.study.resolved import to_yaml
 from tlsearch.training.results import EpochResult, TrainResult
 
 QUICKSTART = Path(__file__).parents[1] / "studies" / "quickstart.yaml"

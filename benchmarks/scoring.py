@@ -15,10 +15,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from tlsearch.data.images import image_set
-from tlsearch.evidence.measures.transferability import leep, log_me, nce, shrunk_h_score
-from tlsearch.search.work.surveying import frozen_features
-from tlsearch.transfer.backbones import build_backbone
+from tlsearch.data.dataset import image_set
+from tlsearch.execution.survey import frozen_features
+from tlsearch.metrics.transferability import leep, log_me, nce, shrunk_h_score
+from tlsearch.models.backbones import build_backbone
 
 REPEATS = 3
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror
 
 BLOCK = 50
 NESTED = 10  # of each block: they are slow

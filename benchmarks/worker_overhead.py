@@ -28,16 +28,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.study.space import with_defaults
-from tlsearch.study.strategy import Strategy
-from tlsearch.training.activations import ActivationStore
-from tlsearch.training.batches import Pixels, epoch_order, pixel_batch
-from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
-from tlsearch.training.loop import Trainer, TrainingData
+from tlsearch.config.space import with_defaults
+from tlsearch.config.strategy import Strategy
+from tlsearch.models.backbones import MEAN, STD, Backbone, build_backbone
+from tlsearch.training.batches import Pixels, TrainingData, epoch_order, pixel_batch
+from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
+from tlsearch.training.feature_cache import ActivationStore
+from tlsearch.training.freezing import freeze, set_train_mode
+from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import BF16, FP32
-from tlsearch.transfer.backbones import MEAN, STD, Backbone, build_backbone
-from tlsearch.transfer.freezing import freeze, set_train_mode
-from tlsearch.transfer.plan import make_plan
+from tlsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 CLASSES, SIZE, BATCH_SIZE, LR, MOMENTUM = 10, 32, 32, 0.01, 0.9

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tlsearch.evidence.claim import Scenario
-from tlsearch.evidence.claims import advice_about
-from tlsearch.search.comparison.run import run_comparison
-from tlsearch.search.comparison.tables import JSON_FILE
-from tlsearch.study.cells import compared
-from tlsearch.study.layout import layout_here
-from tlsearch.study.reading import read_study
+from tlsearch.comparison.claims import Scenario, advice_about
+from tlsearch.config.cells import compared
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import layout_here
+from tlsearch.search.collect import JSON_FILE
+from tlsearch.search.comparison_run import run_comparison
 
 STUDIES = {path.stem: path for path in sorted(Path("studies").absolute().glob("c[01]*.yaml"))}
 PRESETS = (None, "small")

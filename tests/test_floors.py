@@ -13,40 +13,39 @@ PACKAGE = ROOT / "tlsearch"
 QUICKSTART = ROOT / "studies" / "quickstart.yaml"
 COMPARISON = ROOT / "studies" / "learning_rate_strategies.yaml"
 
-# From the ground up. `training` and `data` share a floor and do not know each other; `evidence` is
-# arithmetic on arrays, so it lies below `search`, which reports with it.
-FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors"}),
-    frozenset({"study"}),
-    frozenset({"transfer"}),
-    frozenset({"training", "data"}),
-    frozenset({"tracking"}),
-    frozenset({"evidence"}),
-    frozenset({"search"}),
-    frozenset({"report"}),
-    frozenset({"cli"}),
-    frozenset({"__main__"}),
+# From the ground up: a file imports from the folders below its own, and from its own.
+FLOORS = (
+    "__init__",
+    "errors",
+    "config",
+    "metrics",
+    "models",
+    "data",
+    "training",
+    "comparison",
+    "tracking",
+    "execution",
+    "search",
+    "report",
+    "cli",
+    "__main__",
 )
-LEVEL = {part: level for level, parts in enumerate(FLOORS) for part in parts}
-EXACTLY: dict[str, frozenset[str]] = {
-    "tracking": frozenset({"__init__", "errors", "study", "transfer"}),
-    "training": frozenset({"__init__", "errors", "study", "transfer"}),
-}
+LEVEL = {part: level for level, part in enumerate(FLOORS)}
 ALLOWED_IN: dict[str, frozenset[str]] = {
     "mlflow": frozenset({"tracking"}),
-    "optuna": frozenset({"search", "report"}),
+    "optuna": frozenset({"search", "report", "cli"}),
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
     "plotly": frozenset({"report"}),
     "jinja2": frozenset({"report"}),
-    "sklearn": frozenset({"data", "report"}),
-    "cleanlab": frozenset({"data"}),
-    "torch": frozenset({"transfer", "training", "data", "search", "tracking"}),
-    "torchvision": frozenset({"transfer", "training", "data", "search"}),
-    "timm": frozenset({"transfer"}),
-    "onnx": frozenset({"transfer"}),
-    "onnxruntime": frozenset({"transfer"}),
-    "onnxscript": frozenset({"transfer"}),
+    "torch": frozenset(
+        {"metrics", "models", "training", "data", "tracking", "execution", "search", "cli"}
+    ),
+    "torchvision": frozenset({"models", "training", "data", "execution"}),
+    "timm": frozenset({"models"}),
+    "onnx": frozenset({"models"}),
+    "onnxruntime": frozenset({"models"}),
+    "onnxscript": frozenset({"models"}),
 }
 HEAVY = (
     "torch",
@@ -89,17 +88,15 @@ def test_imports_come_from_lower_floors_or_the_own_folder(path: Path) -> None:
             if other == part:
                 continue
             assert LEVEL[other] < LEVEL[part], f"{path}: {part} must not import {other}"
-            assert other in EXACTLY.get(part, LEVEL), f"{path}: {part} must not import {other}"
         elif top in ALLOWED_IN:
             assert part in ALLOWED_IN[top], f"{path}: only {sorted(ALLOWED_IN[top])} import {top}"
 
 
-@pytest.mark.parametrize("folder", ["work", "source"])
-def test_a_workers_code_knows_no_optuna(folder: str) -> None:
-    files = sorted((PACKAGE / "search" / folder).glob("*.py"))
+def test_a_workers_code_knows_no_optuna_and_no_mlflow() -> None:
+    files = sorted((PACKAGE / "execution").glob("*.py"))
     assert len(files) > 5
     for path in files:
-        assert not any(name.split(".")[0] == "optuna" for name in imported(path)), path
+        assert not {name.split(".")[0] for name in imported(path)} & {"optuna", "mlflow"}, path
 
 
 def test_a_forbidden_import_would_be_seen(tmp_path: Path) -> None:
@@ -115,7 +112,7 @@ def test_no_module_is_a_drawer() -> None:
 
 def test_no_module_is_a_monster() -> None:
     lengths = {str(p.relative_to(ROOT)): p.read_text().count("\n") for p in FILES}
-    assert not {name: n for name, n in lengths.items() if n > 330}
+    assert not {name: n for name, n in lengths.items() if n > 600}
 
 
 def loaded(code: str, *, cwd: Path) -> set[str]:
@@ -171,13 +168,13 @@ def test_what_a_comparison_can_show_is_told_with_quantiles_alone(tmp_path: Path)
     ("modules", "absent"),
     [
         ("cli", HEAVY),
-        ("search.work.worker", HEAVY),
+        ("execution.worker", HEAVY),
         (
-            "search.work.worker, tlsearch.search.work.workbench, tlsearch.search.work.preparing",
+            "execution.worker, tlsearch.execution.workbench, tlsearch.execution.prepare",
             "optuna mlflow",
         ),
-        ("search.study_run, tlsearch.search.summary", "torch torchvision sklearn mlflow"),
-        ("study.reading, tlsearch.study.resolved", HEAVY),
+        ("search.runner, tlsearch.search.summary", "torch torchvision sklearn mlflow"),
+        ("config.loader, tlsearch.config.resolved", HEAVY),
     ],
     ids=["cli", "worker", "workbench", "coordinator", "study"],
 )

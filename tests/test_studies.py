@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import command, only_line
-from tlsearch.data.sources import READERS, load_images
-from tlsearch.evidence.table_formats import tables_of
-from tlsearch.report.comparison.markdown import render_comparison_markdown
-from tlsearch.study.data import DataConfig
-from tlsearch.study.reading import read_study
-from tlsearch.study.sources import SOURCES, source_name
+from tlsearch.comparison.answers import tables_of
+from tlsearch.config.loader import read_study
+from tlsearch.config.schema import DataConfig
+from tlsearch.config.sources import SOURCES, source_name
+from tlsearch.data.readers import READERS, load_images
+from tlsearch.report.markdown import render_comparison_markdown
 
 STUDIES = Path(__file__).parent.parent / "studies"
 ALL = {path: read_study(path, overrides=[], preset=None) for path in sorted(STUDIES.glob("*.yaml"))}

@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route
 
+
 CHROMIUM = shutil.which("chromium")
 IS_REQUIRED = os.environ.get("TLSEARCH_BROWSER") == "required"
 FLAGS = (

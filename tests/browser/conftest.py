@@ -9,6 +9,7 @@ from tests.cli.conftest import finished  # noqa: F401 - a fixture
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+
 Built = Callable[[str], Path]
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.evidence.compared import KINDS, table_a
+from tests.comparison.compared import KINDS, table_a
 from tests.report.comparison.test_splits import ORIGIN, time_table
 from tests.report.fake import fake_study, finished
-from tlsearch.evidence.tables import make_tables
+from tlsearch.comparison.tables import make_tables
 from tlsearch.report.build import build_report
-from tlsearch.report.comparison.html import render_comparison_html
+from tlsearch.report.html import render_comparison_html
 
 
 def search(folder: Path) -> str:

@@ -14,6 +14,7 @@ from tests.cli.test_ui import shown
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),  # MLflow's own tables

@@ -12,6 +12,7 @@ from tests.browser.pages import PAGES
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+
 pytestmark = pytest.mark.slow
 every_page = pytest.mark.parametrize("name", PAGES)
 # A figure has drawn if plotly has filled it: with vectors, or of WebGL with a canvas.

@@ -10,11 +10,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from tlsearch.cli.app import app
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.reading import read_study
+from tlsearch.config.loader import read_study
+from tlsearch.config.schema import StudyConfig
 
 if TYPE_CHECKING:
     from tests.cli.finished import Finished
+
 
 STUDY = """\
 name: s

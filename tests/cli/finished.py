@@ -10,11 +10,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.cli.conftest import command, only_line
-from tlsearch.data import store
-from tlsearch.data.images import ImageSet
-from tlsearch.data.splits.draw import draw_splits
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.reading import read_study
+from tlsearch.config.loader import read_study
+from tlsearch.config.schema import StudyConfig
+from tlsearch.data import dataset as store
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.splits import draw_splits
 
 STUDY = """\
 name: tiny

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from tlsearch.config.space import with_defaults
 from tlsearch.search.runs import RunRow, RunSpec
 from tlsearch.search.summary import Summary
-from tlsearch.study.space import with_defaults
 from tlsearch.training.results import EpochResult
 
 PARAMS = with_defaults({"freeze_depth": 2, "lr": 0.012345678, "lr_ratio": 0.5, "optimizer": "sgd"})

@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.conftest import Files, Invoke
 from tests.data.audit.made import photo
-from tlsearch.evidence.claims import claims_of
-from tlsearch.evidence.planning import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
+from tlsearch.comparison.claims import claims_of
+from tlsearch.comparison.power import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
 
 STUDY = """\
 name: s
@@ -166,7 +166,7 @@ def test_the_same_images_are_told_once_and_their_parts_where_they_differ(
 def test_the_same_data_are_read_once(
     photos: Path, here: Path, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlsearch.cli import planning
+    from tlsearch.cli import check_comparison as planning
 
     assert photos.exists()
     study = here / "study.yaml"

@@ -10,9 +10,9 @@ import yaml
 
 from tests.cli.conftest import STUDY, Invoke, command
 from tlsearch import __version__
-from tlsearch.study.reading import read_study
-from tlsearch.study.resolved import json_schema
-from tlsearch.study.sources import EmbeddedSource, Folder, Manifest, source_name
+from tlsearch.config.loader import read_study
+from tlsearch.config.resolved import json_schema
+from tlsearch.config.sources import EmbeddedSource, Folder, Manifest, source_name
 
 ROOT = Path(__file__).parent.parent.parent
 ANSI = "\x1b["

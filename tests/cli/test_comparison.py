@@ -21,7 +21,7 @@ from tests.search.comparison.places import (
     studies,
     tables,
 )
-from tlsearch.evidence.table_formats import tables_schema_text
+from tlsearch.comparison.answers import tables_schema_text
 
 pytestmark = pytest.mark.slow
 

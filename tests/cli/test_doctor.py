@@ -10,9 +10,9 @@ import optuna
 import pytest
 
 from tests.cli.conftest import Invoke
-from tlsearch.search import examining
-from tlsearch.search.examining import Finding, _distribution, examine, in_bytes
-from tlsearch.study.layout import Layout
+from tlsearch.cli import doctor as examining
+from tlsearch.cli.doctor import Finding, _distribution, examine, in_bytes
+from tlsearch.config.paths import Layout
 
 
 @pytest.fixture(autouse=True)

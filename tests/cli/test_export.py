@@ -12,12 +12,12 @@ import torch
 
 from tests.cli.conftest import Invoke, only_line
 from tests.cli.finished import CLASSES, Finished
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import layout_here
+from tlsearch.models import export as onnx_files
 from tlsearch.search import export
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import open_storage
-from tlsearch.study.layout import layout_here
-from tlsearch.study.reading import read_study
-from tlsearch.transfer import onnx_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("exported")]
 

@@ -11,19 +11,19 @@ import yaml
 from PIL import Image
 
 from tests.cli.conftest import Files, Invoke, only_line
+from tlsearch.config.loader import read_study
+from tlsearch.config.resolved import json_schema
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.survey import guessed_columns
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.reading import read_study
-from tlsearch.study.resolved import json_schema
-from tlsearch.study.sources import Folder, Manifest
-from tlsearch.transfer import at_hand
+from tlsearch.models import weights as at_hand
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(at_hand, "_server_answers", lambda *_: False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("tlsearch.cli.starting.visible_gpus", lambda: 0)
+    monkeypatch.setattr("tlsearch.cli.init.visible_gpus", lambda: 0)
 
 
 def pictures(root: Path, classes: dict[str, int], side: int = 40) -> None:
@@ -92,7 +92,7 @@ def test_any_name_of_a_folder_is_read_back(here: Path, tlsearch: Invoke, name: s
 
 @pytest.mark.parametrize("name", HARSH)
 def test_any_name_of_a_column_is_read_back(name: str) -> None:
-    from tlsearch.cli.commented import _text
+    from tlsearch.cli.init import _text
 
     text = f"a: {{b: {_text(name)}}}  # c\n"
     assert yaml.safe_load(text) == {"a": {"b": name}}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.cli.made import found, record_of, row, summary
-from tlsearch.cli.outcome import show_outcome, show_status
+from tlsearch.cli.console import show_outcome, show_status
 from tlsearch.search.summary import Summary, as_json
 
 CLEAR, UNCLEAR = found(0.011, 0.004, 0.018), found(0.011, -0.001, 0.02)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.cli.conftest import Invoke
 from tests.cli.finished import CLASSES, Finished
-from tlsearch.cli import predicting
+from tlsearch.cli import predict as predicting
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("exported")]
 

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from tlsearch.cli.proposal import propose, valid_name
+from tlsearch.cli.init import propose, valid_name
+from tlsearch.config.sources import Folder
 from tlsearch.data.survey import Survey
 from tlsearch.errors import RequestError
-from tlsearch.study.sources import Folder
-from tlsearch.transfer import at_hand
+from tlsearch.models import weights as at_hand
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(at_hand, "_server_answers", lambda *_: False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("tlsearch.cli.starting.visible_gpus", lambda: 0)
+    monkeypatch.setattr("tlsearch.cli.init.visible_gpus", lambda: 0)
 
 
 def seen(images: dict[str, int], **changes: Any) -> Survey:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import STUDY, Files, Invoke, command, only_line
-from tlsearch.cli.asking import asked
+from tlsearch.cli.request import asked
 
 COMMANDS = ("check", "run", "status", "report")
 

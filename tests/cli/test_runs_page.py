@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from tlsearch.cli import dashboards
-from tlsearch.cli.dashboards import Stores, serve
-from tlsearch.cli.runs_page import runs_page
+from tlsearch.cli.dashboards import Stores, runs_page, serve
 
 
 class _Answering(BaseHTTPRequestHandler):

@@ -9,20 +9,18 @@ from PIL import Image
 
 from tests.cli.conftest import Files, Invoke
 from tests.training.small import CPU
-from tlsearch.data.reading import read_images
-from tlsearch.data.splits.draw import draw_splits
+from tlsearch.config.loader import read_study
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.strategy import Strategy
+from tlsearch.data.readers import read_images
+from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
-from tlsearch.search.source.data import own_source
-from tlsearch.search.work.views import NUM_EPOCHS, NUM_IMAGES, views_of
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.reading import read_study
-from tlsearch.study.strategy import Strategy
-from tlsearch.study.strongest import policies
-from tlsearch.training.adaptation.towards import drawn_for
-from tlsearch.training.augmentation.policies import make_stages
-from tlsearch.training.augmentation.stages import through
+from tlsearch.execution.examples import NUM_IMAGES, NUM_VIEWED_EPOCHS, policies, views_of
+from tlsearch.execution.source_data import own_source
+from tlsearch.models.backbones import MEAN, STD
+from tlsearch.training.augmentation import make_stages, through
 from tlsearch.training.batches import Pixels, unit_batch
-from tlsearch.transfer.backbones import MEAN, STD
+from tlsearch.training.domain_adaptation import drawn_for
 
 SETS = ("--set", "space.augmentation=[none, basic, trivial]", "--set", "backbone.name=resnet10")
 
@@ -48,7 +46,7 @@ def test_a_picture_is_written_and_nothing_else(here: Path, tlsearch: Invoke, fil
     with Image.open(here / "v.png") as picture:
         # Two augmentations of four images, above each other, at two times their size.
         assert picture.height > 2 * NUM_IMAGES * 64
-        assert picture.width > (1 + NUM_EPOCHS) * 64
+        assert picture.width > (1 + NUM_VIEWED_EPOCHS) * 64
     told = json.loads(tlsearch("check", "study.yaml", *SETS, "--json", "--views", "v.html").stdout)
     assert told["searched"]["augmentation"] == ["none", "basic", "trivial"]
     assert "<h2>trivial</h2>" in (here / "v.html").read_text()
@@ -77,13 +75,13 @@ def test_the_views_are_those_that_trials_see(here: Path) -> None:
     )
     pixels = Pixels(data.images, data.labels, MEAN, STD)
     for one, policy in zip(shown, policies(config.space), strict=True):
-        assert one.images.shape == (NUM_IMAGES, 1 + NUM_EPOCHS, 32, 32, 3)
+        assert one.images.shape == (NUM_IMAGES, 1 + NUM_VIEWED_EPOCHS, 32, 32, 3)
         rows = rows_shown(one.images, data.images, parts.train)
         assert len(set(data.labels[rows])) == NUM_IMAGES
         chosen = Strategy.from_params(policy.params, init="random")
         stages = make_stages(chosen, mean=MEAN, seed=3)
         images = unit_batch(pixels, np.array(rows), device=CPU)
-        for epoch in (1, NUM_EPOCHS):
+        for epoch in (1, NUM_VIEWED_EPOCHS):
             view = through(stages, images, np.array(rows), epoch=epoch)
             expected = (view * 255).round().byte().permute(0, 2, 3, 1).numpy()
             np.testing.assert_array_equal(one.images[:, epoch], expected)
@@ -115,7 +113,7 @@ def test_adaptation_borrows_from_the_source(here: Path) -> None:
         config.data, cache=here / "cache" / "images", on_progress=lambda _s, _t: None
     )
     rows = rows_shown(shown.images, data.images, np.arange(len(data.labels)))
-    for epoch in (1, NUM_EPOCHS):
+    for epoch in (1, NUM_VIEWED_EPOCHS):
         drawn = drawn_for(np.array(rows), among=among, seed=5, epoch=epoch)
         means = pixels.images[drawn].mean(axis=(1, 2, 3))
         # Pixels are clipped at both ends, which moves a mean a little.

@@ -8,11 +8,10 @@ import pytest
 from rich.console import Console
 
 from tests.cli.made import epoch, spec
-from tlsearch.cli import board as board_module
+from tlsearch.cli import watching as board_module
 from tlsearch.cli import watching as watching_module
-from tlsearch.cli.board import Board
-from tlsearch.cli.watching import LiveView, PlainView, line_of, recipe, time_left
-from tlsearch.search.watching import (
+from tlsearch.cli.watching import Board, LiveView, PlainView, line_of, recipe, time_left
+from tlsearch.search.events import (
     EpochSeen,
     Preparing,
     Remark,

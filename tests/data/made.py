@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlsearch.data.images import ImageSet
-from tlsearch.data.sources import load_images
-from tlsearch.study.data import DataConfig
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.readers import load_images
 
 
 def picture(seed: int, *, width: int = 48, height: int = 40) -> Image.Image:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tlsearch.data.dates import MixedTimes, parse_times
+from tlsearch.data.table import MixedTimes, parse_times
 
 DAY = 86_400.0
 MARCH_4 = 19_786 * DAY  # 2024-03-04 in days since 1970: 54 years of 365 days, 13 leap days, 63 days

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tests.data.made import config, picture, read, write_classes, write_messy
-from tlsearch.data import decoded, store
-from tlsearch.data.decoded import Work, decode_once, entry_key
-from tlsearch.data.decoding import Decoded, UnreadableImage, decode_picture
-from tlsearch.data.images import ImageSet, image_set
-from tlsearch.data.sources import load_images
+from tlsearch.data import dataset as store
+from tlsearch.data import decoded_cache as decoded
+from tlsearch.data.dataset import ImageSet, image_set
+from tlsearch.data.decode import Decoded, UnreadableImage, decode_picture
+from tlsearch.data.decoded_cache import Work, decode_once, entry_key
+from tlsearch.data.readers import load_images
 from tlsearch.errors import WorkError
 
 SIZE = 8

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.data.made import cut_short, picture, write_bomb, write_picture
-from tlsearch.data.decoding import UnreadableImage, decode_image, fit_square, quiet_pillow
+from tlsearch.data.decode import UnreadableImage, decode_image, fit_square, quiet_pillow
 from tlsearch.errors import WorkError
 
 

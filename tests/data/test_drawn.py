@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from tlsearch.data.glyph_images import scaled
-from tlsearch.data.glyph_recipe import RECIPE, TRAINING_FACES
-from tlsearch.data.glyphs import render_alphabets
-from tlsearch.data.letters import ORNATE_ALPHABETS, PLAIN_ALPHABETS
-from tlsearch.data.sources import load_images
-from tlsearch.data.texture_families import FAMILIES
-from tlsearch.study.data import DataConfig
-from tlsearch.study.sources import Glyphs, Letters, Textures
+from tlsearch.config.schema import DataConfig
+from tlsearch.config.sources import Glyphs, Letters, Textures
+from tlsearch.data.readers import load_images
+from tlsearch.data.synthetic.glyph_recipe import RECIPE, TRAINING_FACES
+from tlsearch.data.synthetic.glyphs import render_alphabets, scaled
+from tlsearch.data.synthetic.letters import ORNATE_ALPHABETS, PLAIN_ALPHABETS
+from tlsearch.data.synthetic.textures import FAMILIES
 
 KINDS = ["glyphs", "letters", "textures"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tlsearch.data.finding import find_images
+from tlsearch.data.folder import find_images
 from tlsearch.errors import RequestError
 
 

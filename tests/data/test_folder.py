@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data.made import UNREADABLE, config, read, write_classes, write_messy, write_picture
-from tlsearch.data.folder import list_folder
-from tlsearch.data.listing import natural_key
+from tlsearch.data.folder import list_folder, natural_key
 from tlsearch.errors import RequestError
 
 

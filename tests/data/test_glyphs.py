@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tlsearch.data.glyph_recipe import (
+from tlsearch.data.synthetic.glyph_recipe import (
     CHARACTERS,
     RECIPE,
     TRAINING_FACES,
@@ -12,7 +12,7 @@ from tlsearch.data.glyph_recipe import (
     font_file,
     recipe_key,
 )
-from tlsearch.data.glyphs import draw_batch, render_glyphs
+from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
 
 STILL = Jitter(
     rotation=0,

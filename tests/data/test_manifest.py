@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.made import config, read, write_picture, write_table
-from tlsearch.data.images import ImageSet
+from tlsearch.data.dataset import ImageSet
 from tlsearch.errors import RequestError
 
 HEADER = ("path", "label", "time", "group", "split", "weight")
@@ -90,7 +90,7 @@ def test_columns_are_told_apart_by_the_fingerprint(folder: Path) -> None:
 
 def test_relabelling_decodes_nothing_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(folder, [HEADER, *ROWS])
-    monkeypatch.setattr("tlsearch.data.from_files.decode_image", None)
+    monkeypatch.setattr("tlsearch.data.readers.decode_image", None)
     second = load(folder, [HEADER, *[(row[0], "bird", *row[2:]) for row in ROWS[:2]], *ROWS[2:]])
     assert second.class_names == ("bird", "cat", "dog")
     np.testing.assert_array_equal(first.images, second.images)

@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tlsearch.data.audit.policy import audited
-from tlsearch.data.images import TEST, TRAIN, VALIDATION, ImageSet
-from tlsearch.data.planting import planted
-from tlsearch.data.reading import read_images
-from tlsearch.data.sources import load_images
-from tlsearch.data.splits.draw import draw_splits
-from tlsearch.study.data import DataConfig
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.audit import audited
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
+from tlsearch.data.readers import load_images, planted, read_images
+from tlsearch.data.splits import draw_splits
 
 
 def silent(_share: float, _text: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 
-from tlsearch.data.probing import (
+from tlsearch.metrics.linear_probe import (
     FOLDS,
     _folds,
     fit_probe,

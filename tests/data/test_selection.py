@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import f_oneway
 
-from tlsearch.data.selection import select_features
+from tlsearch.metrics.linear_probe import select_features
 
 LABELS = np.repeat([0, 1, 2], 10)
 

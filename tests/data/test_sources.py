@@ -4,11 +4,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.data.made import config, read, write_classes, write_table
-from tlsearch.data import store
-from tlsearch.data.digits import load_digits_images
-from tlsearch.data.images import image_set, with_columns
-from tlsearch.data.sources import READERS
-from tlsearch.study.sources import SOURCES, known_facts
+from tlsearch.config.sources import SOURCES, known_facts
+from tlsearch.data import dataset as store
+from tlsearch.data.dataset import image_set, with_columns
+from tlsearch.data.readers import READERS
+from tlsearch.data.synthetic.drawn import load_digits_images
 
 
 @pytest.fixture(scope="module")

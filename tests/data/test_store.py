@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlsearch.data import store
-from tlsearch.data.images import Failure, Files, ImageSet, image_set
+from tlsearch.data import dataset as store
+from tlsearch.data.dataset import Failure, Files, ImageSet, image_set
 
 
 def made(*names: str, **known: object) -> ImageSet:

@@ -12,7 +12,7 @@ import pytest
 from torchvision import datasets
 
 from tests.data.made import config, picture, read, write_classes, write_picture
-from tlsearch.data.images import ImageSet
+from tlsearch.data.dataset import ImageSet
 from tlsearch.errors import RequestError, WorkError
 
 

@@ -13,13 +13,13 @@ from zlib import crc32
 import optuna
 import pytest
 
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import Layout
+from tlsearch.config.schema import StudyConfig
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.ledger import Ledger, Run
 from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import Layout
-from tlsearch.study.reading import read_study
 from tlsearch.training.results import EpochResult, TrainResult
 
 STUDY = """

@@ -9,7 +9,7 @@ from tests.faults.conftest import MakePlace
 from tests.faults.running import STUDY, Command
 from tests.faults.stores import all_statuses, check_agreement, mirrored, studies, told
 from tests.faults.test_coordinator_killed import wait_for_checkpoint
-from tlsearch.transfer.backbones import build_backbone
+from tlsearch.models.backbones import build_backbone
 
 SHORT = ("--set", "budget.trials=1", "--set", "budget.epochs=1")
 

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 
-from tlsearch.data.images import image_set
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
-from tlsearch.search.evaluations import evaluation
-from tlsearch.search.folder import (
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import (
+    Layout,
     evaluation_path,
     examples_path,
     scores_folder,
     scores_path,
     write_whole,
 )
+from tlsearch.data.dataset import image_set
+from tlsearch.execution.examples import as_json
+from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
 from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger, Run
-from tlsearch.search.work.examples import as_json
-from tlsearch.study.layout import Layout
-from tlsearch.study.reading import read_study
+from tlsearch.search.mirroring import evaluation
 from tlsearch.training.results import EpochResult, TrainResult
 
 STUDY = """

@@ -13,9 +13,9 @@ from tests.report.fake import (
     search,
     train,
 )
-from tlsearch.evidence.effects import Effect
+from tlsearch.comparison.variance import Effect
 from tlsearch.report.answer import Answer, Gain, find_answer, status
-from tlsearch.report.rows import read_report
+from tlsearch.report.context import read_report
 from tlsearch.report.wording import gain_text, joined, points, setting_text, value_text
 
 

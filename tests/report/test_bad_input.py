@@ -19,11 +19,10 @@ from tests.report.fake import (
     train,
 )
 from tests.report.test_build import Page, html_of
-from tlsearch.data.audit.findings import Audit, Finding, Listed, summary
+from tlsearch.config.paths import Layout, examples_path, scores_path
+from tlsearch.data.audit_findings import Audit, Finding, Listed, summary
 from tlsearch.report.build import build_report, write_report
-from tlsearch.search.folder import examples_path, scores_path
 from tlsearch.search.ledger import AUDIT
-from tlsearch.study.layout import Layout
 
 FORMATS = ("html", "md", "json")
 HOSTILE = (

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
+from tlsearch.report.context import Scores
 from tlsearch.report.figures import calibration
-from tlsearch.report.scores import Scores
 
 
 def scores(sure: np.ndarray, right: np.ndarray) -> Scores:

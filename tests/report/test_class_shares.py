@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from tests.report.fake import fake_study, know_data
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import read_report
 from tlsearch.report.figures import class_shares
-from tlsearch.report.rows import read_report
+from tlsearch.report.wording import Absent
 from tlsearch.search.ledger import FACTS
 
 

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from tests.report.fake import BASELINE_ACCURACIES, Fake, fake_study, finished, search, train
-from tlsearch.report.absent import Absent
-from tlsearch.report.evaluation import ClassRow, Evaluation
+from tlsearch.report.context import ClassRow, Evaluation, ReportData, read_report
 from tlsearch.report.figures import confusion, curves, depth, gains, history
 from tlsearch.report.figures.gallery import GALLERY, pictures
 from tlsearch.report.html import render_html
-from tlsearch.report.rows import ReportData, read_report
+from tlsearch.report.wording import Absent
 from tlsearch.training.results import FoldResult
 
 

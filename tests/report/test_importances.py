@@ -7,9 +7,9 @@ import pytest
 
 from tests.report.fake import Fake, fake_study, search, train
 from tlsearch.report import importances as module
-from tlsearch.report.absent import Absent
 from tlsearch.report.figures import importances as figure
 from tlsearch.report.importances import MAX_TRIALS, Importances, find_importances
+from tlsearch.report.wording import Absent
 
 
 def importances(fake: Fake) -> Importances | Absent:

@@ -4,8 +4,8 @@ import pytest
 
 from tests.report.fake import STUDY, fake_study, know_data
 from tlsearch.report.build import build_report
-from tlsearch.report.likeness import likeness
-from tlsearch.report.rows import read_report
+from tlsearch.report.context import read_report
+from tlsearch.report.difficulty import likeness
 from tlsearch.search.ledger import LIKENESS
 
 MEASURED = {

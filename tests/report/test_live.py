@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tests.report.fake import STUDY
+from tlsearch.config.loader import read_study
+from tlsearch.config.paths import Layout
 from tlsearch.report import live
 from tlsearch.report.live import can_open_pages, live_page, live_report, put_to_rest
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import open_storage
-from tlsearch.study.layout import Layout
-from tlsearch.study.reading import read_study
 
 PATIENCE_SECONDS = 120
 
@@ -162,8 +162,8 @@ def test_a_coordinator_that_is_killed_leaves_a_page_that_rests(tmp_path: Path) -
         "import sys, time\n"
         "from pathlib import Path\n"
         "from tlsearch.report.live import live_report\n"
-        "from tlsearch.study.layout import layout_here\n"
-        "from tlsearch.study.reading import read_study\n"
+        "from tlsearch.config.paths import layout_here\n"
+        "from tlsearch.config.loader import read_study\n"
         "if __name__ == '__main__':\n"
         "    config = read_study(Path(sys.argv[1]), overrides=[], preset=None)\n"
         "    with live_report(config, layout_here(), Path(sys.argv[2]), browser=False):\n"

@@ -3,7 +3,7 @@ from pathlib import Path
 from tests.report.fake import STUDY, fake_study, know_data, train
 from tlsearch.report import networks
 from tlsearch.report.build import build_report
-from tlsearch.report.rows import read_report
+from tlsearch.report.context import read_report
 from tlsearch.search.ledger import NETWORKS
 
 SEVERAL = STUDY.replace("name: resnet18,", "name: [resnet10, resnet18, mobilenet_v2],")

@@ -6,8 +6,8 @@ import pytest
 
 from tests.report.fake import finished
 from tlsearch.report.build import build_report
+from tlsearch.report.context import read_report
 from tlsearch.report.provenance import cost_text, machine_text
-from tlsearch.report.rows import read_report
 from tlsearch.search.ledger import ORIGIN
 from tlsearch.search.provenance import origin
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tlsearch.report.recipe import recipe_text
-from tlsearch.study.space import with_defaults
+from tlsearch.config.space import with_defaults
+from tlsearch.report.wording import recipe_text
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 BALANCED = {"class_balance": "loss", "class_balance.loss.beta": 1.0}

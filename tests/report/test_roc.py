@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import Scores
 from tlsearch.report.figures import roc
-from tlsearch.report.scores import Scores
+from tlsearch.report.wording import Absent
 
 
 def scores(labels: list[int], probabilities: object, classes: tuple[str, ...]) -> Scores:

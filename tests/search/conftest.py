@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests.search.scenes import Scene, Tell, steady
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.reading import read_study
+from tlsearch.config.loader import read_study
+from tlsearch.config.schema import StudyConfig
 
 HEAD = """
 name: s

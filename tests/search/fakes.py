@@ -7,8 +7,10 @@ from typing import Any
 
 import optuna
 
-from tlsearch.data.splits.records import SplitFacts
-from tlsearch.search.jobs import (
+from tlsearch.config.paths import Layout
+from tlsearch.config.schema import StudyConfig
+from tlsearch.data.split_records import SplitFacts
+from tlsearch.execution.messages import (
     DataFacts,
     Decision,
     EpochDone,
@@ -19,10 +21,8 @@ from tlsearch.search.jobs import (
     TrainJob,
     WorkerDied,
 )
+from tlsearch.search.events import Notice
 from tlsearch.search.ledger import Ledger, Run
-from tlsearch.search.watching import Notice
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import Layout
 from tlsearch.training.results import EpochResult, TrainResult
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")

@@ -13,11 +13,11 @@ from tests.search.fakes import (
     setting_of,
     train,
 )
-from tlsearch.search.coordinator import Coordinator
-from tlsearch.search.interrupts import Interrupts
+from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.interrupts import Interrupts
+from tlsearch.search.job_maker import train_job
 from tlsearch.search.ledger import Ledger, Run
-from tlsearch.search.orders import train_job
-from tlsearch.study.config import StudyConfig
+from tlsearch.search.scheduler import Coordinator
 
 Tell = Callable[[Any, int], Story]
 

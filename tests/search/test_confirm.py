@@ -8,6 +8,8 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_ledger
+from tlsearch.config.catalog import BACKBONES, groups
+from tlsearch.config.schema import StudyConfig
 from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_spec
 from tlsearch.search.confirm import (
     Choice,
@@ -16,14 +18,13 @@ from tlsearch.search.confirm import (
     confirm_key,
     confirm_specs,
     effects_on_test,
+    is_finished,
+    search_left,
 )
-from tlsearch.search.final import is_finished, search_left
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.runs import RunRow, confirm_fold
-from tlsearch.study.backbones import BACKBONES, groups
-from tlsearch.study.config import StudyConfig
+from tlsearch.training.plan import make_plan
 from tlsearch.training.results import FoldResult
-from tlsearch.transfer.plan import make_plan
 
 
 def searched(config: StudyConfig, values: list[float]) -> Ledger:

@@ -6,26 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.search.fakes import (
-    GROUPS,
-    Story,
-    epoch,
-    result,
-    states,
-    train,
-)
+from tests.search.fakes import GROUPS, Story, epoch, result, states, train
 from tests.search.scenes import Make
+from tlsearch.config.paths import checkpoint_path, evaluation_path
+from tlsearch.execution.interrupts import Interrupted
+from tlsearch.execution.messages import EpochDone, TrainDone
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.evaluations import evaluation
-from tlsearch.search.folder import checkpoint_path, evaluation_path
-from tlsearch.search.interrupts import Interrupted
-from tlsearch.search.jobs import (
-    EpochDone,
-    TrainDone,
-)
-from tlsearch.search.mirroring import mirror_row
-from tlsearch.search.watching import EpochSeen, Remark, RunEnded, RunStarted
-from tlsearch.tracking.records import EpochMetrics, Wanted, wanted_from
+from tlsearch.search.events import EpochSeen, Remark, RunEnded, RunStarted
+from tlsearch.search.mirroring import evaluation, mirror_row
+from tlsearch.tracking.reconcile import EpochMetrics, Wanted, wanted_from
 
 
 @pytest.mark.parametrize("workers", [1, 3])

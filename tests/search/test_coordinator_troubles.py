@@ -4,25 +4,13 @@ from typing import Any
 
 import pytest
 
-from tests.search.fakes import (
-    Story,
-    epoch,
-    result,
-    states,
-    train,
-)
+from tests.search.fakes import Story, epoch, result, states, train
 from tests.search.scenes import Make, Tell
 from tlsearch.errors import WorkError
-from tlsearch.search.coordinator import MAX_FAULTS
-from tlsearch.search.errand import MAX_DEATHS
-from tlsearch.search.interrupts import Interrupted
-from tlsearch.search.jobs import (
-    EpochDone,
-    JobFailed,
-    TrainDone,
-    WorkerDied,
-)
-from tlsearch.search.watching import EpochSeen, Remark, RunEnded
+from tlsearch.execution.interrupts import Interrupted
+from tlsearch.execution.messages import EpochDone, JobFailed, TrainDone, WorkerDied
+from tlsearch.search.events import EpochSeen, Remark, RunEnded
+from tlsearch.search.scheduler import MAX_DEATHS, MAX_FAULTS
 
 
 def dies_until(attempts: int, *, after: int = 1) -> Tell:

@@ -5,21 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.search.fakes import (
-    Story,
-)
+from tests.search.fakes import Story
 from tests.search.scenes import Make
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.search.errand import MAX_DEATHS
-from tlsearch.search.interrupts import Interrupted
-from tlsearch.search.jobs import (
-    JobFailed,
-    Progress,
-    Scored,
-    ScoreJob,
-    WorkerDied,
-)
-from tlsearch.search.watching import Preparing
+from tlsearch.execution.interrupts import Interrupted
+from tlsearch.execution.messages import JobFailed, Progress, Scored, ScoreJob, WorkerDied
+from tlsearch.search.events import Preparing
+from tlsearch.search.scheduler import MAX_DEATHS
 
 SCORE = ScoreJob(weights=(), scores_to=Path("x"), backbone="")
 

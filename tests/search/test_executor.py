@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from tests.search.conftest import Study
-from tlsearch.search.executor import LocalExecutor
-from tlsearch.search.jobs import (
+from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.strategy import Strategy
+from tlsearch.execution.executor import LocalExecutor
+from tlsearch.execution.messages import (
     EpochDone,
     Event,
     ExamplesJob,
@@ -33,9 +35,6 @@ from tlsearch.search.jobs import (
     TrainJob,
     WorkerDied,
 )
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.data import SplitConfig
-from tlsearch.study.strategy import Strategy
 
 WAIT_SECONDS = 120.0
 

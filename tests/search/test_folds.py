@@ -11,11 +11,11 @@ from tests.search.conftest import BODY, Study
 from tests.search.fakes import GROUPS, drive, epoch, memory_ledger, result
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import best_first, confirm_specs
+from tlsearch.search.job_maker import train_job
 from tlsearch.search.ledger import Ledger, Run
 from tlsearch.search.mirroring import mirror_row
-from tlsearch.search.orders import train_job
-from tlsearch.search.pruners import make_pruner
 from tlsearch.search.runs import read_spec, spec_json
+from tlsearch.search.samplers import make_pruner
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 HEAD = """

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.execution.test_dividing import images, job
+from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
-from tests.search.work.test_dividing import images, job
 from tests.training import small
-from tests.transfer.strategies import strategy
-from tlsearch.data import store
-from tlsearch.data.splits.future import draw_past
-from tlsearch.data.splits.parts import Split
-from tlsearch.search.foretelling import split_figures
-from tlsearch.search.work.dividing import divide
-from tlsearch.search.work.workbench import Workbench
-from tlsearch.study.data import SplitConfig
-from tlsearch.training.batches import pixel_batch
-from tlsearch.training.loop import Trainer, TrainingData
+from tlsearch.config.schema import SplitConfig
+from tlsearch.data import dataset as store
+from tlsearch.data.splits import Split, draw_past
+from tlsearch.execution.measures import split_figures
+from tlsearch.execution.prepare import divide
+from tlsearch.execution.workbench import Workbench
+from tlsearch.training.batches import TrainingData, pixel_batch
+from tlsearch.training.trainer import Trainer
 
 MANIFEST = """
 name: s

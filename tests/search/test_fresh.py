@@ -6,10 +6,9 @@ from optuna.trial import TrialState
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, layout_in
-from tlsearch.search.folder import PARTS
-from tlsearch.search.fresh import set_aside
+from tlsearch.config.paths import PARTS
 from tlsearch.search.ledger import Ledger
-from tlsearch.search.storage import open_storage
+from tlsearch.search.storage import open_storage, set_aside
 
 
 @pytest.mark.parametrize("address", ["null", "sqlite:///x.db"])

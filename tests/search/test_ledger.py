@@ -7,13 +7,13 @@ from optuna.trial import TrialState
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, epoch, layout_in, memory_ledger, result, states
+from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError
 from tlsearch.search import ledger as ledger_module
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.ledger import Ledger, existing_ledger, is_started
 from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
-from tlsearch.study.config import StudyConfig
 
 
 @pytest.fixture(params=["journal", "sqlite"])

@@ -7,8 +7,8 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import memory_ledger, setting_of
-from tlsearch.search.jobs import Surveyed, SurveyJob
-from tlsearch.search.likeness import FIGURES, measure_likeness
+from tlsearch.execution.messages import Surveyed, SurveyJob
+from tlsearch.search.summary import FIGURES, measure_likeness
 
 FACTS = {
     "similarity": 0.7,

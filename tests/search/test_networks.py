@@ -9,17 +9,17 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_ledger, setting_of
+from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError
+from tlsearch.execution.messages import Setting
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import confirm_specs
-from tlsearch.search.jobs import Setting
+from tlsearch.search.job_maker import train_job
 from tlsearch.search.ledger import FACTS
 from tlsearch.search.mirroring import run_name, run_params
-from tlsearch.search.networks import foretold
-from tlsearch.search.orders import train_job
+from tlsearch.search.runner import agreed
 from tlsearch.search.runs import read_spec, spec_json
-from tlsearch.search.study_run import agreed
-from tlsearch.study.config import StudyConfig
+from tlsearch.search.summary import foretold
 
 TWO = ("backbone.name=[resnet10, mobilenet_v2]",)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.transfer.lively import facts_of
-from tlsearch.data.decoding import Decoded, decode_image
-from tlsearch.search import predict as module
-from tlsearch.search.predict import predict, to_input
+from tests.models.lively import facts_of
+from tlsearch.data.decode import Decoded, decode_image
+from tlsearch.execution import predict as module
+from tlsearch.execution.predict import predict, to_input
 
 SIZE = 8
 

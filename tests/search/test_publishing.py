@@ -10,9 +10,9 @@ from optuna_dashboard import get_note, save_note
 
 from tests.report.fake import Fake, fake_study, know_data, search
 from tlsearch.errors import WorkError
-from tlsearch.search import publishing
+from tlsearch.search import champion as publishing
+from tlsearch.search.champion import Stills, _attach, _digest, _note, publish
 from tlsearch.search.ledger import MIRRORED, MLFLOW, PUBLISHED
-from tlsearch.search.publishing import Stills, _attach, _digest, _note, publish
 
 NO_STILLS = Stills({}, {})
 

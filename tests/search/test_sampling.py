@@ -10,13 +10,11 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, epoch, memory_ledger
+from tlsearch.config.dimensions import Choice, Fixed, Range
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import PRUNERS, SAMPLERS
 from tlsearch.search.ledger import Ledger
-from tlsearch.search.pruners import make_pruner
-from tlsearch.search.samplers import make_sampler
-from tlsearch.search.suggest import suggest_with
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.dimensions import Choice, Fixed, Range
-from tlsearch.study.search_options import PRUNERS, SAMPLERS
+from tlsearch.search.samplers import make_pruner, make_sampler, suggest_with
 
 TRIALS = 13
 NUMBERS = """

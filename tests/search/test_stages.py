@@ -6,8 +6,8 @@ from typing import Any
 from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_ledger
 from tlsearch.search.confirm import best_trial
-from tlsearch.search.study_run import _search
-from tlsearch.search.watching import Notice, StageStarted
+from tlsearch.search.events import Notice, StageStarted
+from tlsearch.search.runner import _search
 
 
 def test_a_search_that_goes_on_knows_its_best_trial(study: Study) -> None:

@@ -11,10 +11,10 @@ from optuna.storages._rdb.models import BaseModel
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, layout_in
+from tlsearch.config.paths import Layout
 from tlsearch.errors import StoreError, WorkError
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import is_running, open_storage, storage_address, study_lock
-from tlsearch.study.layout import Layout
 
 
 def files(folder: Path) -> list[str]:

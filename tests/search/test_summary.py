@@ -3,10 +3,10 @@ from typing import Any
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_ledger, result
+from tlsearch.config.paths import Layout
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.ledger import MLFLOW, TEST, Ledger
 from tlsearch.search.summary import Summary, as_json, summarise
-from tlsearch.study.layout import Layout
 
 
 def summary_of(ledger: Ledger) -> Summary:

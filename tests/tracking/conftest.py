@@ -16,7 +16,7 @@ with warnings.catch_warnings():
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror
 
 MakeMirror = Callable[..., Mirror]
 FLUSH_SECONDS = 0.02
@@ -32,7 +32,7 @@ class FreshStore(NamedTuple):
 _MAKE_STORE = """
 from pathlib import Path
 from typing import NamedTuple
-from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror
 mirror = Mirror(tracking_uri="sqlite:///new/mlflow.db", artifact_root=Path("new/artifacts"),
                 experiment="é / x", study_key="k", flush_seconds=1.0, patience_seconds=1.0)
 mirror.open_parent(run_name="x", tags={}, params={}, texts={"a.txt": "b"}, datasets=())

@@ -13,8 +13,8 @@ from mlflow.entities import Metric, Run
 
 from tests.tracking.conftest import MakeMirror, history, open_parent, runs
 from tlsearch.errors import WorkError
-from tlsearch.tracking.mirror import Mirror
-from tlsearch.tracking.records import (
+from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.reconcile import (
     KEY_TAG,
     PARENT,
     PARENT_TAG,

@@ -9,7 +9,7 @@ from socketserver import StreamRequestHandler, TCPServer
 import pytest
 
 from tests.tracking.conftest import FreshStore
-from tlsearch.tracking.looking import look
+from tlsearch.tracking.address import look
 
 
 class _Guarded(BaseHTTPRequestHandler):

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from tests.tracking.conftest import FreshStore, MakeMirror, history, open_parent, runs
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.tracking.mirror import Mirror
-from tlsearch.tracking.records import PARENT, DatasetFacts
+from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.reconcile import PARENT, DatasetFacts
 
 
 def run_trial(mirror: Mirror, key: str, *, epochs: int = 3, first: int = 1) -> None:
@@ -224,7 +224,7 @@ def test_a_deleted_experiment(mirror: MakeMirror, client: MlflowClient) -> None:
 
 
 def test_importing_the_mirror_imports_no_mlflow() -> None:
-    code = "import sys, tlsearch.tracking.mirror; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, tlsearch.tracking.mlflow_logger; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

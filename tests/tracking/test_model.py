@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from torch import nn
 
 from tlsearch.errors import WorkError
-from tlsearch.tracking.model import log_model
-from tlsearch.tracking.opening import open_store
+from tlsearch.tracking.registry import log_model
+from tlsearch.tracking.store import open_store
 
 _LOAD = """
 import json, sys, mlflow, numpy as np, torch

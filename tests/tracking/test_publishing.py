@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from tlsearch.errors import WorkError
 from tlsearch.tracking import publishing
-from tlsearch.tracking.records import MAX_TAG_CHARS
+from tlsearch.tracking.reconcile import MAX_TAG_CHARS
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 NOTE = "mlflow.note.content"

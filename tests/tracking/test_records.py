@@ -6,8 +6,15 @@ import pytest
 
 from tlsearch.errors import RequestError
 from tlsearch.tracking.address import absolute_address, artifact_location, sqlite_path
-from tlsearch.tracking.reconcile import agree
-from tlsearch.tracking.records import KEY_TAG, EpochMetrics, Known, Point, Wanted, difference
+from tlsearch.tracking.reconcile import (
+    KEY_TAG,
+    EpochMetrics,
+    Known,
+    Point,
+    Wanted,
+    agree,
+    difference,
+)
 
 KNOWN = Known(
     run_id="r",

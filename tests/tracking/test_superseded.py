@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tlsearch.tracking.mirror import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror
 
 
 def mirror(address: str, root: Path, key: str) -> Mirror:

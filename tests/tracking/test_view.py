@@ -2,7 +2,7 @@
 
 import json
 
-from tlsearch.tracking.view import experiment_view, view_of
+from tlsearch.tracking.store import experiment_view, view_of
 
 
 def test_the_best_run_is_on_top_and_every_column_has_its_kind() -> None:

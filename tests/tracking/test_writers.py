@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tlsearch.tracking.opening import open_store
-from tlsearch.tracking.records import Change, Known, Point
-from tlsearch.tracking.tables import TableWriter
-from tlsearch.tracking.writers import ClientWriter, Writer
+from tlsearch.tracking.reconcile import Change, Known, Point
+from tlsearch.tracking.store import open_store
+from tlsearch.tracking.writers import ClientWriter, TableWriter, Writer
 
 NEW = Change(
     key="0",
@@ -90,7 +89,7 @@ def test_a_run_grows_pauses_and_ends(writer: Writer, client: MlflowClient) -> No
 def test_many_runs_are_acknowledged_one_by_one(
     writer: Writer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlsearch.tracking.tables._BATCH", 2)
+    monkeypatch.setattr("tlsearch.tracking.writers._BATCH", 2)
     known = write(writer, *(NEW._replace(key=str(n), artifacts={}) for n in range(5)))
     assert len({k.run_id for k in known.values()}) == 5
     experiment = client.get_experiment_by_name("quickstart")

@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.transfer.strategies import strategy
-from tlsearch.study.backbones import BACKBONES, groups
-from tlsearch.study.strategy import Strategy
-from tlsearch.training.activations import ActivationStore
-from tlsearch.training.augmentation.stages import Stage
-from tlsearch.training.batches import Pixels
-from tlsearch.training.loop import Trainer, TrainingData
+from tests.models.strategies import strategy
+from tlsearch.config.catalog import BACKBONES, groups
+from tlsearch.config.strategy import Strategy
+from tlsearch.models.backbones import MEAN, STD, Backbone, Head, named_buffers, named_groups
+from tlsearch.models.layer_groups import stages_of
+from tlsearch.training.augmentation import Stage
+from tlsearch.training.batches import Pixels, TrainingData
+from tlsearch.training.feature_cache import ActivationStore
+from tlsearch.training.multi_task import SecondTask
+from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import Numerics
 from tlsearch.training.results import EpochResult
-from tlsearch.training.second_task import SecondTask
-from tlsearch.transfer.backbones import MEAN, STD, Backbone, Head, named_buffers, named_groups
-from tlsearch.transfer.plan import make_plan
-from tlsearch.transfer.stages import stages_of
+from tlsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 CLASSES = 3

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.models.strategies import strategy
 from tests.training.small import (
     CLASSES,
     CPU,
@@ -20,13 +21,12 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tests.transfer.strategies import strategy
 from tlsearch.errors import WorkError
-from tlsearch.training import activations
+from tlsearch.models.backbones import build_backbone
+from tlsearch.training import feature_cache as activations
 from tlsearch.training.batches import pixel_batch
+from tlsearch.training.freezing import set_train_mode
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import build_backbone
-from tlsearch.transfer.freezing import set_train_mode
 
 
 def stages(depth: int, *, seed: int = 0) -> tuple[nn.Module, ...]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.training.small import CPU, data, pixels, trainer
-from tlsearch.training.attacks import fgsm, pgd
+from tlsearch.training.adversarial import fgsm, pgd
 from tlsearch.training.batches import label_batch, normalised, unit_batch
 
 EPSILON = 0.1

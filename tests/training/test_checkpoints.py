@@ -12,8 +12,8 @@ import torch
 
 from tests.training.small import figures, same, trainer, weights
 from tlsearch.errors import WorkError
-from tlsearch.training.checkpoints import COST_SHARE, Checkpointer
-from tlsearch.training.loop import Trainer
+from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
+from tlsearch.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -150,14 +150,14 @@ def test_it_saves_when_it_can_afford_to(
     path: Path, started: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("tlsearch.training.checkpoints.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("tlsearch.training.checkpoint.time.perf_counter", lambda: now[0])
     slow_save = torch.save
 
     def save(state: object, target: Path) -> None:
         now[0] += 2.0  # a save takes two seconds
         slow_save(state, target)
 
-    monkeypatch.setattr("tlsearch.training.checkpoints.torch.save", save)
+    monkeypatch.setattr("tlsearch.training.checkpoint.torch.save", save)
     keeper = Checkpointer(path, cost_share=0.02)
     keeper.after_epoch(started)
     assert not path.exists(), "no time has passed"

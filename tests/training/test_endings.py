@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.small import (
-    CLASSES,
-    data,
-    pixels,
-    same,
-    trainer,
-    weights,
-)
-from tests.transfer.strategies import strategy
+from tests.models.strategies import strategy
+from tests.training.small import CLASSES, data, pixels, same, trainer, weights
+from tlsearch.config.strategy import RmsProp
 from tlsearch.errors import DivergenceError
-from tlsearch.study.strategy import RmsProp
-from tlsearch.training.losses import EXPLODED_LOSS
+from tlsearch.training.batches import EXPLODED_LOSS
 
 
 @pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.models.strategies import strategy
 from tests.training.small import (
     by_group,
     data,
@@ -22,17 +23,14 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tests.transfer.strategies import strategy
+from tlsearch.config.augmentation import Mixup
+from tlsearch.config.strategy import AdamW, LossBalance, SamplingBalance, Sgd
 from tlsearch.errors import RequestError
-from tlsearch.study.augmentation import Mixup
-from tlsearch.study.fine_tuning import LossBalance, SamplingBalance
-from tlsearch.study.strategy import AdamW, Sgd
-from tlsearch.training.balance import balanced_order, loss_weights
-from tlsearch.training.batches import pixel_batch
-from tlsearch.training.loop import Trainer
-from tlsearch.transfer.backbones import build_backbone, named_groups
-from tlsearch.transfer.optimizers import is_decayed
-from tlsearch.transfer.stages import stages_of
+from tlsearch.models.backbones import build_backbone, named_groups
+from tlsearch.models.layer_groups import stages_of
+from tlsearch.training.batches import balanced_order, loss_weights, pixel_batch
+from tlsearch.training.optim import is_decayed
+from tlsearch.training.trainer import Trainer
 
 PLAIN_SGD = Sgd(momentum=0.0, nesterov=False)
 WHOLE = strategy(optimizer=PLAIN_SGD, batch_size=36)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.strategies import strategy
 from tests.training.small import CLASSES, data, figures, pixels, same, store, trainer, weights
-from tests.transfer.strategies import strategy
 from tlsearch.errors import DivergenceError
-from tlsearch.training.checkpoints import Checkpointer
-from tlsearch.training.folds import CrossValidation
-from tlsearch.training.loop import Trainer, TrainingData
+from tlsearch.training.batches import TrainingData
+from tlsearch.training.checkpoint import Checkpointer
+from tlsearch.training.cross_validation import CrossValidation
+from tlsearch.training.trainer import Trainer
 
 PIXELS = pixels()
 ROWS = np.arange(len(PIXELS.labels))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2.functional import normalize
 
+from tests.models.strategies import strategy
 from tests.training.small import (
     CLASSES,
     CPU,
@@ -21,14 +22,12 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tests.transfer.strategies import strategy
-from tlsearch.study.seeds import derive_seed
-from tlsearch.study.strategy import Adam, AdamW, CosineDecay, PlateauDecay, Sgd
-from tlsearch.training.batches import epoch_order
+from tlsearch.config.seeds import derive_seed
+from tlsearch.config.strategy import Adam, AdamW, CosineDecay, PlateauDecay, Sgd
+from tlsearch.models.backbones import Backbone, build_backbone, named_groups
+from tlsearch.training.batches import TrainingData, epoch_order
 from tlsearch.training.forward import Forward
-from tlsearch.training.loop import TrainingData
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import Backbone, build_backbone, named_groups
 
 
 def bare_epoch(

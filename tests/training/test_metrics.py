@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix as of_sklearn
 from sklearn.metrics import precision_recall_fscore_support
 
-from tlsearch.training.metrics import class_scores, confusion_matrix
+from tlsearch.metrics.curves import class_scores, confusion_matrix
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.models.strategies import strategy
 from tests.training.augmentation.policies import STRONG
 from tests.training.small import (
     CLASSES,
@@ -19,20 +20,19 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tests.transfer.strategies import strategy
-from tlsearch.study.augmentation import CutMix, PgdAttack, RandAugment, TrivialAugment
-from tlsearch.study.fine_tuning import SamplingBalance
-from tlsearch.study.strategy import (
+from tlsearch.config.augmentation import CutMix, PgdAttack, RandAugment, TrivialAugment
+from tlsearch.config.strategy import (
     Adam,
     AdamW,
     CosineDecay,
     PlateauDecay,
     RmsProp,
+    SamplingBalance,
     Sgd,
 )
-from tlsearch.training.checkpoints import Checkpointer
-from tlsearch.training.loop import Trainer
-from tlsearch.transfer.backbones import build_backbone
+from tlsearch.models.backbones import build_backbone
+from tlsearch.training.checkpoint import Checkpointer
+from tlsearch.training.trainer import Trainer
 
 EPOCHS = 6
 CASES: Mapping[str, dict[str, Any]] = {

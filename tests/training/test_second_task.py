@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.models.strategies import strategy
 from tests.training.small import (
     CPU,
     data,
@@ -20,15 +21,14 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tests.transfer.strategies import strategy
-from tlsearch.study.strategy import AdamW
-from tlsearch.training.activations import run_stages
+from tlsearch.config.strategy import AdamW
+from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.batches import label_batch, pixel_batch
-from tlsearch.training.checkpoints import Checkpointer
-from tlsearch.training.loop import Trainer
+from tlsearch.training.checkpoint import Checkpointer
+from tlsearch.training.feature_cache import run_stages
+from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.precision import Numerics
-from tlsearch.training.second_task import SecondTask
-from tlsearch.transfer.backbones import Backbone, Head
+from tlsearch.training.trainer import Trainer
 
 SOURCE, ROWS = pixels(seed=7, noise=200), np.arange(0, 60, 2)
 Make = Callable[[Backbone], SecondTask]
@@ -109,7 +109,7 @@ def drawn(count: int) -> np.ndarray:
 def test_batches_of_the_source_are_drawn_from_seed_epoch_and_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tlsearch.training.second_task.MIN_BATCH_SIZE", 8)
+    monkeypatch.setattr("tlsearch.training.multi_task.MIN_BATCH_SIZE", 8)
 
     def loss(seed: int = 0, *, epoch: int = 1, step: int = 1) -> float:
         task = beside(1.0, seed=seed)(tiny_backbone(dropout=0.0, seed=0))
@@ -123,7 +123,7 @@ def test_batches_of_the_source_are_drawn_from_seed_epoch_and_step(
 def test_a_small_batch_of_the_target_goes_with_a_larger_one_of_the_source(
     asked: int, least: int, seen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlsearch.training.second_task.MIN_BATCH_SIZE", least)
+    monkeypatch.setattr("tlsearch.training.multi_task.MIN_BATCH_SIZE", least)
     assert len(drawn(asked)) == seen
     assert len(set(drawn(asked))) == seen  # no image twice
 

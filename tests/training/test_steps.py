@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.models.strategies import strategy
 from tests.training.small import figures, trainer, weights
-from tests.transfer.strategies import strategy
-from tlsearch.study.strategy import Sgd
-from tlsearch.training.steps import StepNorms
+from tlsearch.config.strategy import Sgd
+from tlsearch.training.optim import StepNorms
 
 PLAIN = {"optimizer": Sgd(momentum=0.0, nesterov=False), "lr": 0.05}
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.models.strategies import strategy
 from tests.training.small import data, figures, same, trainer, weights
-from tests.transfer.strategies import strategy
 
 FROZEN = strategy(lr=1e-30, batch_size=64)  # nothing moves, so the loss is that of the start
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tlsearch.cli.asking import answering, asked, existing_ledger, read_asked
+from tlsearch.cli.request import answering, asked, existing_ledger, read_asked
 from tlsearch.errors import RequestError
 
 if TYPE_CHECKING:
-    from tlsearch.study.config import StudyConfig
+    from tlsearch.config.schema import StudyConfig
+
 
 app = typer.Typer(
     name="tlsearch",
@@ -77,7 +78,7 @@ def init(
 ) -> None:
     """Look at a folder or a table of images and write a commented study for it."""
     with answering():
-        from tlsearch.cli import starting
+        from tlsearch.cli import init as starting
 
         started = starting.start(
             path, output=output, weights=weights, size=size, name=name, force=force
@@ -122,7 +123,8 @@ def check(
 ) -> None:
     """Validate a study; print it resolved, its search space, what its images are like, its cost."""
     with answering():
-        from tlsearch.cli import checking, planning
+        from tlsearch.cli import check as checking
+        from tlsearch.cli import check_comparison as planning
 
         if schema:
             typer.echo(checking.schema())
@@ -132,12 +134,12 @@ def check(
         config = read_asked(study, sets, preset)
         told = checking if config.comparison is None else planning
         if views is not None:
-            from tlsearch.cli import viewing
+            from tlsearch.report.views import check_ending
 
-            viewing.check_ending(views)
+            check_ending(views)
         told.check(config, label_errors=label_errors, score=score, files=files, as_json=as_json)
         if views is not None:
-            viewing.write(config, views)
+            checking.write_augmentation_views(config, views)
             typer.echo(f"views: {views}", err=as_json)
 
 
@@ -224,8 +226,8 @@ def export(
 ) -> None:
     """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
     with answering():
-        from tlsearch.cli import exporting
-        from tlsearch.study.layout import layout_here
+        from tlsearch.cli import export as exporting
+        from tlsearch.config.paths import layout_here
 
         chosen = exporting.chosen_format(kind, output)
         config = read_asked(study, sets, preset)
@@ -260,7 +262,7 @@ def predict(
 ) -> None:
     """Class and probability of each image, as CSV or JSON."""
     with answering():
-        from tlsearch.cli.predicting import run_predict
+        from tlsearch.cli.predict import run_predict
 
         run_predict(
             model,
@@ -284,7 +286,7 @@ def doctor(
 ) -> None:
     """Versions, devices, stores, caches: what works here and what does not; creates nothing."""
     with answering():
-        from tlsearch.cli import examined
+        from tlsearch.cli import doctor as examined
 
         config = None if study is None else read_asked(study, sets, preset)
         examined.doctor(config, as_json=as_json)
@@ -292,6 +294,7 @@ def doctor(
 
 def _commands_of(config: "StudyConfig") -> Any:
     """The module with the commands for what this study does."""
-    from tlsearch.cli import comparing, searching
+    from tlsearch.cli import run as searching
+    from tlsearch.cli import run_comparison as comparing
 
     return searching if config.comparison is None else comparing

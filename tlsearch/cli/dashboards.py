@@ -1,6 +1,7 @@
 """`tlsearch ui`: MLflow's UI and Optuna Dashboard on loopback, opened at a study."""
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -9,26 +10,67 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
+import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 import typer
 
-from tlsearch.cli.asking import not_started
-from tlsearch.cli.runs_page import DIRECT, HOST, runs_page
+from tlsearch.cli import dashboard_server
+from tlsearch.cli.request import not_started
+from tlsearch.config.paths import layout_here
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.values import hidden
 from tlsearch.errors import WorkError
-from tlsearch.search import dashboard_server
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import layout_here
-from tlsearch.study.values import hidden
-from tlsearch.tracking.address import absolute_address, sqlite_path
-from tlsearch.tracking.looking import without_user
+from tlsearch.tracking.address import (
+    ASK_SECONDS,
+    absolute_address,
+    request,
+    sqlite_path,
+    without_user,
+)
+from tlsearch.tracking.store import view_of
+
+# Where MLflow shows a study's runs.
+
+
+HOST = "127.0.0.1"
+# urlopen's own opener would send loopback through a proxy of the environment.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_OTHERS = "what answers there is something else"
+
+
+def runs_page(server: str, experiment: str) -> str:
+    """The page of a study's runs as the study would have them shown; the server's first page while
+    MLflow has not been written.
+    """
+    is_ours = server.startswith(f"http://{HOST}:")
+    opener = DIRECT if is_ours else urllib.request.build_opener()
+    address = f"{server}/api/2.0/mlflow/experiments/get-by-name?"
+    try:
+        asked = request(address + urllib.parse.urlencode({"experiment_name": experiment}))
+        with opener.open(asked, timeout=ASK_SECONDS) as answer:
+            found = json.load(answer)["experiment"]
+        number, tags = found["experiment_id"], {tag["key"] for tag in found.get("tags", ())}
+    except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not ask
+        return f"{server}/"
+    except (OSError, ValueError, KeyError, TypeError, HTTPException) as error:
+        reason = getattr(error, "reason", error) if isinstance(error, OSError) else _OTHERS
+        told = f"MLflow at {hidden(server)} does not answer ({hidden(str(reason))})"
+        typer.echo(f"{told} — start that server to see the study's runs", err=True)
+        return f"{server}/"
+    view = view_of(tags)
+    shown = f"?viewStateShareKey={view}" if view else ""
+    return f"{server}/#/experiments/{number}/runs{shown}"
+
 
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 """Where both are usually found; taken if they are free, so that bookmarks last."""

@@ -4,25 +4,97 @@ Links are followed, each folder once: what lies in the folder itself comes first
 natural order; one to a folder that was read already, or that holds this one, is named and left.
 """
 
+import glob
 import os
+import re
 import stat
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tlsearch.data.images import Failure
-from tlsearch.data.listing import (
-    PART_NAMES,
-    Listing,
-    NaturalKey,
-    label_indices,
-    natural_key,
-    printable,
-    refused,
-    several_classes,
-)
+from tlsearch.config.paths import expanded
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure
+from tlsearch.errors import Problem, RequestError
+
+# What a source of files says of them before any is opened.
+
+
+PART_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+"""Parts of a split by the names that people give them, in small letters."""
+
+
+class Listing(NamedTuple):
+    """Image files with their labels, in the order that the set will have.
+
+    `paths` opens them, `names` is for people; `labels` int64 index `class_names`; `columns` are
+    further fields of an ImageSet, each of the same length; `failures` gave no image.
+    """
+
+    paths: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    columns: dict[str, np.ndarray]
+    failures: tuple[Failure, ...]
+
+
+NaturalKey = tuple[tuple[tuple[bool, int, str], ...], str]
+
+
+def natural_key(text: str) -> NaturalKey:
+    """Sorts `img2` before `img10`, whatever the case and the form of the accents."""
+    composed = unicodedata.normalize("NFC", text)
+    pieces = re.split(r"([0-9]+)", composed.casefold())
+    told = tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces if p)
+    return told, composed
+
+
+def label_indices(labels: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Indices int64 (N,) of the labels, and their names in natural order."""
+    listed = list(labels)
+    names = tuple(sorted(set(listed), key=natural_key))
+    index = {name: i for i, name in enumerate(names)}
+    return np.asarray([index[label] for label in listed], dtype=np.int64), names
+
+
+def printable(name: str) -> str:
+    """A file's name as text that any output takes: bytes that are no UTF-8 are spelled out, and
+    accents are composed, since systems write the same name in two ways.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", name)
+
+
+def refused(field: str, value: str, rule: str, remedy: str) -> RequestError:
+    """The error about a field of the study."""
+    return RequestError(str(Problem(field, value, rule, remedy)))
+
+
+def several_classes(names: tuple[str, ...], *, field: str, value: str, remedy: str) -> None:
+    """Refuse a source with fewer than two classes.
+
+    Raises:
+        RequestError: there is but one.
+    """
+    if len(names) == 1:
+        rule = f"all images are of one class, {names[0]!r}, so there is nothing to tell apart"
+        raise refused(field, value, rule, remedy)
+
 
 FIELD = "data.source.folder.path"
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"}
@@ -209,3 +281,48 @@ def _is_named_as_image(steps: Steps) -> bool:
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
+
+
+# Image files among all others: named one by one, by folder, or by pattern.
+
+
+def find_images(named: Sequence[str]) -> Iterator[Path]:
+    """The images that `named` means, one by one: a file as it is, whatever its suffix; a folder's
+    by suffix, those of its subfolders included, sorted, hidden ones left out; a pattern's matches.
+
+    Raises:
+        RequestError: at once, if a name is neither a file, a folder nor a pattern that fits.
+    """
+    places = [place for name in named for place in _places(name)]
+    return (file for place in places for file in _files(place))
+
+
+def _places(name: str) -> list[Path]:
+    path = expanded(name)
+    try:
+        if path.exists() or path.is_symlink():
+            return [path]
+        found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    except (OSError, ValueError):  # longer than a name may be, or holding a null
+        found = []
+    if not found:
+        what = "no file fits this pattern" if glob.has_magic(name) else "no such file or folder"
+        raise RequestError(f"{name}: {what}, seen from {Path.cwd()}")
+    return found
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if not place.is_dir():
+        yield place
+        return
+    seen: set[tuple[int, int]] = set()
+    for folder, inner, names in os.walk(place, followlinks=True):
+        found = os.stat(folder)
+        if (found.st_dev, found.st_ino) in seen:  # a link into what was already walked
+            inner.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield Path(folder, name)

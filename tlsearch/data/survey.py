@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tlsearch.data.folder import SUFFIXES, list_folder
-from tlsearch.data.images import TRAIN
-from tlsearch.data.listing import PART_NAMES, Listing
-from tlsearch.data.manifest import list_manifest
-from tlsearch.data.table import read_table
+from tlsearch.config.schema import DataConfig
+from tlsearch.config.sources import Folder, Manifest
+from tlsearch.data.dataset import TRAIN
+from tlsearch.data.folder import PART_NAMES, SUFFIXES, Listing, list_folder
+from tlsearch.data.table import list_manifest, read_table
 from tlsearch.errors import RequestError
-from tlsearch.study.data import DataConfig
-from tlsearch.study.sources import Folder, Manifest
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _HEADERS = 64  # images whose size is read, spread over all

@@ -18,21 +18,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tlsearch.data.decoded import OnProgress, Work, decode_once, entry_key, find_entry
-from tlsearch.data.decoding import (
+from tlsearch.config.paths import expanded
+from tlsearch.config.schema import DataConfig
+from tlsearch.config.sources import TorchvisionSet
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
+from tlsearch.data.decode import (
     DECODER_VERSION,
     Decoded,
     UnreadableImage,
     decode_image,
     decode_picture,
 )
-from tlsearch.data.from_files import assemble
-from tlsearch.data.images import TEST, TRAIN, VALIDATION, ImageSet
-from tlsearch.data.listing import Listing, printable, refused
+from tlsearch.data.decoded_cache import OnProgress, Work, decode_once, entry_key, find_entry
+from tlsearch.data.folder import Listing, printable, refused
+from tlsearch.data.readers import assemble
 from tlsearch.errors import WorkError, nearest
-from tlsearch.study.data import DataConfig
-from tlsearch.study.layout import expanded
-from tlsearch.study.sources import TorchvisionSet
 
 FIELD = "data.source.torchvision.name"
 _GENERIC = ("DatasetFolder", "ImageFolder", "VisionDataset")

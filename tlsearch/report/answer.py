@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tlsearch.evidence.effects import Effect
-from tlsearch.report.recipe import recipe_text
-from tlsearch.report.rows import ReportData
+from tlsearch.comparison.variance import Effect
+from tlsearch.report.context import ReportData
 from tlsearch.report.wording import (
     accuracy_text,
     basis,
@@ -13,6 +12,7 @@ from tlsearch.report.wording import (
     gain_text,
     percent,
     plain,
+    recipe_text,
     setting_text,
     value_text,
 )

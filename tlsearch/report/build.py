@@ -5,8 +5,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+from tlsearch.config.paths import Layout
 from tlsearch.search.ledger import Ledger
-from tlsearch.study.layout import Layout
 
 
 def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md", "json"]) -> str:  # noqa: A002
@@ -16,7 +16,7 @@ def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md"
     """
     if format == "json":
         return _json(ledger, layout)
-    from tlsearch.report.rows import read_report
+    from tlsearch.report.context import read_report
 
     data = read_report(ledger, layout)
     if format == "md":
@@ -82,7 +82,7 @@ def _json(ledger: Ledger, layout: Layout) -> str:
 def _networks(ledger: Ledger) -> dict[str, Any]:
     """What is known of each of several networks; nothing for a study on one."""
     from tlsearch.search.ledger import NETWORKS
-    from tlsearch.search.networks import foretold
+    from tlsearch.search.summary import foretold
 
     promised = ledger.search.user_attrs.get(NETWORKS) or {}
     found = foretold(ledger.config, ledger.rows(), promised)

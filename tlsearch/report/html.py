@@ -1,18 +1,68 @@
 """The report of a search as one HTML file."""
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
+from tlsearch.comparison.answers import Tables
 from tlsearch.report import networks
 from tlsearch.report.answer import find_answer, gain_rows, status
-from tlsearch.report.difficulty import difficulty
+from tlsearch.report.comparison_gallery import answer_picture, reasons
+from tlsearch.report.comparison_summary import (
+    findings,
+    foretold,
+    protocol_text,
+    provenance_told,
+    rows_of,
+    scenarios_of,
+    summary,
+    warnings,
+)
+from tlsearch.report.context import ReportData
+from tlsearch.report.difficulty import difficulty, likeness
+from tlsearch.report.figures.canvas import Picture
 from tlsearch.report.figures.gallery import pictures
-from tlsearch.report.likeness import likeness
-from tlsearch.report.page import render_page
 from tlsearch.report.provenance import REPEAT, cost_text, machine_text
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import duration, plain, setting_text, value_text
+from tlsearch.report.verdict_text import MEANINGS, SIDES, arm_name
+from tlsearch.report.wording import duration, plain, printable, setting_text, value_text
 from tlsearch.search.runs import RunRow
+
+# The frame of every page: one HTML file that asks no host for anything.
+
+
+def render_page(template: str, *, drawn: Iterable[Picture], **values: Any) -> str:
+    """A page from a template that extends the frame, with the data of what is `drawn` in it; every
+    text of a user is escaped.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("tlsearch.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    plots = {p.id: Markup(_in_script(p.plot)) for p in drawn if p.plot}  # noqa: S704
+    return environment.get_template(template).render(
+        plots=plots,
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+        **values,
+    )
+
+
+def _shown(value: Any) -> Any:
+    """What is put into a page: a user's text without what no reader sees."""
+    return printable(value) if type(value) is str else value
+
+
+def _in_script(json: str) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return json.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
 
 OPEN_ROWS = 60
 """Longer tables are shown folded."""
@@ -83,3 +133,35 @@ def _common(row: RunRow, data: ReportData) -> dict[str, Any]:
         "took": duration(row.seconds) if row.epochs else "–",
         "reason": row.reason,
     }
+
+
+# A comparison's tables as one HTML file.
+
+
+def render_comparison_html(tables: Tables) -> str:
+    """The whole page; every text of a user is escaped."""
+    pooled = tables.tables[0]
+    answer, behind = answer_picture(tables), reasons(tables)
+    return render_page(
+        "comparison.html.j2",
+        drawn=[answer, *behind],
+        picture=answer,
+        reasons=[picture for picture in behind if picture.plot],
+        unmeasured=[picture.caption for picture in behind if not picture.plot],
+        name=tables.protocol.comparison,
+        about=tables.provenance.about if tables.provenance else None,
+        reference=arm_name(tables.protocol.reference, tables),
+        title=pooled.title,
+        is_own=tables.protocol.table == "own",
+        summary=summary(tables),
+        findings=findings(tables),
+        foretold=foretold(tables),
+        warnings=warnings(tables),
+        meanings=MEANINGS,
+        sides=SIDES,
+        rows=rows_of(tables, pooled),
+        scenarios=scenarios_of(tables),
+        protocol=protocol_text(tables),
+        provenance=provenance_told(tables),
+        study=tables.provenance.study if tables.provenance else None,
+    )

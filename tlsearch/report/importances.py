@@ -9,8 +9,8 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tlsearch.report.absent import Absent
-from tlsearch.study.config import StudyConfig
+from tlsearch.config.schema import StudyConfig
+from tlsearch.report.wording import Absent
 
 MIN_TRIALS = 10
 """A guess: with fewer, the forest mostly repeats its own noise."""

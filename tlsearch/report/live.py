@@ -19,12 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tlsearch.config.paths import Layout
+from tlsearch.config.schema import StudyConfig
 from tlsearch.report.build import partial_path, write_report
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import Layout
 
 if TYPE_CHECKING:
     import optuna
+
 
 LEAST_SECONDS = 15.0
 """Between two pages."""
@@ -170,9 +171,9 @@ class _Builder:
         if self._storage is None:
             return None
         if config.comparison is not None:
-            from tlsearch.report.comparison.html import render_comparison_html
-            from tlsearch.search.comparison.board import existing_board
-            from tlsearch.search.comparison.tables import tables_of
+            from tlsearch.report.html import render_comparison_html
+            from tlsearch.search.board import existing_board
+            from tlsearch.search.collect import tables_of
 
             board = existing_board(config, self._storage)
             if board is None:

@@ -2,10 +2,10 @@
 
 import math
 
-from tlsearch.evidence.measures.ranking import Agreement
-from tlsearch.report.rows import ReportData
+from tlsearch.metrics.sweeps import Agreement
+from tlsearch.report.context import ReportData
 from tlsearch.report.wording import count, plain, value_text
-from tlsearch.search.networks import SCORES, Foretold
+from tlsearch.search.summary import SCORES, Foretold
 
 HEAD = ("network", *SCORES.values(), "trials", "best value", "parameters", "images/s in training")
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.cost import giga_macs
+from tlsearch.config.resolved import redacted, to_yaml
+from tlsearch.config.schema import StudyConfig
 from tlsearch.report.wording import count, duration
 from tlsearch.search.ledger import FACTS, ORIGIN, Ledger
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.summary import Summary
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.cost import giga_macs
-from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.timm_backbones import CATALOGUE
 
 REPEAT = "tlsearch run study.yaml"
 """Repeats a study from its resolved file."""

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tlsearch.errors import RequestError
-from tlsearch.report.page import render_page
+from tlsearch.report.html import render_page
 
 ENDINGS = (".png", ".html")
 TILE = 72

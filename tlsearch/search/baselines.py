@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tlsearch.config.catalog import CATALOGUE, groups
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.space import with_defaults
 from tlsearch.search.runs import RunSpec, all_folds, confirm_fold
-from tlsearch.study.backbones import groups
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.space import with_defaults
-from tlsearch.study.timm_backbones import CATALOGUE
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,

@@ -8,26 +8,27 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from tlsearch.data import store
-from tlsearch.data.images import ImageSet
-from tlsearch.data.splits.draw import draw_splits
+from tlsearch.config.paths import Layout, weights_path
+from tlsearch.config.seeds import derive_seed
+from tlsearch.data import dataset as store
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError, TlsearchError, WorkError
-from tlsearch.search.final import champion_facts, test_record
-from tlsearch.search.folder import weights_path
-from tlsearch.search.ledger import FACTS, Ledger
-from tlsearch.search.predict import to_input
-from tlsearch.study.layout import Layout
-from tlsearch.study.seeds import derive_seed
-from tlsearch.transfer.deployment import Classifier, Halved, load_classifier
-from tlsearch.transfer.model_facts import ModelFacts
-from tlsearch.transfer.portable import (
+from tlsearch.execution.predict import to_input
+from tlsearch.models.export import (
+    Classifier,
     Format,
+    Halved,
     PortableModel,
     TorchModel,
+    load_classifier,
     readings,
     require_onnx,
     write_model,
 )
+from tlsearch.models.pt2 import ModelFacts
+from tlsearch.search.confirm import champion_facts, test_record
+from tlsearch.search.ledger import FACTS, Ledger
 
 TOLERANCE = 1e-3
 """How far a probability in the file may lie from the model that was traced. Another order of

@@ -14,9 +14,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from tlsearch.search.changing import refuse_changes
-from tlsearch.search.judging import should_stop
-from tlsearch.search.pruners import make_pruner
+from tlsearch.config.cells import cell_of
+from tlsearch.config.resolved import identity
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import Wilcoxon
+from tlsearch.config.seeds import derive_seed
 from tlsearch.search.runs import (
     RESULT,
     RUN,
@@ -33,13 +35,8 @@ from tlsearch.search.runs import (
     search_spec,
     spec_json,
 )
-from tlsearch.search.samplers import make_sampler
-from tlsearch.search.suggest import suggest_with
-from tlsearch.study.cells import cell_of
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.identity import identity
-from tlsearch.study.search_options import Wilcoxon
-from tlsearch.study.seeds import derive_seed
+from tlsearch.search.samplers import make_pruner, make_sampler, should_stop, suggest_with
+from tlsearch.search.storage import refuse_changes
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 (

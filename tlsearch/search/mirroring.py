@@ -1,15 +1,19 @@
 """How runs look in MLflow: names, tags, metrics and files of a child."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from tlsearch.config.paths import evaluation_path, write_whole
+from tlsearch.config.schema import StudyConfig
+from tlsearch.metrics.curves import class_scores
 from tlsearch.search.runs import Ending, RunRow, RunSpec
-from tlsearch.study.config import StudyConfig
-from tlsearch.tracking.records import EpochMetrics, MirrorRow, Status
-from tlsearch.tracking.view import experiment_view
+from tlsearch.tracking.reconcile import EpochMetrics, MirrorRow, Status
+from tlsearch.tracking.store import experiment_view
+from tlsearch.training.plan import lr_scales, phases
 from tlsearch.training.results import EpochResult, FoldResult
-from tlsearch.transfer.plan import lr_scales, phases
 
 STATUS: Mapping[str, Status] = {
     "complete": "FINISHED",
@@ -151,3 +155,37 @@ def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any
 def to_ms(moment: datetime) -> int:
     """A moment as MLflow counts it, in milliseconds."""
     return int(moment.timestamp() * 1000)
+
+
+# How a training did on its validation part: a file beside the study, so that MLflow can be
+# completed from it.
+
+
+def keep_evaluation(
+    folder: Path, key: str, class_names: tuple[str, ...], confusion: Sequence[Sequence[int]]
+) -> dict[str, Any]:
+    """Write a run's evaluation; the artifacts that MLflow gets of it."""
+    content = evaluation(class_names, confusion)
+    write_whole(evaluation_path(folder, key), json.dumps(content))
+    return {"evaluation.json": content}
+
+
+def kept_evaluation(folder: Path, key: str) -> dict[str, Any]:
+    """The same, as it was written; empty if it was not."""
+    path = evaluation_path(folder, key)
+    return {"evaluation.json": json.loads(path.read_text())} if path.exists() else {}
+
+
+def evaluation(class_names: tuple[str, ...], confusion: Any) -> dict[str, Any]:
+    """Confusion matrix (rows true, columns predicted) and scores per class, as JSON."""
+    import numpy as np
+
+    scores = class_scores(np.array(confusion))
+    return {
+        "classes": list(class_names),
+        "confusion": [list(row) for row in confusion],
+        "per_class": [
+            {"class": name, "precision": p, "recall": r, "f1": f, "images": int(n)}
+            for name, p, r, f, n in zip(class_names, *(s.tolist() for s in scores), strict=True)
+        ],
+    }

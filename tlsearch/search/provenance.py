@@ -5,19 +5,23 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import tlsearch
-from tlsearch.search.jobs import Setting
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.machine import usable_cores
-from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.sources import source_name, source_text
-from tlsearch.study.values import hidden
-from tlsearch.tracking.records import DatasetFacts
+from tlsearch.comparison.answers import Provenance
+from tlsearch.config.cost import usable_cores
+from tlsearch.config.resolved import redacted, to_yaml
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.sources import source_name, source_text
+from tlsearch.config.values import hidden
+from tlsearch.execution.messages import Setting
+from tlsearch.search.board import Board
+from tlsearch.search.ledger import FACTS
+from tlsearch.tracking.reconcile import DatasetFacts
 
 _PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
 
@@ -158,3 +162,54 @@ def dataset_facts(config: StudyConfig, setting: Setting) -> DatasetFacts:
             part: dict(zip(data.class_names, found, strict=True)) for part, found in counts.items()
         },
     )
+
+
+# Where a comparison's figures come from, noted while it ran.
+
+
+_ORIGIN = "origin"
+_ENDINGS = ("complete", "diverged", "failed")
+
+
+def note_origin(board: Board, *, has_work: bool) -> None:
+    """Keep command, versions, cores and revision of an invocation that has work to do, or is the
+    first that could note them.
+    """
+    if has_work or board.noted(_ORIGIN) is None:
+        board.note(_ORIGIN, origin())
+
+
+def provenance_of(board: Board) -> Provenance:
+    """What was noted, and what all trainings that have ended took; the same whenever it is read."""
+    noted = board.noted(_ORIGIN) or {}
+    rows = [row for row in board.rows() if row.state in _ENDINGS]
+    states = Counter(row.state for row in rows)
+    facts = [ledger.search.user_attrs.get(FACTS) or {} for ledger in board.cells.values()]
+    ends = [row.ended for row in rows if row.ended is not None]
+    return Provenance(
+        command=noted.get("command"),
+        date=f"{max(ends):%Y-%m-%d %H:%M}" if ends else None,
+        versions=noted.get("versions", {}),
+        trainings={state: states[state] for state in _ENDINGS if states[state]},
+        seconds=sum(row.seconds for row in rows),
+        precisions=tuple(sorted({found["precision"] for found in facts if "precision" in found})),
+        devices=tuple(sorted({found["device"] for found in facts if "device" in found})),
+        cores=noted.get("cores"),
+        revision=noted.get("revision"),
+        study=to_yaml(redacted(board.config)),
+        about=board.config.about,
+        images_trained=sum(row.images_trained for row in rows),
+        fingerprints=_fingerprints(board),
+    )
+
+
+def _fingerprints(board: Board) -> dict[str, str]:
+    """Of the data by scenario, then of all weights together, as far as anything was read."""
+    data: dict[str, str] = {}
+    weights: dict[str, None] = {}
+    for cell, ledger in board.cells.items():
+        facts = ledger.search.user_attrs.get(FACTS) or {}
+        if facts:
+            data[f"data of {cell.scenario}"] = str(facts["data"])
+            weights[str(facts["weights"])] = None
+    return data | ({"weights": ", ".join(weights)} if weights else {})

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tlsearch.study.cells import cell_of, compared
-from tlsearch.study.config import BACKBONE, StudyConfig
-from tlsearch.study.space import Suggest, with_defaults
-from tlsearch.study.strategy import Strategy
-from tlsearch.study.text_dimension import ALL
+from tlsearch.config.cells import cell_of, compared
+from tlsearch.config.dimensions import ALL
+from tlsearch.config.schema import BACKBONE, StudyConfig
+from tlsearch.config.space import Suggest, with_defaults
+from tlsearch.config.strategy import Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Kind = Literal["search", "baseline", "confirm", "sweep"]

@@ -1,12 +1,32 @@
 """Optuna's samplers from the study's options."""
 
+import copy
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, _filter_study
 from optuna.samplers import BaseSampler
 
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.search_options import CmaEs, Gp, Grid, Qmc, Random, Tpe
+from tlsearch.config.dimensions import Choice, Dimension, Range
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_checks import pruning_steps
+from tlsearch.config.search_options import (
+    CmaEs,
+    Gp,
+    Grid,
+    Hyperband,
+    Median,
+    NoPruning,
+    Percentile,
+    Qmc,
+    Random,
+    SuccessiveHalving,
+    Tpe,
+    Wilcoxon,
+)
 
 
 def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
@@ -61,3 +81,134 @@ def _make(config: StudyConfig, seed: int) -> BaseSampler:
         case Grid():
             return optuna.samplers.GridSampler(config.grid(), seed=config.search.seed)
     raise AssertionError(f"no sampler for {options!r}")
+
+
+# Optuna's pruners from the study's options; steps are epochs, or folds where there are several.
+#
+# Both count from 1.
+
+
+def make_pruner(config: StudyConfig) -> BasePruner:
+    """The pruner of the study."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
+        return _pruners_make(config)
+
+
+def _pruners_make(config: StudyConfig) -> BasePruner:
+    options = config.search.pruner
+    match options:
+        case NoPruning():
+            return optuna.pruners.NopPruner()
+        case Median():
+            return optuna.pruners.MedianPruner(
+                n_startup_trials=options.n_startup_trials,
+                n_warmup_steps=options.n_warmup_steps,
+                interval_steps=options.interval_steps,
+                n_min_trials=options.n_min_trials,
+            )
+        case Percentile():
+            return optuna.pruners.PercentilePruner(
+                options.percentile,
+                n_startup_trials=options.n_startup_trials,
+                n_warmup_steps=options.n_warmup_steps,
+                interval_steps=options.interval_steps,
+                n_min_trials=options.n_min_trials,
+            )
+        case SuccessiveHalving():
+            return optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=options.min_resource,
+                reduction_factor=options.reduction_factor,
+                min_early_stopping_rate=options.min_early_stopping_rate,
+                bootstrap_count=options.bootstrap_count,
+            )
+        case Hyperband():
+            return optuna.pruners.HyperbandPruner(
+                min_resource=options.min_resource,
+                max_resource=options.most_steps(pruning_steps(config)[0]),
+                reduction_factor=options.reduction_factor,
+                bootstrap_count=options.bootstrap_count,
+            )
+        case Wilcoxon():
+            return optuna.pruners.WilcoxonPruner(
+                p_threshold=options.p_threshold, n_startup_steps=options.n_startup_steps
+            )
+    raise AssertionError(f"no pruner for {options!r}")
+
+
+# From a declared dimension to Optuna's suggestion for it.
+
+
+def suggest_with(trial: optuna.Trial) -> Callable[[str, Dimension], Any]:
+    """The function that `Space.assign` asks for each searched dimension.
+
+    A coordinator that was killed while it asked leaves a trial with some of its values. They are
+    drawn again and thrown away, so that the rest are those that would have followed.
+    """
+    known: Mapping[str, BaseDistribution] = dict(trial.distributions)
+    if known:
+        _ = trial.relative_params  # drawn first, as for a new trial
+
+    def suggest(name: str, dimension: Dimension) -> Any:
+        if name in known and name not in trial.relative_params:
+            _draw_again(trial, name, known[name])
+        match dimension:
+            case Choice():
+                return trial.suggest_categorical(name, list(dimension.values))
+            case Range(low, high, log, step) if dimension.whole:
+                return trial.suggest_int(name, int(low), int(high), step=int(step or 1), log=log)
+            case Range(low, high, log, step):
+                return trial.suggest_float(name, low, high, step=step, log=log)
+        raise AssertionError(f"{name}: a fixed dimension is not searched")
+
+    return suggest
+
+
+def _draw_again(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
+    """Take from the sampler's random numbers what the value of `name` took."""
+    if not distribution.single():
+        frozen = trial.storage.get_trial(trial._trial_id)
+        study = _filter_study(trial.study, frozen)
+        trial.study.sampler.sample_independent(study, frozen, name, distribution)
+
+
+# Asking a pruner so that a killed coordinator's judgement stands.
+
+
+STOPPED = "tlsearch:stopped"
+"""User attribute of a trial: the epoch at which it was judged not worth going on."""
+
+
+def should_stop(trial: optuna.Trial) -> bool:
+    """Whether the pruner wants an end after the last report; asking again gives the same answer.
+
+    Successive halving notes that a trial has passed a rung before it judges it. Were it asked
+    anew after a kill between the two, it would let the trial go on; so its notes are held back
+    until its judgement is stored.
+    """
+    frozen = trial.storage.get_trial(trial._trial_id)
+    if frozen.user_attrs.get(STOPPED) == frozen.last_step:
+        return True
+    notes = _HeldBack(trial.storage)
+    study = copy.copy(trial.study)
+    study._storage = notes  # type: ignore[assignment]
+    stop = study.pruner.prune(study, frozen)
+    if stop:
+        trial.set_user_attr(STOPPED, frozen.last_step)
+    for trial_id, name, value in notes.held:
+        trial.storage.set_trial_system_attr(trial_id, name, value)
+    return stop
+
+
+class _HeldBack:
+    """A storage that keeps trials' system attributes for later and hands on all else."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage) -> None:
+        self._storage = storage
+        self.held: list[tuple[int, str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.held.append((trial_id, key, value))

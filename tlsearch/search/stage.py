@@ -10,27 +10,24 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 
+from tlsearch.config.cost import usable_cores, visible_gpus
+from tlsearch.config.paths import Layout, sweep, user_cache, write_whole
+from tlsearch.config.resolved import redacted, to_yaml
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.values import hidden
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.search.coordinator import Coordinator, Teller
-from tlsearch.search.errand import run_errand
-from tlsearch.search.executor import LocalExecutor
-from tlsearch.search.folder import sweep, write_whole
-from tlsearch.search.fresh import set_aside
-from tlsearch.search.interrupts import Interrupted, Interrupts
-from tlsearch.search.jobs import Event, Job, Prepared, PrepareJob
+from tlsearch.execution.executor import LocalExecutor
+from tlsearch.execution.interrupts import Interrupted, Interrupts
+from tlsearch.execution.messages import Event, Job, Prepared, PrepareJob
+from tlsearch.search.events import Remark, Watcher
+from tlsearch.search.job_maker import MakeJob
 from tlsearch.search.ledger import MIRRORED, MLFLOW, Ledger
-from tlsearch.search.orders import MakeJob
 from tlsearch.search.runs import RunRow
-from tlsearch.search.storage import open_storage, study_lock
-from tlsearch.search.watching import Remark, Watcher
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import Layout, user_cache
-from tlsearch.study.machine import usable_cores, visible_gpus
-from tlsearch.study.resolved import redacted, to_yaml
-from tlsearch.study.values import hidden
+from tlsearch.search.scheduler import Coordinator, Teller, run_errand
+from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.tracking.address import sqlite_path
-from tlsearch.tracking.mirror import Mirror
-from tlsearch.tracking.records import PARENT
+from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.reconcile import PARENT
 
 FLUSH_SECONDS = 2.0
 PATIENCE_SECONDS = 10.0

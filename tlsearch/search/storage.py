@@ -4,8 +4,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
+from optuna.trial import TrialState
 
+from tlsearch.config.cells import SEPARATOR
+from tlsearch.config.paths import PARTS, Layout
+from tlsearch.config.resolved import changes
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.values import hidden
 from tlsearch.errors import StoreError, WorkError
-from tlsearch.study.config import StudyConfig
-from tlsearch.study.layout import Layout
-from tlsearch.study.values import hidden
+from tlsearch.search.runs import aside_name, fixed_name
 
 LOCK_GRACE_SECONDS = 5
 """A process killed while it appended leaves its lock behind; appends take milliseconds."""
@@ -169,3 +175,78 @@ def is_running(folder: Path) -> bool:
         return True
     except OSError:  # a place where we may only read
         return (folder / "owner").exists()
+
+
+# Starting a study over: what was there is set aside under another name, never deleted.
+
+
+def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> None:
+    """Rename the Optuna studies of `name` and drop its checkpoints and weights.
+
+    The search's study goes last: whatever comes in between, what is left of the old study is one
+    that can be carried on, and nothing of it is taken for the new one's. MLflow keeps what it
+    has: a fresh study has a new key, and so a parent run of its own.
+    """
+    stamp = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    known = {s.study_name for s in storage.get_all_studies()}
+    # Cells of a comparison, what is fixed, and the study itself, which goes last.
+    ours = sorted(s for s in known if s.startswith(f"{name}:") and aside_name("", "") not in s)
+    studies = [*ours, *([name] if name in known else [])]
+    for study in studies:
+        aside = aside_name(study, stamp)
+        optuna.copy_study(
+            from_study_name=study,
+            from_storage=storage,
+            to_storage=storage,
+            to_study_name=aside,
+        )
+        _end_open_trials(optuna.load_study(study_name=aside, storage=storage), storage)
+    for study in studies:
+        if study == name:
+            _drop_files(folder)
+        optuna.delete_study(study_name=study, storage=storage)
+    _drop_files(folder)
+
+
+def _end_open_trials(study: optuna.Study, storage: optuna.storages.BaseStorage) -> None:
+    """Nobody will carry them on, and none may stay RUNNING for ever."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def _drop_files(folder: Path) -> None:
+    for part in PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)
+
+
+# A study that has begun and a file that has changed since.
+
+
+def told(name: str) -> str:
+    """A study as its user knows it: by its name, or a cell by its place in the comparison."""
+    _, *place = name.removesuffix(fixed_name("")).split(SEPARATOR)
+    if len(place) == 2:
+        return f"comparison.arms.{place[1]} in scenario {place[0]!r}"
+    return f"name = {name!r}"
+
+
+def refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:
+    """Compare what a study was begun as, None if not by tlsearch, with what it is now.
+
+    Raises:
+        StoreError: they differ.
+    """
+    if known is None:
+        raise StoreError(
+            f"name = {name!r}: the store holds an Optuna study of this name that tlsearch did not "
+            "make — give this study another name"
+        )
+    changed = changes(known, ours)
+    if changed:
+        raise StoreError(
+            f"{told(name)}: the study was started with other settings, and its trials cannot be "
+            "mixed with new ones:\n"
+            + "\n".join(f"  {line}" for line in changed)
+            + "\nChange them back to carry on, give the study a new name, or start it over with "
+            "--fresh"
+        )

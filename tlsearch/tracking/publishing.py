@@ -7,14 +7,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from tlsearch.config.values import hidden
 from tlsearch.errors import WorkError
-from tlsearch.study.values import hidden
-from tlsearch.tracking.opening import first_line, hush
-from tlsearch.tracking.records import KEY_TAG, MAX_TAG_CHARS, PARENT_TAG
+from tlsearch.tracking.reconcile import KEY_TAG, MAX_TAG_CHARS, PARENT_TAG
+from tlsearch.tracking.store import first_line, hush
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
 
 FIGURES = "figures"
 """The folder of a study's pictures among its artifacts."""

@@ -1,15 +1,140 @@
-"""A study's winners in MLflow's model registry: one registered model a study, one alias."""
+"""Saves a study's best model in MLflow, in a format that holds no pickle."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from tlsearch.config.values import hidden
 from tlsearch.errors import WorkError
-from tlsearch.study.values import hidden
-from tlsearch.tracking.opening import first_line, hush
+from tlsearch.tracking.store import first_line, hush
 
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
+    from torch import nn
+
+
+MODEL_KEY_TAG = "tlsearch.model_key"
+
+
+def log_model(
+    *,
+    tracking_uri: str,
+    run_id: str,
+    model_key: str,
+    module: "nn.Module",
+    example: "np.ndarray[Any, Any]",
+    class_names: Sequence[str],
+    metadata: Mapping[str, Any],
+    pip_requirements: Sequence[str],
+) -> str:
+    """Log a model to a run and return its address (`models:/…`); once per `model_key` and run.
+
+    Call it in a process of its own: it imports torch and sets MLflow's global address. `module`
+    is in eval mode and maps float32 (N, 3, S, S) to probabilities (N, K); `example` holds at
+    least one such image. The batch size stays free. With a half-logged model of an earlier crash
+    it starts afresh.
+
+    Raises:
+        WorkError: the store refuses the model, or torch cannot export it.
+    """
+    hush()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        mlflow.set_tracking_uri(tracking_uri)
+        client = mlflow.MlflowClient(tracking_uri)
+        experiment_id = client.get_run(run_id).info.experiment_id
+        ready = _ready_model(client, experiment_id, run_id, model_key)
+        if ready is not None:
+            return str(ready.model_uri)
+        draft = client.create_logged_model(
+            experiment_id,
+            name="model",
+            source_run_id=run_id,
+            tags={MODEL_KEY_TAG: model_key},
+            params={"num_classes": str(len(class_names))},
+            model_type="image-classifier",
+        )
+        info = Model.log(
+            artifact_path=None,
+            flavor=_CpuPt2(),
+            run_id=run_id,
+            model_id=draft.model_id,
+            metadata={**metadata, "class_names": list(class_names)},
+            module=module,
+            example=example,
+            pip_requirements=list(pip_requirements),
+            validate_serving_input=False,  # loads the model again; our tests do, for every change
+        )
+    except (MlflowException, OSError, RuntimeError) as error:
+        raise WorkError(
+            f"the model could not be saved in MLflow at {hidden(tracking_uri)}:"
+            f" {first_line(error)} — its checkpoint is kept, and running the study"
+            " again tries once more"
+        ) from error
+    return str(info.model_uri)
+
+
+class _CpuPt2:
+    """The flavor that MLflow saves with: its own pt2, bound to the device that it was traced on.
+
+    MLflow loads a pyfunc model to the GPU where there is one, but cannot move a traced model
+    there and fails; so the CPU is written down. `mlflow.pytorch.load_model` is not affected.
+    """
+
+    def save_model(
+        self,
+        path: str,
+        mlflow_model: Any,
+        module: "nn.Module",
+        example: "np.ndarray[Any, Any]",
+        pip_requirements: list[str],
+        validate_serving_input: bool,  # noqa: ARG002 — MLflow hands on what it was given
+    ) -> None:
+        import mlflow.pytorch
+        import numpy as np
+        import torch
+        from mlflow.models import infer_signature
+        from mlflow.models.model import MLMODEL_FILE_NAME
+
+        # An example of one image would fix the batch size at one.
+        batch = np.repeat(example[:1], 2, axis=0) if len(example) == 1 else example
+        with torch.inference_mode():
+            probabilities = module(torch.from_numpy(batch)).numpy()
+        mlflow.pytorch.save_model(
+            module,
+            path,
+            mlflow_model=mlflow_model,
+            signature=infer_signature(batch, probabilities),
+            input_example=batch,
+            pip_requirements=pip_requirements,
+            serialization_format="pt2",
+        )
+        mlflow_model.flavors["python_function"]["config"] = {"device": "cpu"}
+        mlflow_model.save(f"{path}/{MLMODEL_FILE_NAME}")
+
+
+def _ready_model(
+    client: "MlflowClient", experiment_id: str, run_id: str, model_key: str
+) -> "LoggedModel | None":
+    """The model that is logged already; what a crash left half-logged is deleted."""
+    found: LoggedModel | None = None
+    for model in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'"):
+        if model.tags.get(MODEL_KEY_TAG) != model_key:
+            continue
+        if str(model.status) == "READY" and found is None:
+            found = model
+        else:
+            client.delete_logged_model(model.model_id)
+    return found
+
+
+# A study's winners in MLflow's model registry: one registered model a study, one alias.
+
 
 ALIAS = "champion"
 STUDY_TAG, MODEL_TAG = "tlsearch.study", "tlsearch.model"

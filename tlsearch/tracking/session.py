@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tlsearch.study.values import hidden
-from tlsearch.tracking.opening import Store, first_line, open_store
-from tlsearch.tracking.reconcile import Plan, agree, one_run_per_key
-from tlsearch.tracking.records import (
+from tlsearch.config.values import hidden
+from tlsearch.tracking.reconcile import (
     KEY_TAG,
     PARENT,
     PARENT_TAG,
@@ -17,9 +15,13 @@ from tlsearch.tracking.records import (
     Change,
     DatasetFacts,
     Known,
+    Plan,
     Wanted,
+    agree,
     difference,
+    one_run_per_key,
 )
+from tlsearch.tracking.store import Store, first_line, open_store
 from tlsearch.tracking.writers import CLOSED
 
 _MAX_REJECTIONS = 2

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlsearch.training.activations import ActivationStore, run_stages
+from tlsearch.models.backbones import Backbone
 from tlsearch.training.batches import Pixels, label_batch, normalised, pixel_batch, unit_batch
+from tlsearch.training.feature_cache import ActivationStore, run_stages
+from tlsearch.training.freezing import freeze
 from tlsearch.training.precision import Numerics
-from tlsearch.transfer.backbones import Backbone
-from tlsearch.transfer.freezing import freeze
 
 EVAL_BATCH_SIZE = 256
 

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tlsearch.data.images import Files, ImageSet, image_set, with_columns
-from tlsearch.data.perceptual import perceptual_hash
-from tlsearch.study.data import DataConfig
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.dataset import Files, ImageSet, image_set, with_columns
+from tlsearch.data.duplicates import perceptual_hash
 
 SIZE = 32
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from tests.data.audit.made import folder_of, jpeg, photo
-from tlsearch.data.audit import duplicates
-from tlsearch.data.audit.duplicates import exact_groups, find_duplicates, joined, near_pairs
-from tlsearch.data.digits import load_digits_images
-from tlsearch.data.images import ImageSet
+from tlsearch.data import duplicates
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.duplicates import exact_groups, find_duplicates, joined, near_pairs
+from tlsearch.data.synthetic.drawn import load_digits_images
 
 NUM = 40
 Change = Callable[[Image.Image], Image.Image]

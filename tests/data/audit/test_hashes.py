@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tlsearch.data.audit import hashes
-from tlsearch.data.audit.hashes import MAX_DISTANCE, close_pairs
+from tlsearch.data import duplicates as hashes
+from tlsearch.data.duplicates import MAX_DISTANCE, close_pairs
 
 
 def brute(found: np.ndarray) -> set[tuple[int, int]]:

@@ -3,9 +3,9 @@ import pytest
 from sklearn.datasets import load_digits, make_blobs
 
 from tests.data.audit.made import config, quiet
-from tlsearch.data.audit.label_errors import Suspects, find_suspects, finding_of
-from tlsearch.data.images import ImageSet, image_set, with_columns
-from tlsearch.data.probing import FOLDS
+from tlsearch.data.dataset import ImageSet, image_set, with_columns
+from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
+from tlsearch.metrics.linear_probe import FOLDS
 
 
 def set_of(labels: np.ndarray, num_classes: int) -> ImageSet:

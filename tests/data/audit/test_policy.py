@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from tests.data.audit.made import SIZE, config, folder_of, jpeg, photo, quiet
-from tlsearch.data.audit.findings import Audit, Finding, as_json, csv_rows, effect, summary
-from tlsearch.data.audit.policy import audited
-from tlsearch.data.audit.refusal import AuditError
-from tlsearch.data.images import TEST, TRAIN, VALIDATION, Failure, ImageSet
-from tlsearch.data.splits.draw import draw_splits
-from tlsearch.data.splits.facts import describe
-from tlsearch.study.data import DataConfig
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.audit import audited
+from tlsearch.data.audit_findings import (
+    Audit,
+    AuditError,
+    Finding,
+    as_json,
+    csv_rows,
+    effect,
+    summary,
+)
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.data.split_facts import describe
+from tlsearch.data.splits import draw_splits
 
 PHOTOS = [photo(i) for i in range(8)]
 LABELS = [0, 1] * 4

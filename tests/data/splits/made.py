@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tlsearch.data.images import ImageSet, image_set
-from tlsearch.data.splits.draw import draw_splits
-from tlsearch.data.splits.parts import Split
-from tlsearch.study.data import SplitConfig
+from tlsearch.config.schema import SplitConfig
+from tlsearch.data.dataset import ImageSet, image_set
+from tlsearch.data.splits import Split, draw_splits
 
 
 def made(labels: Any, **columns: Any) -> ImageSet:

@@ -7,10 +7,10 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from tests.data.splits.made import config, draw, listed, made
-from tlsearch.data.digits import load_digits_images
-from tlsearch.data.images import ImageSet
-from tlsearch.data.splits.blocks import Lots, deal, joined, take
-from tlsearch.data.splits.facts import fingerprint
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.group_allocation import Lots, deal, joined, take
+from tlsearch.data.split_facts import fingerprint
+from tlsearch.data.synthetic.drawn import load_digits_images
 
 STRATEGIES = ("random", "stratified")
 

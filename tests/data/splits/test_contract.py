@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.data.splits.made import config, draw, listed, made
-from tlsearch.data.images import ImageSet, with_columns
-from tlsearch.data.splits.parts import Split
+from tlsearch.data.dataset import ImageSet, with_columns
+from tlsearch.data.splits import Split
 
 STRATEGIES = ("random", "stratified", "time", "group", "stratified_group", "given")
 NUM, CLASSES, GROUPS = 600, 4, 60

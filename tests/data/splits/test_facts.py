@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.data.splits.made import config, draw, made
-from tlsearch.data.images import Files
-from tlsearch.data.splits.facts import describe, fingerprint, listing
-from tlsearch.data.splits.parts import Split
-from tlsearch.data.splits.records import split_rows
+from tlsearch.data.dataset import Files
+from tlsearch.data.split_facts import describe, fingerprint, listing
+from tlsearch.data.split_records import split_rows
+from tlsearch.data.splits import Split
 
 
 def split_of(*parts: list[int]) -> tuple[Split, ...]:

@@ -9,8 +9,8 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.svm import SVC
 
 from tests.data.splits.made import config, draw, made
-from tlsearch.data.digits import load_digits_images
-from tlsearch.data.splits.future import draw_past, draw_past_parts, set_future_apart
+from tlsearch.data.splits import draw_past, draw_past_parts, set_future_apart
+from tlsearch.data.synthetic.drawn import load_digits_images
 from tlsearch.errors import RequestError
 
 TWENTY = np.arange(20) % 2

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tests.data.splits.made import config, draw, listed, made
-from tlsearch.data.images import TEST, TRAIN, VALIDATION
-from tlsearch.data.splits.facts import describe
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION
+from tlsearch.data.split_facts import describe
 
 LABELS = np.arange(100) % 2
 ROWS = np.arange(100)

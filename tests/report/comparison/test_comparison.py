@@ -6,24 +6,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.evidence.compared import KINDS, arm_of, comparison, table_a
+from tests.comparison.compared import KINDS, arm_of, comparison, table_a
 from tests.report.test_build import HOSTILE, Page
-from tlsearch.cli.tables import show_tables
-from tlsearch.evidence.answers import ClaimAnswer, Tables
-from tlsearch.evidence.claim import Scenario
-from tlsearch.evidence.tables import ALL, make_tables
-from tlsearch.report.absent import Absent
-from tlsearch.report.comparison.findings import findings, summary
-from tlsearch.report.comparison.html import render_comparison_html
-from tlsearch.report.comparison.markdown import render_comparison_markdown
-from tlsearch.report.comparison.wording import (
-    MEANINGS,
-    basis_text,
-    effect_text,
-    spoken,
-    varying,
-)
+from tlsearch.cli.console import show_tables
+from tlsearch.comparison.answers import ClaimAnswer, Tables
+from tlsearch.comparison.claims import Scenario
+from tlsearch.comparison.tables import ALL, make_tables
+from tlsearch.report.comparison_summary import findings, summary
 from tlsearch.report.figures import forest
+from tlsearch.report.html import render_comparison_html
+from tlsearch.report.markdown import render_comparison_markdown
+from tlsearch.report.verdict_text import MEANINGS, basis_text, effect_text, spoken, varying
+from tlsearch.report.wording import Absent
 
 
 def judged(results: object) -> Tables:

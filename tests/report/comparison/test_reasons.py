@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.evidence.compared import KINDS, RATES, table_a
+from tests.comparison.compared import KINDS, RATES, table_a
 from tests.report.comparison.test_comparison import judged
 from tests.report.test_build import Page
-from tlsearch.evidence.answers import Tables
-from tlsearch.evidence.results import ComparisonResults
-from tlsearch.report.absent import Absent
-from tlsearch.report.comparison.gallery import reasons
-from tlsearch.report.comparison.html import render_comparison_html
+from tlsearch.comparison.answers import Tables
+from tlsearch.comparison.results import ComparisonResults
+from tlsearch.report.comparison_gallery import reasons
 from tlsearch.report.figures import drift, first_steps, sensitivity
+from tlsearch.report.html import render_comparison_html
+from tlsearch.report.wording import Absent
 
 GROUPS = ("stem", "layer1", "head")
 

@@ -8,19 +8,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.evidence.compared import KINDS, comparison, table_a
+from tests.comparison.compared import KINDS, comparison, table_a
 from tests.report.test_build import Page
-from tlsearch.cli.tables import show_tables
-from tlsearch.evidence.answers import Provenance, Tables
-from tlsearch.evidence.claim import Scenario
-from tlsearch.evidence.results import ArmResults, ComparisonResults
-from tlsearch.evidence.table_formats import tables_json, tables_schema_text
-from tlsearch.evidence.tables import make_tables
-from tlsearch.report.comparison.findings import foretold
-from tlsearch.report.comparison.html import render_comparison_html
-from tlsearch.report.comparison.markdown import render_comparison_markdown
-from tlsearch.report.comparison.method import measured_text, protocol_text, said_text
+from tlsearch.cli.console import show_tables
+from tlsearch.comparison.answers import Provenance, Tables, tables_json, tables_schema_text
+from tlsearch.comparison.claims import Scenario
+from tlsearch.comparison.results import ArmResults, ComparisonResults
+from tlsearch.comparison.tables import make_tables
+from tlsearch.report.comparison_summary import foretold, measured_text, protocol_text, said_text
 from tlsearch.report.figures import foretelling
+from tlsearch.report.html import render_comparison_html
+from tlsearch.report.markdown import render_comparison_markdown
 
 ORIGIN = Provenance(
     command="tlsearch run 'a b.yaml' --set name=<b>",

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.report.fake import finished
-from tlsearch.report.rows import ReportData, read_report
+from tlsearch.report.context import ReportData, read_report
 
 
 @pytest.fixture(scope="session")

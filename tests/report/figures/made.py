@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tlsearch.report.rows import ReportData
+from tlsearch.report.context import ReportData
 from tlsearch.search.runs import RunRow
 
 BEGAN = datetime(2026, 1, 1, 12)

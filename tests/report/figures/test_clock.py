@@ -4,10 +4,10 @@ from itertools import pairwise
 import pytest
 
 from tests.report.figures.made import at, search_row, with_rows
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures import spending, timeline
 from tlsearch.report.figures.clock import find_clock, group_of, unit
-from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import Absent
 
 
 @pytest.fixture

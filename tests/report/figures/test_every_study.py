@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.fake import Fake, baselines, fake_study, know_data, search, train
+from tlsearch.report.context import read_report
 from tlsearch.report.figures.gallery import pictures
-from tlsearch.report.rows import read_report
 
 
 def all_fail(fake: Fake) -> None:

@@ -4,10 +4,10 @@ import pytest
 
 from tests.report.fake import epochs_to
 from tests.report.figures.made import search_row, with_rows
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures import intermediate
 from tlsearch.report.figures.intermediate import Band, Intermediate
-from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import Absent
 from tlsearch.search.runs import RunRow
 from tlsearch.training.results import FoldResult
 

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from tests.report.figures.made import search_row, with_rows
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures import parallel, slices
 from tlsearch.report.figures.parallel import NOT_THERE, Parallel
 from tlsearch.report.importances import Importances, Share, leading
-from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import Absent
 
 ADAM = {"freeze_depth": 0, "lr": 1e-3, "lr_ratio": 1.0, "optimizer": "adam", "dropout": 0.0,
         "batch_size": 64}  # fmt: skip

@@ -1,7 +1,7 @@
 import pytest
 
+from tlsearch.config.dimensions import Choice, Range
 from tlsearch.report.figures.scales import log_ticks, place, ticks
-from tlsearch.study.dimensions import Choice, Range
 
 RATE = Range(1e-4, 1e-1, log=True, step=None)
 DEPTH = Range(0, 5, log=False, step=None)

@@ -5,12 +5,12 @@ import pytest
 
 from tests.report.figures.made import search_row, with_rows
 from tests.report.figures.test_parallel import ADAM, SGD
-from tlsearch.report.absent import Absent
+from tlsearch.config.dimensions import Choice
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures import choices, cost, rates
 from tlsearch.report.figures.rates import Cell
-from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import Absent
 from tlsearch.search.runs import RunRow
-from tlsearch.study.dimensions import Choice
 
 
 def trial(data: ReportData, number: int, value: float, **params: Any) -> RunRow:

@@ -12,9 +12,8 @@ from PIL import Image
 
 from tests.report.fake import finished
 from tlsearch.report.figures.canvas import Picture, canvas
-from tlsearch.report.stills.album import BEST_TRIALS, search_stills
-from tlsearch.report.stills.render import still
-from tlsearch.report.stills.traces import colour, spoken, values
+from tlsearch.report.still_traces import colour, spoken, values
+from tlsearch.report.stills import BEST_TRIALS, search_stills, still
 
 
 def pixels(figure: go.Figure, *, height: int = 300) -> Any:

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.faults.running import Place
-from tlsearch.search.comparison.tables import CSV_FILE, JSON_FILE
+from tlsearch.search.collect import CSV_FILE, JSON_FILE
 from tlsearch.search.runs import RESULT, RUN
 
 STUDY = """

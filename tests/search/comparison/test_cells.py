@@ -11,19 +11,18 @@ import pytest
 
 from tests.search.conftest import HEAD, Study
 from tests.search.fakes import drive, layout_in, result
+from tlsearch.config.cells import Cell
+from tlsearch.config.paths import scores_path
+from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError
-from tlsearch.search.comparison import board as board_module
-from tlsearch.search.comparison.board import Board, existing_board
-from tlsearch.search.comparison.collect import collect
-from tlsearch.search.comparison.orders import comparison_job
-from tlsearch.search.comparison.specs import choose, confirm_specs, fixed_specs, sweep_specs
-from tlsearch.search.comparison.tables import CSV_FILE, JSON_FILE, write_tables
-from tlsearch.search.comparison.work import ScenarioWork, is_done, num_done, tuning_left
-from tlsearch.search.folder import scores_path
+from tlsearch.search import board as board_module
+from tlsearch.search.board import Board, existing_board
+from tlsearch.search.cell_runs import choose, confirm_specs, fixed_specs, sweep_specs
+from tlsearch.search.collect import CSV_FILE, JSON_FILE, collect, write_tables
+from tlsearch.search.comparison_run import ScenarioWork, is_done, num_done, tuning_left
+from tlsearch.search.job_maker import comparison_job
 from tlsearch.search.ledger import Ledger, Run
 from tlsearch.search.storage import open_storage
-from tlsearch.study.cells import Cell
-from tlsearch.study.config import StudyConfig
 
 BODY = """
 space: {lr: {low: 1.0e-3, high: 1.0e-1, log: true}}

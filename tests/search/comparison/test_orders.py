@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from tlsearch.search.comparison.orders import MEASURES, measures_of
-from tlsearch.study.comparison import ComparisonConfig
+from tlsearch.config.arms import ComparisonConfig
+from tlsearch.search.job_maker import MEASURES, measures_of
 
 
 def asked_by(table: Any, *arms: str) -> set[str]:

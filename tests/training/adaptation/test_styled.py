@@ -12,17 +12,18 @@ from torch import Tensor
 
 from tests.training.small import CPU, pixels, tiny_backbone
 from tlsearch.errors import WorkError
-from tlsearch.training.adaptation import styled
-from tlsearch.training.adaptation.gram import (
+from tlsearch.models.backbones import build_backbone
+from tlsearch.training import style_transfer as styled
+from tlsearch.training.batches import unit_batch
+from tlsearch.training.style_transfer import (
+    Atelier,
+    InStyle,
     StyleNetwork,
     content_distance,
     gram,
     style_distance,
     transfer_style,
 )
-from tlsearch.training.adaptation.styled import Atelier, InStyle
-from tlsearch.training.batches import unit_batch
-from tlsearch.transfer.backbones import build_backbone
 
 TARGET, SOURCE = pixels(), pixels(seed=1, noise=200)
 AMONG = np.arange(0, 60, 3)
@@ -72,7 +73,7 @@ def test_every_family_tells_a_style(name: str) -> None:
 def test_the_style_comes_closer_and_the_content_stays_near(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tlsearch.training.adaptation.gram.NUM_STEPS", 60)
+    monkeypatch.setattr("tlsearch.training.style_transfer.NUM_STEPS", 60)
     rows, lenders = np.arange(6), AMONG[:6]
     net, before, sources = network(), images(rows), images(lenders, SOURCE)
     after = transfer_style(net, before, sources)
@@ -138,8 +139,8 @@ def atelier(folder: Path, told: Told | None = None, **changes: Any) -> Atelier:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlsearch.training.adaptation.styled.BLOCK", 4)
-    monkeypatch.setattr("tlsearch.training.adaptation.gram.NUM_STEPS", 8)
+    monkeypatch.setattr("tlsearch.training.style_transfer.BLOCK", 4)
+    monkeypatch.setattr("tlsearch.training.style_transfer.NUM_STEPS", 8)
 
 
 def test_images_are_made_once_and_found_again(tmp_path: Path) -> None:

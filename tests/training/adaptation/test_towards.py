@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.strategies import strategy
 from tests.training.small import CPU, pixels, trainer, weights
-from tests.transfer.strategies import strategy
-from tlsearch.study.adaptation import Adaptation, Fourier, Moments, NoAdaptation, Style
-from tlsearch.training.adaptation.moments import match_moments
-from tlsearch.training.adaptation.spectrum import exchange_amplitudes
-from tlsearch.training.adaptation.towards import drawn_for, stage_of
-from tlsearch.training.augmentation.stages import Stage
+from tlsearch.config.augmentation import Adaptation, Fourier, Moments, NoAdaptation, Style
+from tlsearch.training.augmentation import Stage
 from tlsearch.training.batches import unit_batch
+from tlsearch.training.domain_adaptation import (
+    drawn_for,
+    exchange_amplitudes,
+    match_moments,
+    stage_of,
+)
 
 TARGET, SOURCE = pixels(), pixels(seed=1, noise=200)
 AMONG = np.arange(0, 60, 2)

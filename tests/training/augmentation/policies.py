@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tlsearch.study.augmentation import BasicAugmentation, RandAugment, TrivialAugment
+from tlsearch.config.augmentation import BasicAugmentation, RandAugment, TrivialAugment
 
 STILL = BasicAugmentation(
     flip=0.0,

@@ -5,12 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.models.strategies import strategy
 from tests.training.small import data, figures, pixels, same, trainer, weights
-from tests.transfer.strategies import strategy
-from tlsearch.study.augmentation import Attack, FgsmAttack, Mixup, NoAttack, PgdAttack
-from tlsearch.training.augmentation.adversary import make_adversary
-from tlsearch.training.loop import Trainer
-from tlsearch.transfer.freezing import set_train_mode
+from tlsearch.config.augmentation import Attack, FgsmAttack, Mixup, NoAttack, PgdAttack
+from tlsearch.training.adversarial import make_adversary
+from tlsearch.training.freezing import set_train_mode
+from tlsearch.training.trainer import Trainer
 
 KINDS: dict[str, FgsmAttack | PgdAttack] = {
     "fgsm": FgsmAttack(epsilon=0.05, share=0.5),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from tlsearch.training.augmentation.colour import brightened, contrasted, hue_shifted, saturated
+from tlsearch.training.image_transforms import brightened, contrasted, hue_shifted, saturated
 
 FACTORS = torch.tensor([0.0, 0.4, 1.0, 1.7])
 TURNS = torch.tensor([-0.25, 0.0, 0.1, 0.5])

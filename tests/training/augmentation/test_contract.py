@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.strategies import strategy
 from tests.training.augmentation.policies import STAGES, STILL, STRONG
-from tests.transfer.strategies import strategy
-from tlsearch.study.augmentation import AUGMENTATIONS, BasicAugmentation
-from tlsearch.training.augmentation.policies import make_stages
-from tlsearch.training.augmentation.stages import through
+from tlsearch.config.augmentation import AUGMENTATIONS, BasicAugmentation
+from tlsearch.training.augmentation import make_stages, through
 
 MEAN = (0.485, 0.456, 0.406)
 ROWS = np.array([3, 17, 4, 90, 8, 51, 2, 33])

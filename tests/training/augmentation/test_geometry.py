@@ -10,13 +10,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
 
-from tlsearch.training.augmentation.geometry import (
-    ASPECT,
-    Moves,
-    crop_sides,
-    sampling_matrices,
-    warped,
-)
+from tlsearch.training.image_transforms import ASPECT, Moves, crop_sides, sampling_matrices, warped
 
 SIZE = 24
 

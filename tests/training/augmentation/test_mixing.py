@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
+from tests.models.strategies import strategy
 from tests.training.small import data, pixels, trainer
-from tests.transfer.strategies import strategy
-from tlsearch.study.augmentation import CutMix, Mixup, NoMixing
-from tlsearch.training.augmentation.mixing import Mixing, make_mixing
-from tlsearch.training.augmentation.views import View
+from tlsearch.config.augmentation import CutMix, Mixup, NoMixing
+from tlsearch.training.augmentation import Mixing, View, make_mixing
 
 KINDS = {"mixup": Mixup(alpha=1.0), "cutmix": CutMix(alpha=1.0)}
 ROWS = np.array([5, 9, 2, 7])

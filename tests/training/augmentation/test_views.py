@@ -8,17 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.models.strategies import strategy
 from tests.training.augmentation.policies import STAGES, STILL, STRONG
 from tests.training.small import CPU, data, figures, pixels, same, store, trainer, weights
-from tests.transfer.strategies import strategy
-from tlsearch.study.augmentation import FgsmAttack, Mixup
-from tlsearch.training.augmentation.policies import make_stages
-from tlsearch.training.augmentation.stages import through
-from tlsearch.training.balance import draw_keys
-from tlsearch.training.batches import epoch_order, normalised, unit_batch
-from tlsearch.training.folds import CrossValidation
-from tlsearch.training.loop import TrainingData
-from tlsearch.transfer.plan import batch_bounds
+from tlsearch.config.augmentation import FgsmAttack, Mixup
+from tlsearch.training.augmentation import make_stages, through
+from tlsearch.training.batches import TrainingData, draw_keys, epoch_order, normalised, unit_batch
+from tlsearch.training.cross_validation import CrossValidation
+from tlsearch.training.plan import batch_bounds
 
 
 def test_an_image_that_is_drawn_often_has_other_views_each_time() -> None:

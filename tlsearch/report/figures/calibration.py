@@ -5,11 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData, Scores
 from tlsearch.report.figures.canvas import BLUE, GREY, canvas
-from tlsearch.report.rows import ReportData
-from tlsearch.report.scores import Scores
-from tlsearch.report.wording import count, percent, points
+from tlsearch.report.wording import Absent, count, percent, points
 
 NUM_BINS = 15
 """As in arXiv:1706.04599, so that figures can be compared."""

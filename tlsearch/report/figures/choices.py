@@ -8,21 +8,13 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tlsearch.report.absent import Absent
-from tlsearch.report.figures.canvas import (
-    BLUE,
-    ORANGE,
-    dress,
-    hover_format,
-    label,
-    percent_axis,
-)
+from tlsearch.config.dimensions import Choice
+from tlsearch.report.context import ReportData
+from tlsearch.report.figures.canvas import BLUE, ORANGE, dress, hover_format, label, percent_axis
 from tlsearch.report.figures.thinning import evenly, rounded
 from tlsearch.report.figures.window import Window, window
 from tlsearch.report.importances import leading
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, joined, plain, setting_text, value_text
-from tlsearch.study.dimensions import Choice
+from tlsearch.report.wording import Absent, count, joined, plain, setting_text, value_text
 
 MAX_CHOICES = 8
 MAX_OPTIONS = 12

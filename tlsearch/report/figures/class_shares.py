@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREEN, ORANGE, canvas, label
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import percent
+from tlsearch.report.wording import Absent, percent
 
 MAX_CLASSES = 30
 """Of more, the largest and the smallest are drawn: their names would not be read."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tlsearch.report.rows import ReportData
+from tlsearch.report.context import ReportData
 from tlsearch.search.runs import RunRow
 
 PAUSE_SECONDS = 60.0

@@ -5,11 +5,9 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
-from tlsearch.report.evaluation import Evaluation
+from tlsearch.report.context import Evaluation, ReportData
 from tlsearch.report.figures.canvas import canvas, label
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count
+from tlsearch.report.wording import Absent, count
 
 MAX_CLASSES = 20
 """More cells hold no numbers and their axes no names: of more classes the worst are shown."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import (
     BLUE,
     GREEN,
@@ -19,8 +19,7 @@ from tlsearch.report.figures.canvas import (
 from tlsearch.report.figures.scales import log_ticks
 from tlsearch.report.figures.thinning import evenly, rounded
 from tlsearch.report.figures.window import Window, window
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, duration, joined, plain, value_text
+from tlsearch.report.wording import Absent, count, duration, joined, plain, value_text
 
 MAX_MARKS = 600
 

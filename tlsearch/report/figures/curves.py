@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import GREY, PERCENT, SERIES, canvas, label, with_room
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import percent, plain
+from tlsearch.report.wording import Absent, percent, plain
 from tlsearch.search.runs import RunRow
 
 TOP = 5

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.config.catalog import CATALOGUE, groups
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import (
     BLUE,
     ORANGE,
@@ -14,10 +15,7 @@ from tlsearch.report.figures.canvas import (
     percent_axis,
     with_room,
 )
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, plain, value_text
-from tlsearch.study.backbones import groups
-from tlsearch.study.timm_backbones import CATALOGUE
+from tlsearch.report.wording import Absent, count, plain, value_text
 
 _GOLDEN = 0.618
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.evidence.answers import ArmOverview, Estimate, Tables
-from tlsearch.report.absent import Absent
-from tlsearch.report.comparison.wording import arm_name
+from tlsearch.comparison.answers import ArmOverview, Estimate, Tables
 from tlsearch.report.figures.canvas import label
 from tlsearch.report.figures.panels import bars, height_of, look, panels, place_of
+from tlsearch.report.verdict_text import arm_name
+from tlsearch.report.wording import Absent
 
 KINDS: Mapping[str, str] = {
     "cka_drift": "1 − linear CKA",

@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.evidence.answers import Gain, Tables
-from tlsearch.report.absent import Absent
-from tlsearch.report.comparison.wording import arm_name
+from tlsearch.comparison.answers import Gain, Tables
 from tlsearch.report.figures.bands import draw_bands, height_of, line_at
 from tlsearch.report.figures.canvas import GREY, SERIES, canvas, label
 from tlsearch.report.figures.panels import symbol
-from tlsearch.report.wording import MINUS, points
+from tlsearch.report.verdict_text import arm_name
+from tlsearch.report.wording import MINUS, Absent, points
 
 POOLED = "all scenarios"
 

@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.evidence.answers import Foretelling, Tables
-from tlsearch.report.absent import Absent
-from tlsearch.report.comparison.wording import arm_name
+from tlsearch.comparison.answers import Foretelling, Tables
 from tlsearch.report.figures.bands import draw_bands, height_of, line_at
 from tlsearch.report.figures.canvas import SERIES, canvas, label
 from tlsearch.report.figures.panels import symbol
-from tlsearch.report.wording import percent
+from tlsearch.report.verdict_text import arm_name
+from tlsearch.report.wording import Absent, percent
 
 
 class Line(NamedTuple):

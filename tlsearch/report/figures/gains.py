@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
 from tlsearch.report.answer import Gain, find_answer
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREY, canvas, label
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import gain_text
+from tlsearch.report.wording import Absent, gain_text
 
 
 class Gains(NamedTuple):

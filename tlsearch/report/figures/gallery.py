@@ -5,7 +5,7 @@ from functools import partial
 from types import ModuleType
 from typing import NamedTuple
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures import (
     calibration,
     choices,
@@ -26,7 +26,7 @@ from tlsearch.report.figures import (
     timeline,
 )
 from tlsearch.report.figures.canvas import Picture, drawn_or_told
-from tlsearch.report.rows import ReportData
+from tlsearch.report.wording import Absent
 
 
 class Entry(NamedTuple):

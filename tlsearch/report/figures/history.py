@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import (
     BLUE,
     GREY,
@@ -18,8 +18,7 @@ from tlsearch.report.figures.canvas import (
     percent_axis,
 )
 from tlsearch.report.figures.window import Window, shown_values, window
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, plain, value_text
+from tlsearch.report.wording import Absent, count, plain, value_text
 from tlsearch.search.runs import RunRow
 
 _MARKS = {

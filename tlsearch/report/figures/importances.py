@@ -2,11 +2,10 @@
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREY, PERCENT, canvas, label
 from tlsearch.report.importances import NUM_RESAMPLES, Importances, Share
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import joined
+from tlsearch.report.wording import Absent, joined
 
 
 def compute(data: ReportData) -> Importances | Absent:

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREY, ORANGE, canvas, hover_format, percent_axis
 from tlsearch.report.figures.thinning import evenly, rounded
 from tlsearch.report.figures.window import Window, window
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, joined, plain
+from tlsearch.report.wording import Absent, count, joined, plain
 from tlsearch.search.runs import RunRow
 
 MAX_LINES = 60

@@ -5,16 +5,15 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.config.dimensions import Dimension
+from tlsearch.config.dimensions import count as size
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREY, ORANGE, canvas, label
 from tlsearch.report.figures.scales import place, ticks
 from tlsearch.report.figures.thinning import evenly
 from tlsearch.report.figures.window import Window, window
 from tlsearch.report.importances import leading
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, joined, plain, setting_text, value_text
-from tlsearch.study.dimensions import Dimension
-from tlsearch.study.dimensions import count as size
+from tlsearch.report.wording import Absent, count, joined, plain, setting_text, value_text
 
 MAX_DIMENSIONS = 10
 MAX_LINES = 100

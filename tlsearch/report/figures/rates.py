@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.config.dimensions import Choice, Dimension, Range
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import canvas, hover_format, label
 from tlsearch.report.figures.depth import shown_network
 from tlsearch.report.figures.scales import place
 from tlsearch.report.figures.thinning import rounded
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, plain, setting_text, value_text
-from tlsearch.study.dimensions import Choice, Dimension, Range
+from tlsearch.report.wording import Absent, count, plain, setting_text, value_text
 
 NUM_BINS = 5
 DEPTH, RATIO = "freeze_depth", "lr_ratio"

@@ -5,11 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData, Scores
 from tlsearch.report.figures.canvas import GREY, PERCENT, SERIES, canvas, label
-from tlsearch.report.rows import ReportData
-from tlsearch.report.scores import Scores
-from tlsearch.report.wording import joined
+from tlsearch.report.wording import Absent, joined
 
 WORST = 5
 """So many classes are drawn beside the mean; curves of more would hide one another."""
@@ -59,7 +57,10 @@ def compute(data: ReportData) -> Roc | Absent:
 
 def curves_of(scores: Scores, *, seed: int) -> Roc | Absent:
     """The curves of some scores; `seed` draws the images where they are too many."""
-    from sklearn.metrics import auc, roc_curve  # half a second
+    from sklearn.metrics import (
+        auc,
+        roc_curve,  # half a second
+    )
 
     num_all, num_columns = scores.probabilities.shape
     kept = np.arange(num_all)

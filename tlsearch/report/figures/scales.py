@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
+from tlsearch.config.dimensions import Choice, Dimension, Range
 from tlsearch.report.wording import setting_text
-from tlsearch.study.dimensions import Choice, Dimension, Range
 
 MAX_TICKS = 5
 _FEW = 5

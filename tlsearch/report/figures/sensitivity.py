@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.evidence.answers import SweepOverview, SweepPoint, Tables
-from tlsearch.report.absent import Absent
-from tlsearch.report.comparison.wording import arm_name
+from tlsearch.comparison.answers import SweepOverview, SweepPoint, Tables
 from tlsearch.report.figures.canvas import label
 from tlsearch.report.figures.panels import bars, height_of, look, panels, place_of
-from tlsearch.report.wording import count, percent, setting_text
+from tlsearch.report.verdict_text import arm_name
+from tlsearch.report.wording import Absent, count, percent, setting_text
 
 RATE = "lr"
 

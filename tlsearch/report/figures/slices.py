@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tlsearch.report.absent import Absent
+from tlsearch.config.dimensions import Range
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import (
     BLUE,
     ORANGE,
@@ -21,9 +22,7 @@ from tlsearch.report.figures.scales import ticks
 from tlsearch.report.figures.thinning import evenly, rounded
 from tlsearch.report.figures.window import Window, window
 from tlsearch.report.importances import leading
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, joined, plain, setting_text
-from tlsearch.study.dimensions import Range
+from tlsearch.report.wording import Absent, count, joined, plain, setting_text
 
 MAX_SLICES = 12
 MAX_TRIALS = 600

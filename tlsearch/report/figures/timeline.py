@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.absent import Absent
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREEN, GREY, ORANGE, RED, canvas, label
 from tlsearch.report.figures.clock import GROUPS, Clock, find_clock, group_of, unit
-from tlsearch.report.rows import ReportData
-from tlsearch.report.wording import count, duration
+from tlsearch.report.wording import Absent, count, duration
 
 MAX_BARS = 600
 _STYLES = {

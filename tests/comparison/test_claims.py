@@ -1,0 +1,78 @@
+import math
+import re
+
+import numpy as np
+import pytest
+
+from tlsearch.comparison.claims import BY_KEY, CLAIMS, advice_about, claims_of
+from tlsearch.comparison.statistics import STATISTICS
+from tlsearch.metrics import curves, drift, sweeps
+from tlsearch.metrics import sweeps as splits
+
+ROWS = [*(f"A{i}" for i in range(1, 6)), *(f"B{i}" for i in range(1, 4))]
+ADVICE = [f"C{i}" for i in range(1, 16)]
+
+
+def test_every_row_in_the_documents_order() -> None:
+    seen = list(dict.fromkeys(claim.id for claim in CLAIMS))
+    assert seen == ROWS + ADVICE
+    assert [c for t in "ABC" for c in claims_of(t)] == list(CLAIMS)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_of_a_table_has_all_three_cells_in_order(row: str) -> None:
+    sides = [claim.side for claim in CLAIMS if claim.id == row]
+    assert list(dict.fromkeys(sides)) == ["for", "against", "fits"]
+
+
+def test_keys_are_unique_and_plain() -> None:
+    assert len(BY_KEY) == len(CLAIMS)
+    assert all(re.fullmatch(r"[A-Za-z0-9_,-]+", key) for key in BY_KEY)
+    assert BY_KEY["A2-for-accuracy-A2"].reference == "A1"
+
+
+def test_what_is_tested_has_a_direction_and_a_delta() -> None:
+    for claim in CLAIMS:
+        assert (claim.direction == "none") == (claim.measure.repeat == "none"), claim.key
+        assert claim.smallest > 0
+        assert claim.arm != claim.reference or claim.elsewhere is not None
+
+
+def test_advice_is_asked_for_by_both_its_arms() -> None:
+    assert {claim.id for claim in advice_about(["l1", "no penalty"])} == {"C2"}
+    assert {claim.id for claim in advice_about(["none", "clipped", "dropout"])} == {"C4", "C12"}
+    assert {claim.id for claim in advice_about(["freeze 0", "freeze 5"])} == {"C5"}
+    assert {claim.id for claim in advice_about(["none", "trivial", "mixed"])} == {"C8"}
+    attacks = advice_about(["none", "adversarial", "one step"])
+    assert {claim.id for claim in attacks} == {"C9"}
+    assert [claim.statistic for claim in attacks] == 2 * [
+        "robust_accuracy", "robust_accuracy.fgsm", "accuracy",
+    ]  # fmt: skip
+    assert advice_about(["l1", "none"]) == advice_about(["freeze all", "freeze none"]) == []
+
+
+def test_opposite_claims_share_their_statistic() -> None:
+    fixed, decay = BY_KEY["A1-against-oscillation-A1"], BY_KEY["A2-for-oscillation-A2"]
+    assert (fixed.arm, fixed.reference) == (decay.reference, decay.arm)
+    assert fixed.direction == 1
+    assert decay.direction == -1
+
+
+def test_no_statistic_is_idle() -> None:
+    assert {claim.statistic for claim in CLAIMS} == set(STATISTICS)
+
+
+def test_measures_bear_the_names_of_statistics() -> None:
+    found = {name for part in (curves, drift, splits, sweeps) for name in vars(part)}
+    here = set(STATISTICS) & found
+    assert here >= {
+        "oscillation", "epochs_to_share", "early_gradient_norm", "generalisation_gap",
+        "trials_to_come_within", "usable_decades", "divergence_share", "mean_rank",
+        "score_correlation", "weight_norm", "sparsity", "class_share_distance", "future_error",
+        "estimate_spread",
+    }  # fmt: skip
+
+
+def test_deltas_of_ratios_are_logarithms() -> None:
+    assert STATISTICS["oscillation"].smallest == pytest.approx(math.log(1.25))
+    assert np.exp(STATISTICS["weight_norm"].smallest) == pytest.approx(1.1)

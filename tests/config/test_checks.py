@@ -1,0 +1,357 @@
+import pytest
+
+from tests.config.conftest import Read, Refused
+from tlsearch.config.search_checks import notes
+
+HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights: %s}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            "space: {freeze_depth: 6}",
+            "space.freeze_depth = 6: resnet18 has 6 layer groups (stem, layer1, layer2, layer3, "
+            "layer4, head) — freeze 0 to 5, where 5 trains the head alone",
+        ),
+        ("space: {freeze_depth: [0, 9]}", "space.freeze_depth = [0, 9]: resnet18 has 6 layer"),
+        (
+            "space: {warmup_epochs: {low: 0, high: 10}}",
+            "space.warmup_epochs = {low: 0, high: 10}: warm-up is as long as training, 10 epochs — "
+            "take less than 10, or train longer",
+        ),
+        (
+            "space: {warmup_epochs: [0, 1], warmup_steps: {low: 0, high: 5}}",
+            "space.warmup_steps = {low: 0, high: 5}: warm-up is given in epochs and in steps — "
+            "keep one of them, the other 0",
+        ),
+        (
+            "space: {warmup_steps: 340, batch_size: [16, 32]}",
+            # 1797 - 359 - 359 = 1079 images: 34 steps of 32, ten times
+            "space.warmup_steps = 340: warm-up is as long as training, 340 steps at batch size 32",
+        ),
+        (
+            "space: {warmup_start_fraction: 0.1}",
+            "space.warmup_start_fraction = 0.1: there is no warm-up that it could start",
+        ),
+        (
+            "space: {unfreeze_every_epochs: 2}",
+            "space.unfreeze_every_epochs = 2: nothing is frozen that could be unfrozen",
+        ),
+        (
+            "space: {unfreeze_every_epochs: 10, freeze_depth: 3}",
+            "space.unfreeze_every_epochs = 10: opens nothing within 10 epochs — take less than 10",
+        ),
+        (
+            "space: {schedule: {step: {every_epochs: [5, 10]}}}",
+            "space.schedule.step.every_epochs = [5, 10]: no step falls within 10 epochs",
+        ),
+        (
+            "space: {schedule: [cosine, plateau]}\nbudget: {epochs: 4}",
+            "space.schedule.plateau.patience_epochs = 2: no cut can follow a plateau within 4 "
+            "epochs — take less than 2",
+        ),
+        (
+            "space: {optimizer: {sgd: {momentum: [0, 0.9], nesterov: true}}}",
+            "space.optimizer.sgd.nesterov = true: Nesterov's step needs momentum, which may be 0",
+        ),
+        (
+            "space: {patience_epochs: [null, 10]}",
+            "space.patience_epochs = [null, 10]: never stops a training of 10 epochs — take less "
+            "than 10, or null for never",
+        ),
+        (
+            "search: {pruner: {median: {n_warmup_steps: 10}}}",
+            "search.pruner.median.n_warmup_steps = 10: prunes nothing within 10 epochs",
+        ),
+        (
+            "search: {pruner: {percentile: {n_warmup_steps: 12}}}",
+            "search.pruner.percentile.n_warmup_steps = 12: prunes nothing within 10 epochs",
+        ),
+        (
+            "search: {pruner: {successive_halving: {min_resource: 11}}}",
+            "search.pruner.successive_halving.min_resource = 11: the first rung, after 11 epochs, "
+            "is beyond the 10 of a trial — lower it, or train longer",
+        ),
+        (
+            "search: {pruner: {successive_halving: {min_early_stopping_rate: 2}}}",
+            "search.pruner.successive_halving.min_early_stopping_rate = 2: the first rung, after "
+            "16 epochs",
+        ),
+        (
+            "search: {pruner: {successive_halving: {min_early_stopping_rate: 1000000}}}",
+            "after countless epochs",
+        ),
+        (
+            "search: {pruner: {hyperband: {min_resource: 11}}}",
+            "search.pruner.hyperband.min_resource = 11: the first rung, after 11 epochs",
+        ),
+        (
+            "search: {pruner: {hyperband: {max_resource: 27}}}",
+            "search.pruner.hyperband.max_resource = 27: plans rungs beyond the 10 epochs of a "
+            "trial — write auto",
+        ),
+        (
+            "search: {pruner: {hyperband: {min_resource: 5, max_resource: 4}}}",
+            "search.pruner.hyperband.max_resource = 4: min_resource = 5 is above it — swap them",
+        ),
+        (
+            "search: {pruner: {wilcoxon: {n_startup_steps: 10}}}",
+            "search.pruner.wilcoxon.n_startup_steps = 10: prunes nothing within 10 epochs",
+        ),
+        (
+            "search: {pruner: {wilcoxon: {p_threshold: 0.0001}}}",
+            "search.pruner.wilcoxon.p_threshold = 0.0001: 10 epochs can never be that sure — "
+            "train for 14 epochs or more",
+        ),
+        (
+            "search: {sampler: {tpe: {multivariate: false, group: true}}}",
+            "search.sampler.tpe.group = true: groups are modelled by the multivariate estimator",
+        ),
+        (
+            "search: {sampler: cmaes}\nspace: {batch_size: [16, 32]}",
+            'search.sampler = "cmaes": searches ranges of numbers, and space has too few of them',
+        ),
+        (
+            "search: {sampler: {cmaes: {with_margin: true, lr_adapt: true}}}\n"
+            "space: {dropout: {low: 0, high: 0.5}}",
+            "search.sampler.cmaes.lr_adapt = true: excludes with_margin — keep one of them",
+        ),
+        (
+            "search: {sampler: gp}\nspace: {optimizer: {adam: {}, sgd: {momentum: [0.8, 0.9]}}}",
+            "space.optimizer.sgd.momentum = [0.8, 0.9]: is searched for some choices only, which "
+            "the sampler gp cannot do — fix it, or use tpe or random",
+        ),
+        (
+            "search: {sampler: grid}\nbudget: {trials: 4}\n"
+            "space: {lr: {low: 0.1, high: 1, log: true}}",
+            "space.lr = {low: 0.1, high: 1.0, log: true}: has no grid of values — list its values, "
+            "such as [0.1, …, 1]",
+        ),
+        (
+            "search: {sampler: grid}\nspace: {dropout: {low: 0, high: 0.5}}",
+            "has no grid of values — list its values, such as [0, …, 0.5], or add a step",
+        ),
+        (
+            "search: {sampler: grid}\nspace: {batch_size: [8, 16], freeze_depth: [0, 1, 2]}",
+            "budget.trials = 30: the grid has only 6 points — write 6",
+        ),
+        (
+            "search: {sampler: grid}\nspace: {batch_size: {low: 2, high: 1000001}}",
+            'search.sampler = "grid": the grid has 1000000 points, more than 100000',
+        ),
+    ],
+)
+def test_contradictions(refused: Refused, lines: str, told: str) -> None:
+    (message,) = refused(lines)
+    assert message.startswith("line ")
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            "split: {validation: 0.4, test: 0.6}",
+            "data.split = {validation: 0.4, test: 0.6}: validation + test = 1 leaves nothing to "
+            "train on — lower one of them, to a sum below 1",
+        ),
+        (
+            # 174 images of the smallest class, of which a fifth trains
+            "split: {validation: 0.2, test: 0.6}, labels_per_class: 35",
+            "data.labels_per_class = 35: the training part has 34 images of its smallest class — "
+            "take 34 or less, or null for all",
+        ),
+        ("labels_per_class: 175, split: {strategy: random}", "take 174 or less, or null for all"),
+    ],
+)
+def test_contradictions_in_the_data(refused: Refused, data: str, told: str) -> None:
+    head = f"name: s\ndata: {{source: digits, {data}}}\nbackbone: {{name: vgg11, weights: none}}\n"
+    (message,) = refused("", head=head)
+    assert message.startswith("line 2: ")
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "weights", "told"),
+    [
+        (
+            7,
+            "resnet18",
+            "none",
+            "line 2: data.size = 7: resnet18 needs images of at least 8 pixels",
+        ),
+        (31, "vgg11", "none", "data.size = 31: vgg11 needs images of at least 32 pixels"),
+        (40, "vit_b_16", "none", "vit_b_16 cuts images into patches of 16 pixels — write 32 or 48"),
+        (20, "vit_b_16", "none", "patches of 16 pixels — write 16 or 32"),
+        (
+            32,
+            "resnet18",
+            "IMAGENET1K_V2",
+            'line 3: backbone.weights = "IMAGENET1K_V2": torchvision has no such weights for '
+            "resnet18 — did you mean 'IMAGENET1K_V1'?",
+        ),
+        (
+            224,
+            "vit_b_16",
+            "IMAGENET1K_SWAG_V1",
+            "(known: IMAGENET1K_V1, IMAGENET1K_SWAG_E2E_V1, IMAGENET1K_SWAG_LINEAR_V1)",
+        ),
+    ],
+)
+def test_backbones(refused: Refused, size: int, name: str, weights: str, told: str) -> None:
+    (message,) = refused("", head=HEAD % (size, name, weights))
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "space: {freeze_depth: {low: 0, high: 5}, warmup_epochs: 9}",
+        "budget: {epochs: 1, trials: 1}\nconfirm: {top: 1}",
+        "budget: {trials: 1}\nconfirm: null",
+        "space: {warmup_epochs: [0, 2], warmup_steps: 0, warmup_start_fraction: [0, 0.1]}",
+        "space: {warmup_steps: 339}",
+        "space: {optimizer: {sgd: {nesterov: [true, false]}}}",
+        "search: {sampler: grid}\nbudget: {trials: 4}\nspace: {optimizer: [sgd, adam], l1: [0, 1]}",
+        "search: {sampler: cmaes}\nspace: {lr: {low: 0.1, high: 1, log: true}, l1: [0, 1]}",
+        "search: {sampler: qmc, pruner: wilcoxon}\nspace: {lr: {low: 0.1, high: 1}}",
+        "search: {pruner: {successive_halving: {min_resource: 2, min_early_stopping_rate: 1}}}",
+        "search: {pruner: {hyperband: {min_resource: 2, max_resource: 8}}}",
+    ],
+)
+def test_no_contradiction(read: Read, lines: str) -> None:
+    read(lines)
+
+
+def test_all_contradictions_at_once(refused: Refused) -> None:
+    messages = refused(
+        "budget: {epochs: 4}\n"
+        "space: {freeze_depth: 8, warmup_epochs: 4, patience_epochs: 5}\n"
+        "search: {pruner: {hyperband: {min_resource: 9}}}\n"
+        "confirm: {top: 40}\n"
+    )
+    assert [m.split(" = ")[0] for m in messages] == [
+        "line 5: space.freeze_depth",
+        "line 5: space.warmup_epochs",
+        "line 5: space.patience_epochs",
+        "line 6: search.pruner.hyperband.min_resource",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("", ["space searches nothing: all trials train the same strategy"]),
+        ("space: {l1: [0, 1]}", []),
+        (
+            "space: {l1: [0, 1]}\nbudget: {trials: 10}",
+            ["the sampler's first 10 trials are random, so all 10 trials will be"],
+        ),
+        (
+            "space: {l1: [0, 1], dropout: {low: 0, high: 0.5}}\nsearch: {sampler: cmaes}",
+            ["cmaes leaves lists to chance: l1"],
+        ),
+        (
+            "space: {l1: [0, 1]}\nsearch: {pruner: hyperband}",
+            ["hyperband splits the trials into 3 brackets"],
+        ),
+        ("space: {l1: [0, 1]}\nconfirm: {top: 31}", ["confirm.top = 31: all 30 trials"]),
+        (
+            "space: {l1: [0, 1]}\nsearch: {pruner: {wilcoxon: {p_threshold: 0.2}}}",
+            ["wilcoxon compares learning curves"],
+        ),
+    ],
+)
+def test_notes(read: Read, lines: str, told: list[str]) -> None:
+    found = notes(read(lines))
+    assert len(found) == len(told)
+    assert all(a.startswith(b) for a, b in zip(found, told, strict=True))
+
+
+DATA = "name: s\ndata: {source: digits, split: %s}\nbackbone: {name: resnet18, weights: none}\n"
+FIVE = "{folds: 5}"
+
+
+@pytest.mark.parametrize(
+    ("split", "lines", "told"),
+    [
+        (
+            FIVE,
+            "search: {pruner: {hyperband: {min_resource: 6}}}",
+            "search.pruner.hyperband.min_resource = 6: the first rung, after 6 folds, is beyond "
+            "the 5 of a trial — lower it, or take more folds",
+        ),
+        (
+            FIVE,
+            "search: {pruner: {hyperband: {max_resource: 6}}}",
+            "search.pruner.hyperband.max_resource = 6: plans rungs beyond the 5 folds of a trial",
+        ),
+        (
+            FIVE,
+            "search: {pruner: {median: {n_warmup_steps: 5}}}",
+            "search.pruner.median.n_warmup_steps = 5: prunes nothing within 5 folds",
+        ),
+        (
+            FIVE,
+            "search: {pruner: {wilcoxon: {p_threshold: 0.03}}}",
+            "search.pruner.wilcoxon.p_threshold = 0.03: 5 folds can never be that sure — take 6",
+        ),
+        (
+            "{strategy: time, gap: 600}",
+            "",
+            "data.split.gap = 600: leaves none of 1797 images to train on — lower it",
+        ),
+        (
+            "{strategy: time, gap: 250, folds: 4}",
+            "",
+            "data.split.gap = 250: leaves none of 1797 images to train on",
+        ),
+        ("{folds: 5, gap: 3}", "", "data.split.gap = 3: a split that is stratified has no order"),
+        (
+            "{folds: 5}",
+            # 5 folds of 1438 train on 1150 images: 36 steps of 32, ten times
+            "space: {warmup_steps: 360}",
+            "space.warmup_steps = 360: warm-up is as long as training, 360 steps",
+        ),
+        (
+            "{strategy: time, folds: 4}",
+            # 1438 in five runs of 287: the first fold trains on 290, 10 steps of 32, ten times
+            "space: {warmup_steps: 100}",
+            "space.warmup_steps = 100: warm-up is as long as training, 100 steps",
+        ),
+    ],
+)
+def test_folds_and_time(refused: Refused, split: str, lines: str, told: str) -> None:
+    (message,) = refused(lines, head=DATA % split)
+    assert told in message
+
+
+@pytest.mark.parametrize(
+    ("split", "lines"),
+    [
+        (FIVE, "search: {pruner: {hyperband: {min_resource: 5}}}\nbudget: {epochs: 2}"),
+        (FIVE, "search: {pruner: {wilcoxon: {p_threshold: 0.04}}}\nbudget: {epochs: 2}"),
+        ("{folds: 2, test: 0.9}", ""),
+        ("{strategy: time, gap: 500}", ""),
+        (FIVE, "space: {warmup_steps: 359}"),
+        ("{strategy: time, folds: 4}", "space: {warmup_steps: 99}"),
+    ],
+)
+def test_folds_and_time_that_go_together(read: Read, split: str, lines: str) -> None:
+    read(lines, head=DATA % split)
+
+
+@pytest.mark.parametrize(
+    ("split", "lines", "told"),
+    [
+        (FIVE, "search: {pruner: hyperband}", ["hyperband splits", "a trial's value is the mean"]),
+        (FIVE, "confirm: null", ["median and percentile judge"]),
+        (FIVE, "confirm: null\nsearch: {pruner: wilcoxon}", []),
+        ("{strategy: time}", "", ["time cannot be drawn again"]),
+    ],
+)
+def test_notes_on_folds_and_time(read: Read, split: str, lines: str, told: list[str]) -> None:
+    found = notes(read(f"{lines}\nspace: {{l1: [0, 1]}}", head=DATA % split))
+    assert len(found) == len(told)
+    assert all(a.startswith(b) for a, b in zip(found, told, strict=True))

@@ -1,0 +1,159 @@
+"""What is checked and known of a split before the first trial, and what workers make of it."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.search.conftest import Study
+from tests.search.fakes import memory_ledger, setting_of
+from tlsearch.config.strategy import Strategy
+from tlsearch.data import dataset as store
+from tlsearch.data.dataset import ImageSet, image_set
+from tlsearch.data.splits import draw_splits
+from tlsearch.errors import RequestError, StoreError
+from tlsearch.execution.messages import TrainJob
+from tlsearch.execution.prepare import divide
+from tlsearch.execution.workbench import Workbench
+from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
+from tlsearch.search.runner import agreed
+from tlsearch.training.cross_validation import CrossValidation
+from tlsearch.training.trainer import Trainer
+
+HEAD = """
+name: s
+data: {source: {manifest: labels.csv}, split: %s}
+backbone: {name: resnet18, weights: none}
+"""
+BODY = "budget: {trials: 4, epochs: 3}\nspace: {lr: {low: 1.0e-3, high: 1.0e-1, log: true}}\n"
+
+
+def images(num: int = 120, **columns: Any) -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 255, (num, 32, 32, 3)).astype(np.uint8)
+    return image_set(pixels, np.arange(num) % 3, ("ape", "bee", "cat"), **columns)
+
+
+def asked(study: Study, split: str = "{}", lines: str = "", *overrides: str) -> Any:
+    return study(*overrides, body=BODY + lines, head=HEAD % split)
+
+
+def test_facts_and_listing(study: Study) -> None:
+    config, data = asked(study, "{folds: 4, test: 0.4}"), images()
+    facts, parts = divide(data, config)
+    splits = draw_splits(data, split=config.data.split, labels_per_class=None, redraw=0)
+    assert facts.train_counts == (18, 18, 18)
+    assert facts.validation_counts == (6, 6, 6)
+    assert facts.test_counts == (16, 16, 16)
+    assert facts.num_images == 120
+    assert parts["test"] == splits[0].test.tolist()
+    assert [fold["train"] for fold in parts["folds"]] == [s.train.tolist() for s in splits]
+    assert parts["fingerprint"] == facts.split.fingerprint
+    assert json.loads(json.dumps(asdict(facts)))["split"]["folds"] == 4
+
+
+@pytest.mark.parametrize("folds", ["", "folds: 4, "])
+def test_warm_up_that_outlasts_the_images_that_were_found(study: Study, folds: str) -> None:
+    split = f"{{{folds}test: 0.4, validation: 0.2}}"
+    # 48 images (or 54 in a fold) in batches of 32 make 2 steps, three times
+    config = asked(study, split, "", "space.warmup_steps=6")
+    with pytest.raises(RequestError) as caught:
+        divide(images(), config)
+    assert str(caught.value) == (
+        "space.warmup_steps = 6: warm-up is as long as training, 6 steps at batch size 32 — "
+        "take less than 6"
+    )
+    divide(images(), asked(study, split, "", "space.warmup_steps=5"))
+
+
+def test_more_labels_than_were_found(study: Study) -> None:
+    config = asked(study, "{}", "", "data.labels_per_class=30")
+    rule = 'labels_per_class = 30: the training part has 24 images of its smallest class, ".*" — '
+    with pytest.raises(RequestError, match=rule + "take 24 or less, or null for all"):
+        divide(images(), config)
+
+
+def test_a_draw_of_the_confirmation_is_refused_before_the_first_trial(study: Study) -> None:
+    # Six groups of one class each: some draws hold one class only.
+    data = images(60, groups=np.arange(60) % 6)
+    config = asked(study, "{strategy: group, validation: 0.3, test: 0.3}", "", "confirm.seeds=50")
+    with pytest.raises(RequestError, match=r"(confirmation seed \d+: )?data\.split = .* one class"):
+        divide(data, config)
+
+
+def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> TrainJob:
+    params = config.space.assign(lambda _n, _d: 0.01)
+    return TrainJob(
+        key="trial-0000",
+        strategy=Strategy.from_params(params | {"freeze_depth": 5}, init="random"),
+        seed=0,
+        redraw=redraw,
+        folds=folds,
+        num_epochs=1,
+        checkpoint=folder / "x.pt",
+        weights_to=None,
+        scores_to=None,
+        measures=(),
+        split=None,
+        future=None,
+        backbone="",
+    )
+
+
+def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path) -> None:
+    weights = np.random.default_rng(1).uniform(1, 2, 60).astype(np.float32)
+    config, data = asked(study, "{folds: 3, test: 0.4}"), images(60, weights=weights)
+    facts, _ = divide(data, config)
+    place = store.save(data, tmp_path / "images")
+    setting = replace(setting_of(config, tmp_path), data=facts, store=place)
+    bench = Workbench(setting, device_index=None, on_progress=lambda _s, _t: None)
+    whole = bench.trainer(job(config, (0, 1, 2), 0, tmp_path))
+    assert isinstance(whole, CrossValidation)
+    assert len(list(whole.epochs())) == 3
+    own, other = (
+        draw_splits(data, split=config.data.split, labels_per_class=None, redraw=i) for i in (0, 2)
+    )
+    for on, split in zip(whole._data, own, strict=True):
+        np.testing.assert_array_equal(on.train, split.train)
+        np.testing.assert_array_equal(on.validation, split.validation)
+    single = bench.trainer(job(config, (1,), 2, tmp_path))
+    assert isinstance(single, Trainer)
+    np.testing.assert_array_equal(single.data.train, other[1].train)
+    np.testing.assert_array_equal(single.data.weights, weights)  # type: ignore[arg-type]
+
+
+def test_what_mlflow_is_told(study: Study, tmp_path: Path) -> None:
+    config, data = asked(study, "{folds: 4, test: 0.4}"), images()
+    facts, parts = divide(data, config)
+    setting = replace(setting_of(config, tmp_path), data=facts)
+    setting.store.mkdir()
+    setting.split_file.write_text(json.dumps(parts))
+    assert facts.split.fingerprint in setting.split_file.name
+    told = parent_params(config, setting)
+    sizes = ("split", "folds", "train_images", "validation_images", "test_images")
+    assert [told[name] for name in sizes] == ["stratified", 4, 54, 18, 48]
+    assert parent_tags(setting)["tlsearch.split"] == facts.split.fingerprint
+    file = parent_texts(config, setting)["split.json"]
+    assert file["parts"] == parts
+    assert file["facts"]["fingerprint"] == facts.split.fingerprint
+
+
+def test_a_study_goes_on_with_its_own_split_alone(study: Study, tmp_path: Path) -> None:
+    ledger = memory_ledger(study())
+    setting = setting_of(study(), tmp_path)
+    split = replace(setting.data.split, fingerprint="6" * 16)
+    other = replace(setting, data=replace(setting.data, split=split))
+    agreed(ledger, other)
+    agreed(ledger, setting)  # nothing has run yet, so nothing is mixed
+    ledger.ask()
+    agreed(ledger, setting)
+    with pytest.raises(StoreError, match=f"the split .fingerprint {'5' * 16} → {'6' * 16}"):
+        agreed(ledger, other)
+
+
+def test_what_depends_on_the_number_of_images_is_said_once_files_are_read(study: Study) -> None:
+    facts, _ = divide(images(), asked(study, "{}", "", "space.ema_decay=0.999"))
+    (note,) = [text for text in facts.split.notes if "ema_decay" in text]
+    assert "its early weights weigh heavily" in note

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from tlsearch.metrics.curves import (
+    early_gradient_norm,
+    epochs_to_share,
+    generalisation_gap,
+    gradient_noise_scale,
+    oscillation,
+)
+
+
+def test_oscillation_by_hand() -> None:
+    # The last third of 9 epochs: 1, 2, 3, with a standard deviation of 1.
+    assert oscillation(np.array([9, 9, 9, 9, 9, 9, 1, 2, 3])) == 1
+    # 7 epochs: the last 3, a third rounded up.
+    assert oscillation(np.array([9, 9, 9, 9, 2, 2, 2])) == 0
+    # At least 2: sqrt(2) from 1 and 3.
+    assert oscillation(np.array([5, 1, 3])) == pytest.approx(2**0.5)
+
+
+def test_oscillation_of_what_diverged_or_is_too_short() -> None:
+    assert np.isnan(oscillation(np.array([1, 1, 1, np.inf])))
+    assert oscillation(np.array([np.nan, 1, 1, 1, 1, 1])) == 0
+    assert np.isnan(oscillation(np.array([1.0])))
+
+
+def test_epochs_to_share() -> None:
+    curve = np.array([0.2, 0.76, 0.5, 0.77, 0.8])
+    assert epochs_to_share(curve, share=0.95) == 2  # 0.76 is 95 % of 0.8
+    assert epochs_to_share(curve, share=1.0) == 5
+    assert epochs_to_share(np.array([0.9, 0.8]), share=0.95) == 1
+    assert epochs_to_share(np.array([0.0]), share=0.95) == 1
+
+
+def test_early_gradient_norm() -> None:
+    norms = np.array([1, 5, 2, 9] + [1] * 16)
+    assert early_gradient_norm(norms, first=0.1, planned=20) == 5  # 2 of 20 steps
+    assert early_gradient_norm(norms, first=0.2, planned=20) == 9
+    assert early_gradient_norm(norms[:6], first=0.2, planned=20) == 9  # stopped early
+    assert early_gradient_norm(np.array([3.0, 7.0]), first=0.1, planned=2) == 3  # at least one
+    assert early_gradient_norm(np.array([np.nan, 1.0]), first=0.1, planned=2) == np.inf
+
+
+def test_generalisation_gap() -> None:
+    assert generalisation_gap(np.array([1.0, 0.9]), np.array([0.75, 0.9])) == pytest.approx(
+        [0.25, 0.0]
+    )
+
+
+def test_noise_scale_by_hand() -> None:
+    # Signal 4 and noise 24: norms² 4 + 24 / 2 = 16 and 4 + 24 / 8 = 7, so 24 / 4 = 6 images.
+    scale = gradient_noise_scale(np.array([15, 17]), np.array([6, 8]), small=2, large=8)
+    assert scale == pytest.approx(6)
+    # Of all images there are the signal is left alone.
+    whole = gradient_noise_scale(np.array([15, 17]), np.array([4]), small=2, large=np.inf)
+    assert whole == pytest.approx(6)
+    assert gradient_noise_scale(np.array([16]), np.array([1]), small=2, large=8) == np.inf
+    with pytest.raises(ValueError, match="smaller"):
+        gradient_noise_scale(np.array([1]), np.array([1]), small=8, large=8)

@@ -1,0 +1,226 @@
+"""Every backbone through one contract, on the meta device: nothing is downloaded or computed."""
+
+import re
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from tlsearch.config.catalog import BACKBONES, group_of, groups
+from tlsearch.errors import RequestError
+from tlsearch.models.backbones import (
+    MEAN,
+    STD,
+    Backbone,
+    Head,
+    build_backbone,
+    named_buffers,
+    named_groups,
+    normalisation,
+)
+
+ALL = sorted(BACKBONES)
+FAMILIES = r"(wide_)?resne|mobilenet_|vgg|efficientnet_|convnext_|vit_|swin_"
+
+
+@cache
+def on_meta(name: str) -> Backbone:
+    with torch.device("meta"):
+        return build_backbone(
+            name=name, num_classes=7, image_size=BACKBONES[name].min_size, dropout=0.25, seed=0
+        )
+
+
+def build(name: str = "resnet18", *, seed: int = 0, size: int = 32) -> Backbone:
+    return build_backbone(name=name, num_classes=7, image_size=size, dropout=0.25, seed=seed)
+
+
+def test_every_network_of_the_families_is_there() -> None:
+    assert [n for n in models.list_models(module=models) if re.match(FAMILIES, n)] == [
+        name
+        for name in ALL
+        if name != "resnet10"  # put together by us
+    ]
+
+
+@pytest.mark.parametrize("name", ALL)
+class TestContract:
+    def test_every_parameter_is_in_exactly_one_group(self, name: str) -> None:
+        backbone = on_meta(name)
+        owned = [n for group in named_groups(backbone).values() for n in group]
+        assert sorted(owned) == sorted(n for n, _ in backbone.model.named_parameters())
+
+    def test_every_buffer_is_in_exactly_one_group(self, name: str) -> None:
+        backbone = on_meta(name)
+        owned = [n for group in named_buffers(backbone).values() for n in group]
+        assert sorted(owned) == sorted(n for n, _ in backbone.model.named_buffers())
+
+    def test_no_name_is_claimed_by_two_groups(self, name: str) -> None:
+        for parameter in on_meta(name).model.state_dict():
+            claims = [g for g, p in BACKBONES[name].layer_map if re.match(p, parameter)]
+            assert len(claims) == 1, parameter
+
+    def test_no_pattern_and_no_branch_of_one_is_dead(self, name: str) -> None:
+        names = list(on_meta(name).model.state_dict())
+        for _, pattern in BACKBONES[name].layer_map:
+            for branch in branches(pattern):
+                assert any(re.match(branch, n) for n in names), branch
+
+    def test_groups_follow_the_order_of_the_network(self, name: str) -> None:
+        # torchvision registers modules in the order in which they run; no family is an exception,
+        # as ViT's class token, registered first, belongs to the first group.
+        backbone = on_meta(name)
+        order = [group_of(backbone.facts, n) for n, _ in backbone.model.named_parameters()]
+        assert tuple(dict.fromkeys(order)) == backbone.groups == groups(BACKBONES[name])
+        assert order == sorted(order, key=backbone.groups.index)
+
+    def test_each_stage_holds_what_its_group_owns(self, name: str) -> None:
+        backbone = on_meta(name)
+        parameters, buffers = named_groups(backbone), named_buffers(backbone)
+        assert len(backbone.stages) == len(backbone.groups)
+        for group, stage in zip(backbone.groups, backbone.stages, strict=True):
+            held = {id(p) for p in stage.parameters()}
+            assert held == {id(p) for p in parameters[group].values()}, group
+            held = {id(b) for b in stage.buffers()}
+            assert held == {id(b) for b in buffers[group].values()}, group
+
+    def test_the_head_is_last_and_fits_the_classes(self, name: str) -> None:
+        backbone = on_meta(name)
+        weight, bias = named_groups(backbone)["head"].values()
+        last = list(backbone.model.parameters())[-2:]
+        assert last[0] is weight is backbone.head.weight
+        assert last[1] is bias is backbone.head.bias
+        assert isinstance(backbone.head, Head)
+        assert backbone.head.dropout == 0.25
+        assert tuple(weight.shape) == (7, backbone.head.in_features)
+        assert tuple(bias.shape) == (7,)
+
+    def test_names_and_shapes_are_torchvisions(self, name: str) -> None:
+        size = {"image_size": BACKBONES[name].min_size} if "vit" in name else {}
+        if name == "resnet10":
+            pytest.skip("torchvision's code, put together by us")
+        with torch.device("meta"):
+            theirs = models.get_model(name, weights=None, num_classes=7, **size).state_dict()
+        ours = on_meta(name).model.state_dict()
+        assert [(k, v.shape) for k, v in ours.items()] == [(k, v.shape) for k, v in theirs.items()]
+
+    def test_stages_pass_single_tensors_and_end_in_a_vector(self, name: str) -> None:
+        size = BACKBONES[name].min_size
+        x = torch.empty(2, 3, size, size, device="meta")
+        for stage in on_meta(name).stages[:-1]:
+            x = stage(x)
+            assert isinstance(x, torch.Tensor)
+        assert tuple(x.shape) == (2, on_meta(name).head.in_features)
+        assert tuple(on_meta(name).head(x).shape) == (2, 7)
+
+    def test_facts_agree_with_torchvision(self, name: str) -> None:
+        facts = BACKBONES[name]
+        if name == "resnet10":
+            pytest.skip("nobody has published weights")
+        entries = [w for w in models.get_model_weights(name) if w.name != "IMAGENET1K_FEATURES"]
+        assert tuple(w.name for w in entries) == facts.weights
+        native = [w for w in entries if w.transforms().crop_size == [facts.native_size]]
+        assert {w.meta["_ops"] for w in native} == {facts.giga_macs}
+        for entry in entries:
+            preset = entry.transforms()
+            assert (tuple(preset.mean), tuple(preset.std)) == normalisation(name)
+
+
+def branches(pattern: str) -> list[str]:
+    """The alternatives of a pattern, with each of its (a|b) and [a-b] spelt out."""
+    if found := re.search(r"\(([^()]*)\)", pattern):
+        inner = found[1].split("|")
+    elif found := re.search(r"\[(\d)-?(\d)\]", pattern):
+        ends = int(found[1]), int(found[2])
+        inner = [str(i) for i in (range(ends[0], ends[1] + 1) if "-" in found[0] else ends)]
+    else:
+        return pattern.split("|")
+    spelt = [pattern[: found.start()] + i + pattern[found.end() :] for i in inner]
+    return [b for s in spelt for b in branches(s)]
+
+
+def test_branches_are_spelt_out() -> None:
+    spelt = branches(r"e\.(l_(1[0-2]|[35])|ln)\.|c$")
+    layers = ["10", "11", "12", "3", "5"]
+    assert sorted(set(spelt)) == ["c$", *(rf"e\.l_{i}\." for i in layers), r"e\.ln\."]
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if BACKBONES[n].min_size == 32 and "vit" not in n])
+def test_the_least_size_of_unpadded_networks_is_the_least(name: str) -> None:
+    with pytest.raises(RuntimeError):
+        on_meta(name).model(torch.empty(2, 3, 31, 31, device="meta"))
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    torch.manual_seed(1)
+    first = build(seed=5).model.state_dict()
+    torch.manual_seed(2)
+    second = build(seed=5).model.state_dict()
+    other = build(seed=6).model.state_dict()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+def test_building_leaves_the_generator_alone() -> None:
+    before = torch.get_rng_state()
+    build("mobilenet_v3_small")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_weights_are_those_that_torchvision_draws() -> None:
+    ours = build("mobilenet_v3_small", seed=3).model.state_dict()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        theirs = models.get_model("mobilenet_v3_small", weights=None, num_classes=7).state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_dropout_acts_on_the_heads_input_in_training_only() -> None:
+    head = Head(1000, 1, dropout=0.25, device="cpu")
+    nn.init.ones_(head.weight)
+    nn.init.zeros_(head.bias)
+    ones = torch.ones(1, 1000)
+    assert head.eval()(ones).item() == 1000
+    kept = head.train()(ones).item() * 0.75
+    assert kept == pytest.approx(round(kept))
+    assert 650 < kept < 850
+    head.dropout = 0.0
+    assert head(ones).item() == 1000
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "vgg11"])
+def test_dropout_is_what_was_asked_for_and_torchvisions_is_off(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name=name, num_classes=7, image_size=32, dropout=0.2, seed=0)
+    dropouts = [m.p for m in backbone.model.modules() if isinstance(m, nn.Dropout)]
+    assert dropouts == ([0.2, 0.0] if name == "vgg11" else [0.0])
+    assert backbone.head.dropout == 0.2
+
+
+def test_a_vit_takes_the_image_size() -> None:
+    backbone = build("vit_b_16", size=48)
+    assert backbone.model(torch.zeros(1, 3, 48, 48)).shape == (1, 7)
+    assert dict(backbone.model.named_parameters())["encoder.pos_embedding"].shape[1] == 1 + 3 * 3
+
+
+def test_normalisation_has_one_exception() -> None:
+    assert normalisation("resnet18") == (MEAN, STD)
+    assert normalisation("efficientnet_v2_l") == ((0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("resnet8", 32, ["'resnet8'", "unknown", "did you mean"]),
+        ("vgg11", 16, ["data.size = 16", "vgg11", "at least 32 px"]),
+        ("vit_b_16", 40, ["data.size = 40", "multiple of 16"]),
+    ],
+)
+def test_a_wrong_request_is_named(name: str, size: int, words: list[str]) -> None:
+    with pytest.raises(RequestError) as caught:
+        build(name, size=size)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)

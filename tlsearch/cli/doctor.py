@@ -1,0 +1,264 @@
+"""What works on this machine and in this folder, found without creating anything."""
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tlsearch.config.cost import usable_cores
+from tlsearch.config.paths import Layout, layout_here, user_cache
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.values import hidden
+from tlsearch.errors import TlsearchError, WorkError
+from tlsearch.models.weights import downloads
+from tlsearch.search.provenance import versions
+from tlsearch.search.storage import open_storage, storage_address
+from tlsearch.tracking.address import absolute_address, look
+
+if TYPE_CHECKING:
+    import torch
+
+
+LOW_DISK_BYTES = 2 * 10**9
+"""A study of some hundred trials with its checkpoints and activations takes about one."""
+_EXTRAS = {
+    "dashboard": ("optuna_dashboard", "Optuna Dashboard in `tlsearch ui`"),
+    "onnx": ("onnxruntime", "models in the ONNX format"),
+    "timm": ("timm", "timm's networks"),
+}
+State = Literal["works", "absent", "fails"]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. What is absent is not needed, or comes by itself; what fails
+    keeps a study from running, and `remedy` says what mends it.
+    """
+
+    section: str
+    name: str
+    state: State
+    told: str
+    remedy: str = ""
+
+
+def examine(
+    config: StudyConfig | None, layout: Layout, *, tracking_uri: str | None
+) -> list[Finding]:
+    """All findings; `config` is None where no study is asked for, whose stores are then looked at.
+
+    `tracking_uri` is MLflow's address if something else than the folder's own is asked for.
+    """
+    return [
+        *_packages(),
+        *_devices(),
+        _state_folder(layout),
+        _mlflow(tracking_uri, layout),
+        _optuna(config, layout),
+        _cache("weights made here", user_cache()),
+        _cache("downloaded weights", downloads()),
+        _cache("images and activations", layout.cache),
+        *_extras(),
+    ]
+
+
+def _packages() -> Iterator[Finding]:
+    known = versions()
+    unmet = _unmet()
+    for name, found in known.items():
+        yield Finding("versions", name, "works", found)
+    for name, told in unmet.items():
+        yield Finding("versions", name, "fails", told, "pip install --upgrade tlsearch")
+
+
+def _unmet() -> dict[str, str]:
+    """What tlsearch needs and does not find, or finds in another version."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = map(Requirement, requires("tlsearch") or ())
+    except PackageNotFoundError:  # run from its sources: there is no list
+        return {}
+    unmet = {}
+    for need in wanted:
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(need.name)
+        except PackageNotFoundError:
+            unmet[need.name] = f"not installed, {need.specifier} is needed"
+            continue
+        if not need.specifier.contains(found, prereleases=True):
+            unmet[need.name] = f"{found}, where {need.specifier} is needed"
+    return unmet
+
+
+def _devices() -> Iterator[Finding]:
+    cores = usable_cores()
+    yield Finding("devices", "processor", "works", f"{cores} cores, one worker each")
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Finding(
+            "devices", "torch", "fails", str(error), "pip install --force-reinstall torch"
+        )
+        return
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        told = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+        yield Finding("devices", f"GPU {index}", "works", told)
+    if torch.cuda.device_count() == 0:
+        yield Finding(
+            "devices", "GPU", "absent", "none that CUDA sees; training is on the processor"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield Finding("devices", "number format", "works", _precision(device))
+
+
+def _precision(device: "torch.device") -> str:
+    """What a probe of one network says; a study probes its own."""
+    from tlsearch.models.backbones import build_backbone
+    from tlsearch.training.precision import probe_precision
+
+    network = build_backbone(name="resnet18", num_classes=10, image_size=32, dropout=0.0, seed=0)
+    chosen = probe_precision(network.model, image_size=32, batch_size=32, device=device)
+    gains = "faster and sound" if chosen.precision == "bf16" else "no faster, or not sound"
+    return f"{chosen.precision} for ResNet-18 at 32 pixels: bf16 is {gains} here"
+
+
+def _state_folder(layout: Layout) -> Finding:
+    place = _nearest(layout.root)
+    if layout.root.exists() and not layout.root.is_dir():
+        remedy = "move it away, or work in another folder"
+        return Finding("stores", "folder", "fails", f"{layout.root} is no folder", remedy)
+    if not os.access(place, os.W_OK | os.X_OK):
+        remedy = "make it writable, or work in another folder"
+        return Finding("stores", "folder", "fails", f"{place} cannot be written", remedy)
+    free = shutil.disk_usage(place).free
+    told = f"{layout.root}, {in_bytes(free)} free"
+    if free < LOW_DISK_BYTES:
+        return Finding("stores", "folder", "fails", told, "free some space")
+    return Finding("stores", "folder", "works", told)
+
+
+def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
+    asked = tracking_uri or f"sqlite:///{layout.mlflow_db}"
+    shown = str(hidden(asked))
+    remedy = "start the server, or correct the address (MLFLOW_TRACKING_URI or the study's)"
+    try:
+        address = absolute_address(asked)
+        told = look(address)
+    except (TlsearchError, OSError) as error:
+        lines = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
+        why = str(hidden(lines[0]))
+        return Finding("stores", "MLflow", "fails", f"{shown}: {why}", remedy)
+    if told is None:
+        return Finding("stores", "MLflow", "absent", f"{shown}: made by the first run")
+    return Finding("stores", "MLflow", "works", f"{shown}: {told}")
+
+
+def _optuna(config: StudyConfig | None, layout: Layout) -> Finding:
+    shown = str(layout.journal if config is None else hidden(storage_address(config, layout)))
+    try:
+        storage = open_storage(config, layout, create=False)
+        names = [s.study_name for s in storage.get_all_studies()] if storage else None
+    except TlsearchError as error:
+        told, _, remedy = str(error).partition(" — ")
+        return Finding("stores", "Optuna", "fails", told, remedy)
+    if names is None:
+        return Finding("stores", "Optuna", "absent", f"{shown}: made by the first run")
+    # A study of ours has companions, and cells if it compares.
+    found = len([name for name in names if not {*":/ "} & {*name}])
+    told = "1 study" if found == 1 else f"{found} studies"
+    return Finding("stores", "Optuna", "works", f"{shown}: {told}")
+
+
+def _cache(name: str, folder: Path) -> Finding:
+    if not folder.exists():
+        return Finding("caches", name, "absent", f"{folder}: filled when it is needed")
+    try:
+        sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    except OSError as error:
+        return Finding("caches", name, "fails", f"{folder}: {error.strerror}", "make it readable")
+    told = f"{folder}: {len(sizes)} files, {in_bytes(sum(sizes))}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding("caches", name, "fails", f"{told}, cannot be written", "make it writable")
+    return Finding("caches", name, "works", told)
+
+
+def _extras() -> Iterable[Finding]:
+    for extra, (module, gives) in _EXTRAS.items():
+        if importlib.util.find_spec(module) is None:
+            remedy = f"pip install 'tlsearch[{extra}]'"
+            yield Finding("extras", extra, "absent", f"for {gives}", remedy)
+        else:
+            yield Finding("extras", extra, "works", _distribution(module))
+
+
+def _distribution(module: str) -> str:
+    """Name and version of what brings a module: `onnxruntime` comes in `onnxruntime-gpu`, too."""
+    for name in (module.replace("_", "-"), *packages_distributions().get(module, ())):
+        with suppress(PackageNotFoundError):
+            return f"{name} {version(name)}"
+    return f"{module}, of no known version"
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def in_bytes(count: int) -> str:
+    """`1.2 GB`."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
+
+
+# `tlsearch doctor`: what works on this machine and what does not.
+
+
+_MARKS = {
+    "works": "[green]ok[/green]",
+    "absent": "[dim]--[/dim]",
+    "fails": "[bold red]!![/bold red]",
+}
+
+
+def doctor(config: StudyConfig | None, *, as_json: bool) -> None:
+    """Tell all that was found; creates nothing.
+
+    Raises:
+        WorkError: something that is needed fails.
+    """
+
+    # A study has taken the environment's address already.
+    named = os.environ.get("MLFLOW_TRACKING_URI") if config is None else config.tracking_uri
+    findings = examine(config, layout_here(), tracking_uri=named or None)
+    failed = [finding for finding in findings if finding.state == "fails"]
+    if as_json:
+        told = [finding._asdict() for finding in findings]
+        typer.echo(json.dumps({"ok": not failed, "findings": told}))
+    else:
+        console, section = Console(highlight=False, emoji=False), ""
+        for finding in findings:
+            if finding.section != section:
+                section = finding.section
+                console.print(f"[bold]{section}[/bold]")
+            remedy = f" — {finding.remedy}" if finding.remedy else ""
+            line = f"  {_MARKS[finding.state]} {finding.name:<22} "
+            console.print(line + escape(finding.told + remedy), soft_wrap=True)
+    if failed:
+        names = ", ".join(f"{finding.section}: {finding.name}" for finding in failed)
+        raise WorkError(f"what is needed fails — {names}")

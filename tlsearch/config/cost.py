@@ -1,0 +1,248 @@
+"""What a study may cost at most: trainings, images, multiply-adds, and a guess at the time."""
+
+import os
+from collections.abc import Mapping
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+from tlsearch.config.catalog import CATALOGUE, BackboneFacts
+from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.contradiction import reuses_features
+from tlsearch.config.dimensions import Fixed, highest, lowest
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.sources import known_facts
+from tlsearch.config.space import Space
+
+# What this machine offers, told without importing torch.
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, within the container's quota."""
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
+
+
+def visible_gpus() -> int:
+    """Number of CUDA devices."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if named is None:
+        return found
+    return min(found, len([n for n in named.split(",") if n.strip() and not n.startswith("-")]))
+
+
+# A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
+ASSUMED_GIGA_MACS_PER_SECOND = 25.0
+# What a step takes however few its images: guesses from steps of ResNet-10 and ResNet-18 at 32 px
+# on one core, with 4 to 32 images. Networks of depthwise convolutions take several times as long
+# as their multiply-adds say.
+_SECONDS_PER_STEP, _SECONDS_PER_HEAD_STEP = 0.02, 0.001
+_SECONDS_PER_TRAINING = 1.0  # a guess: building the network, and measuring what was trained
+# Through a layer, backward computes two products (by weights and by inputs) for forward's one.
+_BACKWARD = 2
+STYLE_STEPS = 60
+"""Steps in which an image takes on another's style; each is one pass forward and one product back
+through each layer.
+"""
+
+
+class Estimate(NamedTuple):
+    """An upper bound: pruning, freezing and early stopping only lower it.
+
+    `seconds` is a guess from `giga_macs`, the number of steps and that of workers, good to a factor
+    of 2 or 3 on a machine that does nothing else. What a frozen part saves is credited where the
+    head alone trains on kept features; source models that must be made first are not counted.
+    """
+
+    search_trainings: int
+    baseline_trainings: int
+    confirm_trainings: int
+    train_images: int
+    eval_images: int
+    giga_macs: float
+    workers: int
+    seconds: float
+
+    @property
+    def trainings(self) -> int:
+        """All trainings together."""
+        return self.search_trainings + self.baseline_trainings + self.confirm_trainings
+
+
+def train_images(config: StudyConfig) -> int | None:
+    """Images that one epoch trains on, at least 1, of the smallest fold; None before files are
+    read.
+    """
+    source = known_facts(config.data.source)
+    if source is None:
+        return None
+    folds, _ = part_sizes(config, num_images=source.images, num_classes=source.classes)
+    return min(train for train, _ in folds)
+
+
+def estimate(
+    config: StudyConfig,
+    *,
+    num_images: int,
+    num_classes: int,
+    giga_macs_per_second: float = ASSUMED_GIGA_MACS_PER_SECOND,
+) -> Estimate:
+    """The cost of a whole study; pass a measured rate per worker for a better guess."""
+    folds, test = part_sizes(config, num_images=num_images, num_classes=num_classes)
+    train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
+    epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
+    search = config.budget.trials * len(folds)
+    compared = len(baselines) * len(folds)
+    confirmed = (confirm.top + len(baselines)) * confirm.seeds
+    trainings = search + compared + confirmed
+    # The probe's trunk is frozen: forward alone, and its features could even be reused.
+    probes = (len(folds) + confirm.seeds) if "linear_probe" in baselines else 0
+    train_passes = round(trainings * epochs * train)
+    eval_passes = round(trainings * epochs * validation) + confirmed * test
+    own = search + confirm.top * confirm.seeds  # not baselines
+    kept = own if reuses_features(config) else 0
+    forward = round((trainings - kept) / trainings * (train_passes + eval_passes))
+    forward += num_images if kept else 0
+    backward = (trainings - kept - probes) * epochs * train * _BACKWARD
+    # The source's batch is as large as the target's.
+    if highest(config.space.source_task_weight) > 0:
+        forward, backward = forward + train_passes, 2 * backward
+        train_passes *= 2
+    # Baselines are not attacked.
+    attacks = own * epochs * train * attack_passes(config.space)
+    # Of several networks a sampler may come to try little but the largest.
+    per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
+    styled = (len(folds) + confirm.seeds) * (train + validation) * _style_passes(config.space)
+    total = per_image * (forward + backward + attacks + styled)
+    steps = epochs * ceil(train / lowest(config.space.batch_size))
+    alone = kept + probes
+    seconds = total / giga_macs_per_second + trainings * _SECONDS_PER_TRAINING
+    seconds += (trainings - alone) * steps * _SECONDS_PER_STEP
+    seconds += alone * steps * _SECONDS_PER_HEAD_STEP
+    workers = config.workers if isinstance(config.workers, int) else usable_cores()
+    return Estimate(
+        search_trainings=search,
+        baseline_trainings=compared,
+        confirm_trainings=confirmed,
+        train_images=train_passes,
+        eval_images=eval_passes,
+        giga_macs=total,
+        workers=workers,
+        seconds=seconds / min(workers, usable_cores()),
+    )
+
+
+def _style_passes(space: Space) -> int:
+    """Forward passes that an image takes, once for every draw of the parts, to change its style."""
+    return 2 * STYLE_STEPS if "style" in space.adaptation.names else 0
+
+
+def attack_passes(space: Space) -> float:
+    """Forward passes that adversarial training adds for each training image, at the most.
+
+    A step of an attack takes one forward, and through each layer one product backward: that by its
+    weights, for the gradient of its inputs.
+    """
+    found = space.dimensions()
+    steps = {
+        "fgsm": 1.0,
+        "pgd": highest(found.get("adversarial.pgd.num_steps", Fixed(0))),
+    }
+    return max(
+        2 * steps[name] * highest(found[f"adversarial.{name}.share"])
+        if name in space.adversarial.names
+        else 0.0
+        for name in steps
+    )
+
+
+def giga_macs(facts: BackboneFacts, image_size: int) -> float:
+    """Multiply-adds of one image forward, in 10⁹; convolutions grow with its area."""
+    return facts.giga_macs * (image_size / facts.native_size) ** 2
+
+
+def part_sizes(
+    config: StudyConfig, *, num_images: int, num_classes: int
+) -> tuple[list[tuple[int, int]], int]:
+    """About how many images train and validate, of each fold, and test."""
+    split, labels = config.data.split, config.data.labels_per_class
+    test = round(num_images * split.test)
+    rest = num_images - test
+    folds = split.folds or 1
+    if split.strategy == "time":
+        rest -= split.gap
+        held = rest // (folds + 1) if split.folds else round(num_images * split.validation)
+        found = [(rest - split.gap - held * left, held) for left in range(folds, 0, -1)]
+    elif split.folds:
+        held = rest // folds
+        found = [(rest - held, held)] * folds
+    else:
+        held = round(num_images * split.validation)
+        found = [(rest - held, held)]
+    most = num_images if labels is None else labels * num_classes
+    return [(max(1, min(train, most)), held) for train, held in found], test
+
+
+# What a comparison will take: trainings of each cell, and a guess at the time.
+
+
+class Plan(NamedTuple):
+    """Trainings of a whole comparison; `seconds` is a guess, good to a factor of 2 or 3."""
+
+    scenarios: int
+    arms: int
+    tuning: int
+    confirmations: int
+    swept: int
+    seconds: float
+
+    @property
+    def trainings(self) -> int:
+        """All trainings together."""
+        return self.tuning + self.confirmations + self.swept
+
+
+def plan(config: StudyConfig, sizes: Mapping[str, tuple[int, int]]) -> Plan:
+    """The cost of a comparison; `sizes` gives images and classes of each scenario."""
+    comparison = compared(config)
+    tuning = confirmations = swept = 0
+    seconds = 0.0
+    for cell in cells(comparison):
+        found = cell_config(config, cell)
+        images, classes = sizes[cell.scenario]
+        cost = estimate(found, num_images=images, num_classes=classes)
+        seconds += cost.seconds / cost.trainings * num_runs(found, cell)
+        tuning += num_tuning(found)
+        confirmations += found.confirm.seeds
+        swept += num_swept(found, cell)
+    return Plan(
+        scenarios=len(comparison.used),
+        arms=len(comparison.arms),
+        tuning=tuning,
+        confirmations=confirmations,
+        swept=swept,
+        seconds=seconds,
+    )
+
+
+def num_tuning(config: StudyConfig) -> int:
+    """How many trials a cell tunes with; none where its strategy leaves nothing open."""
+    return config.budget.trials if config.searched() else 0
+
+
+def num_swept(config: StudyConfig, cell: Cell) -> int:
+    """Trainings of a cell's sweeps; a setting that the confirmation trains anyway is counted."""
+    comparison = compared(config)
+    sweeps = [sweep for sweep in comparison.sweeps_in(cell.scenario) if sweep.arm == cell.arm]
+    return sum(len(sweep.values) for sweep in sweeps) * comparison.sweeps.seeds
+
+
+def num_runs(config: StudyConfig, cell: Cell) -> int:
+    """All trainings of a cell."""
+    return num_tuning(config) + config.confirm.seeds + num_swept(config, cell)

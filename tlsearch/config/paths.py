@@ -1,0 +1,144 @@
+"""Where everything lies on disk; reading these paths creates nothing."""
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_GIT_IGNORE = "*\n!.gitignore\n!README.md\n"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The state folder of the place where the command runs: absolute `mlruns/`."""
+
+    root: Path
+
+    @property
+    def mlflow_db(self) -> Path:
+        """MLflow's tracking store."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts."""
+        return self.root / "artifacts"
+
+    @property
+    def optuna_artifacts(self) -> Path:
+        """Pictures that Optuna Dashboard shows beside studies and trials."""
+        return self.root / "optuna-artifacts"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal, shared by all studies of this folder."""
+        return self.root / "optuna.journal"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images and activations; deletable at any time."""
+        return self.root / "cache"
+
+    def study(self, name: str) -> Path:
+        """What one study keeps: lock, checkpoints, weights of confirmed models, report."""
+        return self.root / "studies" / name
+
+    def create(self) -> None:
+        """Make the folder, ignored by git.
+
+        Raises:
+            OSError: the place is read-only or full.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        ignore = self.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(_GIT_IGNORE)
+
+
+def layout_here() -> Layout:
+    """The layout of the current folder."""
+    return Layout(Path.cwd() / "mlruns")
+
+
+def user_cache() -> Path:
+    """Where weights that tlsearch made live: $TLSEARCH_CACHE or the platform's cache folder."""
+    from platformdirs import user_cache_path
+
+    named = os.environ.get("TLSEARCH_CACHE")
+    return expanded(named).absolute() if named else user_cache_path("tlsearch")
+
+
+def expanded(name: str | Path) -> Path:
+    """The path with `~` for the user's home; as it is where no user has that name."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+# What lies in a study's own folder.
+
+
+PARTS = ("checkpoints", "evaluations", "weights", "scores", "examples")
+"""The folders that a study that starts over does without."""
+
+
+def checkpoint_path(folder: Path, key: str) -> Path:
+    """Where a run's checkpoint is kept while it has no ending."""
+    return folder / "checkpoints" / f"{key}.pt"
+
+
+def evaluation_path(folder: Path, key: str) -> Path:
+    """Where a run's confusion matrix and scores per class are kept."""
+    return folder / "evaluations" / f"{key}.json"
+
+
+def weights_path(folder: Path, key: str) -> Path:
+    """Where a fixed run's weights are kept until the test is scored; the champion's stay."""
+    return folder / "weights" / f"{key}.safetensors"
+
+
+def scores_folder(folder: Path) -> Path:
+    """Where each scored model's probabilities on the test part are kept."""
+    return folder / "scores"
+
+
+def scores_path(folder: Path, key: str) -> Path:
+    """Where one scored model's probabilities on the test part are kept."""
+    return scores_folder(folder) / f"{key}.npz"
+
+
+def examples_path(folder: Path, key: str) -> Path:
+    """Where the pictures are kept that the report shows of one scored model."""
+    return folder / "examples" / f"{key}.json"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it finds all of it, or what was there before.
+
+    Raises:
+        OSError: the disk is full, or the folder may not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def sweep(folder: Path, *, open_keys: Collection[str]) -> None:
+    """Remove what killed processes left: half-written files, checkpoints of runs that ended.
+
+    The study's lock must be held.
+    """
+    for part in (folder, *(folder / name for name in PARTS)):
+        for left in part.glob("*.part*"):
+            left.unlink(missing_ok=True)
+    for left in (folder / "checkpoints").glob("*.pt"):
+        if left.stem not in open_keys:
+            left.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""A study written out: every default as YAML that reads back equal, and the schema for editors."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic.json_schema import GenerateJsonSchema
+
+from tlsearch.config.choices import Branches
+from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
+from tlsearch.config.document import FLOAT
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import PRUNERS, SAMPLERS
+from tlsearch.config.space import with_defaults
+from tlsearch.config.validation import Section, shown
+from tlsearch.config.values import hidden
+
+
+def to_yaml(config: StudyConfig) -> str:
+    """The complete study; reading it gives an equal one. May hold a store's password."""
+    text: str = yaml.dump(
+        config.model_dump(mode="json"),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=100,
+    )
+    return text
+
+
+def redacted(config: StudyConfig) -> StudyConfig:
+    """The study without the passwords of its stores, fit to be shown and logged."""
+    told = ("storage", "tracking_uri", "presets")
+    return config.model_copy(update={name: hidden(getattr(config, name)) for name in told})
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a study file."""
+    schema = StudyConfig.model_json_schema(schema_generator=_SchemaGenerator)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "tlsearch study"}
+
+
+def schema_text() -> str:
+    """`json_schema` as the file that editors read, studies/study.schema.json."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would take for something else than text; never aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+# PyYAML's own rule for floats wants a dot, and would leave the text "1e-4" unquoted.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT.pattern})$"), list("-+.0123456789")
+)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^0o[0-7]+$"), ["0"])
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """Writes defaults as a study file holds them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Fixed | Range | Choice):
+            return raw(dft)
+        if isinstance(dft, Branches):
+            return {name: option.model_dump(mode="json") for name, option in dft.options.items()}
+        if isinstance(dft, Section):
+            kinds = {kind: name for name, kind in {**SAMPLERS, **PRUNERS}.items()}
+            written = dft.model_dump(mode="json")
+            return {kinds[type(dft)]: written} if type(dft) in kinds else written
+        return super().encode_default(dft)
+
+
+# What a study is, as opposed to how it runs: a started study resumes only if this is the same.
+
+
+# Workers, devices, the number of trials, time limits, stores and confirmation may change between
+# runs: they change how soon and how surely an answer comes, not the question.
+_SECTIONS = ("data", "backbone", "search")
+
+
+_LATER_FIELDS: Mapping[str, Any] = {"backbone.source": None, "data.planted": None}
+"""Fields that older records lack, as they stood then."""
+
+
+def identity(config: StudyConfig) -> dict[str, Any]:
+    """The fields that may not change once a study has begun: dotted names, JSON values."""
+    found: dict[str, Any] = {}
+    for section in _SECTIONS:
+        _flatten(section, getattr(config, section).model_dump(mode="json"), found)
+    found["budget.epochs"] = config.budget.epochs
+    dimensions: Mapping[str, Dimension] = config.space.dimensions()
+    found.update({f"space.{name}": raw(d) for name, d in dimensions.items()})
+    return found
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A dimension that did not
+    exist when `old` was written was at its default.
+    """
+    old = _with_later_fields(_with_new_dimensions(old))
+    return [
+        f"{name}: {_told(old, name)} → {_told(new, name)}"
+        for name in dict.fromkeys((*old, *new))
+        if name not in old or name not in new or old[name] != new[name]
+    ]
+
+
+def _with_later_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    missing = {
+        name: value
+        for name, value in _LATER_FIELDS.items()
+        if not any(known == name or known.startswith(f"{name}.") for known in fields)
+    }
+    return {**fields, **missing}
+
+
+def _with_new_dimensions(fields: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = "space."
+    space = {n.removeprefix(prefix): v for n, v in fields.items() if n.startswith(prefix)}
+    return {**fields, **{f"{prefix}{n}": v for n, v in with_defaults(space).items()}}
+
+
+def _told(fields: Mapping[str, Any], name: str) -> str:
+    return shown(fields[name]) if name in fields else "absent"
+
+
+def _flatten(name: str, value: Any, found: dict[str, Any]) -> None:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            _flatten(f"{name}.{key}", inner, found)
+    else:
+        found[name] = value

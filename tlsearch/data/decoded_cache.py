@@ -1,0 +1,239 @@
+"""Images are decoded once: their pixels lie in one .npy below the cache folder, ready to map.
+
+An entry is a folder named by what went into it (files, their times, size and fit); it is written
+whole or not at all, and may be deleted at any time. None is ever deleted by tlsearch.
+"""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from tlsearch.config.cost import usable_cores
+from tlsearch.data.decode import Decoded, UnreadableImage, quiet_pillow
+from tlsearch.errors import WorkError
+
+OnProgress = Callable[[float, str], None]
+
+_PIXELS, _KNOWN, _FACTS = "images.npy", "known.npz", "entry.json"
+_PROGRESS_SECONDS = 0.1
+_CHUNK_BYTES = 2**20  # of pixels that one thread decodes at a time, so that memory stays flat
+_CHUNK_IMAGES = 16
+_WRITTEN = np.empty(0, np.uint8)
+
+
+class Work(NamedTuple):
+    """`total` images to make, in order, each by a call that may raise UnreadableImage; `columns`
+    gives, after the last of them, arrays to keep beside them.
+    """
+
+    total: int
+    steps: Iterable[Callable[[], Decoded]]
+    columns: Callable[[], Mapping[str, np.ndarray]]
+
+
+class Entry(NamedTuple):
+    """What was decoded: `rows` int64 (M,) are the places in the work of the M images that there
+    are, `failures` the others with the reason; `digest` is the sha256 of all pixels.
+    """
+
+    pixel_file: Path
+    digest: bytes
+    rows: np.ndarray
+    sizes: np.ndarray
+    digests: np.ndarray
+    hashes: np.ndarray
+    failures: tuple[tuple[int, str], ...]
+    columns: dict[str, np.ndarray]
+
+    def images(self) -> np.ndarray:
+        """Pixels uint8 (M, size, size, 3), mapped."""
+        found: np.ndarray = np.load(self.pixel_file, mmap_mode="r")
+        return found
+
+
+def entry_key(*facts: object, files: Iterable[str]) -> str:
+    """Name of the entry for `files` as they are now: another time or size, and it is another."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in files:
+        try:
+            found = os.stat(path)
+            known = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+        except (OSError, ValueError):
+            known = "absent"
+        digest.update(os.fsencode(path) + f"\0{known}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def find_entry(key: str, *, cache: Path) -> Entry | None:
+    """The entry `key` below `cache` if it is there whole."""
+    return _read(cache / key)
+
+
+def decode_once(
+    key: str, *, cache: Path, size: int, work: Callable[[], Work], on_progress: OnProgress
+) -> Entry:
+    """The entry `key` below `cache`; `work` is called where it is not there whole.
+
+    Raises:
+        WorkError: the disk is full or the cache may not be written.
+    """
+    place = cache / key
+    found = _read(place)
+    if found is not None:
+        return found
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with _locked(place, on_progress):
+            found = _read(place)  # another process may have made it
+            if found is None:
+                _write(place, work(), size, on_progress)
+                found = _read(place)
+    except OSError as error:
+        raise WorkError(
+            f"{place}: cannot be written ({error.strerror or error}) — free some disk space, or "
+            "set TLSEARCH_CACHE to another folder, then run again"
+        ) from error
+    assert found is not None
+    return found
+
+
+@contextmanager
+def _locked(place: Path, on_progress: OnProgress) -> Iterator[None]:
+    lock = FileLock(place / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_progress(0.0, "waiting for another process that decodes these images")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read(place: Path) -> Entry | None:
+    """The entry, or None where a part of it is absent, cut short or damaged."""
+    try:
+        facts = json.loads((place / _FACTS).read_text())
+        if (place / _PIXELS).stat().st_size != facts["bytes"]:
+            return None
+        # Opened here, because numpy forgets to close what turns out to be damaged.
+        with (place / _KNOWN).open("rb") as file, np.load(file) as arrays:
+            known = {name: arrays[name] for name in arrays.files}
+        return Entry(
+            pixel_file=place / _PIXELS,
+            digest=bytes.fromhex(facts["digest"]),
+            rows=known.pop("rows"),
+            sizes=known.pop("sizes"),
+            digests=known.pop("digests"),
+            hashes=known.pop("hashes"),
+            failures=tuple((int(i), str(reason)) for i, reason in facts["failures"]),
+            columns={name.removeprefix("column_"): column for name, column in known.items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return None
+
+
+def _write(place: Path, work: Work, size: int, on_progress: OnProgress) -> None:
+    partial = [place / f"{name}.part" for name in (_PIXELS, _KNOWN, _FACTS)]
+    try:
+        # Written, not mapped: a full disk is an error there and a crash here, and the pages of a
+        # map would count as this process's memory.
+        with partial[0].open("wb") as file:
+            facts, known = _decode(file, work, size, on_progress)
+        with partial[1].open("wb") as file:
+            np.savez(file, allow_pickle=False, **known)
+        partial[2].write_text(json.dumps(facts))
+        for path in partial:  # the facts last: whoever finds them finds all
+            path.replace(path.with_suffix(""))
+    finally:
+        for path in partial:
+            path.unlink(missing_ok=True)
+
+
+def _decode(
+    file: BinaryIO, work: Work, size: int, on_progress: OnProgress
+) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    digest = hashlib.sha256()
+    kept: list[tuple[int, Decoded]] = []
+    failures: list[tuple[int, str]] = []
+    told = -math.inf
+    start = _header(file, (work.total, size, size, 3))
+    with closing(_in_order(work.steps, size)) as results:
+        for i, result in enumerate(results):
+            if isinstance(result, str):
+                failures.append((i, result))
+            else:
+                pixels = np.ascontiguousarray(result.pixels)
+                assert pixels.shape == (size, size, 3)
+                digest.update(pixels.data)
+                file.write(pixels.data)
+                kept.append((i, result._replace(pixels=_WRITTEN)))
+            if time.monotonic() - told >= _PROGRESS_SECONDS:
+                told = time.monotonic()
+                on_progress((i + 1) / work.total, f"decoding {work.total} images")
+    on_progress(1.0, f"decoding {work.total} images")
+    length = file.tell()
+    file.seek(0)
+    assert _header(file, (len(kept), size, size, 3)) == start  # numpy leaves room for the digits
+    facts = {"digest": digest.hexdigest(), "bytes": length, "failures": failures}
+    known: dict[str, np.ndarray] = {
+        "rows": np.asarray([i for i, _ in kept], np.int64),
+        "sizes": np.asarray([(d.width, d.height) for _, d in kept], np.int32).reshape(-1, 2),
+        "digests": np.asarray([d.digest for _, d in kept], "U32"),
+        "hashes": np.asarray([d.hash for _, d in kept], np.uint64),
+    }
+    return facts, known | {f"column_{name}": column for name, column in work.columns().items()}
+
+
+def _header(file: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write the opening of an .npy; gives the position behind it."""
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return file.tell()
+
+
+def _in_order(
+    steps: Iterable[Callable[[], Decoded]], size: int
+) -> Generator[Decoded | str, None, None]:
+    """What each step gives, or why it gave nothing, decoded by as many threads as cores.
+
+    Threads are enough: Pillow decodes and resizes without Python's lock.
+    """
+    chunk = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (size * size * 3)))
+    workers, waiting = usable_cores(), iter(steps)
+    pending: deque[Future[list[Decoded | str]]] = deque()
+    with quiet_pillow(), ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            while some := list(islice(waiting, chunk)):
+                pending.append(pool.submit(_run, some))
+                if len(pending) > 2 * workers:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _run(steps: list[Callable[[], Decoded]]) -> list[Decoded | str]:
+    found: list[Decoded | str] = []
+    for step in steps:
+        try:
+            found.append(step())
+        except UnreadableImage as error:
+            found.append(str(error))
+    return found

@@ -1,0 +1,230 @@
+"""Procedural textures: a family of patterns is a class."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlsearch.config.sources import Textures
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.synthetic.drawn import between, draw_set, paint, smooth_noise, two_colours
+from tlsearch.data.synthetic.glyph_recipe import TRAINING_FACES
+from tlsearch.data.synthetic.glyphs import Glyphs, render_glyphs
+from tlsearch.data.synthetic.letters import axes
+
+# Families of procedural textures: what brightness lies where, in 0 … 1.
+#
+# Each takes coordinates (count, 1, size, size), in which one unit is about one element of the
+# pattern, and draws what else it needs from the generator.
+
+
+Family = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+_TAU = 2 * math.pi
+
+
+def _square(wave: Tensor) -> Tensor:
+    """A wave in -1 … 1 with its slopes made steep, in 0 … 1."""
+    return torch.sigmoid(8 * wave)
+
+
+def _cell(value: Tensor) -> Tensor:
+    """Position within its cell, -0.5 … 0.5."""
+    return value - value.floor() - 0.5
+
+
+def _hashed(i: Tensor, j: Tensor, salt: int) -> Tensor:
+    """A number in 0 … 1 for each whole pair; integer arithmetic, so the same everywhere."""
+    mixed = i.long() * 374_761_393 + j.long() * 668_265_263 + salt * 1_274_126_177
+    mixed = (mixed ^ (mixed >> 13)) * 1_103_515_245 & 0x7FFFFFFF
+    mixed = (mixed ^ (mixed >> 16)) * 69_069 & 0x7FFFFFFF
+    return mixed.to(torch.float32) / 0x7FFFFFFF
+
+
+def _value_noise(x: Tensor, y: Tensor, salt: int) -> Tensor:
+    """Numbers of the cells' corners, smoothly blended; 0 … 1."""
+    i, j = x.floor(), y.floor()
+    u, v = x - i, y - j
+    u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+    top = _hashed(i, j, salt) * (1 - u) + _hashed(i + 1, j, salt) * u
+    low = _hashed(i, j + 1, salt) * (1 - u) + _hashed(i + 1, j + 1, salt) * u
+    return top * (1 - v) + low * v
+
+
+def _salt(generator: torch.Generator) -> int:
+    return int(torch.randint(1 << 20, (), generator=generator))
+
+
+def _stripes(x: Tensor, _y: Tensor, _g: torch.Generator) -> Tensor:
+    return _square(torch.sin(_TAU * x))
+
+
+def _checkers(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    return _square(2 * torch.sin(_TAU * x / 2) * torch.sin(_TAU * y / 2))
+
+
+def _spots(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    return _square(2 * (0.3 - (_cell(x) ** 2 + _cell(y) ** 2).sqrt()))
+
+
+def _clouds(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
+    salt = _salt(g)
+    blend = (_value_noise(x, y, salt) * 2 + _value_noise(2 * x, 2 * y, salt + 1)) / 3
+    return (1.8 * (blend - 0.5) + 0.5).clamp(0, 1)
+
+
+def _fibres(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
+    return (1.8 * (_value_noise(2 * x, y / 5, _salt(g)) - 0.5) + 0.5).clamp(0, 1)
+
+
+def _cracks(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
+    """Borders between the nearest of scattered points (Voronoi cells)."""
+    salt, distances = _salt(g), []
+    i, j = x.floor(), y.floor()
+    for a in (-1, 0, 1):
+        for b in (-1, 0, 1):
+            px = i + a + _hashed(i + a, j + b, salt)
+            py = j + b + _hashed(i + a, j + b, salt + 1)
+            distances.append(((x - px) ** 2 + (y - py) ** 2).sqrt())
+    two = torch.stack(distances).topk(2, dim=0, largest=False).values
+    return (4 * (two[1] - two[0])).clamp(0, 1)
+
+
+def _bricks(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    row = (2 * y).floor()
+    joint = torch.minimum(0.5 - _cell(x + 0.5 * (row % 2)).abs(), (0.5 - _cell(2 * y).abs()) / 2)
+    return (12 * (joint - 0.02)).clamp(0, 1)
+
+
+def _zigzag(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    return _square(torch.sin(_TAU * (x + 1.2 * _cell(y / 2).abs())))
+
+
+def _rings(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    """Concentric rings around the middle of cells three units wide."""
+    away = (_cell(x / 3) ** 2 + _cell(y / 3) ** 2).sqrt() * 3
+    return _square(torch.sin(_TAU * away))
+
+
+def _lattice(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    return 1 - (10 * (torch.minimum(_cell(x).abs(), _cell(y).abs()) - 0.06)).clamp(0, 1)
+
+
+def _marble(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
+    return 0.5 + 0.5 * torch.sin(_TAU * (x / 2 + 1.6 * _value_noise(x / 2, y / 2, _salt(g))))
+
+
+def _triangles(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
+    slanted = (x - y / 2, x + y / 2, y)
+    waves = [torch.sin(_TAU * value / 2) for value in slanted]
+    return _square(2 * waves[0] * waves[1] * waves[2])
+
+
+FAMILIES: Mapping[str, Family] = {
+    "stripes": _stripes,
+    "checkers": _checkers,
+    "spots": _spots,
+    "clouds": _clouds,
+    "fibres": _fibres,
+    "cracks": _cracks,
+    "bricks": _bricks,
+    "zigzag": _zigzag,
+    "rings": _rings,
+    "lattice": _lattice,
+    "marble": _marble,
+    "triangles": _triangles,
+}
+
+
+_FACES = TRAINING_FACES[:8]
+_FIRST_CHARACTER = 10  # A: the class at place k among the families repeats the k-th letter
+_SHEET = 4  # characters a side on the sheet that a picture is cut from
+_SEEN = 1.5  # characters a side in a picture
+_ELEMENTS = (3.0, 6.0)  # of a pattern, a side
+
+
+def draw_textures(
+    source: Textures, *, size: int, on_progress: Callable[[float, str], None]
+) -> ImageSet:
+    """Textures, three channels.
+
+    `difficulty` turns, stretches and warps the patterns, blends in another class, adds noise and
+    takes contrast. `similarity` moves what tells the classes from patterns in colour (0) to a
+    repeated character for each class, bright on dark grey (1), as the source model knows them;
+    which is harder to tell for any network that does not know them.
+    """
+    glyphs = render_glyphs(_FACES)
+    families = tuple(FAMILIES)
+
+    def draw(label: int, count: int, generator: torch.Generator) -> Tensor:
+        return _draw(source, label, count, size, glyphs, generator)
+
+    return draw_set(
+        source,
+        size=size,
+        channels=3,
+        class_names=families[: source.classes],
+        draw=draw,
+        on_progress=on_progress,
+    )
+
+
+def _draw(
+    source: Textures, label: int, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
+) -> Tensor:
+    hard, alike = source.difficulty, source.similarity
+    # One other class for all of a chunk: it may be any of them.
+    step = 1 + int(torch.randint(source.classes - 1, (), generator=generator))
+    kinds = []
+    for kind in (label, (label + step) % source.classes):
+        pattern = _pattern(tuple(FAMILIES)[kind], count, size, hard, generator)
+        strokes = _characters(_FIRST_CHARACTER + kind, count, size, glyphs, generator)
+        kinds.append(pattern * (1 - alike) + strokes * alike)
+    share = between(count, 0.0, 0.45 * hard, generator)
+    brightness = kinds[0] * (1 - share) + kinds[1] * share
+    paper, pen = two_colours(
+        count,
+        contrast=1 - 0.6 * hard,
+        saturation=1 - alike,
+        dark_ink=0.1 + 0.4 * (1 - alike),
+        generator=generator,
+    )
+    uneven = 0.2 * hard * smooth_noise(count, (3, 3), size, generator)
+    grain = 0.15 * hard * torch.randn(count, 1, size, size, generator=generator)
+    return (paint(brightness, paper=paper, pen=pen) + uneven + grain).clamp(0, 1)
+
+
+def _pattern(family: str, count: int, size: int, hard: float, generator: torch.Generator) -> Tensor:
+    """Brightness (count, 1, size, size) of one family, each image at its own place and turn."""
+    x, y = axes(size)
+    turn = between(count, -1.0, 1.0, generator) * math.pi * (0.05 + 0.95 * hard)
+    low, high = _ELEMENTS
+    middle, spread = math.sqrt(low * high), math.log(high / low) * (0.2 + 0.8 * hard) / 2
+    elements = middle * torch.exp(between(count, -spread, spread, generator))
+    stretch = torch.exp(between(count, -0.4, 0.4, generator) * hard)
+    shift = between(count, 0.0, 7.0, generator), between(count, 0.0, 7.0, generator)
+    bend = 0.35 * hard * smooth_noise(count, (4, 4), size, generator, channels=2)
+    across = (x * turn.cos() + y * turn.sin()) * elements / 2 * stretch
+    along = (y * turn.cos() - x * turn.sin()) * elements / 2 / stretch
+    fields = across + shift[0] + bend[:, :1], along + shift[1] + bend[:, 1:]
+    return FAMILIES[family](*fields, generator)
+
+
+def _characters(
+    character: int, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
+) -> Tensor:
+    """Ink (count, 1, size, size) of one character over and over, turned and shifted."""
+    faces = torch.randint(len(glyphs.distances), (count,), generator=generator)
+    small = F.avg_pool2d(glyphs.distances[:, character][:, None], 2)[faces]
+    sheet = small.repeat(1, 1, _SHEET, _SHEET)
+    angle = between(count, -0.3, 0.3, generator).flatten()
+    zoom = (_SEEN / _SHEET) / between(count, 0.85, 1.15, generator).flatten()
+    move = (torch.rand(2, count, generator=generator) * 2 - 1) / _SHEET  # by half a character
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    rows = [torch.stack([cos, -sin, move[0]], 1), torch.stack([sin, cos, move[1]], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [count, 1, size, size], align_corners=False)
+    distance = F.grid_sample(sheet, grid, padding_mode="border", align_corners=False) / _SEEN
+    stroke = between(count, 0.0, 0.02, generator)
+    return ((distance + stroke) * size + 0.5).clamp(0, 1)

@@ -1,0 +1,374 @@
+"""What comes before the first trial: data on disk, weights found or made, number format chosen."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from tlsearch.config.checks import step_contradictions
+from tlsearch.config.cost import train_images
+from tlsearch.config.paths import write_whole
+from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.strategy_checks import step_notes
+from tlsearch.data import dataset as store
+from tlsearch.data.audit_findings import Audit
+from tlsearch.data.dataset import ImageSet
+from tlsearch.data.readers import read_images, read_source
+from tlsearch.data.split_facts import describe, listing
+from tlsearch.data.splits import draw_past, draw_past_parts, draw_splits
+from tlsearch.errors import Problem, RequestError
+from tlsearch.execution.label_audit import audit_labels
+from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
+from tlsearch.metrics.sweeps import class_share_distance
+from tlsearch.models.backbones import build_backbone, load_pretrained
+from tlsearch.models.weights import pretrained_state
+from tlsearch.training.precision import Numerics, probe_precision
+from tlsearch.training.pretrain import glyph_weights
+
+# From images to parts, before the first trial: drawn, checked, measured.
+
+
+def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, Any]]:
+    """What is known of the data and their split, and the images of each part as JSON.
+
+    Every draw of the confirmation is tried as well: it would be too late to refuse it there.
+
+    Raises:
+        RequestError: the images cannot be divided as asked, or their number contradicts the study.
+    """
+    split, labels = config.data.split, config.data.labels_per_class
+    splits = draw_splits(data, split=split, labels_per_class=labels, redraw=0)
+    smallest = min(len(parts.train) for parts in splits)
+    for seed in range(1, config.confirm.seeds + 1):
+        try:
+            again = draw_splits(data, split=split, labels_per_class=labels, redraw=seed)
+        except RequestError as error:
+            raise RequestError(f"confirmation seed {seed}: {error}") from None
+        smallest = min(smallest, *(len(parts.train) for parts in again))
+    for found in step_contradictions(config, smallest):
+        raise RequestError(str(Problem(found.field, found.value, found.rule, found.remedy)))
+    told = describe(data, splits, split=split)
+    if train_images(config) is None:  # else these were among the study's own notes
+        told = replace(told, notes=(*told.notes, *step_notes(config, smallest)))
+    facts = DataFacts(
+        num_images=len(data.labels),
+        class_names=data.class_names,
+        fingerprint=data.fingerprint,
+        train_counts=told.counts("train"),
+        validation_counts=told.counts("validation"),
+        test_counts=told.counts("test"),
+        split=told,
+    )
+    return facts, listing(data, splits)
+
+
+PROBE_BATCH_SIZE = 32
+
+OnProgress = Callable[[float, str], None]
+
+
+def prepare(
+    job: PrepareJob, *, device_index: int | None, on_progress: OnProgress
+) -> tuple[Setting, Audit]:
+    """Make all that the trainings of a study share, and tell what the audit found.
+
+    Raises:
+        RequestError: the data or the weights do not fit the study.
+        WorkError: something cannot be read, written or fetched.
+    """
+    torch.set_num_threads(1)
+    config, device = job.config, find_device(job.config, device_index)
+    data, audit = read_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
+    read_as = data.fingerprint
+    facts, images_of_parts = divide(data, config)
+    source = read_source(config, cache=job.user_cache / "images", on_progress=on_progress)
+    networks = [
+        ready_network(
+            config.with_backbone(name),
+            num_classes=data.num_classes,
+            device=device,
+            user_cache=job.user_cache,
+            threads=job.threads,
+            on_progress=on_progress,
+        )
+        for name in config.backbone.names
+    ]
+    first = networks[0]  # judges the labels
+    data, audit = audit_labels(
+        data,
+        audit,
+        first.config,
+        state=first.state,
+        weights_key=first.fingerprint,
+        numerics=Numerics(first.precision),
+        device=device,
+        cache=job.cache,
+        on_progress=on_progress,
+    )
+    if data.fingerprint != read_as:
+        facts, images_of_parts = divide(data, config)
+    kept = store.save(data, job.cache / "images")
+    of_source = None if source is None else store.save(source[0], job.cache / "images")
+    setting, *others = (
+        Setting(
+            config=network.config,
+            data=facts,
+            groups=network.groups,
+            store=kept,
+            activations=job.cache / "activations",
+            activations_key=read_as,
+            source=of_source,
+            weights=network.weights,
+            weights_fingerprint=network.fingerprint,
+            precision=network.precision,
+            device=device.type,
+        )
+        for network in networks
+    )
+    setting = replace(setting, others=tuple(others))
+    write_whole(setting.split_file, json.dumps(images_of_parts))
+    return setting, audit
+
+
+class Network(NamedTuple):
+    """A network that trainings can start from; `state` is None where it starts at random."""
+
+    config: StudyConfig
+    groups: tuple[str, ...]
+    weights: str
+    state: Mapping[str, torch.Tensor] | None
+    fingerprint: str
+    precision: Literal["fp32", "bf16"]
+
+
+def ready_network(
+    config: StudyConfig,
+    *,
+    num_classes: int,
+    device: torch.device,
+    user_cache: Path,
+    threads: int,
+    on_progress: OnProgress,
+) -> Network:
+    """The weights of a study's only network, found or made and known to fit, and its number format.
+
+    Raises:
+        RequestError: the weights do not fit.
+        WorkError: something cannot be read, written or fetched.
+    """
+    weights, made = find_weights(config, cache=user_cache, threads=threads, on_progress=on_progress)
+    backbone = build_backbone(
+        name=config.backbone.name,
+        num_classes=num_classes,
+        image_size=config.data.size,
+        dropout=0.0,
+        seed=0,
+    )
+    state = pretrained_state(backbone=config.backbone.name, weights=weights)
+    if state is not None:  # fitting now saves a failure in every trial
+        load_pretrained(backbone, state)
+    return Network(
+        config=config,
+        groups=backbone.groups,
+        weights=weights,
+        state=state,
+        fingerprint=weights_fingerprint(weights, state, made),
+        precision=find_precision(config, backbone.model, device, user_cache),
+    )
+
+
+def audit_labels_alone(
+    data: ImageSet,
+    audit: Audit,
+    config: StudyConfig,
+    *,
+    cache: Path,
+    user_cache: Path,
+    threads: int,
+    on_progress: OnProgress,
+) -> Audit:
+    """The audit with what the backbone says of the labels, for someone who does not train; of
+    several networks the first one says it, as in a run.
+
+    Raises:
+        AuditError: the study wants no label errors.
+        RequestError: the weights do not fit the study.
+        WorkError: something cannot be read, written or fetched.
+    """
+    device = find_device(config, None)
+    network = ready_network(
+        config.with_backbone(config.backbone.names[0]),
+        num_classes=data.num_classes,
+        device=device,
+        user_cache=user_cache,
+        threads=threads,
+        on_progress=on_progress,
+    )
+    return audit_labels(
+        data,
+        audit,
+        network.config,
+        state=network.state,
+        weights_key=network.fingerprint,
+        numerics=Numerics(network.precision),
+        device=device,
+        cache=cache,
+        on_progress=on_progress,
+    )[1]
+
+
+def find_weights(
+    config: StudyConfig, *, cache: Path, threads: int, on_progress: OnProgress
+) -> tuple[str, Path | None]:
+    """The weights by name or path, and where those lie that tlsearch made itself.
+
+    Raises:
+        WorkError: they cannot be made or written.
+    """
+    if config.backbone.weights != "glyphs":
+        return config.backbone.weights, None
+    made = glyph_weights(
+        backbone=config.backbone.name,
+        image_size=config.data.size,
+        cache=cache,
+        threads=threads,
+        on_progress=on_progress,
+    )
+    torch.set_num_threads(1)
+    return str(made), made
+
+
+def weights_fingerprint(
+    weights: str, state: Mapping[str, torch.Tensor] | None, made: Path | None
+) -> str:
+    """What the weights are, by content. Those that tlsearch made go by their recipe: another
+    machine trains them to other last bits, and the study may move there.
+    """
+    if state is None:
+        return weights
+    if made is not None:
+        return made.stem
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def find_device(config: StudyConfig, index: int | None) -> torch.device:
+    """Where a worker of the study computes.
+
+    Raises:
+        RequestError: the study asks for a GPU, and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise RequestError(
+            "device = 'cuda': torch finds no CUDA device — write `device: auto` or `cpu`"
+        )
+    use_cuda = config.device != "cpu" and torch.cuda.is_available()
+    return torch.device(f"cuda:{index or 0}" if use_cuda else "cpu")
+
+
+def find_precision(
+    config: StudyConfig, model: torch.nn.Module, device: torch.device, cache: Path
+) -> Literal["fp32", "bf16"]:
+    """The study's choice, or the faster one; measured once a machine, so that a second run of the
+    same study computes with the same bits.
+    """
+    if config.precision != "auto":
+        return config.precision
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    identity = f"{name} {torch.__version__} {config.backbone.name} {config.data.size}"
+    path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
+        return Numerics(json.loads(path.read_text())["precision"]).precision
+    chosen = probe_precision(
+        model, image_size=config.data.size, batch_size=PROBE_BATCH_SIZE, device=device
+    )
+    write_whole(path, json.dumps({"precision": chosen.precision, "measured_on": identity}))
+    return chosen.precision
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.machine())
+
+
+# How far the classes' shares differ between the parts that a split draws, without training.
+
+
+def shares_of(
+    data: ImageSet, job: SharesJob, *, labels_per_class: int | None
+) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Name and `share_distances` of each split of the job, and a draw for each of its seeds.
+
+    Raises:
+        RequestError: the images cannot be divided so, as a training with one of the seeds would
+            find; the message names split and seed.
+    """
+    found = []
+    for name, split in job.splits:
+        refuse_past(
+            data,
+            split=split,
+            labels_per_class=labels_per_class,
+            share=job.future,
+            seeds=job.seeds,
+            name=name,
+        )
+        distances = share_distances(data, split=split, share=job.future, redraws=job.redraws)
+        found.append((name, tuple(distances.tolist())))
+    return tuple(found)
+
+
+def refuse_past(
+    data: ImageSet,
+    *,
+    split: SplitConfig,
+    labels_per_class: int | None,
+    share: float,
+    seeds: Iterable[int],
+    name: str,
+) -> None:
+    """Divide the images before the latest `share` with each seed, as trainings will.
+
+    Raises:
+        RequestError: they cannot be divided so; the message names the split and the seed.
+    """
+    for seed in seeds:
+        try:
+            draw_past(data, split=split, labels_per_class=labels_per_class, share=share, seed=seed)
+        except RequestError as error:
+            raise RequestError(f"{name}, seed {seed}: {error}") from None
+
+
+def share_distances(
+    data: ImageSet, *, split: SplitConfig, share: float, redraws: int
+) -> np.ndarray:
+    """Largest distance of class shares between train, validation and test of each redraw,
+    (redraws,): the images before the latest `share` divided with the seeds 0 … redraws - 1.
+
+    Parts are taken whole: thinning the training part to so many labels a class would balance it,
+    whatever the split.
+
+    Raises:
+        RequestError: the images cannot be divided so.
+    Source: claims.md, B1 and B2.
+    """
+    found = []
+    for seed in range(redraws):
+        parts = draw_past_parts(data, split=split, share=share, seed=seed)
+        labels = [data.labels[rows] for rows in parts]
+        found.append(class_share_distance(labels, num_classes=data.num_classes))
+    return np.array(found)

@@ -1,0 +1,320 @@
+"""What a worker keeps between jobs: images, pretrained weights, activations."""
+
+import ctypes
+import json
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tlsearch.config.paths import write_whole
+from tlsearch.config.schema import SplitConfig
+from tlsearch.config.seeds import derive_seed
+from tlsearch.data import dataset as store
+from tlsearch.data.splits import Split, draw_past, draw_splits, set_future_apart
+from tlsearch.errors import WorkError
+from tlsearch.execution.examples import NUM_EPOCHS, as_json, first_of_classes, training_views
+from tlsearch.execution.head_init import HeadStart
+from tlsearch.execution.measures import Trained, split_figures, take_measures
+from tlsearch.execution.messages import (
+    ExamplesJob,
+    ScoreJob,
+    Setting,
+    SharesJob,
+    SurveyJob,
+    TrainJob,
+)
+from tlsearch.execution.prepare import shares_of
+from tlsearch.execution.source_distance import SourceBench
+from tlsearch.execution.survey import source_images, survey
+from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
+from tlsearch.models.weights import pretrained_state
+from tlsearch.training.batches import Pixels, TrainingData
+from tlsearch.training.cross_validation import CrossValidation, Training
+from tlsearch.training.feature_cache import ActivationStore
+from tlsearch.training.forward import Forward
+from tlsearch.training.plan import make_plan
+from tlsearch.training.precision import FP32, Numerics
+from tlsearch.training.results import TrainResult
+from tlsearch.training.style_transfer import OnProgress
+from tlsearch.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from tlsearch.execution.network_scores import NetworkScores
+
+
+class Workbench:
+    """Builds trainers for jobs of one setting; `on_progress` hears of what takes long before."""
+
+    def __init__(
+        self, setting: Setting, *, device_index: int | None, on_progress: OnProgress
+    ) -> None:
+        torch.set_num_threads(1)
+        self._setting = setting
+        self._config = setting.config
+        cuda = setting.device == "cuda"
+        # The same study gives the same bits; on a CPU this changes nothing.
+        torch.backends.cudnn.deterministic = True
+        self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
+        self._numerics = Numerics(setting.precision)
+        mean, std = normalisation(self._config.backbone.name)
+        self._images = images = store.load(setting.store)
+        self._pixels = Pixels(
+            images=images.images,
+            labels=images.labels,
+            mean=mean,
+            std=std,
+        )
+        self._state = pretrained_state(backbone=self._config.backbone.name, weights=setting.weights)
+        self._activations = ActivationStore(
+            setting.activations,
+            pixels=self._pixels,
+            data_key=setting.activations_key,
+            numerics=self._numerics,
+        )
+        self._head_start = HeadStart(self._activations, device=self._device)
+        self._splits = lru_cache(maxsize=16)(self._draw)
+        self._pasts = lru_cache(maxsize=16)(self._draw_past)
+        self._source = SourceBench(
+            setting,
+            pixels=self._pixels,
+            pretrained=self._pretrained,
+            numerics=self._numerics,
+            device=self._device,
+            on_progress=on_progress,
+        )
+
+    def trainer(self, job: TrainJob) -> Training:
+        """A training, or one for each of the job's folds, from its first epoch."""
+        assert (job.split is None) == (job.future is None), "a past is divided as one asks"
+        splits = self._splits(job.redraw)
+        if job.split is not None and job.future is not None:
+            splits = (self._pasts(job.split, job.future, job.redraw)[0],)
+        folds = [self._training_data(splits[fold]) for fold in job.folds]
+        if len(folds) == 1:
+            return self._trainer(job, folds[0])
+        return CrossValidation(lambda data: self._trainer(job, data), folds=folds)
+
+    def _training_data(self, split: Split) -> TrainingData:
+        return TrainingData(
+            self._pixels,
+            split.train,
+            split.validation,
+            self._setting.data.num_classes,
+            self._images.weights,
+        )
+
+    def _trainer(self, job: TrainJob, data: TrainingData) -> Trainer:
+        backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
+        if job.strategy.init == "pretrained":
+            self._load_pretrained(backbone)
+        self._head_start.prepare(backbone, job.strategy, data=data, seed=job.seed)
+        plan = make_plan(
+            job.strategy,
+            groups=backbone.groups,
+            num_train_images=len(data.train),
+            num_epochs=job.num_epochs,
+        )
+        return Trainer(
+            backbone,
+            plan=plan,
+            data=data,
+            activations=self._activations,
+            metric=self._config.search.metric,
+            seed=job.seed,
+            numerics=self._numerics,
+            device=self._device,
+            measure_updates="largest_step_norm" in job.measures,
+            adaptation=self._source.adaptation(job.strategy, rows=data.train, seed=job.seed),
+            second_task=self._source.second_task(job.strategy, backbone, seed=job.seed),
+        )
+
+    def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
+        """What the job wants measured of its training, which has ended with `result`, and what its
+        split foretold.
+        """
+        assert isinstance(trainer, Trainer), "folds are not measured"
+        pretrained = job.strategy.init == "pretrained" and self._setting.weights != "none"
+        trained = Trained(
+            trainer=trainer,
+            result=result,
+            test=self._splits(0)[0].test,
+            pretrained=self._pretrained if pretrained else None,
+            source=(lambda: self._source.task) if pretrained and self._source.is_known else None,
+        )
+        return {**take_measures(job.measures, trained), **self._foretold(job, trainer)}
+
+    def _pretrained(self) -> Backbone:
+        """The network before training, its head at random."""
+        backbone = self._backbone(dropout=0.0, seed=0)
+        self._load_pretrained(backbone)
+        backbone.model.to(self._device).to(memory_format=torch.channels_last)
+        return backbone
+
+    def save_weights(self, trainer: Training, path: Path) -> None:
+        """Keep all weights of a finished training, head included."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        state = trainer.backbone.model.state_dict()
+        try:
+            save_file({k: v.cpu().contiguous() for k, v in state.items()}, partial)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise WorkError(
+                f"{path}: cannot be written ({error}) — free some disk space, then run again"
+            ) from error
+        partial.replace(path)
+
+    def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
+        """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
+        backbone = self._backbone(dropout=0.0, seed=0)
+        accuracies = []
+        for key, path in job.weights:
+            backbone.model.load_state_dict(load_file(path))
+            accuracies.append((key, self.score_one(backbone, job.scores_to / f"{key}.npz")))
+        return tuple(accuracies)
+
+    def score_one(self, backbone: Backbone, path: Path) -> float:
+        """Probabilities (N, K) of a network on the test part into a file; the share of right
+        answers.
+        """
+        rows = self._splits(0)[0].test
+        labels = self._pixels.labels[rows]
+        probabilities = self._forward(backbone).evaluate(rows)[0].softmax(1).cpu().numpy()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part.npz")
+        np.savez(partial, probabilities=probabilities, labels=labels, rows=rows)
+        partial.replace(path)
+        return float((probabilities.argmax(1) == labels).mean())
+
+    def keep_examples(self, job: ExamplesJob) -> None:
+        """Write the pictures that the report shows of one scored model."""
+        with job.scores.open("rb") as raw, np.load(raw, allow_pickle=False) as scores:
+            rows, probabilities = scores["rows"], scores["probabilities"]
+        trained = first_of_classes(self._pixels.labels, self._splits(job.redraw)[job.fold].train)
+        views = training_views(
+            # Attacks are shown on the network before training, as by `tlsearch check --views`.
+            self._forward(self._pretrained()),
+            job.strategy,
+            trained,
+            adaptation=self._source.adaptation(job.strategy, rows=trained, seed=job.seed),
+            num_classes=self._setting.data.num_classes,
+            seed=job.seed,
+            num_epochs=min(job.num_epochs, NUM_EPOCHS),
+        )
+        content = as_json(
+            self._images, rows=rows, probabilities=probabilities, trained=trained, views=views
+        )
+        write_whole(job.examples_to, json.dumps(content))
+
+    def _forward(self, backbone: Backbone) -> Forward:
+        """A network as the model computes that is handed on."""
+        return Forward(
+            backbone,
+            pixels=self._pixels,
+            activations=None,
+            numerics=FP32,
+            device=self._device,
+        )
+
+    def _foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
+        """`split_figures` of a finished training; none where its job has no future."""
+        if job.split is None or job.future is None:
+            return {}
+        assert isinstance(trainer, Trainer), "a past is not cross-validated"
+        parts, future = self._pasts(job.split, job.future, job.redraw)
+        return split_figures(trainer.forward, parts, future)
+
+    def shares(self, job: SharesJob) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """The answer to the job: each split's name and distances (`shares_of`)."""
+        return shares_of(self._images, job, labels_per_class=self._config.data.labels_per_class)
+
+    def survey(self, job: SurveyJob) -> tuple[tuple[str, float | None], ...]:
+        """The facts of `survey` for the study's own split."""
+        config, data = self._config, self._images
+        if job.future is None:
+            parts, past = self._splits(0)[0], data.usable
+        else:
+            past, _ = set_future_apart(data, share=job.future)
+            parts, _ = self._draw_past(config.data.split, job.future, config.data.split.seed)
+        backbone = self._backbone(dropout=0.0, seed=0)
+        self._load_pretrained(backbone)
+        found = survey(
+            data,
+            parts=parts,
+            looked_at=np.setdiff1d(past, parts.test),
+            backbone=backbone,
+            source=source_images(self._setting),
+            device=self._device,
+            seed=config.data.split.seed,
+        )
+        return tuple(found.items())
+
+    def score_network(self) -> "NetworkScores":
+        """What the network promises, by its frozen features of the training part."""
+        from tlsearch.execution.network_scores import (
+            score_network,
+            training_rows,  # half a second
+        )
+
+        backbone, weights = self._config.backbone.name, self._setting.weights
+        return score_network(
+            self._config,
+            self._images,
+            training_rows(self._images, self._config),
+            weights=weights,
+            state=pretrained_state(backbone=backbone, weights=weights),
+            device=self._device,
+        )
+
+    def _backbone(self, *, dropout: float, seed: int) -> Backbone:
+        return build_backbone(
+            name=self._config.backbone.name,
+            num_classes=self._setting.data.num_classes,
+            image_size=self._config.data.size,
+            dropout=dropout,
+            seed=seed,
+        )
+
+    def _load_pretrained(self, backbone: Backbone) -> None:
+        # Read each time: the system keeps the file at hand, and a worker need not keep a copy.
+        state = pretrained_state(backbone=self._config.backbone.name, weights=self._setting.weights)
+        if state is not None:
+            load_pretrained(backbone, state)
+
+    def _draw_past(self, split: SplitConfig, future: float, seed: int) -> tuple[Split, np.ndarray]:
+        return draw_past(
+            self._images,
+            split=split,
+            labels_per_class=self._config.data.labels_per_class,
+            share=future,
+            seed=seed,
+        )
+
+    def _draw(self, redraw: int) -> tuple[Split, ...]:
+        return draw_splits(
+            self._images,
+            split=self._config.data.split,
+            labels_per_class=self._config.data.labels_per_class,
+            redraw=redraw,
+        )
+
+
+# Giving memory back between jobs, so that a worker stays as large as its largest training.
+
+
+def release_memory() -> None:
+    """Hand the pages that the C library keeps for later to the system: those of one training would
+    otherwise add to the next one's.
+    """
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):
+            return  # another C library: it decides by itself

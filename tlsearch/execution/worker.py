@@ -1,0 +1,203 @@
+"""A worker process: carries out one job after another, and imports neither optuna nor mlflow."""
+
+import os
+import signal
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import connection, parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tlsearch.errors import DivergenceError, TlsearchError, WorkError
+from tlsearch.execution.messages import (
+    Decision,
+    EpochDone,
+    ExamplesJob,
+    ExamplesKept,
+    Job,
+    JobFailed,
+    NetworkJob,
+    NetworkScored,
+    Prepared,
+    PrepareJob,
+    Progress,
+    Scored,
+    ScoreJob,
+    Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
+    TrainDone,
+    TrainJob,
+)
+from tlsearch.execution.workbench import release_memory
+
+CHECKPOINT_SHARE = "TLSEARCH_CHECKPOINT_SHARE"
+"""Environment variable: the share of the training time that checkpoints may take, in place of
+`COST_SHARE`; `inf` keeps one after every epoch. For machines that are taken away without notice.
+"""
+
+
+def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
+    """Serve jobs from `pipe` until it is told None or the coordinator is gone."""
+    ignore_interrupts()
+    leave_with_parent()
+    server = _Server(pipe, device_index)
+    import_early()
+    try:
+        while (message := pipe.recv()) is not None:
+            if isinstance(message, Setting):
+                server.configure(message)
+            else:
+                server.serve(message)
+                release_memory()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def import_early() -> None:
+    """Import torch and what trains, some seconds' work, while another process reads the data."""
+    with suppress(Exception):  # the first job fails by the same, and is heard
+        import tlsearch.execution.workbench  # noqa: F401
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C and a service manager's SIGTERM reach the whole process group; only the coordinator
+    answers them, and tells the others to save and leave.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def leave_with_parent() -> None:
+    """End this process at once when its parent dies, so that no orphan trains or writes on."""
+    parent = parent_process()
+    assert parent is not None, "a worker is started by a coordinator"
+
+    def wait(sentinel: int) -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, args=(parent.sentinel,), daemon=True).start()
+
+
+class _Server:
+    def __init__(self, pipe: "Connection[Any, Any]", device_index: int | None) -> None:
+        self._pipe, self._device_index = pipe, device_index
+        self._bench: Any = None
+        self.setting: Setting | None = None
+
+    def configure(self, setting: Setting) -> None:
+        """Take what the trainings from now on share; what was kept for others is let go."""
+        if setting != self.setting:
+            self.setting, self._bench = setting, None
+            release_memory()
+
+    def serve(self, job: Job) -> None:
+        """Do one job; whatever goes wrong is told, and the worker lives on."""
+        key = job.key if isinstance(job, TrainJob) else type(job).__name__
+        try:
+            match job:
+                case PrepareJob():
+                    self._prepare(job)
+                case TrainJob():
+                    self._train(job)
+                case ScoreJob():
+                    self._pipe.send(Scored(self._workbench(job.backbone).score(job)))
+                case ExamplesJob():
+                    self._workbench(job.backbone).keep_examples(job)
+                    self._pipe.send(ExamplesKept())
+                case SurveyJob():
+                    self._pipe.send(Surveyed(self._workbench("").survey(job)))
+                case NetworkJob():
+                    scores = self._workbench(job.backbone).score_network().as_json()
+                    self._pipe.send(NetworkScored(scores))
+                case SharesJob():
+                    self._pipe.send(Shares(self._workbench("").shares(job)))
+        except TlsearchError as error:
+            self._pipe.send(JobFailed(key, str(error), error.exit_code, ""))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except OSError as error:  # a full disk, a folder that may not be written
+            place = error.filename or "the state or cache folder"
+            text = (
+                f"{place}: {error.strerror or error} — make it writable and leave some space, then "
+                "run again; what is stored is kept"
+            )
+            self._pipe.send(JobFailed(key, text, WorkError.exit_code, ""))
+        except Exception as error:
+            summary = f"{type(error).__name__}: {error}"
+            self._pipe.send(JobFailed(key, summary, None, traceback.format_exc()))
+
+    def _prepare(self, job: PrepareJob) -> None:
+        from tlsearch.execution.prepare import prepare
+
+        self._pipe.send(Progress(0.0, "reading the data"))
+        setting, audit = prepare(
+            job,
+            device_index=self._device_index,
+            on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+        )
+        self._pipe.send(Prepared(setting, audit))
+
+    def _workbench(self, backbone: str) -> Any:
+        """The bench of a network; that of another one is let go."""
+        from tlsearch.execution.workbench import Workbench
+
+        assert self.setting is not None, "a setting comes before the first training"
+        if self._bench is None or self._bench[0] != backbone:
+            self._bench = None
+            bench = Workbench(
+                self.setting.of(backbone),
+                device_index=self._device_index,
+                on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+            )
+            self._bench = backbone, bench
+        return self._bench[1]
+
+    def _train(self, job: TrainJob) -> None:
+        from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
+
+        bench = self._workbench(job.backbone)
+        trainer = bench.trainer(job)
+        release_memory()  # what building left behind would add to the peak of the training
+        share = float(os.environ.get(CHECKPOINT_SHARE) or COST_SHARE)
+        keeper = Checkpointer(job.checkpoint, cost_share=share)
+        keeper.restore(trainer)
+        try:
+            for result in list(trainer.history):
+                if self._ask(job.key, trainer, result) == "stop":
+                    return self._end(job, "stopped", trainer)
+            for result in trainer.epochs():
+                match self._ask(job.key, trainer, result):
+                    case "stop":
+                        return self._end(job, "stopped", trainer)
+                    case "pause":
+                        keeper.save(trainer)
+                        return self._end(job, "paused", trainer)
+                    case _ if not trainer.finished:
+                        keeper.after_epoch(trainer)
+        except DivergenceError as error:
+            ended = trainer.summary("diverged", reason=str(error), confusion=())
+            return self._pipe.send(TrainDone(job.key, "diverged", ended))
+        finished = trainer.finish()
+        if job.weights_to is not None:
+            bench.save_weights(trainer, job.weights_to)
+        if job.scores_to is not None:
+            bench.score_one(trainer.backbone, job.scores_to)
+        if job.measures or job.future is not None:
+            taken = bench.measure(job, trainer, finished)
+            finished = replace(finished, measures=taken)
+        return self._pipe.send(TrainDone(job.key, "complete", finished))
+
+    def _ask(self, key: str, trainer: Any, result: Any) -> Decision:
+        self._pipe.send(EpochDone(key, result, trainer.fold_ended(result)))
+        decision: Decision = self._pipe.recv()
+        return decision
+
+    def _end(self, job: TrainJob, ending: Any, trainer: Any) -> None:
+        summary = trainer.summary("complete", reason="", confusion=())
+        self._pipe.send(TrainDone(job.key, ending, summary))

@@ -1,0 +1,161 @@
+"""A torchvision network as a sequence of stages, one per layer group, that share its modules.
+
+Running the stages one after another is running the network. Between two stages there is always
+one tensor, so that the output of a frozen prefix can be kept and used again.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tlsearch.config.catalog import BackboneFacts, group_of, groups
+
+Parts = dict[str, list[nn.Module]]
+
+
+def stages_of(model: Any, facts: BackboneFacts) -> tuple[nn.Module, ...]:
+    """One module per group of `facts`, from input to head; the last one is the head itself.
+
+    The dropout before the head is left out: the head has its own, and torchvision's is off.
+    """
+    parts = _FAMILIES[facts.family](model, facts)
+    *body, head = groups(facts)
+    return *(nn.Sequential(*parts[group]) for group in body), parts[head][0]
+
+
+def _resnet(model: Any, _facts: BackboneFacts) -> Parts:
+    return {
+        "stem": [model.conv1, model.bn1, model.relu, model.maxpool],
+        "layer1": [model.layer1],
+        "layer2": [model.layer2],
+        "layer3": [model.layer3],
+        "layer4": [model.layer4, model.avgpool, nn.Flatten(1)],
+        "head": [model.fc],
+    }
+
+
+def _timm_resnet(model: Any, _facts: BackboneFacts) -> Parts:
+    return {
+        "stem": [model.conv1, model.bn1, model.act1, model.maxpool],
+        "layer1": [model.layer1],
+        "layer2": [model.layer2],
+        "layer3": [model.layer3],
+        "layer4": [model.layer4, model.global_pool],
+        "head": [model.fc],
+    }
+
+
+def _timm_convnext(model: Any, _facts: BackboneFacts) -> Parts:
+    head = model.head
+    before = [model.norm_pre, head.global_pool, head.norm, head.flatten, head.pre_logits]
+    return {
+        "stem": [model.stem],
+        **{f"stage{i + 1}": [stage] for i, stage in enumerate(model.stages[:-1])},
+        "stage4": [model.stages[-1], *before],
+        "head": [head.fc],
+    }
+
+
+def _timm_regnet(model: Any, _facts: BackboneFacts) -> Parts:
+    return {
+        "stem": [model.stem],
+        "stage1": [model.s1],
+        "stage2": [model.s2],
+        "stage3": [model.s3],
+        "stage4": [model.s4, model.final_conv, model.head.global_pool],
+        "head": [model.head.fc],
+    }
+
+
+def _mobilenet(model: Any, facts: BackboneFacts) -> Parts:
+    """MobileNet V2 and V3, EfficientNet: V3's hidden layer goes with the last convolution."""
+    parts = _features(model, facts)
+    hidden = [layer for layer in model.classifier[:-1] if not isinstance(layer, nn.Dropout)]
+    parts["top"] += [nn.AdaptiveAvgPool2d(1), nn.Flatten(1), *hidden]
+    return {**parts, "head": [model.classifier[-1]]}
+
+
+def _vgg(model: Any, facts: BackboneFacts) -> Parts:
+    # The pooling to 7×7 opens "hidden" rather than closing "block5": a small image has one pixel
+    # there, and what is kept of a frozen prefix would be 49 times as large for nothing.
+    hidden = [model.avgpool, nn.Flatten(1), *model.classifier[:-2]]
+    return {**_features(model, facts), "hidden": hidden, "head": [model.classifier[-1]]}
+
+
+def _convnext(model: Any, facts: BackboneFacts) -> Parts:
+    parts = _features(model, facts)
+    parts["stage4"] += [model.avgpool, *model.classifier[:-1]]
+    return {**parts, "head": [model.classifier[-1]]}
+
+
+def _swin(model: Any, facts: BackboneFacts) -> Parts:
+    parts = _features(model, facts)
+    parts["stage4"] += [model.norm, model.permute, model.avgpool, model.flatten]
+    return {**parts, "head": [model.head]}
+
+
+def _vit(model: Any, facts: BackboneFacts) -> Parts:
+    parts = _by_owner(dict(model.encoder.layers.named_children()), "encoder.layers", facts)
+    parts["encoder4"] += [model.encoder.ln, ClassToken()]
+    return {"embedding": [Embedding(model)], **parts, "head": [model.heads.head]}
+
+
+class Embedding(nn.Module):
+    """Image (N, 3, H, W) → tokens (N, 1 + patches, width): ViT's steps before its encoder's layers.
+
+    Shares the parameters of `model`, so never replace those (`load_state_dict(assign=True)`).
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.conv_proj = model.conv_proj
+        self.class_token = model.class_token
+        self.pos_embedding = model.encoder.pos_embedding
+        self.dropout = model.encoder.dropout
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens with positions added, the class token first."""
+        patches = self.conv_proj(images).flatten(2).permute(0, 2, 1)
+        class_token = self.class_token.expand(len(images), -1, -1)
+        tokens: Tensor = self.dropout(torch.cat([class_token, patches], dim=1) + self.pos_embedding)
+        return tokens
+
+
+class ClassToken(nn.Module):
+    """Tokens (N, tokens, width) → the class token (N, width)."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The first token."""
+        return tokens[:, 0]
+
+
+def _features(model: Any, facts: BackboneFacts) -> Parts:
+    return _by_owner(dict(model.features.named_children()), "features", facts)
+
+
+def _by_owner(layers: Mapping[str, nn.Module], prefix: str, facts: BackboneFacts) -> Parts:
+    """The layers in order by the group that owns their parameters; one without any goes along."""
+    parts: Parts = {}
+    group = ""
+    for name, layer in layers.items():
+        if next(layer.parameters(), None) is not None:
+            group = group_of(facts, f"{prefix}.{name}.")
+        parts.setdefault(group, []).append(layer)
+    return parts
+
+
+_FAMILIES: Mapping[str, Callable[[Any, BackboneFacts], Parts]] = {
+    "resnet": _resnet,
+    "mobilenet_v2": _mobilenet,
+    "mobilenet_v3": _mobilenet,
+    "efficientnet": _mobilenet,
+    "vgg": _vgg,
+    "convnext": _convnext,
+    "vit": _vit,
+    "swin": _swin,
+    "timm_resnet": _timm_resnet,
+    "timm_convnext": _timm_convnext,
+    "timm_regnet": _timm_regnet,
+}

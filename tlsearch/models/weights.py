@@ -1,0 +1,158 @@
+"""Pretrained weights by name or from a file: tensors only, never a pickle that runs code."""
+
+import errno
+import io
+import os
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models import get_model_weights
+
+from tlsearch.config.catalog import CATALOGUE, TIMM
+from tlsearch.config.paths import expanded
+from tlsearch.errors import WeightsError, WorkError, nearest
+from tlsearch.models.backbones import fetch_timm
+
+# Whether weights can be had now, without reading or fetching them.
+
+
+def no_such_file(file: Path) -> WeightsError:
+    """What is said of a weights file that is not there."""
+    return WeightsError(f"backbone.weights = '{file}': no such file, seen from {Path.cwd()}")
+
+
+def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:
+    """Whether torchvision's `weights` lie in torch's cache, or their server answers in time."""
+    folder = downloads()
+    # torchvision's names end in a part of the hash; to ask it costs seconds.
+    if any(folder.glob(f"{backbone}-*.pth")):
+        return True
+    return _server_answers(backbone, weights, patience_seconds)
+
+
+def downloads() -> Path:
+    """Where torch keeps the weights that it downloaded; asked without importing torch."""
+    home = os.environ.get("TORCH_HOME")
+    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return cache.expanduser() / "hub" / "checkpoints"
+
+
+def _server_answers(backbone: str, weights: str, patience_seconds: float) -> bool:
+    from torchvision.models import get_model_weights
+
+    address = get_model_weights(backbone)[weights].url
+    try:
+        with urlopen(Request(address, method="HEAD"), timeout=patience_seconds):  # noqa: S310
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_STALL_SECONDS = 60.0  # a guess: torch.hub itself would wait for a silent server for ever
+
+
+def pretrained_state(*, backbone: str, weights: str) -> dict[str, Tensor] | None:
+    """The state dict that `weights` names, on the CPU; None for "none".
+
+    `weights` is one of torchvision's names (downloaded once to `$TORCH_HOME/hub/checkpoints`) or
+    the path of a .safetensors file.
+
+    Raises:
+        WeightsError: the name is unknown, the file is missing or damaged, or there is no network.
+        WorkError: the disk is full.
+    """
+    if weights == "none":
+        return None
+    if weights.endswith(".safetensors"):
+        return _read_safetensors(expanded(weights))
+    if weights.endswith(_PICKLES):
+        raise WeightsError(
+            f"backbone.weights = {weights!r}: only .safetensors files are read, because a pickle"
+            " can run code — convert it with safetensors.torch.save_file(state_dict, path)"
+        )
+    return _from_torchvision(backbone, weights)
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    where = f"backbone.weights = '{file}'"
+    try:
+        state: dict[str, Tensor] = load_file(file, device="cpu")
+    except FileNotFoundError:
+        raise no_such_file(file) from None
+    except OSError as error:
+        raise WeightsError(f"{where}: cannot be read ({error.strerror or error})") from None
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{where}: no safetensors file, or cut short ({error}) — write it again with"
+            " safetensors.torch.save_file; a renamed .pt file will not do"
+        ) from None
+    return state
+
+
+def _from_torchvision(backbone: str, weights: str) -> dict[str, Tensor]:
+    if backbone not in CATALOGUE:
+        hint = nearest(backbone, list(CATALOGUE))
+        raise WeightsError(f"backbone.name = {backbone!r}: unknown. {hint}".strip())
+    known = CATALOGUE[backbone].weights
+    if weights not in known:
+        hint = nearest(weights, [*known, "none", "glyphs"])
+        raise WeightsError(
+            f"backbone.weights = {weights!r}: {backbone} has {', '.join(known)}; besides these"
+            f" there are glyphs, none and the path of a .safetensors file. {hint}".strip()
+        )
+    if backbone in TIMM:
+        return fetch_timm(backbone, tag=weights)
+    entry = get_model_weights(backbone)[weights]
+    file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+    what = f"backbone.weights = {weights!r} of {backbone}"
+    state = _fetch(entry, file, what=what)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{what}: {file} holds no state dict — remove it and run again")
+    return dict(state)
+
+
+def _fetch(entry: Any, file: Path, *, what: str) -> Any:
+    """What the file holds, downloaded first if it is not there. torch checks a download's hash."""
+    there = file.exists()
+    try:
+        # torch.hub announces a download on stdout, which belongs to the command's result.
+        with _stall_limit(), redirect_stdout(io.StringIO()):
+            return entry.get_state_dict(
+                progress=False, check_hash=True, weights_only=True, map_location="cpu"
+            )
+    except OSError as error:  # URLError and timeouts are OSErrors
+        if error.errno == errno.ENOSPC:
+            raise WorkError(f"{what}: the disk with {file.parent} is full") from None
+        if there or isinstance(error, PermissionError):
+            raise WeightsError(f"{what}: {file}: {error.strerror or error}") from None
+        raise WeightsError(
+            f"{what}: no download ({getattr(error, 'reason', None) or error}) — fetch {entry.url}"
+            f" elsewhere and put {file.name} into {file.parent}, or choose glyphs or none"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        if not file.exists():
+            raise WeightsError(f"{what}: {entry.url} sent something else ({error})") from None
+        raise WeightsError(
+            f"{what}: {file} is damaged or cut short — remove it and run again, or put a whole"
+            f" {file.name} there"
+        ) from None
+
+
+@contextmanager
+def _stall_limit() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALL_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,228 @@
+"""From the stores to one object that holds everything a report shows, read in one pass."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tlsearch.config.catalog import CATALOGUE, groups
+from tlsearch.config.dimensions import Choice, Dimension, Range
+from tlsearch.config.paths import Layout, evaluation_path, scores_path
+from tlsearch.config.resolved import redacted
+from tlsearch.config.schema import StudyConfig
+from tlsearch.metrics.curves import class_scores, confusion_matrix
+from tlsearch.report.images import Examples, Images, find_examples, find_images
+from tlsearch.report.importances import Importances, find_importances
+from tlsearch.report.provenance import Provenance, find_provenance
+from tlsearch.report.wording import Absent
+from tlsearch.search.confirm import best_first, maximises
+from tlsearch.search.ledger import AUDIT, FACTS, LIKENESS, NETWORKS, Ledger
+from tlsearch.search.runs import RunRow
+from tlsearch.search.summary import Foretold, Summary, foretold, summarise
+
+# What the winner said of every image of the test part.
+
+
+class Scores(NamedTuple):
+    """Labels int64 (N,) and probabilities (N, K) of one model, in the order of `classes`."""
+
+    model: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+def find_scores(
+    summary: Summary, folder: Path, class_names: tuple[str, ...] | None
+) -> Scores | Absent:
+    """The champion's scores; files may be missing or cut short, and nothing is raised."""
+    if not summary.test:
+        return Absent(
+            "The test part has not been scored. Of the validation part counts alone are kept, and "
+            "this needs the probabilities of every image."
+        )
+    model = summary.test["champion"]
+    path = scores_path(folder, model)
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            labels, probabilities = file["labels"].astype(np.int64), file["probabilities"]
+        num_images, num_classes = probabilities.shape
+        if labels.shape != (num_images,) or not num_images or not num_classes:
+            raise ValueError("labels and probabilities do not go together")
+        if not 0 <= labels.min() <= labels.max() < num_classes:
+            raise ValueError("a label is of no class")
+        if not np.isfinite(probabilities).all():
+            raise ValueError("a probability is no number")
+    except FileNotFoundError:
+        return Absent(f"{path} is missing: the test part's scores are not known image by image.")
+    except (OSError, ValueError, TypeError, KeyError, BadZipFile, EOFError) as error:
+        return Absent(f"{path} cannot be read ({type(error).__name__}).")
+    if class_names is None or len(class_names) != num_classes:
+        class_names = tuple(f"class {i}" for i in range(num_classes))
+    return Scores(model, class_names, labels, probabilities)
+
+
+# What the winner gets right and wrong: of the test part, or of validation while there is no test.
+#
+# Files may be missing or cut short: the evaluation then says so, and nothing is raised.
+
+
+class ClassRow(NamedTuple):
+    """Scores of one class; `images` of it were scored."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    images: int
+
+
+class Evaluation(NamedTuple):
+    """Counts of one model: row = true class, column = predicted class, in the order of `classes`.
+
+    `part` is "test" or "validation"; `model` says whose counts these are.
+    """
+
+    part: str
+    model: str
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    per_class: tuple[ClassRow, ...]
+
+
+def find_evaluation(
+    summary: Summary, folder: Path, scores: Scores | Absent
+) -> tuple[Evaluation | Absent, list[str]]:
+    """The evaluation to show, and a sentence for each file that should be there and is not;
+    `scores` are of the test part.
+    """
+    missing: list[str] = []
+    if isinstance(scores, Scores):
+        predictions = scores.probabilities.argmax(1)
+        counts = confusion_matrix(scores.labels, predictions, num_classes=len(scores.classes))
+        return _evaluation("test", scores.model, scores.classes, counts), missing
+    if summary.test:
+        missing.append(f"{scores.reason} What is shown per class is of the validation part.")
+    if summary.best is None:
+        return Absent("No trial has been completed, so no model has been evaluated."), missing
+    key = summary.best.spec.key
+    found = of_validation(evaluation_path(folder, key), summary.best.spec.label)
+    if isinstance(found, Absent):
+        missing.append(found.reason)
+    return found, missing
+
+
+def of_validation(path: Path, model: str) -> Evaluation | Absent:
+    """The counts that a training left of its validation part; `model` is whose they are."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = tuple(str(name) for name in content["classes"])
+        counts = np.array(content["confusion"], dtype=np.int64).reshape(len(names), len(names))
+    except FileNotFoundError:
+        return Absent(f"{path} is missing: the confusion matrix cannot be shown.")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Absent(f"{path} cannot be read ({type(error).__name__}).")
+    return _evaluation("validation", model, names, counts)
+
+
+def _evaluation(part: str, model: str, names: tuple[str, ...], counts: np.ndarray) -> Evaluation:
+    columns = (column.tolist() for column in class_scores(counts))
+    return Evaluation(
+        part=part,
+        model=model,
+        classes=names,
+        confusion=tuple(tuple(row) for row in counts.tolist()),
+        per_class=tuple(ClassRow(*row) for row in zip(names, *columns, strict=True)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """A study as the report shows it. `ranked` holds the complete trials, best first.
+
+    `groups` are the layer groups of the network; of several, of that of the best trial.
+    `networks` is None for a study on one network; `likeness` holds `search.likeness.FIGURES`, or
+    nothing where it was not measured. `space` tells each searched dimension in words.
+    `missing` holds a sentence for each thing that should be there and is not.
+    """
+
+    config: StudyConfig
+    summary: Summary
+    ranked: tuple[RunRow, ...]
+    maximise: bool
+    groups: tuple[str, ...]
+    space: Mapping[str, str]
+    scores: Scores | Absent
+    evaluation: Evaluation | Absent
+    examples: Examples | Absent
+    importances: Importances | Absent
+    images: Images
+    networks: Foretold | None
+    likeness: Mapping[str, float | None]
+    provenance: Provenance
+    missing: tuple[str, ...]
+
+    @property
+    def trials(self) -> tuple[RunRow, ...]:
+        """The search's trials by number."""
+        return tuple(row for row in self.summary.rows if row.spec.kind == "search")
+
+    @property
+    def fixed(self) -> tuple[RunRow, ...]:
+        """Baselines and confirmations, in the order in which they were asked for."""
+        return tuple(row for row in self.summary.rows if row.spec.kind != "search")
+
+
+def read_report(ledger: Ledger, layout: Layout) -> ReportData:
+    """Read all that a report needs; nothing is created, and a missing file is named."""
+    config = ledger.config
+    summary = summarise(ledger, layout)
+    facts = ledger.search.user_attrs.get(FACTS) or {}
+    names = facts.get("facts", {}).get("class_names")
+    class_names, folder = tuple(map(str, names)) if names else None, layout.study(config.name)
+    scores = find_scores(summary, folder, class_names)
+    evaluation, missing = find_evaluation(summary, folder, scores)
+    examples = find_examples(summary, folder, class_names)
+    if summary.test and isinstance(examples, Absent):
+        missing.append(examples.reason)
+    if not facts:
+        missing.append("The data have not been read yet: their fingerprint is not known.")
+    maximise = maximises(config)
+    return ReportData(
+        config=redacted(config),
+        summary=summary,
+        ranked=tuple(best_first(summary.rows, maximise=maximise)),
+        maximise=maximise,
+        groups=groups(CATALOGUE[_shown_network(config, summary)]),
+        space={name: in_words(d) for name, d in config.searched().items()},
+        scores=scores,
+        evaluation=evaluation,
+        examples=examples,
+        importances=find_importances(config, ledger.search),
+        images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
+        networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
+        likeness=ledger.search.user_attrs.get(LIKENESS) or {},
+        provenance=find_provenance(ledger, summary),
+        missing=tuple(missing),
+    )
+
+
+def _shown_network(config: StudyConfig, summary: Summary) -> str:
+    """The only network, or of several that of the best trial so far."""
+    names = config.backbone.names
+    return summary.best.spec.backbone if summary.best and len(names) > 1 else names[0]
+
+
+def in_words(dimension: Dimension) -> str:
+    """A searched dimension as a reader wants it: `0.0001 to 0.1, logarithmic`."""
+    match dimension:
+        case Choice(values):
+            return ", ".join("none" if v is None else str(v) for v in values)
+        case Range(low, high, log, step):
+            tail = ", logarithmic" if log else f", in steps of {step:g}" if step else ""
+            return f"{low:g} to {high:g}{tail}"
+    return str(dimension.value)

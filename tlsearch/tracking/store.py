@@ -1,0 +1,214 @@
+"""Opens a tracking store: created whole, quietly, with nothing left to the environment."""
+
+import json
+import logging
+import os
+import sqlite3
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from tlsearch.config.values import hidden
+from tlsearch.errors import WorkError
+from tlsearch.tracking.address import artifact_location, sqlite_path
+from tlsearch.tracking.reconcile import STUDY_TAG, Known
+from tlsearch.tracking.writers import ClientWriter, TableWriter, Writer
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+# What MLflow does unless told otherwise; a variable that the user has set is left alone.
+_MANNERS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # it asks a server for its settings at import
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeating is the mirror's, which checks first
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; 120 would outlast any farewell
+}
+_PAGE = 1000
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's UI shows the page for language models, which is empty here."""
+
+
+class Store(NamedTuple):
+    """An open store: one experiment in it, and the quickest way to write there."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    writer: Writer
+
+    def runs(self, study_key: str) -> list[Known]:
+        """Every live run of one study, the parent's included, in pages of a thousand."""
+        found: list[Known] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                max_results=_PAGE,
+                page_token=token,
+            )
+            # Chosen here: a filter string has no way to quote every key.
+            found += [_known(run) for run in page if run.data.tags.get(STUDY_TAG) == study_key]
+            token = page.token
+            if not token:
+                return found
+
+
+def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str) -> Store:
+    """Open, creating the database and the experiment if needed. Takes seconds: MLflow's import.
+
+    Raises:
+        WorkError: the database cannot be written or is of another version, the server does not
+            answer, the experiment lies in MLflow's bin.
+    """
+    hush()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    path = sqlite_path(tracking_uri)
+    root = artifact_root if artifact_root or path is None else path.parent / "artifacts"
+    if path is not None:
+        _ready_sqlite(path, artifact_root=root or path.parent)
+    try:
+        client = MlflowClient(tracking_uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            at = artifact_location(root=root, experiment=experiment) if root and path else None
+            found = client.get_experiment(client.create_experiment(experiment, at, _KIND))
+    except (MlflowException, OSError) as error:
+        raise WorkError(
+            f"MLflow at {hidden(tracking_uri)} cannot be used: {first_line(error)} — start the"
+            " server or correct the address (MLFLOW_TRACKING_URI, or the study's tracking address)"
+        ) from error
+    if found.lifecycle_stage != "active":
+        raise WorkError(
+            f"MLflow at {hidden(tracking_uri)}: experiment {experiment!r} was deleted — bring it"
+            f" back with `mlflow experiments restore -x {found.experiment_id}`, or name"
+            " the study otherwise"
+        )
+    writer: Writer = ClientWriter(client=client, experiment_id=found.experiment_id)
+    if path is not None:
+        tables = TableWriter(
+            client=client, experiment_id=found.experiment_id, location=found.artifact_location
+        )
+        writer = tables if tables.fits() else writer
+    return Store(client, found.experiment_id, writer)
+
+
+def hush() -> None:
+    """Import MLflow so that nothing of it reaches the terminal from this thread."""
+    for name, value in _MANNERS.items():
+        os.environ.setdefault(name, value)
+    # MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates; no user can mend that.
+    warnings.filterwarnings("ignore", message="The ``noload`` loader", category=DeprecationWarning)
+    from mlflow.utils.logging_utils import SuppressLogFilter, should_suppress_logs_in_thread
+
+    retries = logging.getLogger("urllib3.connectionpool")
+    if not any(isinstance(known, SuppressLogFilter) for known in retries.filters):
+        retries.addFilter(SuppressLogFilter())
+    should_suppress_logs_in_thread.set(True)  # type: ignore[no-untyped-call]
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in one short line."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+def _ready_sqlite(path: Path, *, artifact_root: Path) -> None:
+    """Make sure that a whole database lies there and can be written.
+
+    It is built under another name and then renamed: a process that is killed in the middle of
+    MLflow's migrations, or a second one that opens the file meanwhile, finds no half of it.
+    """
+    from filelock import FileLock
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _filled(path):
+            with FileLock(f"{path}.lock", timeout=120):
+                if not _filled(path):
+                    _build(path, artifact_root=artifact_root)
+        with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("PRAGMA user_version = 0")
+            database.execute("ROLLBACK")
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:  # the last from MLflow's migrations
+        raise WorkError(
+            f"MLflow's database {path} cannot be written: {first_line(error)} — make its folder"
+            " writable, free some space, or choose another place for the study's stores"
+        ) from error
+
+
+def _filled(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _build(path: Path, *, artifact_root: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()  # by a process that was killed; the lock is ours
+    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    draft.touch()  # fails here and now where MLflow would try for minutes
+    try:
+        address = f"sqlite:///{draft.as_posix()}"
+        store = SqlAlchemyStore(address, artifact_root.absolute().as_uri())  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _known(run: "Run") -> Known:
+    return Known(
+        run_id=run.info.run_id,
+        artifact_uri=run.info.artifact_uri,
+        status=run.info.status,
+        start_ms=run.info.start_time,
+        params=run.data.params,
+        tags=run.data.tags,
+        # The public `metrics` leaves out the step, and asking for it costs a call a metric.
+        steps={metric.key: metric.step for metric in run.data._metric_objs},
+    )
+
+
+# How MLflow's table of runs opens: which columns it has, and what it is sorted by.
+#
+# MLflow 3 keeps views that are shared as tags of the experiment, and opens the one that an address
+# names; there is no other way to choose columns for somebody who has never looked at an experiment.
+
+
+_KEY = "tlsearch"
+_VIEW = f"mlflow.sharedViewState.{_KEY}"
+_PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"
+_NAME = "attributes.`Run Name`"
+_NAME_PIXELS, _COLUMN_PIXELS = 340, 110
+"""Room for `trial-0007 · freeze 3 · lr 2e-03`, and for a name and six digits."""
+
+
+def experiment_view(
+    *, metrics: Sequence[str], params: Sequence[str], tags: Sequence[str], maximise: bool
+) -> Mapping[str, str]:
+    """An experiment's tags that show these columns, the best run by the first metric on top."""
+    named = {"metrics": metrics, "params": params, "tags": tags}
+    columns = [f"{kind}.`{name}`" for kind, names in named.items() for name in names]
+    shown = [*columns, "attributes.`Duration`"]
+    state = {
+        "selectedColumns": shown,
+        "columnOrder": [_NAME, *shown],  # else by the alphabet
+        "columnWidths": {_NAME: _NAME_PIXELS} | dict.fromkeys(shown, _COLUMN_PIXELS),
+        "orderByKey": columns[0],
+        "orderByAsc": not maximise,
+    }
+    return {_VIEW: json.dumps(state), _PRIMARY_METRIC: metrics[0]}
+
+
+def view_of(tags: Collection[str]) -> str | None:
+    """What an address calls the view, if an experiment with these tags has it."""
+    return _KEY if _VIEW in tags else None

@@ -1,0 +1,233 @@
+"""Torch optimizers over layer groups, each with its rate; decay spares biases and norms."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from tlsearch.config.strategy import Adam, AdamW, RmsProp, Sgd
+from tlsearch.training.plan import TrainPlan
+
+NO_DECAY_NAMES = frozenset(
+    {
+        "bias",
+        "class_token",
+        "layer_scale",
+        "logit_scale",
+        "pos_embedding",
+        "relative_position_bias_table",
+    }
+)
+"""Last part of the names of parameters that are offsets or scales whatever their shape; vectors
+(norm weights) are recognised by shape."""
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay and L1 reach this parameter by default: weights, no biases or norms."""
+    return parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in NO_DECAY_NAMES
+
+
+def parameter_groups(
+    plan: TrainPlan,
+    named: Mapping[str, Mapping[str, nn.Parameter]],
+    *,
+    distances: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """Torch parameter groups of the open layer groups, split by decay and, where the rate decays
+    by layer, by the `distances` of their parameters from the head (arXiv:2106.08254).
+
+    Each carries `name` (the layer group), `lr_scale` and `decayed` beside torch's own keys. Under
+    L2-SP the body has no decay towards 0.
+    """
+    strategy = plan.strategy
+    rows: dict[tuple[str, float, bool], dict[str, Any]] = {}
+    for group in plan.open_groups:
+        pulled = strategy.l2_sp > 0 and group != plan.groups[-1]
+        for decayed in (True, False):
+            for name, parameter in named[group].items():
+                if (is_decayed(name, parameter) or strategy.decay_norm_and_bias) is not decayed:
+                    continue
+                scale = plan.lr_scales[group]
+                if strategy.layer_decay != 1:
+                    scale *= strategy.layer_decay ** distances[name]
+                row: dict[str, Any] = {
+                    "params": [],
+                    "name": group,
+                    "decayed": decayed,
+                    "lr_scale": scale,
+                    "lr": strategy.lr * scale,
+                    "weight_decay": strategy.weight_decay if decayed and not pulled else 0.0,
+                }
+                rows.setdefault((group, scale, decayed), row)["params"].append(parameter)
+    return list(rows.values())
+
+
+def build_optimizer(
+    plan: TrainPlan,
+    named: Mapping[str, Mapping[str, nn.Parameter]],
+    *,
+    distances: Mapping[str, int],
+) -> torch.optim.Optimizer:
+    """The strategy's optimizer over the groups that train at some time.
+
+    Torch skips parameters without a gradient, so groups that open later stand still until then.
+    """
+    rows, choice = parameter_groups(plan, named, distances=distances), plan.strategy.optimizer
+    match choice:
+        case Sgd():
+            return torch.optim.SGD(
+                rows, momentum=choice.momentum, nesterov=choice.nesterov, fused=True
+            )
+        case Adam():
+            return torch.optim.Adam(rows, betas=(choice.beta1, choice.beta2), fused=True)
+        case AdamW():
+            return torch.optim.AdamW(rows, betas=(choice.beta1, choice.beta2), fused=True)
+        case RmsProp():
+            return torch.optim.RMSprop(rows, alpha=choice.alpha, momentum=choice.momentum)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, base_lr: float) -> None:
+    """Give every layer group its share of the head's rate."""
+    for row in optimizer.param_groups:
+        row["lr"] = base_lr * row["lr_scale"]
+
+
+# An exponential moving average of the weights, for what is validated and kept.
+
+
+class WeightAverage:
+    """`average = decay * average + (1 - decay) * weights` after every step, from the first step's
+    weights on; as torch's `AveragedModel`, without a second network.
+
+    `live` are parameters and buffers in use, by name. BatchNorm's running statistics are averaged
+    as the weights are, so that they belong to the same stretch of training; counts are copied.
+    Source: Polyak averaging with exponential weights, as in arXiv:1703.01780.
+    """
+
+    def __init__(self, live: Mapping[str, Tensor], *, decay: float) -> None:
+        self._live = dict(live)
+        self._average = {name: value.clone() for name, value in live.items()}
+        self._blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._num_steps = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after an optimizer step."""
+        if self._num_steps:
+            blended = [name for name, v in self._live.items() if v.is_floating_point()]
+            average, live = ([of[n] for n in blended] for of in (self._average, self._live))
+            self._blend(average, live, self._num_steps)
+        for name, value in self._live.items():
+            if not self._num_steps or not value.is_floating_point():
+                self._average[name].copy_(value)
+        self._num_steps += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The average in the network's place while the context lasts."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Put the average in the network's place for good."""
+        for name, value in self._average.items():
+            self._live[name].copy_(value)
+
+    def state(self) -> dict[str, Tensor]:
+        """The average as it is in use, no copy, and the number of steps in it."""
+        return {**self._average, _STEPS: torch.tensor(self._num_steps)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        for name, value in self._average.items():
+            value.copy_(state[name])
+        self._num_steps = int(state[_STEPS])
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, value in self._average.items():
+            live = self._live[name]
+            kept = live.clone()
+            live.copy_(value)
+            value.copy_(kept)
+
+
+_STEPS = " steps"
+"""No name of a parameter has a space."""
+
+
+# What single steps tell of a training: how large its gradients are, and how far weights move.
+
+
+class StepNorms:
+    """2-norms over all weights that train: of every gradient, and of the largest update.
+
+    `gradients` holds one number a step, before clipping. `largest_update`, the norm of weights
+    after less weights before a step, is not a number unless `updates` are measured: that costs a
+    copy of the weights in every step. `seconds` is what it has cost in this process.
+    """
+
+    def __init__(self, *, updates: bool) -> None:
+        self.gradients: list[float] = []
+        self.largest_update = 0.0 if updates else math.nan
+        self.seconds = 0.0
+        self._updates = updates
+        self._before: list[Tensor] = []
+
+    @property
+    def largest_gradient(self) -> float:
+        """The largest finite norm of a gradient; 0 before the first."""
+        return max(filter(math.isfinite, self.gradients), default=0.0)
+
+    @contextmanager
+    def update(self, weights: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Around an optimizer step over `weights`; those without a gradient stand still."""
+        if not self._updates:
+            yield
+            return
+        moving = [w.detach() for w in weights if w.grad is not None]
+        with self._timed(weights[0].device):
+            self._keep(moving)
+        yield
+        with self._timed(weights[0].device):
+            self._measure(moving)
+
+    def _keep(self, moving: list[Tensor]) -> None:
+        if [w.shape for w in self._before] != [w.shape for w in moving]:  # a group has opened
+            self._before = [torch.empty_like(w) for w in moving]
+        torch._foreach_copy_(self._before, moving)
+
+    def _measure(self, moving: list[Tensor]) -> None:
+        # In place, and in memory that is there already: fresh pages would cost more than the sums.
+        torch._foreach_sub_(self._before, moving)
+        norm = float(nn.utils.get_total_norm(self._before))
+        self.largest_update = max(self.largest_update, norm)
+
+    @contextmanager
+    def _timed(self, device: torch.device) -> Iterator[None]:
+        """Count the work within, and none of the step's that a GPU has still to do."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self.seconds += time.perf_counter() - started
+
+    def state(self) -> dict[str, Any]:
+        """The norms so far."""
+        return {"gradients": self.gradients, "largest_update": self.largest_update}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from norms that `state` gave."""
+        self.gradients = list(state["gradients"])
+        self.largest_update = state["largest_update"]

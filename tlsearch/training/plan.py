@@ -1,0 +1,224 @@
+"""From a strategy to what the loop does: which groups are open when, at which rate, in steps."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+
+from torch import nn
+
+from tlsearch.config.dimensions import ALL, NORMS
+from tlsearch.config.strategy import PlateauDecay, Strategy
+from tlsearch.errors import RequestError, nearest
+from tlsearch.models.backbones import Backbone
+from tlsearch.training.schedules import lr_factor, plateau_reductions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """From `first_epoch` (counted from 1) on, `open_groups` train and all others stand still.
+
+    Frozen groups keep BatchNorm and dropout in evaluation mode: otherwise they would still move,
+    and the activations of those before the first open one could not be reused.
+    """
+
+    first_epoch: int
+    open_groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """A strategy for one backbone and one number of images: durations in steps, rates per group."""
+
+    strategy: Strategy
+    groups: tuple[str, ...]
+    phases: tuple[Phase, ...]
+    lr_scales: Mapping[str, float]
+    num_epochs: int
+    steps_per_epoch: int
+    warmup_steps: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.num_epochs * self.steps_per_epoch
+
+    @property
+    def open_groups(self) -> tuple[str, ...]:
+        """Groups that train at some time, from input to head."""
+        return tuple(g for g in self.groups if any(g in p.open_groups for p in self.phases))
+
+    @property
+    def norms_alone(self) -> bool:
+        """Whether of the body only normalisation layers train."""
+        return self.strategy.trained == NORMS
+
+    def open_in(self, epoch: int) -> tuple[str, ...]:
+        """Groups that train in `epoch` (counted from 1)."""
+        return [p for p in self.phases if p.first_epoch <= epoch][-1].open_groups
+
+    def frozen_depth(self, epoch: int) -> int:
+        """Number of groups before the first that trains in `epoch`: their output stays the same."""
+        return self.groups.index(self.open_in(epoch)[0])
+
+    def base_lr(self, step: int, *, val_losses: Sequence[float]) -> float:
+        """The head's rate at `step`, given the validation losses of the epochs before it."""
+        schedule = self.strategy.schedule
+        factor = lr_factor(
+            step,
+            schedule=schedule,
+            warmup_steps=self.warmup_steps,
+            warmup_start_fraction=self.strategy.warmup_start_fraction,
+            total_steps=self.total_steps,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        if isinstance(schedule, PlateauDecay):
+            cuts = plateau_reductions(val_losses, patience_epochs=schedule.patience_epochs)
+            factor *= schedule.factor**cuts
+        return self.strategy.lr * factor
+
+
+def make_plan(
+    strategy: Strategy, *, groups: Sequence[str], num_train_images: int, num_epochs: int
+) -> TrainPlan:
+    """Turn epochs into steps and the freeze depth into phases.
+
+    Raises:
+        RequestError: the depth leaves no group to train, `trained` names none of the groups or
+            comes with a depth, a batch has fewer than two images, or warm-up outlasts training.
+    """
+    if not 0 <= strategy.freeze_depth < len(groups):
+        raise RequestError(
+            f"space.freeze_depth = {strategy.freeze_depth}: must lie between 0 and "
+            f"{len(groups) - 1}, the number of groups before the head ({', '.join(groups)})"
+        )
+    if min(strategy.batch_size, num_train_images) < 2:
+        raise RequestError(
+            f"space.batch_size = {strategy.batch_size} with {num_train_images} training images: "
+            "each batch must have at least 2, because BatchNorm has no variance of one image"
+        )
+    steps_per_epoch = len(batch_bounds(num_train_images, batch_size=strategy.batch_size))
+    warmup_steps = strategy.warmup_epochs * steps_per_epoch or strategy.warmup_steps
+    if warmup_steps >= steps_per_epoch * num_epochs:
+        unit = "epochs" if strategy.warmup_epochs else "steps"
+        given = strategy.warmup_epochs or strategy.warmup_steps
+        raise RequestError(
+            f"space.warmup_{unit} = {given}: must be shorter than the training of "
+            f"{num_epochs} epochs, {steps_per_epoch * num_epochs} steps — "
+            "shorten the warm-up or raise budget.epochs"
+        )
+    return TrainPlan(
+        strategy=strategy,
+        groups=tuple(groups),
+        phases=phases(strategy, groups=groups, num_epochs=num_epochs),
+        lr_scales=MappingProxyType(lr_scales(groups, ratio=strategy.lr_ratio)),
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_steps=warmup_steps,
+    )
+
+
+def lr_scales(groups: Sequence[str], *, ratio: float) -> dict[str, float]:
+    """Factor on the base rate: 1 at the head, times `ratio` per group towards the input.
+
+    Source: discriminative fine-tuning, arXiv:1801.06146.
+    """
+    return {group: ratio ** (len(groups) - 1 - i) for i, group in enumerate(groups)}
+
+
+def batch_bounds(num_images: int, *, batch_size: int) -> list[tuple[int, int]]:
+    """Start and end of each batch: as many as a loader makes, their sizes alike within one.
+
+    No image is dropped, and none is left in a small last batch, whose statistics would upset
+    BatchNorm where the last maps are one pixel, as ResNet-18's are at 32 px.
+    Of a single image BatchNorm has no variance, so three in batches of two make one of three.
+    """
+    steps = min(math.ceil(num_images / batch_size), max(num_images // 2, 1))
+    size, extra = divmod(num_images, steps)
+    edges = [step * size + min(step, extra) for step in range(steps + 1)]  # as torch.tensor_split
+    return list(pairwise(edges))
+
+
+def phases(strategy: Strategy, *, groups: Sequence[str], num_epochs: int) -> tuple[Phase, ...]:
+    """One phase, or one more for each group that gradual unfreezing opens (arXiv:1801.06146).
+
+    Named groups train from the first epoch to the last, with the head: surgical fine-tuning
+    (arXiv:2210.11466).
+
+    Raises:
+        RequestError: `trained` names what is no group, or comes with a freeze depth.
+    """
+    depth, every = strategy.freeze_depth, strategy.unfreeze_every_epochs
+    if strategy.trained not in (ALL, NORMS):
+        return (Phase(first_epoch=1, open_groups=_named_groups(strategy, groups)),)
+    found = [Phase(first_epoch=1, open_groups=tuple(groups[depth:]))]
+    while every and depth and found[-1].first_epoch + every <= num_epochs:
+        depth -= 1
+        opened = tuple(groups[depth:])
+        found.append(Phase(first_epoch=found[-1].first_epoch + every, open_groups=opened))
+    return tuple(found)
+
+
+def _named_groups(strategy: Strategy, groups: Sequence[str]) -> tuple[str, ...]:
+    """The groups that `trained` names, and the head, from input to head."""
+    names = strategy.trained.split("+")
+    for name in names:
+        if name not in groups:
+            raise RequestError(
+                f"space.trained = {strategy.trained!r}: there is no layer group {name!r} (there "
+                f"are {', '.join(groups)}). {nearest(name, groups)}".strip()
+            )
+    if strategy.freeze_depth:
+        raise RequestError(
+            f"space.trained = {strategy.trained!r}: says by name what trains, and "
+            f"space.freeze_depth = {strategy.freeze_depth} says it by depth — set it to 0"
+        )
+    return tuple(group for group in groups if group in names or group == groups[-1])
+
+
+# How far each parameter lies from the head, in layers: what layer-wise rate decay counts in.
+
+
+def layer_distances(backbone: Backbone) -> dict[str, int]:
+    """By parameter name: 0 for the head, 1 for the last layer of the body, and so on.
+
+    A layer is a block (residual, inverted residual, transformer, or a plain sequence such as
+    convolution, norm and activation) or, where a group has no blocks, each convolution or linear
+    layer; a norm that stands alone belongs to the layer before it, and ViT's embedding is one.
+    So for ViT these are timm's layers.
+    """
+    layers = [layer for stage in backbone.stages for layer in _layers(stage)]
+    distance = {
+        id(parameter): len(layers) - 1 - index
+        for index, layer in enumerate(layers)
+        for module in layer
+        for parameter in module.parameters()
+    }
+    return {name: distance[id(p)] for name, p in backbone.model.named_parameters()}
+
+
+def _layers(stage: nn.Module) -> list[list[nn.Module]]:
+    """The layers of one stage, each the modules that it is made of."""
+    found: list[list[nn.Module]] = []
+    for module in _members(stage):
+        if next(module.parameters(), None) is None:
+            continue
+        if found and all(p.ndim < 2 for p in module.parameters()):
+            found[-1].append(module)
+        else:
+            found.append([module])
+    return found
+
+
+def _members(stage: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a stage; those of a plain sequence of blocks one by one."""
+    if not isinstance(stage, nn.Sequential):
+        yield stage
+        return
+    for child in stage.children():
+        members = list(child.children()) if isinstance(child, nn.Sequential) else []
+        if any(next(member.children(), None) is not None for member in members):
+            yield from members
+        else:
+            yield child

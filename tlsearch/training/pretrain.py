@@ -1,0 +1,377 @@
+"""Training of the embedded source model: printed characters in, a network's trunk out."""
+
+import copy
+import json
+import math
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tlsearch.config.seeds import derive_seed
+from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, RECIPE, Recipe, recipe_key
+from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
+from tlsearch.errors import WorkError
+from tlsearch.models.backbones import Backbone, build_backbone, named_groups, normalisation
+from tlsearch.training.precision import bf16_is_sound
+
+_REPORT_SECONDS = 0.5
+_UNSEEN_IMAGES = 2048
+
+# Depthwise convolutions lose with bf16 (MobileNetV3 half its speed), and only these were measured.
+_BF16_FAMILIES = ("resnet",)
+
+
+class SourceModel(NamedTuple):
+    """All tensors but the head's by torchvision's names, and how well fonts never seen are read."""
+
+    state: dict[str, Tensor]
+    unseen_font_accuracy: float
+    precision: str
+
+
+def train_source(
+    recipe: Recipe,
+    *,
+    backbone: str,
+    image_size: int,
+    threads: int,
+    on_progress: Callable[[float, str], None],
+) -> SourceModel:
+    """Train `backbone` from scratch on jittered characters, on the CPU.
+
+    Depends on the recipe, the fonts, the number of threads and what the CPU can do, and leaves
+    torch's generator and number of threads as they were.
+
+    Raises:
+        WorkError: the loss left the finite numbers.
+    """
+    on_progress(0.0, "source model: rendering fonts")
+    network = build_backbone(
+        name=backbone,
+        num_classes=len(CHARACTERS),
+        image_size=image_size,
+        dropout=0.0,
+        seed=derive_seed(recipe.seed, "weights"),
+    )
+    network.model.to(memory_format=torch.channels_last)
+    with _threads(threads), torch.random.fork_rng(devices=[]):
+        precision = source_precision(network, image_size=image_size)
+        torch.default_generator.manual_seed(derive_seed(recipe.seed, "dropout"))
+        _train(network, recipe, image_size, precision, on_progress)
+        accuracy = _unseen_font_accuracy(network, recipe, image_size)
+    head = set(named_groups(network)[network.groups[-1]])
+    state = {k: v.contiguous() for k, v in network.model.state_dict().items() if k not in head}
+    return SourceModel(state, accuracy, precision)
+
+
+def source_precision(network: Backbone, *, image_size: int) -> str:
+    """bf16 where the CPU computes in it, the family gains by it and its gradients are sound at
+    this size, else fp32. Leaves the network as it was, but not torch's generator.
+
+    A rule and not a timing: the same machine must make the same weights again.
+    """
+    capable = torch.cpu.get_capabilities()
+    in_hardware = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    if not in_hardware or network.facts.family not in _BF16_FAMILIES:
+        return "fp32"
+    trial = copy.deepcopy(network.model).train()  # BatchNorm's statistics move
+    sound = bf16_is_sound(trial, image_size=image_size, device=torch.device("cpu"))
+    return "bf16" if sound else "fp32"
+
+
+def lr_fraction(step: int, *, num_steps: int, warmup_share: float) -> float:
+    """Part of the peak rate in step 0 … num_steps - 1: linear warm-up, half a cosine towards 0."""
+    warmup_steps = max(1, round(warmup_share * num_steps))
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _train(
+    network: Backbone,
+    recipe: Recipe,
+    image_size: int,
+    precision: str,
+    on_progress: Callable[[float, str], None],
+) -> None:
+    glyphs = render_glyphs(recipe.faces)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "images"))
+    model = network.model.train()
+    optimizer = _optimizer(model, recipe)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    num_steps = max(1, recipe.num_images // recipe.batch_size)
+    started = reported = time.monotonic()
+    for step in range(num_steps):
+        fraction = lr_fraction(step, num_steps=num_steps, warmup_share=recipe.warmup_share)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * fraction
+        images, labels = draw_batch(
+            glyphs,
+            count=recipe.batch_size,
+            size=image_size,
+            jitter=recipe.jitter,
+            generator=generator,
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(_normalised(images, network.name))
+        loss = F.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        optimizer.step()
+        now = time.monotonic()
+        if now - reported >= _REPORT_SECONDS or step + 1 == num_steps:
+            reported = now
+            _check_finite(loss, network.name)
+            on_progress(
+                (step + 1) / (num_steps + 1), _progress_line(step, num_steps, now - started, recipe)
+            )
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """What the recipe says for this kind of network; biases and norms do not decay."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer: torch.optim.Optimizer
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        optimizer = torch.optim.SGD(
+            matrices,
+            lr=recipe.sgd_lr,
+            momentum=recipe.momentum,
+            nesterov=True,
+            weight_decay=recipe.sgd_weight_decay,
+        )
+    else:
+        optimizer = torch.optim.AdamW(
+            matrices, lr=recipe.adamw_lr, weight_decay=recipe.adamw_weight_decay
+        )
+    optimizer.add_param_group({"params": vectors, "weight_decay": 0.0})
+    return optimizer
+
+
+def _progress_line(step: int, num_steps: int, seconds: float, recipe: Recipe) -> str:
+    left = seconds / (step + 1) * (num_steps - step - 1)
+    rate = recipe.batch_size * (step + 1) / max(seconds, 1e-9)
+    return f"source model: {rate:,.0f} images/s, {left:.0f} s left"
+
+
+def _check_finite(loss: Tensor, name: str) -> None:
+    if not torch.isfinite(loss):
+        raise WorkError(
+            f"source model of {name}: training diverged — use backbone.weights of torchvision,"
+            " a .safetensors file, or another backbone"
+        )
+
+
+def _unseen_font_accuracy(network: Backbone, recipe: Recipe, image_size: int) -> float:
+    """Share of jittered characters read rightly, in fonts that training has not seen."""
+    glyphs = render_glyphs(recipe.unseen_faces)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "unseen"))
+    model = network.model.eval()
+    right = total = 0
+    with torch.no_grad():
+        while total < min(_UNSEEN_IMAGES, recipe.num_images):
+            images, labels = draw_batch(
+                glyphs,
+                count=recipe.batch_size,
+                size=image_size,
+                jitter=recipe.jitter,
+                generator=generator,
+            )
+            right += int((model(_normalised(images, network.name)).argmax(1) == labels).sum())
+            total += len(labels)
+    return right / total
+
+
+def _normalised(grey: Tensor, name: str) -> Tensor:
+    """Grey images (N, 1, H, W) in 0..1 as the backbone `name` takes them (N, 3, H, W)."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalisation(name))
+    return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# The embedded source model, made once and kept by content; see data/glyph_recipe.py.
+#
+# Free of torch until training starts, so that whoever only asks where the file is pays nothing.
+
+
+Progress = Callable[[float, str], None]
+
+_LOCK_POLL_SECONDS = 0.5
+
+
+def glyph_weights(
+    *, backbone: str, image_size: int, cache: Path, threads: int, on_progress: Progress
+) -> Path:
+    """The .safetensors file with all of `backbone` but its head, trained on printed characters.
+
+    Made if it is not in `cache` or is damaged there; a second process that wants the same file
+    waits for the first. `on_progress` gets the part done, 0 … 1, and a line of text.
+
+    Raises:
+        WorkError: the folder cannot be written, the disk is full, or training left the finite
+            numbers.
+        RequestError: the backbone is unknown, or cannot take images of this size.
+    """
+    return weights_of(
+        RECIPE,
+        backbone=backbone,
+        image_size=image_size,
+        cache=cache,
+        threads=threads,
+        on_progress=on_progress,
+    )
+
+
+def cached_glyph_weights(*, backbone: str, image_size: int, cache: Path) -> Path | None:
+    """The file if it is there and whole, else None; writes nothing and does not import torch."""
+    file = _file(RECIPE, backbone=backbone, image_size=image_size, cache=cache)
+    return file if damage(file) is None else None
+
+
+def weights_of(
+    recipe: Recipe,
+    *,
+    backbone: str,
+    image_size: int,
+    cache: Path,
+    threads: int,
+    on_progress: Progress,
+) -> Path:
+    """`glyph_weights` for any recipe."""
+    file = _file(recipe, backbone=backbone, image_size=image_size, cache=cache)
+    if damage(file) is None:
+        return file
+    with _locked(file, on_progress):
+        problem = damage(file)  # again: whoever held the lock may have made it
+        if problem is None:
+            return file
+        if file.exists():
+            on_progress(0.0, f"source model: {file} is damaged ({problem}); making it again")
+        _make(recipe, file, backbone, image_size, threads, on_progress)
+    return file
+
+
+def damage(file: Path) -> str | None:
+    """What is wrong with a .safetensors file, judged by its header and length; None if nothing."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            prefix = stream.read(8)
+            if len(prefix) < 8:
+                return "no header"
+            (length,) = struct.unpack("<Q", prefix)
+            if length > size - 8:
+                return "header cut short"
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "header unreadable"
+    wanted = 8 + int(length) + int(end)
+    return None if size == wanted and header else f"{size} bytes instead of {wanted}"
+
+
+def _file(recipe: Recipe, *, backbone: str, image_size: int, cache: Path) -> Path:
+    key = recipe_key(recipe, backbone=backbone, image_size=image_size)
+    backbone = backbone.replace("/", "-")
+    return cache / f"glyphs-{backbone}-{image_size}px-{key}.safetensors"
+
+
+def _make(
+    recipe: Recipe,
+    file: Path,
+    backbone: str,
+    image_size: int,
+    threads: int,
+    on_progress: Progress,
+) -> None:
+    """Train, write beside `file`, move into place; nothing is left behind on any way out."""
+    on_progress(0.0, "source model: starting")  # torch takes seconds to import
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    trained = train_source(
+        recipe, backbone=backbone, image_size=image_size, threads=threads, on_progress=on_progress
+    )
+    metadata = {
+        "source": "tlsearch glyphs",
+        "backbone": backbone,
+        "image_size": str(image_size),
+        "unseen_font_accuracy": f"{trained.unseen_font_accuracy:.4f}",
+        "precision": trained.precision,
+        "recipe": repr(recipe),
+    }
+    # The lock is held, so these belong to processes that died.
+    for leftover in file.parent.glob(f"{file.name}.*.part"):
+        leftover.unlink(missing_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        save_file(trained.state, part, metadata=metadata)
+        os.replace(part, file)
+    except (OSError, SafetensorError) as error:  # the latter is how it reports a full disk
+        raise _not_written(file.parent, str(error)) from None
+    finally:
+        part.unlink(missing_ok=True)
+    on_progress(1.0, f"source model: {trained.unseen_font_accuracy:.1%} on unseen fonts")
+
+
+@contextmanager
+def _locked(file: Path, on_progress: Progress) -> Iterator[None]:
+    """Hold the file's lock, which also proves that its folder, made if need be, is writable.
+
+    The system releases the lock when a process dies, however it dies.
+    """
+    lock = FileLock(f"{file}.lock")
+    try:
+        _make_folder(file.parent)
+        while not _acquired(lock):
+            on_progress(0.0, "source model: another process is making it; waiting")
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=_LOCK_POLL_SECONDS)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise _not_written(Path(lock.lock_file).parent, error.strerror or str(error)) from None
+    return True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error.strerror or str(error)) from None
+
+
+def _not_written(folder: Path, reason: str) -> WorkError:
+    return WorkError(
+        f"cache folder {folder}: cannot be written ({reason}) — free space there, make it"
+        " writable, or point XDG_CACHE_HOME at a folder that is"
+    )
