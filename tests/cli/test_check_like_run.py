@@ -31,6 +31,7 @@ def splits(here: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "told"),
     [
@@ -61,6 +62,7 @@ def test_the_future_of_files_is_looked_at(splits: Path, tlsearch: Invoke) -> Non
     assert "the latest 10 images are of one class only" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", ["study.yaml", "splits.yaml"])
 def test_a_weights_file_must_be_there(splits: Path, tlsearch: Invoke, study: str) -> None:
     options = ("--set", "backbone.weights=nofile.safetensors", "--set", "comparison.future=0.2")

@@ -105,6 +105,7 @@ def test_intervals_pooled_over_scenarios_cover_the_truth() -> None:
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, SEEDS])
 def test_intervals_of_numbers_a_seed_cover_the_truth(seeds: int) -> None:
     """Differences of skewed values are symmetric, as paired arms of like spread give."""

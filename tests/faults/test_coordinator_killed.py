@@ -9,6 +9,8 @@ from tests.faults.conftest import CONFIRMED, MakePlace
 from tests.faults.running import Command, Place
 from tests.faults.stores import check_same, open_states, seconds
 
+pytestmark = pytest.mark.slow
+
 
 def trained_before(place: Place, key: str) -> list[float]:
     """Times of the epochs that a checkpoint holds."""
@@ -43,7 +45,6 @@ def test_in_the_search(make_place: MakePlace, searched: dict[str, Any]) -> None:
     check_same(place, searched)
 
 
-@pytest.mark.slow
 def test_in_confirmation_scoring_and_logging(make_place: MakePlace, whole: dict[str, Any]) -> None:
     place = make_place(study=CONFIRMED)
     key = next(key for key in whole if key.startswith("confirm-"))

@@ -22,6 +22,8 @@ from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
 from tlsearch.training.results import EpochResult, TrainResult
 
+pytestmark = pytest.mark.slow
+
 STUDY = """
 name: tiny
 data: {source: digits}

@@ -11,6 +11,8 @@ from tests.faults.conftest import CONFIRMED
 from tests.faults.running import STUDY, Place
 from tests.faults.stores import check_same
 
+pytestmark = pytest.mark.slow
+
 ROOMY = "400m"
 
 
@@ -49,7 +51,6 @@ def check_refusal(place: Place, size: str, **env: str) -> str:
 
 # In the order of their writing: journal and settings (a few kB), images (1.8 MB), MLflow's tables
 # (1 MB), a checkpoint after each epoch but the last (90 MB), weights and a model (45 MB each).
-@pytest.mark.slow
 def test_in_preparation_and_checkpoint(small_disk: Path, cache: Path, searched: Any) -> None:
     place = Place(small_disk.parent, cache=cache, study=STUDY)
     found = [check_refusal(place, size) for size in ("4k", "64k", "2400k", "20m")]
@@ -62,7 +63,6 @@ def test_in_preparation_and_checkpoint(small_disk: Path, cache: Path, searched: 
     check_same(place, searched)
 
 
-@pytest.mark.slow
 def test_in_weights_and_model(small_disk: Path, cache: Path, whole: Any) -> None:
     place = Place(small_disk.parent, cache=cache, study=CONFIRMED)
     found = [

@@ -11,6 +11,8 @@ from tests.faults.running import Command, Place
 from tests.faults.stores import check_same, mirrored, open_states
 from tests.faults.test_coordinator_killed import wait_for_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SLOW = [
     part
     for change in ("workers=2", "data.labels_per_class=null", "data.size=64")
@@ -31,9 +33,7 @@ def statuses(place: Place) -> tuple[str, set[str]]:
     return found.pop(""), set(found.values())
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_once(number: signal.Signals, make_place: MakePlace, searched: dict[str, Any]) -> None:
     place = make_place()
     run = place.start()

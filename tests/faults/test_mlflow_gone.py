@@ -9,13 +9,14 @@ from tests.faults.conftest import CONFIRMED, MakePlace
 from tests.faults.running import Place
 from tests.faults.stores import check_agreement, mirrored, open_states, told
 
+pytestmark = pytest.mark.slow
+
 
 def delete_store(place: Place) -> None:
     (place.state / "mlflow.db").unlink()
     shutil.rmtree(place.state / "artifacts")
 
 
-@pytest.mark.slow
 def test_a_store_that_is_deleted_is_rebuilt(make_place: MakePlace) -> None:
     place = make_place(study=CONFIRMED, tables=False)
     run = place.start()

@@ -11,6 +11,8 @@ from tests.faults.stores import all_statuses, check_agreement, mirrored, studies
 from tests.faults.test_coordinator_killed import wait_for_checkpoint
 from tlsearch.models.backbones import build_backbone
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("--set", "budget.trials=1", "--set", "budget.epochs=1")
 
 
@@ -39,7 +41,6 @@ def test_a_second_coordinator(make_place: MakePlace) -> None:
     assert all_statuses(place) == ["FINISHED", "FINISHED", "KILLED", "KILLED"]
 
 
-@pytest.mark.slow
 def test_changes_fresh_and_a_larger_budget(make_place: MakePlace) -> None:
     study = STUDY + "presets:\n  small: {budget.trials: 1, data.labels_per_class: 2}\n"
     place = make_place(study=study)
@@ -70,7 +71,6 @@ def test_changes_fresh_and_a_larger_budget(make_place: MakePlace) -> None:
     check_agreement(place)
 
 
-@pytest.mark.slow
 def test_swapped_weights(make_place: MakePlace, tmp_path: Path) -> None:
     weights = tmp_path / "mine.safetensors"
     place = make_place(study=STUDY.replace("weights: none", f"weights: {weights}"))
@@ -113,7 +113,6 @@ def test_a_file_in_the_place_of_the_state(make_place: MakePlace) -> None:
     assert place.state.read_text() == "mine"
 
 
-@pytest.mark.slow
 def test_a_torn_record(make_place: MakePlace) -> None:
     place = make_place()
     place.finish(*SHORT)

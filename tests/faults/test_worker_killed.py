@@ -9,6 +9,8 @@ from tests.faults.running import Command
 from tests.faults.stores import check_agreement, check_same, seconds, told
 from tests.faults.test_coordinator_killed import trained_before, wait_for_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def kill_worker(run: Command) -> None:
     """The only process of spawn that is left once the study is prepared."""
@@ -40,7 +42,6 @@ def test_once_each_and_three_times(make_place: MakePlace, searched: dict[str, An
     check_agreement(place)
 
 
-@pytest.mark.slow
 def test_while_it_prepares(make_place: MakePlace, searched: dict[str, Any]) -> None:
     place = make_place()
     run = place.start()

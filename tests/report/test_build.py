@@ -203,6 +203,7 @@ def test_a_study_whose_model_is_still_being_logged(tmp_path: Path, kind: Any) ->
     assert "models:/" not in text
 
 
+@pytest.mark.slow
 def test_two_hundred_classes_and_five_hundred_trials_stay_under_six_megabytes(
     tmp_path: Path,
 ) -> None:

@@ -95,6 +95,7 @@ def test_texts_and_columns_of_plotly() -> None:
     np.testing.assert_array_equal(np.array(values(packed)), column)
 
 
+@pytest.mark.slow
 def test_a_study_has_its_figures_and_those_of_its_best_trials(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=14)
     made = search_stills(fake.ledger, fake.layout)
