@@ -84,7 +84,7 @@ def test_a_cell_is_the_study_with_scenario_and_arm_applied(read: Read) -> None:
     assert steps.space.schedule.names == ("step",)
     assert steps.space.freeze_depth == Fixed(2)
     assert (steps.budget.trials, steps.budget.epochs) == (3, 5)
-    assert (steps.confirm.top, steps.confirm.seeds, steps.baselines) == (1, 4, ())
+    assert (steps.confirm.top, steps.confirm.seeds, steps.baselines) == (1, 4, {})
     scratch = cell_config(config, Cell("few", "scratch"))
     assert scratch.backbone.weights == "none"  # the arm comes after the scenario
     assert cell_config(config, Cell("few", "fixed")).backbone.weights == "glyphs"

@@ -26,7 +26,9 @@ def test_the_least_study_and_its_defaults(read: Read) -> None:
     assert config.search.sampler == Tpe()
     assert config.search.metric == "val_accuracy"
     assert (config.confirm.top, config.confirm.seeds) == (3, 3)
-    assert config.baselines == ("linear_probe", "full_fine_tuning", "from_scratch")
+    assert config.baselines == dict.fromkeys(
+        ("linear_probe", "full_fine_tuning", "from_scratch"), "fixed"
+    )
     assert (config.storage, config.tracking_uri, config.presets) == (None, None, {})
 
 
@@ -38,12 +40,17 @@ def test_the_least_study_and_its_defaults(read: Read) -> None:
         ("budget: {timeout: 1.5d}", "budget.timeout", 129600.0),
         ("budget: {timeout: 90}", "budget.timeout", 90.0),
         ("workers: 3", "workers", 3),
-        ("baselines: false", "baselines", ()),
-        ("baselines: []", "baselines", ()),
+        ("baselines: false", "baselines", {}),
+        ("baselines: []", "baselines", {}),
         (
             "baselines: [from_scratch, linear_probe]",
             "baselines",
-            ("linear_probe", "from_scratch"),
+            {"linear_probe": "fixed", "from_scratch": "fixed"},
+        ),
+        (
+            "baselines: {from_scratch: tuned, linear_probe: fixed}",
+            "baselines",
+            {"linear_probe": "fixed", "from_scratch": "tuned"},
         ),
         ("confirm: null", "confirm.seeds", 0),
         ("search: {sampler: {tpe: {n_startup_trials: 3}}}", "search.sampler.n_startup_trials", 3),
@@ -110,9 +117,15 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
         ("search: {metric: acc}", 'search.metric = "acc": must be val_accuracy or val_loss'),
         ("confirm: {seeds: -1}", "confirm.seeds = -1: must be at least 0"),
         ("confirm: 3", "confirm = 3: must be a mapping of fields"),
-        ("baselines: yes", "baselines = \"yes\": must be true, false or a list — 'yes' is text"),
+        (
+            "baselines: yes",
+            "baselines = \"yes\": must be true, false, a list or a mapping — 'yes' is text",
+        ),
         ("baselines: [scratch]", 'baselines[0] = "scratch": must be one of linear_probe'),
         ("baselines: [from_scratch, from_scratch]", "baselines[1] = "),
+        ("baselines: {scratch: tuned}", 'baselines.scratch = "scratch": must be one of linear'),
+        ("baselines: {from_scratch: tune}", "must be fixed or tuned — did you mean"),
+        ("baselines: {linear_probe: tuned}", "must be fixed — only full_fine_tuning and from_scr"),
         ("storage: studies.db", 'storage = "studies.db": must be a database\'s address — write'),
         ("storage: sqlite://", 'storage = "sqlite://": is lost when the run ends'),
         ("storage: 'sqlite:///:memory:'", "is lost when the run ends"),

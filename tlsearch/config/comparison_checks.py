@@ -10,7 +10,7 @@ from tlsearch.config.document import Override, replaces
 from tlsearch.config.schema import BACKBONE, BudgetConfig, ConfirmConfig, StudyConfig
 from tlsearch.config.search_options import Median, Tpe
 from tlsearch.config.validation import shown
-from tlsearch.config.values import BASELINES
+from tlsearch.config.values import fixed_baselines
 from tlsearch.errors import Problem, nearest
 
 _ROWS = {"A": ("A1", "A2", "A3", "A4", "A5"), "B": ("B1", "B2", "B3", "B3 with gap")}
@@ -40,7 +40,7 @@ def _unused(config: StudyConfig) -> Iterator[Contradiction]:
     used = {
         "budget": (config.budget == BudgetConfig(), "set comparison.tuning instead"),
         "confirm": (config.confirm == ConfirmConfig(), "set comparison.confirm instead"),
-        "baselines": (config.baselines == BASELINES, "write an arm for it"),
+        "baselines": (config.baselines == fixed_baselines(), "write an arm for it"),
         "search.sampler": (config.search.sampler == Tpe(), "drop it: trials are drawn at random"),
         "search.pruner": (config.search.pruner == Median(), "drop it: every trial is trained"),
     }

@@ -98,7 +98,8 @@ def estimate(
     train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
     epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
     search = config.budget.trials * len(folds)
-    compared = len(baselines) * len(folds)
+    rounds = {"fixed": 1, "tuned": config.budget.trials}
+    compared = sum(rounds[mode] for mode in baselines.values()) * len(folds)
     confirmed = (confirm.top + len(baselines)) * confirm.seeds
     trainings = search + compared + confirmed
     # The probe's trunk is frozen: forward alone, and its features could even be reused.

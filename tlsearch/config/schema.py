@@ -33,7 +33,6 @@ from tlsearch.config.validation import (
     shown,
 )
 from tlsearch.config.values import (
-    BASELINES,
     WEIGHTS_SCHEMA,
     AutoOrCount,
     Baselines,
@@ -42,6 +41,7 @@ from tlsearch.config.values import (
     StorageUrl,
     TrackingUri,
     as_it_is,
+    fixed_baselines,
     read_weights,
 )
 from tlsearch.errors import nearest
@@ -385,7 +385,14 @@ class StudyConfig(Section):
         BeforeValidator(_read_confirm, json_schema_input_type=ConfirmConfig | None),
         Field(description="null turns it off"),
     ] = ConfirmConfig()
-    baselines: Baselines = BASELINES
+    baselines: Annotated[
+        Baselines,
+        Field(
+            description="a list of names trains each with one fixed recipe; in a mapping such as "
+            "{from_scratch: tuned, linear_probe: fixed} a tuned one is searched with budget.trials "
+            "trials of its own"
+        ),
+    ] = Field(default_factory=fixed_baselines)
     comparison: Annotated[
         ComparisonConfig | None,
         Field(description="strategies held against one another, in place of a search"),
@@ -402,6 +409,7 @@ class StudyConfig(Section):
             _read_presets,
             {"type": "object", "additionalProperties": {"type": "object", "minProperties": 1}},
             as_it_is,
+            fixed_baselines,
         ),
         Field(description="named sets of dotted overrides, chosen by --preset"),
     ] = Field(default_factory=dict)

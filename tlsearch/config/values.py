@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -19,7 +20,10 @@ from tlsearch.config.validation import (
 from tlsearch.errors import nearest
 
 BaselineName = Literal["linear_probe", "full_fine_tuning", "from_scratch"]
+BaselineMode = Literal["fixed", "tuned"]
 BASELINES: tuple[BaselineName, ...] = ("linear_probe", "full_fine_tuning", "from_scratch")
+TUNABLE: tuple[BaselineName, ...] = ("full_fine_tuning", "from_scratch")
+"""Baselines that may be given as many trials as the search; `linear_probe` has nothing to tune."""
 # numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -77,23 +81,43 @@ def read_weights(value: object) -> str:
     raise refuse(value, rule, remedy)
 
 
-def read_baselines(value: object) -> tuple[BaselineName, ...]:
-    """True for all, false for none, or a list of names; always in the fixed order."""
+def fixed_baselines() -> dict[BaselineName, BaselineMode]:
+    """All of them, one fixed recipe each: the default."""
+    return dict.fromkeys(BASELINES, "fixed")
+
+
+def read_baselines(value: object) -> Mapping[BaselineName, BaselineMode]:
+    """Modes by name, in the fixed order; true names all, false none, a list fixed ones."""
     if isinstance(value, bool):
-        return BASELINES if value else ()
+        return fixed_baselines() if value else {}
     names = ", ".join(BASELINES)
-    if not isinstance(value, list | tuple):
-        raise refuse(value, "must be true, false or a list", boolean_hint(value) or f"of {names}")
+    if not isinstance(value, list | tuple | Mapping):
+        remedy = boolean_hint(value) or f"of {names}"
+        raise refuse(value, "must be true, false, a list or a mapping", remedy)
+    modes: Mapping[Any, Any] = (
+        value if isinstance(value, Mapping) else dict.fromkeys(map(str, value), "fixed")
+    )
     found = []
     for i, name in enumerate(value):
+        at = name if isinstance(value, Mapping) else i
         if name not in BASELINES:
             remedy = nearest(str(name), BASELINES)
-            found.append(Complaint((i,), shown(name), f"must be one of {names}", remedy))
-        elif name in value[:i]:
+            found.append(Complaint((at,), shown(name), f"must be one of {names}", remedy))
+        elif not isinstance(value, Mapping) and name in value[:i]:
             found.append(Complaint((i,), shown(name), "is listed twice", "drop one of them"))
+        elif modes[name] not in (wanted := ("fixed", "tuned") if name in TUNABLE else ("fixed",)):
+            rule = f"must be {' or '.join(wanted)}"
+            remedy = nearest(str(modes[name]), wanted)
+            if modes[name] == "tuned":
+                remedy = f"only {' and '.join(TUNABLE)} can be tuned"
+            found.append(Complaint((at,), shown(modes[name]), rule, remedy))
     if found:
         raise refusal(found)
-    return tuple(name for name in BASELINES if name in value)
+    return {name: modes[name] for name in BASELINES if name in modes}
+
+
+def _write_baselines(modes: Mapping[BaselineName, BaselineMode]) -> object:
+    return dict(modes) if "tuned" in modes.values() else list(modes)
 
 
 def read_storage(value: object) -> str | None:
@@ -170,16 +194,24 @@ Duration = Annotated[
     ),
 ]
 Baselines = Annotated[
-    tuple[BaselineName, ...],
+    Mapping[BaselineName, BaselineMode],
     Parsed(
         read_baselines,
         {
             "anyOf": [
                 {"type": "boolean"},
                 {"type": "array", "items": {"enum": list(BASELINES)}, "uniqueItems": True},
+                {
+                    "type": "object",
+                    "properties": {
+                        name: {"enum": ["fixed", "tuned"] if name in TUNABLE else ["fixed"]}
+                        for name in BASELINES
+                    },
+                    "additionalProperties": False,
+                },
             ]
         },
-        list,
+        _write_baselines,
     ),
 ]
 StorageUrl = Annotated[str | None, Parsed(read_storage, _ADDRESS, as_it_is)]
