@@ -409,7 +409,6 @@ class StudyConfig(Section):
             _read_presets,
             {"type": "object", "additionalProperties": {"type": "object", "minProperties": 1}},
             as_it_is,
-            fixed_baselines,
         ),
         Field(description="named sets of dotted overrides, chosen by --preset"),
     ] = Field(default_factory=dict)
