@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from tlsearch.config.space import with_defaults
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import MEAN, STD, Backbone, build_backbone
+from tlsearch.models.freezing import freeze, set_train_mode
 from tlsearch.training.batches import Pixels, TrainingData, epoch_order, pixel_batch
 from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
 from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.freezing import freeze, set_train_mode
 from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import BF16, FP32
 from tlsearch.training.trainer import Trainer
@@ -201,7 +201,7 @@ def compare(
         backbone = network()
         backbone.model.to(memory_format=torch.channels_last)
         start = time.process_time()
-        store.at_depth(backbone.stages[:depth], device=CPU)
+        store.at_depth(backbone.stages[:depth], np.arange(len(data.pixels.images)), device=CPU)
         print(f"{name} {p}: activations made in {time.process_time() - start:.2f} s")
     rounds_taken = [
         race(

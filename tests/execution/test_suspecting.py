@@ -108,7 +108,7 @@ def test_the_linear_probe_finds_the_features_made(
     other_head = network(seed=7)
     suspecting.load_pretrained(other_head, state)
     other_head.model.to(memory_format=torch.channels_last)
-    features = kept.at_depth(other_head.stages[:-1], device=torch.device("cpu"))
+    features = kept.at_depth(other_head.stages[:-1], np.arange(NUM), device=torch.device("cpu"))
     assert features is not None
     assert features.shape == (NUM, 512)
     assert sorted(folder.iterdir()) == made

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tlsearch.models.backbones import Backbone, build_backbone, named_buffers, named_groups
-from tlsearch.training.freezing import freeze, set_train_mode
+from tlsearch.models.freezing import freeze, set_train_mode
 
 SMALL = [
     "resnet18",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tlsearch.models.backbones import Backbone, build_backbone
-from tlsearch.training.freezing import set_train_mode
+from tlsearch.models.freezing import set_train_mode
 
 SMALL = [
     "resnet18",

@@ -22,8 +22,8 @@ from tlsearch.models.backbones import (
     named_buffers,
     named_groups,
 )
+from tlsearch.models.freezing import freeze
 from tlsearch.models.weights import pretrained_state
-from tlsearch.training.freezing import freeze
 
 timm = pytest.importorskip("timm")
 

@@ -1,11 +1,13 @@
 """Kept activations: the same bits whoever made them, made again when damaged, never wrong."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.models.strategies import strategy
@@ -23,10 +25,12 @@ from tests.training.small import (
 )
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import build_backbone
+from tlsearch.models.freezing import set_train_mode
 from tlsearch.training import feature_cache as activations
 from tlsearch.training.batches import pixel_batch
-from tlsearch.training.freezing import set_train_mode
 from tlsearch.training.precision import Numerics
+
+ALL = np.arange(60)
 
 
 def stages(depth: int, *, seed: int = 0) -> tuple[nn.Module, ...]:
@@ -38,7 +42,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def at(folder: Path, depth: int = 3, *, seed: int = 0, **changes: Any) -> Tensor:
-    kept = store(folder, **changes).at_depth(stages(depth, seed=seed), device=CPU)
+    kept = store(folder, **changes).at_depth(stages(depth, seed=seed), ALL, device=CPU)
     assert kept is not None
     return kept
 
@@ -47,7 +51,7 @@ def at(folder: Path, depth: int = 3, *, seed: int = 0, **changes: Any) -> Tensor
 def test_they_are_what_the_frozen_part_gives_in_evaluation_mode(depth: int, tmp_path: Path) -> None:
     frozen = stages(depth)
     before = [v.clone() for s in frozen for v in s.state_dict().values()]
-    kept = store(tmp_path).at_depth(frozen, device=CPU)  # the stages come in training mode
+    kept = store(tmp_path).at_depth(frozen, ALL, device=CPU)  # the stages come in training mode
     assert kept is not None
     after = [v for s in frozen for v in s.state_dict().values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -68,7 +72,7 @@ def test_shapes_and_memory_order_of_every_kind_of_network(name: str, tmp_path: P
     set_train_mode(built, built.groups[-1:])
     built.model.to(memory_format=torch.channels_last)
     for depth in (1, len(built.groups) - 1):
-        kept = store(tmp_path, of=few).at_depth(built.stages[:depth], device=CPU)
+        kept = store(tmp_path, of=few).at_depth(built.stages[:depth], np.arange(4), device=CPU)
         assert kept is not None
         with torch.no_grad():
             batch = pixel_batch(few, np.arange(4), device=CPU)
@@ -89,9 +93,9 @@ def test_in_several_batches_the_rows_keep_their_order(
 def test_found_ones_have_the_bits_of_made_ones(tmp_path: Path) -> None:
     made = at(tmp_path).clone()
     (path,) = files(tmp_path)
-    written = path.stat().st_mtime_ns
+    written = path.stat().st_ino
     assert torch.equal(at(tmp_path), made)
-    assert path.stat().st_mtime_ns == written, "not made twice"
+    assert path.stat().st_ino == written, "not made twice"
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "header"])
@@ -122,13 +126,13 @@ def test_whatever_they_depend_on_is_in_their_key(tmp_path: Path) -> None:
     conv = strided[1].get_submodule("0.0")
     assert isinstance(conv, nn.Conv2d)
     conv.stride = (2, 2)
-    assert store(tmp_path).at_depth(strided, device=CPU) is not None
+    assert store(tmp_path).at_depth(strided, ALL, device=CPU) is not None
     statistics = stages(3)
     norm = statistics[0].get_submodule("1")
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     norm.running_mean += 1e-3
-    assert store(tmp_path).at_depth(statistics, device=CPU) is not None
+    assert store(tmp_path).at_depth(statistics, ALL, device=CPU) is not None
     assert len(files(tmp_path)) == 8
     at(tmp_path)
     assert len(files(tmp_path)) == 8
@@ -175,9 +179,9 @@ def test_too_large_ones_are_not_kept_and_training_works(
 ) -> None:
     size = at(tmp_path / "sized").nbytes
     monkeypatch.setattr(activations, "MAX_BYTES", size)
-    assert store(tmp_path / "fits").at_depth(stages(3), device=CPU) is not None
+    assert store(tmp_path / "fits").at_depth(stages(3), ALL, device=CPU) is not None
     monkeypatch.setattr(activations, "MAX_BYTES", size - 1)
-    assert store(tmp_path / "none").at_depth(stages(3), device=CPU) is None
+    assert store(tmp_path / "none").at_depth(stages(3), ALL, device=CPU) is None
     assert not (tmp_path / "none").exists()
     training = trainer(strategy(freeze_depth=3), activations=store(tmp_path / "none"))
     assert figures(training.epochs()) == figures(trainer(strategy(freeze_depth=3)).epochs())
@@ -207,3 +211,42 @@ def test_validation_reads_them_too(tmp_path: Path) -> None:
     plain = trainer(strategy(freeze_depth=5), on=on).forward.evaluate(on.validation)
     torch.testing.assert_close(with_kept, plain[0])
     assert torch.equal(labels, plain[1])
+
+
+def test_only_the_rows_that_a_training_needs_are_kept(tmp_path: Path) -> None:
+    on = data()
+    for name, chosen, kept in (
+        ("plain", strategy(freeze_depth=3), len(on.train) + len(on.validation)),
+        ("augmented", strategy(freeze_depth=3, erasing=0.5), len(on.validation)),
+    ):
+        training = trainer(chosen, activations=store(tmp_path / name), on=on, num_epochs=1)
+        list(training.epochs())
+        (path,) = files(tmp_path / name)
+        assert load_file(path)["activations"].shape[0] == kept
+        # Rows that are not kept come from their pixels.
+        bare = trainer(chosen, on=on, num_epochs=1)
+        list(bare.epochs())
+        rest = np.setdiff1d(ALL, on.validation)
+        torch.testing.assert_close(
+            training.forward.evaluate(rest)[0], bare.forward.evaluate(rest)[0], rtol=1e-3, atol=1e-3
+        )
+
+
+def test_the_least_recently_used_go_where_the_budget_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = at(tmp_path).clone()
+    (oldest,) = files(tmp_path)
+    size = oldest.stat().st_size
+    at(tmp_path, seed=1)
+    (unused,) = set(files(tmp_path)) - {oldest}
+    os.utime(unused, (1, 1))
+    monkeypatch.setattr(activations, "BUDGET_BYTES", int(2.5 * size))
+    in_use = at(tmp_path)  # used again
+    at(tmp_path, seed=2)
+    assert oldest in files(tmp_path)
+    assert unused not in files(tmp_path)
+    monkeypatch.setattr(activations, "BUDGET_BYTES", size // 2)
+    at(tmp_path, seed=3)
+    assert len(files(tmp_path)) == 1
+    assert torch.equal(in_use, first), "who has a file open goes on reading it"

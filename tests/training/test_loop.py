@@ -26,7 +26,7 @@ from tlsearch.config.seeds import derive_seed
 from tlsearch.config.strategy import Adam, AdamW, CosineDecay, PlateauDecay, Sgd
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
 from tlsearch.training.batches import TrainingData, epoch_order
-from tlsearch.training.forward import Forward
+from tlsearch.training.feature_cache import Forward
 from tlsearch.training.precision import Numerics
 
 
@@ -221,6 +221,7 @@ def test_unequal_batches_count_by_their_images() -> None:
         tiny_backbone(dropout=0.0, seed=0),
         pixels=on.pixels,
         activations=None,
+        kept_rows=None,
         numerics=Numerics("fp32"),
         device=CPU,
     )

@@ -35,7 +35,7 @@ from tlsearch.models.weights import pretrained_state
 from tlsearch.training.augmentation import Stage, Views
 from tlsearch.training.batches import Pixels
 from tlsearch.training.domain_adaptation import stage_of
-from tlsearch.training.forward import Forward
+from tlsearch.training.feature_cache import Forward
 from tlsearch.training.precision import FP32
 from tlsearch.training.style_transfer import Atelier, InStyle, StyleNetwork
 
@@ -311,6 +311,7 @@ class _Maker:
             _network(config, data.num_classes, is_asked, cache, on_progress),
             pixels=self._pixels,
             activations=None,
+            kept_rows=None,
             numerics=FP32,
             device=self._device,
         )

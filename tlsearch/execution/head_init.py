@@ -115,8 +115,11 @@ class HeadStart:
     def _features(self, backbone: Backbone, data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
         """Frozen features (N, F) float64 and labels (N,) of the training part."""
         body = backbone.stages[:-1]
-        found = self._activations.of_rows(body, data.train, device=self._device)
-        return found.double().numpy(), data.pixels.labels[data.train]
+        # The rows that a linear probe keeps, so that both read one file.
+        rows = np.union1d(data.train, data.validation)
+        found = self._activations.of_rows(body, rows, device=self._device)
+        features = found[torch.from_numpy(np.searchsorted(rows, data.train))]
+        return features.double().numpy(), data.pixels.labels[data.train]
 
 
 @torch.no_grad()

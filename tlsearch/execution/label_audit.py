@@ -42,10 +42,9 @@ def audit_labels(
 ) -> tuple[ImageSet, Audit]:
     """The set with `suspects` where the study drops them, and the audit with what was found.
 
-    The features are those of the linear-probe baseline, kept below `cache` under the same key, so
-    that it finds them there. The test part's labels have no say in what is dropped. What was found
-    is kept too: another machine computes other last bits, and a study that moves there goes on with
-    the same images.
+    The features of all images are kept below `cache`. The test part's labels have no say in what is
+    dropped. What was found is kept too: another machine computes other last bits, and a study that
+    moves there goes on with the same images.
 
     Raises:
         AuditError: the study wants no suspects, and there are some.
@@ -130,7 +129,7 @@ def _features(
     mean, std = normalisation(config.backbone.name)
     pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
     kept = ActivationStore(folder, pixels=pixels, data_key=data.fingerprint, numerics=numerics)
-    features = kept.at_depth(backbone.stages[:-1], device=device)
+    features = kept.at_depth(backbone.stages[:-1], np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()
 
 

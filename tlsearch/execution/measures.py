@@ -36,11 +36,10 @@ from tlsearch.metrics.protocol import (
 )
 from tlsearch.metrics.sweeps import future_error
 from tlsearch.models.backbones import Backbone, named_groups
+from tlsearch.models.freezing import trained_parameters
 from tlsearch.training.adversarial import fgsm, pgd
 from tlsearch.training.batches import label_batch, normalised, unit_batch
-from tlsearch.training.feature_cache import run_stages
-from tlsearch.training.forward import Forward
-from tlsearch.training.freezing import trained_parameters
+from tlsearch.training.feature_cache import Forward, run_stages
 from tlsearch.training.optim import is_decayed
 from tlsearch.training.results import EpochResult, TrainResult
 from tlsearch.training.trainer import Trainer

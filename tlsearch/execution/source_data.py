@@ -25,8 +25,7 @@ from tlsearch.metrics.linear_probe import LinearProbe, ridge_probe
 from tlsearch.metrics.protocol import PROBE_IMAGES, PROBE_PENALTY, SOURCE_IMAGES
 from tlsearch.models.backbones import Backbone, Head, normalisation
 from tlsearch.training.batches import Pixels, pixel_batch
-from tlsearch.training.feature_cache import run_stages
-from tlsearch.training.forward import EVAL_BATCH_SIZE
+from tlsearch.training.feature_cache import EVAL_BATCH_SIZE, run_stages
 
 HELD_OUT_SHARE = 0.2
 """Of a study's own source images, class by class, up to `SOURCE_IMAGES` in all."""

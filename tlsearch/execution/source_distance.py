@@ -29,8 +29,7 @@ from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.augmentation import Stage
 from tlsearch.training.batches import Pixels, normalised, unit_batch
 from tlsearch.training.domain_adaptation import stage_of
-from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.forward import EVAL_BATCH_SIZE
+from tlsearch.training.feature_cache import EVAL_BATCH_SIZE, ActivationStore
 from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.precision import Numerics
 from tlsearch.training.style_transfer import Atelier, InStyle, OnProgress, StyleNetwork

@@ -37,8 +37,7 @@ from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained,
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, TrainingData
 from tlsearch.training.cross_validation import CrossValidation, Training
-from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.forward import Forward
+from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import FP32, Numerics
 from tlsearch.training.results import TrainResult
@@ -219,6 +218,7 @@ class Workbench:
             backbone,
             pixels=self._pixels,
             activations=None,
+            kept_rows=None,
             numerics=FP32,
             device=self._device,
         )

@@ -15,6 +15,7 @@ from tlsearch.config.augmentation import (
     BasicAugmentation,
     CutMix,
     Mixup,
+    NoAttack,
     NoAugmentation,
     NoMixing,
     RandAugment,
@@ -24,7 +25,7 @@ from tlsearch.config.augmentation import Mixing as MixingChoice
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.training.adversarial import make_adversary
-from tlsearch.training.forward import Forward
+from tlsearch.training.feature_cache import Forward
 from tlsearch.training.image_transforms import (
     Moves,
     brightened,
@@ -263,6 +264,14 @@ def _augmentation(chosen: Augmentation, seed: int) -> Stage:
     return PerImage(transform, seed=seed, stage="augmentation")
 
 
+def changes_images(strategy: Strategy, adaptation: Stage | None) -> bool:
+    """Whether the network sees anything but the stored images in training."""
+    choices = (strategy.augmentation, strategy.mixing, strategy.adversarial)
+    nothing = (NoAugmentation, NoMixing, NoAttack)
+    plain = all(isinstance(c, n) for c, n in zip(choices, nothing, strict=True))
+    return not plain or strategy.erasing > 0 or adaptation is not None
+
+
 class View(NamedTuple):
     """Class scores (B, K) of a batch; of each label `share` is that of `rows`, (B,) of the data
     set, and the rest that of `partners`, None where nothing is mixed.
@@ -304,8 +313,7 @@ class Views:
             logits=forward.logits_of,
             seed=seed,
         )
-        stages = (*self._adaptation, *self._stages)
-        self.is_plain = not stages and self._mixing is None and self._adversary is None
+        self.is_plain = not changes_images(strategy, adaptation)
 
     def see(self, rows: np.ndarray, keys: np.ndarray, *, epoch: int) -> View:
         """Scores of a batch in training mode; gradients flow through the open groups alone. Views

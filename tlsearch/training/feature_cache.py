@@ -1,8 +1,8 @@
 """The frozen part of a network runs once: its activations are kept on disk and shared.
 
-A kept activation depends on nothing but the frozen weights, the images and the numerics, all of
-which are in its key. It is computed in batches of one fixed size, so a trial that finds it and a
-trial that makes it compute with the same bits.
+A kept activation depends on nothing but the frozen weights, the images, the rows that are kept with
+it and the numerics, all of which are in its key. It is computed in batches of one fixed size, so a
+trial that finds it and a trial that makes it compute with the same bits.
 """
 
 import json
@@ -19,20 +19,25 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tlsearch.errors import WorkError
-from tlsearch.training.batches import Pixels, pixel_batch
+from tlsearch.models.backbones import Backbone
+from tlsearch.models.freezing import freeze
+from tlsearch.training.batches import Pixels, label_batch, normalised, pixel_batch, unit_batch
 from tlsearch.training.precision import Numerics
 
 BATCH_SIZE = 256
 MAX_BYTES = 4 << 30
 """Largest file of activations; beyond it the frozen part runs in every step. A fixed number, so
 that the choice, and with it the last bit of every result, does not depend on the disk."""
+BUDGET_BYTES = 16 << 30
+"""Of all files of activations in a folder: before one is added, the least recently used ones go.
+A guess: four of the largest, or some hundred of small studies."""
 
 _FIELD = "activations"
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 class ActivationStore:
-    """Activations (N, …) of all images of a study at each depth; deletable at any time."""
+    """Activations (R, …) of rows of a study's images at each depth; deletable at any time."""
 
     def __init__(self, folder: Path, *, pixels: Pixels, data_key: str, numerics: Numerics) -> None:
         self._folder = folder
@@ -41,57 +46,53 @@ class ActivationStore:
         self._numerics = numerics
         self._open: dict[str, Tensor] = {}
 
-    def at_depth(self, stages: Sequence[nn.Module], *, device: torch.device) -> Tensor | None:
-        """Activations behind these frozen stages, memory-mapped, on the CPU; None where they are
-        too large. Leaves the stages in evaluation mode.
+    def at_depth(
+        self, stages: Sequence[nn.Module], rows: np.ndarray, *, device: torch.device
+    ) -> Tensor | None:
+        """Activations (R, …) of these rows behind these frozen stages, memory-mapped, on the CPU;
+        None where they are too large. Leaves the stages in evaluation mode.
 
         Raises:
             WorkError: the folder cannot be written.
         """
         for stage in stages:
             stage.eval()
-        key = self._key(stages, device)
-        if key not in self._open:
-            one = self._run(stages, np.array([0]), device)
-            if one.nbytes * len(self._pixels.images) > MAX_BYTES:
+        path = self._folder / f"{self._key(stages, rows, device)}.safetensors"
+        if path.name not in self._open:
+            one = self._run(stages, rows[:1], device)
+            if one.nbytes * len(rows) > MAX_BYTES:
                 return None
-            path = self._folder / f"{key}.safetensors"
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(path.with_suffix(".lock")):
                     kept = _read(path)
                     if kept is None:
-                        _write(path, self._batches(stages, device), one, len(self._pixels.images))
-                        kept = _read(path)
+                        make_room(self._folder, one.nbytes * len(rows))
+                        kept = _write(path, self._batches(stages, rows, device), one, len(rows))
             except OSError as error:
                 raise WorkError(
                     f"{self._folder}: activations cannot be written ({error}) — free some disk "
                     "space or make the folder writable; it may be deleted at any time"
                 ) from error
-            assert kept is not None, f"{path} was written a moment ago"
-            self._open[key] = _as_computed(kept, one)
-        return self._open[key]
+            self._open[path.name] = _as_computed(kept, one)
+        with suppress(OSError):  # deleted since
+            os.utime(path)  # used now, as `make_room` sees it
+        return self._open[path.name]
 
     def of_rows(
         self, stages: Sequence[nn.Module], rows: np.ndarray, *, device: torch.device
     ) -> Tensor:
-        """Activations (R, …) of these rows behind frozen stages, on the CPU: kept ones, or computed
-        where all would be too large to keep.
+        """As `at_depth`, or computed now where they are too large to keep."""
+        kept = self.at_depth(stages, rows, device=device)
+        if kept is None:
+            kept = torch.cat([part.cpu() for part in self._batches(stages, rows, device)])
+        return kept
 
-        Raises:
-            WorkError: the folder cannot be written.
-        """
-        kept = self.at_depth(stages, device=device)
-        if kept is not None:
-            return kept[torch.from_numpy(rows)]
-        starts = range(0, len(rows), BATCH_SIZE)
-        parts = [self._run(stages, rows[i : i + BATCH_SIZE], device).cpu() for i in starts]
-        return torch.cat(parts)
-
-    def _key(self, stages: Sequence[nn.Module], device: torch.device) -> str:
+    def _key(self, stages: Sequence[nn.Module], rows: np.ndarray, device: torch.device) -> str:
         """Digest of all that the activations depend on; the modules' text tells strides apart."""
         context = (self._data_key, self._pixels.mean, self._pixels.std, self._numerics)
         digest = sha256(f"{context} {device.type} {torch.__version__} {list(stages)}".encode())
+        digest.update(rows.astype(np.int64).tobytes())
         for depth, stage in enumerate(stages):
             for name, value in stage.state_dict().items():
                 digest.update(f"{depth} {name} {tuple(value.shape)}".encode())
@@ -103,8 +104,9 @@ class ActivationStore:
         with self._numerics.autocast(device):
             return run_stages(stages, pixel_batch(self._pixels, rows, device=device))
 
-    def _batches(self, stages: Sequence[nn.Module], device: torch.device) -> Iterator[Tensor]:
-        rows = np.arange(len(self._pixels.images))
+    def _batches(
+        self, stages: Sequence[nn.Module], rows: np.ndarray, device: torch.device
+    ) -> Iterator[Tensor]:
         for i in range(0, len(rows), BATCH_SIZE):
             yield self._run(stages, rows[i : i + BATCH_SIZE], device)
 
@@ -114,6 +116,23 @@ def run_stages(stages: Sequence[nn.Module], batch: Tensor) -> Tensor:
     for stage in stages:
         batch = stage(batch)
     return batch
+
+
+def make_room(folder: Path, num_bytes: int) -> None:
+    """Delete the least recently used files of activations until `num_bytes` more are within
+    `BUDGET_BYTES`. Who has one of them open goes on reading it.
+    """
+    found = []
+    for path in folder.glob("*.safetensors"):
+        with suppress(FileNotFoundError):  # another process made room
+            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = num_bytes + sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= BUDGET_BYTES:
+            return
+        with suppress(OSError):  # Windows keeps a file that is open
+            path.unlink()
+            total -= size
 
 
 def _is_channels_last(batch: Tensor) -> bool:
@@ -130,16 +149,17 @@ def _as_computed(kept: Tensor, one: Tensor) -> Tensor:
     return kept.permute(0, 3, 1, 2) if _is_channels_last(one) else kept
 
 
-def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_images: int) -> None:
-    """Write one safetensors file batch by batch, in memory order, whole or not at all.
+def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_rows: int) -> Tensor:
+    """Write one safetensors file batch by batch, in memory order, whole or not at all; the tensor
+    in it, mapped.
 
     The format's own writer would want the whole tensor in memory.
     """
     shape = one.permute(0, 2, 3, 1).shape if _is_channels_last(one) else one.shape
     entry = {
         "dtype": _DTYPES[one.dtype],
-        "shape": [num_images, *shape[1:]],
-        "data_offsets": [0, one.nbytes * num_images],
+        "shape": [num_rows, *shape[1:]],
+        "data_offsets": [0, one.nbytes * num_rows],
     }
     header = json.dumps({_FIELD: entry}).encode()
     header += b" " * (-len(header) % 8)
@@ -157,6 +177,9 @@ def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_images: int) 
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+    kept = _read(path)
+    assert kept is not None, f"{path} was written a moment ago"
+    return kept
 
 
 def _read(path: Path) -> Tensor | None:
@@ -167,3 +190,92 @@ def _read(path: Path) -> Tensor | None:
             return tensor
     except (FileNotFoundError, SafetensorError):
         return None
+
+
+# From rows of the data set to class scores, through kept activations where the start is frozen.
+
+
+EVAL_BATCH_SIZE = 256
+
+
+class Forward:
+    """A backbone over a data set; `open_groups` train, and the first `depth` groups, before them,
+    need no gradient. Where there is an `activations` store, those of `kept_rows` are kept.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        pixels: Pixels,
+        activations: ActivationStore | None,
+        kept_rows: np.ndarray | None,
+        numerics: Numerics,
+        device: torch.device,
+    ) -> None:
+        self.backbone = backbone
+        self._pixels, self._activations = pixels, activations
+        self._numerics, self._device = numerics, device
+        self._rows = np.unique(kept_rows) if kept_rows is not None else np.empty(0, np.int64)
+        self._kept: Tensor | None = None
+        self.depth, self.open_groups, self.norms_alone = 0, backbone.groups, False
+        backbone.model.to(device).to(memory_format=torch.channels_last)
+
+    def freeze(self, open_groups: Sequence[str], *, norms_alone: bool) -> None:
+        """Freeze all but these groups and choose where the inputs of the first come from."""
+        self.open_groups, self.norms_alone = tuple(open_groups), norms_alone
+        self.depth = self.backbone.groups.index(self.open_groups[0])
+        self._kept = None
+        freeze(self.backbone, open_groups, norms_alone=norms_alone)
+        if self.depth and self._activations is not None and len(self._rows):
+            frozen = self.backbone.stages[: self.depth]
+            self._kept = self._activations.at_depth(frozen, self._rows, device=self._device)
+
+    def logits(self, rows: np.ndarray) -> Tensor:
+        """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
+        with self._numerics.autocast(self._device):
+            return run_stages(self.backbone.stages[self.depth :], self._inputs(rows)).float()
+
+    def features(self, rows: np.ndarray) -> Tensor:
+        """What the head would see of these rows: (B, width)."""
+        with self._numerics.autocast(self._device):
+            return run_stages(self.backbone.stages[self.depth : -1], self._inputs(rows))
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """The mean colour in 0 … 1 that is taken off every image."""
+        return self._pixels.mean
+
+    def unit_images(self, rows: np.ndarray) -> Tensor:
+        """Stored images (B, 3, H, W) in 0 … 1; grey is repeated."""
+        return unit_batch(self._pixels, rows, device=self._device)
+
+    def logits_of(self, images: Tensor) -> Tensor:
+        """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups. An image
+        that wants a gradient gets one, through frozen groups too.
+        """
+        with self._numerics.autocast(self._device):
+            batch = normalised(images, self._pixels)
+            return run_stages(self.backbone.stages, batch).float()
+
+    def labels(self, rows: np.ndarray) -> Tensor:
+        """Class indices (B,)."""
+        return label_batch(self._pixels, rows, device=self._device)
+
+    @torch.no_grad()
+    def evaluate(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Scores (N, K) and labels (N,) in evaluation mode, in batches of one fixed size."""
+        self.backbone.model.eval()
+        starts = range(0, len(rows), EVAL_BATCH_SIZE)
+        parts = [self.logits(rows[i : i + EVAL_BATCH_SIZE]) for i in starts]
+        return torch.cat(parts), self.labels(rows)
+
+    def _inputs(self, rows: np.ndarray) -> Tensor:
+        """What the first open group sees of these rows: kept, or computed where some are not."""
+        if self._kept is not None:
+            places = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
+            if np.array_equal(self._rows[places], rows):
+                return self._kept[torch.from_numpy(places)].to(self._device)
+        batch = pixel_batch(self._pixels, rows, device=self._device)
+        with torch.no_grad():
+            return run_stages(self.backbone.stages[: self.depth], batch)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from tlsearch.config.seeds import derive_seed
 from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.batches import Pixels
-from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.forward import Forward
+from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.precision import Numerics
 
 MIN_BATCH_SIZE = 64
@@ -54,7 +53,12 @@ class SecondTask:
         self._backbone, self._rows, self._seed = backbone, rows, seed
         self._numerics, self._device = numerics, device
         self.forward = Forward(
-            backbone, pixels=pixels, activations=activations, numerics=numerics, device=device
+            backbone,
+            pixels=pixels,
+            activations=activations,
+            kept_rows=rows,
+            numerics=numerics,
+            device=device,
         )
 
     def follow(self, target: Forward) -> None:

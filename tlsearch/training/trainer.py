@@ -15,7 +15,13 @@ from tlsearch.config.seeds import derive_seed
 from tlsearch.errors import DivergenceError
 from tlsearch.metrics.curves import confusion_matrix
 from tlsearch.models.backbones import Backbone
-from tlsearch.training.augmentation import Stage, View, Views
+from tlsearch.models.freezing import (
+    moving_state,
+    set_norm_momentum,
+    set_train_mode,
+    trained_parameters,
+)
+from tlsearch.training.augmentation import Stage, View, Views, changes_images
 from tlsearch.training.batches import (
     TrainingData,
     cross_entropy,
@@ -25,14 +31,7 @@ from tlsearch.training.batches import (
     loss_weights,
     training_order,
 )
-from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.forward import Forward
-from tlsearch.training.freezing import (
-    moving_state,
-    set_norm_momentum,
-    set_train_mode,
-    trained_parameters,
-)
+from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.optim import StepNorms, WeightAverage, build_optimizer, set_lr
 from tlsearch.training.plan import TrainPlan, batch_bounds, layer_distances
@@ -75,10 +74,12 @@ class Trainer:
         self.backbone, self.plan, self.data = backbone, plan, data
         self.metric, self.seed = metric, seed
         self.adaptation, self.second_task = adaptation, second_task
+        rows = np.concatenate([data.train, data.validation])
         self.forward = Forward(
             backbone,
             pixels=data.pixels,
             activations=activations,
+            kept_rows=data.validation if changes_images(plan.strategy, adaptation) else rows,
             numerics=numerics,
             device=device,
         )
@@ -291,7 +292,7 @@ class Trainer:
 
     def _moving_state(self) -> dict[str, Tensor]:
         beside = {} if self.second_task is None else self.second_task.state()
-        return {**moving_state(self.backbone, self.plan, self._trained), **beside}
+        return {**moving_state(self.backbone, self.plan.open_groups, self._trained), **beside}
 
     def _load_moving(self, state: dict[str, Tensor]) -> None:
         self.backbone.model.load_state_dict(state, strict=False)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from tests.models.strategies import strategy
 from tests.training.small import data, figures, pixels, same, trainer, weights
 from tlsearch.config.augmentation import Attack, FgsmAttack, Mixup, NoAttack, PgdAttack
+from tlsearch.models.freezing import set_train_mode
 from tlsearch.training.adversarial import make_adversary
-from tlsearch.training.freezing import set_train_mode
 from tlsearch.training.trainer import Trainer
 
 KINDS: dict[str, FgsmAttack | PgdAttack] = {

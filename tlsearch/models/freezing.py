@@ -7,7 +7,6 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from tlsearch.errors import RequestError
 from tlsearch.models.backbones import Backbone, named_groups
-from tlsearch.training.plan import TrainPlan
 
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 """Normalisation layers; `_NormBase` is what torch's batch and instance norms have in common."""
@@ -78,19 +77,18 @@ def _check(backbone: Backbone, open_groups: Collection[str]) -> None:
     assert backbone.groups[-1] in open_groups, "the head always trains"
 
 
-# What of a network moves in a training: what is checkpointed, averaged and restored.
-
-
 def moving_state(
-    backbone: Backbone, plan: TrainPlan, trained: Mapping[str, Mapping[str, nn.Parameter]]
+    backbone: Backbone,
+    open_groups: Collection[str],
+    trained: Mapping[str, Mapping[str, nn.Parameter]],
 ) -> dict[str, Tensor]:
-    """By name, parameters that train at some time, and the buffers of their groups; those in use,
+    """By name, the parameters of groups that train at some time, and their buffers: those in use,
     no copies. `trained` are the parameters of each group that train once it is open.
     """
     moving = {
         id(tensor)
-        for group, stage in zip(plan.groups, backbone.stages, strict=True)
-        if group in plan.open_groups
+        for group, stage in zip(backbone.groups, backbone.stages, strict=True)
+        if group in open_groups
         for tensor in (*trained[group].values(), *stage.buffers())
     }
     state = backbone.model.state_dict(keep_vars=True)
