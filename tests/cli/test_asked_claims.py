@@ -76,9 +76,7 @@ def test_claims_for_which_no_scenario_is_right(study: Path, tlsearch: Invoke) ->
     option = f"comparison.arms={arms}"
     told = "note: C7 (transfer may do worse than no transfer) will not be answered: no scenario is "
     text = tlsearch("check", str(study), "--set", option).stdout
-    assert (
-        f"{told}said to be dissimilar, with few labels (comparison.scenarios.NAME.traits)" in text
-    )
+    assert f"{told}declared dissimilar, with few labels (comparison.scenarios.NAME.traits)" in text
     there = "comparison.scenarios.few.traits.similarity=dissimilar"
     assert told not in tlsearch("check", str(study), "--set", option, "--set", there).stdout
 

@@ -166,20 +166,20 @@ def test_the_same_images_are_told_once_and_their_parts_where_they_differ(
 def test_the_same_data_are_read_once(
     photos: Path, here: Path, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlsearch.cli import check_comparison as planning
+    from tlsearch.cli import check_images
 
     assert photos.exists()
     study = here / "study.yaml"
     weights = "set: {backbone.weights: glyphs}"
     study.write_text(study.read_text().replace("set: {data.fit: stretch}", weights))
     looked = []
-    original = planning.look_at
+    original = check_images.audit_images
 
     def counted(config, **options):
         looked.append(config.name)
         return original(config, **options)
 
-    monkeypatch.setattr(planning, "look_at", counted)
+    monkeypatch.setattr(check_images, "audit_images", counted)
     text = tlsearch("check", "study.yaml").stdout
     assert looked == ["s:few:", "s:many:", "s:letters:"]
     study.write_text(study.read_text().replace("set: {data.labels_per_class: 5}", "set: {}"))

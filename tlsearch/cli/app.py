@@ -124,7 +124,6 @@ def check(
     """Validate a study; print it resolved, its search space, what its images are like, its cost."""
     with answering():
         from tlsearch.cli import check as checking
-        from tlsearch.cli import check_comparison as planning
 
         if schema:
             typer.echo(checking.schema())
@@ -132,12 +131,11 @@ def check(
         if study is None:
             raise typer.BadParameter("name a study file", param_hint="STUDY")
         config = read_asked(study, sets, preset)
-        told = checking if config.comparison is None else planning
         if views is not None:
             from tlsearch.report.views import check_ending
 
             check_ending(views)
-        told.check(config, label_errors=label_errors, score=score, files=files, as_json=as_json)
+        checking.check(config, label_errors=label_errors, score=score, files=files, as_json=as_json)
         if views is not None:
             checking.write_augmentation_views(config, views)
             typer.echo(f"views: {views}", err=as_json)

@@ -1,352 +1,43 @@
-"""`tlsearch check`: the resolved study, its space, images and cost, without torch or Optuna."""
+"""`tlsearch check`: the resolved study, its space, images, claims and cost; no torch, no Optuna."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tlsearch.config.cells import compared, scenario_config
-from tlsearch.config.cost import Estimate, estimate
-from tlsearch.config.dimensions import Choice, Dimension, Range, raw
-from tlsearch.config.paths import expanded, user_cache
+from tlsearch.cli.check_images import (
+    Checked,
+    audit_scenarios,
+    progress,
+    scenarios_of,
+    score_networks,
+    scores_json,
+    show_audit,
+    show_parts,
+    show_scores,
+    write_listing,
+)
+from tlsearch.config.arms import Traits
+from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.cost import Estimate, Plan, estimate, part_sizes, plan
+from tlsearch.config.data_checks import knows_source
+from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
+from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_checks import notes
-from tlsearch.config.sources import EmbeddedSource, source_name
-from tlsearch.data.audit import audit_of_counts
-from tlsearch.data.audit_findings import (
-    TITLES,
-    Audit,
-    AuditError,
-    Finding,
-    csv_text,
-    effect,
-    refuse_errors,
-    refuse_what_is_left,
-)
+from tlsearch.config.search_checks import notes, seed_notes
+from tlsearch.config.strategy_checks import augmentation_notes, fine_tuning_notes
+from tlsearch.config.validation import shown
 from tlsearch.data.audit_findings import as_json as audit_json
-from tlsearch.errors import RequestError
-from tlsearch.models.weights import no_such_file
+from tlsearch.errors import Problem, RequestError
 
 if TYPE_CHECKING:
-    from tlsearch.data.dataset import ImageSet
-    from tlsearch.execution.network_scores import NetworkScores
-
-
-# What `tlsearch check` says of the images: reads them, once, and lists what is amiss.
-
-
-SHOWN_FILES, SHOWN_CLASSES = 3, 30
-"""Files of each finding and classes that a terminal is shown."""
-
-_PARTS = ("train", "validation", "test")
-
-
-class Checked(NamedTuple):
-    """The audit, why the study cannot go on with it, images of each class in each part (None where
-    nothing was read), what the split gives reason to say, and its folds: the parts are the first's.
-    """
-
-    audit: Audit
-    refusal: RequestError | None
-    parts: Mapping[str, tuple[int, ...]] | None
-    notes: tuple[str, ...] = ()
-    folds: int | None = None
-
-
-def look(
-    config: StudyConfig, *, label_errors: bool, divide: "Callable[[ImageSet], None] | None" = None
-) -> Checked:
-    """Audit a study's images, and read those of `backbone.source`. An embedded source is not made:
-    its numbers are known, unless defects are planted into it or `divide` wants to see the images.
-
-    Raises:
-        RequestError: the source or a weights file is not there, weights do not fit, or the images
-            cannot be divided.
-        WorkError: it cannot be fetched, or the cache folder cannot be written.
-    """
-    _refuse_missing_weights(config)
-    source = config.data.source
-    try:
-        if config.backbone.source is not None:
-            _read_source(config)
-        if divide is not None or config.data.planted is not None:
-            return _read(config, label_errors, divide)
-        if not isinstance(source, EmbeddedSource):
-            return _read(config, label_errors, None)
-        counts = [(f"class {i}", count) for i, count in enumerate(source.class_counts())]
-        audit = audit_of_counts(counts, config.data.audit)
-        if label_errors:
-            why = f"Label errors were not looked for: {source_name(source)} is embedded."
-            audit = replace(audit, unseen=(why,))
-        refuse_errors(audit)
-        refuse_what_is_left(audit)
-        return Checked(audit, None, None)
-    except AuditError as error:
-        return Checked(error.audit, error, None)
-
-
-def write_listing(audit: Audit, path: Path) -> None:
-    """The files of all findings as CSV.
-
-    Raises:
-        OSError: the place is read-only or full.
-    """
-    path.write_text(csv_text(audit), encoding="utf-8")
-
-
-def show_audit(console: Console, checked: Checked) -> None:
-    """The findings, and what happens to them."""
-    audit = checked.audit
-    used = "" if audit.num_used == audit.num_images else f", {audit.num_used:,} of them used"
-    console.print(f"[bold]images[/bold]: {audit.num_images:,}{used}", soft_wrap=True)
-    for finding in audit.findings:
-        console.print(_line(finding), soft_wrap=True)
-        for row in finding.files[:SHOWN_FILES]:
-            told = ", ".join(row.names[:SHOWN_FILES]) + (", …" * (len(row.names) > SHOWN_FILES))
-            detail = f" ({row.detail})" if row.detail else ""
-            console.print(f"    [dim]{escape(told + detail)}[/dim]", soft_wrap=True)
-        if len(finding.files) > SHOWN_FILES:
-            more = len(finding.files) - SHOWN_FILES
-            console.print(f"    [dim]… and {more:,} more: --files FILE.csv[/dim]", soft_wrap=True)
-    if audit.clean:
-        names = ", ".join(TITLES[kind] for kind in audit.clean)
-        console.print(f"  not found: {names}", soft_wrap=True)
-    for sentence in audit.unseen:
-        console.print(f"  {escape(sentence)}", soft_wrap=True)
-
-
-def show_parts(console: Console, checked: Checked) -> None:
-    """Classes by part, and what the split gives reason to say, where images were read."""
-    if checked.parts is not None:
-        console.print()
-        console.print(_class_table(checked.audit, checked.parts, checked.folds))
-        for note in checked.notes:
-            console.print(f"note: {escape(note)}", soft_wrap=True)
-
-
-def _line(finding: Finding) -> str:
-    style = {"error": "red", "drop": "yellow"}.get(finding.policy, "bold")
-    title = f"[{style}]{TITLES[finding.kind]}[/{style}]"
-    done = effect(finding)
-    policy = "" if finding.policy == "note" else f" ({finding.kind}: {finding.policy})"
-    return f"  {title}: {escape(finding.text)}" + (f" → {done}{policy}" if done else policy)
-
-
-def _class_table(audit: Audit, parts: Mapping[str, tuple[int, ...]], folds: int | None) -> Table:
-    fold = f", first of {folds} folds" if folds else ""
-    table = Table(
-        title=f"images per class{fold}", title_justify="left", box=None, header_style="dim"
-    )
-    table.add_column("class")
-    for name in ("all", *parts):
-        table.add_column(name, justify="right")
-    rows = list(zip(audit.class_counts, *parts.values(), strict=True))
-    for (name, count), *each in rows[:SHOWN_CLASSES]:
-        table.add_row(escape(name), f"{count:,}", *(f"{number:,}" for number in each))
-    if len(rows) > SHOWN_CLASSES:
-        table.add_row(f"… and {len(rows) - SHOWN_CLASSES:,} more")
-    sums = [sum(count for _, count in audit.class_counts), *map(sum, parts.values())]
-    table.add_row("[bold]all[/bold]", *(f"{number:,}" for number in sums))
-    return table
-
-
-def _refuse_missing_weights(config: StudyConfig) -> None:
-    given = config.backbone.given_weights
-    for weights in [given] if isinstance(given, str) else given.values():
-        if weights.endswith(".safetensors") and not expanded(weights).exists():
-            raise no_such_file(expanded(weights))
-
-
-def _read(
-    config: StudyConfig, label_errors: bool, divide: "Callable[[ImageSet], None] | None"
-) -> Checked:
-    from tlsearch.data.readers import read_images
-
-    with reading_progress() as on_progress:
-        cache = user_cache()
-        data, audit = read_images(config.data, cache=cache / "images", on_progress=on_progress)
-        if label_errors:
-            from tlsearch.execution.prepare import audit_labels_alone
-
-            with TemporaryDirectory() as folder:
-                audit = audit_labels_alone(
-                    data,
-                    audit,
-                    config,
-                    cache=Path(folder),
-                    user_cache=cache,
-                    threads=1,
-                    on_progress=on_progress,
-                )
-        else:
-            audit = replace(audit, unseen=(*audit.unseen, _unasked(config)))
-    if divide is not None:
-        divide(data)
-    return _divided(audit, data, config)
-
-
-def _read_source(config: StudyConfig) -> None:
-    """Decode the images of `backbone.source`, so that a run finds no fault with them."""
-    from tlsearch.data.readers import read_source
-
-    with reading_progress() as on_progress:
-        read_source(config, cache=user_cache() / "images", on_progress=on_progress)
-
-
-def _unasked(config: StudyConfig) -> str:
-    if config.data.audit.label_errors == "off":
-        return "Label errors are not looked for: label_errors is off."
-    return (
-        "Label errors were not looked for, which needs the backbone: `tlsearch run` does it, or "
-        "add --label-errors here."
-    )
-
-
-def _divided(audit: Audit, data: "ImageSet", config: StudyConfig) -> Checked:
-    """With the parts; of the first fold where there are several."""
-    from tlsearch.execution.prepare import divide
-
-    facts, _ = divide(data, config)
-    counts = (facts.train_counts, facts.validation_counts, facts.test_counts)
-    parts, split = dict(zip(_PARTS, counts, strict=True)), facts.split
-    return Checked(audit, None, parts, split.notes, split.folds)
-
-
-@contextmanager
-def reading_progress() -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr while a terminal is there to see it."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("reading the images", total=1.0)
-        yield lambda share, text: bar.update(task, completed=share, description=text)
-
-
-# What `tlsearch check --score` says of a study's networks.
-
-
-HERE = ""
-"""The place of a study that compares nothing."""
-
-
-def score_networks(config: StudyConfig) -> Mapping[str, "Sequence[NetworkScores]"]:
-    """The scores of a study's networks, by scenario; scenarios that share data and networks are
-    scored once.
-
-    Raises:
-        RequestError: data or weights do not fit the study.
-        WorkError: something cannot be read, written or fetched.
-    """
-    from tlsearch.execution.network_scores import score_study
-
-    places = {HERE: config}
-    if config.comparison is not None:
-        places = {name: scenario_config(config, name) for name in compared(config).used}
-    known: dict[str, Sequence[NetworkScores]] = {}
-    found = {}
-    with reading_progress() as on_progress:
-        for name, ours in places.items():
-            of = ours.model_dump_json(include={"data", "backbone", "device", "precision"})
-            if of not in known:
-                known[of] = score_study(ours, user_cache=user_cache(), on_progress=on_progress)
-            found[name] = known[of]
-    return found
-
-
-def scores_json(scored: Mapping[str, "Sequence[NetworkScores]"]) -> Any:
-    """A list of the networks' figures; of a comparison one for each scenario."""
-    found: dict[str, Any] = {
-        name: [one.as_json() for one in networks] for name, networks in scored.items()
-    }
-    return found.get(HERE, found)
-
-
-def show_scores(console: Console, scored: Mapping[str, "Sequence[NetworkScores]"]) -> None:
-    """A table for each place, and how to read it."""
-    # A pipe has no width, and rich would cut the table at 80 columns.
-    table_console = console if console.is_terminal else Console(highlight=False, width=120)
-    shown: set[int] = set()
-    for name, networks in scored.items():
-        if id(networks) in shown:
-            continue
-        shown.add(id(networks))
-        where = f"scenario {name}, " if name else ""
-        images = f"{where}{networks[0].num_images:,} training images"
-        console.print()
-        table_console.print(_table(f"networks on {escape(images)}", networks))
-    console.print(
-        "LogME, H-score, LEEP and NCE rise with the accuracy that is expected: compare networks "
-        "within a column, on the same images. They are hints; a study over several networks (a "
-        "list in backbone.name) tells whether they came true. features: what the head sees. "
-        "M: millions of parameters, and of multiply-adds of an image. /s: images a second forward "
-        "and in training, of one thread in fp32.",
-        soft_wrap=True,
-    )
-
-
-def _table(title: str, networks: Sequence["NetworkScores"]) -> Table:
-    table = Table(
-        title=title, title_justify="left", box=None, header_style="dim", padding=(0, 1, 0, 0)
-    )
-    table.add_column("backbone", no_wrap=True)
-    columns = ("LogME", "H-score", "LEEP", "NCE", "features", "param. M", "mult. M")
-    for name in (*columns, "images/s", "train/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for one in networks:
-        scores = (one.log_me, one.h_score, one.leep, one.nce)
-        table.add_row(
-            one.backbone,
-            *("–" if value is None else f"{value:.3f}" for value in scores),
-            f"{one.features:,}",
-            f"{one.parameters / 1e6:.1f}",
-            f"{one.multiply_adds / 1e6:,.0f}",
-            f"{one.inference_images_per_second:,.0f}",
-            f"{one.training_images_per_second:,.0f}",
-        )
-    return table
-
-
-# Source models that tlsearch would have to train before a study.
-
-
-def to_be_trained(configs: Iterable[StudyConfig]) -> list[str]:
-    """Those that are not in the user's cache, as `resnet10 at 32 px`; creates nothing."""
-    from tlsearch.training.pretrain import cached_glyph_weights
-
-    wanted = {
-        (name, config.data.size): None
-        for config in configs
-        for name in config.backbone.names
-        if config.backbone.weights_of(name) == "glyphs"
-    }
-    return [
-        f"{name} at {size} px"
-        for name, size in wanted
-        if cached_glyph_weights(backbone=name, image_size=size, cache=user_cache()) is None
-    ]
-
-
-def training_needed_text(missing: list[str]) -> list[str]:
-    """The same as a user reads it: one line, or none."""
-    if not missing:
-        return []
-    count = "a source model has" if len(missing) == 1 else f"{len(missing)} source models have"
-    return [
-        f"before that, {count} to be trained, once for all studies: {', '.join(missing)} "
-        "(minutes each, and more for large networks and images)"
-    ]
+    from tlsearch.comparison.claims import Claim
 
 
 def schema() -> str:
@@ -360,13 +51,16 @@ def check(
     """Print a study as a user reads it, or as JSON.
 
     Raises:
-        RequestError: the images are not as the study wants them; all is told before.
-        WorkError: they cannot be fetched, or the cache folder cannot be written.
+        RequestError: no claim is about the arms, or the images are not as the study wants them;
+            all findings are printed before.
+        WorkError: images cannot be fetched, or the cache folder cannot be written.
     """
-    checked = look(config, label_errors=label_errors)
+    refuse_unclaimed(config)
+    checked = audit_scenarios(config, label_errors=label_errors)
+    refused = {scenario: c.refusal for scenario, c in checked.items() if c.refusal is not None}
     if files is not None:
-        write_listing(checked.audit, files)
-    scored = score_networks(config) if score and checked.refusal is None else None
+        write_listing(checked, files)
+    scored = score_networks(config) if score and not refused else None
     if as_json:
         more = {} if scored is None else {"scores": scores_json(scored)}
         typer.echo(json.dumps({**_as_json(config, checked), **more}))
@@ -375,11 +69,419 @@ def check(
         _show(config, checked, console)
         if scored is not None:
             show_scores(console, scored)
+    for scenario, refusal in refused.items():
+        raise RequestError(f"scenario {scenario!r}: {refusal}") if scenario else refusal
+
+
+def _as_json(config: StudyConfig, checked: Mapping[str, Checked]) -> dict[str, Any]:
+    """The resolved study, what is searched, the audits, and what it all takes."""
+    start = {"study": redacted(config).model_dump(mode="json"), "identity": identity(config)}
+    searched = {
+        arm: {name: raw(d) for name, d in ours.searched().items()}
+        for arm, ours in _arms(config).items()
+    }
+    audits = {
+        name: {**audit_json(found.audit), "parts": found.parts} for name, found in checked.items()
+    }
+    of_splits = [note for found in checked.values() for note in found.notes]
+    if config.comparison is None:
+        cost = _cost(config, checked[""])
+        return {
+            **start,
+            "searched": searched[""],
+            "notes": [*notes(config), *of_splits],
+            "audit": audits[""],
+            "estimate": cost and cost._asdict(),
+            "source_models_to_train": source_models_to_train([config]),
+        }
+    sizes = {name: sizes_of(config, name, c) for name, c in checked.items() if not c.refusal}
+    return {
+        **start,
+        "searched": searched,
+        "claims": [{"id": claim.id, "says": claim.says} for claim in claims_of(config)],
+        "notes": [*_comparison_notes(config), *of_splits],
+        "scenarios": {
+            name: {"audit": audit, "sizes": sizes[name]._asdict() if name in sizes else None}
+            for name, audit in audits.items()
+        },
+        "comparison": _outlook_json(outlook_of(config, sizes))
+        if len(sizes) == len(checked)
+        else None,
+    }
+
+
+def _show(config: StudyConfig, checked: Mapping[str, Checked], console: Console) -> None:
+    """The same for a terminal."""
+    console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
+    console.print()
+    if config.comparison is None:
+        console.print(_dimensions(config))
+    else:
+        for line in (*_arm_lines(config), *_claim_lines(config)):
+            console.print(line, soft_wrap=True)
+    before: list[str] = []
+    for scenario, found in checked.items():
+        console.print()
+        if scenario:
+            traits = _traits(compared(config).scenarios[scenario].traits)
+            console.print(f"[bold]scenario {escape(scenario)}[/bold]{traits}", soft_wrap=True)
+        same = [name for name in before if _same_images(config, checked, scenario, name)]
+        if same:
+            console.print(f"the images of {escape(same[0])}", soft_wrap=True)
+        else:
+            show_audit(console, found.audit)
+        if all(checked[name].parts != found.parts for name in same):
+            show_parts(console, found)
+        before.append(scenario)
+        if scenario and found.refusal is None:
+            sizes = sizes_of(config, scenario, found)
+            parts = f"{sizes.train:,} to train on, {sizes.validation:,} to validate, "
+            console.print(f"{parts}{sizes.test:,} to test", soft_wrap=True)
+    if not any(found.refusal for found in checked.values()):
+        console.print()
+        for line in _cost_lines(config, checked):
+            console.print(line, soft_wrap=True)
+    for note in notes(config) if config.comparison is None else _comparison_notes(config):
+        console.print(f"note: {escape(note)}", soft_wrap=True)
+
+
+def _same_images(
+    config: StudyConfig, checked: Mapping[str, Checked], scenario: str, other: str
+) -> bool:
+    """Whether two scenarios differ at most in how the same images are divided."""
+    configs = scenarios_of(config)
+    sources = {configs[name].data.source for name in (scenario, other)}
+    return len(sources) == 1 and checked[scenario].audit == checked[other].audit
+
+
+def _dimensions(config: StudyConfig) -> Table:
+    table = Table(title="searched dimensions", title_justify="left", box=None, header_style="dim")
+    for column in ("dimension", "values"):
+        table.add_column(column)
+    for name, dimension in config.searched().items():
+        table.add_row(escape(name), escape(values_text(dimension)))
+    return table
+
+
+def _arms(config: StudyConfig) -> dict[str, StudyConfig]:
+    """A study of each arm that is run: its space is the same in all its scenarios. A search is one
+    arm without a name.
+    """
+    if config.comparison is None:
+        return {"": config}
+    comparison = config.comparison
+    scenario = {cell.arm: cell.scenario for cell in reversed(cells(comparison))}
+    return {
+        arm: cell_config(config, Cell(scenario[arm], arm))
+        for arm in comparison.arms
+        if arm in scenario
+    }
+
+
+def _arm_lines(config: StudyConfig) -> Iterator[str]:
+    """What each arm fixes, and what it leaves to tuning."""
+    for arm, ours in _arms(config).items():
+        fields = compared(config).arms[arm]
+        roots = {name.split(".")[1] for name in fields if name.startswith("space.")}
+        fixes = [f"{n}: {shown(v)}" for n, v in fields.items() if not n.startswith("space.")]
+        fixes += [
+            f"{name}: {values_text(dimension)}"
+            for name, dimension in ours.space.dimensions().items()
+            if isinstance(dimension, Fixed) and name.split(".")[0] in roots
+        ]
+        tunes = [f"{name}: {values_text(found)}" for name, found in ours.searched().items()]
+        yield f"[bold]arm {escape(arm)}[/bold]"
+        yield f"  fixes {escape('; '.join(fixes) or 'nothing')}"
+        yield f"  tunes {escape('; '.join(tunes) or 'nothing')}"
+
+
+def _traits(traits: Traits) -> str:
+    words = [traits.similarity, traits.difficulty, traits.labels and f"{traits.labels} labels"]
+    words += [traits.balance, traits.order and "in order of time", traits.cleaning]
+    text = ", ".join(word for word in words if word)
+    return f": {text}" if text else ""
+
+
+def _comparison_notes(config: StudyConfig) -> list[str]:
+    """What is no mistake, but good to know before running: one sentence each."""
+    of_cells = dict.fromkeys(
+        note
+        for cell in cells(compared(config))
+        for ours in [cell_config(config, cell)]
+        for note in (*fine_tuning_notes(ours), *augmentation_notes(ours), *seed_notes(ours))
+    )
+    return [*of_cells, *_unclaimed(config), *_unplaced(config), *_unsourced(config)]
+
+
+# The claims that a comparison answers, and those that it cannot answer as it is.
+
+
+_OF_THE_SOURCE = ("cka_drift", "source_accuracy", "domain_distance", "adapted_distance")
+"""Statistics that are taken on images of the source task."""
+
+
+def claims_of(config: StudyConfig) -> "list[Claim]":
+    """Those of the arms that are run."""
+    from tlsearch.comparison.claims import claims_asked
+
+    comparison = compared(config)
+    return claims_asked(
+        comparison.table, arms=_claims_arms(config), reference=comparison.held_against
+    )
+
+
+def refuse_unclaimed(config: StudyConfig) -> None:
+    """Refuse a comparison that would train its arms and find nothing to judge.
+
+    Raises:
+        RequestError: no claim of the documents' text is about the arms.
+    """
+    if config.comparison is None or config.comparison.table != "C" or claims_of(config):
+        return
+    rule = "no claim of table C is about these arms"
+    remedy = "write comparison.table: own, which compares each arm with comparison.reference"
+    arms = shown(_claims_arms(config))
+    raise RequestError(str(Problem("comparison.arms", arms, rule, remedy)))
+
+
+def _claim_lines(config: StudyConfig) -> Iterator[str]:
+    """The claims by the documents' ids."""
+    found = claims_of(config)
+    yield "[bold]claims to be answered[/bold]"
+    for name in dict.fromkeys(claim.id for claim in found):
+        says = "; ".join(claim.says for claim in found if claim.id == name)
+        yield f"  {escape(name)}: {escape(says)}"
+
+
+def _claims_arms(config: StudyConfig) -> list[str]:
+    return list(dict.fromkeys(cell.arm for cell in cells(compared(config))))
+
+
+def _unclaimed(config: StudyConfig) -> Iterator[str]:
+    from tlsearch.comparison.claims import unclaimed
+
+    comparison = compared(config)
+    if comparison.table != "C":
+        return
+    found = unclaimed(_claims_arms(config))
+    if any(claim.statistic == "score_correlation" for claim in claims_of(config)):
+        # There every network counts, whatever its arm is called.
+        found = [arm for arm in found if "backbone.name" not in comparison.arms[arm]]
+    if found:
+        names = ", ".join(map(repr, found))
+        verb = "is trained" if len(found) == 1 else "are trained"
+        yield (
+            f"no claim is about {names}, which {verb} without a verdict; comparison.table: own "
+            "compares every arm with one of them"
+        )
+
+
+def _unplaced(config: StudyConfig) -> Iterator[str]:
+    """Claims about kinds of scenarios that are not among those that are run."""
+    from tlsearch.comparison.claims import Scenario
+    from tlsearch.comparison.gathering import in_words
+
+    comparison = compared(config)
+    declared = [Scenario(**vars(comparison.scenarios[name].traits)) for name in comparison.used]
+    missing: dict[str, list[Claim]] = {}
+    for claim in claims_of(config):
+        for kind in (claim.scenario, claim.elsewhere):
+            if kind is not None and not any(map(kind.includes, declared)):
+                missing.setdefault(in_words(kind), []).append(claim)
+                break
+    for wanted, claims in missing.items():
+        yield (
+            f"{_named(claims)} will not be answered: no scenario is declared {wanted} "
+            "(comparison.scenarios.NAME.traits)"
+        )
+
+
+def _unsourced(config: StudyConfig) -> Iterator[str]:
+    """Claims whose figures are taken on images of the source, where none are known."""
+    configs = [(cell.arm, cell_config(config, cell)) for cell in cells(compared(config))]
+    known = {arm for arm, ours in configs if knows_source(ours)}
+    claims = [
+        claim
+        for claim in claims_of(config)
+        if claim.statistic in _OF_THE_SOURCE and claim.arm not in known
+    ]
+    if claims:
+        yield (
+            f"{_named(claims)} will not be answered: no images of the source task are known — "
+            "write backbone.source: {folder: PATH}, labelled images of that task"
+        )
+
+
+def _named(claims: "Sequence[Claim]") -> str:
+    return " and ".join(f"{claim.id} ({claim.says})" for claim in claims)
+
+
+# What a comparison takes, and what so many seeds and test images can show.
+
+
+class Sizes(NamedTuple):
+    """A scenario's images that any part may hold, its classes, and the images of each part."""
+
+    images: int
+    classes: int
+    train: int
+    validation: int
+    test: int
+
+
+class Outlook(NamedTuple):
+    """What a comparison takes, source models that must be trained before, and the least difference
+    in test accuracy that it should find in one scenario and over all of them; None for table B,
+    which compares splits and not accuracy.
+    """
+
+    plan: Plan
+    source_models: list[str]
+    smallest_effect: float | None
+    smallest_effect_pooled: float | None
+
+
+def sizes_of(config: StudyConfig, scenario: str, found: Checked) -> Sizes:
+    """Counted where the images were read, and about right where they are known to be."""
+    ours, future = cell_config(config, Cell(scenario, "")), compared(config).future
+    images, classes = round(found.audit.num_used * (1 - (future or 0))), _num_classes(found)
+    if found.parts is not None and not future:
+        return Sizes(images, classes, *(sum(counts) for counts in found.parts.values()))
+    ((train, validation), *_), test = part_sizes(ours, num_images=images, num_classes=classes)
+    return Sizes(images, classes, train, validation, test)
+
+
+def outlook_of(config: StudyConfig, sizes: Mapping[str, Sizes]) -> Outlook:
+    """Of scenarios whose images are as the study wants them."""
+    costs = plan(config, {scenario: (s.images, s.classes) for scenario, s in sizes.items()})
+    models = source_models_to_train(cell_config(config, cell) for cell in cells(compared(config)))
+    return Outlook(costs, models, *_smallest_effects(config, sizes))
+
+
+def _smallest_effects(
+    config: StudyConfig, sizes: Mapping[str, Sizes]
+) -> tuple[float | None, float | None]:
+    """In the scenario with the fewest test images, and pooled over the test parts that differ."""
+    from tlsearch.comparison.power import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
+
+    comparison = compared(config)
+    tested = sum(claim.direction != "none" for claim in claims_of(config))
+    if comparison.table == "B" or not tested:
+        return None, None
+    data = [ours.data for ours in scenarios_of(config).values()]
+    tests = {found.model_dump_json(exclude={"labels_per_class"}) for found in data}
+    noise = TYPICAL_ACCURACY._replace(num_images=max(2, min(s.test for s in sizes.values())))
+    one, pooled = (
+        smallest_effect(
+            noise,
+            seeds=comparison.confirm.seeds,
+            claims=tested,
+            blocks=blocks,
+            alpha=ALPHA,
+            power=POWER,
+        )
+        for blocks in (1, len(tests))
+    )
+    return one, pooled
+
+
+def _outlook_json(outlook: Outlook) -> dict[str, Any]:
+    costs = outlook.plan
+    return {
+        **{n: getattr(costs, n) for n in ("trainings", "tuning", "confirmations", "swept")},
+        "seconds": costs.seconds,
+        "source_models_to_train": outlook.source_models,
+        "smallest_effect": outlook.smallest_effect,
+        "smallest_effect_pooled": outlook.smallest_effect_pooled,
+    }
+
+
+def _cost(config: StudyConfig, checked: Checked) -> Estimate | None:
+    """Of a search; None where it cannot run with these images."""
     if checked.refusal is not None:
-        raise checked.refusal
+        return None
+    return estimate(config, num_images=checked.audit.num_used, num_classes=_num_classes(checked))
 
 
-def told(dimension: Dimension) -> str:
+def _cost_lines(config: StudyConfig, checked: Mapping[str, Checked]) -> Iterator[str]:
+    """What the study takes and can show, where its images are as it wants them."""
+    if config.comparison is not None:
+        sizes = {name: sizes_of(config, name, found) for name, found in checked.items()}
+        yield from _outlook_lines(config, outlook_of(config, sizes))
+        return
+    cost = _cost(config, checked[""])
+    assert cost is not None
+    folds = config.data.split.folds
+    by_folds = f" of {folds} folds" if folds else ""
+    yield (
+        f"at most {cost.trainings} trainings: {config.budget.trials} trials{by_folds}, "
+        f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation"
+    )
+    yield (
+        f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "
+        f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds"
+    )
+    yield (
+        f"{duration_text(cost.seconds)} at the most (estimated from multiply-adds and steps; "
+        "pruning and frozen layers make it less, the first run measures)"
+    )
+    yield from _training_needed(source_models_to_train([config]))
+
+
+def _outlook_lines(config: StudyConfig, outlook: Outlook) -> Iterator[str]:
+    comparison, costs = compared(config), outlook.plan
+    yield (
+        f"at most {costs.trainings:,} trainings: {costs.tuning:,} to tune "
+        f"{len(cells(comparison))} cells, {costs.confirmations:,} to confirm each on "
+        f"{comparison.confirm.seeds} seeds, {costs.swept:,} for sweeps"
+    )
+    yield (
+        f"{duration_text(costs.seconds)} (estimated from multiply-adds and steps, good to a factor "
+        "of 2 or 3 on a machine that does nothing else)"
+    )
+    yield from _training_needed(outlook.source_models)
+    one, pooled = outlook.smallest_effect, outlook.smallest_effect_pooled
+    if one is not None and pooled is not None:
+        over = f", of {100 * pooled:.1f} over all" if pooled < one else ""
+        yield (
+            f"a difference of {100 * one:.1f} points of test accuracy should show in one scenario"
+            f"{over} (in 8 of 10 such comparisons; estimated from typical noise)"
+        )
+
+
+def _num_classes(checked: Checked) -> int:
+    return sum(count > 0 for _, count in checked.audit.class_counts)
+
+
+def source_models_to_train(configs: Iterable[StudyConfig]) -> list[str]:
+    """Those that are not in the user's cache, as `resnet10 at 32 px`; creates nothing."""
+    wanted = {
+        (name, config.data.size): None
+        for config in configs
+        for name in config.backbone.names
+        if config.backbone.weights_of(name) == "glyphs"
+    }
+    if not wanted:
+        return []
+    from tlsearch.training.pretrain import cached_glyph_weights
+
+    return [
+        f"{name} at {size} px"
+        for name, size in wanted
+        if cached_glyph_weights(backbone=name, image_size=size, cache=user_cache()) is None
+    ]
+
+
+def _training_needed(missing: Sequence[str]) -> Iterator[str]:
+    if missing:
+        count = "a source model has" if len(missing) == 1 else f"{len(missing)} source models have"
+        yield (
+            f"before that, {count} to be trained, once for all studies: {', '.join(missing)} "
+            "(minutes each, and more for large networks and images)"
+        )
+
+
+def values_text(dimension: Dimension) -> str:
     """The values of a dimension as a user reads them."""
     match dimension:
         case Choice(values):
@@ -392,88 +494,25 @@ def told(dimension: Dimension) -> str:
             return str(raw(dimension))
 
 
-def told_time(seconds: float) -> str:
-    """A guessed time of training, in the unit that a user would name."""
+def duration_text(seconds: float) -> str:
+    """An estimated time of training, in the unit that a user would name."""
     minutes = seconds / 60
     if minutes < 1:
         return "less than a minute of training"
     return f"about {minutes:.0f} min" if minutes < 180 else f"about {minutes / 60:.0f} hours"
 
 
-def _as_json(config: StudyConfig, checked: Checked) -> dict[str, Any]:
-    """The resolved study, its searched dimensions, its audit and its estimated cost."""
-    cost = _estimate(config, checked)
-    return {
-        "study": redacted(config).model_dump(mode="json"),
-        "identity": identity(config),
-        "searched": {name: raw(d) for name, d in config.searched().items()},
-        "notes": [*notes(config), *checked.notes],
-        "audit": {**audit_json(checked.audit), "parts": checked.parts},
-        "estimate": cost and cost._asdict(),
-        "source_models_to_train": to_be_trained([config]),
-    }
-
-
-def _show(config: StudyConfig, checked: Checked, console: Console) -> None:
-    console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
-    console.print()
-    table = Table(title="searched dimensions", title_justify="left", box=None, header_style="dim")
-    for column in ("dimension", "values"):
-        table.add_column(column)
-    for name, dimension in config.searched().items():
-        table.add_row(escape(name), escape(told(dimension)))
-    console.print(table)
-    console.print()
-    show_audit(console, checked)
-    show_parts(console, checked)
-    cost = _estimate(config, checked)
-    if cost is not None:
-        console.print()
-        for line in _cost_lines(config, cost):
-            console.print(line, soft_wrap=True)
-    for line in notes(config):
-        console.print(f"note: {escape(line)}", soft_wrap=True)
-
-
-def _estimate(config: StudyConfig, checked: Checked) -> Estimate | None:
-    """None where the study cannot run with these images."""
-    if checked.refusal is not None:
-        return None
-    classes = sum(count > 0 for _, count in checked.audit.class_counts)
-    return estimate(config, num_images=checked.audit.num_used, num_classes=classes)
-
-
-def _by_folds(config: StudyConfig) -> str:
-    folds = config.data.split.folds
-    return f" of {folds} folds" if folds else ""
-
-
-def _cost_lines(config: StudyConfig, cost: Estimate) -> list[str]:
-    return [
-        f"at most {cost.trainings} trainings: {config.budget.trials} trials{_by_folds(config)}, "
-        f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation",
-        f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "
-        f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds",
-        f"{told_time(cost.seconds)} at the most (a guess from multiply-adds and steps; pruning and "
-        "frozen layers make it less, the first run measures)",
-        *training_needed_text(to_be_trained([config])),
-    ]
-
-
-# `tlsearch check --views`: what a study's augmentations do to its own images.
-
-
 def write_augmentation_views(config: StudyConfig, path: Path) -> None:
-    """Draw the views into a picture or a page.
+    """Draw what a study's augmentations do to its own images, into a picture or a page.
 
     Raises:
         RequestError: the study augments nothing, or its images or weights do not fit it.
         WorkError: something cannot be read or fetched.
         OSError: the file cannot be written.
     """
-    with reading_progress() as on_progress:
+    with progress() as on_progress:
         from tlsearch.execution.examples import views_of
         from tlsearch.report.views import Block, write_views
 
-        shown = views_of(config, cache=user_cache(), on_progress=on_progress)
-    write_views(path, [Block(*one) for one in shown], name=config.name)
+        views = views_of(config, cache=user_cache(), on_progress=on_progress)
+    write_views(path, [Block(*one) for one in views], name=config.name)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tlsearch.cli.check_comparison import refuse_unclaimed
+from tlsearch.cli.check import refuse_unclaimed
 from tlsearch.cli.request import not_started
 from tlsearch.config.paths import Layout, layout_here
 from tlsearch.config.schema import StudyConfig
