@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlsearch.config.augmentation import ADVERSARIAL_SPACES, AUGMENTATION_SPACES, MIXING_SPACES
+from tlsearch.config.augmentation import ATTACKS, AUGMENTATIONS, MIXINGS
 from tlsearch.config.space import Space
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import MEAN, STD, build_backbone
@@ -31,10 +31,10 @@ from tlsearch.training.trainer import Trainer
 CLASSES, SIZE, BATCH_SIZE = 10, 64, 32
 NUMERICS = {"fp32": FP32, "bf16": BF16}
 POLICIES: dict[str, dict[str, Any]] = {
-    **{name: {"augmentation": name} for name in AUGMENTATION_SPACES if name != "none"},
+    **{name: {"augmentation": name} for name in AUGMENTATIONS if name != "none"},
     "erasing": {"erasing": 0.5},
-    **{name: {"mixing": name} for name in MIXING_SPACES if name != "none"},
-    **{name: {"adversarial": name} for name in ADVERSARIAL_SPACES if name != "none"},
+    **{name: {"mixing": name} for name in MIXINGS if name != "none"},
+    **{name: {"adversarial": name} for name in ATTACKS if name != "none"},
 }
 
 

@@ -125,7 +125,6 @@ TO_FOLD = frozenset(
         "report.figures.gains",
         "report.figures.importances",
         "training.regularization",
-        "training.schedules",
     }
 )
 LONGEST, SHORTEST = 600, 80

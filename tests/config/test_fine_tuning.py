@@ -10,10 +10,6 @@ from tlsearch.config.resolved import changes, identity
 from tlsearch.config.search_checks import notes
 from tlsearch.config.space import Space, with_defaults
 from tlsearch.config.strategy import (
-    BALANCE_SPACES,
-    BALANCES,
-    SELECTION_SPACES,
-    SELECTIONS,
     AllFeatures,
     Anova,
     Chi2,
@@ -31,14 +27,6 @@ def test_all_of_them_are_off_by_default() -> None:
     assert (found.trained, found.layer_decay, found.l2_sp) == ("all", 1.0, 0.0)
     assert (found.head_init, found.ema_decay) == ("random", None)
     assert (found.feature_selection, found.class_balance) == (AllFeatures(), NoBalance())
-
-
-def test_the_choices_of_the_space_are_those_of_a_strategy() -> None:
-    for spaces, kinds in ((SELECTION_SPACES, SELECTIONS), (BALANCE_SPACES, BALANCES)):
-        assert list(spaces) == list(kinds)
-        for name, kind in kinds.items():
-            fields = getattr(kind, "__dataclass_fields__", {})
-            assert set(spaces[name].model_fields) == set(fields)
 
 
 def test_searched_with_what_each_choice_opens() -> None:

@@ -7,23 +7,8 @@ import optuna
 import pytest
 
 from tests.config.conftest import Read
-from tlsearch.config.search_options import PRUNERS, SAMPLERS, Hyperband, Tpe
-from tlsearch.config.validation import Section
+from tlsearch.config.search_options import PRUNERS, SAMPLERS, Hyperband, Pruner, Sampler, Tpe
 
-OPTUNA = {
-    "tpe": optuna.samplers.TPESampler,
-    "random": optuna.samplers.RandomSampler,
-    "gp": optuna.samplers.GPSampler,
-    "cmaes": optuna.samplers.CmaEsSampler,
-    "qmc": optuna.samplers.QMCSampler,
-    "grid": optuna.samplers.GridSampler,
-    "none": optuna.pruners.NopPruner,
-    "median": optuna.pruners.MedianPruner,
-    "percentile": optuna.pruners.PercentilePruner,
-    "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
-    "hyperband": optuna.pruners.HyperbandPruner,
-    "wilcoxon": optuna.pruners.WilcoxonPruner,
-}
 # Where ours differ, and why is said beside them in search_options.py.
 OURS: dict[tuple[str, str], Any] = {
     ("tpe", "multivariate"): True,
@@ -35,8 +20,9 @@ OURS: dict[tuple[str, str], Any] = {
 
 @pytest.mark.parametrize("name", [*SAMPLERS, *PRUNERS])
 def test_options_and_defaults_are_optunas(name: str) -> None:
-    kind: type[Section] = {**SAMPLERS, **PRUNERS}[name]
-    known = inspect.signature(OPTUNA[name].__init__).parameters
+    kind: type[Sampler | Pruner] = {**SAMPLERS, **PRUNERS}[name]
+    module = optuna.samplers if name in SAMPLERS else optuna.pruners
+    known = inspect.signature(getattr(module, kind.optuna_name).__init__).parameters
     for option, field in kind.model_fields.items():
         assert option in known
         assert field.default == OURS.get((name, option), known[option].default)
@@ -56,10 +42,10 @@ def test_hyperbands_brackets(epochs: int, options: dict[str, int]) -> None:
 
 
 def test_tpe_models_conditional_spaces_in_groups(read: Read) -> None:
-    flat = read("space: {l1: [0, 1]}").space
-    conditional = read("space: {optimizer: {adam: {}, sgd: {momentum: [0.8, 0.9]}}}").space
-    assert not Tpe().grouped(flat)
-    assert Tpe().grouped(conditional)
-    assert not Tpe(group=False).grouped(conditional)
-    assert not Tpe(multivariate=False).grouped(conditional)
-    assert Tpe(group=True).grouped(flat)
+    flat = read("space: {l1: [0, 1]}")
+    conditional = read("space: {optimizer: {adam: {}, sgd: {momentum: [0.8, 0.9]}}}")
+    assert not Tpe().arguments(flat)["group"]
+    assert Tpe().arguments(conditional)["group"]
+    assert not Tpe(group=False).arguments(conditional)["group"]
+    assert not Tpe(multivariate=False).arguments(conditional)["group"]
+    assert Tpe(group=True).arguments(flat)["group"]

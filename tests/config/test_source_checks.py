@@ -3,7 +3,7 @@
 import pytest
 
 from tests.config.conftest import Read
-from tlsearch.config.augmentation import ADAPTATION_SPACES, ADAPTATIONS, Fourier, Moments, Style
+from tlsearch.config.augmentation import Fourier, Moments, Style
 from tlsearch.config.data_checks import knows_source
 from tlsearch.config.strategy import Strategy
 from tlsearch.errors import StudyError
@@ -83,7 +83,6 @@ def test_allowed(read: Read, options: tuple[str, ...]) -> None:
 
 
 def test_every_adaptation_is_both_searched_and_carried_out(read: Read) -> None:
-    assert tuple(ADAPTATION_SPACES) == tuple(ADAPTATIONS)
     config = read("", "space.adaptation={fourier: {band: 0.2}}", GLYPHS)
     params = config.space.assign(lambda _n, _d: None)
     made = Strategy.from_params(params, init="pretrained").adaptation

@@ -1,18 +1,13 @@
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range
-from tlsearch.config.space import OPTIMIZER_SPACES, SCHEDULE_SPACES, Space
-from tlsearch.config.strategy import (
-    OPTIMIZERS,
-    SCHEDULES,
-    Adam,
-    CosineDecay,
-    Sgd,
-    StepDecay,
-    Strategy,
-)
+from tlsearch.config.optimizers import Adam, Sgd
+from tlsearch.config.schedules import CosineDecay, StepDecay
+from tlsearch.config.space import Space
+from tlsearch.config.strategy import CHOICES, Strategy
 
 CONDITIONAL = {
     "lr": {"low": 1e-4, "high": 0.1, "log": True},
@@ -108,16 +103,24 @@ def test_ways_to_write_a_choice(written: Any, names: tuple[str, ...]) -> None:
     assert Space.model_validate(space.model_dump(mode="json")) == space
 
 
-def test_every_option_gives_the_strategy_of_its_name() -> None:
-    """The spaces' fields are exactly what the strategy's classes take."""
-    for field, spaces, kinds in (
-        ("optimizer", OPTIMIZER_SPACES, OPTIMIZERS),
-        ("schedule", SCHEDULE_SPACES, SCHEDULES),
-    ):
-        assert list(spaces) == list(kinds)
-        for name, kind in kinds.items():
-            params = Space.model_validate({field: name}).assign(Asked({}))
-            assert type(getattr(Strategy.from_params(params, init="random"), field)) is kind
+REQUIRED = {("feature_selection", "chi2"): {"k": 8}, ("feature_selection", "anova"): {"k": 8}}
+
+
+@pytest.mark.parametrize(
+    ("field", "name"), [(field, name) for field, kinds in CHOICES.items() for name in kinds]
+)
+def test_every_option_is_written_by_its_name_and_gives_its_class(field: str, name: str) -> None:
+    kind, given = CHOICES[field][name], REQUIRED.get((field, name), {})
+    params = Space.model_validate({field: {name: given}}).assign(Asked({}))
+    assert getattr(Strategy.from_params(params, init="random"), field) == kind(**given)
+    for option in fields(kind):  # each can be searched
+        values = {**given, option.name: [getattr(kind(**given), option.name)]}
+        assert Space.model_validate({field: {name: values}}).searched() == {}
+
+
+def test_a_strategy_has_the_defaults_of_the_space() -> None:
+    params = Space().assign(Asked({}))
+    assert Strategy.from_params(params, init="random") == Strategy(init="random")
 
 
 def test_grid() -> None:

@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from tlsearch.config.augmentation import NoAdaptation, NoAttack, NoAugmentation, NoMixing
-from tlsearch.config.strategy import AllFeatures, Constant, NoBalance, Sgd, Strategy
+from tlsearch.config.optimizers import Sgd
+from tlsearch.config.schedules import Constant
+from tlsearch.config.strategy import AllFeatures, NoBalance, Strategy
 
 PLAIN = Strategy(
     init="random",

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tests.models.strategies import strategy
 from tlsearch.config.catalog import BACKBONES
-from tlsearch.config.strategy import Adam, AdamW, Optimizer, RmsProp, Sgd, Strategy
+from tlsearch.config.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
+from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import build_backbone
 from tlsearch.training.optim import build_optimizer, is_decayed, parameter_groups, set_lr
 from tlsearch.training.plan import TrainPlan, make_plan

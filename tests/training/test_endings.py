@@ -8,7 +8,7 @@ import torch
 
 from tests.models.strategies import strategy
 from tests.training.small import CLASSES, data, pixels, same, trainer, weights
-from tlsearch.config.strategy import RmsProp
+from tlsearch.config.optimizers import RmsProp
 from tlsearch.errors import DivergenceError
 from tlsearch.training.batches import EXPLODED_LOSS
 

@@ -24,7 +24,8 @@ from tests.training.small import (
     weights,
 )
 from tlsearch.config.augmentation import Mixup
-from tlsearch.config.strategy import AdamW, LossBalance, SamplingBalance, Sgd
+from tlsearch.config.optimizers import AdamW, Sgd
+from tlsearch.config.strategy import LossBalance, SamplingBalance
 from tlsearch.errors import RequestError
 from tlsearch.models.backbones import build_backbone, named_groups
 from tlsearch.models.layer_groups import stages_of

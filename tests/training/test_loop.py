@@ -22,8 +22,9 @@ from tests.training.small import (
     trainer,
     weights,
 )
+from tlsearch.config.optimizers import Adam, AdamW, Sgd
+from tlsearch.config.schedules import CosineDecay, PlateauDecay
 from tlsearch.config.seeds import derive_seed
-from tlsearch.config.strategy import Adam, AdamW, CosineDecay, PlateauDecay, Sgd
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
 from tlsearch.training.batches import TrainingData, epoch_order
 from tlsearch.training.feature_cache import Forward

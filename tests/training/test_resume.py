@@ -21,15 +21,9 @@ from tests.training.small import (
     weights,
 )
 from tlsearch.config.augmentation import CutMix, PgdAttack, RandAugment, TrivialAugment
-from tlsearch.config.strategy import (
-    Adam,
-    AdamW,
-    CosineDecay,
-    PlateauDecay,
-    RmsProp,
-    SamplingBalance,
-    Sgd,
-)
+from tlsearch.config.optimizers import Adam, AdamW, RmsProp, Sgd
+from tlsearch.config.schedules import CosineDecay, PlateauDecay
+from tlsearch.config.strategy import SamplingBalance
 from tlsearch.models.backbones import build_backbone
 from tlsearch.training.checkpoint import Checkpointer
 from tlsearch.training.trainer import Trainer

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.models.strategies import strategy
 from tests.training.small import figures, trainer, weights
-from tlsearch.config.strategy import Sgd
+from tlsearch.config.optimizers import Sgd
 from tlsearch.training.optim import StepNorms
 
 PLAIN = {"optimizer": Sgd(momentum=0.0, nesterov=False), "lr": 0.05}

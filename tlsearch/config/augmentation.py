@@ -1,183 +1,82 @@
-"""Augmentation in a study and in a strategy: choices of the space, and one point of each."""
+"""Changes of training images: augmentation, mixing, attacks, adaptation; fields and ranges."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tlsearch.config.choices import Kinds
-from tlsearch.config.dimensions import Dimension, Fixed, FloatDim, IntDim, Scalar
-from tlsearch.config.validation import Complaint, Loc, Section
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class PixelShareDim(FloatDim):
-    """Annotation of a change of pixels as a share of their range; papers write it in 255ths."""
+class Augmentation:
+    """Base of the augmentations; `torchvision_name` is that of the transform in torchvision's `v2`
+    that does it to one image after the other, empty where tlsearch does it to a batch.
+    """
 
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        before = len(found)
-        number = super()._scalar(value, loc, found)
-        if len(found) > before:
-            remedy = f"a share of the pixel range 0 … 1: {_in_255ths(value)}"
-            found[-1] = found[-1]._replace(remedy=remedy)
-        return number
+    torchvision_name: ClassVar[str] = ""
 
-
-def _in_255ths(value: object) -> str:
-    """What to write for a change in grey levels, or for a fraction that YAML takes for text."""
-    levels: object = value
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*/\s*255\s*", value)):
-        levels = float(match[1])
-    if isinstance(levels, bool) or not isinstance(levels, int | float) or not 0 < levels <= 255:
-        levels = 8
-    return f"write {levels:g}/255 = {levels / 255:.2g}"
-
-
-Probability = Annotated[Dimension, FloatDim(ge=0, le=1)]
-Fraction = Annotated[Dimension, FloatDim(ge=0, lt=1)]
-AttackSize = Annotated[
-    Dimension,
-    PixelShareDim(gt=0, le=1),
-    Field(description="largest change of a pixel, as a share of the range 0 … 1"),
-]
-AttackedShare = Annotated[
-    Dimension,
-    FloatDim(gt=0, le=1),
-    Field(description="part of each batch that is attacked; the rest stays clean"),
-]
-
-
-class NoAugmentationSpace(Section):
-    """Images as they are."""
-
-
-class BasicAugmentationSpace(Section):
-    """Flips, moves, crops and colours. Strengths are guesses: mild ones, as photographs stand."""
-
-    flip: Annotated[Probability, Field(description="probability of a left-right flip")] = Fixed(0.5)
-    vertical_flip: Annotated[
-        Probability, Field(description="probability of an upside-down flip")
-    ] = Fixed(0.0)
-    rotation: Annotated[
-        Dimension, FloatDim(ge=0, le=180), Field(description="degrees, to either side")
-    ] = Fixed(15.0)
-    shift: Annotated[
-        Fraction, Field(description="fraction of the side, along each axis, to either side")
-    ] = Fixed(0.1)
-    shear: Annotated[
-        Dimension, FloatDim(ge=0, le=60), Field(description="degrees, to either side")
-    ] = Fixed(0.0)
-    zoom: Annotated[Fraction, Field(description="fraction, larger or smaller")] = Fixed(0.1)
-    crop: Annotated[
-        Dimension,
-        FloatDim(gt=0, le=1),
-        Field(description="smallest share of the area that a random resized crop keeps; 1 is off"),
-    ] = Fixed(1.0)
-    colour: Annotated[
-        Probability, Field(description="strength of brightness, contrast, saturation and hue")
-    ] = Fixed(0.2)
-
-
-class TrivialAugmentSpace(Section):
-    """TrivialAugment, wide: one transformation of random strength an image."""
-
-
-class RandAugmentSpace(Section):
-    """RandAugment; two transformations of magnitude 9 are the paper's choice for ResNet-50."""
-
-    num_ops: Annotated[
-        Dimension, IntDim(ge=1, le=10), Field(description="transformations, one after another")
-    ] = Fixed(2)
-    magnitude: Annotated[
-        Dimension, IntDim(ge=0, le=30), Field(description="strength of each, of 30")
-    ] = Fixed(9)
-
-
-class NoMixingSpace(Section):
-    """Every image by itself."""
-
-
-class MixupSpace(Section):
-    """Weighted means of two images and their labels; 0.2 is the paper's choice for ImageNet."""
-
-    alpha: Annotated[
-        Dimension, FloatDim(gt=0), Field(description="Beta(alpha, alpha); larger mixes evenly")
-    ] = Fixed(0.2)
-
-
-class CutMixSpace(Section):
-    """A box of another image is pasted in, labels by area; 1 is the paper's choice."""
-
-    alpha: Annotated[
-        Dimension, FloatDim(gt=0), Field(description="Beta(alpha, alpha); larger mixes evenly")
-    ] = Fixed(1.0)
-
-
-class NoAttackSpace(Section):
-    """Training images are not attacked."""
-
-
-class FgsmSpace(Section):
-    """Training images are attacked in one step; half a batch, as its authors do."""
-
-    epsilon: AttackSize = Fixed(0.031)
-    share: AttackedShare = Fixed(0.5)
-
-
-class PgdSpace(Section):
-    """Training images are attacked in many steps; seven are its authors' choice for CIFAR-10."""
-
-    epsilon: AttackSize = Fixed(0.031)
-    num_steps: Annotated[
-        Dimension, IntDim(ge=1), Field(description="each costs most of a training step")
-    ] = Fixed(7)
-    share: AttackedShare = Fixed(0.5)
-
-
-AUGMENTATION_SPACES: Kinds = {
-    "none": NoAugmentationSpace,
-    "basic": BasicAugmentationSpace,
-    "trivial": TrivialAugmentSpace,
-    "randaugment": RandAugmentSpace,
-}
-MIXING_SPACES: Kinds = {"none": NoMixingSpace, "mixup": MixupSpace, "cutmix": CutMixSpace}
-ADVERSARIAL_SPACES: Kinds = {"none": NoAttackSpace, "fgsm": FgsmSpace, "pgd": PgdSpace}
+    def arguments(self) -> dict[str, Any]:
+        """Torchvision's keyword arguments."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoAugmentation:
+class NoAugmentation(Augmentation):
     """Training images as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BasicAugmentation:
-    """Flips with these probabilities; then one warp of up to `rotation` and `shear` degrees,
-    `shift` of the side, `zoom` either way, of a crop of at least `crop` of the area; then colours
-    of strength `colour`. Magnitudes are drawn evenly, to both sides of doing nothing.
+class BasicAugmentation(Augmentation):
+    """Flips, then one affine move and a random resized crop of at least `crop` of the area; then
+    colours of strength `colour`. Magnitudes are drawn evenly, to both sides of doing nothing. The
+    default strengths are guesses: mild ones, as photographs stand.
     """
 
-    flip: float
-    vertical_flip: float
-    rotation: float
-    shift: float
-    shear: float
-    zoom: float
-    crop: float
-    colour: float
+    flip: Annotated[Share, Field(description="probability of a left-right flip")] = 0.5
+    vertical_flip: Annotated[Share, Field(description="probability of an upside-down flip")] = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180, description="degrees, to either side")] = 15.0
+    shift: Annotated[
+        Fraction, Field(description="fraction of the side, along each axis, to either side")
+    ] = 0.1
+    shear: Annotated[float, Field(ge=0, le=60, description="degrees, to either side")] = 0.0
+    zoom: Annotated[Fraction, Field(description="fraction, larger or smaller")] = 0.1
+    crop: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="smallest share of the area that a random resized crop keeps; 1 is off",
+        ),
+    ] = 1.0
+    colour: Annotated[
+        Share, Field(description="strength of brightness, contrast, saturation and hue")
+    ] = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrivialAugment:
+class TrivialAugment(Augmentation):
     """One transformation of random strength an image, from the wide space (arXiv:2103.10158)."""
 
+    torchvision_name: ClassVar[str] = "TrivialAugmentWide"
+
 
 @dataclass(frozen=True, kw_only=True)
-class RandAugment:
-    """`num_ops` random transformations of one magnitude, 0 … 30 (arXiv:1909.13719)."""
+class RandAugment(Augmentation):
+    """Random transformations of one magnitude (arXiv:1909.13719); two of magnitude 9 are the
+    paper's choice for ResNet-50.
+    """
 
-    num_ops: int
-    magnitude: int
+    torchvision_name: ClassVar[str] = "RandAugment"
+    num_ops: Annotated[
+        int, Field(ge=1, le=10, description="transformations, one after another")
+    ] = 2
+    magnitude: Annotated[int, Field(ge=0, le=30, description="strength of each, of 30")] = 9
+
+    def arguments(self) -> dict[str, Any]:
+        """As torchvision names them."""
+        return {"num_ops": self.num_ops, "magnitude": self.magnitude}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,45 +84,115 @@ class NoMixing:
     """No image is mixed with another."""
 
 
+_ALPHA = Field(gt=0, description="Beta(alpha, alpha); larger mixes evenly")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mixup:
-    """Weighted means of two images, the weight from Beta(alpha, alpha) (arXiv:1710.09412)."""
+    """Weighted means of two images and their labels, the weight from Beta(alpha, alpha)
+    (arXiv:1710.09412); 0.2 is the paper's choice for ImageNet.
+    """
 
-    alpha: float
+    alpha: Annotated[float, _ALPHA] = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutMix:
-    """A box of another image, its area from Beta(alpha, alpha) (arXiv:1905.04899)."""
+    """A box of another image is pasted in, labels by area, the area from Beta(alpha, alpha)
+    (arXiv:1905.04899); 1 is the paper's choice.
+    """
 
-    alpha: float
+    alpha: Annotated[float, _ALPHA] = 1.0
+
+
+PIXEL_SHARE = "pixel share"
+"""Marks a change of pixels as a share of their range, which papers write in 255ths."""
+
+AttackSize = Annotated[
+    float,
+    Field(gt=0, le=1, description="largest change of a pixel, as a share of the range 0 … 1"),
+    PIXEL_SHARE,
+]
+AttackedShare = Annotated[
+    float,
+    Field(gt=0, le=1, description="part of each batch that is attacked; the rest stays clean"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoAttack:
-    """No training image is attacked."""
+    """Training images are not attacked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FgsmAttack:
-    """One step of `epsilon` uphill on `share` of each batch (arXiv:1412.6572)."""
+    """One step of `epsilon` uphill on `share` of each batch (arXiv:1412.6572); half a batch, as its
+    authors do.
+    """
 
-    epsilon: float
-    share: float
+    epsilon: AttackSize = 0.031
+    share: AttackedShare = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class PgdAttack:
-    """`num_steps` uphill within `epsilon`, on `share` of each batch (arXiv:1706.06083)."""
+    """Many steps uphill within `epsilon`, on `share` of each batch (arXiv:1706.06083); seven are
+    its authors' choice for CIFAR-10.
+    """
 
-    epsilon: float
-    num_steps: int
-    share: float
+    epsilon: AttackSize = 0.031
+    num_steps: Annotated[int, Field(ge=1, description="each costs most of a training step")] = 7
+    share: AttackedShare = 0.5
 
 
-Augmentation = NoAugmentation | BasicAugmentation | TrivialAugment | RandAugment
+# Domain-adaptive augmentation: training images are made to look like those of the source.
+
+Strength = Annotated[
+    Share, Field(description="0 leaves the image as it is, 1 goes all the way to the source's")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoAdaptation:
+    """Images as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fourier:
+    """Amplitudes of low frequencies from a source image, phases from the target's: FDA
+    (arXiv:2004.05498), whose beta is half of `band`; 0.1 is the middle of those that it tried.
+    """
+
+    band: Annotated[
+        Share, Field(description="share of the frequencies of each axis, from the lowest")
+    ] = 0.1
+    strength: Strength = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Each channel's mean and standard deviation from a source image: what AdaIN does to features
+    (arXiv:1703.06868), done to pixels.
+    """
+
+    strength: Strength = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """Style transfer by Gram matrices (arXiv:1508.06576) of the pretrained backbone's features;
+    three groups of ResNet hold what is fine-grained. Made once, before training, and kept.
+    """
+
+    strength: Strength = 1.0
+    layers: Annotated[
+        int, Field(ge=1, description="layer groups from the input whose features make the style")
+    ] = 3
+
+
 Mixing = NoMixing | Mixup | CutMix
 Attack = NoAttack | FgsmAttack | PgdAttack
+Adaptation = NoAdaptation | Fourier | Moments | Style
 
 AUGMENTATIONS: Mapping[str, type[Augmentation]] = {
     "none": NoAugmentation,
@@ -233,6 +202,12 @@ AUGMENTATIONS: Mapping[str, type[Augmentation]] = {
 }
 MIXINGS: Mapping[str, type[Mixing]] = {"none": NoMixing, "mixup": Mixup, "cutmix": CutMix}
 ATTACKS: Mapping[str, type[Attack]] = {"none": NoAttack, "fgsm": FgsmAttack, "pgd": PgdAttack}
+ADAPTATIONS: Mapping[str, type[Adaptation]] = {
+    "none": NoAdaptation,
+    "fourier": Fourier,
+    "moments": Moments,
+    "style": Style,
+}
 
 
 def augmentations_of(params: Mapping[str, Any]) -> list[str]:
@@ -250,102 +225,6 @@ def augmentations_of(params: Mapping[str, Any]) -> list[str]:
         )
         if name != "none"
     ]
-
-
-# Domain-adaptive augmentation: how training images are made to look like those of the source.
-
-
-_Share = Annotated[Dimension, FloatDim(ge=0, le=1)]
-_Strength = Annotated[
-    _Share, Field(description="0 leaves the image as it is, 1 goes all the way to the source's")
-]
-
-
-class NoAdaptationSpace(Section):
-    """Images as they are."""
-
-
-class FourierSpace(Section):
-    """Amplitudes of low frequencies from a source image, phases from the target's: FDA
-    (arXiv:2004.05498), whose beta is half of `band`; 0.1 is the middle of those that it tried.
-    """
-
-    band: Annotated[
-        _Share, Field(description="share of the frequencies of each axis, from the lowest")
-    ] = Fixed(0.1)
-    strength: _Strength = Fixed(1.0)
-
-
-class MomentsSpace(Section):
-    """Each channel's mean and standard deviation from a source image: what AdaIN does to features
-    (arXiv:1703.06868), done to pixels.
-    """
-
-    strength: _Strength = Fixed(1.0)
-
-
-class StyleSpace(Section):
-    """Style transfer by Gram matrices (arXiv:1508.06576) of the pretrained backbone's features;
-    three groups of ResNet hold what is fine-grained. Made once, before training, and kept.
-    """
-
-    strength: _Strength = Fixed(1.0)
-    layers: Annotated[
-        Dimension,
-        IntDim(ge=1),
-        Field(description="layer groups from the input that tell the style"),
-    ] = Fixed(3)
-
-
-ADAPTATION_SPACES: Kinds = {
-    "none": NoAdaptationSpace,
-    "fourier": FourierSpace,
-    "moments": MomentsSpace,
-    "style": StyleSpace,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoAdaptation:
-    """Images as they are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fourier:
-    """Low frequencies' amplitudes go to a source image's; `band` 0 … 1 of each axis."""
-
-    band: float
-    strength: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moments:
-    """Mean and standard deviation of each channel go to a source image's."""
-
-    strength: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """Gram matrices of the first `layers` groups go to a source image's; `strength` mixes the
-    outcome with the image as it was.
-    """
-
-    strength: float
-    layers: int
-
-
-Adaptation = NoAdaptation | Fourier | Moments | Style
-
-ADAPTATIONS: Mapping[str, type[Adaptation]] = {
-    "none": NoAdaptation,
-    "fourier": Fourier,
-    "moments": Moments,
-    "style": Style,
-}
-
-
-# Where a change of training images is written that was looked for under the wrong field.
 
 
 IMAGE_CHANGES: Mapping[str, str] = {

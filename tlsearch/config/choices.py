@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
+from tlsearch.config.dimensions import Dimension, raw
 from tlsearch.config.validation import (
     Complaint,
     Section,
@@ -26,12 +27,19 @@ Kinds = Mapping[str, type[Section]]
 class Branches:
     """Options by name, each with dimensions of its own; one option alone is fixed."""
 
-    options: Mapping[str, Section]
+    options: Mapping[str, Mapping[str, Dimension]]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The options in the order given."""
         return tuple(self.options)
+
+    def written(self) -> dict[str, dict[str, Any]]:
+        """The options as a study file holds them."""
+        return {
+            name: {field: raw(dimension) for field, dimension in fields.items()}
+            for name, fields in self.options.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -46,16 +54,15 @@ class AnyOf:
     def parse(self, value: object) -> Branches:
         """Read a name, a list of names, or a mapping from names to fields."""
         if isinstance(value, Branches):
-            value = {name: _written(option) for name, option in value.options.items()}
-        return Branches(_options(value, self.kinds, self.elsewhere))
+            value = value.written()
+        options = _options(value, self.kinds, self.elsewhere)
+        return Branches({name: dict(option) for name, option in options.items()})
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Hook of pydantic: read by `parse`."""
-        return parsed_schema(
-            self.parse, lambda b: {name: _written(option) for name, option in b.options.items()}
-        )
+        return parsed_schema(self.parse, Branches.written)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler

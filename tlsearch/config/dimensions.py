@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from tlsearch.config.strategy import ALL, NORMS
 from tlsearch.config.validation import (
     Complaint,
     Loc,
@@ -332,6 +333,28 @@ class IntDim(NumberDim):
     whole = True
 
 
+class PixelShareDim(FloatDim):
+    """Annotation of a change of pixels as a share of their range; papers write it in 255ths."""
+
+    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
+        before = len(found)
+        number = super()._scalar(value, loc, found)
+        if len(found) > before:
+            remedy = f"a share of the pixel range 0 … 1: {_in_255ths(value)}"
+            found[-1] = found[-1]._replace(remedy=remedy)
+        return number
+
+
+def _in_255ths(value: object) -> str:
+    """What to write for a change in grey levels, or for a fraction that YAML takes for text."""
+    levels: object = value
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*/\s*255\s*", value)):
+        levels = float(match[1])
+    if isinstance(levels, bool) or not isinstance(levels, int | float) or not 0 < levels <= 255:
+        levels = 8
+    return f"write {levels:g}/255 = {levels / 255:.2g}"
+
+
 class ListedDim(ABC):
     """Base of the annotations of dimensions that have no range: a value fixes, a list searches."""
 
@@ -397,8 +420,6 @@ def scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dime
 # Dimensions of text: one of a few words, or names of layer groups joined by `+`.
 
 
-ALL, NORMS = "all", "norms"
-"""Values of `trained` that name no groups: everything; normalisation layers."""
 _GROUP = r"[A-Za-z][A-Za-z0-9_]*"
 _GROUPS = rf"{_GROUP}(\+{_GROUP})*"
 

@@ -69,7 +69,7 @@ class _SchemaGenerator(GenerateJsonSchema):
         if isinstance(dft, Fixed | Range | Choice):
             return raw(dft)
         if isinstance(dft, Branches):
-            return {name: option.model_dump(mode="json") for name, option in dft.options.items()}
+            return dft.written()
         if isinstance(dft, Section):
             kinds = {kind: name for name, kind in {**SAMPLERS, **PRUNERS}.items()}
             written = dft.model_dump(mode="json")

@@ -3,24 +3,37 @@
 Left out: options that Optuna has deprecated, that take Python objects, or that only silence it.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tlsearch.config.choices import Kinds
 from tlsearch.config.dimensions import LARGEST_COUNT
-from tlsearch.config.space import Space
 from tlsearch.config.validation import Section
 from tlsearch.config.values import AutoOrCount
+
+if TYPE_CHECKING:
+    from tlsearch.config.schema import StudyConfig
 
 AtLeast0 = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 AtLeast1 = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 AtLeast2 = Annotated[int, Field(ge=2, le=LARGEST_COUNT)]
 
 
-class Tpe(Section):
+class Sampler(Section):
+    """Base of the samplers; the fields are named as the arguments of Optuna's class."""
+
+    optuna_name: ClassVar[str]
+
+    def arguments(self, config: "StudyConfig") -> dict[str, Any]:  # noqa: ARG002
+        """Keyword arguments of Optuna's class, apart from the seed."""
+        return dict(self)
+
+
+class Tpe(Sampler):
     """Tree-structured Parzen estimator (arXiv:2304.11127)."""
 
+    optuna_name: ClassVar[str] = "TPESampler"
     n_startup_trials: AtLeast0 = 10
     n_ei_candidates: AtLeast1 = 24
     multivariate: bool = True
@@ -29,27 +42,32 @@ class Tpe(Section):
     ] = None
     constant_liar: bool = True
 
-    def grouped(self, space: Space) -> bool:
-        """Whether to model the parts of a conditional space apart; outside, they go unmodelled."""
-        if self.group is None:
-            return self.multivariate and bool(space.conditional())
-        return self.group
+    def arguments(self, config: "StudyConfig") -> dict[str, Any]:
+        """As Optuna names them; parts of a conditional space are modelled apart, or not at all."""
+        group = self.group
+        if group is None:
+            group = self.multivariate and bool(config.space.conditional())
+        return {**dict(self), "group": group}
 
 
-class Random(Section):
+class Random(Sampler):
     """Independent and uniform."""
 
+    optuna_name: ClassVar[str] = "RandomSampler"
 
-class Gp(Section):
+
+class Gp(Sampler):
     """Gaussian process, expected improvement (arXiv:2310.20708)."""
 
+    optuna_name: ClassVar[str] = "GPSampler"
     n_startup_trials: AtLeast0 = 10
     deterministic_objective: bool = False
 
 
-class CmaEs(Section):
+class CmaEs(Sampler):
     """Covariance matrix adaptation (arXiv:1604.00772), for numeric dimensions."""
 
+    optuna_name: ClassVar[str] = "CmaEsSampler"
     n_startup_trials: AtLeast0 = 1
     popsize: AtLeast2 | None = None
     consider_pruned_trials: bool = False
@@ -58,33 +76,54 @@ class CmaEs(Section):
     lr_adapt: bool = False
 
 
-class Qmc(Section):
+class Qmc(Sampler):
     """Quasi-random points; most even where the number of trials is a power of two."""
 
+    optuna_name: ClassVar[str] = "QMCSampler"
     qmc_type: Literal["sobol", "halton"] = "sobol"
     scramble: bool = False
 
 
-class Grid(Section):
+class Grid(Sampler):
     """Every combination once, in shuffled order."""
 
+    optuna_name: ClassVar[str] = "GridSampler"
 
-class NoPruning(Section):
+    def arguments(self, config: "StudyConfig") -> dict[str, Any]:
+        """As Optuna names them."""
+        return {"search_space": config.grid()}
+
+
+class Pruner(Section):
+    """Base of the pruners; the fields are named as the arguments of Optuna's class."""
+
+    optuna_name: ClassVar[str]
+
+    def arguments(self, num_steps: int) -> dict[str, Any]:  # noqa: ARG002
+        """Keyword arguments of Optuna's class for trials of so many epochs, or folds."""
+        return dict(self)
+
+
+class NoPruning(Pruner):
     """Every trial runs to its end."""
 
+    optuna_name: ClassVar[str] = "NopPruner"
 
-class Median(Section):
+
+class Median(Pruner):
     """Stop what is worse than the median trial at the same epoch or fold."""
 
+    optuna_name: ClassVar[str] = "MedianPruner"
     n_startup_trials: AtLeast0 = 5
     n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 0
     interval_steps: Annotated[AtLeast1, Field(description="in epochs, or folds")] = 1
     n_min_trials: AtLeast1 = 1
 
 
-class Percentile(Section):
+class Percentile(Pruner):
     """Stop what is not in the best `percentile` per cent at the same epoch or fold."""
 
+    optuna_name: ClassVar[str] = "PercentilePruner"
     # Optuna has no default here; 25 is the example of its documentation.
     percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
     n_startup_trials: AtLeast0 = 5
@@ -93,9 +132,10 @@ class Percentile(Section):
     n_min_trials: AtLeast1 = 1
 
 
-class SuccessiveHalving(Section):
+class SuccessiveHalving(Pruner):
     """Asynchronous successive halving (arXiv:1810.05934)."""
 
+    optuna_name: ClassVar[str] = "SuccessiveHalvingPruner"
     # Optuna's "auto" comes to 1 for anything below 200 epochs, but only after a first trial.
     min_resource: Annotated[
         AtLeast1, Field(description="epochs, or folds, before the first rung")
@@ -105,9 +145,10 @@ class SuccessiveHalving(Section):
     bootstrap_count: AtLeast0 = 0
 
 
-class Hyperband(Section):
+class Hyperband(Pruner):
     """Successive halving over several brackets (arXiv:1603.06560)."""
 
+    optuna_name: ClassVar[str] = "HyperbandPruner"
     min_resource: Annotated[
         AtLeast1, Field(description="epochs, or folds, before the first rung")
     ] = 1
@@ -121,6 +162,10 @@ class Hyperband(Section):
         """The resource of a full trial; Optuna's own "auto" would prune nothing until one ends."""
         return steps if self.max_resource == "auto" else self.max_resource
 
+    def arguments(self, num_steps: int) -> dict[str, Any]:
+        """As Optuna names them."""
+        return {**dict(self), "max_resource": self.most_steps(num_steps)}
+
     def brackets(self, steps: int) -> int:
         """How many brackets share the trials."""
         size, found = self.min_resource, 0
@@ -129,17 +174,15 @@ class Hyperband(Section):
         return found
 
 
-class Wilcoxon(Section):
+class Wilcoxon(Pruner):
     """Stop what a signed-rank test over folds, or epochs, finds worse than the best trial."""
 
+    optuna_name: ClassVar[str] = "WilcoxonPruner"
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     n_startup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 2
 
 
-Sampler = Tpe | Random | Gp | CmaEs | Qmc | Grid
-Pruner = NoPruning | Median | Percentile | SuccessiveHalving | Hyperband | Wilcoxon
-
-SAMPLERS: Kinds = {
+SAMPLERS: Mapping[str, type[Sampler]] = {
     "tpe": Tpe,
     "random": Random,
     "gp": Gp,
@@ -147,7 +190,7 @@ SAMPLERS: Kinds = {
     "qmc": Qmc,
     "grid": Grid,
 }
-PRUNERS: Kinds = {
+PRUNERS: Mapping[str, type[Pruner]] = {
     "none": NoPruning,
     "median": Median,
     "percentile": Percentile,

@@ -1,25 +1,17 @@
-"""The search space: the only home of the defaults of a strategy's dimensions."""
+"""The search space: derived from `Strategy`, a dimension in place of each of its values."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import Field
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
 
-from tlsearch.config.augmentation import (
-    ADAPTATION_SPACES,
-    ADVERSARIAL_SPACES,
-    AUGMENTATION_SPACES,
-    IMAGE_CHANGES,
-    MIXING_SPACES,
-    NoAdaptationSpace,
-    NoAttackSpace,
-    NoAugmentationSpace,
-    NoMixingSpace,
-)
-from tlsearch.config.choices import AnyOf, Branches, Kinds
+from tlsearch.config.augmentation import IMAGE_CHANGES, PIXEL_SHARE
+from tlsearch.config.choices import AnyOf, Branches
 from tlsearch.config.dimensions import (
-    ALL,
     BoolDim,
     Choice,
     Dimension,
@@ -27,196 +19,82 @@ from tlsearch.config.dimensions import (
     FloatDim,
     GroupsDim,
     IntDim,
+    PixelShareDim,
     Scalar,
     WordDim,
     count,
     raw,
     values,
 )
-from tlsearch.config.strategy import (
-    BALANCE_SPACES,
-    SELECTION_SPACES,
-    NoBalanceSpace,
-    NoSelectionSpace,
-)
+from tlsearch.config.strategy import CHOICES, LAYER_GROUPS, Strategy
 from tlsearch.config.validation import Section
 
 Suggest = Callable[[str, Dimension], Any]
 
-Fraction = Annotated[Dimension, FloatDim(ge=0, lt=1)]
-NotNegative = Annotated[Dimension, FloatDim(ge=0)]
-Count = Annotated[Dimension, IntDim(ge=0)]
-Positive = Annotated[Dimension, IntDim(ge=1)]
-Decay = Annotated[Dimension, FloatDim(gt=0, le=1)]
-Flag = Annotated[Dimension, BoolDim()]
+
+def dimension(hint: Any) -> tuple[Any, dict[str, Any]]:
+    """The dimension whose values are of type `hint`, for pydantic, and what describes it."""
+    base, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    info = FieldInfo.from_annotation(hint)
+    kinds = [kind for kind in get_args(base) if kind is not NoneType] or [base]
+    bounds = {
+        word: value
+        for found in info.metadata
+        for word in ("gt", "ge", "lt", "le")
+        if (value := getattr(found, word, None)) is not None
+    }
+    reader: Any
+    if get_origin(base) is Literal:
+        reader = WordDim(get_args(base))
+    elif kinds[0] is bool:
+        reader = BoolDim()
+    elif LAYER_GROUPS in metadata:
+        reader = GroupsDim()
+    else:
+        number = IntDim if kinds[0] is int else FloatDim
+        number = PixelShareDim if PIXEL_SHARE in metadata else number
+        reader = number(**bounds, nullable=len(kinds) < len(get_args(base)))
+    described = {"description": info.description, "examples": info.examples}
+    return Annotated[Dimension, reader], {k: v for k, v in described.items() if v is not None}
 
 
-class SgdSpace(Section):
-    """SGD with (Nesterov) momentum."""
-
-    momentum: Fraction = Fixed(0.9)
-    nesterov: Flag = Fixed(False)
-
-
-class AdamSpace(Section):
-    """Adam: weight decay is added to the gradient."""
-
-    beta1: Fraction = Fixed(0.9)
-    beta2: Fraction = Fixed(0.999)
-
-
-class AdamWSpace(Section):
-    """AdamW: weight decay is apart from the gradient."""
-
-    beta1: Fraction = Fixed(0.9)
-    beta2: Fraction = Fixed(0.999)
-
-
-class RmsPropSpace(Section):
-    """RMSprop with momentum."""
-
-    alpha: Fraction = Fixed(0.99)
-    momentum: Fraction = Fixed(0.0)
+def section_of(option: type) -> type[Section]:
+    """The section of a study file whose fields are the dimensions of `option`, a dataclass."""
+    hints = get_type_hints(option, include_extras=True)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(option):
+        if field.name == "init":  # no dimension: a baseline's alone may be random
+            continue
+        if field.name in CHOICES:
+            info = FieldInfo.from_annotation(hints[field.name])
+            described: Any = {"description": info.description} if info.description else {}
+            annotation: Any = Annotated[Branches, _ANY_OF[field.name]]
+            default: Any = Branches(_named_option(field.name, field.default))
+        else:
+            annotation, described = dimension(hints[field.name])
+            default = ... if field.default is dataclasses.MISSING else Fixed(field.default)
+        fields[field.name] = (annotation, Field(default, **described))
+    made: type[Section] = create_model(
+        f"{option.__name__}Space", __base__=Section, __doc__=option.__doc__, **fields
+    )
+    return made
 
 
-class ConstantSpace(Section):
-    """One rate throughout."""
+def _named_option(field: str, option: Any) -> dict[str, dict[str, Dimension]]:
+    name = next(name for name, kind in CHOICES[field].items() if kind is type(option))
+    values = {f.name: Fixed(getattr(option, f.name)) for f in dataclasses.fields(option)}
+    return {name: dict(values)}
 
 
-class StepSpace(Section):
-    """The rate times gamma after every few epochs; ImageNet's recipes do so at each third."""
-
-    every_epochs: Positive = Fixed(3)
-    gamma: Decay = Fixed(0.1)
-
-
-class ExponentialSpace(Section):
-    """The rate times gamma after every epoch; 0.9 is a guess that leaves a third after ten."""
-
-    gamma: Decay = Fixed(0.9)
-
-
-class CosineSpace(Section):
-    """Half a cosine down to a fraction of the rate."""
-
-    final_lr_fraction: Annotated[Dimension, FloatDim(ge=0, le=1)] = Fixed(0.0)
-
-
-class PlateauSpace(Section):
-    """The rate times factor when val_loss stalls; a patience of 2 suits short trainings."""
-
-    factor: Annotated[Dimension, FloatDim(gt=0, lt=1)] = Fixed(0.1)
-    patience_epochs: Positive = Fixed(2)
-
-
-SCHEDULE_SPACES: Kinds = {
-    "constant": ConstantSpace,
-    "step": StepSpace,
-    "exponential": ExponentialSpace,
-    "cosine": CosineSpace,
-    "plateau": PlateauSpace,
+_ANY_OF = {
+    field: AnyOf({name: section_of(kind) for name, kind in kinds.items()}, IMAGE_CHANGES)
+    for field, kinds in CHOICES.items()
 }
-OPTIMIZER_SPACES: Kinds = {
-    "sgd": SgdSpace,
-    "adam": AdamSpace,
-    "adamw": AdamWSpace,
-    "rmsprop": RmsPropSpace,
-}
+_Fields: Any = section_of(Strategy)
 
 
-class Space(Section):
+class Space(_Fields):  # type: ignore[misc]
     """What is fixed and what is searched: a scalar fixes, a list or {low, high} searches."""
-
-    freeze_depth: Annotated[Count, Field(description="layer groups frozen from the input")] = Fixed(
-        0
-    )
-    unfreeze_every_epochs: Annotated[
-        Count, Field(description="gradual unfreezing: open one more group after so many; 0 never")
-    ] = Fixed(0)
-    lr: Annotated[Dimension, FloatDim(gt=0), Field(description="the head's learning rate")] = Fixed(
-        0.01
-    )
-    lr_ratio: Annotated[
-        Decay, Field(description="factor on the rate per layer group towards the input")
-    ] = Fixed(1.0)
-    schedule: Annotated[Branches, AnyOf(SCHEDULE_SPACES)] = Branches({"cosine": CosineSpace()})
-    warmup_epochs: Count = Fixed(0)
-    warmup_steps: Count = Fixed(0)
-    warmup_start_fraction: Fraction = Fixed(0.0)
-    optimizer: Annotated[Branches, AnyOf(OPTIMIZER_SPACES)] = Branches({"sgd": SgdSpace()})
-    weight_decay: NotNegative = Fixed(0.0)
-    decay_norm_and_bias: Flag = Fixed(False)
-    l1: NotNegative = Fixed(0.0)
-    dropout: Fraction = Fixed(0.0)
-    # Two at the least: BatchNorm has no variance of one image.
-    batch_size: Annotated[Dimension, IntDim(ge=2)] = Fixed(32)
-    clip_norm: Annotated[
-        Dimension,
-        FloatDim(gt=0, nullable=True),
-        Field(description="bound on the gradient's norm; null for none"),
-    ] = Fixed(None)
-    label_smoothing: Fraction = Fixed(0.0)
-    patience_epochs: Annotated[
-        Dimension,
-        IntDim(ge=1, nullable=True),
-        Field(description="stop early after so many epochs without gain; null for never"),
-    ] = Fixed(None)
-    augmentation: Annotated[Branches, AnyOf(AUGMENTATION_SPACES, IMAGE_CHANGES)] = Branches(
-        {"none": NoAugmentationSpace()}
-    )
-    erasing: Annotated[
-        Dimension,
-        FloatDim(ge=0, le=1),
-        Field(description="probability that a box of a training image is blotted out"),
-    ] = Fixed(0.0)
-    mixing: Annotated[Branches, AnyOf(MIXING_SPACES, IMAGE_CHANGES)] = Branches(
-        {"none": NoMixingSpace()}
-    )
-    adversarial: Annotated[Branches, AnyOf(ADVERSARIAL_SPACES, IMAGE_CHANGES)] = Branches(
-        {"none": NoAttackSpace()}
-    )
-    trained: Annotated[
-        Dimension,
-        GroupsDim(),
-        Field(description="all, norms, or the layer groups that train beside the head: layer1+…"),
-    ] = Fixed(ALL)
-    layer_decay: Annotated[
-        Decay, Field(description="factor on the rate per layer or block towards the input")
-    ] = Fixed(1.0)
-    l2_sp: Annotated[
-        NotNegative, Field(description="pull of the body towards its pretrained weights")
-    ] = Fixed(0.0)
-    head_init: Annotated[
-        Dimension,
-        WordDim(("random", "probe")),
-        Field(description="probe: the head starts as a linear probe of the frozen features"),
-    ] = Fixed("random")
-    feature_selection: Annotated[Branches, AnyOf(SELECTION_SPACES)] = Branches(
-        {"none": NoSelectionSpace()}
-    )
-    class_balance: Annotated[Branches, AnyOf(BALANCE_SPACES)] = Branches({"none": NoBalanceSpace()})
-    ema_decay: Annotated[
-        Dimension,
-        FloatDim(gt=0, lt=1, nullable=True),
-        Field(description="of the moving average of the weights that is kept; null for none"),
-    ] = Fixed(None)
-    norm_momentum: Annotated[
-        Dimension,
-        FloatDim(gt=0, le=1, nullable=True),
-        Field(
-            description="share of a new batch in BatchNorm's running statistics; null for the "
-            "network's own"
-        ),
-    ] = Fixed(None)
-    adaptation: Annotated[
-        Branches,
-        AnyOf(ADAPTATION_SPACES, IMAGE_CHANGES),
-        Field(description="training images are taken towards those of the source"),
-    ] = Branches({"none": NoAdaptationSpace()})
-    source_task_weight: Annotated[
-        NotNegative,
-        Field(description="of the source task's loss beside the target's, on a second head; 0 off"),
-    ] = Fixed(0.0)
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one strategy, asking `suggest` for the searched ones alone.
@@ -283,9 +161,8 @@ def _named(field: Branches) -> Dimension:
 
 
 def _inner(name: str, field: Branches, chosen: str) -> Iterator[tuple[str, Dimension]]:
-    option = field.options[chosen]
-    for inner in type(option).model_fields:
-        yield f"{name}.{chosen}.{inner}", getattr(option, inner)
+    for inner, dimension in field.options[chosen].items():
+        yield f"{name}.{chosen}.{inner}", dimension
 
 
 def _value(name: str, dimension: Dimension, suggest: Suggest) -> Any:

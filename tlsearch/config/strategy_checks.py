@@ -11,12 +11,9 @@ from tlsearch.config.catalog import (
     groups,
     norm_momentum,
 )
-from tlsearch.config.choices import Branches
 from tlsearch.config.contradiction import Contradiction, clash, dimension, head_alone_trains
 from tlsearch.config.cost import train_images
 from tlsearch.config.dimensions import (
-    ALL,
-    NORMS,
     Dimension,
     Fixed,
     can_be,
@@ -27,6 +24,7 @@ from tlsearch.config.dimensions import (
 )
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import TorchvisionSet, source_name
+from tlsearch.config.strategy import ALL, NORMS
 from tlsearch.errors import nearest
 
 _FREEZE, _TRAINED, _WEIGHTS = "space.freeze_depth", "space.trained", "backbone.weights"
@@ -154,22 +152,18 @@ def _selection(config: StudyConfig) -> Iterator[Contradiction]:
     if not head_alone_trains(config):
         rule = "features are selected before training, so nothing but the head may train"
         remedy = f"set space.freeze_depth: {deepest}, or write none"
-        yield clash(field, _written(selection), rule, remedy, _FREEZE, _TRAINED)
+        yield clash(field, selection.written(), rule, remedy, _FREEZE, _TRAINED)
     last = LAST_ACTIVATION.get(facts.family)
     if "chi2" in asked and last is not None and last not in NEVER_NEGATIVE:
         rule = f"χ² wants features that are never negative, and {facts.name}'s come from {last}"
         yield clash(f"{field}.chi2", "chi2", rule, "take anova", "backbone.name")
     width = NUM_FEATURES.get(facts.name)
     for name in asked:
-        found = selection.options[name].k  # type: ignore[attr-defined]
+        found = selection.options[name]["k"]
         if width is not None and highest(found) > width:
             rule = f"the head of {facts.name} sees {width} features"
             remedy = f"write {width} or less"
             yield clash(f"{field}.{name}.k", raw(found), rule, remedy, "backbone.name")
-
-
-def _written(selection: Branches) -> dict[str, object]:
-    return {name: option.model_dump(mode="json") for name, option in selection.options.items()}
 
 
 # Augmentation that does nothing, or that may make another class of an image.

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from tlsearch.comparison.variance import Effect
 from tlsearch.config.augmentation import augmentations_of
-from tlsearch.config.dimensions import ALL, NORMS
 from tlsearch.config.schema import BACKBONE
+from tlsearch.config.strategy import ALL, NORMS
 
 MINUS = "−"
 _TIED = "\u00a0"

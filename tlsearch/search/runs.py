@@ -9,10 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.config.cells import cell_of, compared
-from tlsearch.config.dimensions import ALL
 from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.space import Suggest, with_defaults
-from tlsearch.config.strategy import Strategy
+from tlsearch.config.strategy import ALL, Strategy
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Kind = Literal["search", "baseline", "confirm", "sweep"]

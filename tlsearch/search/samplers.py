@@ -13,20 +13,7 @@ from optuna.samplers import BaseSampler
 from tlsearch.config.dimensions import Choice, Dimension, Range
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_checks import pruning_steps
-from tlsearch.config.search_options import (
-    CmaEs,
-    Gp,
-    Grid,
-    Hyperband,
-    Median,
-    NoPruning,
-    Percentile,
-    Qmc,
-    Random,
-    SuccessiveHalving,
-    Tpe,
-    Wilcoxon,
-)
+from tlsearch.config.search_options import Grid, Qmc
 
 
 def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
@@ -37,50 +24,17 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         # A user who names a sampler in the study has no use for the news that it is experimental.
         warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
-        return _make(config, seed)
-
-
-def _make(config: StudyConfig, seed: int) -> BaseSampler:
-    options = config.search.sampler
-    match options:
-        case Tpe():
-            return optuna.samplers.TPESampler(
-                n_startup_trials=options.n_startup_trials,
-                n_ei_candidates=options.n_ei_candidates,
-                multivariate=options.multivariate,
-                group=options.grouped(config.space),
-                constant_liar=options.constant_liar,
-                seed=seed,
-            )
-        case Random():
-            return optuna.samplers.RandomSampler(seed=seed)
-        case Gp():
-            return optuna.samplers.GPSampler(
-                n_startup_trials=options.n_startup_trials,
-                deterministic_objective=options.deterministic_objective,
-                seed=seed,
-            )
-        case CmaEs():
-            return optuna.samplers.CmaEsSampler(
-                n_startup_trials=options.n_startup_trials,
-                popsize=options.popsize,
-                consider_pruned_trials=options.consider_pruned_trials,
-                use_separable_cma=options.use_separable_cma,
-                with_margin=options.with_margin,
-                lr_adapt=options.lr_adapt,
-                seed=seed,
-            )
-        case Qmc():
-            return optuna.samplers.QMCSampler(
-                qmc_type=options.qmc_type,
-                scramble=options.scramble,
-                seed=config.search.seed,
-                independent_sampler=optuna.samplers.RandomSampler(seed=seed),
-                warn_asynchronous_seeding=False,
-            )
-        case Grid():
-            return optuna.samplers.GridSampler(config.grid(), seed=config.search.seed)
-    raise AssertionError(f"no sampler for {options!r}")
+        options = config.search.sampler
+        arguments = options.arguments(config)
+        if isinstance(options, Qmc | Grid):
+            arguments["seed"] = config.search.seed
+        else:
+            arguments["seed"] = seed
+        if isinstance(options, Qmc):
+            arguments["independent_sampler"] = optuna.samplers.RandomSampler(seed=seed)
+            arguments["warn_asynchronous_seeding"] = False
+        made: BaseSampler = getattr(optuna.samplers, options.optuna_name)(**arguments)
+        return made
 
 
 # Optuna's pruners from the study's options; steps are epochs, or folds where there are several.
@@ -92,48 +46,11 @@ def make_pruner(config: StudyConfig) -> BasePruner:
     """The pruner of the study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
-        return _pruners_make(config)
-
-
-def _pruners_make(config: StudyConfig) -> BasePruner:
-    options = config.search.pruner
-    match options:
-        case NoPruning():
-            return optuna.pruners.NopPruner()
-        case Median():
-            return optuna.pruners.MedianPruner(
-                n_startup_trials=options.n_startup_trials,
-                n_warmup_steps=options.n_warmup_steps,
-                interval_steps=options.interval_steps,
-                n_min_trials=options.n_min_trials,
-            )
-        case Percentile():
-            return optuna.pruners.PercentilePruner(
-                options.percentile,
-                n_startup_trials=options.n_startup_trials,
-                n_warmup_steps=options.n_warmup_steps,
-                interval_steps=options.interval_steps,
-                n_min_trials=options.n_min_trials,
-            )
-        case SuccessiveHalving():
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=options.min_resource,
-                reduction_factor=options.reduction_factor,
-                min_early_stopping_rate=options.min_early_stopping_rate,
-                bootstrap_count=options.bootstrap_count,
-            )
-        case Hyperband():
-            return optuna.pruners.HyperbandPruner(
-                min_resource=options.min_resource,
-                max_resource=options.most_steps(pruning_steps(config)[0]),
-                reduction_factor=options.reduction_factor,
-                bootstrap_count=options.bootstrap_count,
-            )
-        case Wilcoxon():
-            return optuna.pruners.WilcoxonPruner(
-                p_threshold=options.p_threshold, n_startup_steps=options.n_startup_steps
-            )
-    raise AssertionError(f"no pruner for {options!r}")
+        options, (num_steps, _) = config.search.pruner, pruning_steps(config)
+        made: BasePruner = getattr(optuna.pruners, options.optuna_name)(
+            **options.arguments(num_steps)
+        )
+        return made
 
 
 # From a declared dimension to Optuna's suggestion for it.

@@ -18,8 +18,6 @@ from tlsearch.config.augmentation import (
     NoAttack,
     NoAugmentation,
     NoMixing,
-    RandAugment,
-    TrivialAugment,
 )
 from tlsearch.config.augmentation import Mixing as MixingChoice
 from tlsearch.config.seeds import derive_seed
@@ -251,16 +249,8 @@ def make_stages(
 def _augmentation(chosen: Augmentation, seed: int) -> Stage:
     if isinstance(chosen, BasicAugmentation):
         return Basic(chosen, seed=seed)
-    transform: Any
-    match chosen:
-        case TrivialAugment():
-            transform = v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR)
-        case RandAugment(num_ops=num_ops, magnitude=magnitude):
-            transform = v2.RandAugment(
-                num_ops=num_ops, magnitude=magnitude, interpolation=InterpolationMode.BILINEAR
-            )
-        case _:
-            raise AssertionError(f"{chosen} is no augmentation")
+    build: Any = getattr(v2, chosen.torchvision_name)
+    transform = build(interpolation=InterpolationMode.BILINEAR, **chosen.arguments())
     return PerImage(transform, seed=seed, stage="augmentation")
 
 

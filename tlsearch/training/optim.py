@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tlsearch.config.strategy import Adam, AdamW, RmsProp, Sgd
 from tlsearch.training.plan import TrainPlan
 
 NO_DECAY_NAMES = frozenset(
@@ -78,17 +77,9 @@ def build_optimizer(
     Torch skips parameters without a gradient, so groups that open later stand still until then.
     """
     rows, choice = parameter_groups(plan, named, distances=distances), plan.strategy.optimizer
-    match choice:
-        case Sgd():
-            return torch.optim.SGD(
-                rows, momentum=choice.momentum, nesterov=choice.nesterov, fused=True
-            )
-        case Adam():
-            return torch.optim.Adam(rows, betas=(choice.beta1, choice.beta2), fused=True)
-        case AdamW():
-            return torch.optim.AdamW(rows, betas=(choice.beta1, choice.beta2), fused=True)
-        case RmsProp():
-            return torch.optim.RMSprop(rows, alpha=choice.alpha, momentum=choice.momentum)
+    build: Any = getattr(torch.optim, choice.torch_name)
+    made: torch.optim.Optimizer = build(rows, **choice.arguments())
+    return made
 
 
 def set_lr(optimizer: torch.optim.Optimizer, base_lr: float) -> None:

@@ -8,11 +8,10 @@ from types import MappingProxyType
 
 from torch import nn
 
-from tlsearch.config.dimensions import ALL, NORMS
-from tlsearch.config.strategy import PlateauDecay, Strategy
+from tlsearch.config.schedules import lr_factor
+from tlsearch.config.strategy import ALL, NORMS, Strategy
 from tlsearch.errors import RequestError, nearest
 from tlsearch.models.backbones import Backbone
-from tlsearch.training.schedules import lr_factor, plateau_reductions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +63,15 @@ class TrainPlan:
 
     def base_lr(self, step: int, *, val_losses: Sequence[float]) -> float:
         """The head's rate at `step`, given the validation losses of the epochs before it."""
-        schedule = self.strategy.schedule
         factor = lr_factor(
             step,
-            schedule=schedule,
+            schedule=self.strategy.schedule,
             warmup_steps=self.warmup_steps,
             warmup_start_fraction=self.strategy.warmup_start_fraction,
             total_steps=self.total_steps,
             steps_per_epoch=self.steps_per_epoch,
+            val_losses=val_losses,
         )
-        if isinstance(schedule, PlateauDecay):
-            cuts = plateau_reductions(val_losses, patience_epochs=schedule.patience_epochs)
-            factor *= schedule.factor**cuts
         return self.strategy.lr * factor
 
 

@@ -3,22 +3,22 @@
 import math
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
 import torch
 from torch.optim import lr_scheduler as torchs
 
-from tlsearch.config.strategy import (
+from tlsearch.config.schedules import (
     Constant,
     CosineDecay,
     ExponentialDecay,
     PlateauDecay,
     Schedule,
     StepDecay,
+    lr_factor,
 )
-from tlsearch.training.schedules import lr_factor, plateau_reductions, warmup_factor
 
 EPOCHS, STEPS = 6, 5
 TOTAL = EPOCHS * STEPS
@@ -39,7 +39,13 @@ def rates(make: Callable[[torch.optim.Optimizer], torchs.LRScheduler]) -> list[f
     return found
 
 
-def factors(schedule: Schedule, *, warmup_steps: int = 0, start: float = 0.0) -> list[float]:
+def factors(
+    schedule: Schedule,
+    *,
+    warmup_steps: int = 0,
+    start: float = 0.0,
+    losses: Sequence[float] = (),
+) -> list[float]:
     return [
         lr_factor(
             step,
@@ -48,6 +54,7 @@ def factors(schedule: Schedule, *, warmup_steps: int = 0, start: float = 0.0) ->
             warmup_start_fraction=start,
             total_steps=TOTAL,
             steps_per_epoch=STEPS,
+            val_losses=losses,
         )
         for step in range(TOTAL)
     ]
@@ -98,7 +105,7 @@ def test_tables_worked_by_hand() -> None:
     assert [cosine[i] for i in (0, 10, 15, 20)] == pytest.approx([1, 0.775, 0.55, 0.325])
     warm = factors(Constant(), warmup_steps=4)
     assert warm[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
-    assert [warmup_factor(i, num_steps=1, start_fraction=0.5) for i in (0, 1)] == [0.75, 1]
+    assert factors(Constant(), warmup_steps=1, start=0.5)[:2] == [0.75, 1]
 
 
 @pytest.mark.parametrize("schedule", [schedule for schedule, _ in PAIRS])
@@ -119,15 +126,25 @@ def test_plateau_cuts_when_torch_does(patience: int) -> None:
         scheduler = torchs.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, eps=0)
         for i, loss in enumerate(losses):
             scheduler.step(loss)
-            cuts = plateau_reductions(losses[: i + 1], patience_epochs=patience)
-            assert optimizer.param_groups[0]["lr"] == 0.5**cuts
+            schedule = PlateauDecay(factor=0.5, patience_epochs=patience)
+            (found,) = set(factors(schedule, losses=losses[: i + 1]))
+            assert found == optimizer.param_groups[0]["lr"]
 
 
-def test_plateau_by_hand() -> None:
-    assert plateau_reductions([], patience_epochs=1) == 0
-    assert plateau_reductions([1.0, 1.0], patience_epochs=1) == 0
-    assert plateau_reductions([1.0, 1.0, 1.0], patience_epochs=1) == 1
-    assert plateau_reductions([1.0, 1.0, 1.0, 1.0, 1.0], patience_epochs=1) == 2
-    almost = 1 - 0.9e-4  # less than a relative 1e-4 better: no improvement
-    assert plateau_reductions([1.0, almost, almost], patience_epochs=1) == 1
-    assert plateau_reductions([math.inf, 1.0, 0.9, 0.8], patience_epochs=1) == 0
+ALMOST = 1 - 0.9e-4  # less than a relative 1e-4 better: no improvement
+
+
+@pytest.mark.parametrize(
+    ("losses", "cuts"),
+    [
+        ([], 0),
+        ([1.0, 1.0], 0),
+        ([1.0, 1.0, 1.0], 1),
+        ([1.0, 1.0, 1.0, 1.0, 1.0], 2),
+        ([1.0, ALMOST, ALMOST], 1),
+        ([math.inf, 1.0, 0.9, 0.8], 0),
+    ],
+)
+def test_plateau_by_hand(losses: list[float], cuts: int) -> None:
+    found = factors(PlateauDecay(factor=0.5, patience_epochs=1), warmup_steps=1, losses=losses)
+    assert found == [0.5**cuts / 2] + [0.5**cuts] * (TOTAL - 1)

@@ -1,0 +1,143 @@
+"""Learning-rate schedules: fields with defaults and ranges, and a pure function of the step.
+
+Warm-up comes first and decay begins where it ends, as in torch's `SequentialLR`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+PLATEAU_THRESHOLD = 1e-4
+"""Relative improvement that counts as one; the value of torch's `ReduceLROnPlateau`."""
+
+Decay = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Progress(NamedTuple):
+    """Where a training stands: `step`, counted from 0 at the end of warm-up, of `num_steps`, and
+    the validation losses of the epochs that ended, those of warm-up included.
+    """
+
+    step: int
+    num_steps: int
+    steps_per_epoch: int
+    val_losses: Sequence[float]
+
+
+class Schedule(ABC):
+    """Base of the schedules."""
+
+    @abstractmethod
+    def lr_factor(self, at: Progress) -> float:
+        """Factor on the base rate after warm-up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """One rate from the end of warm-up to the end."""
+
+    def lr_factor(self, at: Progress) -> float:  # noqa: ARG002
+        """Always 1."""
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDecay(Schedule):
+    """The rate times gamma after every few epochs; ImageNet's recipes do so at each third."""
+
+    every_epochs: Positive = 3
+    gamma: Decay = 0.1
+
+    def lr_factor(self, at: Progress) -> float:
+        """A power of `gamma`, one more after each span."""
+        return math.pow(self.gamma, at.step // (self.every_epochs * at.steps_per_epoch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentialDecay(Schedule):
+    """The rate times gamma after every epoch, in proportion within it; 0.9 is a guess that leaves a
+    third after ten.
+    """
+
+    gamma: Decay = 0.9
+
+    def lr_factor(self, at: Progress) -> float:
+        """A power of `gamma`, by the fraction of epochs."""
+        return math.pow(self.gamma, at.step / at.steps_per_epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineDecay(Schedule):
+    """Half a cosine down to a fraction of the rate (arXiv:1608.03983, no restarts)."""
+
+    final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def lr_factor(self, at: Progress) -> float:
+        """From 1 to `final_lr_fraction`."""
+        low, share = self.final_lr_fraction, min(at.step / max(at.num_steps, 1), 1)
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateauDecay(Schedule):
+    """The rate times factor after more than `patience_epochs` epochs without a lower val_loss; a
+    patience of 2 suits short trainings.
+    """
+
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience_epochs: Positive = 2
+
+    def lr_factor(self, at: Progress) -> float:
+        """A power of `factor`, one more after each plateau, as torch's `ReduceLROnPlateau`."""
+        best, bad_epochs, reductions = math.inf, 0, 0
+        for loss in at.val_losses:
+            if loss < best * (1 - PLATEAU_THRESHOLD):
+                best, bad_epochs = loss, 0
+            else:
+                bad_epochs += 1
+            if bad_epochs > self.patience_epochs:
+                reductions, bad_epochs = reductions + 1, 0
+        return self.factor**reductions
+
+
+SCHEDULES: Mapping[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": StepDecay,
+    "exponential": ExponentialDecay,
+    "cosine": CosineDecay,
+    "plateau": PlateauDecay,
+}
+
+
+def lr_factor(
+    step: int,
+    *,
+    schedule: Schedule,
+    warmup_steps: int,
+    warmup_start_fraction: float,
+    total_steps: int,
+    steps_per_epoch: int,
+    val_losses: Sequence[float],
+) -> float:
+    """Factor on the base rate at `step`, counted from 0.
+
+    Warm-up is linear from just above `warmup_start_fraction` to 1 at `warmup_steps`; no step has a
+    rate of 0. Source: gradual warm-up, arXiv:1706.02677.
+    """
+    factor = schedule.lr_factor(
+        Progress(
+            step=max(step - warmup_steps, 0),
+            num_steps=total_steps - warmup_steps,
+            steps_per_epoch=steps_per_epoch,
+            val_losses=val_losses,
+        )
+    )
+    if step < warmup_steps:
+        start = warmup_start_fraction
+        factor *= start + (1 - start) * (step + 1) / (warmup_steps + 1)
+    return factor
