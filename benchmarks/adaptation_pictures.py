@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tlsearch.config.paths import user_cache
 from tlsearch.config.sources import Letters
+from tlsearch.data.synthetic.glyph_recipe import RECIPE
 from tlsearch.data.synthetic.letters import draw_letters
 from tlsearch.execution.source_data import glyph_source
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
@@ -47,7 +48,12 @@ def rows_of(columns: int) -> dict[str, Tensor]:
     sources = unit_batch(source, lenders, device=cpu).contiguous()
     network = build_backbone(name=BACKBONE, num_classes=2, image_size=SIZE, dropout=0.0, seed=0)
     weights = glyph_weights(
-        backbone=BACKBONE, image_size=SIZE, cache=user_cache(), threads=1, on_progress=silent
+        RECIPE,
+        backbone=BACKBONE,
+        image_size=SIZE,
+        cache=user_cache(),
+        threads=1,
+        on_progress=silent,
     )
     state = pretrained_state(backbone=BACKBONE, weights=str(weights))
     assert state is not None

@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from tlsearch.config.paths import user_cache
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.readers import load_images
+from tlsearch.data.synthetic.glyph_recipe import RECIPE
 from tlsearch.execution.survey import glyph_images, shapeless
 from tlsearch.metrics.domain import similarity
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
@@ -82,7 +83,12 @@ def main() -> None:
     torch.set_num_threads(1)
     cache = user_cache()
     weights = glyph_weights(
-        backbone=BACKBONE, image_size=SIZE, cache=cache, threads=1, on_progress=lambda *_: None
+        RECIPE,
+        backbone=BACKBONE,
+        image_size=SIZE,
+        cache=cache,
+        threads=1,
+        on_progress=lambda *_: None,
     )
     networks = trunk(None), trunk(weights)
     source = glyph_images(size=SIZE)

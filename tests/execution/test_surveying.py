@@ -25,7 +25,7 @@ from tlsearch.execution.survey import frozen_features, glyph_images, shapeless, 
 from tlsearch.execution.workbench import Workbench
 from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained
 from tlsearch.models.weights import pretrained_state
-from tlsearch.training.pretrain import weights_of
+from tlsearch.training.pretrain import glyph_weights
 
 SCENARIOS: dict[str, Any] = {
     "glyphs": {"glyphs": {"images": 600}},
@@ -171,7 +171,7 @@ def similarity_of(asked: Any, backbone: Backbone) -> float:
 def test_the_order_of_the_embedded_scenarios(tmp_path: Path) -> None:
     """A sixth of the source model's images suffices to tell them apart."""
     brief = replace(RECIPE, num_images=9600)
-    weights = weights_of(
+    weights = glyph_weights(
         brief, backbone="resnet10", image_size=32, cache=tmp_path, threads=1, on_progress=quiet
     )
     found = similarities(weights)

@@ -27,7 +27,7 @@ from tlsearch.execution.source_data import (
 from tlsearch.execution.workbench import Workbench
 from tlsearch.metrics.protocol import SOURCE_IMAGES
 from tlsearch.models.backbones import Backbone, build_backbone
-from tlsearch.training.pretrain import weights_of
+from tlsearch.training.pretrain import glyph_weights
 
 BACKBONE = "mobilenet_v3_small"
 HEAD = f"""
@@ -40,7 +40,7 @@ NAMES = ("cka_drift", "weight_drift", "source_accuracy")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return weights_of(
+    return glyph_weights(
         TINY,
         backbone=BACKBONE,
         image_size=32,

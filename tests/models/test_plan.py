@@ -65,7 +65,7 @@ def test_rates_fall_from_the_head_to_the_input() -> None:
 
 
 def test_durations_become_steps() -> None:
-    made = plan(strategy(batch_size=8, warmup_epochs=2))  # 50 images: 6 batches of 8 and one of 2
+    made = plan(strategy(batch_size=8, warmup_epochs=2))  # 50 images: 6 batches of 8 and 2 more
     assert (made.steps_per_epoch, made.total_steps, made.warmup_steps) == (7, 42, 14)
     assert plan(strategy(batch_size=8, warmup_steps=5)).warmup_steps == 5
     assert plan(strategy(batch_size=64)).steps_per_epoch == 1
@@ -91,18 +91,27 @@ def test_plateau_lowers_the_base_rate_after_losses_that_do_not_fall() -> None:
     assert found == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
 
 
-def test_batches_cover_every_image_once_and_none_is_of_one() -> None:
+def test_batches_are_of_the_recorded_size_and_none_is_of_a_few() -> None:
     for num_images in range(1, 70):
         for batch_size in range(2, 40):
             bounds = batch_bounds(num_images, batch_size=batch_size)
             assert bounds[0][0] == 0
             assert bounds[-1][1] == num_images
             assert all(a[1] == b[0] for a, b in pairwise(bounds))
-            sizes = [high - low for low, high in bounds]
-            assert max(sizes) - min(sizes) <= 1
-            assert min(sizes) >= 2 or num_images == 1
-            assert max(sizes) <= max(batch_size, 3)
-            assert len(sizes) == -(-num_images // batch_size) or max(sizes) == 3 > batch_size
+            *whole, last = [high - low for low, high in bounds]
+            assert set(whole) <= {batch_size}
+            assert last < max(1.25 * batch_size, batch_size + 2)
+            assert last >= max(2, batch_size / 4) or num_images == last
+    sizes = {
+        (200, 64): [64, 64, 72],
+        (200, 32): [32] * 6 + [8],
+        (50, 16): [16, 16, 18],
+        (5, 2): [2, 3],
+        (9, 64): [9],
+    }
+    for (num_images, batch_size), expected in sizes.items():
+        bounds = batch_bounds(num_images, batch_size=batch_size)
+        assert [high - low for low, high in bounds] == expected
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from tlsearch.errors import RequestError
 from tlsearch.models.backbones import build_backbone, named_groups
 from tlsearch.models.layer_groups import stages_of
 from tlsearch.training.batches import balanced_order, loss_weights, pixel_batch
-from tlsearch.training.optim import is_decayed
+from tlsearch.training.optim import WeightAverage, is_decayed
 from tlsearch.training.trainer import Trainer
 
 PLAIN_SGD = Sgd(momentum=0.0, nesterov=False)
@@ -244,16 +244,16 @@ def averages_by_hand(training: Trainer, decay: float) -> dict[str, Tensor]:
     list(training.epochs())
     assert len(trail) == training.plan.total_steps > 10
     mean = dict(trail[0])
-    for state in trail[1:]:
+    for t, state in enumerate(trail[1:], start=1):
+        d = min(decay, (1 + t) / (10 + t))
         for name, value in state.items():
-            is_count = not value.is_floating_point()
-            mean[name] = value if is_count else decay * mean[name] + (1 - decay) * value
+            mean[name] = d * mean[name] + (1 - d) * value if value.is_floating_point() else value
     return mean
 
 
 def test_the_average_is_that_of_hand_arithmetic_statistics_included() -> None:
-    training = trainer(strategy(ema_decay=0.8, dropout=0.2))
-    by_hand = averages_by_hand(training, 0.8)
+    training = trainer(strategy(ema_decay=0.4, dropout=0.2))  # reached at the sixth of 15 steps
+    by_hand = averages_by_hand(training, 0.4)
     live = weights(training)
     result = training.finish()
     kept = weights(training)
@@ -264,6 +264,16 @@ def test_the_average_is_that_of_hand_arithmetic_statistics_included() -> None:
     logits, labels = training.forward.evaluate(training.data.validation)
     assert result.chosen is not None
     assert result.chosen.val_loss == F.cross_entropy(logits, labels).item()
+
+
+def test_a_short_training_is_not_left_at_its_start() -> None:
+    weight = torch.zeros(1)
+    average = WeightAverage({"w": weight}, decay=0.999)
+    for step in range(70):  # one unit a step
+        weight.fill_(step)
+        average.update()
+    with average.applied():
+        assert 55 < weight.item() < 69  # 0.999 from the first step on would come to 2.4
 
 
 def test_averaging_leaves_the_training_itself_alone() -> None:

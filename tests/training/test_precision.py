@@ -1,5 +1,6 @@
 """Number formats: what autocast does, and how the probe chooses."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -91,3 +92,19 @@ def test_autocast_changes_the_format_of_the_forward_pass_alone() -> None:
         with numerics.autocast(CPU):
             assert layer(torch.zeros(1, 4)).dtype == expected
     assert layer.weight.dtype == torch.float32
+
+
+def test_a_gpu_computes_reproducibly_and_a_cpu_does_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.backends.cuda.mem_efficient_sdp_enabled()
+    precision.compute_reproducibly(CPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        precision.compute_reproducibly(torch.device("cuda:0"))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert not torch.backends.cuda.mem_efficient_sdp_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cuda.enable_mem_efficient_sdp(before)

@@ -463,7 +463,7 @@ def source_models_to_train(configs: Iterable[StudyConfig]) -> list[str]:
     }
     if not wanted:
         return []
-    from tlsearch.training.pretrain import cached_glyph_weights
+    from tlsearch.data.synthetic.glyph_recipe import cached_glyph_weights
 
     return [
         f"{name} at {size} px"

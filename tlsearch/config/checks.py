@@ -1,12 +1,12 @@
 """Contradictions between fields that are each right by themselves."""
 
 from collections.abc import Callable, Iterator
-from math import ceil, inf
+from math import inf
 
 from tlsearch.config.catalog import groups
 from tlsearch.config.comparison_checks import comparison_contradictions
 from tlsearch.config.contradiction import Contradiction, clash, dimension
-from tlsearch.config.cost import train_images
+from tlsearch.config.cost import num_batches, train_images
 from tlsearch.config.data_checks import (
     backbone_contradictions,
     data_contradictions,
@@ -123,7 +123,7 @@ def step_contradictions(config: StudyConfig, images: int) -> Iterator[Contradict
     """
     field, steps, value = dimension(config, "warmup_steps")
     batch = highest(config.space.batch_size)
-    total = config.budget.epochs * ceil(images / batch)
+    total = config.budget.epochs * num_batches(images, batch_size=int(batch))
     if highest(steps) >= total:
         rule = f"warm-up is as long as training, {total} steps at batch size {batch:g}"
         others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")

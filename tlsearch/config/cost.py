@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +74,17 @@ class Estimate(NamedTuple):
         return self.search_trainings + self.baseline_trainings + self.confirm_trainings
 
 
+def num_batches(num_images: int, *, batch_size: int) -> int:
+    """Optimizer steps of an epoch. What is left after the last whole batch is a smaller one of its
+    own, or, if it is less than a quarter of one or a single image, joins the one before.
+
+    Of a single image BatchNorm has no variance, and the statistics of a few upset it where the last
+    maps are one pixel, as ResNet-18's are at 32 px.
+    """
+    whole, rest = divmod(num_images, batch_size)
+    return max(1, whole + (rest >= max(2, batch_size / 4)))
+
+
 def train_images(config: StudyConfig) -> int | None:
     """Images that one epoch trains on, at least 1, of the smallest fold; None before files are
     read.
@@ -121,7 +131,7 @@ def estimate(
     per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
     styled = (len(folds) + confirm.seeds) * (train + validation) * _style_passes(config.space)
     total = per_image * (forward + backward + attacks + styled)
-    steps = epochs * ceil(train / lowest(config.space.batch_size))
+    steps = epochs * num_batches(round(train), batch_size=int(lowest(config.space.batch_size)))
     alone = kept + probes
     seconds = total / giga_macs_per_second + trainings * _SECONDS_PER_TRAINING
     seconds += (trainings - alone) * steps * _SECONDS_PER_STEP

@@ -1,7 +1,6 @@
 """Contradictions of what trains, what pulls it back, and what the head starts from."""
 
 from collections.abc import Iterator
-from math import ceil
 
 from tlsearch.config.catalog import (
     LAST_ACTIVATION,
@@ -12,7 +11,7 @@ from tlsearch.config.catalog import (
     norm_momentum,
 )
 from tlsearch.config.contradiction import Contradiction, clash, dimension, head_alone_trains
-from tlsearch.config.cost import train_images
+from tlsearch.config.cost import num_batches, train_images
 from tlsearch.config.dimensions import (
     Dimension,
     Fixed,
@@ -54,12 +53,14 @@ def step_notes(config: StudyConfig, images: int) -> list[str]:
     """What is good to know of trainings on so many images; of files their number is known only once
     they are read.
     """
-    steps = config.budget.epochs * ceil(images / lowest(config.space.batch_size))
+    batch_size = int(lowest(config.space.batch_size))
+    steps = config.budget.epochs * num_batches(images, batch_size=batch_size)
     found, decay = [], highest(config.space.ema_decay)
-    if decay > 0 and 1 / (1 - decay) > steps / 2:
+    reached = (1 + steps) / (10 + steps)
+    if decay > reached:
         found.append(
-            f"ema_decay = {decay:g} averages over about {1 / (1 - decay):.0f} steps, and a "
-            f"training has {steps} at the most: its early weights weigh heavily"
+            f"ema_decay = {decay:g} is not reached: the average warms up, and a training, of "
+            f"{steps} steps at the most, comes to {reached:.3g}"
         )
     return found + _lagging_norms(config, steps)
 

@@ -20,7 +20,7 @@ from tlsearch.errors import WorkError
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.training.batches import Pixels
 from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.precision import Numerics
+from tlsearch.training.precision import Numerics, compute_reproducibly
 
 OnProgress = Callable[[float, str], None]
 
@@ -116,7 +116,7 @@ def _features(
 ) -> np.ndarray | None:
     """What the head sees of each image, float32 (N, F)."""
     on_progress(0.0, "audit: features of the backbone")
-    torch.backends.cudnn.deterministic = True  # as the trainings compute them
+    compute_reproducibly(device)
     backbone = build_backbone(
         name=config.backbone.name,
         num_classes=max(2, data.num_classes),

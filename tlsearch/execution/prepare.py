@@ -23,6 +23,7 @@ from tlsearch.data.dataset import ImageSet
 from tlsearch.data.readers import read_images, read_source
 from tlsearch.data.split_facts import describe, listing
 from tlsearch.data.splits import draw_past, draw_past_parts, draw_splits
+from tlsearch.data.synthetic.glyph_recipe import RECIPE
 from tlsearch.errors import Problem, RequestError
 from tlsearch.execution.label_audit import audit_labels
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
@@ -235,6 +236,7 @@ def find_weights(
     if config.backbone.weights != "glyphs":
         return config.backbone.weights, None
     made = glyph_weights(
+        RECIPE,
         backbone=config.backbone.name,
         image_size=config.data.size,
         cache=cache,

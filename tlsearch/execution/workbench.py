@@ -39,7 +39,7 @@ from tlsearch.training.batches import Pixels, TrainingData
 from tlsearch.training.cross_validation import CrossValidation, Training
 from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.plan import make_plan
-from tlsearch.training.precision import FP32, Numerics
+from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
 from tlsearch.training.style_transfer import OnProgress
 from tlsearch.training.trainer import Trainer
@@ -58,9 +58,8 @@ class Workbench:
         self._setting = setting
         self._config = setting.config
         cuda = setting.device == "cuda"
-        # The same study gives the same bits; on a CPU this changes nothing.
-        torch.backends.cudnn.deterministic = True
         self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
+        compute_reproducibly(self._device)
         self._numerics = Numerics(setting.precision)
         mean, std = normalisation(self._config.backbone.name)
         self._images = images = store.load(setting.store)

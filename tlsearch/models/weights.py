@@ -1,52 +1,42 @@
-"""Pretrained weights by name or from a file: tensors only, never a pickle that runs code."""
+"""Pretrained weights by name or from a file: tensors only, never a pickle that runs code.
+
+Free of torch until something is read, so that commands which only look for weights start at once.
+"""
 
 import errno
 import io
+import json
 import os
 import pickle
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-from torchvision.models import get_model_weights
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
 from tlsearch.config.paths import expanded
 from tlsearch.errors import WeightsError, WorkError, nearest
-from tlsearch.models.backbones import fetch_timm
 
-# Whether weights can be had now, without reading or fetching them.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_STALL_SECONDS = 60.0  # a guess: torch.hub itself would wait for a silent server for ever
 
 
 def no_such_file(file: Path) -> WeightsError:
-    """What is said of a weights file that is not there."""
+    """The error of a weights file that is not there."""
     return WeightsError(f"backbone.weights = '{file}': no such file, seen from {Path.cwd()}")
 
 
 def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:
     """Whether torchvision's `weights` lie in torch's cache, or their server answers in time."""
-    folder = downloads()
-    # torchvision's names end in a part of the hash; to ask it costs seconds.
-    if any(folder.glob(f"{backbone}-*.pth")):
+    # torchvision's names end in a part of the hash, which only torchvision knows.
+    if any(downloads().glob(f"{backbone}-*.pth")):
         return True
-    return _server_answers(backbone, weights, patience_seconds)
-
-
-def downloads() -> Path:
-    """Where torch keeps the weights that it downloaded; asked without importing torch."""
-    home = os.environ.get("TORCH_HOME")
-    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    return cache.expanduser() / "hub" / "checkpoints"
-
-
-def _server_answers(backbone: str, weights: str, patience_seconds: float) -> bool:
     from torchvision.models import get_model_weights
 
     address = get_model_weights(backbone)[weights].url
@@ -57,11 +47,14 @@ def _server_answers(backbone: str, weights: str, patience_seconds: float) -> boo
         return False
 
 
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-_STALL_SECONDS = 60.0  # a guess: torch.hub itself would wait for a silent server for ever
+def downloads() -> Path:
+    """Where torch keeps the weights that it downloaded."""
+    home = os.environ.get("TORCH_HOME")
+    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return cache.expanduser() / "hub" / "checkpoints"
 
 
-def pretrained_state(*, backbone: str, weights: str) -> dict[str, Tensor] | None:
+def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | None":
     """The state dict that `weights` names, on the CPU; None for "none".
 
     `weights` is one of torchvision's names (downloaded once to `$TORCH_HOME/hub/checkpoints`) or
@@ -80,10 +73,49 @@ def pretrained_state(*, backbone: str, weights: str) -> dict[str, Tensor] | None
             f"backbone.weights = {weights!r}: only .safetensors files are read, because a pickle"
             " can run code — convert it with safetensors.torch.save_file(state_dict, path)"
         )
+    if backbone not in CATALOGUE:
+        hint = nearest(backbone, list(CATALOGUE))
+        raise WeightsError(f"backbone.name = {backbone!r}: unknown. {hint}".strip())
+    known = CATALOGUE[backbone].weights
+    if weights not in known:
+        hint = nearest(weights, [*known, "none", "glyphs"])
+        raise WeightsError(
+            f"backbone.weights = {weights!r}: {backbone} has {', '.join(known)}; besides these"
+            f" there are glyphs, none and the path of a .safetensors file. {hint}".strip()
+        )
+    if backbone in TIMM:
+        from tlsearch.models.backbones import fetch_timm
+
+        return fetch_timm(backbone, tag=weights)
     return _from_torchvision(backbone, weights)
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
+def damage(file: Path) -> str | None:
+    """What is wrong with a .safetensors file, judged by its header and length; None if nothing."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            prefix = stream.read(8)
+            if len(prefix) < 8:
+                return "no header"
+            (length,) = struct.unpack("<Q", prefix)
+            if length > size - 8:
+                return "header cut short"
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "header unreadable"
+    wanted = 8 + int(length) + int(end)
+    return None if size == wanted and header else f"{size} bytes instead of {wanted}"
+
+
+def _read_safetensors(file: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     where = f"backbone.weights = '{file}'"
     try:
         state: dict[str, Tensor] = load_file(file, device="cpu")
@@ -99,24 +131,15 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def _from_torchvision(backbone: str, weights: str) -> dict[str, Tensor]:
-    if backbone not in CATALOGUE:
-        hint = nearest(backbone, list(CATALOGUE))
-        raise WeightsError(f"backbone.name = {backbone!r}: unknown. {hint}".strip())
-    known = CATALOGUE[backbone].weights
-    if weights not in known:
-        hint = nearest(weights, [*known, "none", "glyphs"])
-        raise WeightsError(
-            f"backbone.weights = {weights!r}: {backbone} has {', '.join(known)}; besides these"
-            f" there are glyphs, none and the path of a .safetensors file. {hint}".strip()
-        )
-    if backbone in TIMM:
-        return fetch_timm(backbone, tag=weights)
+def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
+    import torch
+    from torchvision.models import get_model_weights
+
     entry = get_model_weights(backbone)[weights]
     file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
     what = f"backbone.weights = {weights!r} of {backbone}"
     state = _fetch(entry, file, what=what)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise WeightsError(f"{what}: {file} holds no state dict — remove it and run again")
     return dict(state)
 

@@ -56,7 +56,7 @@ def epoch_order(indices: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
 # What a training is asked to do with which images, and the digest that tells requests apart.
 
 
-STATE_LAYOUT = 4
+STATE_LAYOUT = 5
 """Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
 
 

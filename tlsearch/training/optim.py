@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tlsearch.training.plan import TrainPlan
 
@@ -92,30 +91,34 @@ def set_lr(optimizer: torch.optim.Optimizer, base_lr: float) -> None:
 
 
 class WeightAverage:
-    """`average = decay * average + (1 - decay) * weights` after every step, from the first step's
-    weights on; as torch's `AveragedModel`, without a second network.
+    """`average = d * average + (1 - d) * weights` after every step, from the first step's weights
+    on; as torch's `AveragedModel`, without a second network.
+
+    The decay warms up, d = min(decay, (1 + t) / (10 + t)) after t steps: a fixed 0.999 would leave
+    a training of 70 steps nearly at its first. Source: Polyak averaging with exponential weights,
+    as in arXiv:1703.01780; the warm-up is that of TensorFlow's `ExponentialMovingAverage`
+    (`num_updates`).
 
     `live` are parameters and buffers in use, by name. BatchNorm's running statistics are averaged
     as the weights are, so that they belong to the same stretch of training; counts are copied.
-    Source: Polyak averaging with exponential weights, as in arXiv:1703.01780.
     """
 
     def __init__(self, live: Mapping[str, Tensor], *, decay: float) -> None:
         self._live = dict(live)
         self._average = {name: value.clone() for name, value in live.items()}
-        self._blend = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._decay = decay
         self._num_steps = 0
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights after an optimizer step."""
-        if self._num_steps:
-            blended = [name for name, v in self._live.items() if v.is_floating_point()]
-            average, live = ([of[n] for n in blended] for of in (self._average, self._live))
-            self._blend(average, live, self._num_steps)
-        for name, value in self._live.items():
-            if not self._num_steps or not value.is_floating_point():
-                self._average[name].copy_(value)
+        blended = [name for name, v in self._live.items() if v.is_floating_point()]
+        average, live = ([of[n] for n in blended] for of in (self._average, self._live))
+        t = self._num_steps
+        decay = min(self._decay, (1 + t) / (10 + t)) if t else 0.0
+        torch._foreach_lerp_(average, live, 1 - decay)
+        for name in self._live.keys() - blended:
+            self._average[name].copy_(self._live[name])
         self._num_steps += 1
 
     @contextmanager
@@ -133,15 +136,15 @@ class WeightAverage:
         for name, value in self._average.items():
             self._live[name].copy_(value)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Any]:
         """The average as it is in use, no copy, and the number of steps in it."""
-        return {**self._average, _STEPS: torch.tensor(self._num_steps)}
+        return {"average": self._average, "num_steps": self._num_steps}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         for name, value in self._average.items():
-            value.copy_(state[name])
-        self._num_steps = int(state[_STEPS])
+            value.copy_(state["average"][name])
+        self._num_steps = state["num_steps"]
 
     @torch.no_grad()
     def _swap(self) -> None:
@@ -150,10 +153,6 @@ class WeightAverage:
             kept = live.clone()
             live.copy_(value)
             value.copy_(kept)
-
-
-_STEPS = " steps"
-"""No name of a parameter has a space."""
 
 
 # What single steps tell of a training: how large its gradients are, and how far weights move.

@@ -1,6 +1,5 @@
 """From a strategy to what the loop does: which groups are open when, at which rate, in steps."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,6 +7,7 @@ from types import MappingProxyType
 
 from torch import nn
 
+from tlsearch.config.cost import num_batches
 from tlsearch.config.schedules import lr_factor
 from tlsearch.config.strategy import ALL, NORMS, Strategy
 from tlsearch.errors import RequestError, nearest
@@ -94,7 +94,7 @@ def make_plan(
             f"space.batch_size = {strategy.batch_size} with {num_train_images} training images: "
             "each batch must have at least 2, because BatchNorm has no variance of one image"
         )
-    steps_per_epoch = len(batch_bounds(num_train_images, batch_size=strategy.batch_size))
+    steps_per_epoch = num_batches(num_train_images, batch_size=strategy.batch_size)
     warmup_steps = strategy.warmup_epochs * steps_per_epoch or strategy.warmup_steps
     if warmup_steps >= steps_per_epoch * num_epochs:
         unit = "epochs" if strategy.warmup_epochs else "steps"
@@ -124,16 +124,9 @@ def lr_scales(groups: Sequence[str], *, ratio: float) -> dict[str, float]:
 
 
 def batch_bounds(num_images: int, *, batch_size: int) -> list[tuple[int, int]]:
-    """Start and end of each batch: as many as a loader makes, their sizes alike within one.
-
-    No image is dropped, and none is left in a small last batch, whose statistics would upset
-    BatchNorm where the last maps are one pixel, as ResNet-18's are at 32 px.
-    Of a single image BatchNorm has no variance, so three in batches of two make one of three.
-    """
-    steps = min(math.ceil(num_images / batch_size), max(num_images // 2, 1))
-    size, extra = divmod(num_images, steps)
-    edges = [step * size + min(step, extra) for step in range(steps + 1)]  # as torch.tensor_split
-    return list(pairwise(edges))
+    """Start and end of each batch: `num_batches` of them, all but the last of `batch_size`."""
+    starts = [batch_size * i for i in range(num_batches(num_images, batch_size=batch_size))]
+    return list(pairwise([*starts, num_images]))
 
 
 def phases(strategy: Strategy, *, groups: Sequence[str], num_epochs: int) -> tuple[Phase, ...]:

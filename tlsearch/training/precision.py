@@ -1,5 +1,6 @@
 """Which numbers to compute with: bf16 where it is sound and measures faster, else fp32."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,20 @@ class Numerics:
 
 
 FP32, BF16 = Numerics("fp32"), Numerics("bf16")
+
+
+def compute_reproducibly(device: torch.device) -> None:
+    """From now on this process computes on a GPU by algorithms that give the same bits each time,
+    where torch has them (it warns where not: docs/strategies.md); on a CPU it does anyway.
+    """
+    if device.type != "cuda":
+        return
+    # Read when cuBLAS starts, so before the first product on the GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Its backward pass adds up in any order; attention has two others.
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
 
 
 def probe_precision(

@@ -1,30 +1,40 @@
-"""Training of the embedded source model: printed characters in, a network's trunk out."""
+"""Training of the embedded source model: printed characters in, a network's trunk out.
+
+Not by `Trainer`, though by its rules of decay and its number formats: images are drawn without end
+and never stored, nothing is validated, and the weights that caches hold must keep their bits.
+"""
 
 import copy
-import json
 import math
 import os
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlsearch.config.seeds import derive_seed
-from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, RECIPE, Recipe, recipe_key
+from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, Recipe, glyph_file
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups, normalisation
-from tlsearch.training.precision import bf16_is_sound
+from tlsearch.models.weights import damage
+from tlsearch.training.optim import is_decayed
+from tlsearch.training.precision import BF16, FP32, Numerics, bf16_is_sound
+
+Progress = Callable[[float, str], None]
 
 _REPORT_SECONDS = 0.5
+_LOCK_POLL_SECONDS = 0.5
 _UNSEEN_IMAGES = 2048
+CPU = torch.device("cpu")
 
 # Depthwise convolutions lose with bf16 (MobileNetV3 half its speed), and only these were measured.
 _BF16_FAMILIES = ("resnet",)
@@ -35,7 +45,7 @@ class SourceModel(NamedTuple):
 
     state: dict[str, Tensor]
     unseen_font_accuracy: float
-    precision: str
+    numerics: Numerics
 
 
 def train_source(
@@ -44,7 +54,7 @@ def train_source(
     backbone: str,
     image_size: int,
     threads: int,
-    on_progress: Callable[[float, str], None],
+    on_progress: Progress,
 ) -> SourceModel:
     """Train `backbone` from scratch on jittered characters, on the CPU.
 
@@ -64,16 +74,16 @@ def train_source(
     )
     network.model.to(memory_format=torch.channels_last)
     with _threads(threads), torch.random.fork_rng(devices=[]):
-        precision = source_precision(network, image_size=image_size)
+        numerics = source_numerics(network, image_size=image_size)
         torch.default_generator.manual_seed(derive_seed(recipe.seed, "dropout"))
-        _train(network, recipe, image_size, precision, on_progress)
+        _train(network, recipe, image_size, numerics, on_progress)
         accuracy = _unseen_font_accuracy(network, recipe, image_size)
     head = set(named_groups(network)[network.groups[-1]])
     state = {k: v.contiguous() for k, v in network.model.state_dict().items() if k not in head}
-    return SourceModel(state, accuracy, precision)
+    return SourceModel(state, accuracy, numerics)
 
 
-def source_precision(network: Backbone, *, image_size: int) -> str:
+def source_numerics(network: Backbone, *, image_size: int) -> Numerics:
     """bf16 where the CPU computes in it, the family gains by it and its gradients are sound at
     this size, else fp32. Leaves the network as it was, but not torch's generator.
 
@@ -82,10 +92,10 @@ def source_precision(network: Backbone, *, image_size: int) -> str:
     capable = torch.cpu.get_capabilities()
     in_hardware = capable.get("avx512_bf16") or capable.get("amx_bf16")
     if not in_hardware or network.facts.family not in _BF16_FAMILIES:
-        return "fp32"
+        return FP32
     trial = copy.deepcopy(network.model).train()  # BatchNorm's statistics move
-    sound = bf16_is_sound(trial, image_size=image_size, device=torch.device("cpu"))
-    return "bf16" if sound else "fp32"
+    sound = bf16_is_sound(trial, image_size=image_size, device=CPU)
+    return BF16 if sound else FP32
 
 
 def lr_fraction(step: int, *, num_steps: int, warmup_share: float) -> float:
@@ -101,8 +111,8 @@ def _train(
     network: Backbone,
     recipe: Recipe,
     image_size: int,
-    precision: str,
-    on_progress: Callable[[float, str], None],
+    numerics: Numerics,
+    on_progress: Progress,
 ) -> None:
     glyphs = render_glyphs(recipe.faces)
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "images"))
@@ -122,7 +132,7 @@ def _train(
             jitter=recipe.jitter,
             generator=generator,
         )
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with numerics.autocast(CPU):
             logits = model(_normalised(images, network.name))
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
@@ -139,24 +149,23 @@ def _train(
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """What the recipe says for this kind of network; biases and norms do not decay."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer: torch.optim.Optimizer
+    """What the recipe says for this kind of network; what decays is as in fine-tuning."""
+    rows: list[dict[str, Any]] = [
+        {"params": [p for n, p in model.named_parameters() if is_decayed(n, p)]},
+        {
+            "params": [p for n, p in model.named_parameters() if not is_decayed(n, p)],
+            "weight_decay": 0.0,
+        },
+    ]
     if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
-        optimizer = torch.optim.SGD(
-            matrices,
+        return torch.optim.SGD(
+            rows,
             lr=recipe.sgd_lr,
             momentum=recipe.momentum,
             nesterov=True,
             weight_decay=recipe.sgd_weight_decay,
         )
-    else:
-        optimizer = torch.optim.AdamW(
-            matrices, lr=recipe.adamw_lr, weight_decay=recipe.adamw_weight_decay
-        )
-    optimizer.add_param_group({"params": vectors, "weight_decay": 0.0})
-    return optimizer
+    return torch.optim.AdamW(rows, lr=recipe.adamw_lr, weight_decay=recipe.adamw_weight_decay)
 
 
 def _progress_line(step: int, num_steps: int, seconds: float, recipe: Recipe) -> str:
@@ -209,18 +218,17 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-# The embedded source model, made once and kept by content; see data/glyph_recipe.py.
-#
-# Free of torch until training starts, so that whoever only asks where the file is pays nothing.
-
-
-Progress = Callable[[float, str], None]
-
-_LOCK_POLL_SECONDS = 0.5
+# The weights are made once and kept by content.
 
 
 def glyph_weights(
-    *, backbone: str, image_size: int, cache: Path, threads: int, on_progress: Progress
+    recipe: Recipe,
+    *,
+    backbone: str,
+    image_size: int,
+    cache: Path,
+    threads: int,
+    on_progress: Progress,
 ) -> Path:
     """The .safetensors file with all of `backbone` but its head, trained on printed characters.
 
@@ -232,33 +240,7 @@ def glyph_weights(
             numbers.
         RequestError: the backbone is unknown, or cannot take images of this size.
     """
-    return weights_of(
-        RECIPE,
-        backbone=backbone,
-        image_size=image_size,
-        cache=cache,
-        threads=threads,
-        on_progress=on_progress,
-    )
-
-
-def cached_glyph_weights(*, backbone: str, image_size: int, cache: Path) -> Path | None:
-    """The file if it is there and whole, else None; writes nothing and does not import torch."""
-    file = _file(RECIPE, backbone=backbone, image_size=image_size, cache=cache)
-    return file if damage(file) is None else None
-
-
-def weights_of(
-    recipe: Recipe,
-    *,
-    backbone: str,
-    image_size: int,
-    cache: Path,
-    threads: int,
-    on_progress: Progress,
-) -> Path:
-    """`glyph_weights` for any recipe."""
-    file = _file(recipe, backbone=backbone, image_size=image_size, cache=cache)
+    file = glyph_file(recipe, backbone=backbone, image_size=image_size, cache=cache)
     if damage(file) is None:
         return file
     with _locked(file, on_progress):
@@ -271,34 +253,6 @@ def weights_of(
     return file
 
 
-def damage(file: Path) -> str | None:
-    """What is wrong with a .safetensors file, judged by its header and length; None if nothing."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            prefix = stream.read(8)
-            if len(prefix) < 8:
-                return "no header"
-            (length,) = struct.unpack("<Q", prefix)
-            if length > size - 8:
-                return "header cut short"
-            header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (FileNotFoundError, NotADirectoryError):
-        return "absent"
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return "header unreadable"
-    wanted = 8 + int(length) + int(end)
-    return None if size == wanted and header else f"{size} bytes instead of {wanted}"
-
-
-def _file(recipe: Recipe, *, backbone: str, image_size: int, cache: Path) -> Path:
-    key = recipe_key(recipe, backbone=backbone, image_size=image_size)
-    backbone = backbone.replace("/", "-")
-    return cache / f"glyphs-{backbone}-{image_size}px-{key}.safetensors"
-
-
 def _make(
     recipe: Recipe,
     file: Path,
@@ -308,10 +262,6 @@ def _make(
     on_progress: Progress,
 ) -> None:
     """Train, write beside `file`, move into place; nothing is left behind on any way out."""
-    on_progress(0.0, "source model: starting")  # torch takes seconds to import
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     trained = train_source(
         recipe, backbone=backbone, image_size=image_size, threads=threads, on_progress=on_progress
     )
@@ -320,7 +270,7 @@ def _make(
         "backbone": backbone,
         "image_size": str(image_size),
         "unseen_font_accuracy": f"{trained.unseen_font_accuracy:.4f}",
-        "precision": trained.precision,
+        "precision": trained.numerics.precision,
         "recipe": repr(recipe),
     }
     # The lock is held, so these belong to processes that died.
@@ -345,9 +295,12 @@ def _locked(file: Path, on_progress: Progress) -> Iterator[None]:
     """
     lock = FileLock(f"{file}.lock")
     try:
-        _make_folder(file.parent)
+        file.parent.mkdir(parents=True, exist_ok=True)
         while not _acquired(lock):
             on_progress(0.0, "source model: another process is making it; waiting")
+    except OSError as error:
+        raise _not_written(file.parent, error.strerror or str(error)) from None
+    try:
         yield
     finally:
         lock.release()
@@ -358,16 +311,7 @@ def _acquired(lock: FileLock) -> bool:
         lock.acquire(timeout=_LOCK_POLL_SECONDS)
     except Timeout:
         return False
-    except OSError as error:
-        raise _not_written(Path(lock.lock_file).parent, error.strerror or str(error)) from None
     return True
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_written(folder, error.strerror or str(error)) from None
 
 
 def _not_written(folder: Path, reason: str) -> WorkError:

@@ -11,7 +11,9 @@ import string
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.errors import WorkError
+from tlsearch.models.weights import damage
 
 CHARACTERS = string.digits + string.ascii_uppercase
 
@@ -120,8 +122,9 @@ RECIPE = Recipe(
     ),
 )
 
-# Raise it when code changes what the same numbers give.
+# Raise one when code changes what the same numbers give networks of this family.
 _VERSION = 1
+_VERSIONS = {"convnext": 2, "swin": 2, "vit": 2}  # 2: tokens, positions and scales do not decay
 
 
 def font_file(face: str) -> Path:
@@ -142,12 +145,30 @@ def recipe_key(recipe: Recipe, *, backbone: str, image_size: int) -> str:
     Raises:
         WorkError: a font is missing.
     """
+    facts = CATALOGUE.get(backbone)
+    version = _VERSIONS.get(facts.family, _VERSION) if facts else _VERSION
     digest = hashlib.sha256(
-        json.dumps([_VERSION, CHARACTERS, asdict(recipe), backbone, image_size]).encode()
+        json.dumps([version, CHARACTERS, asdict(recipe), backbone, image_size]).encode()
     )
     for face in recipe.faces + recipe.unseen_faces:
         digest.update(_font_bytes(face))
     return digest.hexdigest()[:16]
+
+
+def glyph_file(recipe: Recipe, *, backbone: str, image_size: int, cache: Path) -> Path:
+    """Where the weights of a source model are kept below `cache`, whether they are there or not.
+
+    Raises:
+        WorkError: a font is missing.
+    """
+    key = recipe_key(recipe, backbone=backbone, image_size=image_size)
+    return cache / f"glyphs-{backbone.replace('/', '-')}-{image_size}px-{key}.safetensors"
+
+
+def cached_glyph_weights(*, backbone: str, image_size: int, cache: Path) -> Path | None:
+    """The file of the source model if it is there and whole, else None; writes nothing."""
+    file = glyph_file(RECIPE, backbone=backbone, image_size=image_size, cache=cache)
+    return file if damage(file) is None else None
 
 
 def _font_bytes(face: str) -> bytes:

@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 import os
 import subprocess
@@ -13,17 +14,24 @@ from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tlsearch.data.synthetic.glyph_recipe import RECIPE
+from tlsearch.config.catalog import CATALOGUE
+from tlsearch.data.synthetic import glyph_recipe
+from tlsearch.data.synthetic.glyph_recipe import (
+    RECIPE,
+    cached_glyph_weights,
+    glyph_file,
+    recipe_key,
+)
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import build_backbone, load_pretrained
+from tlsearch.models.weights import damage
 from tlsearch.training import pretrain
-from tlsearch.training import pretrain as source_model
+from tlsearch.training.optim import is_decayed
 from tlsearch.training.pretrain import (
-    cached_glyph_weights,
-    damage,
     glyph_weights,
+    lr_fraction,
+    source_numerics,
     train_source,
-    weights_of,
 )
 
 TINY = replace(
@@ -41,7 +49,7 @@ def ignore(_done, _text):
 
 
 def make(cache, on_progress=ignore, recipe=TINY, backbone=BACKBONE):
-    return weights_of(
+    return glyph_weights(
         recipe,
         backbone=backbone,
         image_size=32,
@@ -84,7 +92,7 @@ def test_the_metadata_says_how_it_was_made(made):
 
 
 def test_a_second_request_trains_nothing(made, monkeypatch):
-    monkeypatch.setattr(source_model, "train_source", forbidden)
+    monkeypatch.setattr(pretrain, "train_source", forbidden)
     before = made.stat().st_mtime_ns
     assert make(made.parent) == made
     assert made.stat().st_mtime_ns == before
@@ -101,7 +109,7 @@ def test_the_same_recipe_gives_the_same_weights_and_leaves_torch_as_it_was(made)
 
 def test_weights_are_kept_per_size_and_backbone(tmp_path):
     names = {
-        pretrain._file(RECIPE, backbone=b, image_size=s, cache=tmp_path)
+        glyph_file(RECIPE, backbone=b, image_size=s, cache=tmp_path)
         for b in ("resnet18", "vgg11")
         for s in (32, 64)
     }
@@ -157,7 +165,7 @@ def test_bytes_appended_are_damage(made, tmp_path):
 def test_what_is_cached_is_found_without_importing_torch(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from tlsearch.training.pretrain import cached_glyph_weights\n"
+        "from tlsearch.data.synthetic.glyph_recipe import cached_glyph_weights\n"
         f"cache = Path({str(tmp_path)!r})\n"
         "assert not cached_glyph_weights(backbone='resnet18', image_size=32, cache=cache)\n"
         "heavy = {'torch', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
@@ -229,7 +237,7 @@ def test_a_second_process_waits_and_takes_over_when_the_first_is_killed(made, tm
 
 def test_a_waiting_process_takes_what_the_other_made(made, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "_LOCK_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(source_model, "train_source", forbidden)
+    monkeypatch.setattr(pretrain, "train_source", forbidden)
     file = tmp_path / made.name
     held = FileLock(f"{file}.lock")
     held.acquire()
@@ -243,7 +251,7 @@ def test_a_waiting_process_takes_what_the_other_made(made, tmp_path, monkeypatch
 
 def test_a_file_in_place_of_the_folder_is_one_clear_error(tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("a file")
-    monkeypatch.setattr(source_model, "train_source", forbidden)
+    monkeypatch.setattr(pretrain, "train_source", forbidden)
     with pytest.raises(
         WorkError, match=r"cache folder .*cache: cannot be written .* XDG_CACHE_HOME"
     ):
@@ -253,7 +261,7 @@ def test_a_file_in_place_of_the_folder_is_one_clear_error(tmp_path, monkeypatch)
 def test_a_read_only_folder_is_found_before_any_training(tmp_path, monkeypatch):
     if not hasattr(os, "geteuid"):
         pytest.skip("no permissions of this kind here")
-    monkeypatch.setattr(source_model, "train_source", forbidden)
+    monkeypatch.setattr(pretrain, "train_source", forbidden)
     cache = tmp_path / "cache"
     cache.mkdir()
     for folder in cache.parents:
@@ -295,13 +303,9 @@ def test_divergence_is_an_error_and_leaves_nothing(tmp_path):
     assert visible(tmp_path) == []
 
 
-def test_the_public_function_uses_the_recipe(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain, "RECIPE", TINY)
-    file = glyph_weights(
-        backbone=BACKBONE, image_size=32, cache=tmp_path, threads=1, on_progress=ignore
-    )
-    assert file == cached_glyph_weights(backbone=BACKBONE, image_size=32, cache=tmp_path)
-    assert isinstance(file, Path)
+def test_the_cached_file_is_that_of_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(glyph_recipe, "RECIPE", TINY)
+    assert make(tmp_path) == cached_glyph_weights(backbone=BACKBONE, image_size=32, cache=tmp_path)
 
 
 @pytest.mark.slow
@@ -310,3 +314,74 @@ def test_other_families_train_too(tmp_path, backbone):
     file = make(tmp_path, recipe=replace(TINY, num_images=16, batch_size=8), backbone=backbone)
     target = build_backbone(name=backbone, num_classes=3, image_size=32, dropout=0.0, seed=0)
     load_pretrained(target, load_file(file))
+
+
+def test_the_rate_by_hand():
+    rates = [lr_fraction(step, num_steps=10, warmup_share=0.2) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.5)
+    assert rates[9] == pytest.approx((1 + math.cos(math.pi * 7 / 8)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "decay"),
+    [("resnet18", torch.optim.SGD, 5e-4), ("vit_b_32", torch.optim.AdamW, 0.05)],
+)
+def test_the_optimizer_is_the_one_for_the_kind_of_network(name, kind, decay):
+    with torch.device("meta"):
+        built = build_backbone(name=name, num_classes=3, image_size=32, dropout=0.0, seed=0)
+    optimizer = pretrain._optimizer(built.model, RECIPE)
+    assert isinstance(optimizer, kind)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [decay, 0.0]
+    names = {id(p): n for n, p in built.model.named_parameters()}
+    decayed, spared = ({names[id(p)] for p in g["params"]} for g in optimizer.param_groups)
+    assert decayed | spared == set(names.values())
+    assert all(n.endswith("weight") for n in decayed), "no class token, no position embedding"
+    matrices = {n for n, p in built.model.named_parameters() if p.ndim > 1}
+    assert matrices - decayed == (
+        {"class_token", "encoder.pos_embedding"} if name == "vit_b_32" else set()
+    )
+
+
+def test_the_key_changes_where_the_rule_of_decay_changes_the_weights(monkeypatch):
+    names = ("resnet18", "vgg11_bn", "efficientnet_b0", "vit_b_16", "swin_t", "convnext_tiny")
+    now = [recipe_key(RECIPE, backbone=n, image_size=32) for n in names]
+    monkeypatch.setattr(glyph_recipe, "_VERSIONS", {})
+    before = [recipe_key(RECIPE, backbone=n, image_size=32) for n in names]
+    assert [a == b for a, b in zip(now, before, strict=True)] == [True] * 3 + [False] * 3
+    for name, facts in CATALOGUE.items():
+        assert (facts.family in {"vit", "swin", "convnext"}) == touched(name), name
+
+
+def touched(name):
+    """Whether the rule of decay spares a parameter of more than one dimension."""
+    with torch.device("meta"):
+        size = CATALOGUE[name].native_size
+        built = build_backbone(name=name, num_classes=3, image_size=size, dropout=0.0, seed=0)
+    return any(p.ndim > 1 and not is_decayed(n, p) for n, p in built.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "in_hardware", "sound", "expected"),
+    [
+        ("resnet18", True, True, "bf16"),
+        ("resnet18", True, False, "fp32"),
+        ("resnet18", False, True, "fp32"),
+        ("mobilenet_v3_small", True, True, "fp32"),
+    ],
+)
+def test_bf16_needs_hardware_a_family_that_gains_and_sound_gradients(
+    monkeypatch, backbone, in_hardware, sound, expected
+):
+    network = build_backbone(name=backbone, num_classes=2, image_size=32, dropout=0.0, seed=0)
+    before = {name: value.clone() for name, value in network.model.state_dict().items()}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": in_hardware})
+
+    def tried(model, *, image_size, device):
+        model(torch.zeros(2, 3, image_size, image_size, device=device))
+        return sound
+
+    monkeypatch.setattr(pretrain, "bf16_is_sound", tried)
+    assert source_numerics(network, image_size=32).precision == expected
+    after = network.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
