@@ -31,12 +31,13 @@ from tlsearch.config.loader import read_study
 from tlsearch.config.paths import Layout
 from tlsearch.config.resolved import to_yaml
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.runs import Run
 from tlsearch.report.context import read_report
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.html import render_html
 from tlsearch.report.importances import find_importances
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.ledger import FACTS, Ledger, Run
+from tlsearch.search.ledger import FACTS, Ledger
 from tlsearch.search.runs import fixed_name
 from tlsearch.search.storage import open_storage
 from tlsearch.training.results import EpochResult, TrainResult
@@ -50,8 +51,8 @@ BASELINES = {"linear_probe": 0.885, "full_fine_tuning": 0.951, "from_scratch": 0
 def train(ledger: Ledger, run: Run, accuracy: float, rng: np.random.Generator) -> None:
     """Ten epochs towards `accuracy`, or three where that is low."""
     epochs: list[EpochResult] = []
-    pruned = run.spec.kind == "search" and accuracy < WORSE
-    for n in range(1, 4 if pruned else run.spec.num_epochs + 1):
+    pruned = run.role == "trial" and accuracy < WORSE
+    for n in range(1, 4 if pruned else run.num_epochs + 1):
         reached = accuracy * (1 - 0.6 ** (n + 1)) + 0.01 * rng.normal()
         epochs.append(EpochResult(n, 1 / n, reached, 1 - reached, reached, 0.01, 2.0, 0.5))
         ledger.report(run, epochs[-1], fold=None)
@@ -84,10 +85,10 @@ def fill(config: StudyConfig, layout: Layout) -> None:
     with mock.patch.object(os, "fsync", return_value=None):
         ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
         while (run := ledger.ask_fixed()) is not None:
-            train(ledger, run, BASELINES[run.spec.key.rpartition("-seed-")[0]], rng)
+            train(ledger, run, BASELINES[run.name], rng)
         for _ in range(config.budget.trials):
             run = ledger.ask()
-            params = run.spec.params
+            params = run.params
             distance = 0.05 * (math.log10(params["lr"]) + 2) ** 2 + 0.02 * params["dropout"]
             train(ledger, run, 0.97 - distance - 0.004 * abs(params["freeze_depth"] - 2), rng)
 

@@ -3,28 +3,27 @@
 from typing import Any
 
 from tlsearch.config.space import with_defaults
-from tlsearch.search.runs import RunRow, RunSpec
+from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.summary import Summary
 from tlsearch.training.results import EpochResult
 
 PARAMS = with_defaults({"freeze_depth": 2, "lr": 0.012345678, "lr_ratio": 0.5, "optimizer": "sgd"})
 
 
-def spec(number: int = 0, *, kind: Any = "search", name: str = "", epochs: int = 10) -> RunSpec:
-    return RunSpec(
-        key=f"{name}-seed-{number}" if name else f"trial-{number:04d}",
-        kind=kind,
-        label=f"{name}, seed {number}" if name else f"trial {number}",
+def spec(number: int = 0, *, baseline: str = "", epochs: int = 10) -> Run:
+    return Run(
+        study="quickstart",
+        scenario="",
+        arm="",
+        role="baseline" if baseline else "trial",
+        name=baseline,
+        trial=None if baseline else number,
         params=PARAMS,
         init="pretrained",
         seed=0,
-        redraw=0,
+        redraw=number if baseline else 0,
         folds=(0,),
         num_epochs=epochs,
-        source=None,
-        table="",
-        scenario="",
-        arm="",
         backbone="resnet18",
     )
 
@@ -35,7 +34,7 @@ def epoch(number: int, accuracy: float) -> EpochResult:
 
 def row(number: int, state: str, value: float | None) -> RunRow:
     return RunRow(
-        spec=spec(number),
+        run=spec(number),
         number=number,
         state=state,
         value=value,

@@ -65,12 +65,12 @@ def test_time_left(clock: Any) -> None:
 def test_baselines_are_not_part_of_the_search(clock: Any) -> None:
     board = Board(metric="val_accuracy")
     board.note(StageStarted("search", 0, 4, 1))
-    probe = spec(0, kind="baseline", name="linear_probe")
+    probe = spec(0, baseline="linear_probe")
     carry_out(board, clock, probe, seconds=99, value=0.9)
     assert (board.done, board.seconds_left(), board.best) == (0, None, None)
     assert board.baselines == {"linear_probe": 0.9}
     board.note(StageStarted("confirmation", 0, 4, 1))
-    again = spec(1, kind="baseline", name="linear_probe")
+    again = spec(1, baseline="linear_probe")
     carry_out(board, clock, again, seconds=5, value=0.8)
     assert (board.done, board.seconds_left()) == (1, 15)
     assert board.baselines == {"linear_probe": 0.9}

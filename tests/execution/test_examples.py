@@ -121,10 +121,10 @@ def test_pictures_are_asked_for_once_and_a_study_does_without(scene: Make) -> No
     it = scene(story)
     run = it.ledger.ask()
     it.ledger.tell(run, "failed", None, reason="")
-    rows, record = it.ledger.rows(), {"champion": run.spec.key}
+    rows, record = it.ledger.rows(), {"champion": run.key}
 
     def keep() -> None:
-        keep_examples(it.coordinator, rows, run.spec.key, folder=it.folder, watch=it.watched)
+        keep_examples(it.coordinator, rows, run.key, folder=it.folder, watch=it.watched)
 
     keep()
     (remark,) = it.watched.of(Remark)
@@ -137,6 +137,6 @@ def test_pictures_are_asked_for_once_and_a_study_does_without(scene: Make) -> No
     assert len(it.executor.jobs) == 2
     job = it.executor.jobs[0]
     assert isinstance(job, ExamplesJob)
-    assert (job.seed, job.redraw, job.fold, job.num_epochs) == (run.spec.seed, 0, 0, 3)
-    assert job.examples_to == examples_path(it.folder, run.spec.key)
-    assert job.scores == Path(it.folder / "scores" / f"{run.spec.key}.npz")
+    assert (job.seed, job.redraw, job.fold, job.num_epochs) == (run.seed, 0, 0, 3)
+    assert job.examples_to == examples_path(it.folder, run.key)
+    assert job.scores == Path(it.folder / "scores" / f"{run.key}.npz")

@@ -16,8 +16,9 @@ import pytest
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Ledger
 from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
 from tlsearch.training.results import EpochResult, TrainResult
@@ -96,7 +97,7 @@ def carry_on(config: StudyConfig, layout: Layout) -> None:
     ledger.recover()
     ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
     for run in runs(ledger):
-        epochs = tuple(trained(run.spec.params, epoch) for epoch in range(1, 4))
+        epochs = tuple(trained(run.params, epoch) for epoch in range(1, 4))
         for result in epochs:
             if ledger.report(run, result, fold=None):
                 break

@@ -20,9 +20,10 @@ from tlsearch.config.paths import (
 )
 from tlsearch.data.dataset import image_set
 from tlsearch.execution.examples import as_json
+from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
-from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger, Run
+from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger
 from tlsearch.search.mirroring import evaluation
 from tlsearch.training.results import EpochResult, TrainResult
 
@@ -113,7 +114,7 @@ def train(
     names: Sequence[str] = DIGITS,
     reason: str = "",
 ) -> None:
-    planned = run.spec.num_epochs
+    planned = run.num_epochs
     epochs = epochs_to(accuracy, planned)
     if ending != "complete":
         epochs = epochs[:3]
@@ -135,7 +136,7 @@ def train(
     )
     fake.ledger.tell(run, ending, None if ending == "failed" else result, reason=reason)
     if ending == "complete":
-        write_evaluation(fake, run.spec.key, accuracy, names)
+        write_evaluation(fake, run.key, accuracy, names)
 
 
 def write_evaluation(fake: Fake, key: str, accuracy: float, names: Sequence[str]) -> None:
@@ -158,7 +159,7 @@ def search(fake: Fake, trials: int, *, names: Sequence[str] = DIGITS) -> None:
             "diverged": "the loss became NaN in epoch 3",
             "failed": "worker 1 died (exit code -9), 3 times; is there enough memory?",
         }.get(ending, "")
-        accuracy = accuracy_of(dict(run.spec.params))
+        accuracy = accuracy_of(dict(run.params))
         train(fake, run, accuracy, ending=ending, names=names, reason=reason)
 
 
@@ -187,11 +188,11 @@ def confirm(
     choice = choose(config, rows)
     assert choice is not None
     for row in rows:
-        if row.spec.kind != "search" and not row.spec.key.endswith("seed-0"):
-            name = row.spec.key.rpartition("-seed-")[0]
-            write_scores(fake, row.spec.key, references.get(name, winner), names, test_images)
+        if row.run.redraw:
+            accuracy = references.get(row.run.name, winner)
+            write_scores(fake, row.run.key, accuracy, names, test_images)
     write_examples(fake, choice.champion)
-    complete = frozenset(row.spec.key for row in rows)
+    complete = frozenset(row.run.key for row in rows)
     record = {
         "winner": choice.number,
         "mean_validation": choice.mean,
@@ -229,8 +230,7 @@ def write_examples(fake: Fake, key: str) -> None:
 
 def _carry_out(fake: Fake, names: Sequence[str]) -> None:
     while (run := fake.ledger.ask_fixed()) is not None:
-        name = run.spec.key.rpartition("-seed-")[0]
-        train(fake, run, BASELINE_ACCURACIES.get(name, 0.96) + 0.001 * run.spec.redraw, names=names)
+        train(fake, run, BASELINE_ACCURACIES.get(run.name, 0.96) + 0.001 * run.redraw, names=names)
 
 
 def finished(folder: Path, *overrides: str, trials: int = 30) -> Fake:

@@ -45,7 +45,7 @@ def test_the_recipe_is_told_in_words_and_numbers(tmp_path: Path) -> None:
     fake = finished(tmp_path)
     data = read_report(fake.ledger, fake.layout)
     assert data.summary.best is not None
-    params = data.summary.best.spec.params
+    params = data.summary.best.run.params
     answer = find_answer(data)
     assert setting_text(params["lr"]) in answer.headline
     told = {p.name: (p.value, p.searched) for p in answer.parameters}

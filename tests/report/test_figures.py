@@ -91,7 +91,7 @@ def test_depths_hold_complete_trials_alone(data: ReportData) -> None:
     found = depth.compute(data)
     assert isinstance(found, depth.Depths)
     seen = {number: (d.depth, value) for d in found.depths for number, value in d.trials}
-    expected = {r.number: (r.spec.params["freeze_depth"], r.value) for r in data.ranked}
+    expected = {r.number: (r.run.params["freeze_depth"], r.value) for r in data.ranked}
     assert seen == expected
     assert depth.Depth(0, ((0, 0.1), (1, 0.5), (2, 0.6))).median == 0.5
 
@@ -188,7 +188,7 @@ def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: ReportData
     accuracies = (0.2, 0.4, 0.6, 0.4, 0.8)  # three epochs, then two: the second stopped early
     crossed = replace(
         row,
-        spec=replace(row.spec, folds=(0, 1), num_epochs=4),
+        run=replace(row.run, folds=(0, 1), num_epochs=4),
         epochs=tuple(
             first._replace(epoch=i, val_accuracy=a) for i, a in enumerate(accuracies, start=1)
         ),

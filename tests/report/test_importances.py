@@ -35,7 +35,7 @@ def test_it_is_optunas_own_figure_where_nothing_is_logarithmic(tmp_path: Path) -
     fake = fake_study(tmp_path, *(f"space.{k}={v}" for k, v in linear.items()))
     for _ in range(12):
         run = fake.ledger.ask()
-        train(fake, run, 0.5 + 3 * run.spec.params["lr"])
+        train(fake, run, 0.5 + 3 * run.params["lr"])
     found = importances(fake)
     assert isinstance(found, Importances)
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
@@ -64,7 +64,7 @@ def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     for _ in range(MAX_TRIALS + 5):
         run = fake.ledger.ask()
-        train(fake, run, 0.9 + 0.01 * math.log10(run.spec.params["lr"]))
+        train(fake, run, 0.9 + 0.01 * math.log10(run.params["lr"]))
     found = importances(fake)
     assert isinstance(found, Importances)
     assert (found.num_trials, found.num_complete) == (MAX_TRIALS, MAX_TRIALS + 5)
@@ -102,8 +102,8 @@ def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     for _ in range(60):
         run = fake.ledger.ask()
-        complete = run.spec.params["optimizer"] == "adam"
-        accuracy = 0.9 + 0.01 * math.log10(run.spec.params["lr"])
+        complete = run.params["optimizer"] == "adam"
+        accuracy = 0.9 + 0.01 * math.log10(run.params["lr"])
         train(fake, run, accuracy, ending="complete" if complete else "pruned")
     found = importances(fake)
     assert isinstance(found, Importances)

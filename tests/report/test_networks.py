@@ -20,7 +20,7 @@ def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
     fake.ledger.search.set_user_attr(NETWORKS, scores)
     for _ in range(12):
         run = fake.ledger.ask()
-        train(fake, run, REACHED[run.spec.backbone])
+        train(fake, run, REACHED[run.backbone])
     data = read_report(fake.ledger, fake.layout)
     rows = networks.table(data)
     assert [row[0] for row in rows] == ["resnet18", "resnet10", "mobilenet_v2"]

@@ -21,8 +21,9 @@ from tlsearch.execution.messages import (
     TrainJob,
     WorkerDied,
 )
+from tlsearch.execution.runs import Run
 from tlsearch.search.events import Notice
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Ledger
 from tlsearch.training.results import EpochResult, TrainResult
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -227,7 +228,7 @@ def memory_ledger(config: StudyConfig) -> Ledger:
 
 
 def states(ledger: Ledger) -> dict[str, str]:
-    return {row.spec.key: row.state for row in ledger.rows()}
+    return {row.run.key: row.state for row in ledger.rows()}
 
 
 def layout_in(folder: Path) -> Layout:

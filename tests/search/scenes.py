@@ -15,8 +15,9 @@ from tests.search.fakes import (
 )
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.interrupts import Interrupts
+from tlsearch.execution.runs import Run
 from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Ledger
 from tlsearch.search.scheduler import Coordinator
 
 Tell = Callable[[Any, int], Story]

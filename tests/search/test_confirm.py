@@ -10,6 +10,7 @@ from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_ledger
 from tlsearch.config.catalog import BACKBONES, groups
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.runs import RunRow
 from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_spec
 from tlsearch.search.confirm import (
     Choice,
@@ -22,7 +23,7 @@ from tlsearch.search.confirm import (
     search_left,
 )
 from tlsearch.search.ledger import Ledger
-from tlsearch.search.runs import RunRow, confirm_fold
+from tlsearch.search.runs import confirm_fold
 from tlsearch.training.plan import make_plan
 from tlsearch.training.results import FoldResult
 
@@ -38,8 +39,8 @@ def confirmed(ledger: Ledger, values: dict[str, float]) -> Choice | None:
     """Carry out the confirmation with these values; a run without one fails."""
     ledger.enqueue(confirm_specs(ledger.config, ledger.rows()))
     while run := ledger.ask_fixed():
-        if run.spec.key in values:
-            drive(ledger, run, [values[run.spec.key]] * 3)
+        if run.key in values:
+            drive(ledger, run, [values[run.key]] * 3)
         else:
             ledger.tell(run, "failed", None, reason="")
     return choose(ledger.config, ledger.rows())
@@ -62,8 +63,8 @@ def test_of_equal_accuracies_the_smaller_loss_is_better(study: Study) -> None:
         """Its last three epochs are equally accurate."""
         (last, *_) = row.epochs[::-1]
         epochs = tuple(last._replace(epoch=i, val_loss=x) for i, x in enumerate(losses, 1))
-        params = {**row.spec.params, "patience_epochs": patience}
-        return replace(row, epochs=epochs, spec=replace(row.spec, params=params))
+        params = {**row.run.params, "patience_epochs": patience}
+        return replace(row, epochs=epochs, run=replace(row.run, params=params))
 
     def ranked(*rows: RunRow) -> list[int]:
         return [row.number for row in best_first(rows, maximise=True)]
@@ -86,8 +87,8 @@ def test_the_epoch_that_counts_is_the_one_that_was_kept(study: Study) -> None:
     epochs = tuple(last._replace(epoch=e, val_loss=x, val_accuracy=a) for e, x, a in figures)
 
     def kept(patience: int | None) -> int:
-        spec = replace(row.spec, params={**row.spec.params, "patience_epochs": patience})
-        found = replace(row, epochs=epochs, spec=spec, value=0.5 if patience else 0.9).kept
+        spec = replace(row.run, params={**row.run.params, "patience_epochs": patience})
+        found = replace(row, epochs=epochs, run=spec, value=0.5 if patience else 0.9).kept
         assert found is not None
         return found.epoch
 
@@ -113,9 +114,9 @@ def test_the_best_are_confirmed_beside_all_baselines(study: Study) -> None:
     for spec in specs:
         assert spec.seed == ledger.config.search.seed + spec.redraw
         assert spec.redraw == int(spec.key[-1])  # another draw of training and validation part
-        if spec.kind == "confirm":
-            assert spec.source is not None
-            assert spec.params == rows[spec.source].spec.params
+        if spec.role == "confirm":
+            assert spec.trial is not None
+            assert spec.params == rows[spec.trial].run.params
 
 
 def test_folds_take_turns_but_in_time_the_last_one_stands(study: Study) -> None:

@@ -39,12 +39,12 @@ def test_what_a_worker_and_the_mirror_are_told(scene: Make) -> None:
     it.run(1)
     (job,) = it.executor.jobs
     (row,) = it.ledger.rows()
-    assert job.strategy == row.spec.strategy
+    assert job.strategy == row.run.strategy
     assert (job.seed, job.redraw, job.num_epochs, job.weights_to) == (0, 0, 3, None)
     assert job.checkpoint == checkpoint_path(it.folder, "trial-0000")
-    params, lr = it.mirror.params["trial-0000"], row.spec.params["lr"]
+    params, lr = it.mirror.params["trial-0000"], row.run.params["lr"]
     assert params["lr"] == params["group_lr.stem"] == params["group_lr.head"] == lr
-    assert set(row.spec.params) | {f"group_lr.{g}" for g in GROUPS} <= set(params)
+    assert set(row.run.params) | {f"group_lr.{g}" for g in GROUPS} <= set(params)
     assert it.mirror.tags["trial-0000"]["tlsearch.trial"] == 0
     assert (job.scores_to, job.measures) == (None, ())
     assert it.mirror.measured == {}
@@ -147,11 +147,11 @@ def test_measures_are_stored_and_mirrored_as_a_later_pass_would(scene: Make) -> 
     assert (row.measures["seconds"], row.measures["noise_scale"]) == (3.5, math.inf)
     assert math.isnan(row.measures["cka_drift"])
     json.dumps(it.ledger.search.trials[0].user_attrs, allow_nan=False)  # as a server stores it
-    step, told = it.mirror.measured[row.spec.key]
+    step, told = it.mirror.measured[row.run.key]
     assert (step, told["measure.seconds"]) == (3, 3.5)
     again = mirror_row(row, GROUPS, {})
     assert [m.step for m in again.metrics] == [1, 2, 3, step]
-    live = Wanted(row.spec.key)
+    live = Wanted(row.run.key)
     live.add_metrics(EpochMetrics(step, again.metrics[-1].timestamp_ms, told))
     later = wanted_from(again._replace(metrics=again.metrics[-1:]))
     assert (later.points, later.not_finite) == (live.points, live.not_finite)

@@ -36,7 +36,7 @@ def test_a_dead_worker_costs_nothing(scene: Make, deaths: int, after: int, worke
     assert it.keys.count("trial-0001") == deaths + 1
     (trial,) = (t for t in it.ledger.search.get_trials() if t.number == 1)
     assert trial.intermediate_values == {1: 0.2, 2: 0.3, 3: 0.4}
-    seen = [n.result.epoch for n in it.watched.of(EpochSeen) if n.spec.key == "trial-0001"]
+    seen = [n.result.epoch for n in it.watched.of(EpochSeen) if n.run.key == "trial-0001"]
     assert seen == [1, 2, 3]
     assert [k for k, _, _ in it.mirror.finished].count("trial-0001") == 1
     assert len(it.watched.of(Remark)) == deaths

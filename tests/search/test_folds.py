@@ -9,10 +9,11 @@ import pytest
 
 from tests.search.conftest import BODY, Study
 from tests.search.fakes import GROUPS, drive, epoch, memory_ledger, result
+from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import best_first, confirm_specs
 from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Ledger
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.runs import read_spec, spec_json
 from tlsearch.search.samplers import make_pruner
@@ -75,13 +76,13 @@ def summed(epochs: list[EpochResult], folds: list[FoldResult]) -> TrainResult:
 def test_a_trials_value_is_the_mean_over_folds(crossed: Any) -> None:
     ledger = crossed()
     run = ledger.ask()
-    assert run.spec.folds == (0, 1, 2, 3)
-    assert run.spec.total_epochs == 12
+    assert run.folds == (0, 1, 2, 3)
+    assert run.total_epochs == 12
     assert run_through(ledger, run, [0.9, 0.5, 0.6, 0.8]) == 12
     (row,) = ledger.rows()
     assert row.value == pytest.approx(0.7)
     assert (len(row.epochs), row.folds) == (12, tuple(told([0.9, 0.5, 0.6, 0.8])[1]))
-    assert read_spec(spec_json(row.spec)) == row.spec
+    assert read_spec(spec_json(row.run)) == row.run
 
 
 def test_optuna_hears_of_folds_alone_and_of_their_running_mean(crossed: Any) -> None:
@@ -153,7 +154,7 @@ def test_a_holdout_is_one_fold(study: Study) -> None:
     ledger = memory_ledger(study())
     run = ledger.ask()
     drive(ledger, run, [0.5] * 3)
-    assert run.spec.folds == (0,)
+    assert run.folds == (0,)
     assert result([0.5]).folds == ()
     (row,) = ledger.rows()
     assert (row.folds, best_first([row], maximise=True)) == ((), [row])

@@ -42,12 +42,12 @@ def ledger(study: Study) -> Ledger:
 
 
 def test_names_sort(ledger: Ledger) -> None:
-    spec = ledger.ask().spec
+    spec = ledger.ask()
     assert run_name(spec) == f"trial-0000 · freeze 2 · lr {spec.params['lr']:.0e}"
 
 
 def test_rates_per_group(ledger: Ledger) -> None:
-    spec = ledger.ask().spec
+    spec = ledger.ask()
     params, lr = run_params(spec, GROUPS), spec.params["lr"]
     rates = [params[f"group_lr.{group}"] for group in GROUPS]
     assert rates == pytest.approx([0, 0, lr / 8, lr / 4, lr / 2, lr])
@@ -56,13 +56,13 @@ def test_rates_per_group(ledger: Ledger) -> None:
 
 
 def test_gradual_unfreezing_gives_every_group_a_rate(study: Study) -> None:
-    spec = memory_ledger(study("space.freeze_depth=2", "space.unfreeze_every_epochs=1")).ask().spec
+    spec = memory_ledger(study("space.freeze_depth=2", "space.unfreeze_every_epochs=1")).ask()
     params = run_params(spec, GROUPS)
     assert {params[f"group_lr.{group}"] for group in GROUPS} == {spec.params["lr"]}
 
 
 def test_groups_that_are_named_have_a_rate_and_the_others_none(study: Study) -> None:
-    spec = memory_ledger(study("space.trained=layer3+stem", "space.lr_ratio=0.5")).ask().spec
+    spec = memory_ledger(study("space.trained=layer3+stem", "space.lr_ratio=0.5")).ask()
     params, lr = run_params(spec, GROUPS), spec.params["lr"]
     rates = [params[f"group_lr.{group}"] for group in GROUPS]
     assert rates == pytest.approx([lr / 32, 0, 0, lr / 4, 0, lr])
@@ -71,7 +71,7 @@ def test_groups_that_are_named_have_a_rate_and_the_others_none(study: Study) -> 
 
 
 def test_a_group_whose_layers_have_rates_of_their_own_has_none(study: Study) -> None:
-    spec = memory_ledger(study("space.layer_decay=0.5", "space.freeze_depth=2")).ask().spec
+    spec = memory_ledger(study("space.layer_decay=0.5", "space.freeze_depth=2")).ask()
     params = run_params(spec, GROUPS)
     found = {name: value for name, value in params.items() if name.startswith("group_lr.")}
     assert found == {
@@ -83,14 +83,14 @@ def test_a_group_whose_layers_have_rates_of_their_own_has_none(study: Study) -> 
 
 def test_unfreezing_that_does_not_come_so_far_gives_no_rate(study: Study) -> None:
     # Three epochs open two of the four.
-    spec = memory_ledger(study("space.freeze_depth=4", "space.unfreeze_every_epochs=1")).ask().spec
+    spec = memory_ledger(study("space.freeze_depth=4", "space.unfreeze_every_epochs=1")).ask()
     params = run_params(spec, GROUPS)
     opened = [params[f"group_lr.{group}"] > 0 for group in GROUPS]
     assert opened == [False, False, True, True, True, True]
 
 
 def test_a_record_from_before_a_dimension_has_its_default(ledger: Ledger) -> None:
-    spec = ledger.ask().spec
+    spec = ledger.ask()
     record = spec_json(spec)
     late = ("trained", "layer_decay", "l2_sp", "head_init", "feature_selection", "class_balance")
     old = {**record, "params": {n: v for n, v in spec.params.items() if n not in late}}
@@ -103,7 +103,7 @@ def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:
     run = ledger.ask()
     drive(ledger, run, [0.5] * 3)
     common = {"tlsearch.state": "running"}
-    assert run_tags(run.spec, 0) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
+    assert run_tags(run, 0) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
     baseline = baseline_spec(ledger.config, "full_fine_tuning", seed=0)
     assert run_tags(baseline, 3) == {
         **common,
@@ -187,7 +187,7 @@ def test_what_waits_in_the_queue_is_not_shown(ledger: Ledger) -> None:
     fixed = ledger.ask_fixed()
     assert fixed is not None
     ledger.pause(fixed)
-    assert [row.spec.key for row in begun(ledger.rows())] == ["trial-0000", fixed.spec.key]
+    assert [row.run.key for row in begun(ledger.rows())] == ["trial-0000", fixed.key]
 
 
 def test_versions_without_importing() -> None:

@@ -46,7 +46,7 @@ def test_a_trial_carries_its_network_to_the_worker(study: Study, tmp_path: Path)
     seen = set()
     for _ in range(8):
         run = ledger.ask()
-        spec = run.spec
+        spec = run
         assert spec.backbone == spec.params["backbone"] == run.trial.params["backbone"]
         assert train_job(spec, tmp_path).backbone == spec.backbone
         assert spec.backbone in run_name(spec)
@@ -55,7 +55,7 @@ def test_a_trial_carries_its_network_to_the_worker(study: Study, tmp_path: Path)
         drive(ledger, run, [0.2, 0.4])
     assert seen == {"resnet10", "mobilenet_v2"}
     # So do its confirmations; baselines take the first network of the list.
-    by_number = {row.number: row.spec.backbone for row in ledger.rows()}
+    by_number = {row.number: row.run.backbone for row in ledger.rows()}
     for again in confirm_specs(config, ledger.rows()):
         wanted = "resnet10" if again.source is None else by_number[again.source]
         assert again.backbone == wanted
@@ -64,7 +64,7 @@ def test_a_trial_carries_its_network_to_the_worker(study: Study, tmp_path: Path)
 
 def test_a_study_on_one_network_has_no_such_parameter(study: Study, tmp_path: Path) -> None:
     ledger = memory_ledger(study())
-    spec = ledger.ask().spec
+    spec = ledger.ask()
     assert "backbone" not in spec.params
     assert spec.backbone == "resnet18"
     assert run_params(spec, ("head",))["backbone"] == "resnet18"
@@ -103,7 +103,7 @@ def run_all(study: Study, best: Mapping[str, float], *overrides: str) -> Any:
     ledger = memory_ledger(config)
     for _ in range(20):
         run = ledger.ask()
-        drive(ledger, run, [best[run.spec.backbone]])
+        drive(ledger, run, [best[run.backbone]])
     return config, ledger.rows()
 
 

@@ -105,7 +105,7 @@ def test_a_trial_says_in_optuna_how_it_went(tmp_path: Path) -> None:
     told = dict(fake.ledger.search.trials[0].user_attrs)
     (row,) = fake.ledger.rows_of(fake.ledger.search)
     assert told["ending"] == "complete"
-    assert told["strategy"] == row.spec.scope
+    assert told["strategy"] == row.run.scope
     assert told["epochs"] == len(row.epochs)
     assert told["training seconds"] == round(row.seconds, 1)
     assert fake.ledger.search.metric_names == ["val_accuracy"]

@@ -52,7 +52,7 @@ def search(ledger: Ledger, trials: int) -> list[bool]:
     pruned = []
     for _ in range(trials):
         run = ledger.ask()
-        pruned.append(drive(ledger, run, learn(run.spec.params, run.trial.number)))
+        pruned.append(drive(ledger, run, learn(run.params, run.trial.number)))
     return pruned
 
 
@@ -67,12 +67,12 @@ def test_every_sampler_runs_a_study(study: Study, name: str) -> None:
     search(ledger, TRIALS)
     rows = ledger.rows()
     assert [row.state for row in rows] == ["complete"] * TRIALS
-    assert len({row.spec.params["lr"] for row in rows}) == TRIALS
+    assert len({row.run.params["lr"] for row in rows}) == TRIALS
     for row in rows:
-        assert 1e-4 <= row.spec.params["lr"] <= 1e-1
-        assert isinstance(row.spec.params["freeze_depth"], int)
-        assert row.spec.params["batch_size"] in (16, 32)
-        assert row.spec.strategy.lr == row.spec.params["lr"]
+        assert 1e-4 <= row.run.params["lr"] <= 1e-1
+        assert isinstance(row.run.params["freeze_depth"], int)
+        assert row.run.params["batch_size"] in (16, 32)
+        assert row.run.strategy.lr == row.run.params["lr"]
         assert set(row.sampled) == {"lr", "dropout", "freeze_depth", "batch_size"}
 
 
@@ -84,7 +84,7 @@ def test_every_sampler_can_be_stopped_and_taken_up(study: Study, name: str) -> N
         search(Ledger(config, storage), 1)
     in_one = memory_ledger(config)
     search(in_one, TRIALS)
-    assert [r.spec for r in Ledger(config, storage).rows()] == [r.spec for r in in_one.rows()]
+    assert [r.run for r in Ledger(config, storage).rows()] == [r.run for r in in_one.rows()]
 
 
 @pytest.mark.parametrize("name", ["tpe", "random"])
@@ -93,11 +93,11 @@ def test_choices_open_dimensions(study: Study, name: str) -> None:
     search(ledger, TRIALS)
     chosen = set()
     for row in ledger.rows():
-        params, sgd = row.spec.params, row.spec.params["optimizer"] == "sgd"
+        params, sgd = row.run.params, row.run.params["optimizer"] == "sgd"
         assert ("optimizer.sgd.momentum" in params) == ("optimizer.sgd.momentum" in row.sampled)
         assert ("optimizer.sgd.momentum" in params) == sgd
         assert ("optimizer.adam.beta1" in params) == (not sgd)
-        assert type(row.spec.strategy.optimizer).__name__ == ("Sgd" if sgd else "Adam")
+        assert type(row.run.strategy.optimizer).__name__ == ("Sgd" if sgd else "Adam")
         chosen.add((params["optimizer"], params["schedule"]))
     assert len(chosen) > 2
 
@@ -117,19 +117,19 @@ def test_the_grid_is_walked_once(study: Study) -> None:
         ledger.tell(run, "failed", None, reason="")  # a failed point was visited, too
     paused = ledger.ask()
     ledger.pause(paused)
-    assert ledger.ask().spec == paused.spec
+    assert ledger.ask() == paused
     ledger.recover()
     for _ in range(4):
         run = ledger.ask()
         drive(ledger, run, [0.1] * 4)
-    points = [(r.spec.params["lr"], r.spec.params["freeze_depth"]) for r in ledger.rows()]
+    points = [(r.run.params["lr"], r.run.params["freeze_depth"]) for r in ledger.rows()]
     assert sorted(points) == [(lr, f) for lr in (0.001, 0.01, 0.1) for f in (0, 5)]
 
 
 def test_two_workers_share_the_grid(study: Study) -> None:
     ledger = memory_ledger(configured(study, GRID, "grid", "none"))
     runs = [ledger.ask() for _ in range(6)]
-    assert len({str(run.spec.params) for run in runs}) == 6
+    assert len({str(run.params) for run in runs}) == 6
 
 
 @pytest.mark.parametrize("name", sorted(PRUNERS))

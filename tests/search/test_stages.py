@@ -19,5 +19,5 @@ def test_a_search_that_goes_on_knows_its_best_trial(study: Study) -> None:
         drive(ledger, ledger.ask(), [value] * 3)
     _search(ledger, coordinator, told.append, 1)
     stages = [notice for notice in told if isinstance(notice, StageStarted)]
-    best = next(row for row in ledger.rows() if row.number == 1 and row.spec.kind == "search")
-    assert [(stage.done, stage.best) for stage in stages] == [(0, None), (3, (0.7, best.spec))]
+    best = next(row for row in ledger.rows() if row.number == 1 and row.run.role == "trial")
+    assert [(stage.done, stage.best) for stage in stages] == [(0, None), (3, (0.7, best.run))]

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tlsearch.comparison.answers import Tables
+from tlsearch.execution.runs import BASELINE_LABELS
 from tlsearch.report.comparison_summary import rows_of, scenarios_of, summary, warnings
 from tlsearch.report.verdict_text import SIDES
-from tlsearch.search.baselines import LABELS
 from tlsearch.search.summary import Summary
 
 
@@ -35,7 +35,7 @@ def show_status(summary: Summary, *, asked: str, running: bool) -> None:
     for row in summary.rows:
         if row.state in ("running", "waiting"):
             word = row.state if running else "interrupted"
-            console.print(f"  {row.spec.label}: {word}")
+            console.print(f"  {row.run.label}: {word}")
     for line in _answer(summary):
         console.print(line, soft_wrap=True)
     if not running and not summary.is_finished:
@@ -51,13 +51,13 @@ def _answer(summary: Summary) -> list[str]:
     if summary.test:  # the search's own value is the best of many, so it flatters
         value += f" in the search, {summary.test['mean_validation']:.4f} confirmed"
     lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}"]
-    searched = {k: v for k, v in best.spec.params.items() if k in best.sampled}
+    searched = {k: v for k, v in best.run.params.items() if k in best.sampled}
     lines += [f"  {name} = {_number(value)}" for name, value in searched.items()]
     if summary.test:
         lines += ["", *_test(summary)]
     else:
         lines += [
-            f"  {LABELS[name]}: {summary.metric} {value:.4f}"
+            f"  {BASELINE_LABELS[name]}: {summary.metric} {value:.4f}"
             for name, value in summary.baselines.items()
             if value is not None
         ]
@@ -74,7 +74,7 @@ def _test(summary: Summary) -> list[str]:
         gain, own = entry["gain"], entry["accuracy"]["mean"]
         words = _words(gain)
         lines.append(
-            f"  against {LABELS[name]} ({own:.4f}): {100 * gain['mean']:+.1f} points "
+            f"  against {BASELINE_LABELS[name]} ({own:.4f}): {100 * gain['mean']:+.1f} points "
             f"{_interval(gain, points=True)} {words}"
         )
     if found["num_seeds"] == 2:

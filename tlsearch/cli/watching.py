@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tlsearch.config.augmentation import augmentations_of
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.runs import Run
 from tlsearch.search.events import (
     EpochSeen,
     Notice,
@@ -25,7 +26,6 @@ from tlsearch.search.events import (
     Tick,
     Watcher,
 )
-from tlsearch.search.runs import RunSpec
 from tlsearch.training.results import EpochResult
 
 # What a run looks like at this moment, kept up to date from the coordinator's notices.
@@ -35,7 +35,7 @@ from tlsearch.training.results import EpochResult
 class Running:
     """A run on a worker."""
 
-    spec: RunSpec
+    run: Run
     since: float
     last: EpochResult | None = None
 
@@ -50,7 +50,7 @@ class Board:
     done: int = 0
     running: dict[str, Running] = field(default_factory=dict)
     endings: Counter[str] = field(default_factory=Counter)
-    best: tuple[float, RunSpec] | None = None
+    best: tuple[float, Run] | None = None
     baselines: dict[str, float | None] = field(default_factory=dict)
     stage_since: float = 0.0
     spent: list[float] = field(default_factory=list)
@@ -75,24 +75,24 @@ class Board:
                 pass
 
     def _ended(self, notice: RunEnded) -> None:
-        run = self.running.pop(notice.spec.key, None)
+        run = self.running.pop(notice.run.key, None)
         if notice.ending is None:
             return
-        if self._counts(notice.spec):
+        if self._counts(notice.run):
             self.done += 1
             if run is not None:
                 self.spent.append(time.monotonic() - run.since)
-        if notice.spec.kind == "baseline":
-            name = notice.spec.key.rpartition("-seed-")[0]
+        if notice.run.role == "baseline":
+            name = notice.run.name
             self.baselines.setdefault(name, notice.value)
-        if notice.spec.kind == "search":
+        if notice.run.role == "trial":
             self.endings[notice.ending] += 1
             if notice.value is not None and self._is_better(notice.value):
-                self.best = (notice.value, notice.spec)
+                self.best = (notice.value, notice.run)
 
-    def _counts(self, spec: RunSpec) -> bool:
+    def _counts(self, spec: Run) -> bool:
         """Baselines that come before the search are not part of its total."""
-        return self.stage is not None and (self.stage.name != "search" or spec.kind == "search")
+        return self.stage is not None and (self.stage.name != "search" or spec.role == "trial")
 
     def _is_better(self, value: float) -> bool:
         if self.best is None:
@@ -195,10 +195,10 @@ class LiveView:
             epoch = run.last.epoch if run.last else 0
             value = getattr(run.last, self._board.metric) if run.last else None
             table.add_row(
-                run.spec.label,
-                f"{epoch}/{run.spec.total_epochs}",
+                run.run.label,
+                f"{epoch}/{run.run.total_epochs}",
                 "–" if value is None else shown(self._board.metric, value),
-                recipe(run.spec),
+                recipe(run.run),
             )
         return table
 
@@ -227,7 +227,7 @@ def line_of(notice: Notice, board: Board) -> str:
             return ""
 
 
-def recipe(spec: RunSpec) -> str:
+def recipe(spec: Run) -> str:
     """The gist of a strategy."""
     p = spec.params
     falls = f"{p['lr_ratio']:.2g}" if p["layer_decay"] == 1 else f"{p['layer_decay']:.2g} a layer"

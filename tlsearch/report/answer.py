@@ -71,7 +71,7 @@ def find_answer(data: ReportData) -> Answer:
             notes=(),
             parameters=(),
         )
-    params = best.spec.params
+    params = best.run.params
     accuracy = effect(test["accuracy"]) if test else None
     return Answer(
         headline=recipe_text(params, data.groups),

@@ -14,6 +14,7 @@ from tlsearch.config.dimensions import Choice, Dimension, Range
 from tlsearch.config.paths import Layout, evaluation_path, scores_path
 from tlsearch.config.resolved import redacted
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.curves import class_scores, confusion_matrix
 from tlsearch.report.images import Examples, Images, find_examples, find_images
 from tlsearch.report.importances import Importances, find_importances
@@ -21,7 +22,6 @@ from tlsearch.report.provenance import Provenance, find_provenance
 from tlsearch.report.wording import Absent
 from tlsearch.search.confirm import best_first, maximises
 from tlsearch.search.ledger import AUDIT, FACTS, LIKENESS, NETWORKS, Ledger
-from tlsearch.search.runs import RunRow
 from tlsearch.search.summary import Foretold, Summary, foretold, summarise
 
 # What the winner said of every image of the test part.
@@ -109,8 +109,8 @@ def find_evaluation(
         missing.append(f"{scores.reason} What is shown per class is of the validation part.")
     if summary.best is None:
         return Absent("No trial has been completed, so no model has been evaluated."), missing
-    key = summary.best.spec.key
-    found = of_validation(evaluation_path(folder, key), summary.best.spec.label)
+    key = summary.best.run.key
+    found = of_validation(evaluation_path(folder, key), summary.best.run.label)
     if isinstance(found, Absent):
         missing.append(found.reason)
     return found, missing
@@ -169,12 +169,12 @@ class ReportData:
     @property
     def trials(self) -> tuple[RunRow, ...]:
         """The search's trials by number."""
-        return tuple(row for row in self.summary.rows if row.spec.kind == "search")
+        return tuple(row for row in self.summary.rows if row.run.role == "trial")
 
     @property
     def fixed(self) -> tuple[RunRow, ...]:
         """Baselines and confirmations, in the order in which they were asked for."""
-        return tuple(row for row in self.summary.rows if row.spec.kind != "search")
+        return tuple(row for row in self.summary.rows if row.run.role != "trial")
 
 
 def read_report(ledger: Ledger, layout: Layout) -> ReportData:
@@ -214,7 +214,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
 def _shown_network(config: StudyConfig, summary: Summary) -> str:
     """The only network, or of several that of the best trial so far."""
     names = config.backbone.names
-    return summary.best.spec.backbone if summary.best and len(names) > 1 else names[0]
+    return summary.best.run.backbone if summary.best and len(names) > 1 else names[0]
 
 
 def in_words(dimension: Dimension) -> str:

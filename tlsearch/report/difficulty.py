@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tlsearch.config.data_checks import knows_source
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.wording import joined, percent
-from tlsearch.search.runs import RunRow
 
 
 def difficulty(data: ReportData) -> list[str]:
     """Sentences; the baselines on the study's own split stand in for measures of their own."""
-    rows = {row.spec.key: row for row in data.fixed}
+    rows = {row.run.key: row for row in data.fixed}
     told = []
     for name, words in (
         ("linear_probe", "a linear probe of the frozen features reads"),

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from tlsearch.comparison.answers import Tables
+from tlsearch.execution.runs import RunRow
 from tlsearch.report import networks
 from tlsearch.report.answer import find_answer, gain_rows, status
 from tlsearch.report.comparison_gallery import answer_picture, reasons
@@ -25,7 +26,6 @@ from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.provenance import REPEAT, cost_text, machine_text
 from tlsearch.report.verdict_text import MEANINGS, SIDES, arm_name
 from tlsearch.report.wording import duration, plain, printable, setting_text, value_text
-from tlsearch.search.runs import RunRow
 
 # The frame of every page: one HTML file that asks no host for anything.
 
@@ -113,7 +113,7 @@ def _trial(row: RunRow, data: ReportData) -> TableRow:
     return TableRow(
         name=str(row.number),
         settings=tuple(
-            setting_text(row.spec.params[name]) if name in row.spec.params else ""
+            setting_text(row.run.params[name]) if name in row.run.params else ""
             for name in data.space
         ),
         is_best=best is not None and row.number == best.number,
@@ -122,14 +122,14 @@ def _trial(row: RunRow, data: ReportData) -> TableRow:
 
 
 def _fixed(row: RunRow, data: ReportData) -> TableRow:
-    return TableRow(name=row.spec.label, settings=(), is_best=False, **_common(row, data))
+    return TableRow(name=row.run.label, settings=(), is_best=False, **_common(row, data))
 
 
 def _common(row: RunRow, data: ReportData) -> dict[str, Any]:
     return {
         "state": row.state,
         "value": value_text(row.value, data.summary.metric),
-        "epochs": f"{len(row.epochs)} of {row.spec.total_epochs}",
+        "epochs": f"{len(row.epochs)} of {row.run.total_epochs}",
         "took": duration(row.seconds) if row.epochs else "–",
         "reason": row.reason,
     }

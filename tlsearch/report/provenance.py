@@ -63,7 +63,7 @@ def find_provenance(ledger: Ledger, summary: Summary) -> Provenance:
         giga_macs=_PASSES
         * sum(
             row.images_trained
-            * giga_macs(CATALOGUE[row.spec.backbone or config.backbone.name], config.data.size)
+            * giga_macs(CATALOGUE[row.run.backbone or config.backbone.name], config.data.size)
             for row in summary.rows
         ),
         seconds=sum(row.seconds for row in summary.rows),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlsearch.comparison.answers import Tables
 from tlsearch.config.paths import Layout, evaluation_path
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.comparison_gallery import answer_picture, reasons
 from tlsearch.report.context import Evaluation, ReportData, of_validation, read_report
 from tlsearch.report.figures import confusion
@@ -21,7 +22,6 @@ from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.still_traces import DRAWN, colour, spoken
 from tlsearch.search.champion import Stills
 from tlsearch.search.ledger import Ledger
-from tlsearch.search.runs import RunRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,16 +201,16 @@ def drawn(shown: Iterable[Picture]) -> dict[str, bytes]:
 
 def _trials(data: ReportData, folder: Path) -> dict[str, bytes]:
     """Confusion matrices by the key of the run, the best first."""
-    files = ((row.spec.key, _confusion(row, folder)) for row in data.ranked[:BEST_TRIALS])
+    files = ((row.run.key, _confusion(row, folder)) for row in data.ranked[:BEST_TRIALS])
     return {key: content for key, content in files if content is not None}
 
 
 def _confusion(row: RunRow, folder: Path) -> bytes | None:
-    found = of_validation(evaluation_path(folder, row.spec.key), row.spec.label)
+    found = of_validation(evaluation_path(folder, row.run.key), row.run.label)
     if not isinstance(found, Evaluation):
         return None
     counts = confusion.counted(found)
-    title = f"{row.spec.label[:1].upper()}{row.spec.label[1:]}, validation part"
+    title = f"{row.run.label[:1].upper()}{row.run.label[1:]}, validation part"
     plot = confusion.draw(counts).to_json()
     picture = Picture("confusion", title, "", "", plot, NOTE_HEIGHT)
     return still(picture, width=NOTE_WIDTH, sharpness=1.0)

@@ -6,7 +6,8 @@ from typing import Any
 from tlsearch.config.catalog import CATALOGUE, groups
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import with_defaults
-from tlsearch.search.runs import RunSpec, all_folds, confirm_fold
+from tlsearch.execution.runs import Run
+from tlsearch.search.runs import all_folds, confirm_fold, study_name
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
@@ -59,14 +60,7 @@ BASELINES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-LABELS: Mapping[str, str] = {
-    "linear_probe": "linear probe",
-    "full_fine_tuning": "full fine-tuning",
-    "from_scratch": "from scratch",
-}
-
-
-def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
+def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> Run:
     """One baseline on one draw: seed 0 is the search's own split with all its folds, as a trial has
     them; others redraw it and hold out one. Of several networks it takes the first.
     """
@@ -74,19 +68,18 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> RunSpec:
     head_only = len(groups(CATALOGUE[network])) - 1
     scratch = name == "from_scratch" or config.backbone.weights_of(network) == "none"
     factor = PROBE_EPOCHS_FACTOR if name == "linear_probe" else 1
-    return RunSpec(
-        key=f"{name}-seed-{seed}",
-        kind="baseline",
-        label=f"{LABELS[name]}, seed {seed}",
+    return Run(
+        study=study_name(config),
+        scenario="",
+        arm="",
+        role="baseline",
+        name=name,
+        trial=None,
         params=with_defaults({**_COMMON, "freeze_depth": head_only, **BASELINES[name]}),
         init="random" if scratch else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,
         folds=confirm_fold(config, seed) if seed else all_folds(config),
         num_epochs=config.budget.epochs * factor,
-        source=None,
-        table="",
-        scenario="",
-        arm="",
         backbone=network,
     )

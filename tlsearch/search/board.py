@@ -8,8 +8,8 @@ import optuna
 from tlsearch.config.arms import ComparisonConfig
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.schema import StudyConfig
-from tlsearch.search.ledger import Ledger, Run, is_started
-from tlsearch.search.runs import Ending, RunRow
+from tlsearch.execution.runs import Ending, Run, RunRow
+from tlsearch.search.ledger import Ledger, is_started
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 
@@ -30,11 +30,6 @@ class Board:
         self.cells: Mapping[Cell, Ledger] = {
             cell: Ledger(cell_config(config, cell), storage, create=create)
             for cell in cells(compared(config))
-        }
-        self._by_study = {
-            study.study_name: ledger
-            for ledger in self.cells.values()
-            for study in (ledger.search, ledger.fixed)
         }
 
     @property
@@ -86,7 +81,7 @@ class Board:
         return self.whole.search.user_attrs.get(f"tlsearch:{name}")
 
     def _of(self, run: Run) -> Ledger:
-        return self._by_study[run.study.study_name]
+        return self.cells[Cell(run.scenario, run.arm)]
 
 
 def existing_board(config: StudyConfig, storage: optuna.storages.BaseStorage) -> Board | None:

@@ -8,8 +8,9 @@ from tlsearch.config.cells import cell_of, compared
 from tlsearch.config.cost import num_tuning
 from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.validation import shown
+from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.runs import RunRow, RunSpec
+from tlsearch.search.runs import study_name
 
 
 class Chosen(NamedTuple):
@@ -34,20 +35,20 @@ def choose(config: StudyConfig, rows: Sequence[RunRow]) -> Chosen | None:
     if not num_tuning(config):
         return Chosen(None, config.assign(_no_suggestion))
     ranked = best_first(tuned(config, rows), maximise=maximises(config))
-    return Chosen(ranked[0].number, ranked[0].spec.params) if ranked else None
+    return Chosen(ranked[0].number, ranked[0].run.params) if ranked else None
 
 
-def confirm_specs(config: StudyConfig, chosen: Chosen) -> list[RunSpec]:
+def confirm_specs(config: StudyConfig, chosen: Chosen) -> list[Run]:
     """The chosen configuration over seeds. A seed redraws which of the images that are not tested
     train and which validate, the head, the order and all else; it is the same for all arms.
     """
     seeds = range(1, config.confirm.seeds + 1)
-    return [_spec(config, chosen, seed, key="", kind="confirm", params={}) for seed in seeds]
+    return [_spec(config, chosen, seed, name="", role="confirm", params={}) for seed in seeds]
 
 
 def sweep_specs(
     config: StudyConfig, chosen: Chosen, sweep: SweepConfig
-) -> dict[tuple[int, int], RunSpec]:
+) -> dict[tuple[int, int], Run]:
     """By place of the setting and seed: the chosen configuration with one dimension set.
 
     Where that changes nothing, it is the confirmation's own run. Empty where the chosen
@@ -63,8 +64,8 @@ def sweep_specs(
                 config,
                 chosen,
                 seed,
-                key="" if is_same else f".{dimension}={shown(value)}",
-                kind="confirm" if is_same else "sweep",
+                name="" if is_same else f"{dimension}={shown(value)}",
+                role="confirm" if is_same else "sweep",
                 params={} if is_same else changed,
             )
     return found
@@ -75,12 +76,12 @@ def swept_dimension(chosen: Chosen, sweep: SweepConfig) -> str:
     return next((d for d in sweep.dimension if d in chosen.params), "")
 
 
-def fixed_specs(config: StudyConfig, chosen: Chosen) -> list[RunSpec]:
+def fixed_specs(config: StudyConfig, chosen: Chosen) -> list[Run]:
     """All runs of a cell after its tuning."""
     return list(_unique([*confirm_specs(config, chosen), *_all_sweeps(config, chosen)]))
 
 
-def _all_sweeps(config: StudyConfig, chosen: Chosen) -> Iterator[RunSpec]:
+def _all_sweeps(config: StudyConfig, chosen: Chosen) -> Iterator[Run]:
     cell = cell_of(config)
     assert cell is not None
     for sweep in compared(config).sweeps_in(cell.scenario):
@@ -88,7 +89,7 @@ def _all_sweeps(config: StudyConfig, chosen: Chosen) -> Iterator[RunSpec]:
             yield from sweep_specs(config, chosen, sweep).values()
 
 
-def _unique(specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
+def _unique(specs: Sequence[Run]) -> Iterator[Run]:
     seen = set()
     for spec in specs:
         if spec.key not in seen:
@@ -101,29 +102,26 @@ def _spec(
     chosen: Chosen,
     seed: int,
     *,
-    key: str,
-    kind: Any,
+    name: str,
+    role: Any,
     params: Mapping[str, Any],
-) -> RunSpec:
+) -> Run:
     cell = cell_of(config)
     assert cell is not None
-    trial = "as-given" if chosen.trial is None else f"trial-{chosen.trial:04d}"
     network = chosen.params.get(BACKBONE) or config.backbone.name
-    set_to = ", ".join(f"{name} = {shown(value)}" for name, value in params.items())
-    return RunSpec(
-        key=f"{cell.key}.{trial}{key}.seed-{seed}",
-        kind=kind,
-        label=f"{cell.arm} in {cell.scenario}, {set_to + ', ' if set_to else ''}seed {seed}",
+    return Run(
+        study=study_name(config),
+        scenario=cell.scenario,
+        arm=cell.arm,
+        role=role,
+        name=name,
+        trial=chosen.trial,
         params={**chosen.params, **params},
         init="random" if config.backbone.weights_of(network) == "none" else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,
         folds=(0,),
         num_epochs=config.budget.epochs,
-        source=chosen.trial,
-        table=compared(config).table,
-        scenario=cell.scenario,
-        arm=cell.arm,
         backbone=network,
     )
 

@@ -228,7 +228,7 @@ def _attach(ledger: Ledger, folder: Path, stills: Stills) -> None:
                 artifact_store=store, file_path=str(path), study_or_trial=search
             )
     if importlib.util.find_spec("optuna_dashboard") is not None:
-        numbers = {row.spec.key: row.number for row in ledger.rows_of(search)}
+        numbers = {row.run.key: row.number for row in ledger.rows_of(search)}
         for key in stills.trials:
             _note_picture(search, numbers[key], known[f"{key}-{CONFUSION}"])
 

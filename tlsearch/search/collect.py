@@ -16,6 +16,7 @@ from tlsearch.comparison.tables import make_tables
 from tlsearch.config.arms import SweepConfig
 from tlsearch.config.cells import Cell
 from tlsearch.config.paths import scores_folder, write_whole
+from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.board import Board
 from tlsearch.search.cell_runs import (
     Chosen,
@@ -27,7 +28,6 @@ from tlsearch.search.cell_runs import (
 )
 from tlsearch.search.ledger import Ledger
 from tlsearch.search.provenance import provenance_of
-from tlsearch.search.runs import RunRow, RunSpec
 from tlsearch.search.summary import SCORES
 
 _ENDED = ("complete", "diverged")
@@ -64,7 +64,7 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
         chosen = choose(ledger.config, ledger.rows_of(ledger.search))
         if chosen is None:
             continue
-        rows = {row.spec.key: row for row in ledger.rows_of(ledger.fixed)}
+        rows = {row.run.key: row for row in ledger.rows_of(ledger.fixed)}
         arms[cell.arm] = _with_scores(_arm(ledger, chosen, rows, answers), board, ledger, chosen)
         if future is not None:
             arms[cell.arm] = _with_split(arms[cell.arm], board, cell, found)
@@ -184,7 +184,7 @@ class _Answers:
         self._folder, self._num_images = folder, num_images
         self._rows: np.ndarray | None = None
 
-    def of(self, specs: Sequence[RunSpec], rows: Mapping[str, RunRow]) -> np.ndarray:
+    def of(self, specs: Sequence[Run], rows: Mapping[str, RunRow]) -> np.ndarray:
         """(runs, images) of 1 and 0; all 0 of a run that diverged, not a number without scores."""
         found = np.full((len(specs), self._num_images), np.nan)
         for place, spec in enumerate(specs):

@@ -22,12 +22,13 @@ from tlsearch.execution.messages import (
     Surveyed,
     SurveyJob,
 )
+from tlsearch.execution.runs import Run
 from tlsearch.search.board import Board
 from tlsearch.search.cell_runs import choose, fixed_specs
 from tlsearch.search.collect import write_tables
 from tlsearch.search.events import Preparing, Remark, StageStarted, Watcher
 from tlsearch.search.job_maker import asks_for_scores, comparison_job
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Ledger
 from tlsearch.search.mirroring import begun, kept_evaluation, mirror_row, table_view, to_ms
 from tlsearch.search.provenance import (
     by_network,
@@ -87,7 +88,7 @@ def is_done(ledger: Ledger) -> bool:
     chosen = choose(ledger.config, ledger.rows_of(ledger.search))
     if chosen is None:
         return True
-    ended = {r.spec.key for r in ledger.rows_of(ledger.fixed) if r.state not in _OPEN}
+    ended = {r.run.key for r in ledger.rows_of(ledger.fixed) if r.state not in _OPEN}
     return all(spec.key in ended for spec in fixed_specs(ledger.config, chosen))
 
 
@@ -97,7 +98,7 @@ def num_done(ledger: Ledger) -> int:
     chosen = choose(ledger.config, ledger.rows_of(ledger.search))
     if tuning_left(ledger) or chosen is None:
         return tried
-    ended = {r.spec.key for r in ledger.rows_of(ledger.fixed) if r.state not in _OPEN}
+    ended = {r.run.key for r in ledger.rows_of(ledger.fixed) if r.state not in _OPEN}
     return tried + sum(spec.key in ended for spec in fixed_specs(ledger.config, chosen))
 
 
@@ -282,8 +283,8 @@ def _open_mirror(board: Board, scenarios: dict[str, Ready], stage: Stage) -> Non
         [
             mirror_row(
                 row,
-                scenarios[row.spec.scenario].setting.of(row.spec.backbone).groups,
-                kept_evaluation(stage.folder, row.spec.key),
+                scenarios[row.run.scenario].setting.of(row.run.backbone).groups,
+                kept_evaluation(stage.folder, row.run.key),
             )
             for row in rows
         ]

@@ -16,13 +16,14 @@ from tlsearch.config.values import hidden
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.execution.interrupts import Interrupts
 from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
+from tlsearch.execution.runs import Run, RunRow
 from tlsearch.models.pt2 import ModelFacts
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.champion import Champion, log_champion
 from tlsearch.search.events import Preparing, Remark, StageStarted, Watcher
 from tlsearch.search.job_maker import train_job
 from tlsearch.search.ledger import TEST, Ledger
-from tlsearch.search.runs import RunRow, RunSpec, confirm_fold
+from tlsearch.search.runs import confirm_fold
 from tlsearch.search.scheduler import Coordinator
 from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.tracking.reconcile import PARENT
@@ -42,36 +43,33 @@ def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
     """Complete trials of the search from best to worst. Equal accuracies are common where few
     images validate: the smaller loss decides, then the earlier trial.
     """
-    complete = [r for r in rows if r.spec.kind == "search" and r.value is not None]
+    complete = [r for r in rows if r.run.role == "trial" and r.value is not None]
     sign = -1 if maximise else 1
     return sorted(complete, key=lambda r: (sign * (r.value or 0.0), r.val_loss, r.number))
 
 
-def best_trial(config: StudyConfig, rows: Sequence[RunRow]) -> tuple[float, RunSpec] | None:
+def best_trial(config: StudyConfig, rows: Sequence[RunRow]) -> tuple[float, Run] | None:
     """The search's best trial so far, after its value; None before one is complete."""
     ranked = best_first(rows, maximise=maximises(config))
     if not ranked or ranked[0].value is None:
         return None
-    return ranked[0].value, ranked[0].spec
+    return ranked[0].value, ranked[0].run
 
 
-def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[RunSpec]:
+def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[Run]:
     """The runs of the confirmation, seed by seed, so that an early stop leaves whole seeds. Each is
     one training: where the search had folds, its seed's own draw holds out one of them.
     """
     top = best_first(rows, maximise=maximises(config))[: config.confirm.top]
-    specs: list[RunSpec] = []
+    specs: list[Run] = []
     for seed in range(1, config.confirm.seeds + 1):
         specs += [
             replace(
-                row.spec,
-                key=confirm_key(row.number, seed),
-                kind="confirm",
-                label=f"trial {row.number} again, seed {seed}",
+                row.run,
+                role="confirm",
                 seed=config.search.seed + seed,
                 redraw=seed,
                 folds=confirm_fold(config, seed),
-                source=row.number,
             )
             for row in top
         ]
@@ -83,7 +81,7 @@ def choose(config: StudyConfig, rows: Sequence[RunRow]) -> Choice | None:
     """The candidate with the best mean over all seeds; None if none completed them all."""
     maximise = maximises(config)
     seeds = range(1, config.confirm.seeds + 1)
-    by_key = {row.spec.key: row for row in rows if row.value is not None}
+    by_key = {row.run.key: row for row in rows if row.value is not None}
     found = []
     for row in best_first(rows, maximise=maximise)[: config.confirm.top]:
         keys = [confirm_key(row.number, seed) for seed in seeds]
@@ -175,7 +173,7 @@ def keep_examples(
     path = examples_path(folder, champion)
     if path.exists():
         return
-    spec = next(row.spec for row in rows if row.spec.key == champion)
+    spec = next(row.run for row in rows if row.run.key == champion)
     job = ExamplesJob(
         strategy=spec.strategy,
         seed=spec.seed,
@@ -200,7 +198,7 @@ def is_finished(ledger: Ledger) -> bool:
     if search_left(ledger) or ledger.num_running() or not is_final(ledger):
         return False
     # Trials beyond a budget that was lowered wait until it is raised again.
-    fixed = {row.spec.key: row.state for row in ledger.rows_of(ledger.fixed)}
+    fixed = {row.run.key: row.state for row in ledger.rows_of(ledger.fixed)}
     wanted = {baseline_spec(ledger.config, name, seed=0).key for name in ledger.config.baselines}
     return wanted <= fixed.keys() and not {"running", "waiting"} & set(fixed.values())
 
@@ -220,7 +218,7 @@ def is_final(ledger: Ledger) -> bool:
     if not config.confirm.seeds:
         return True
     rows = ledger.rows()
-    known = {r.spec.key for r in rows}
+    known = {r.run.key for r in rows}
     if any(spec.key not in known for spec in confirm_specs(config, rows)):
         return False
     choice, record = choose(config, rows), test_record(ledger)
@@ -304,13 +302,13 @@ def _score(
                 "its figure is no longer that of untouched data"
             )
         )
-    complete = frozenset(r.spec.key for r in rows if r.state == "complete")
+    complete = frozenset(r.run.key for r in rows if r.state == "complete")
     scores = scores_folder(folder)
     keys = [*choice.keys, *(k for ks in baseline_keys(ledger.config).values() for k in ks)]
     missing = [k for k in keys if k in complete and not (scores / f"{k}.npz").exists()]
     _make_again(coordinator, rows, missing, folder=folder, watch=watch)
     watch(Preparing(1.0, "scoring the test part"))
-    network = {row.spec.key: row.spec.backbone for row in rows}
+    network = {row.run.key: row.run.backbone for row in rows}
     for backbone in dict.fromkeys(network[key] for key in missing):
         weights = [(k, weights_path(folder, k)) for k in missing if network[k] == backbone]
         coordinator.errand(ScoreJob(weights=tuple(weights), scores_to=scores, backbone=backbone))
@@ -339,10 +337,10 @@ def _make_again(
     larger budget may call for a candidate that had lost. Or somebody deleted them.
     """
     for row in rows:
-        path = weights_path(folder, row.spec.key)
-        if row.spec.key in keys and not path.exists():
-            watch(Preparing(0.0, f"making the weights of {row.spec.label} again"))
-            coordinator.errand(train_job(row.spec, folder))
+        path = weights_path(folder, row.run.key)
+        if row.run.key in keys and not path.exists():
+            watch(Preparing(0.0, f"making the weights of {row.run.label} again"))
+            coordinator.errand(train_job(row.run, folder))
 
 
 def _holds_model(mirror: Mirror, record: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from tlsearch.search.runs import Ending, RunSpec
+from tlsearch.execution.runs import Ending, Run
 from tlsearch.training.results import EpochResult
 
 
@@ -25,21 +25,21 @@ class StageStarted:
     done: int
     total: int
     workers: int
-    best: tuple[float, RunSpec] | None = None
+    best: tuple[float, Run] | None = None
 
 
 @dataclass(frozen=True)
 class RunStarted:
     """A run is on a worker, at its start or from its checkpoint."""
 
-    spec: RunSpec
+    run: Run
 
 
 @dataclass(frozen=True)
 class EpochSeen:
     """A run finished an epoch."""
 
-    spec: RunSpec
+    run: Run
     result: EpochResult
 
 
@@ -47,7 +47,7 @@ class EpochSeen:
 class RunEnded:
     """A run has an ending, or is paused and will go on."""
 
-    spec: RunSpec
+    run: Run
     ending: Ending | None
     value: float | None
     reason: str

@@ -172,7 +172,7 @@ def _images(ledger: Ledger, layout: Layout, facts: ModelFacts) -> tuple[np.ndarr
 
 def _validation_rows(ledger: Ledger, data: ImageSet, run: str) -> np.ndarray:
     """The images that chose this very model: its seed drew its own validation part."""
-    spec = next(row.spec for row in ledger.rows_of(ledger.fixed) if row.spec.key == run)
+    spec = next(row.run for row in ledger.rows_of(ledger.fixed) if row.run.key == run)
     config = ledger.config.data
     splits = draw_splits(
         data,

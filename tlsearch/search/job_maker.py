@@ -10,17 +10,17 @@ from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.paths import checkpoint_path, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.messages import TrainJob
+from tlsearch.execution.runs import Run
 from tlsearch.metrics.protocol import MEASURES as ALL_MEASURES
-from tlsearch.search.runs import RunSpec
 
-MakeJob = Callable[[RunSpec, Path], TrainJob]
+MakeJob = Callable[[Run, Path], TrainJob]
 
 
-def train_job(spec: RunSpec, folder: Path) -> TrainJob:
+def train_job(spec: Run, folder: Path) -> TrainJob:
     """What a worker is told of a run; the weights of fixed runs are kept, unless each fold has its
     own.
     """
-    keep = spec.kind != "search" and len(spec.folds) == 1
+    keep = spec.role != "trial" and len(spec.folds) == 1
     return TrainJob(
         key=spec.key,
         strategy=spec.strategy,
@@ -99,14 +99,14 @@ def comparison_job(config: StudyConfig) -> MakeJob:
     measures = measures_of(comparison)
     splits = {cell: cell_config(config, cell).data.split for cell in cells(comparison)}
 
-    def make(spec: RunSpec, folder: Path) -> TrainJob:
+    def make(spec: Run, folder: Path) -> TrainJob:
         by_future = comparison.table == "B"
-        confirms = spec.kind == "confirm"
+        confirms = spec.role == "confirm"
         return replace(
             train_job(spec, folder),
             weights_to=None,
             measures=measures if confirms else (),
-            scores_to=None if spec.kind == "search" or by_future else scores_path(folder, spec.key),
+            scores_to=None if spec.role == "trial" or by_future else scores_path(folder, spec.key),
             split=splits[Cell(spec.scenario, spec.arm)] if by_future else None,
             future=comparison.future if by_future else None,
         )

@@ -19,12 +19,10 @@ from tlsearch.config.resolved import identity
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Wilcoxon
 from tlsearch.config.seeds import derive_seed
+from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.search.runs import (
     RESULT,
     RUN,
-    Ending,
-    RunRow,
-    RunSpec,
     aside_name,
     attributes,
     fixed_name,
@@ -69,23 +67,20 @@ _OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run that has been claimed: its trial is RUNNING until it is told or paused.
-
-    `reported` holds the steps that the store knows, those before an interruption included: epochs,
-    or folds where there are several. `seen` are the epochs that are no news.
+class _Claim:
+    """A run whose trial is RUNNING until it is told or paused. `reported` holds the steps that the
+    store knows, those before an interruption included: epochs, or folds where there are several.
     """
 
-    spec: RunSpec
+    run: Run
     trial: optuna.Trial
     study: optuna.Study
     reported: set[int]
-    seen: set[int]
 
     @property
     def by_folds(self) -> bool:
         """Whether its steps are folds."""
-        return len(self.spec.folds) > 1
+        return len(self.run.folds) > 1
 
 
 class Ledger:
@@ -102,6 +97,7 @@ class Ledger:
         self.config, self._storage, self._create = config, storage, create
         self._maximise = config.search.metric == "val_accuracy"
         self._identity = identity(config)
+        self._claims: dict[str, _Claim] = {}
         self.search = self._open(config.name)
         self.fixed = self._open(fixed_name(config.name))
         # Before its first run a study may become another: what failed so far was preparation.
@@ -198,9 +194,9 @@ class Ledger:
         place = [cell.scenario] if cell else []
         return derive_seed(self.config.search.seed, "sampler", *place, number) % 2**32
 
-    def enqueue(self, specs: Sequence[RunSpec]) -> None:
+    def enqueue(self, specs: Sequence[Run]) -> None:
         """Add fixed runs that are not there yet."""
-        known = {row.spec.key for row in self.rows_of(self.fixed)}
+        known = {row.run.key for row in self.rows_of(self.fixed)}
         for spec in specs:
             if spec.key not in known:
                 self.fixed.enqueue_trial({}, user_attrs={RUN: spec_json(spec)})
@@ -212,10 +208,10 @@ class Ledger:
         trial = self.fixed.ask()
         return self._claimed(read_spec(trial.user_attrs[RUN]), trial, self.fixed)
 
-    def _claimed(self, spec: RunSpec, trial: optuna.Trial, study: optuna.Study) -> Run:
+    def _claimed(self, run: Run, trial: optuna.Trial, study: optuna.Study) -> Run:
         stored = self._storage.get_trial(trial._trial_id)
-        steps = set(stored.intermediate_values)
-        return Run(spec, trial, study, steps, set() if len(spec.folds) > 1 else set(steps))
+        self._claims[run.key] = _Claim(run, trial, study, set(stored.intermediate_values))
+        return run
 
     def report(self, run: Run, result: EpochResult, *, fold: FoldResult | None) -> bool:
         """Record an epoch, or the fold that it ends; whether the run is to be pruned. What is
@@ -224,17 +220,17 @@ class Ledger:
         Where there are folds, a pruner judges whole folds alone: by the mean so far, or by the
         fold itself where it compares trials fold by fold.
         """
-        run.seen.add(result.epoch)
-        if run.by_folds and fold is None:
+        claim = self._claims[run.key]
+        if claim.by_folds and fold is None:
             return False
-        step, value = self._point(result, fold if run.by_folds else None)
-        if step not in run.reported:
-            run.trial.report(value, step)
-            run.reported.add(step)
-        if fold is not None and fold.fold == len(run.spec.folds):
+        step, value = self._point(result, fold if claim.by_folds else None)
+        if step not in claim.reported:
+            claim.trial.report(value, step)
+            claim.reported.add(step)
+        if fold is not None and fold.fold == len(run.folds):
             return False  # all is paid for: its value counts
-        is_last = step == max(run.reported)
-        return run.spec.kind == "search" and is_last and should_stop(run.trial)
+        is_last = step == max(claim.reported)
+        return run.role == "trial" and is_last and should_stop(claim.trial)
 
     def _point(self, result: EpochResult, fold: FoldResult | None) -> tuple[int, float]:
         """The step and the value that a pruner sees."""
@@ -252,9 +248,10 @@ class Ledger:
         A diverged trial is told as pruned: the sampler then avoids its neighbourhood, where it
         would forget a failed one.
         """
-        for name, shown in attributes(run.spec, ending, result, reason).items():
-            run.trial.set_user_attr(name, shown)
-        run.trial.set_user_attr(RESULT, result_json(ending, result, reason))
+        claim = self._claims.pop(run.key)
+        for name, shown in attributes(run, ending, result, reason).items():
+            claim.trial.set_user_attr(name, shown)
+        claim.trial.set_user_attr(RESULT, result_json(ending, result, reason))
         state = {
             "complete": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
@@ -266,13 +263,14 @@ class Ledger:
             assert result is not None
             value = result.value(self.config.search.metric)
         # The grid sampler's own hook wants to stop an `optimize` loop, and there is none.
-        run.study.sampler = optuna.samplers.RandomSampler()
-        run.study.tell(run.trial, value, state)
+        claim.study.sampler = optuna.samplers.RandomSampler()
+        claim.study.tell(claim.trial, value, state)
         return value
 
     def pause(self, run: Run) -> None:
         """Put a run back in the queue; it goes on from its checkpoint."""
-        self._storage.set_trial_state_values(run.trial._trial_id, TrialState.WAITING)
+        claim = self._claims.pop(run.key)
+        self._storage.set_trial_state_values(claim.trial._trial_id, TrialState.WAITING)
 
     def rows(self) -> list[RunRow]:
         """All runs, read in bulk: the search's trials, then the fixed runs."""

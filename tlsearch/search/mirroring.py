@@ -8,8 +8,8 @@ from typing import Any
 
 from tlsearch.config.paths import evaluation_path, write_whole
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.metrics.curves import class_scores
-from tlsearch.search.runs import Ending, RunRow, RunSpec
 from tlsearch.tracking.reconcile import EpochMetrics, MirrorRow, Status
 from tlsearch.tracking.store import experiment_view
 from tlsearch.training.plan import lr_scales, phases
@@ -50,12 +50,12 @@ def table_view(config: StudyConfig) -> Mapping[str, str]:
     )
 
 
-def run_name(spec: RunSpec) -> str:
+def run_name(spec: Run) -> str:
     """A name that sorts: `trial-0007 · freeze 3 · lr 2e-03`."""
     return f"{spec.key} · {spec.scope} · lr {spec.params['lr']:.0e}"
 
 
-def run_params(spec: RunSpec, groups: tuple[str, ...]) -> dict[str, Any]:
+def run_params(spec: Run, groups: tuple[str, ...]) -> dict[str, Any]:
     """All parameters of the strategy, and the peak rate of each layer group: 0 where it stands
     still; none where its layers have rates of their own.
     """
@@ -76,17 +76,20 @@ def run_params(spec: RunSpec, groups: tuple[str, ...]) -> dict[str, Any]:
     return {**network, **spec.params, **rates, "init": spec.init, **draw}
 
 
-def run_tags(spec: RunSpec, number: int) -> dict[str, Any]:
+def run_tags(spec: Run) -> dict[str, Any]:
     """Tags to filter by. `tlsearch.trial` is the number in Optuna, given to the search's trials."""
-    tags: dict[str, Any] = {"tlsearch.kind": spec.kind, "tlsearch.state": "running"}
-    if spec.kind == "search":
-        tags["tlsearch.trial"] = number
-    if spec.kind == "baseline":
-        tags["tlsearch.baseline"] = spec.key.rpartition("-seed-")[0]
-    if spec.source is not None:
-        tags["tlsearch.confirms"] = spec.source
+    tags: dict[str, Any] = {
+        "tlsearch.kind": "search" if spec.role == "trial" else spec.role,
+        "tlsearch.state": "running",
+    }
+    if spec.role == "trial":
+        tags["tlsearch.trial"] = spec.trial
+    if spec.role == "baseline":
+        tags["tlsearch.baseline"] = spec.name
+    if spec.role in ("confirm", "sweep") and spec.trial is not None:
+        tags["tlsearch.confirms"] = spec.trial
     if spec.arm:
-        place = {"table": spec.table, "scenario": spec.scenario, "arm": spec.arm}
+        place = {"scenario": spec.scenario, "arm": spec.arm}
         tags.update({f"tlsearch.{name}": value for name, value in place.items()})
         tags["tlsearch.seed"] = spec.seed
     return tags
@@ -136,10 +139,10 @@ def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any
     last = row.epochs[-1:] if row.measures else ()
     ending: Any = None if row.state in ("running", "waiting") else row.state
     return MirrorRow(
-        key=row.spec.key,
-        run_name=run_name(row.spec),
-        params=run_params(row.spec, groups),
-        tags={**run_tags(row.spec, row.number), **end_tags(ending, row.reason)},
+        key=row.run.key,
+        run_name=run_name(row.run),
+        params=run_params(row.run, groups),
+        tags={**run_tags(row.run), **end_tags(ending, row.reason)},
         metrics=[
             EpochMetrics(r.epoch, ended or started, epoch_metrics(r, folds.get(r.epoch)))
             for r in row.epochs

@@ -13,6 +13,7 @@ from tlsearch.data.audit_findings import Audit
 from tlsearch.errors import StoreError
 from tlsearch.execution.interrupts import Deadline, Interrupts
 from tlsearch.execution.messages import Setting
+from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.confirm import (
     best_trial,
@@ -24,7 +25,7 @@ from tlsearch.search.confirm import (
 )
 from tlsearch.search.events import Remark, StageStarted, Watcher
 from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import FACTS, ORIGIN, Ledger, Run
+from tlsearch.search.ledger import FACTS, ORIGIN, Ledger
 from tlsearch.search.mirroring import begun, kept_evaluation, mirror_row, table_view, to_ms
 from tlsearch.search.provenance import (
     by_network,
@@ -198,7 +199,7 @@ def _open_mirror(
     mirror.reconcile(
         [
             mirror_row(
-                row, setting.of(row.spec.backbone).groups, kept_evaluation(folder, row.spec.key)
+                row, setting.of(row.run.backbone).groups, kept_evaluation(folder, row.run.key)
             )
             for row in rows
         ]

@@ -25,9 +25,9 @@ from tlsearch.execution.messages import (
     TrainDone,
     WorkerDied,
 )
+from tlsearch.execution.runs import Ending, Run
 from tlsearch.search.events import EpochSeen, Preparing, Remark, RunEnded, RunStarted, Tick, Watcher
 from tlsearch.search.job_maker import MakeJob
-from tlsearch.search.ledger import Run
 from tlsearch.search.mirroring import (
     STATUS,
     end_tags,
@@ -38,7 +38,6 @@ from tlsearch.search.mirroring import (
     run_params,
     run_tags,
 )
-from tlsearch.search.runs import Ending
 from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
@@ -148,6 +147,7 @@ class Coordinator:
         self._active: dict[int, Run] = {}
         self._deaths: Counter[str] = Counter()
         self._faults = 0
+        self._seen: set[tuple[str, int]] = set()
         self._told_of_stop = False
         self._setting: Setting | None = None
 
@@ -197,7 +197,7 @@ class Coordinator:
             self._start(worker, run)
 
     def _start(self, worker: int, run: Run) -> None:
-        spec = run.spec
+        spec = run
         self._active[worker] = run
         self._executor.submit(worker, self._make_job(spec, self._folder))
         assert self._setting is not None
@@ -205,7 +205,7 @@ class Coordinator:
             spec.key,
             run_name=run_name(spec),
             params=run_params(spec, self._setting.of(spec.backbone).groups),
-            tags=run_tags(spec, run.trial.number),
+            tags=run_tags(spec),
         )
         self._watch(RunStarted(spec))
 
@@ -226,9 +226,10 @@ class Coordinator:
 
     def _epoch(self, worker: int, event: EpochDone) -> None:
         run = self._active.get(worker)
-        if run is None or run.spec.key != event.key:
+        if run is None or run.key != event.key:
             return  # of a worker that has been replaced
-        is_new = event.result.epoch not in run.seen
+        is_new = (event.key, event.result.epoch) not in self._seen
+        self._seen.add((event.key, event.result.epoch))
         prune = self._ledger.report(run, event.result, fold=event.fold)
         stopping = self._interrupts.stopping
         # The worker waits for this answer: everything else comes after it.
@@ -240,7 +241,7 @@ class Coordinator:
             timestamp_ms=int(time.time() * 1000),
         )
         if is_new:
-            self._watch(EpochSeen(run.spec, event.result))
+            self._watch(EpochSeen(run, event.result))
 
     def _ended(self, worker: int, event: TrainDone) -> None:
         self._executor.release(worker)
@@ -257,26 +258,26 @@ class Coordinator:
         self, run: Run, ending: Ending, result: TrainResult | None, reason: str, artifacts: Any
     ) -> None:
         value = self._ledger.tell(run, ending, result, reason=reason)
-        checkpoint_path(self._folder, run.spec.key).unlink(missing_ok=True)
+        checkpoint_path(self._folder, run.key).unlink(missing_ok=True)
         if result is not None and result.measures:
             self._mirror.metrics(
-                run.spec.key,
+                run.key,
                 step=result.epochs[-1].epoch,
                 values=measure_metrics(result.measures),
                 timestamp_ms=int(time.time() * 1000),
             )
         self._mirror.finish(
-            run.spec.key,
+            run.key,
             status=STATUS[ending],
             tags=end_tags(ending, reason),
             artifacts=artifacts,
         )
-        self._watch(RunEnded(run.spec, ending, value, reason))
+        self._watch(RunEnded(run, ending, value, reason))
 
     def _pause(self, run: Run) -> None:
         self._ledger.pause(run)
-        self._mirror.finish(run.spec.key, status="SCHEDULED", tags=end_tags(None, ""), artifacts={})
-        self._watch(RunEnded(run.spec, None, None, ""))
+        self._mirror.finish(run.key, status="SCHEDULED", tags=end_tags(None, ""), artifacts={})
+        self._watch(RunEnded(run, None, None, ""))
 
     def _failed(self, worker: int, event: JobFailed) -> None:
         self._executor.release(worker)
@@ -334,4 +335,4 @@ class Coordinator:
         if not result.confusion or self._setting is None:
             return {}
         names = self._setting.data.class_names
-        return keep_evaluation(self._folder, run.spec.key, names, result.confusion)
+        return keep_evaluation(self._folder, run.key, names, result.confusion)

@@ -19,10 +19,10 @@ from tlsearch.errors import RequestError, WorkError
 from tlsearch.execution.executor import LocalExecutor
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import Event, Job, Prepared, PrepareJob
+from tlsearch.execution.runs import RunRow
 from tlsearch.search.events import Remark, Watcher
 from tlsearch.search.job_maker import MakeJob
 from tlsearch.search.ledger import MIRRORED, MLFLOW, Ledger
-from tlsearch.search.runs import RunRow
 from tlsearch.search.scheduler import Coordinator, Teller, run_errand
 from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.tracking.address import sqlite_path
@@ -101,7 +101,7 @@ def occupied(
 def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:
     """Write down what is run, and clear away what killed processes left."""
     write_whole(folder / "study.yaml", to_yaml(redacted(config)))
-    sweep(folder, open_keys={r.spec.key for r in rows if r.state in ("running", "waiting")})
+    sweep(folder, open_keys={r.run.key for r in rows if r.state in ("running", "waiting")})
 
 
 def is_mirrored(ledger: Ledger, layout: Layout) -> bool:

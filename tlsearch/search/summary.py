@@ -16,11 +16,11 @@ from tlsearch.data.audit_findings import TITLES, Audit, csv_text, summary
 from tlsearch.data.audit_findings import as_json as auditing_as_json
 from tlsearch.data.audit_findings import effect as auditing_effect
 from tlsearch.execution.messages import NetworkJob, NetworkScored, Setting, Surveyed, SurveyJob
+from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.sweeps import Agreement, rank_agreement
 from tlsearch.search.confirm import best_first, effect, is_finished, maximises, test_record
 from tlsearch.search.events import Preparing, Remark
 from tlsearch.search.ledger import AUDIT, LIKENESS, MLFLOW, NETWORKS, Ledger
-from tlsearch.search.runs import RunRow
 from tlsearch.search.stage import Stage
 from tlsearch.search.storage import storage_address
 
@@ -58,11 +58,11 @@ class Summary:
 def summarise(ledger: Ledger, layout: Layout) -> Summary:
     """Read all of a study in one pass."""
     config, rows = ledger.config, ledger.rows()
-    search = [row for row in rows if row.spec.kind == "search"]
+    search = [row for row in rows if row.run.role == "trial"]
     test = test_record(ledger)
     ranked = best_first(rows, maximise=maximises(config))
     winner = next((r for r in ranked if test and r.number == test["winner"]), None)
-    values = {row.spec.key: row.value for row in rows}
+    values = {row.run.key: row.value for row in rows}
     return Summary(
         name=config.name,
         metric=config.search.metric,
@@ -91,7 +91,7 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
             "number": best.number,
             "value": best.value,
             "metric": summary.metric,
-            "params": dict(best.spec.params),
+            "params": dict(best.run.params),
             "confirmed": bool(test),
         },
         "test": {k: v for k, v in test.items() if k not in _NOT_TEST} or None,
@@ -166,7 +166,7 @@ def foretold(
         values = [
             row.value
             for row in rows
-            if row.spec.kind == "search" and row.spec.backbone == name and row.value is not None
+            if row.run.role == "trial" and row.run.backbone == name and row.value is not None
         ]
         best = better(values) if values else None
         networks.append(NetworkResult(name, scores.get(name, {}), len(values), best))

@@ -5,15 +5,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
-from tlsearch.search.runs import RunRow
 
 BEGAN = datetime(2026, 1, 1, 12)
 
 
 def with_rows(data: ReportData, rows: Sequence[RunRow]) -> ReportData:
     """The report of these rows; complete ones ranked by accuracy."""
-    complete = [r for r in rows if r.spec.kind == "search" and r.value is not None]
+    complete = [r for r in rows if r.run.role == "trial" and r.value is not None]
     ranked = sorted(complete, key=lambda r: r.value or 0.0, reverse=True)
     best = ranked[0] if ranked else None
     summary = replace(data.summary, rows=tuple(rows), best=best)
@@ -24,9 +24,9 @@ def search_row(data: ReportData, number: int, **changes: Any) -> RunRow:
     """A trial of the search; `params` are what was sampled."""
     row = next(r for r in data.trials if r.state == "complete")
     params = changes.pop("params", dict(row.sampled))
-    spec = replace(row.spec, key=f"trial-{number:04d}", label=f"trial {number}")
-    spec = replace(spec, params={**row.spec.params, **params})
-    return replace(row, spec=spec, number=number, sampled=params, **changes)
+    spec = replace(row.run, key=f"trial-{number:04d}", label=f"trial {number}")
+    spec = replace(spec, params={**row.run.params, **params})
+    return replace(row, run=spec, number=number, sampled=params, **changes)
 
 
 def at(row: RunRow, start: float, end: float, **changes: Any) -> RunRow:

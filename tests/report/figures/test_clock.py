@@ -17,7 +17,7 @@ def watched(data: ReportData) -> ReportData:
     Side by side 0–40 and 0–60, then 40–100 beside 60–100; after the pause 30 s of one alone.
     """
     first = search_row(data, 0)
-    base = next(r for r in data.fixed if r.spec.kind == "baseline")
+    base = next(r for r in data.fixed if r.run.role == "baseline")
     return with_rows(
         data,
         [
@@ -34,7 +34,7 @@ def watched(data: ReportData) -> ReportData:
 
 def test_runs_lie_on_as_few_lanes_as_hold_them_and_pauses_are_cut(watched: ReportData) -> None:
     clock = find_clock(watched)
-    found = {s.row.spec.key: (s.lane, s.start, s.end) for s in clock.stretches}
+    found = {s.row.run.key: (s.lane, s.start, s.end) for s in clock.stretches}
     assert found.pop("linear_probe-seed-0") == (1, 0, 60)
     assert found == {
         "trial-0000": (0, 0, 40),

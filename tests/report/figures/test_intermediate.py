@@ -4,11 +4,11 @@ import pytest
 
 from tests.report.fake import epochs_to
 from tests.report.figures.made import search_row, with_rows
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures import intermediate
 from tlsearch.report.figures.intermediate import Band, Intermediate
 from tlsearch.report.wording import Absent
-from tlsearch.search.runs import RunRow
 from tlsearch.training.results import FoldResult
 
 
@@ -62,7 +62,7 @@ def test_pruned_ends_are_marked_and_lines_are_parted(few: ReportData) -> None:
 def test_of_folds_the_mean_so_far_is_drawn(data: ReportData) -> None:
     row = course(data, 0, 0.3, 0.5, 0.6, 0.8)
     folds = (FoldResult(1, 2, 0.5, 0.5, 0.5, 0.5), FoldResult(2, 4, 0.2, 0.8, 0.35, 0.65))
-    crossed = replace(row, spec=replace(row.spec, folds=(0, 1)), folds=folds)
+    crossed = replace(row, run=replace(row.run, folds=(0, 1)), folds=folds)
     split = data.config.data.split.model_copy(update={"folds": 2})
     part = data.config.data.model_copy(update={"split": split})
     changed = replace(data, config=data.config.model_copy(update={"data": part}))

@@ -6,11 +6,11 @@ import pytest
 from tests.report.figures.made import search_row, with_rows
 from tests.report.figures.test_parallel import ADAM, SGD
 from tlsearch.config.dimensions import Choice
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures import choices, cost, rates
 from tlsearch.report.figures.rates import Cell
 from tlsearch.report.wording import Absent
-from tlsearch.search.runs import RunRow
 
 
 def trial(data: ReportData, number: int, value: float, **params: Any) -> RunRow:
@@ -91,7 +91,7 @@ def test_a_choice_of_too_many_options_is_named_alone_or_beside_others(data: Repo
 def test_the_front_is_what_nothing_cheaper_reaches(data: ReportData) -> None:
     seconds = {0: (3.0, 0.80), 1: (2.0, 0.85), 2: (5.0, 0.85), 3: (9.0, 0.95), 4: (9.0, 0.90)}
     rows = [search_row(data, i, seconds=s, value=v) for i, (s, v) in seconds.items()]
-    baselines = [r for r in data.fixed if r.spec.key == "linear_probe-seed-0"]
+    baselines = [r for r in data.fixed if r.run.key == "linear_probe-seed-0"]
     found = cost.compute(with_rows(data, [*rows, *baselines]))
     assert isinstance(found, cost.Costs)
     assert [(c.name, c.seconds) for c in found.front] == [("trial 1", 2.0), ("trial 3", 9.0)]

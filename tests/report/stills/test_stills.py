@@ -104,8 +104,8 @@ def test_a_study_has_its_figures_and_those_of_its_best_trials(tmp_path: Path) ->
         (row for row in fake.ledger.rows_of(fake.ledger.search) if row.value is not None),
         key=lambda row: -(row.value or 0),
     )
-    assert set(made.trials) <= {row.spec.key for row in best}
-    assert best[0].spec.key in made.trials
+    assert set(made.trials) <= {row.run.key for row in best}
+    assert best[0].run.key in made.trials
     assert len(made.trials) == min(BEST_TRIALS, len(best))
     for png in (*made.study.values(), *made.trials.values()):
         assert Image.open(BytesIO(png)).format == "PNG"

@@ -15,13 +15,14 @@ from tlsearch.config.cells import Cell
 from tlsearch.config.paths import scores_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError
+from tlsearch.execution.runs import Run
 from tlsearch.search import board as board_module
 from tlsearch.search.board import Board, existing_board
 from tlsearch.search.cell_runs import choose, confirm_specs, fixed_specs, sweep_specs
 from tlsearch.search.collect import CSV_FILE, JSON_FILE, collect, write_tables
 from tlsearch.search.comparison_run import ScenarioWork, is_done, num_done, tuning_left
 from tlsearch.search.job_maker import comparison_job
-from tlsearch.search.ledger import Ledger, Run
+from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import open_storage
 
 BODY = """
@@ -80,9 +81,9 @@ def carry_out(
     board.note(f"facts:{scenario}", {"similarity": 0.25, "test_images": 4})
     work, keys = ScenarioWork(board.of_scenario(scenario)), []
     while (run := work.next_run()) is not None:
-        keys.append(run.spec.key)
-        if run.spec.kind != "search":
-            score(folder, run.spec.key, RIGHT[run.spec.arm])
+        keys.append(run.key)
+        if run.role != "trial":
+            score(folder, run.key, RIGHT[run.arm])
         accuracy = train(run)
         board.tell(run, "complete", result([0.1, accuracy]), reason="")
     return keys
@@ -90,7 +91,7 @@ def carry_out(
 
 def by_rate(run: Run) -> float:
     """The nearer to 0.01, the better."""
-    return 1.0 - abs(np.log10(float(run.spec.params["lr"])) + 2) / 10
+    return 1.0 - abs(np.log10(float(run.params["lr"])) + 2) / 10
 
 
 def test_the_best_of_the_trials_that_all_arms_have(board: Board) -> None:
@@ -120,7 +121,7 @@ def test_confirmations_share_their_seeds_between_arms(board: Board) -> None:
     assert [s.key for s in specs["given"]] == [f"given@here.as-given.seed-{i}" for i in (1, 2, 3)]
     for one, given in zip(specs["one"], specs["given"], strict=True):
         assert (one.seed, one.redraw, one.num_epochs) == (given.seed, given.redraw, 2)
-        assert (one.kind, one.scenario, one.arm) == ("confirm", "here", "one")
+        assert (one.role, one.scenario, one.arm) == ("confirm", "here", "one")
     assert [s.redraw for s in specs["one"]] == [1, 2, 3]
 
 
@@ -130,7 +131,7 @@ def test_a_setting_that_the_confirmation_has_is_not_trained_twice(board: Board) 
     assert chosen is not None
     (sweep,) = board.comparison.sweeps.of
     specs = sweep_specs(ledger.config, chosen, sweep)
-    assert {place: (s.key, s.kind, s.params["lr"]) for place, s in specs.items()} == {
+    assert {place: (s.key, s.role, s.params["lr"]) for place, s in specs.items()} == {
         (0, 1): ("given@here.as-given.seed-1", "confirm", 0.05),
         (0, 2): ("given@here.as-given.seed-2", "confirm", 0.05),
         (1, 1): ("given@here.as-given.lr=0.5.seed-1", "sweep", 0.5),
@@ -158,7 +159,7 @@ def test_every_arm_tunes_alike_before_it_is_confirmed(board: Board, tmp_path: Pa
     assert not any(map(is_done, board.of_scenario("there").values()))
     # The draws are those of the arm's own study, the same rates for the same trial.
     rates = {
-        cell.arm: [row.spec.params["lr"] for row in ledger.rows_of(ledger.search)]
+        cell.arm: [row.run.params["lr"] for row in ledger.rows_of(ledger.search)]
         for cell, ledger in board.of_scenario("here").items()
     }
     assert rates["one"] == rates["other"]
@@ -174,8 +175,8 @@ def test_the_order_of_endings_changes_nothing(config: StudyConfig, tmp_path: Pat
         claimed = [run for run in (work.next_run(), work.next_run()) if run is not None]
         idle = not claimed
         for run in reversed(claimed):
-            if run.spec.kind != "search":
-                score(tmp_path / "crossed", run.spec.key, RIGHT[run.spec.arm])
+            if run.role != "trial":
+                score(tmp_path / "crossed", run.key, RIGHT[run.arm])
             crossed.tell(run, "complete", result([0.1, by_rate(run)]), reason="")
     for name in (JSON_FILE, CSV_FILE):
         for board, folder in ((straight, "straight"), (crossed, "crossed")):
@@ -198,7 +199,7 @@ def test_what_is_carried_on(config: StudyConfig, tmp_path: Path) -> None:
     assert sum(tuning_left(ledger) for ledger in again.of_scenario("here").values()) == 6
     keys = carry_out(again, tmp_path, "here", by_rate)
     assert len(keys) == len(set(keys)) == 17
-    assert {run.spec.key for run in runs if run is not None} <= set(keys)
+    assert {run.key for run in runs if run is not None} <= set(keys)
 
 
 def test_more_of_everything_goes_on(study: Study, tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_more_of_everything_goes_on(study: Study, tmp_path: Path) -> None:
 
 
 def done(board: Board) -> list[str]:
-    return [row.spec.key for row in board.rows()]
+    return [row.run.key for row in board.rows()]
 
 
 def test_an_interrupted_trial_that_is_no_longer_asked_for_keeps_nothing_open(
@@ -313,13 +314,13 @@ def test_runs_that_diverge_answer_nothing_and_those_that_fail_are_missing(
     board.note("facts:here", {"test_images": 4})
     work = ScenarioWork(board.of_scenario("here"))
     while (run := work.next_run()) is not None:
-        key, ending = run.spec.key, "complete"
-        if run.spec.arm == "other":
+        key, ending = run.key, "complete"
+        if run.arm == "other":
             ending = {"1": "diverged", "2": "failed"}.get(key[-1], "complete")
-            if run.spec.kind == "search":
+            if run.role == "trial":
                 ending = "diverged" if run.trial.number == 0 else "complete"
-        if ending == "complete" and run.spec.kind != "search":
-            score(tmp_path, key, RIGHT[run.spec.arm])
+        if ending == "complete" and run.role != "trial":
+            score(tmp_path, key, RIGHT[run.arm])
         told = result([0.1, by_rate(run)], ending=ending) if ending != "failed" else None
         board.tell(run, ending, told, reason="")  # type: ignore[arg-type]
     other = collect(board, tmp_path).scenarios[0].arms["other"]
@@ -338,7 +339,7 @@ def test_tuning_never_touches_the_test_part(board: Board, tmp_path: Path) -> Non
     orders: dict[str, list[Any]] = {"search": [], "confirm": [], "sweep": []}
 
     def noted(run: Run) -> float:
-        orders[run.spec.kind].append(make(run.spec, tmp_path))
+        orders[run.role].append(make(run, tmp_path))
         return by_rate(run)
 
     carry_out(board, tmp_path, "here", noted)

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
-from tlsearch.search.runs import RunRow
 
 PAUSE_SECONDS = 60.0
 """Nothing ran for longer: the study was stopped, or prepared. A guess."""
@@ -67,8 +67,8 @@ def find_clock(data: ReportData) -> Clock:
 
 def group_of(row: RunRow) -> str:
     """Which of `GROUPS` a run belongs to."""
-    if row.spec.kind != "search":
-        return "baselines" if row.spec.kind == "baseline" else "confirmations"
+    if row.run.role != "trial":
+        return "baselines" if row.run.role == "baseline" else "confirmations"
     state = row.state if row.state in ("complete", "pruned") else "failed and diverged"
     return f"{state} trials"
 

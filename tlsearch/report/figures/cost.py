@@ -59,9 +59,9 @@ def compute(data: ReportData) -> Costs | Absent:
         return Absent("No trial has been completed yet.")
     names = {f"{name}-seed-0": plain(name) for name in data.config.baselines}
     baselines = [
-        Candidate(names[r.spec.key], True, r.seconds, r.value, r.images_trained)
+        Candidate(names[r.run.key], True, r.seconds, r.value, r.images_trained)
         for r in data.fixed
-        if r.spec.key in names and r.value is not None and r.seconds > 0
+        if r.run.key in names and r.value is not None and r.seconds > 0
     ]
     candidates = tuple(sorted([*found, *baselines], key=lambda c: c.seconds))
     shown = window(

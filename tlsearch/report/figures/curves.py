@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import GREY, PERCENT, SERIES, canvas, label, with_room
 from tlsearch.report.wording import Absent, percent, plain
-from tlsearch.search.runs import RunRow
 
 TOP = 5
 _SYMBOLS = ("circle", "square", "diamond", "cross", "star")
@@ -41,7 +41,7 @@ def compute(data: ReportData) -> Curves | Absent:
     best = data.summary.best
     top = sorted(data.ranked, key=lambda row: best is None or row.number != best.number)[:TOP]
     found = [_curve(row, f"trial {row.number}", is_baseline=False) for row in top]
-    by_key = {row.spec.key: row for row in data.fixed}
+    by_key = {row.run.key: row for row in data.fixed}
     for name in data.config.baselines:
         row = by_key.get(f"{name}-seed-0")
         if row is not None:
@@ -116,7 +116,7 @@ def _curve(row: RunRow, name: str, *, is_baseline: bool) -> Curve:
     return Curve(
         name=name,
         is_baseline=is_baseline,
-        num_epochs=row.spec.num_epochs,
+        num_epochs=row.run.num_epochs,
         epochs=tuple(by_epoch),
         accuracies=tuple(sum(found) / len(found) for found in by_epoch.values()),
     )

@@ -50,10 +50,10 @@ def compute(data: ReportData) -> Depths | Absent:
     found: dict[int, list[tuple[int, float]]] = {}
     network = shown_network(data)
     for row in sorted(data.ranked, key=lambda row: row.number):
-        if network and row.spec.backbone != network:
+        if network and row.run.backbone != network:
             continue  # another network's groups are cut elsewhere
         assert row.value is not None
-        found.setdefault(row.spec.params["freeze_depth"], []).append((row.number, row.value))
+        found.setdefault(row.run.params["freeze_depth"], []).append((row.number, row.value))
     if not found:
         return Absent("No trial has been completed yet.")
     depths = tuple(Depth(depth, tuple(found[depth])) for depth in sorted(found))
@@ -64,7 +64,7 @@ def compute(data: ReportData) -> Depths | Absent:
 def shown_network(data: ReportData) -> str:
     """The best trial's network; empty where the study has only one, or no complete trial."""
     several = len(data.config.backbone.names) > 1
-    return data.ranked[0].spec.backbone if data.ranked and several else ""
+    return data.ranked[0].run.backbone if data.ranked and several else ""
 
 
 def draw(found: Depths) -> go.Figure:

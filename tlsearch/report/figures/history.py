@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import (
     BLUE,
@@ -19,7 +20,6 @@ from tlsearch.report.figures.canvas import (
 )
 from tlsearch.report.figures.window import Window, shown_values, window
 from tlsearch.report.wording import Absent, count, plain, value_text
-from tlsearch.search.runs import RunRow
 
 _MARKS = {
     "complete": ("circle", BLUE),

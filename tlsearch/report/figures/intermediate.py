@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREY, ORANGE, canvas, hover_format, percent_axis
 from tlsearch.report.figures.thinning import evenly, rounded
 from tlsearch.report.figures.window import Window, window
 from tlsearch.report.wording import Absent, count, joined, plain
-from tlsearch.search.runs import RunRow
 
 MAX_LINES = 60
 """Of complete and of pruned trials each."""
@@ -85,7 +85,7 @@ def compute(data: ReportData) -> Intermediate | Absent:
 def _course(row: RunRow, metric: str) -> Course:
     if row.folds:
         points = [(fold.fold, getattr(fold, f"mean_{metric}")) for fold in row.folds]
-    elif len(row.spec.folds) > 1:  # it ended in its first fold
+    elif len(row.run.folds) > 1:  # it ended in its first fold
         points = []
     else:
         points = [(epoch.epoch, getattr(epoch, metric)) for epoch in row.epochs]

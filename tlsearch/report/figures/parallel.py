@@ -55,7 +55,7 @@ def compute(data: ReportData) -> Parallel | Absent:
     if len(searched) < 2:
         return Absent("Fewer than two dimensions are searched: nothing to lay side by side.")
     lines = [
-        Line(row.number, row.value, {n: row.spec.params[n] for n in searched if n in row.sampled})
+        Line(row.number, row.value, {n: row.run.params[n] for n in searched if n in row.sampled})
         for row in data.ranked
         if row.value is not None
     ]

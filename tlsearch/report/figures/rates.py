@@ -53,7 +53,7 @@ def compute(data: ReportData) -> Rates | Absent:
     network = shown_network(data)
     found: dict[tuple[int, int], list[float]] = {}
     for row in data.ranked:
-        if row.value is not None and network in ("", row.spec.backbone):
+        if row.value is not None and network in ("", row.run.backbone):
             ratio_bin = _bin(searched[RATIO], row.sampled[RATIO])
             found.setdefault((row.sampled[DEPTH], ratio_bin), []).append(row.value)
     best = max if data.maximise else min

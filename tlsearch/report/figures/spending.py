@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures.canvas import BLUE, GREEN, GREY, PURPLE, canvas
 from tlsearch.report.figures.clock import GROUPS, find_clock, group_of, unit
 from tlsearch.report.wording import Absent, duration, percent
-from tlsearch.search.runs import RunRow
 
 NOTHING = "no run"
 _PARTS = {

@@ -52,7 +52,7 @@ def compute(data: ReportData) -> Timeline | Absent:
     shown = clock.stretches[-MAX_BARS:]
     begin = min(stretch.start for stretch in shown)
     return Timeline(
-        bars=tuple(Bar(s.row.spec.label, group_of(s.row), s.lane, s.start, s.end) for s in shown),
+        bars=tuple(Bar(s.row.run.label, group_of(s.row), s.lane, s.start, s.end) for s in shown),
         pauses=tuple(pause for pause in clock.pauses if pause[0] > begin),
         num_lanes=clock.num_lanes,
         earlier=len(clock.stretches) - len(shown),

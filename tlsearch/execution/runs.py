@@ -1,0 +1,181 @@
+"""What a run is and what is known of it: the scheduler, the store and every report speak of these.
+
+A run carries its place in fields. Its key names files and MLflow's children; nobody parses it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from tlsearch.config.schema import BACKBONE
+from tlsearch.config.strategy import ALL, Strategy
+from tlsearch.execution.messages import TrainJob
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
+
+Role = Literal["trial", "baseline", "confirm", "sweep"]
+Ending = Literal["complete", "pruned", "diverged", "failed"]
+
+BASELINE_LABELS: Mapping[str, str] = {
+    "linear_probe": "linear probe",
+    "full_fine_tuning": "full fine-tuning",
+    "from_scratch": "from scratch",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training that a study wants, apart from how often it was started.
+
+    `scenario` and `arm` place it in a comparison and are empty in a search. `name` is which
+    baseline it is, or which dimension a sweep sets to what. `trial` is the number in Optuna of the
+    sampled trial that it is or repeats, None where nothing was sampled. `seed` seeds the training;
+    `redraw` 0 is the study's own split, others redraw all of it but the test part.
+
+    `params` are flat and complete. `folds`, counted from 0, are those of the split that it trains,
+    for `num_epochs` each; more than one are a cross-validation. `backbone` is the network.
+    """
+
+    study: str
+    scenario: str
+    arm: str
+    role: Role
+    name: str
+    trial: int | None
+    seed: int
+    redraw: int
+    params: Mapping[str, Any]
+    init: Literal["pretrained", "random"]
+    folds: tuple[int, ...]
+    num_epochs: int
+    backbone: str
+
+    @property
+    def key(self) -> str:
+        """Its name among all runs of its study: of its files, and of its child in MLflow."""
+        number = "as-given" if self.trial is None else f"{self.trial:04d}"
+        match self.role:
+            case "trial":
+                key = f"trial-{number}"
+            case "baseline":
+                tuned = "" if self.trial is None else f"-{number}"
+                key = f"{self.name}{tuned}-seed-{self.redraw}"
+            case "confirm":
+                key = f"confirm-{number}-seed-{self.redraw}"
+            case "sweep":
+                key = f"sweep-{number}-{self.name}-seed-{self.redraw}"
+        return f"{self.arm}@{self.scenario}.{key}".replace(" ", "_") if self.arm else key
+
+    @property
+    def label(self) -> str:
+        """What a reader is told that it is: `trial 7 again, seed 1`."""
+        words = []
+        if self.arm:
+            words.append(f"{self.arm} in {self.scenario}")
+        if self.role == "trial":
+            words.append(f"trial {self.trial}")
+        elif self.role == "baseline":
+            words.append(BASELINE_LABELS[self.name])
+            if self.trial is not None:
+                words.append(f"trial {self.trial}")
+        elif self.role == "sweep":
+            words.append(self.name.replace("=", " = "))
+        elif not self.arm:
+            words.append(f"trial {self.trial} again")
+        if self.role != "trial":
+            words.append(f"seed {self.redraw}")
+        return ", ".join(words)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs over all folds."""
+        return self.num_epochs * len(self.folds)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy that `params` describe."""
+        params = {name: value for name, value in self.params.items() if name != BACKBONE}
+        return Strategy.from_params(params, init=self.init)
+
+    @property
+    def scope(self) -> str:
+        """What of the network trains, in a few words: `freeze 3`, `train norms`; of several
+        networks which one: `resnet18, freeze 3`.
+        """
+        trained = self.params["trained"]
+        network = f"{self.params[BACKBONE]}, " if BACKBONE in self.params else ""
+        scope = f"freeze {self.params['freeze_depth']}" if trained == ALL else f"train {trained}"
+        return f"{network}{scope}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run as the store knows it; `state` is "running" or "waiting" before it has an ending.
+
+    `number` is that of its trial in Optuna. `measures` are empty where none were wanted; not a
+    number where one could not be taken.
+    """
+
+    run: Run
+    number: int
+    state: str
+    value: float | None
+    reason: str
+    epochs: tuple[EpochResult, ...]
+    folds: tuple[FoldResult, ...]
+    max_grad_norm: float
+    measures: Mapping[str, float]
+    images_trained: int
+    seconds: float
+    step_seconds: float | None
+    started: Any
+    ended: Any
+    sampled: Mapping[str, Any]
+
+    @property
+    def val_loss(self) -> float:
+        """The validation loss of the weights that `value` is of; over folds their mean. Infinite
+        where the store holds none.
+        """
+        if self.folds:
+            return self.folds[-1].mean_val_loss
+        return math.inf if self.kept is None else self.kept.val_loss
+
+    @property
+    def kept(self) -> EpochResult | None:
+        """The epoch whose weights `value` is of; None where the store holds none."""
+        if self.run.params["patience_epochs"] is None:
+            return self.epochs[-1] if self.epochs else None
+        # Early stopping keeps the first of the best epochs.
+        kept = (e for e in self.epochs if self.value in (e.val_accuracy, e.val_loss))
+        return next(kept, None)
+
+
+class Work(Protocol):
+    """Whom the scheduler works for: gives runs out and keeps what becomes of them, in Optuna,
+    MLflow and on the screen. Everything is on disk in Optuna when a method returns.
+    """
+
+    def next_run(self) -> tuple[Run, TrainJob] | None:
+        """The next run, claimed, and its job; None while there is none to begin. It may be called
+        again once another run has ended.
+        """
+        ...
+
+    def started(self, run: Run) -> None:
+        """A worker has the run, at its beginning or from its checkpoint."""
+        ...
+
+    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
+        """Record an epoch, and the fold that ended with it; whether the run is to be pruned.
+        Epochs may come again after a worker died: they are recorded once.
+        """
+        ...
+
+    def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
+        """Record how a run ended; `result` is None of one that failed."""
+        ...
+
+    def paused(self, run: Run) -> None:
+        """Put a run back in the queue: it goes on from its checkpoint."""
+        ...
