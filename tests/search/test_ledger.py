@@ -12,7 +12,6 @@ from tlsearch.errors import StoreError
 from tlsearch.search import ledger as ledger_module
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.ledger import Ledger, existing_ledger, is_started
-from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
 
 
@@ -47,16 +46,6 @@ def test_round_trip(study: Study, reopen: Any) -> None:
     assert row.ended >= row.started
 
 
-def test_a_result_of_an_earlier_release_has_no_measures(study: Study, reopen: Any) -> None:
-    config = study()
-    ledger = reopen(config)
-    run = ledger.ask()
-    run.trial.set_user_attr(RESULT, {"ending": "complete", "reason": "", "max_grad_norm": 2.0})
-    run.study.tell(run.trial, 0.5)
-    (row,) = reopen(config).rows()
-    assert (row.value, row.max_grad_norm, row.measures) == (0.5, 2.0, {})
-
-
 def test_a_paused_run_goes_on_with_its_parameters(study: Study, reopen: Any) -> None:
     config = study()
     ledger = reopen(config)
@@ -66,8 +55,7 @@ def test_a_paused_run_goes_on_with_its_parameters(study: Study, reopen: Any) -> 
     assert states(ledger) == {"trial-0000": "waiting"}
     again = reopen(config).ask()
     assert again == run
-    assert again.reported == {1}
-    assert again.trial.number == 0
+    assert again.trial == 0
 
 
 def test_recovery_of_what_a_killed_coordinator_left(study: Study, reopen: Any) -> None:
@@ -83,8 +71,7 @@ def test_recovery_of_what_a_killed_coordinator_left(study: Study, reopen: Any) -
     assert set(states(ledger).values()) == {"waiting"}
     again = [ledger.ask_fixed(), ledger.ask(), ledger.ask()]
     assert again == runs
-    assert [r.reported for r in again] == [set(), set(), {1}]
-    assert ledger.ask().trial.number == 2  # nobody is left to go on
+    assert ledger.ask().trial == 2  # nobody is left to go on
 
 
 def test_an_epoch_is_recorded_once(study: Study) -> None:
@@ -257,7 +244,7 @@ def test_a_trial_whose_asking_was_cut_short_has_no_row(study: Study, reopen: Any
     ledger.search.ask()
     assert ledger.rows() == []
     assert ledger.recover() == 1
-    assert ledger.ask().trial.number == 0
+    assert ledger.ask().trial == 0
     assert [row.state for row in ledger.rows()] == ["running"]
 
 

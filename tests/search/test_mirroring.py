@@ -103,15 +103,15 @@ def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:
     run = ledger.ask()
     drive(ledger, run, [0.5] * 3)
     common = {"tlsearch.state": "running"}
-    assert run_tags(run, 0) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
+    assert run_tags(run) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
     baseline = baseline_spec(ledger.config, "full_fine_tuning", seed=0)
-    assert run_tags(baseline, 3) == {
+    assert run_tags(baseline) == {
         **common,
         "tlsearch.kind": "baseline",
         "tlsearch.baseline": "full_fine_tuning",
     }
     confirm = confirm_specs(ledger.config, ledger.rows())[0]
-    assert run_tags(confirm, 4) == {
+    assert run_tags(confirm) == {
         **common,
         "tlsearch.kind": "confirm",
         "tlsearch.confirms": 0,

@@ -52,7 +52,7 @@ def search(ledger: Ledger, trials: int) -> list[bool]:
     pruned = []
     for _ in range(trials):
         run = ledger.ask()
-        pruned.append(drive(ledger, run, learn(run.params, run.trial.number)))
+        pruned.append(drive(ledger, run, learn(run.params, run.trial)))
     return pruned
 
 

@@ -117,8 +117,10 @@ def test_confirmations_share_their_seeds_between_arms(board: Board) -> None:
         for cell, ledger in board.cells.items()
         if cell in (ONE, GIVEN)
     }
-    assert [s.key for s in specs["one"]] == [f"one@here.trial-0001.seed-{i}" for i in (1, 2, 3)]
-    assert [s.key for s in specs["given"]] == [f"given@here.as-given.seed-{i}" for i in (1, 2, 3)]
+    assert [s.key for s in specs["one"]] == [f"one@here.confirm-0001-seed-{i}" for i in (1, 2, 3)]
+    assert [s.key for s in specs["given"]] == [
+        f"given@here.confirm-as-given-seed-{i}" for i in (1, 2, 3)
+    ]
     for one, given in zip(specs["one"], specs["given"], strict=True):
         assert (one.seed, one.redraw, one.num_epochs) == (given.seed, given.redraw, 2)
         assert (one.role, one.scenario, one.arm) == ("confirm", "here", "one")
@@ -132,10 +134,10 @@ def test_a_setting_that_the_confirmation_has_is_not_trained_twice(board: Board) 
     (sweep,) = board.comparison.sweeps.of
     specs = sweep_specs(ledger.config, chosen, sweep)
     assert {place: (s.key, s.role, s.params["lr"]) for place, s in specs.items()} == {
-        (0, 1): ("given@here.as-given.seed-1", "confirm", 0.05),
-        (0, 2): ("given@here.as-given.seed-2", "confirm", 0.05),
-        (1, 1): ("given@here.as-given.lr=0.5.seed-1", "sweep", 0.5),
-        (1, 2): ("given@here.as-given.lr=0.5.seed-2", "sweep", 0.5),
+        (0, 1): ("given@here.confirm-as-given-seed-1", "confirm", 0.05),
+        (0, 2): ("given@here.confirm-as-given-seed-2", "confirm", 0.05),
+        (1, 1): ("given@here.sweep-as-given-lr=0.5-seed-1", "sweep", 0.5),
+        (1, 2): ("given@here.sweep-as-given-lr=0.5-seed-2", "sweep", 0.5),
     }
     assert len(fixed_specs(ledger.config, chosen)) == 5
     elsewhere = board.cells[Cell("there", "one")]
@@ -209,8 +211,8 @@ def test_more_of_everything_goes_on(study: Study, tmp_path: Path) -> None:
     seeds = study("comparison.confirm.seeds=4", body=BODY, head=HEAD)
     keys = carry_out(board_of(seeds, storage), tmp_path, "here", by_rate)
     assert sorted(keys) == sorted(
-        f"{spec}.seed-4"
-        for spec in {key.rpartition(".seed")[0] for key in done(board) if key.endswith("seed-1")}
+        f"{spec}-seed-4"
+        for spec in {key.rpartition("-seed")[0] for key in done(board) if key.endswith("seed-1")}
         if "lr=" not in spec
     )
     trials = study("comparison.tuning.trials=5", body=BODY, head=HEAD)
@@ -318,7 +320,7 @@ def test_runs_that_diverge_answer_nothing_and_those_that_fail_are_missing(
         if run.arm == "other":
             ending = {"1": "diverged", "2": "failed"}.get(key[-1], "complete")
             if run.role == "trial":
-                ending = "diverged" if run.trial.number == 0 else "complete"
+                ending = "diverged" if run.trial == 0 else "complete"
         if ending == "complete" and run.role != "trial":
             score(tmp_path, key, RIGHT[run.arm])
         told = result([0.1, by_rate(run)], ending=ending) if ending != "failed" else None
@@ -336,7 +338,7 @@ def test_runs_that_diverge_answer_nothing_and_those_that_fail_are_missing(
 def test_tuning_never_touches_the_test_part(board: Board, tmp_path: Path) -> None:
     """Of no run but confirmations and sweeps are test answers ordered, and no weights are kept."""
     make = comparison_job(board.config)
-    orders: dict[str, list[Any]] = {"search": [], "confirm": [], "sweep": []}
+    orders: dict[str, list[Any]] = {"trial": [], "confirm": [], "sweep": []}
 
     def noted(run: Run) -> float:
         orders[run.role].append(make(run, tmp_path))
@@ -344,9 +346,9 @@ def test_tuning_never_touches_the_test_part(board: Board, tmp_path: Path) -> Non
 
     carry_out(board, tmp_path, "here", noted)
     assert {kind: len(jobs) for kind, jobs in orders.items()} == {
-        "search": 6, "confirm": 9, "sweep": 2
+        "trial": 6, "confirm": 9, "sweep": 2
     }  # fmt: skip
-    assert all(job.scores_to is None and job.measures == () for job in orders["search"])
+    assert all(job.scores_to is None and job.measures == () for job in orders["trial"])
     for kind in ("confirm", "sweep"):
         paths = [job.scores_to for job in orders[kind]]
         assert None not in paths
