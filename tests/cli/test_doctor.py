@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from filelock import FileLock
 
 from tests.cli.conftest import Invoke
 from tlsearch.cli import doctor as examining
@@ -28,9 +29,9 @@ def found(layout: Layout, *, tracking_uri: str | None = None) -> dict[str, Findi
 def test_an_empty_folder_is_fine_and_stays_empty(tmp_path: Path) -> None:
     findings = found(Layout(tmp_path / "mlruns"))
     assert {f.state for f in findings.values()} <= {"works", "absent"}
-    assert findings["MLflow"].told.endswith("mlruns/mlflow.db: made by the first run")
+    assert findings["MLflow"].detail.endswith("mlruns/mlflow.db: made by the first run")
     assert findings["Optuna"].state == "absent"
-    assert findings["torch"].told.startswith("2.")
+    assert findings["torch"].detail.startswith("2.")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -45,8 +46,8 @@ def test_stores_say_what_they_hold(tmp_path: Path) -> None:
     for name in ("digits", "digits:fixed", "digits until 2026"):
         optuna.create_study(study_name=name, storage=storage)
     findings = found(layout)
-    assert findings["MLflow"].told.endswith(": 2 runs")
-    assert findings["Optuna"].told.endswith(": 1 study")
+    assert findings["MLflow"].detail.endswith(": 2 runs")
+    assert findings["Optuna"].detail.endswith(": 1 study")
 
 
 def test_what_fails_says_what_mends_it(tmp_path: Path) -> None:
@@ -56,9 +57,9 @@ def test_what_fails_says_what_mends_it(tmp_path: Path) -> None:
     layout.journal.write_text("no json\n" * 3)
     findings = found(layout)
     assert findings["MLflow"].state == "fails"
-    assert "not a database" in findings["MLflow"].told
+    assert "not a database" in findings["MLflow"].detail
     assert findings["Optuna"].state == "fails"
-    assert "cannot be opened" in findings["Optuna"].told
+    assert "cannot be opened" in findings["Optuna"].detail
     away = found(layout, tracking_uri="http://me:secret@127.0.0.1:9")["MLflow"]
     assert (away.state, "secret" in str(away)) == ("fails", False)
     assert away.remedy.startswith("start the server")
@@ -101,7 +102,7 @@ def test_a_failure_without_words_is_told_by_its_kind(
 
     monkeypatch.setattr(examining, "look", fails)
     told = found(Layout(tmp_path), tracking_uri="http://127.0.0.1:9")["MLflow"]
-    assert (told.state, told.told) == ("fails", "http://127.0.0.1:9: TimeoutError")
+    assert (told.state, told.detail) == ("fails", "http://127.0.0.1:9: TimeoutError")
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,47 @@ def test_the_command_tells_and_its_exit_code_says_whether_all_works(
     done = tlsearch("doctor", code=1)
     assert "!! MLflow" in done.stdout
     assert done.stderr == "tlsearch: what is needed fails — stores: MLflow\n"
+
+
+@pytest.fixture
+def caches(here: Path) -> dict[str, Path]:
+    """A file of 1,000 bytes in each cache, and two that are none."""
+    state, user = here / "mlruns" / "cache", here / "cache"
+    files = {
+        "activations": state / "activations" / "a.safetensors",
+        "images": user / "images" / "key" / "images.npy",
+        "styled-images": state / "styled" / "a.npy",
+        "source-models": user / "glyphs-resnet18-32px-0.safetensors",
+        "measurements": user / "precision" / "a.json",
+        "": user / "mine.txt",
+        "store": here / "mlruns" / "studies" / "s" / "weights" / "w.safetensors",
+    }
+    for file in files.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * 1000)
+    return files
+
+
+def test_each_cache_is_shown_with_its_size_and_cleared_on_request(
+    caches: dict[str, Path], tlsearch: Invoke
+) -> None:
+    names = [name for name in caches if name not in ("", "store")]
+    shown = {f["name"]: f for f in json.loads(tlsearch("doctor", "--json").stdout)["findings"]}
+    assert all(shown[name]["detail"].endswith("1 files, 1.0 kB") for name in names)
+    done = tlsearch("doctor", "--clear-cache", "activations", "--json")
+    assert json.loads(done.stdout)["cleared"] == ["activations: 1 files deleted, 1.0 kB"]
+    assert [name for name, file in caches.items() if not file.exists()] == ["activations"]
+    tlsearch("doctor", "--clear-cache", "all")
+    assert [name for name, file in caches.items() if file.exists()] == ["", "store"]
+
+
+def test_what_is_no_cache_or_in_use_is_not_cleared(
+    caches: dict[str, Path], tlsearch: Invoke
+) -> None:
+    done = tlsearch("doctor", "--clear-cache", "activation", code=2)
+    assert "--clear-cache = 'activation'" in done.stderr
+    assert "did you mean 'activations'" in done.stderr
+    with FileLock(caches["store"].parents[1] / "lock"):
+        done = tlsearch("doctor", "--clear-cache", "all", code=2)
+    assert "s is running" in done.stderr
+    assert all(file.exists() for file in caches.values())

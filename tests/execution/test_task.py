@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.execution.test_pretrain import TINY
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import pixels, tiny_backbone
+from tests.training.test_pretrain import TINY
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set

@@ -281,13 +281,21 @@ def doctor(
     sets: Sets = None,
     preset: Preset = None,
     as_json: Json = False,
+    clear_cache: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Delete a cache first: activations, images, styled-images, source-models, "
+            "measurements or all; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Versions, devices, stores, caches: what works here and what does not; creates nothing."""
     with answering():
         from tlsearch.cli import doctor as examined
 
         config = None if study is None else read_asked(study, sets, preset)
-        examined.doctor(config, as_json=as_json)
+        examined.doctor(config, as_json=as_json, clear=clear_cache or ())
 
 
 def _commands_of(config: "StudyConfig") -> Any:

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
@@ -18,10 +18,10 @@ from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import Layout, layout_here, user_cache
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.values import hidden
-from tlsearch.errors import TlsearchError, WorkError
+from tlsearch.errors import RequestError, TlsearchError, WorkError, nearest
 from tlsearch.models.weights import downloads
 from tlsearch.search.provenance import versions
-from tlsearch.search.storage import open_storage, storage_address
+from tlsearch.search.storage import is_running, open_storage, storage_address
 from tlsearch.tracking.address import absolute_address, look
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ State = Literal["works", "absent", "fails"]
 
 class Finding(NamedTuple):
     """One thing that was looked at. What is absent is not needed, or comes by itself; what fails
-    keeps a study from running, and `remedy` says what mends it.
+    keeps a study from running, and `remedy` says what to do.
     """
 
     section: str
     name: str
     state: State
-    told: str
+    detail: str
     remedy: str = ""
 
 
@@ -63,9 +63,8 @@ def examine(
         _state_folder(layout),
         _mlflow(tracking_uri, layout),
         _optuna(config, layout),
-        _cache("weights made here", user_cache()),
-        _cache("downloaded weights", downloads()),
-        _cache("images and activations", layout.cache),
+        *(_cache(name, places) for name, places in caches(layout).items()),
+        _cache("downloaded weights", (downloads(),)),
         *_extras(),
     ]
 
@@ -75,8 +74,8 @@ def _packages() -> Iterator[Finding]:
     unmet = _unmet()
     for name, found in known.items():
         yield Finding("versions", name, "works", found)
-    for name, told in unmet.items():
-        yield Finding("versions", name, "fails", told, "pip install --upgrade tlsearch")
+    for name, why in unmet.items():
+        yield Finding("versions", name, "fails", why, "pip install --upgrade tlsearch")
 
 
 def _unmet() -> dict[str, str]:
@@ -113,8 +112,8 @@ def _devices() -> Iterator[Finding]:
         return
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
-        told = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
-        yield Finding("devices", f"GPU {index}", "works", told)
+        found = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+        yield Finding("devices", f"GPU {index}", "works", found)
     if torch.cuda.device_count() == 0:
         yield Finding(
             "devices", "GPU", "absent", "none that CUDA sees; training is on the processor"
@@ -143,10 +142,10 @@ def _state_folder(layout: Layout) -> Finding:
         remedy = "make it writable, or work in another folder"
         return Finding("stores", "folder", "fails", f"{place} cannot be written", remedy)
     free = shutil.disk_usage(place).free
-    told = f"{layout.root}, {in_bytes(free)} free"
+    found = f"{layout.root}, {in_bytes(free)} free"
     if free < LOW_DISK_BYTES:
-        return Finding("stores", "folder", "fails", told, "free some space")
-    return Finding("stores", "folder", "works", told)
+        return Finding("stores", "folder", "fails", found, "free some space")
+    return Finding("stores", "folder", "works", found)
 
 
 def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
@@ -155,14 +154,14 @@ def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
     remedy = "start the server, or correct the address (MLFLOW_TRACKING_URI or the study's)"
     try:
         address = absolute_address(asked)
-        told = look(address)
+        found = look(address)
     except (TlsearchError, OSError) as error:
         lines = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
         why = str(hidden(lines[0]))
         return Finding("stores", "MLflow", "fails", f"{shown}: {why}", remedy)
-    if told is None:
+    if found is None:
         return Finding("stores", "MLflow", "absent", f"{shown}: made by the first run")
-    return Finding("stores", "MLflow", "works", f"{shown}: {told}")
+    return Finding("stores", "MLflow", "works", f"{shown}: {found}")
 
 
 def _optuna(config: StudyConfig | None, layout: Layout) -> Finding:
@@ -171,27 +170,82 @@ def _optuna(config: StudyConfig | None, layout: Layout) -> Finding:
         storage = open_storage(config, layout, create=False)
         names = [s.study_name for s in storage.get_all_studies()] if storage else None
     except TlsearchError as error:
-        told, _, remedy = str(error).partition(" — ")
-        return Finding("stores", "Optuna", "fails", told, remedy)
+        why, _, remedy = str(error).partition(" — ")
+        return Finding("stores", "Optuna", "fails", why, remedy)
     if names is None:
         return Finding("stores", "Optuna", "absent", f"{shown}: made by the first run")
     # A study of ours has companions, and cells if it compares.
-    found = len([name for name in names if not {*":/ "} & {*name}])
-    told = "1 study" if found == 1 else f"{found} studies"
-    return Finding("stores", "Optuna", "works", f"{shown}: {told}")
+    count = len([name for name in names if not {*":/ "} & {*name}])
+    found = "1 study" if count == 1 else f"{count} studies"
+    return Finding("stores", "Optuna", "works", f"{shown}: {found}")
 
 
-def _cache(name: str, folder: Path) -> Finding:
-    if not folder.exists():
-        return Finding("caches", name, "absent", f"{folder}: filled when it is needed")
+def caches(layout: Layout) -> dict[str, tuple[Path, ...]]:
+    """What tlsearch keeps to be faster, by the name that `--clear-cache` takes: folders, or a
+    folder with a pattern. All of it is made again when it is needed.
+    """
+    user, here = user_cache(), layout.cache
+    return {
+        "activations": (here / "activations",),
+        "images": (user / "images", here / "images"),
+        "styled-images": (here / "styled",),
+        "source-models": (user / "glyphs-*", user / "source-probe-*"),
+        "measurements": (here / "audit", here / "probes", user / "precision"),
+    }
+
+
+def clear_cache(names: Sequence[str], layout: Layout) -> Iterator[str]:
+    """Delete these caches, or all of them for "all"; a line of text for each.
+
+    Raises:
+        RequestError: there is no such cache, or a study of this folder is running.
+        WorkError: a file cannot be deleted.
+    """
+    known = caches(layout)
+    for name in names:
+        if name not in (*known, "all"):
+            raise RequestError(
+                f"--clear-cache = {name!r}: there are {', '.join(known)} and all. "
+                f"{nearest(name, [*known, 'all'])}".strip()
+            )
+    running = [f.parent.name for f in layout.root.glob("studies/*/lock") if is_running(f.parent)]
+    if running:
+        raise RequestError(
+            f"--clear-cache: {', '.join(running)} is running and reads the caches — wait for its "
+            "end, or stop it; it can be resumed"
+        )
+    for name in known if "all" in names else dict.fromkeys(names):
+        found = [(file, file.stat().st_size) for file in _files(known[name])]
+        try:
+            for file, _ in found:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise WorkError(
+                f"{error.filename}: cannot be deleted ({error.strerror}) — make its folder writable"
+            ) from None
+        yield f"{name}: {len(found)} files deleted, {in_bytes(sum(size for _, size in found))}"
+
+
+def _files(places: Iterable[Path]) -> Iterator[Path]:
+    """Every file at these places; the last part of one may be a pattern."""
+    for place in places:
+        for found in place.parent.glob(place.name):
+            yield from (f for f in found.rglob("*") if f.is_file()) if found.is_dir() else [found]
+
+
+def _cache(name: str, places: Sequence[Path]) -> Finding:
+    shown = ", ".join(map(str, places))
     try:
-        sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+        sizes = [file.stat().st_size for file in _files(places)]
     except OSError as error:
-        return Finding("caches", name, "fails", f"{folder}: {error.strerror}", "make it readable")
-    told = f"{folder}: {len(sizes)} files, {in_bytes(sum(sizes))}"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding("caches", name, "fails", f"{told}, cannot be written", "make it writable")
-    return Finding("caches", name, "works", told)
+        return Finding("caches", name, "fails", f"{shown}: {error.strerror}", "make it readable")
+    if not sizes:
+        return Finding("caches", name, "absent", f"{shown}: filled when it is needed")
+    found = f"{shown}: {len(sizes)} files, {in_bytes(sum(sizes))}"
+    folders = [_nearest(place if "*" not in place.name else place.parent) for place in places]
+    if not all(os.access(folder, os.W_OK | os.X_OK) for folder in folders):
+        return Finding("caches", name, "fails", f"{found}, cannot be written", "make it writable")
+    return Finding("caches", name, "works", found)
 
 
 def _extras() -> Iterable[Finding]:
@@ -236,21 +290,25 @@ _MARKS = {
 }
 
 
-def doctor(config: StudyConfig | None, *, as_json: bool) -> None:
-    """Tell all that was found; creates nothing.
+def doctor(config: StudyConfig | None, *, as_json: bool, clear: Sequence[str]) -> None:
+    """Print all that was found, after `clear_cache` if caches are to go; creates nothing.
 
     Raises:
+        RequestError: there is no such cache, or it is in use.
         WorkError: something that is needed fails.
     """
-
+    cleared = list(clear_cache(clear, layout_here())) if clear else []
     # A study has taken the environment's address already.
     named = os.environ.get("MLFLOW_TRACKING_URI") if config is None else config.tracking_uri
     findings = examine(config, layout_here(), tracking_uri=named or None)
     failed = [finding for finding in findings if finding.state == "fails"]
     if as_json:
-        told = [finding._asdict() for finding in findings]
-        typer.echo(json.dumps({"ok": not failed, "findings": told}))
+        shown = [finding._asdict() for finding in findings]
+        text = {"ok": not failed, "findings": shown, **({"cleared": cleared} if clear else {})}
+        typer.echo(json.dumps(text))
     else:
+        for line in cleared:
+            typer.echo(line)
         console, section = Console(highlight=False, emoji=False), ""
         for finding in findings:
             if finding.section != section:
@@ -258,7 +316,7 @@ def doctor(config: StudyConfig | None, *, as_json: bool) -> None:
                 console.print(f"[bold]{section}[/bold]")
             remedy = f" — {finding.remedy}" if finding.remedy else ""
             line = f"  {_MARKS[finding.state]} {finding.name:<22} "
-            console.print(line + escape(finding.told + remedy), soft_wrap=True)
+            console.print(line + escape(finding.detail + remedy), soft_wrap=True)
     if failed:
         names = ", ".join(f"{finding.section}: {finding.name}" for finding in failed)
         raise WorkError(f"what is needed fails — {names}")
