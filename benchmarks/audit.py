@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import Files, ImageSet
@@ -56,7 +57,7 @@ def measure(num: int, bits: int) -> None:
         once = time.perf_counter() - started
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.perf_counter()
-        _, audit = audited(data, config, on_progress=lambda _share, _text: None)
+        _, audit = audited(data, config, on_progress=no_progress)
         taken = time.perf_counter() - started
         more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     whole = "all pairs" if not audit.unseen else "up to the limit"

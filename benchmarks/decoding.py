@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.readers import load_images
 
@@ -73,7 +74,7 @@ def bare(paths: list[Path], *, draft: bool) -> np.ndarray:
 
 def ours(folder: Path, cache: Path) -> int:
     data = DataConfig.model_validate({"source": {"folder": str(folder)}, "size": SIZE})
-    found = load_images(data, cache=cache, on_progress=lambda _share, _text: None)
+    found = load_images(data, cache=cache, on_progress=no_progress)
     return len(found.images)
 
 

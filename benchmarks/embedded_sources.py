@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tlsearch.config.paths import user_cache
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.readers import load_images
 from tlsearch.data.synthetic.glyph_recipe import RECIPE
@@ -88,7 +89,7 @@ def main() -> None:
         image_size=SIZE,
         cache=cache,
         threads=1,
-        on_progress=lambda *_: None,
+        on_progress=no_progress,
     )
     networks = trunk(None), trunk(weights)
     source = glyph_images(size=SIZE)
@@ -100,7 +101,7 @@ def main() -> None:
             knobs["similarity"] = asked
         data = DataConfig.model_validate({"source": {name: knobs}, "size": SIZE})
         started = time.perf_counter()
-        drawn = load_images(data, cache=cache, on_progress=lambda *_: None)
+        drawn = load_images(data, cache=cache, on_progress=no_progress)
         seconds = time.perf_counter() - started
         inputs = [
             drawn.images.reshape(len(drawn.labels), -1) / 255.0,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import user_cache
+from tlsearch.config.progress import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.execution.measures import Trained, take_measures
 from tlsearch.execution.messages import PrepareJob, Setting, TrainJob
@@ -40,7 +41,7 @@ def prepared(folder: Path) -> Setting:
         user_cache=user_cache(),
         threads=2,
     )
-    return prepare(job, device_index=None, on_progress=lambda _share, _text: None)[0]
+    return prepare(job, device_index=None, on_progress=no_progress)[0]
 
 
 def trained(
@@ -73,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         setting = prepared(folder)
-        bench = Workbench(setting, device_index=None, on_progress=lambda _s, _t: None)
+        bench = Workbench(setting, device_index=None, on_progress=no_progress)
         trained(bench, setting, folder, ())  # warm
         *_, plain = trained(bench, setting, folder, ())
         job, trainer, result, watched = trained(bench, setting, folder, MEASURES)

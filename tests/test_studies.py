@@ -10,6 +10,7 @@ from PIL import Image
 from tests.cli.conftest import command, only_line
 from tlsearch.comparison.answers import tables_of
 from tlsearch.config.loader import read_study
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import SOURCES, source_name
 from tlsearch.data.readers import READERS, load_images
@@ -51,7 +52,7 @@ FEW = {
 def drawn(images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     knobs = {"images": images, "classes": classes, "difficulty": 0.3}
     data = DataConfig.model_validate({"source": {"textures": knobs}, "size": 28})
-    found = load_images(data, cache=Path(), on_progress=lambda _share, _text: None)
+    found = load_images(data, cache=Path(), on_progress=no_progress)
     return found.images, found.labels
 
 

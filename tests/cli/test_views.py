@@ -10,6 +10,7 @@ from PIL import Image
 from tests.cli.conftest import Files, Invoke
 from tests.training.small import CPU
 from tlsearch.config.loader import read_study
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.strategy import Strategy
 from tlsearch.data.readers import read_images
@@ -65,11 +66,9 @@ def test_mistakes_are_told_in_one_line(here: Path, tlsearch: Invoke) -> None:
 
 def test_the_views_are_those_that_trials_see(here: Path) -> None:
     config = study("space.augmentation={basic: {flip: 0}}", "search.seed=3")
-    shown = views_of(config, cache=here / "cache", on_progress=lambda _share, _text: None)
+    shown = views_of(config, cache=here / "cache", on_progress=no_progress)
     assert [one.title for one in shown] == ["basic", "erasing"]
-    data, _ = read_images(
-        config.data, cache=here / "cache" / "images", on_progress=lambda _share, _text: None
-    )
+    data, _ = read_images(config.data, cache=here / "cache" / "images", on_progress=no_progress)
     (parts,) = draw_splits(
         data, split=config.data.split, labels_per_class=config.data.labels_per_class, redraw=0
     )
@@ -91,7 +90,7 @@ def test_attacks_are_on_every_image_and_mixtures_among_those_shown(here: Path) -
     config = study("space.adversarial={fgsm: {epsilon: 0.1}}", "space.mixing=mixup")
     found = {
         one.title: one.images.astype(int)
-        for one in views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+        for one in views_of(config, cache=here / "cache", on_progress=no_progress)
     }
     change = np.abs(found["fgsm"][:, 1:] - found["fgsm"][:, :1]).max(axis=(2, 3, 4))
     assert ((change >= 25) & (change <= 26)).all()  # 0.1 of 255, rounded
@@ -104,14 +103,12 @@ def test_adaptation_borrows_from_the_source(here: Path) -> None:
     """A view has the brightness of the source image that is drawn for it in that epoch."""
     source = "backbone.source={textures: {images: 200, classes: 4}}"
     config = study("space.erasing=0", "space.adaptation=moments", source, "search.seed=5")
-    (shown,) = views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+    (shown,) = views_of(config, cache=here / "cache", on_progress=no_progress)
     assert (shown.title, shown.detail) == ("moments", "strength 1")
     asked = config.data.model_copy(update={"source": config.backbone.source})
-    lenders, _ = read_images(asked, cache=here / "cache" / "i", on_progress=lambda _s, _t: None)
+    lenders, _ = read_images(asked, cache=here / "cache" / "i", on_progress=no_progress)
     pixels, among = own_source(lenders, backbone="resnet10").train
-    data, _ = read_images(
-        config.data, cache=here / "cache" / "images", on_progress=lambda _s, _t: None
-    )
+    data, _ = read_images(config.data, cache=here / "cache" / "images", on_progress=no_progress)
     rows = rows_shown(shown.images, data.images, np.arange(len(data.labels)))
     for epoch in (1, NUM_VIEWED_EPOCHS):
         drawn = drawn_for(np.array(rows), among=among, seed=5, epoch=epoch)
@@ -125,7 +122,7 @@ def test_of_a_comparison_every_arm_is_shown_once(here: Path) -> None:
     text = (Path(__file__).parents[2] / "studies" / "c08_augmentation.yaml").read_text()
     (here / "c.yaml").write_text(text)
     config = read_study(here / "c.yaml", overrides=[], preset=None)
-    shown = views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+    shown = views_of(config, cache=here / "cache", on_progress=no_progress)
     assert [one.title for one in shown] == ["basic", "trivial", "mixup"]
     assert shown[1].detail == "arm trivial"
     assert shown[0].detail.endswith("arm augmented")
@@ -134,4 +131,4 @@ def test_of_a_comparison_every_arm_is_shown_once(here: Path) -> None:
 def test_a_study_without_augmentation_is_refused(here: Path) -> None:
     config = study("space.erasing=0")
     with pytest.raises(RequestError, match="nothing in it changes training images"):
-        views_of(config, cache=here / "cache", on_progress=lambda _s, _t: None)
+        views_of(config, cache=here / "cache", on_progress=no_progress)

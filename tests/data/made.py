@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.readers import load_images
@@ -99,4 +100,4 @@ def config(source: object, *, size: int = 16, **fields: object) -> DataConfig:
 
 def read(data: DataConfig, cache: Path) -> ImageSet:
     """Its images."""
-    return load_images(data, cache=cache, on_progress=lambda _share, _text: None)
+    return load_images(data, cache=cache, on_progress=no_progress)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.data.made import config, picture, read, write_classes, write_messy
+from tlsearch.config.paths import draft_of
 from tlsearch.data import dataset as store
 from tlsearch.data import decoded_cache as decoded
 from tlsearch.data.dataset import ImageSet, image_set
@@ -98,7 +99,7 @@ def test_a_kill_in_between_leaves_nothing_that_counts(tmp_path: Path) -> None:
     process.start()
     process.join(60)
     assert process.exitcode == 9
-    assert (tmp_path / "key" / "images.npy.part").exists()
+    assert draft_of(tmp_path / "key" / "images.npy", process.pid or 0).exists()
     assert make(tmp_path).rows.tolist() == [i for i in range(50) if i % 5 != 3]
     assert {p.name for p in (tmp_path / "key").iterdir()} - {"lock"} == {
         "images.npy", "known.npz", "entry.json",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import memory_ledger, setting_of
+from tlsearch.config.progress import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set
@@ -108,7 +109,7 @@ def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path)
     facts, _ = divide(data, config)
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-    bench = Workbench(setting, device_index=None, on_progress=lambda _s, _t: None)
+    bench = Workbench(setting, device_index=None, on_progress=no_progress)
     whole = bench.trainer(job(config, (0, 1, 2), 0, tmp_path))
     assert isinstance(whole, CrossValidation)
     assert len(list(whole.epochs())) == 3

@@ -18,6 +18,7 @@ from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import CPU, data, same, store, tiny_backbone, trainer, weights
 from tlsearch.config.optimizers import Adam, AdamW
+from tlsearch.config.progress import no_progress
 from tlsearch.config.strategy import Anova, Chi2, LossBalance, SamplingBalance, Strategy
 from tlsearch.data import dataset as image_store
 from tlsearch.errors import RequestError
@@ -246,7 +247,7 @@ def bench(study: Study, tmp_path: Path) -> Bench:
             split=None,
             future=None,
         )
-        return Workbench(setting, device_index=None, on_progress=lambda _share, _text: None), job
+        return Workbench(setting, device_index=None, on_progress=no_progress), job
 
     return make
 

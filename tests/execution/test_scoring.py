@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.search.conftest import Study
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.dataset import ImageSet, image_set
 from tlsearch.data.splits import draw_splits
@@ -127,7 +128,7 @@ def test_a_study_s_networks_are_scored_without_a_trace_in_the_project(
         f"backbone.weights={{resnet10: {weights}, mobilenet_v3_small: none}}",
         "precision=fp32",
     )
-    found = score_study(config, user_cache=tmp_path / "cache", on_progress=lambda *_: None)
+    found = score_study(config, user_cache=tmp_path / "cache", on_progress=no_progress)
     assert [one.backbone for one in found] == ["mobilenet_v3_small", "resnet10"]
     assert [one.num_images for one in found] == [20, 20]  # two of each of ten digits
     assert (found[0].leep, found[1].leep is None) == (None, False)
@@ -139,7 +140,7 @@ def test_a_study_s_networks_are_scored_without_a_trace_in_the_project(
         score_study(
             config.model_copy(update={"backbone": broken}),
             user_cache=tmp_path / "cache",
-            on_progress=lambda *_: None,
+            on_progress=no_progress,
         )
 
 

@@ -13,6 +13,7 @@ from tests.execution.test_dividing import BODY, HEAD, images
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import CPU, tiny_backbone
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set
@@ -131,7 +132,7 @@ def test_a_worker_surveys_what_is_not_tested(
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
     found = dict(
-        Workbench(setting, device_index=None, on_progress=lambda _s, _t: None).survey(
+        Workbench(setting, device_index=None, on_progress=no_progress).survey(
             SurveyJob(future=future)
         )
     )

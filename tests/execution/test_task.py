@@ -13,6 +13,7 @@ from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import pixels, tiny_backbone
 from tests.training.test_pretrain import TINY
+from tlsearch.config.progress import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set
@@ -46,7 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_size=32,
         cache=tmp_path_factory.mktemp("cache"),
         threads=1,
-        on_progress=lambda _share, _text: None,
+        on_progress=no_progress,
     )
 
 
@@ -77,9 +78,7 @@ def measure(setting: Setting, tmp_path: Path) -> Measure:
 
     def make(init: Any = "pretrained", **changes: Any) -> dict[str, float]:
         params = setting.config.space.assign(lambda _n, _d: 0.01)
-        bench = Workbench(
-            replace(setting, **changes), device_index=None, on_progress=lambda _s, _t: None
-        )
+        bench = Workbench(replace(setting, **changes), device_index=None, on_progress=no_progress)
         job = TrainJob(
             key="k",
             strategy=Strategy.from_params(params | {"freeze_depth": 2}, init=init),

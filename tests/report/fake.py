@@ -16,7 +16,7 @@ from tlsearch.config.paths import (
     examples_path,
     scores_folder,
     scores_path,
-    write_whole,
+    write_text,
 )
 from tlsearch.data.dataset import image_set
 from tlsearch.execution.examples import as_json
@@ -225,7 +225,7 @@ def write_examples(fake: Fake, key: str) -> None:
     content = as_json(
         data, rows=rows, probabilities=probabilities, trained=np.array([0, 1]), views=views
     )
-    write_whole(examples_path(fake.folder, key), json.dumps(content))
+    write_text(examples_path(fake.folder, key), json.dumps(content))
 
 
 def _carry_out(fake: Fake, names: Sequence[str]) -> None:

@@ -19,9 +19,9 @@ from tests.report.fake import (
     train,
 )
 from tests.report.test_build import Page, html_of
-from tlsearch.config.paths import Layout, examples_path, scores_path
+from tlsearch.config.paths import Layout, examples_path, scores_path, write_text
 from tlsearch.data.audit_findings import Audit, Finding, Listed, summary
-from tlsearch.report.build import build_report, write_report
+from tlsearch.report.build import build_report
 from tlsearch.search.ledger import AUDIT
 
 FORMATS = ("html", "md", "json")
@@ -72,7 +72,7 @@ def test_hostile_names_are_text_in_every_format(tmp_path: Path) -> None:
     train(fake, fake.ledger.ask(), 0.1, ending="failed", reason=reason)
     found = texts(fake)
     for kind, text in found.items():
-        write_report(text, tmp_path / f"report.{kind}")  # it can be written as UTF-8
+        write_text(tmp_path / f"report.{kind}", text)  # it can be written as UTF-8
         assert not {"\x00", "\x07", "\ud800"} & set(text), kind
         assert kind == "json" or not {"\u202e", "\u2066"} & set(text), kind
     page = Page(found["html"])
@@ -93,7 +93,7 @@ def test_names_of_files_that_are_no_text_are_shown_and_written(tmp_path: Path) -
     know_data(fake)
     fake.ledger.search.set_user_attr(AUDIT, summary(hostile_audit()))
     for kind, text in texts(fake).items():
-        write_report(text, tmp_path / f"report.{kind}")
+        write_text(tmp_path / f"report.{kind}", text)
     assert "half \ufffd é" in (tmp_path / "report.html").read_text(encoding="utf-8")
     listed = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["data"]["audit"]
     assert listed["findings"][0]["files"][5]["names"] == [HOSTILE[5]]

@@ -1,9 +1,7 @@
 import json
-import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from tests.report.fake import (
     train,
 )
 from tlsearch.config.paths import evaluation_path, scores_folder
-from tlsearch.report.build import build_report, write_report
+from tlsearch.report.build import build_report
 from tlsearch.report.context import read_report
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.search.summary import as_json, summarise
@@ -252,21 +250,6 @@ def test_markdown_holds_the_comparison_as_a_table(done: Fake) -> None:
     assert text.startswith("## quickstart\n")
 
 
-def test_a_report_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "new" / "report.html"
-    write_report("first é", path)
-    assert path.read_text(encoding="utf-8") == "first é"
-    with pytest.raises(UnicodeEncodeError):
-        write_report("half \ud800", path)
-    assert path.read_text(encoding="utf-8") == "first é"
-    assert list(path.parent.iterdir()) == [path]
-    monkeypatch.setattr(os, "getpid", lambda: 7)
-    write_report("second", path)
-    assert path.read_text(encoding="utf-8") == "second"
-
-
 def test_importing_the_report_is_light() -> None:
     code = (
         "import sys, tlsearch.report.build;"
@@ -274,13 +257,3 @@ def test_importing_the_report_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with ThreadPoolExecutor(1) as readers:
-        read = readers.submit(pipe.read_text)
-        write_report("the report", pipe)
-        assert read.result(timeout=10) == "the report"
-    assert pipe.is_fifo()

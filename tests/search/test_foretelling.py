@@ -13,6 +13,7 @@ from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training import small
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import SplitConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past
@@ -75,7 +76,7 @@ def bench(study: Study, tmp_path: Path) -> Any:
     facts, _ = divide(data, config)
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-    return Workbench(setting, device_index=None, on_progress=lambda _s, _t: None), config, data
+    return Workbench(setting, device_index=None, on_progress=no_progress), config, data
 
 
 def test_a_worker_divides_the_past_as_it_is_told(bench: Any, tmp_path: Path) -> None:

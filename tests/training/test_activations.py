@@ -23,6 +23,7 @@ from tests.training.small import (
     trainer,
     weights,
 )
+from tlsearch.config.paths import draft_of
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import build_backbone
 from tlsearch.models.freezing import set_train_mode
@@ -187,15 +188,18 @@ def test_too_large_ones_are_not_kept_and_training_works(
     assert figures(training.epochs()) == figures(trainer(strategy(freeze_depth=3)).epochs())
 
 
-def test_a_full_disk_is_one_clear_message_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_clear_message_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at(tmp_path)
     (path,) = files(tmp_path)
     path.unlink()
-    path.with_suffix(".part").symlink_to("/dev/full")
+    monkeypatch.setattr("tlsearch.training.feature_cache.remove_drafts", lambda _: None)
+    draft_of(path, os.getpid()).symlink_to("/dev/full")
     with pytest.raises(WorkError, match=r"activations cannot be written .* disk"):
         at(tmp_path)
     assert files(tmp_path) == []
-    assert not path.with_suffix(".part").is_symlink()
+    assert not draft_of(path, os.getpid()).is_symlink()
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:

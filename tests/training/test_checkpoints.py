@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.training.small import figures, same, trainer, weights
+from tlsearch.config.paths import draft_of
 from tlsearch.errors import WorkError
 from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
 from tlsearch.training.trainer import Trainer
@@ -115,7 +116,7 @@ def test_a_full_disk_is_one_clear_message_and_keeps_the_last_checkpoint(
 ) -> None:
     keep(path).save(started)
     old = path.read_bytes()
-    path.with_suffix(f".{os.getpid()}.part").symlink_to("/dev/full")
+    draft_of(path, os.getpid()).symlink_to("/dev/full")
     with pytest.raises(WorkError, match=r"trial-3.ckpt: cannot be written .* disk space"):
         keep(path).save(started)
     assert [p.name for p in path.parent.iterdir()] == ["trial-3.ckpt"]
@@ -138,7 +139,7 @@ def test_a_read_only_folder(path: Path, started: Trainer) -> None:
 def test_removing_takes_what_an_interrupted_save_left(path: Path, started: Trainer) -> None:
     keeper = keep(path)
     keeper.save(started)
-    path.with_suffix(".4711.part").write_bytes(b"half")
+    draft_of(path, 4711).write_bytes(b"half")
     other = path.with_name("trial-30.ckpt")
     other.write_bytes(b"")
     keeper.remove()

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.paths import draft_of
 from tlsearch.data.synthetic import glyph_recipe
 from tlsearch.data.synthetic.glyph_recipe import (
     RECIPE,
@@ -198,7 +199,7 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed(made, tmp_path):
-    leftover = tmp_path / f"{made.name}.4194304.part"
+    leftover = draft_of(tmp_path / made.name, 4194304)
     leftover.write_bytes(b"half")
     stranger = tmp_path / "other.part"
     stranger.write_bytes(b"mine")

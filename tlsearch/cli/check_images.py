@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tlsearch.config.cells import Cell, cell_config, compared, scenario_config
 from tlsearch.config.paths import expanded, user_cache
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource, source_name
 from tlsearch.data.audit_findings import (
@@ -39,7 +40,7 @@ SHOWN_FILES, SHOWN_CLASSES = 3, 30
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[float, str], None]]:
+def progress() -> Iterator[OnProgress]:
     """A bar on stderr while a terminal is there to see it."""
     console = Console(stderr=True)
     columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeRemainingColumn())

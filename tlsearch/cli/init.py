@@ -15,6 +15,7 @@ from rich.markup import escape
 from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate, visible_gpus
 from tlsearch.config.document import scalar
 from tlsearch.config.loader import read_study
+from tlsearch.config.paths import atomic_write
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION
@@ -404,18 +405,17 @@ def _check_text(place: Path) -> None:
 
 def _write(output: Path, text: str) -> None:
     """The study, after it was read back as a run will: what is wrong is told, nothing written."""
-    partial = output.with_name(f".{output.name}.part")
+    if not output.parent.is_dir():
+        raise WorkError(f"{output}: cannot be written: there is no folder {output.parent}")
     try:
-        partial.write_text(text, encoding="utf-8")
-        read_study(partial, overrides=[], preset=None)
-        partial.replace(output)
+        with atomic_write(output) as draft:
+            draft.write_text(text, encoding="utf-8")
+            read_study(draft, overrides=[], preset=None)
     except OSError as error:
         raise WorkError(f"{output}: cannot be written: {error.strerror or error}") from None
     except RequestError as error:
-        told = str(error).replace(str(partial), str(output))
+        told = str(error).replace(str(draft), str(output))
         raise RequestError(f"{told}\n  nothing was written; change the option") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def as_json(started: Started) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from tlsearch.cli.request import existing_ledger
-from tlsearch.config.paths import layout_here
+from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError
 
@@ -81,7 +81,7 @@ def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str
 
 
 def _write_report(ledger: "Ledger", kind: Format, output: Path | None) -> Path:
-    from tlsearch.report.build import build_report, write_report
+    from tlsearch.report.build import build_report
 
     if kind == "csv":
         raise RequestError(
@@ -89,7 +89,7 @@ def _write_report(ledger: "Ledger", kind: Format, output: Path | None) -> Path:
         )
     layout = layout_here()
     path = output or layout.study(ledger.config.name) / f"report.{kind}"
-    write_report(build_report(ledger, layout, format=kind), path)
+    write_text(path, build_report(ledger, layout, format=kind))
     return path
 
 

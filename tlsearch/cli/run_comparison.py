@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tlsearch.cli.check import refuse_unclaimed
 from tlsearch.cli.request import not_started
-from tlsearch.config.paths import Layout, layout_here
+from tlsearch.config.paths import Layout, layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str
 
 def write_report(board: "Board", layout: Layout, kind: Format, output: Path | None) -> Path:
     """The tables in one of the formats; where they were written."""
-    from tlsearch.report.build import write_report as write
     from tlsearch.search.collect import tables_of
 
     tables = tables_of(board, layout.study(board.config.name))
@@ -119,7 +118,7 @@ def write_report(board: "Board", layout: Layout, kind: Format, output: Path | No
 
         text = render_comparison_html(tables)
     path = output or layout.study(board.config.name) / f"report.{kind}"
-    write(text, path)
+    write_text(path, text)
     return path
 
 

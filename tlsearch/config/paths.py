@@ -1,8 +1,9 @@
 """Where everything lies on disk; reading these paths creates nothing."""
 
+import glob
 import os
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,21 +115,53 @@ def examples_path(folder: Path, key: str) -> Path:
     return folder / "examples" / f"{key}.json"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it finds all of it, or what was there before.
+@contextmanager
+def atomic_write(path: Path, *, suffix: str | None = None) -> Iterator[Path]:
+    """A draft to write, which takes the place of `path` when the block ends.
+
+    Whoever reads `path` finds all of it, or what was there before: also after an error, a kill or
+    a power cut. The folder is made; the draft has the suffix of `path` unless told otherwise,
+    as some writers choose the format by it. What is no file, such as /dev/stdout or a pipe, is
+    written directly.
 
     Raises:
         OSError: the disk is full, or the folder may not be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    draft = draft_of(path, os.getpid(), suffix=suffix)
     try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
         with suppress(OSError):
-            partial.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by `atomic_write`, in UTF-8.
+
+    Raises:
+        OSError: the disk is full, or the folder may not be written.
+    """
+    with atomic_write(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def draft_of(path: Path, process: int, *, suffix: str | None = None) -> Path:
+    """Where the process of this number writes what is to become `path`."""
+    return path.with_name(f".{path.name}.{process}.part{path.suffix if suffix is None else suffix}")
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove the drafts of `path` that killed processes left; nobody else may write it now."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part*"):
+        draft.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, *, open_keys: Collection[str]) -> None:

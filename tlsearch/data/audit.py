@@ -1,10 +1,11 @@
 """The audit of an image set: every look in turn, each by its policy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import AuditConfig, DataConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.audit_findings import (
@@ -153,9 +154,6 @@ def extreme_sizes(data: ImageSet, rows: np.ndarray, *, size: int) -> Found | Non
         f"than {MAX_ASPECT:g} : 1"
     )
     return Found("extreme_sizes", len(extreme), extreme, text, files)
-
-
-OnProgress = Callable[[float, str], None]
 
 
 def audited(

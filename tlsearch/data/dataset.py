@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from filelock import FileLock
 
+from tlsearch.config.paths import atomic_write, write_text
 from tlsearch.errors import WorkError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -188,21 +188,15 @@ def _write(place: Path, data: ImageSet) -> None:
         "files": data.files is not None,
         "failures": data.failures,
     }
-    partial = place / f"{_FACTS}.part"
-    partial.write_text(json.dumps(facts))
-    partial.replace(place / _FACTS)  # last: whoever finds it finds all
+    write_text(place / _FACTS, json.dumps(facts))  # last: whoever finds it finds all
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            np.save(file, array)
-        partial.replace(path)
+        with atomic_write(path) as draft:
+            np.save(draft, array)
     except OSError as error:  # numpy's own has neither a number nor a file's name
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _is_whole(place: Path, data: ImageSet) -> bool:

@@ -22,10 +22,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tlsearch.config.cost import usable_cores
+from tlsearch.config.paths import atomic_write, remove_drafts, write_text
+from tlsearch.config.progress import OnProgress
 from tlsearch.data.decode import Decoded, UnreadableImage, quiet_pillow
 from tlsearch.errors import WorkError
-
-OnProgress = Callable[[float, str], None]
 
 _PIXELS, _KNOWN, _FACTS = "images.npy", "known.npz", "entry.json"
 _PROGRESS_SECONDS = 0.1
@@ -148,20 +148,15 @@ def _read(place: Path) -> Entry | None:
 
 
 def _write(place: Path, work: Work, size: int, on_progress: OnProgress) -> None:
-    partial = [place / f"{name}.part" for name in (_PIXELS, _KNOWN, _FACTS)]
-    try:
-        # Written, not mapped: a full disk is an error there and a crash here, and the pages of a
-        # map would count as this process's memory.
-        with partial[0].open("wb") as file:
-            facts, known = _decode(file, work, size, on_progress)
-        with partial[1].open("wb") as file:
-            np.savez(file, allow_pickle=False, **known)
-        partial[2].write_text(json.dumps(facts))
-        for path in partial:  # the facts last: whoever finds them finds all
-            path.replace(path.with_suffix(""))
-    finally:
-        for path in partial:
-            path.unlink(missing_ok=True)
+    for name in (_PIXELS, _KNOWN, _FACTS):
+        remove_drafts(place / name)  # the lock is held
+    # Written, not mapped: a full disk is an error there and a crash here, and the pages of a map
+    # would count as this process's memory.
+    with atomic_write(place / _PIXELS) as draft, draft.open("wb") as file:
+        facts, known = _decode(file, work, size, on_progress)
+    with atomic_write(place / _KNOWN) as draft:
+        np.savez(draft, allow_pickle=False, **known)
+    write_text(place / _FACTS, json.dumps(facts))  # last: whoever finds it finds all
 
 
 def _decode(

@@ -4,19 +4,17 @@ Confident learning (arXiv:1911.00068) as cleanlab has it, on probabilities of a 
 over frozen features.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import AuditConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data.audit_findings import Finding, Listed, class_of, names_of, number
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.group_allocation import joined
 from tlsearch.metrics.linear_probe import FOLDS, fit_probe, in_large_classes, out_of_fold
-
-OnProgress = Callable[[float, str], None]
 
 SURE = 0.9
 """Below this share of labels that the probe would give itself, most suspects are its own mistakes:

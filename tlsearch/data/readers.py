@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tlsearch.config.paths import expanded
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import AuditConfig, DataConfig, PlantedConfig, StudyConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.sources import (
@@ -24,13 +25,11 @@ from tlsearch.data.audit_findings import Audit
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, Files, ImageSet, image_set
 from tlsearch.data.decode import DECODER_VERSION, Decoded, decode_image
 from tlsearch.data.decoded_cache import Entry, Work, decode_once, entry_key
-from tlsearch.data.decoded_cache import OnProgress as DecodeProgress
 from tlsearch.data.folder import Listing, refused
 from tlsearch.data.splits import draw_parts
 from tlsearch.data.synthetic.drawn import load_digits_images
 from tlsearch.errors import RequestError
 
-OnProgress = Callable[[float, str], None]
 """Gets the share done, 0 … 1, and what is being done."""
 
 Reader = Callable[[DataConfig, Path, OnProgress], ImageSet]
@@ -207,7 +206,7 @@ def read_files(
     listing: Listing,
     data: DataConfig,
     cache: Path,
-    on_progress: DecodeProgress,
+    on_progress: OnProgress,
     *,
     field: str,
 ) -> ImageSet:

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from tlsearch.config.paths import expanded
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import TorchvisionSet
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
@@ -29,7 +30,7 @@ from tlsearch.data.decode import (
     decode_image,
     decode_picture,
 )
-from tlsearch.data.decoded_cache import OnProgress, Work, decode_once, entry_key, find_entry
+from tlsearch.data.decoded_cache import Work, decode_once, entry_key, find_entry
 from tlsearch.data.folder import Listing, printable, refused
 from tlsearch.data.readers import assemble
 from tlsearch.errors import WorkError, nearest

@@ -5,7 +5,7 @@ which may have moved since, nor torch to draw their views, and decodes nothing.
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 from tlsearch.config.augmentation import NoAdaptation, Style
 from tlsearch.config.cells import cell_config, cells, compared
 from tlsearch.config.dimensions import Dimension, Fixed, Scalar, highest, lowest, values
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.space import Space, with_defaults
@@ -216,8 +217,6 @@ def _detail(chosen: Mapping[str, Any], dimensions: Mapping[str, Dimension]) -> s
 NUM_IMAGES, NUM_VIEWED_EPOCHS = 4, 7
 _ASKING = ("fgsm", "pgd", "style")
 """They ask the pretrained network; all others do without."""
-
-OnProgress = Callable[[float, str], None]
 
 
 class Shown(NamedTuple):

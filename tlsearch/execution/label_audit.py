@@ -1,7 +1,6 @@
 """The part of the audit that needs the backbone: labels that a linear probe does not believe."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from tlsearch.config.paths import atomic_write
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.audit_findings import Audit, refuse_errors
@@ -21,8 +22,6 @@ from tlsearch.models.backbones import build_backbone, load_pretrained, normalisa
 from tlsearch.training.batches import Pixels
 from tlsearch.training.feature_cache import ActivationStore
 from tlsearch.training.precision import Numerics, compute_reproducibly
-
-OnProgress = Callable[[float, str], None]
 
 _LAYOUT = 1
 """Raised whenever the same images would give other suspects."""
@@ -149,14 +148,10 @@ def _kept(place: Path) -> Suspects | None:
 
 
 def _keep(found: Suspects, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_suffix(f".{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
-            np.savez(file, **found._asdict())
-        partial.replace(place)
+        with atomic_write(place) as draft:
+            np.savez(draft, **found._asdict())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise WorkError(
             f"{place}: cannot be written ({error.strerror or error}) — free some disk space, then "
             "run again"

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlsearch.config.catalog import group_of
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data.dataset import ImageSet
@@ -62,7 +63,7 @@ class NetworkScores:
 
 
 def score_study(
-    config: StudyConfig, *, user_cache: Path, on_progress: Callable[[float, str], None]
+    config: StudyConfig, *, user_cache: Path, on_progress: OnProgress
 ) -> list[NetworkScores]:
     """Score each network of a study on the images that its first fold trains on, and on no others.
 

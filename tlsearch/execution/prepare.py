@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,8 @@ import torch
 
 from tlsearch.config.checks import step_contradictions
 from tlsearch.config.cost import train_images
-from tlsearch.config.paths import write_whole
+from tlsearch.config.paths import write_text
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import SplitConfig, StudyConfig
 from tlsearch.config.strategy_checks import step_notes
 from tlsearch.data import dataset as store
@@ -71,8 +72,6 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
 
 
 PROBE_BATCH_SIZE = 32
-
-OnProgress = Callable[[float, str], None]
 
 
 def prepare(
@@ -134,7 +133,7 @@ def prepare(
         for network in networks
     )
     setting = replace(setting, others=tuple(others))
-    write_whole(setting.split_file, json.dumps(images_of_parts))
+    write_text(setting.split_file, json.dumps(images_of_parts))
     return setting, audit
 
 
@@ -294,7 +293,7 @@ def find_precision(
     chosen = probe_precision(
         model, image_size=config.data.size, batch_size=PROBE_BATCH_SIZE, device=device
     )
-    write_whole(path, json.dumps({"precision": chosen.precision, "measured_on": identity}))
+    write_text(path, json.dumps({"precision": chosen.precision, "measured_on": identity}))
     return chosen.precision
 
 

@@ -1,7 +1,6 @@
 """Labelled images of the task that the weights were trained on: what trains, what is held out."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tlsearch.config.paths import atomic_write
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
@@ -322,13 +322,6 @@ def _kept(place: Path, fit: Callable[[], LinearProbe]) -> LinearProbe:
     except (OSError, ValueError, EOFError, KeyError, BadZipFile):  # absent or damaged
         pass
     probe = fit()
-    partial = place.with_suffix(f".{os.getpid()}.part")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as target:
-            np.savez(target, **probe._asdict())
-        partial.replace(place)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with suppress(OSError), atomic_write(place) as draft:
+        np.savez(draft, **probe._asdict())
     return probe

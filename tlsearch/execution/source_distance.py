@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tlsearch.config.augmentation import Style
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.execution.messages import Setting
@@ -32,7 +33,7 @@ from tlsearch.training.domain_adaptation import stage_of
 from tlsearch.training.feature_cache import EVAL_BATCH_SIZE, ActivationStore
 from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.precision import Numerics
-from tlsearch.training.style_transfer import Atelier, InStyle, OnProgress, StyleNetwork
+from tlsearch.training.style_transfer import Atelier, InStyle, StyleNetwork
 
 SEED = 0
 """Of the folds of the classifier; the same for every training."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from tlsearch.config.progress import no_progress
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.sources import Glyphs
 from tlsearch.data import dataset as store
@@ -116,7 +117,7 @@ def source_images(setting: Setting) -> ImageSet | None:
 def glyph_images(*, size: int) -> ImageSet:
     """Images of the embedded source task."""
     asked = Glyphs(images=SOURCE_IMAGES, difficulty=AS_TRAINED, seed=2**32 - 1)
-    return draw_glyph_images(asked, size=size, on_progress=lambda *_: None)
+    return draw_glyph_images(asked, size=size, on_progress=no_progress)
 
 
 def shapeless(images: ImageSet, *, seed: int) -> ImageSet:

@@ -1,9 +1,6 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
-import ctypes
 import json
-import os
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tlsearch.config.paths import write_whole
+from tlsearch.config.paths import atomic_write, write_text
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import SplitConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data import dataset as store
@@ -41,7 +39,6 @@ from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
-from tlsearch.training.style_transfer import OnProgress
 from tlsearch.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -157,17 +154,14 @@ class Workbench:
 
     def save_weights(self, trainer: Training, path: Path) -> None:
         """Keep all weights of a finished training, head included."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.part")
         state = trainer.backbone.model.state_dict()
         try:
-            save_file({k: v.cpu().contiguous() for k, v in state.items()}, partial)
+            with atomic_write(path) as draft:
+                save_file({k: v.cpu().contiguous() for k, v in state.items()}, draft)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise WorkError(
                 f"{path}: cannot be written ({error}) — free some disk space, then run again"
             ) from error
-        partial.replace(path)
 
     def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
         """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
@@ -185,10 +179,8 @@ class Workbench:
         rows = self._splits(0)[0].test
         labels = self._pixels.labels[rows]
         probabilities = self._forward(backbone).evaluate(rows)[0].softmax(1).cpu().numpy()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part.npz")
-        np.savez(partial, probabilities=probabilities, labels=labels, rows=rows)
-        partial.replace(path)
+        with atomic_write(path) as draft:
+            np.savez(draft, probabilities=probabilities, labels=labels, rows=rows)
         return float((probabilities.argmax(1) == labels).mean())
 
     def keep_examples(self, job: ExamplesJob) -> None:
@@ -209,7 +201,7 @@ class Workbench:
         content = as_json(
             self._images, rows=rows, probabilities=probabilities, trained=trained, views=views
         )
-        write_whole(job.examples_to, json.dumps(content))
+        write_text(job.examples_to, json.dumps(content))
 
     def _forward(self, backbone: Backbone) -> Forward:
         """A network as the model computes that is handed on."""
@@ -303,17 +295,3 @@ class Workbench:
             labels_per_class=self._config.data.labels_per_class,
             redraw=redraw,
         )
-
-
-# Giving memory back between jobs, so that a worker stays as large as its largest training.
-
-
-def release_memory() -> None:
-    """Hand the pages that the C library keeps for later to the system: those of one training would
-    otherwise add to the next one's.
-    """
-    if sys.platform == "linux":
-        try:
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
-        except (OSError, AttributeError):
-            return  # another C library: it decides by itself

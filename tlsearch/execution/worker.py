@@ -1,7 +1,9 @@
 """A worker process: carries out one job after another, and imports neither optuna nor mlflow."""
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 import traceback
 from contextlib import suppress
@@ -33,7 +35,6 @@ from tlsearch.execution.messages import (
     TrainDone,
     TrainJob,
 )
-from tlsearch.execution.workbench import release_memory
 
 CHECKPOINT_SHARE = "TLSEARCH_CHECKPOINT_SHARE"
 """Environment variable: the share of the training time that checkpoints may take, in place of
@@ -201,3 +202,14 @@ class _Server:
     def _end(self, job: TrainJob, ending: Any, trainer: Any) -> None:
         summary = trainer.summary("complete", reason="", confusion=())
         self._pipe.send(TrainDone(job.key, ending, summary))
+
+
+def release_memory() -> None:
+    """Hand the pages that the C library keeps for later to the system: those of one training would
+    otherwise add to the next one's.
+    """
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):
+            return  # another C library: it decides by itself

@@ -1,8 +1,6 @@
 """A report as text, in one of three formats, and its file."""
 
-import os
 from math import isfinite
-from pathlib import Path
 from typing import Any, Literal
 
 from tlsearch.config.paths import Layout
@@ -26,29 +24,6 @@ def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md"
     from tlsearch.report.html import render_html
 
     return render_html(data)
-
-
-def write_report(text: str, path: Path) -> None:
-    """Write a report whole or not at all: a reader never sees half a file.
-
-    Raises:
-        OSError: the place is read-only or full; an earlier report is left as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():  # a device such as /dev/stdout, or a pipe
-        path.write_text(text, encoding="utf-8")
-        return
-    partial = partial_path(path, os.getpid())
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def partial_path(path: Path, process: int) -> Path:
-    """Where a process writes a report before it takes its place."""
-    return path.with_name(f".{path.name}.{process}.part")
 
 
 def _json(ledger: Ledger, layout: Layout) -> str:

@@ -19,9 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tlsearch.config.paths import Layout
+from tlsearch.config.paths import Layout, draft_of, write_text
 from tlsearch.config.schema import StudyConfig
-from tlsearch.report.build import partial_path, write_report
 
 if TYPE_CHECKING:
     import optuna
@@ -76,7 +75,7 @@ def live_report(
             keeper.join(patience)
             keeper.kill()
             keeper.join()
-            partial_path(path, keeper.pid).unlink(missing_ok=True)
+            draft_of(path, keeper.pid).unlink(missing_ok=True)
             put_to_rest(path)
 
 
@@ -157,7 +156,7 @@ class _Builder:
                 return "not started"
             if seconds is not None:
                 page = live_page(page, seconds=seconds, moment=datetime.now())
-            write_report(page, self.path)
+            write_text(self.path, page)
         except Exception:  # an old page is better than none, and `tlsearch report` tells why
             return "failed"
         return "written"

@@ -15,7 +15,7 @@ from tlsearch.comparison.results import ArmResults, ComparisonResults, ScenarioR
 from tlsearch.comparison.tables import make_tables
 from tlsearch.config.arms import SweepConfig
 from tlsearch.config.cells import Cell
-from tlsearch.config.paths import scores_folder, write_whole
+from tlsearch.config.paths import scores_folder, write_text
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.board import Board
 from tlsearch.search.cell_runs import (
@@ -248,6 +248,6 @@ def write_tables(board: Board, folder: Path) -> Mapping[str, Any]:
     tables = tables_of(board, folder)
     content, lines = tables_json(tables), tables_csv(tables)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / JSON_FILE, text)
-    write_whole(folder / CSV_FILE, lines)
+    write_text(folder / JSON_FILE, text)
+    write_text(folder / CSV_FILE, lines)
     return {JSON_FILE: content, CSV_FILE: lines}

@@ -1,6 +1,5 @@
 """A study's champion as one file: made, opened again, and held against what was trained."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +7,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from tlsearch.config.paths import Layout, weights_path
+from tlsearch.config.paths import Layout, atomic_write, weights_path
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
@@ -101,12 +100,10 @@ def export_study(
     trained = _load(weights, facts)
     module = Halved(_load(weights, facts)).eval() if half else trained
     pixels, images = _images(ledger, layout, facts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.part.{path.stem}.{kind}")
-    try:
+    with atomic_write(path, suffix=f".{kind}") as draft:
         try:
-            write_model(module, partial, facts=facts, kind=kind)
-            written = readings(partial)
+            write_model(module, draft, facts=facts, kind=kind)
+            written = readings(draft)
         except (RuntimeError, RequestError) as error:
             raise WorkError(
                 f"the model could not be exported as {kind}: {str(error).splitlines()[0]}"
@@ -120,11 +117,7 @@ def export_study(
                 "the other format, and report this"
             )
         full = _difference(traced, _answers(TorchModel(trained, facts), pixels))
-        num_bytes = partial.stat().st_size
-        partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        num_bytes = draft.stat().st_size
     return Exported(
         path, num_bytes, kind, facts, images, len(pixels), checked, full if half else None
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tlsearch.config.paths import evaluation_path, write_whole
+from tlsearch.config.paths import evaluation_path, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.metrics.curves import class_scores
@@ -169,7 +169,7 @@ def keep_evaluation(
 ) -> dict[str, Any]:
     """Write a run's evaluation; the artifacts that MLflow gets of it."""
     content = evaluation(class_names, confusion)
-    write_whole(evaluation_path(folder, key), json.dumps(content))
+    write_text(evaluation_path(folder, key), json.dumps(content))
     return {"evaluation.json": content}
 
 

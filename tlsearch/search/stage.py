@@ -11,7 +11,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 
 from tlsearch.config.cost import usable_cores, visible_gpus
-from tlsearch.config.paths import Layout, sweep, user_cache, write_whole
+from tlsearch.config.paths import Layout, sweep, user_cache, write_text
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.values import hidden
@@ -100,7 +100,7 @@ def occupied(
 
 def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:
     """Write down what is run, and clear away what killed processes left."""
-    write_whole(folder / "study.yaml", to_yaml(redacted(config)))
+    write_text(folder / "study.yaml", to_yaml(redacted(config)))
     sweep(folder, open_keys={r.run.key for r in rows if r.state in ("running", "waiting")})
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlsearch.config.data_checks import knows_source
-from tlsearch.config.paths import Layout, write_whole
+from tlsearch.config.paths import Layout, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.values import hidden
 from tlsearch.data.audit_findings import TITLES, Audit, csv_text, summary
@@ -221,7 +221,7 @@ LISTING = "audit.csv"
 def record_audit(ledger: Ledger, audit: Audit, folder: Path) -> None:
     """Keep what a report needs in the store, and the whole listing in the study's folder."""
     ledger.search.set_user_attr(AUDIT, summary(audit))
-    write_whole(folder / LISTING, csv_text(audit))
+    write_text(folder / LISTING, csv_text(audit))
 
 
 def audit_texts(audit: Audit) -> dict[str, Any]:

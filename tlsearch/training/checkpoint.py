@@ -1,14 +1,13 @@
 """Checkpoints of a training between two epochs, written whole or not at all."""
 
-import os
 import time
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.errors import WorkError
 from tlsearch.training.cross_validation import Training
 
@@ -35,14 +34,10 @@ class Checkpointer:
     def save(self, trainer: Training) -> None:
         """Write now, through a temporary file in the same folder."""
         started = time.perf_counter()
-        partial = self._path.with_suffix(f".{os.getpid()}.part")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(trainer.state(), partial)
-            partial.replace(self._path)
+            with atomic_write(self._path) as draft:
+                torch.save(trainer.state(), draft)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
             raise WorkError(
                 f"checkpoint {self._path}: cannot be written ({error}) — free some disk space or "
                 "make the folder writable, then run again: finished trials are kept"
@@ -65,8 +60,8 @@ class Checkpointer:
 
     def remove(self) -> None:
         """Delete the checkpoint and what an interrupted save left behind."""
-        for path in (self._path, *self._path.parent.glob(f"{self._path.stem}.*.part")):
-            path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        remove_drafts(self._path)
 
 
 def _read(path: Path) -> Any:

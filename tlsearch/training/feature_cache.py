@@ -18,6 +18,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone
 from tlsearch.models.freezing import freeze
@@ -163,20 +164,12 @@ def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_rows: int) ->
     }
     header = json.dumps({_FIELD: entry}).encode()
     header += b" " * (-len(header) % 8)
-    partial = path.with_suffix(".part")  # the caller holds the lock
-    try:
-        with partial.open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            for batch in batches:
-                rows = batch.permute(0, 2, 3, 1) if _is_channels_last(one) else batch
-                file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave a file of zeros under this name
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+    remove_drafts(path)  # the caller holds the lock
+    with atomic_write(path) as draft, draft.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for batch in batches:
+            rows = batch.permute(0, 2, 3, 1) if _is_channels_last(one) else batch
+            file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
     kept = _read(path)
     assert kept is not None, f"{path} was written a moment ago"
     return kept

@@ -6,9 +6,8 @@ and never stored, nothing is validated, and the weights that caches hold must ke
 
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tlsearch.config.paths import atomic_write, remove_drafts
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, Recipe, glyph_file
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
@@ -28,8 +29,6 @@ from tlsearch.models.backbones import Backbone, build_backbone, named_groups, no
 from tlsearch.models.weights import damage
 from tlsearch.training.optim import is_decayed
 from tlsearch.training.precision import BF16, FP32, Numerics, bf16_is_sound
-
-Progress = Callable[[float, str], None]
 
 _REPORT_SECONDS = 0.5
 _LOCK_POLL_SECONDS = 0.5
@@ -54,7 +53,7 @@ def train_source(
     backbone: str,
     image_size: int,
     threads: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> SourceModel:
     """Train `backbone` from scratch on jittered characters, on the CPU.
 
@@ -112,7 +111,7 @@ def _train(
     recipe: Recipe,
     image_size: int,
     numerics: Numerics,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> None:
     glyphs = render_glyphs(recipe.faces)
     generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "images"))
@@ -228,7 +227,7 @@ def glyph_weights(
     image_size: int,
     cache: Path,
     threads: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> Path:
     """The .safetensors file with all of `backbone` but its head, trained on printed characters.
 
@@ -259,7 +258,7 @@ def _make(
     backbone: str,
     image_size: int,
     threads: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> None:
     """Train, write beside `file`, move into place; nothing is left behind on any way out."""
     trained = train_source(
@@ -273,22 +272,17 @@ def _make(
         "precision": trained.numerics.precision,
         "recipe": repr(recipe),
     }
-    # The lock is held, so these belong to processes that died.
-    for leftover in file.parent.glob(f"{file.name}.*.part"):
-        leftover.unlink(missing_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    remove_drafts(file)  # the lock is held
     try:
-        save_file(trained.state, part, metadata=metadata)
-        os.replace(part, file)
+        with atomic_write(file) as draft:
+            save_file(trained.state, draft, metadata=metadata)
     except (OSError, SafetensorError) as error:  # the latter is how it reports a full disk
         raise _not_written(file.parent, str(error)) from None
-    finally:
-        part.unlink(missing_ok=True)
     on_progress(1.0, f"source model: {trained.unseen_font_accuracy:.1%} on unseen fonts")
 
 
 @contextmanager
-def _locked(file: Path, on_progress: Progress) -> Iterator[None]:
+def _locked(file: Path, on_progress: OnProgress) -> Iterator[None]:
     """Hold the file's lock, which also proves that its folder, made if need be, is writable.
 
     The system releases the lock when a process dies, however it dies.

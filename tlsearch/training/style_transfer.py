@@ -1,6 +1,5 @@
 """Style transfer by Gram matrices: an image that keeps its content and takes another's texture."""
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from tlsearch.config.paths import atomic_write
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.seeds import derive_seed
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone
@@ -139,8 +140,6 @@ BLOCK = 64
 _LAYOUT = 1
 """Goes up whenever the same request would give other images."""
 
-OnProgress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Atelier:
@@ -255,12 +254,5 @@ def _read(path: Path, *, rows: int) -> np.ndarray | None:
 
 
 def _write(path: Path, images: np.ndarray) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, images)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as draft, draft.open("wb") as file:  # np.save names no file in errors
+        np.save(file, images)

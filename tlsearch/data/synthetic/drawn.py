@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.sources import DrawnSource, source_name
 from tlsearch.data.dataset import ImageSet, image_set
@@ -30,7 +31,7 @@ def draw_set(
     channels: int,
     class_names: tuple[str, ...],
     draw: Draw,
-    on_progress: Callable[[float, str], None],
+    on_progress: OnProgress,
 ) -> ImageSet:
     """All images of `source`, its classes in turn by their sizes.
 

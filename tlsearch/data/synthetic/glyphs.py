@@ -6,7 +6,6 @@ each time it is drawn; nothing but 22 × 36 small distance maps is held.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.sources import Glyphs as glyph_images_Glyphs
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.synthetic.drawn import draw_set
@@ -158,7 +158,7 @@ def _degrade(ink: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
 
 
 def draw_glyph_images(
-    source: glyph_images_Glyphs, *, size: int, on_progress: Callable[[float, str], None]
+    source: glyph_images_Glyphs, *, size: int, on_progress: OnProgress
 ) -> ImageSet:
     """Digits and capital letters, one channel; jittered as in training at difficulty 0.5."""
     glyphs = render_glyphs(RECIPE.faces)

@@ -8,13 +8,13 @@ are known: it is the same task in other hands, not another task.
 """
 
 import math
-from collections.abc import Callable
 from string import ascii_uppercase
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.sources import Letters
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.synthetic.drawn import (
@@ -57,9 +57,7 @@ ORNATE_ALPHABETS = (
 )
 
 
-def draw_letters(
-    source: Letters, *, size: int, on_progress: Callable[[float, str], None]
-) -> ImageSet:
+def draw_letters(source: Letters, *, size: int, on_progress: OnProgress) -> ImageSet:
     """Letters, three channels.
 
     `difficulty` brings other letters cut by the edges, lines, patches that hide, uneven paper,

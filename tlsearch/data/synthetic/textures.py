@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.sources import Textures
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.synthetic.drawn import between, draw_set, paint, smooth_noise, two_colours
@@ -145,9 +146,7 @@ _SEEN = 1.5  # characters a side in a picture
 _ELEMENTS = (3.0, 6.0)  # of a pattern, a side
 
 
-def draw_textures(
-    source: Textures, *, size: int, on_progress: Callable[[float, str], None]
-) -> ImageSet:
+def draw_textures(source: Textures, *, size: int, on_progress: OnProgress) -> ImageSet:
     """Textures, three channels.
 
     `difficulty` turns, stretches and warps the patterns, blends in another class, adds noise and
