@@ -124,7 +124,6 @@ TO_FOLD = frozenset(
         "metrics.drift",
         "report.figures.gains",
         "report.figures.importances",
-        "training.regularization",
     }
 )
 LONGEST, SHORTEST = 600, 80

@@ -316,9 +316,9 @@ FIVE = "{folds: 5}"
         ),
         (
             "{strategy: time, folds: 4}",
-            # 1438 in five runs of 287: the first fold trains on 290, 10 steps of 32, ten times
-            "space: {warmup_steps: 100}",
-            "space.warmup_steps = 100: warm-up is as long as training, 100 steps",
+            # 1438 in five runs of 287: the first fold trains on 290, 9 steps, ten times
+            "space: {warmup_steps: 90}",
+            "space.warmup_steps = 90: warm-up is as long as training, 90 steps",
         ),
     ],
 )
@@ -335,7 +335,7 @@ def test_folds_and_time(refused: Refused, split: str, lines: str, told: str) -> 
         ("{folds: 2, test: 0.9}", ""),
         ("{strategy: time, gap: 500}", ""),
         (FIVE, "space: {warmup_steps: 359}"),
-        ("{strategy: time, folds: 4}", "space: {warmup_steps: 99}"),
+        ("{strategy: time, folds: 4}", "space: {warmup_steps: 89}"),
     ],
 )
 def test_folds_and_time_that_go_together(read: Read, split: str, lines: str) -> None:

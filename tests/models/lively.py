@@ -4,7 +4,7 @@ import torch
 
 from tlsearch.models.backbones import build_backbone
 from tlsearch.models.export import Classifier
-from tlsearch.models.pt2 import ModelFacts
+from tlsearch.models.model_facts import ModelFacts
 
 LOGIT_SPREAD = 1.0
 

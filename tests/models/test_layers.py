@@ -8,8 +8,9 @@ import torch
 from tests.models.strategies import strategy
 from tlsearch.config.catalog import BACKBONES
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
+from tlsearch.models.layer_groups import layer_distances
 from tlsearch.training.optim import parameter_groups
-from tlsearch.training.plan import layer_distances, make_plan
+from tlsearch.training.plan import make_plan
 
 
 def built(name: str) -> Backbone:

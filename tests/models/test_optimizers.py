@@ -11,9 +11,14 @@ from tlsearch.config.catalog import BACKBONES
 from tlsearch.config.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import build_backbone
-from tlsearch.training.optim import build_optimizer, is_decayed, parameter_groups, set_lr
+from tlsearch.training.optim import (
+    add_l1_gradient,
+    build_optimizer,
+    is_decayed,
+    parameter_groups,
+    set_lr,
+)
 from tlsearch.training.plan import TrainPlan, make_plan
-from tlsearch.training.regularization import add_l1_gradient
 
 Named = dict[str, dict[str, nn.Parameter]]
 

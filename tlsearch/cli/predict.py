@@ -15,13 +15,13 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import atomic_write, expanded
+from tlsearch.data.decode import UnreadableImage, decode_image
 from tlsearch.data.folder import find_images
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.execution.predict import Prediction, predict
-from tlsearch.models.export import open_model
+from tlsearch.models.predict import Prediction, open_model, predict
 
 if TYPE_CHECKING:
-    from tlsearch.models.pt2 import ModelFacts
+    from tlsearch.models.model_facts import ModelFacts
 
 
 _MOST_THREADS = 8  # that decode; a guess: more wait for the model
@@ -113,10 +113,17 @@ def run_predict(
         raise RequestError(f"--output = {output}: is a folder — name a file")
     top = min(top, len(opened.facts.class_names))
     threads = min(usable_cores(), _MOST_THREADS)
-    answers = predict(opened, chain([first], paths), batch_size=batch_size, threads=threads)
+    facts = opened.facts
+    answers = predict(
+        opened,
+        chain([first], paths),
+        decode=lambda path: _pixels(path, facts),
+        batch_size=batch_size,
+        threads=threads,
+    )
     count = unreadable = 0
     with _opened(output) as file:
-        writer = Writer(file, opened.facts, top=top, probabilities=probabilities, as_json=as_json)
+        writer = Writer(file, facts, top=top, probabilities=probabilities, as_json=as_json)
         writer.begin()
         for answer in _watched(answers):
             writer.add(answer)
@@ -127,6 +134,14 @@ def run_predict(
         raise WorkError(
             f"{unreadable} {were} of {count} could not be read; each has a row with its error"
         )
+
+
+def _pixels(path: Path, facts: "ModelFacts") -> np.ndarray | str:
+    """The image as the model was trained on its like, or why there is none."""
+    try:
+        return decode_image(path, size=facts.image_size, fit=facts.fit).pixels
+    except UnreadableImage as error:
+        return str(error) or "unreadable"
 
 
 def _best(probabilities: np.ndarray, count: int) -> list[int]:

@@ -1,4 +1,7 @@
-"""One model, two file formats: write either, open whichever is given."""
+"""A backbone as others use it, pixels in and probabilities out, written as .pt2 or ONNX.
+
+Both are written by torch; ONNX needs optional packages.
+"""
 
 import contextlib
 import importlib.util
@@ -6,31 +9,24 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tlsearch.config.cost import usable_cores
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, normalisation
-from tlsearch.models.pt2 import (
-    METADATA_KEY,
-    ModelFacts,
-    damaged,
-    example,
-    not_ours,
-    read_facts,
-    read_pt2,
-    run_pt2,
-    write_pt2,
-)
+from tlsearch.models.model_facts import METADATA_KEY, ModelFacts
 
-# A backbone as others use it: pixels in, probabilities out.
+Format = Literal["pt2", "onnx"]
+
+_TO_WRITE = ("onnx", "onnxscript", "onnxruntime")
+_OPSET = 20
+"""Of 2023, so that runtimes of some age read it."""
 
 
 class Classifier(nn.Module):
@@ -115,14 +111,6 @@ def load_classifier(
     return classifier
 
 
-# Models as ONNX: written by torch, read by onnxruntime, both optional installations.
-
-
-_TO_WRITE = ("onnx", "onnxscript", "onnxruntime")
-_OPSET = 20
-"""Of 2023, so that runtimes of some age read it."""
-
-
 def require_onnx(*, to_write: bool) -> None:
     """Check that what is needed is installed, before any work.
 
@@ -137,7 +125,38 @@ def require_onnx(*, to_write: bool) -> None:
         )
 
 
-def write_onnx(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
+def write_model(module: nn.Module, path: Path, *, facts: ModelFacts, kind: Format) -> None:
+    """Write `module`, which takes and gives what `facts` say.
+
+    Raises:
+        OSError: it cannot be written.
+        RuntimeError: torch cannot trace it.
+    """
+    {"pt2": _write_pt2, "onnx": _write_onnx}[kind](module, path, facts=facts)
+
+
+def _write_pt2(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
+    """Trace `module`, any batch size, and write it with its facts. The file holds no pickle.
+
+    Raises:
+        OSError: it cannot be written.
+        RuntimeError: torch cannot trace it.
+    """
+    program = torch.export.export(
+        module, (_example(facts),), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
+    )
+    program.example_inputs = None  # they would be pickled
+    text = json.dumps(facts.as_json())
+    with path.open("wb") as file:
+        torch.export.save(program, file, extra_files={METADATA_KEY: text})
+
+
+def _example(facts: ModelFacts) -> Tensor:
+    """Three images; one alone would fix the batch size at one."""
+    return torch.zeros(3, 3, facts.image_size, facts.image_size)
+
+
+def _write_onnx(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
     """Trace `module`, any batch size, and write it with its facts.
 
     Raises:
@@ -147,7 +166,7 @@ def write_onnx(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
     with _quiet():
         program = torch.onnx.export(
             module,
-            (example(facts),),
+            (_example(facts),),
             dynamo=True,
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             input_names=["images"],
@@ -161,46 +180,8 @@ def write_onnx(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
         program.save(path, external_data=False)
 
 
-class OnnxModel:
-    """A model in onnxruntime, on the CPU."""
-
-    def __init__(self, path: Path) -> None:
-        """Open a file.
-
-        Raises:
-            RequestError: it is damaged, or no model of tlsearch's.
-        """
-        require_onnx(to_write=False)
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        options.log_severity_level = 4  # what goes wrong is raised; warnings are not the user's
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except OSError:
-            raise
-        except Exception as error:  # onnxruntime's own kinds have no common base
-            raise damaged(path, error) from error
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise not_ours(str(path))
-        self.facts = read_facts(text, file=str(path))
-        inputs = [node.name for node in self._session.get_inputs()]
-        outputs = [node.shape[-1] for node in self._session.get_outputs()]
-        if inputs != ["images"] or outputs != [len(self.facts.class_names)]:
-            raise damaged(path, ValueError(f"inputs {inputs} and outputs {outputs} are not ours"))
-
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Of float32 (N, 3, S, S) in 0 … 1: float32 (N, K)."""
-        found: np.ndarray = self._session.run(None, {"images": images})[0]
-        return found
-
-
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """The exporter prints its steps, and warns of its own deprecated calls."""
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -211,91 +192,3 @@ def _quiet() -> Any:
             yield
     finally:
         log.setLevel(level)
-
-
-Format = Literal["pt2", "onnx"]
-
-
-class PortableModel(Protocol):
-    """A model that answers."""
-
-    facts: ModelFacts
-
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Of float32 (N, 3, S, S) in 0 … 1: float32 (N, K)."""
-        ...
-
-
-class TorchModel:
-    """A module of torch's that answers, on the CPU."""
-
-    def __init__(self, module: nn.Module, facts: ModelFacts) -> None:
-        self._module, self.facts = module, facts
-
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Of float32 (N, 3, S, S) in 0 … 1: float32 (N, K)."""
-        with torch.inference_mode():
-            found: np.ndarray = self._module(torch.from_numpy(images)).numpy()
-        return found
-
-
-def write_model(module: nn.Module, path: Path, *, facts: ModelFacts, kind: Format) -> None:
-    """Write `module`, which takes and gives what `facts` say.
-
-    Raises:
-        OSError: it cannot be written.
-        RuntimeError: torch cannot trace it.
-    """
-    {"pt2": write_pt2, "onnx": write_onnx}[kind](module, path, facts=facts)
-
-
-def open_model(path: Path) -> PortableModel:
-    """The model in a file, known by its content.
-
-    Raises:
-        RequestError: there is no such file, it is damaged, or no model of tlsearch's.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start == b"PK\x03\x04":
-            return _open_pt2(path)
-        if path.suffix.lower() == ".onnx":
-            return OnnxModel(path)
-    except FileNotFoundError:
-        if str(path).startswith("models:"):
-            raise RequestError(
-                f"{path}: is an address of MLflow's, and images are answered from files — write it "
-                "to a file with: tlsearch export STUDY"
-            ) from None
-        raise RequestError(f"{path}: no such file, seen from {Path.cwd()}") from None
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if path.suffix.lower() == ".pt2":
-        raise damaged(path, ValueError("it is no archive"))
-    raise RequestError(f"{path}: no model — give a .pt2 or .onnx file that `tlsearch export` wrote")
-
-
-def readings(path: Path) -> list[PortableModel]:
-    """A file that we have just written in each way that it will be read: ours, and for a .pt2 also
-    that of programs which run its graph.
-
-    Raises:
-        RequestError: it cannot be read.
-        RuntimeError: torch cannot load its graph.
-    """
-    ours = open_model(path)
-    graph = [TorchModel(run_pt2(path), ours.facts)] if path.suffix == ".pt2" else []
-    return [ours, *graph]
-
-
-def _open_pt2(path: Path) -> PortableModel:
-    facts, state = read_pt2(path)
-    classifier = empty_classifier(
-        backbone=facts.backbone, num_classes=len(facts.class_names), image_size=facts.image_size
-    )
-    try:
-        classifier.load_state_dict(state)
-    except RuntimeError as error:
-        raise damaged(path, ValueError(f"its weights are not {facts.backbone}'s")) from error
-    return TorchModel(classifier, facts)

@@ -4,13 +4,16 @@ Running the stages one after another is running the network. Between two stages 
 one tensor, so that the output of a frozen prefix can be kept and used again.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tlsearch.config.catalog import BackboneFacts, group_of, groups
+
+if TYPE_CHECKING:
+    from tlsearch.models.backbones import Backbone
 
 Parts = dict[str, list[nn.Module]]
 
@@ -159,3 +162,47 @@ _FAMILIES: Mapping[str, Callable[[Any, BackboneFacts], Parts]] = {
     "timm_convnext": _timm_convnext,
     "timm_regnet": _timm_regnet,
 }
+
+
+def layer_distances(backbone: "Backbone") -> dict[str, int]:
+    """By parameter name: 0 for the head, 1 for the last layer of the body, and so on.
+
+    A layer is a block (residual, inverted residual, transformer, or a plain sequence such as
+    convolution, norm and activation) or, where a group has no blocks, each convolution or linear
+    layer; a norm that stands alone belongs to the layer before it, and ViT's embedding is one.
+    So for ViT these are timm's layers.
+    """
+    layers = [layer for stage in backbone.stages for layer in _layers(stage)]
+    distance = {
+        id(parameter): len(layers) - 1 - index
+        for index, layer in enumerate(layers)
+        for module in layer
+        for parameter in module.parameters()
+    }
+    return {name: distance[id(p)] for name, p in backbone.model.named_parameters()}
+
+
+def _layers(stage: nn.Module) -> list[list[nn.Module]]:
+    """The layers of one stage, each the modules that it is made of."""
+    found: list[list[nn.Module]] = []
+    for module in _members(stage):
+        if next(module.parameters(), None) is None:
+            continue
+        if found and all(p.ndim < 2 for p in module.parameters()):
+            found[-1].append(module)
+        else:
+            found.append([module])
+    return found
+
+
+def _members(stage: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a stage; those of a plain sequence of blocks one by one."""
+    if not isinstance(stage, nn.Sequential):
+        yield stage
+        return
+    for child in stage.children():
+        members = list(child.children()) if isinstance(child, nn.Sequential) else []
+        if any(next(member.children(), None) is not None for member in members):
+            yield from members
+        else:
+            yield child

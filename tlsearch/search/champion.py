@@ -20,7 +20,7 @@ from tlsearch.config.values import hidden
 from tlsearch.errors import TlsearchError, WorkError
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
-from tlsearch.models.pt2 import ModelFacts
+from tlsearch.models.model_facts import ModelFacts
 from tlsearch.search.ledger import MIRRORED, MLFLOW, NOTED, PUBLISHED, Ledger
 from tlsearch.search.scheduler import POLL_SECONDS
 from tlsearch.search.stage import tracking_address

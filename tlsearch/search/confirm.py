@@ -17,7 +17,7 @@ from tlsearch.errors import RequestError, WorkError
 from tlsearch.execution.interrupts import Interrupts
 from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
 from tlsearch.execution.runs import Run, RunRow
-from tlsearch.models.pt2 import ModelFacts
+from tlsearch.models.model_facts import ModelFacts
 from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.champion import Champion, log_champion
 from tlsearch.search.events import Preparing, Remark, StageStarted, Watcher

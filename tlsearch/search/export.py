@@ -13,19 +13,16 @@ from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError, TlsearchError, WorkError
-from tlsearch.execution.predict import to_input
 from tlsearch.models.export import (
     Classifier,
     Format,
     Halved,
-    PortableModel,
-    TorchModel,
     load_classifier,
-    readings,
     require_onnx,
     write_model,
 )
-from tlsearch.models.pt2 import ModelFacts
+from tlsearch.models.model_facts import ModelFacts
+from tlsearch.models.predict import PortableModel, TorchModel, readings, to_input
 from tlsearch.search.confirm import champion_facts, test_record
 from tlsearch.search.ledger import FACTS, Ledger
 

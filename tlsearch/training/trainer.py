@@ -21,6 +21,7 @@ from tlsearch.models.freezing import (
     set_train_mode,
     trained_parameters,
 )
+from tlsearch.models.layer_groups import layer_distances
 from tlsearch.training.augmentation import Stage, View, Views, changes_images
 from tlsearch.training.batches import (
     TrainingData,
@@ -33,10 +34,16 @@ from tlsearch.training.batches import (
 )
 from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.multi_task import SecondTask
-from tlsearch.training.optim import StepNorms, WeightAverage, build_optimizer, set_lr
-from tlsearch.training.plan import TrainPlan, batch_bounds, layer_distances
+from tlsearch.training.optim import (
+    L2SP,
+    StepNorms,
+    WeightAverage,
+    add_l1_gradient,
+    build_optimizer,
+    set_lr,
+)
+from tlsearch.training.plan import TrainPlan, batch_bounds
 from tlsearch.training.precision import Numerics
-from tlsearch.training.regularization import L2SP, add_l1_gradient
 from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult, best_epoch
 
 

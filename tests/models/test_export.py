@@ -15,20 +15,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import save_file
+from torchvision.transforms.v2.functional import normalize
 
 from tests.models.lively import facts_of, lively_classifier
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models import export as onnx_files
-from tlsearch.models.export import (
-    Classifier,
-    Format,
-    Halved,
-    TorchModel,
-    open_model,
-    readings,
-    write_model,
-)
-from tlsearch.models.pt2 import METADATA_KEY, ModelFacts
+from tlsearch.models.backbones import build_backbone, normalisation
+from tlsearch.models.export import Classifier, Format, Halved, load_classifier, write_model
+from tlsearch.models.model_facts import METADATA_KEY, ModelFacts
+from tlsearch.models.predict import TorchModel, open_model, readings
 
 FACTS = facts_of("resnet18", image_size=32, num_classes=4)
 IMAGES = np.random.default_rng(0).random((5, 3, 32, 32), dtype=np.float32)
@@ -62,17 +58,15 @@ def test_the_networks_here_tell_images_apart(trained: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_file_answers_as_the_network(
-    folder: Path, trained: np.ndarray, kind: Format, count: int
-) -> None:
+def test_a_file_answers_as_the_network(folder: Path, trained: np.ndarray, kind: Format) -> None:
     found = readings(folder / f"m.{kind}")
     assert len(found) == {"pt2": 2, "onnx": 1}[kind]
     for model in found:
         assert model.facts == FACTS
-        answers = model.probabilities(IMAGES[:count])
-        assert answers.dtype == np.float32
-        np.testing.assert_allclose(answers, trained[:count], atol=1e-5)
+        for count in (1, 2, 5):
+            answers = model.probabilities(IMAGES[:count])
+            assert answers.dtype == np.float32
+            np.testing.assert_allclose(answers, trained[:count], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,9 +98,9 @@ def test_a_pt2_is_used_without_tlsearch(folder: Path, trained: np.ndarray) -> No
 
 def test_an_onnx_is_used_without_tlsearch(folder: Path, trained: np.ndarray) -> None:
     session = onnxruntime.InferenceSession(folder / "m.onnx")
-    told = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-    assert told["class_names"] == ["ç0", "ç1", "ç2", "ç3"]
-    assert (told["image_size"], told["fit"], told["channels"]) == (32, "pad", "RGB")
+    text = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+    assert text["class_names"] == ["ç0", "ç1", "ç2", "ç3"]
+    assert (text["image_size"], text["fit"], text["channels"]) == (32, "pad", "RGB")
     (put,), (got,) = session.get_inputs(), session.get_outputs()
     assert (put.name, put.shape[1:], put.type) == ("images", [3, 32, 32], "tensor(float)")
     assert (got.name, got.type) == ("probabilities", "tensor(float)")
@@ -196,14 +190,14 @@ def test_a_changed_archive(folder: Path, tmp_path: Path, change: Change, message
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
-def test_a_truncated_file(folder: Path, tmp_path: Path, kind: Format, share: float) -> None:
+def test_a_truncated_file(folder: Path, tmp_path: Path, kind: Format) -> None:
     data = (folder / f"m.{kind}").read_bytes()
     path = tmp_path / f"cut.{kind}"
-    path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(RequestError, match=r"damaged|no model") as caught:
-        open_model(path)
-    assert "\n" not in str(caught.value)
+    for share in (0.0, 0.3, 0.999):
+        path.write_bytes(data[: int(share * len(data))])
+        with pytest.raises(RequestError, match=r"damaged|no model") as caught:
+            open_model(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_flipped_byte(folder: Path, tmp_path: Path) -> None:
@@ -282,8 +276,40 @@ def test_onnx_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, to_write: b
 
 
 def test_facts_as_others_read_them() -> None:
-    told = ModelFacts(**vars(FACTS)).as_json()
-    assert told["input"] == "float32 (N, 3, 32, 32), RGB, 0 to 1"
-    assert told["output"] == "float32 (N, 4), probabilities of class_names"
-    assert (told["format"], told["format_version"]) == ("tlsearch-model", 1)
-    assert told["test"]["mean"] == 0.9
+    text = ModelFacts(**vars(FACTS)).as_json()
+    assert text["input"] == "float32 (N, 3, 32, 32), RGB, 0 to 1"
+    assert text["output"] == "float32 (N, 4), probabilities of class_names"
+    assert (text["format"], text["format_version"]) == ("tlsearch-model", 1)
+    assert text["test"]["mean"] == 0.9
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_probabilities_of_normalised_images(name: str) -> None:
+    backbone = build_backbone(name=name, num_classes=4, image_size=32, dropout=0.3, seed=0)
+    classifier = Classifier(backbone).eval()
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = classifier(images)
+        mean, std = normalisation(name)
+        expected = backbone.model(normalize(images, list(mean), list(std))).softmax(1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(1), torch.ones(5))
+    assert found.shape == (5, 4)
+
+
+def test_its_state_holds_the_normalisation_beside_the_weights() -> None:
+    backbone = build_backbone(name="resnet18", num_classes=4, image_size=32, dropout=0, seed=0)
+    state = Classifier(backbone).state_dict()
+    assert set(state) == {"mean", "std", *(f"model.{k}" for k in backbone.model.state_dict())}
+    assert state["mean"].flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors", None])
+def test_weights_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "w.safetensors"
+    if content is None:
+        save_file({"conv1.weight": torch.zeros(2)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(WorkError, match=r"w\.safetensors: the model's weights cannot be read \("):
+        load_classifier(path, backbone="resnet18", num_classes=4, image_size=32)

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.models.lively import facts_of
-from tlsearch.data.decode import Decoded, decode_image
-from tlsearch.execution import predict as module
-from tlsearch.execution.predict import predict, to_input
+from tlsearch.models.predict import predict, to_input
 
 SIZE = 8
 
@@ -30,26 +27,21 @@ class Grey:
         return np.stack([1 - bright, bright], 1)
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    """Seven images of rising brightness, two files between them that are none."""
-    made = []
-    for n in range(9):
-        path = tmp_path / f"{n}.png"
-        if n in (2, 7):
-            path.write_text("no image")
-        else:
-            Image.new("RGB", (20, 10 + n), (25 * n,) * 3).save(path)
-        made.append(path)
-    return made
+def decode(path: Path) -> np.ndarray | str:
+    """A square of the brightness that its name says; of two names, none."""
+    n = int(path.stem)
+    return "unreadable" if n in (2, 7) else np.full((SIZE, SIZE, 3), 25 * n, np.uint8)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 64])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_answers_in_order(paths: list[Path], batch_size: int, threads: int) -> None:
+PATHS = [Path(f"{n}.png") for n in range(9)]
+
+
+@pytest.mark.parametrize(("batch_size", "threads"), [(1, 3), (2, 1), (4, 3), (64, 1)])
+def test_answers_in_order(batch_size: int, threads: int) -> None:
     model = Grey()
-    found = list(predict(model, iter(paths), batch_size=batch_size, threads=threads))
-    assert [answer.path for answer in found] == paths
+    paths = iter(PATHS)
+    found = list(predict(model, paths, decode=decode, batch_size=batch_size, threads=threads))
+    assert [answer.path for answer in found] == PATHS
     assert [n for n, answer in enumerate(found) if answer.error] == [2, 7]
     assert all(a.probabilities is None for a in found if a.error)
     for n, answer in enumerate(found):
@@ -60,9 +52,7 @@ def test_answers_in_order(paths: list[Path], batch_size: int, threads: int) -> N
     assert {batch.shape[1:] for batch in model.batches} == {(3, SIZE, SIZE)}
 
 
-def test_no_more_than_two_batches_are_decoded_ahead(
-    paths: list[Path],
-) -> None:
+def test_no_more_than_two_batches_are_decoded_ahead() -> None:
     asked = answered = most = 0
 
     def endless() -> Iterator[Path]:
@@ -70,31 +60,30 @@ def test_no_more_than_two_batches_are_decoded_ahead(
         for n in range(500):
             asked += 1
             most = max(most, asked - answered)
-            yield paths[n % 2]
+            yield PATHS[n % 2]
 
-    for _ in predict(Grey(), endless(), batch_size=5, threads=2):
+    for _ in predict(Grey(), endless(), decode=decode, batch_size=5, threads=2):
         answered += 1
     assert (asked, answered) == (500, 500)
-    assert most <= 3 * 5, "one batch is being told while two more are decoded"
+    assert most <= 3 * 5, "one batch is being answered while two more are decoded"
 
 
-def test_whoever_leaves_early_leaves(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_leaves_early_leaves() -> None:
     decoded: list[Path] = []
 
-    def noted(path: Path, **how: object) -> Decoded:
+    def noted(path: Path) -> np.ndarray | str:
         decoded.append(path)
-        return decode_image(path, **how)  # type: ignore[arg-type]
+        return decode(path)
 
-    monkeypatch.setattr(module, "decode_image", noted)
-    answers = predict(Grey(), iter(paths[:2] * 1000), batch_size=4, threads=1)
+    answers = predict(Grey(), iter(PATHS[:2] * 1000), decode=noted, batch_size=4, threads=1)
     next(answers)
     answers.close()
     assert len(decoded) <= 16
 
 
-def test_only_unreadable_files(paths: list[Path]) -> None:
+def test_only_unreadable_files() -> None:
     model = Grey()
-    (answer,) = predict(model, [paths[2]], batch_size=4, threads=1)
+    (answer,) = predict(model, [PATHS[2]], decode=decode, batch_size=4, threads=1)
     assert answer.error
     assert not model.batches
 
