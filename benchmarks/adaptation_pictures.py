@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tlsearch.config.paths import user_cache
 from tlsearch.config.sources import Letters
-from tlsearch.data.synthetic.glyph_recipe import RECIPE
+from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.synthetic.letters import draw_letters
 from tlsearch.execution.source_data import glyph_source
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation

@@ -34,7 +34,7 @@ from PIL import Image
 
 from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
-from tlsearch.data.readers import load_images
+from tlsearch.data.sources import load_images
 
 SIDE, SIZE, PICTURES, CLASSES, CHUNK = 500, 64, 40, 10, 16
 

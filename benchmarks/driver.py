@@ -18,7 +18,7 @@ from typing import Literal
 
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import Layout
-from tlsearch.data.split_records import SplitFacts
+from tlsearch.data.records import SplitFacts
 from tlsearch.execution.interrupts import Interrupts
 from tlsearch.execution.messages import (
     DataFacts,

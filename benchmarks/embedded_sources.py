@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from tlsearch.config.paths import user_cache
 from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
-from tlsearch.data.readers import load_images
-from tlsearch.data.synthetic.glyph_recipe import RECIPE
+from tlsearch.data.glyph_recipe import RECIPE
+from tlsearch.data.sources import load_images
 from tlsearch.execution.survey import glyph_images, shapeless
 from tlsearch.metrics.domain import similarity
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation

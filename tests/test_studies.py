@@ -13,7 +13,7 @@ from tlsearch.config.loader import read_study
 from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import SOURCES, source_name
-from tlsearch.data.readers import READERS, load_images
+from tlsearch.data.sources import READERS, load_images
 from tlsearch.report.markdown import render_comparison_markdown
 
 STUDIES = Path(__file__).parent.parent / "studies"

@@ -64,3 +64,8 @@ def nearest(word: str, known: Sequence[str]) -> str:
     close = get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
     match = next((k for k in known if close and k.lower() == close[0]), None)
     return f"did you mean {match!r}?" if match else ""
+
+
+def refused(field: str, value: str, rule: str, remedy: str) -> RequestError:
+    """The error about one field of a study."""
+    return RequestError(str(Problem(field, value, rule, remedy)))

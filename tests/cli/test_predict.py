@@ -165,7 +165,7 @@ def test_a_file_appears_when_it_is_whole(
         (("models:/tiny@champion", "photos"), "write it to a file with: tlsearch export STUDY"),
         (("photos", "photos"), "photos: cannot be read"),
         (("tiny.pt2", "none.png"), "none.png: no such file or folder"),
-        (("tiny.pt2", "*.gif"), "*.gif: no file fits this pattern"),
+        (("tiny.pt2", "*.gif"), "*.gif: no file matches this pattern"),
         (("tiny.pt2", "mlruns/studies"), "mlruns/studies: no image found"),
         (("tiny.pt2", "photos", "-o", "photos"), "--output = photos: is a folder"),
         (("tiny.pt2", "photos", "--batch-size", "0"), "batch-size"),

@@ -13,7 +13,7 @@ from tlsearch.config.loader import read_study
 from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.strategy import Strategy
-from tlsearch.data.readers import read_images
+from tlsearch.data.sources import read_images
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.execution.examples import NUM_IMAGES, NUM_VIEWED_EPOCHS, policies, views_of

@@ -13,7 +13,7 @@ from PIL import Image
 from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.readers import load_images
+from tlsearch.data.sources import load_images
 
 
 def picture(seed: int, *, width: int = 48, height: int = 40) -> Image.Image:

@@ -11,12 +11,12 @@ import pytest
 
 from tests.data.made import config, picture, read, write_classes, write_messy
 from tlsearch.config.paths import draft_of
+from tlsearch.data import cache as decoded
 from tlsearch.data import dataset as store
-from tlsearch.data import decoded_cache as decoded
+from tlsearch.data.cache import Work, decode_once, entry_key
 from tlsearch.data.dataset import ImageSet, image_set
 from tlsearch.data.decode import Decoded, UnreadableImage, decode_picture
-from tlsearch.data.decoded_cache import Work, decode_once, entry_key
-from tlsearch.data.readers import load_images
+from tlsearch.data.sources import load_images
 from tlsearch.errors import WorkError
 
 SIZE = 8
@@ -53,7 +53,7 @@ def test_an_entry_holds_what_could_be_decoded_in_order(tmp_path: Path) -> None:
     assert entry.rows.tolist() == rows
     assert entry.failures == tuple((i, f"no {i}") for i in range(3, 50, 5))
     expected = [decode_picture(picture(i), size=SIZE, fit="crop") for i in rows]
-    images = entry.images()
+    images = np.load(entry.pixel_file, mmap_mode="r")
     assert isinstance(images, np.memmap)
     np.testing.assert_array_equal(images, [d.pixels for d in expected])
     assert entry.digests.tolist() == [d.digest for d in expected]
@@ -74,7 +74,7 @@ def test_a_second_run_decodes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", ["absent", "cut", "empty"])
 def test_what_is_not_whole_is_made_again(name: str, harm: str, tmp_path: Path) -> None:
     first = make(tmp_path)
-    whole = np.array(first.images())
+    whole = np.load(first.pixel_file)
     path = tmp_path / "key" / name
     if harm == "absent":
         path.unlink()
@@ -82,7 +82,7 @@ def test_what_is_not_whole_is_made_again(name: str, harm: str, tmp_path: Path) -
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if harm == "cut" else b"")
     second = make(tmp_path)
     assert second.digest == first.digest
-    np.testing.assert_array_equal(second.images(), whole)
+    np.testing.assert_array_equal(np.load(second.pixel_file), whole)
     make(tmp_path, forbidden)
 
 

@@ -7,8 +7,8 @@ import torch
 
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Glyphs, Letters, Textures
-from tlsearch.data.readers import load_images
-from tlsearch.data.synthetic.glyph_recipe import RECIPE, TRAINING_FACES
+from tlsearch.data.glyph_recipe import RECIPE, TRAINING_FACES
+from tlsearch.data.sources import load_images
 from tlsearch.data.synthetic.glyphs import render_alphabets, scaled
 from tlsearch.data.synthetic.letters import ORNATE_ALPHABETS, PLAIN_ALPHABETS
 from tlsearch.data.synthetic.textures import FAMILIES

@@ -45,7 +45,7 @@ def test_patterns(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("*.gif", "no file fits this pattern"),
+        ("*.gif", "no file matches this pattern"),
         ("none.png", "no such file or folder"),
         ("x" * 5000, "no such file or folder"),
     ],

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tlsearch.data.synthetic.glyph_recipe import (
+from tlsearch.data.glyph_recipe import (
     CHARACTERS,
     RECIPE,
     TRAINING_FACES,

@@ -90,7 +90,7 @@ def test_columns_are_told_apart_by_the_fingerprint(folder: Path) -> None:
 
 def test_relabelling_decodes_nothing_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(folder, [HEADER, *ROWS])
-    monkeypatch.setattr("tlsearch.data.readers.decode_image", None)
+    monkeypatch.setattr("tlsearch.data.cache.decode_image", None)
     second = load(folder, [HEADER, *[(row[0], "bird", *row[2:]) for row in ROWS[:2]], *ROWS[2:]])
     assert second.class_names == ("bird", "cat", "dog")
     np.testing.assert_array_equal(first.images, second.images)

@@ -7,7 +7,7 @@ import numpy as np
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
-from tlsearch.data.readers import load_images, planted, read_images
+from tlsearch.data.sources import load_images, planted, read_images
 from tlsearch.data.splits import draw_splits
 
 

@@ -7,8 +7,7 @@ from tests.data.made import config, read, write_classes, write_table
 from tlsearch.config.sources import SOURCES, known_facts
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set, with_columns
-from tlsearch.data.readers import READERS
-from tlsearch.data.synthetic.drawn import load_digits_images
+from tlsearch.data.sources import READERS, load_digits_images
 
 
 @pytest.fixture(scope="module")

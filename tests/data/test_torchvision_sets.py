@@ -232,7 +232,7 @@ def test_an_item_that_cannot_be_read_is_a_failure(
 
 
 def test_names_of_classes_are_made_unlike() -> None:
-    from tlsearch.data.torchvision_sets import _class_names
+    from tlsearch.data.torchvision import _class_names
 
     class Cranes:
         classes = (("crane", "bird"), ("crane", "machine"), "ant")
@@ -242,7 +242,7 @@ def test_names_of_classes_are_made_unlike() -> None:
 
 
 def test_every_set_can_be_asked_what_it_takes() -> None:
-    from tlsearch.data.torchvision_sets import _parameters
+    from tlsearch.data.torchvision import _parameters
 
     kinds = {name: getattr(datasets, name) for name in datasets.__all__}
     taken = {name: _parameters(kind) for name, kind in kinds.items() if isinstance(kind, type)}

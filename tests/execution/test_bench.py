@@ -13,7 +13,7 @@ from tests.search.conftest import Study
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set
-from tlsearch.data.readers import read_source
+from tlsearch.data.sources import read_source
 from tlsearch.errors import RequestError
 from tlsearch.execution.messages import PrepareJob, Setting, SurveyJob, TrainJob
 from tlsearch.execution.prepare import prepare

@@ -17,9 +17,9 @@ from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set
-from tlsearch.data.readers import load_images
+from tlsearch.data.glyph_recipe import RECIPE
+from tlsearch.data.sources import load_images
 from tlsearch.data.splits import Split, draw_splits
-from tlsearch.data.synthetic.glyph_recipe import RECIPE
 from tlsearch.execution.messages import SurveyJob
 from tlsearch.execution.prepare import divide
 from tlsearch.execution.survey import frozen_features, glyph_images, shapeless, survey

@@ -10,8 +10,8 @@ from PIL import Image
 from tests.data.audit.made import folder_of, quiet
 from tlsearch.config.loader import read_study
 from tlsearch.config.schema import StudyConfig
-from tlsearch.data.audit_findings import Audit, AuditError
 from tlsearch.data.dataset import ImageSet
+from tlsearch.data.records import Audit, AuditError
 from tlsearch.data.splits import draw_splits
 from tlsearch.execution import label_audit as suspecting
 from tlsearch.execution.label_audit import audit_labels

@@ -20,7 +20,7 @@ from tests.report.fake import (
 )
 from tests.report.test_build import Page, html_of
 from tlsearch.config.paths import Layout, examples_path, scores_path, write_text
-from tlsearch.data.audit_findings import Audit, Finding, Listed, summary
+from tlsearch.data.records import Audit, Finding, Listed, summary
 from tlsearch.report.build import build_report
 from tlsearch.search.ledger import AUDIT
 

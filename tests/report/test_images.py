@@ -8,8 +8,8 @@ from tests.data.audit.made import config, folder_of, jpeg, photo, quiet
 from tests.report.fake import Fake, fake_study, know_data, search
 from tests.report.test_build import HOSTILE, Page, html_of
 from tlsearch.data.audit import audited
-from tlsearch.data.audit_findings import Audit, summary
 from tlsearch.data.dataset import Failure
+from tlsearch.data.records import Audit, summary
 from tlsearch.report.build import build_report
 from tlsearch.search.ledger import AUDIT, FACTS
 from tlsearch.search.summary import audit_texts, record_audit, remarks

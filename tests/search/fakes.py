@@ -9,7 +9,7 @@ import optuna
 
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
-from tlsearch.data.split_records import SplitFacts
+from tlsearch.data.records import SplitFacts
 from tlsearch.execution.messages import (
     DataFacts,
     Decision,

@@ -15,9 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tlsearch.config.catalog import CATALOGUE
-from tlsearch.config.paths import draft_of
-from tlsearch.data.synthetic import glyph_recipe
-from tlsearch.data.synthetic.glyph_recipe import (
+from tlsearch.data import glyph_recipe
+from tlsearch.data.glyph_recipe import (
     RECIPE,
     cached_glyph_weights,
     glyph_file,
@@ -166,7 +165,7 @@ def test_bytes_appended_are_damage(made, tmp_path):
 def test_what_is_cached_is_found_without_importing_torch(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from tlsearch.data.synthetic.glyph_recipe import cached_glyph_weights\n"
+        "from tlsearch.data.glyph_recipe import cached_glyph_weights\n"
         f"cache = Path({str(tmp_path)!r})\n"
         "assert not cached_glyph_weights(backbone='resnet18', image_size=32, cache=cache)\n"
         "heavy = {'torch', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
@@ -199,7 +198,7 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed(made, tmp_path):
-    leftover = draft_of(tmp_path / made.name, 4194304)
+    leftover = tmp_path / f"{made.name}.4194304.part"
     leftover.write_bytes(b"half")
     stranger = tmp_path / "other.part"
     stranger.write_bytes(b"mine")

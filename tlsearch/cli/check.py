@@ -33,7 +33,7 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_checks import notes, seed_notes
 from tlsearch.config.strategy_checks import augmentation_notes, fine_tuning_notes
 from tlsearch.config.validation import shown
-from tlsearch.data.audit_findings import as_json as audit_json
+from tlsearch.data.records import as_json as audit_json
 from tlsearch.errors import Problem, RequestError
 
 if TYPE_CHECKING:
@@ -463,7 +463,7 @@ def source_models_to_train(configs: Iterable[StudyConfig]) -> list[str]:
     }
     if not wanted:
         return []
-    from tlsearch.data.synthetic.glyph_recipe import cached_glyph_weights
+    from tlsearch.data.glyph_recipe import cached_glyph_weights
 
     return [
         f"{name} at {size} px"

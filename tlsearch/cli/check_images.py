@@ -19,7 +19,7 @@ from tlsearch.config.paths import expanded, user_cache
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource, source_name
-from tlsearch.data.audit_findings import (
+from tlsearch.data.records import (
     TITLES,
     Audit,
     AuditError,
@@ -122,14 +122,14 @@ def audit_images(
     source = config.data.source
     try:
         if config.backbone.source is not None:
-            from tlsearch.data.readers import read_source
+            from tlsearch.data.sources import read_source
 
             with progress() as on_progress:
                 read_source(config, cache=user_cache() / "images", on_progress=on_progress)
         is_known = isinstance(source, EmbeddedSource) and config.data.planted is None
         if not is_known or divide is not None:
             return _read(config, label_errors, divide)
-        from tlsearch.data.audit import audit_of_counts
+        from tlsearch.data.records import audit_of_counts
 
         assert isinstance(source, EmbeddedSource)
         counts = [(f"class {i}", count) for i, count in enumerate(source.class_counts())]
@@ -156,7 +156,7 @@ def _require_weights(config: StudyConfig) -> None:
 def _read(
     config: StudyConfig, label_errors: bool, divide: "Callable[[ImageSet], None] | None"
 ) -> Checked:
-    from tlsearch.data.readers import read_images
+    from tlsearch.data.sources import read_images
     from tlsearch.execution.prepare import audit_labels_alone
     from tlsearch.execution.prepare import divide as divide_parts
 

@@ -1,108 +1,34 @@
-"""The audit of an image set: every look in turn, each by its policy."""
+"""The audit of an image set: every check in turn, each by its policy."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from tlsearch.config.progress import OnProgress
-from tlsearch.config.schema import AuditConfig, DataConfig
+from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import EmbeddedSource
-from tlsearch.data.audit_findings import (
-    NO_ROWS,
+from tlsearch.data.dataset import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    ImageSet,
+    connected,
+    with_columns,
+)
+from tlsearch.data.duplicates import MAX_PAIRS, find_duplicates
+from tlsearch.data.records import (
     Audit,
     Finding,
-    Found,
     Kind,
     Listed,
     Policy,
-    names_of,
+    imbalance,
     number,
+    one_line,
     refuse_errors,
     refuse_what_is_left,
-    shown,
+    small_classes,
 )
-from tlsearch.data.dataset import ImageSet, with_columns
-from tlsearch.data.duplicates import (
-    MAX_PAIRS,
-    conflicting_labels,
-    exact_duplicates,
-    find_duplicates,
-    joined,
-    leakage,
-    near_conflicts,
-    near_duplicates,
-)
-
-# Whether classes are large and even enough; from counts alone.
-
-
-Counts = Sequence[tuple[str, int]]
-"""Images of each class, in the order of the classes."""
-
-
-def small_classes(counts: Counts, config: AuditConfig) -> Finding | None:
-    """Classes below `min_class_images`; those without an image are among them."""
-    least = config.min_class_images
-    small = [(name, count) for name, count in counts if count < least]
-    if not small:
-        return None
-    return Finding(
-        kind="small_classes",
-        policy=config.small_classes,
-        count=len(small),
-        dropped=sum(count for _, count in small) if config.small_classes == "drop" else 0,
-        text=f"{_classes(len(small))} below {least} images",
-        files=tuple(Listed((name,), _images(count)) for name, count in small),
-    )
-
-
-def imbalance(counts: Counts, config: AuditConfig) -> Finding | None:
-    """How many classes the largest one exceeds by more than `max_imbalance`."""
-    largest = max((count for _, count in counts), default=0)
-    rare = [(n, c) for n, c in counts if c > 0 and c * config.max_imbalance < largest]
-    if not rare:
-        return None
-    smallest = min(count for _, count in rare)
-    return Finding(
-        kind="imbalance",
-        policy=config.imbalance,
-        count=len(rare),
-        dropped=0,
-        text=f"the largest class has {largest / smallest:.3g} times the images of the smallest, "
-        f"above {config.max_imbalance:g}",
-        files=tuple(Listed((name,), _images(count)) for name, count in rare),
-    )
-
-
-def audit_of_counts(counts: Counts, config: AuditConfig) -> Audit:
-    """The audit of a source that is not read from files."""
-    looks: dict[Kind, Finding | None] = {
-        "small_classes": small_classes(counts, config),
-        "imbalance": imbalance(counts, config),
-    }
-    num = sum(count for _, count in counts)
-    findings = tuple(found for found in looks.values() if found)
-    return Audit(
-        num_images=num,
-        num_used=num - sum(found.dropped for found in findings),
-        class_counts=tuple(counts),
-        findings=findings,
-        clean=tuple(kind for kind, found in looks.items() if found is None),
-        unseen=(),
-    )
-
-
-def _classes(number: int) -> str:
-    return "1 class" if number == 1 else f"{number:,} classes"
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number:,} images"
-
-
-# What is wrong with single files: no image, no label, no time, an odd size.
-
 
 MIN_SIDE_SHARE, MAX_ASPECT = 0.5, 3.0
 """A short side below this share of `data.size` is blown up more than twice; beyond this ratio of
@@ -114,84 +40,39 @@ _FAILED: tuple[tuple[Kind, str], ...] = (
     ("missing_labels", "without a label"),
     ("not_an_image", "beside the images that are none"),
 )
-
-
-def failures(data: ImageSet) -> Iterator[tuple[Kind, Found | None]]:
-    """Files and rows that gave no image; they are not in the set."""
-    for kind, what in _FAILED:
-        failed = [f for f in data.failures if f.kind == kind]
-        files = tuple(Listed((shown(f.name),), shown(f.reason)) for f in failed)
-        text = f"{number(len(failed), 'file')} {what}"
-        yield kind, Found(kind, len(failed), NO_ROWS, text, files) if failed else None
-
-
-def missing_times(data: ImageSet, rows: np.ndarray) -> Found | None:
-    """Images without a time, in a set that tells times."""
-    if data.times is None:
-        return None
-    missing = rows[np.isnan(data.times[rows])]
-    if not len(missing):
-        return None
-    name = names_of(data)
-    files = tuple(Listed((name(row),), "") for row in missing)
-    text = f"{number(len(missing), 'image')} without a time, in a split by time"
-    return Found("missing_times", len(missing), missing, text, files)
-
-
-def extreme_sizes(data: ImageSet, rows: np.ndarray, *, size: int) -> Found | None:
-    """Images whose short side is below half of `size`, or that are more than 3 times as long."""
-    if data.files is None:
-        return None
-    short, long = np.sort(data.files.sizes[rows], axis=1).T
-    odd = (short < MIN_SIDE_SHARE * size) | (long > MAX_ASPECT * short)
-    extreme = rows[odd]
-    if not len(extreme):
-        return None
-    name, sizes = names_of(data), data.files.sizes
-    files = tuple(Listed((name(r),), f"{sizes[r, 0]} × {sizes[r, 1]} px") for r in extreme)
-    text = (
-        f"{number(len(extreme), 'image')} below {MIN_SIDE_SHARE * size:g} px or with sides of more "
-        f"than {MAX_ASPECT:g} : 1"
-    )
-    return Found("extreme_sizes", len(extreme), extreme, text, files)
+_PART_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 
 def audited(
     data: ImageSet, config: DataConfig, *, on_progress: OnProgress
 ) -> tuple[ImageSet, Audit]:
     """The set with the rows that may be used and clusters of duplicates, and what was found. Of an
-    embedded source the sizes of its classes alone are looked at, unless defects are planted:
-    nothing else of it can be amiss.
+    embedded source only the sizes of its classes are checked, unless defects are planted.
 
     A class that is dropped leaves `class_names`; its images have the label -1 and are not used.
 
     Raises:
-        AuditError: something was found whose policy is `error`, or nothing to learn from is left;
+        AuditError: something was found whose policy is `error`, or fewer than two classes are left;
             it holds the audit.
     """
-    looks, clusters = _Looks(data, config), np.arange(len(data.labels))
+    checks, clusters = _Checks(data, config), np.arange(len(data.labels))
     if config.planted is not None or not isinstance(config.source, EmbeddedSource):
         on_progress(0.0, "audit: looking for duplicates")
-        looks.at_files()
-        clusters = looks.at_duplicates()
-    data = looks.at_classes()
-    audit = looks.audit(data)
+        checks.files()
+        clusters = checks.duplicates()
+    data = checks.classes()
+    audit = checks.audit(data)
     refuse_errors(audit)
     refuse_what_is_left(audit)
     known: dict[str, np.ndarray] = {}
-    if not looks.usable.all():
-        known["rows"] = np.flatnonzero(looks.usable)
-    if len(np.unique(clusters[looks.usable])) < looks.usable.sum():
+    if not checks.usable.all():
+        known["rows"] = np.flatnonzero(checks.usable)
+    if len(np.unique(clusters[checks.usable])) < checks.usable.sum():
         known["clusters"] = clusters
     return (with_columns(data, **known) if known else data), audit
 
 
-def with_finding(audit: Audit, found: Finding) -> Audit:
-    """The audit with one finding more."""
-    return replace(audit, findings=(*audit.findings, found))
-
-
-class _Looks:
+class _Checks:
     """What was found so far, and which images are still used."""
 
     def __init__(self, data: ImageSet, config: DataConfig) -> None:
@@ -200,54 +81,121 @@ class _Looks:
         self._clean: list[Kind] = []
         self._unseen: list[str] = []
         self.usable = np.ones(len(data.labels), bool)
+        self._held_out = np.zeros(len(data.labels), np.int64)
+        """The given part, for which of several duplicates stays; training where none is given."""
+        self._is_given = config.split.strategy == "given" and data.parts is not None
+        if data.parts is not None and self._is_given:
+            self._held_out = np.maximum(data.parts, TRAIN)
 
-    def at_files(self) -> None:
-        """Files one by one."""
-        for kind, found in failures(self._data):
-            self._settle(kind, found)
+    def files(self) -> None:
+        """Single files: no image, no label, no time, an unusual size."""
+        data, size = self._data, self._config.size
+        for kind, what in _FAILED:
+            failed = [f for f in data.failures if f.kind == kind]
+            files = [Listed((one_line(f.name),), one_line(f.reason)) for f in failed]
+            self._record(kind, f"{number(len(failed), 'file')} {what}", files, count=len(failed))
         if self._config.split.strategy == "time":
-            self._settle("missing_times", missing_times(self._data, self._rows))
-        if self._data.files is not None:
-            found = extreme_sizes(self._data, self._rows, size=self._config.size)
-            self._settle("extreme_sizes", found)
+            times = np.zeros(len(data.labels)) if data.times is None else data.times
+            missing = self._rows[np.isnan(times[self._rows])]
+            text = f"{number(len(missing), 'image')} without a time, in a split by time"
+            self._record("missing_times", text, self._each(missing), drop=missing)
+        if data.files is not None:
+            sizes = data.files.sizes
+            short, long = np.sort(sizes[self._rows], axis=1).T
+            odd = self._rows[(short < MIN_SIDE_SHARE * size) | (long > MAX_ASPECT * short)]
+            text = (
+                f"{number(len(odd), 'image')} below {MIN_SIDE_SHARE * size:g} px or with sides of "
+                f"more than {MAX_ASPECT:g} : 1"
+            )
+            details = [f"{width} × {height} px" for width, height in sizes[odd]]
+            self._record("extreme_sizes", text, self._each(odd, details), drop=odd)
 
-    def at_duplicates(self) -> np.ndarray:
+    def duplicates(self) -> np.ndarray:
         """Pictures that are there more than once; clusters int64 (N,) of them."""
         data, near = self._data, self._config.audit.near_duplicates != "off"
         found = find_duplicates(data, self._rows, near=near)
         every = np.arange(len(data.labels))
-        exact_edges = np.stack([every, found.exact], axis=1)
-        clusters = joined(np.concatenate([exact_edges, found.near]), len(every))
-        given = self._config.split.strategy == "given" and data.parts is not None
-        self._settle("conflicting_labels", conflicting_labels(data, self._rows, found.exact))
-        if given:
-            self._settle("leakage", leakage(data, self._rows, clusters))
-        exact = exact_duplicates(data, self._rows, found.exact, given=given)
-        self._settle("exact_duplicates", exact)
+        edges = np.concatenate([np.stack([every, found.exact], axis=1), found.near])
+        clusters = connected(edges, len(every))
+        self._conflicting_labels(found.exact)
+        if self._is_given:
+            self._leakage(clusters)
+        self._exact_duplicates(found.exact)
         if not near:
             self._unseen.append("Near duplicates were not looked for: near_duplicates is off.")
             return clusters
         if not found.complete:
             self._unseen.append(
-                f"More than {MAX_PAIRS:,} pairs of pictures are alike at first sight; near "
-                "duplicates were looked for among so many, and the rest left alone."
+                f"More than {MAX_PAIRS:,} pairs of pictures have similar hashes; near duplicates "
+                "were looked for among so many, and the rest left alone."
             )
-        self._settle("near_conflicts", near_conflicts(data, self._rows, found.near))
-        alike = near_duplicates(
-            data, self._rows, self._near_only(clusters, found.exact), given=given
-        )
-        self._settle("near_duplicates", alike)
+        self._near_conflicts(found.near)
+        self._near_duplicates(clusters, found.exact)
         return clusters
 
-    def _near_only(self, clusters: np.ndarray, exact: np.ndarray) -> np.ndarray:
-        """`clusters`, with those that hold one picture alone taken apart."""
-        pictures = np.unique(np.stack([clusters, exact], axis=1), axis=0)[:, 0]
-        held, counts = np.unique(pictures, return_counts=True)
-        several = np.zeros(len(clusters), bool)
-        several[held[counts > 1]] = True
-        return np.where(several[clusters], clusters, np.arange(len(clusters)))
+    def _conflicting_labels(self, exact: np.ndarray) -> None:
+        """One picture under different labels: nothing here shows which is wrong, so all of them
+        go, or none.
+        """
+        groups = [g for g in self._groups(exact) if len(set(self._data.labels[g])) > 1]
+        rows = _joined(groups)
+        text = f"{number(len(groups), 'picture')} under different labels, in {len(rows):,} images"
+        self._record("conflicting_labels", text, self._together(groups), drop=rows)
 
-    def at_classes(self) -> ImageSet:
+    def _leakage(self, clusters: np.ndarray) -> None:
+        """Duplicates, exact or near, in different parts of a given split: what was trained on is
+        then tested. Those of the test part stay, else those of validation.
+        """
+        parts = self._held_out
+        groups = [g for g in self._groups(clusters) if len(set(parts[g])) > 1]
+        tested = sum(parts[g].max() == TEST for g in groups)
+        text = (
+            f"{number(len(groups), 'picture')} in more than one part of the given split, "
+            f"{tested:,} of them in the test part"
+        )
+        files = [
+            Listed(tuple(map(self._data.name, g)), ", ".join(_PART_NAMES[parts[r]] for r in g))
+            for g in groups
+        ]
+        drop = _joined([g[parts[g] < parts[g].max()] for g in groups])
+        self._record("leakage", text, files, drop=drop, count=len(_joined(groups)))
+
+    def _exact_duplicates(self, exact: np.ndarray) -> None:
+        """The same picture under the same label, once is enough."""
+        groups = self._groups(exact * self._data.num_classes + self._data.labels)
+        extra = self._all_but_one(groups)
+        repeat = "repeats" if len(extra) == 1 else "repeat"
+        text = f"{number(len(extra), 'image')} that {repeat} another under the same label"
+        self._record("exact_duplicates", text, self._together(groups), drop=extra)
+
+    def _near_conflicts(self, near: np.ndarray) -> None:
+        """Nearly the same picture under different labels. Not among the conflicting labels, because
+        two plain pictures that mean different things may look alike: a minus and an underscore.
+        """
+        labels = self._data.labels
+        pairs = near[self.usable[near].all(axis=1)]
+        pairs = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
+        rows = _joined(pairs)
+        text = (
+            f"{len(rows):,} images that look alike under different labels, in "
+            f"{number(len(pairs), 'pair')}"
+        )
+        self._record("near_conflicts", text, self._together(pairs), drop=rows)
+
+    def _near_duplicates(self, clusters: np.ndarray, exact: np.ndarray) -> None:
+        """Clusters of nearly the same picture, or a chain of such; not of one picture alone."""
+        pictures = np.unique(np.stack([clusters, exact], axis=1), axis=0)[:, 0]
+        several = np.bincount(pictures, minlength=len(clusters)) > 1
+        groups = self._groups(np.where(several[clusters], clusters, np.arange(len(clusters))))
+        rows = _joined(groups)
+        text = (
+            f"{len(rows):,} images that look alike, in {number(len(groups), 'group')} of up to "
+            f"{max(map(len, groups), default=0):,}"
+        )
+        files, drop = self._together(groups), self._all_but_one(groups)
+        self._record("near_duplicates", text, files, drop=drop, count=len(rows))
+
+    def classes(self) -> ImageSet:
         """Classes by what is left of them; the set without those that are dropped."""
         data, audit = self._data, self._config.audit
         counts = self._counts(data)
@@ -279,31 +227,74 @@ class _Looks:
         counts = np.bincount(data.labels[self.usable], minlength=data.num_classes)
         return list(zip(data.class_names, counts.tolist(), strict=True))
 
-    def _settle(self, kind: Kind, found: Found | None) -> None:
-        """Take note of a find, and leave out what is to be dropped."""
-        if found is None:
-            self._add(kind, None)
+    def _groups(self, keys: np.ndarray) -> list[np.ndarray]:
+        """Rows in use by equal `keys` (N,), those that stand alone left out; in order of keys."""
+        rows = self._rows[np.argsort(keys[self._rows], kind="stable")]
+        _, starts = np.unique(keys[rows], return_index=True)
+        return [group for group in np.split(rows, starts[1:]) if len(group) > 1]
+
+    def _all_but_one(self, groups: Sequence[np.ndarray]) -> np.ndarray:
+        """Rows but for the first of each group; of a given split, the first that is held out."""
+        return _joined([np.delete(g, self._held_out[g].argmax()) for g in groups])
+
+    def _each(self, rows: np.ndarray, details: Sequence[str] = ()) -> list[Listed]:
+        return [
+            Listed((self._data.name(row),), detail)
+            for row, detail in zip(rows, details or [""] * len(rows), strict=True)
+        ]
+
+    def _together(self, groups: Iterable[np.ndarray]) -> list[Listed]:
+        """A row for each group, with its class, or with that of each image where they differ."""
+        listed = []
+        for group in groups:
+            each = [self._data.class_names[label] for label in self._data.labels[group]]
+            detail = ", ".join(each if len(set(each)) > 1 else each[:1])
+            listed.append(Listed(tuple(map(self._data.name, group)), detail))
+        return listed
+
+    def _record(
+        self,
+        kind: Kind,
+        text: str,
+        files: Sequence[Listed],
+        *,
+        drop: np.ndarray | None = None,
+        count: int | None = None,
+    ) -> None:
+        """Take note of a finding, and leave out the rows `drop` where its policy says so; what gave
+        no image has none. `count` is that of `drop` where nothing else is said.
+        """
+        if not files:
+            self._clean.append(kind)
             return
+        rows = np.empty(0, np.int64) if drop is None else drop
+        count = len(rows) if count is None else count
         policy: Policy = getattr(self._config.audit, kind, "note")
-        dropped = 0
+        dropped = (len(rows) or count) if policy == "drop" else 0
         if policy == "drop":
-            self.usable[found.droppable] = False
-            dropped = len(found.droppable) or found.count  # what gave no image has no row
-        finding = Finding(
-            kind=kind,
-            policy=policy,
-            count=found.count,
-            dropped=dropped,
-            text=found.text,
-            files=found.files,
+            self.usable[rows] = False
+        self._add(
+            kind,
+            Finding(
+                kind=kind,
+                policy=policy,
+                count=count,
+                dropped=dropped,
+                text=text,
+                files=tuple(files),
+            ),
         )
-        self._add(kind, finding)
 
     def _add(self, kind: Kind, found: Finding | None) -> None:
         if found is None:
             self._clean.append(kind)
         else:
             self._findings.append(found)
+
+
+def _joined(groups: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """All rows of the groups, int64, ascending, each once."""
+    return np.unique(np.concatenate([np.empty(0, np.int64), *groups]))
 
 
 def _without_classes(data: ImageSet, kept: np.ndarray) -> ImageSet:

@@ -1,4 +1,7 @@
-"""What every source of images gives: pixels as bytes, labels, and what else it knows of each."""
+"""What every source gives: labels and further columns of each row, and for images their pixels.
+
+A set lies on disk in a folder of its own: the columns, and pixels that workers map.
+"""
 
 import hashlib
 import json
@@ -11,10 +14,14 @@ import numpy as np
 from filelock import FileLock
 
 from tlsearch.config.paths import atomic_write, write_text
+from tlsearch.data.records import one_line
 from tlsearch.errors import WorkError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-"""Values of `ImageSet.parts`; -1 where the source names none."""
+"""Values of `Dataset.parts`; -1 where the source names none."""
+
+_COLUMNS = ("labels", "times", "groups", "parts", "weights", "clusters", "rows", "suspects")
+_FACTS = "set.json"
 
 
 class Files(NamedTuple):
@@ -40,28 +47,24 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSet:
-    """Images uint8 (N, H, W, C), C 1 or 3, perhaps memory-mapped; labels int64 (N,) that index
-    `class_names`. Arrays are read-only.
+class Dataset:
+    """Labels int64 (N,) that index `class_names`, and what else is known of each row, whatever the
+    model's inputs are. Arrays are read-only.
 
     What a source does not know is None: `times` float64 (N,), seconds or any number that orders,
     NaN where missing; `groups` int64 (N,); `parts` int8 (N,); `weights` float32 (N,), of the
-    training loss; `pixel_file` is the .npy that `images` maps.
+    training loss.
 
     The audit adds `clusters` int64 (N,), equal for near duplicates, which stay on one side of a
-    split; `rows` int64, ascending, the images that may be used (None: all); and `suspects` bool
-    (N,), images to leave out of training.
+    split; `rows` int64, ascending, the rows that may be used (None: all); and `suspects` bool
+    (N,), rows to leave out of training.
 
-    `fingerprint` tells whether two sets hold the same in the same order.
+    Two sets with one `fingerprint` hold the same in the same order.
     """
 
-    images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
-    pixel_file: Path | None = None
-    files: Files | None = None
-    failures: tuple[Failure, ...] = ()
     times: np.ndarray | None = None
     groups: np.ndarray | None = None
     parts: np.ndarray | None = None
@@ -69,10 +72,12 @@ class ImageSet:
     clusters: np.ndarray | None = None
     rows: np.ndarray | None = None
     suspects: np.ndarray | None = None
+    files: Files | None = None
+    failures: tuple[Failure, ...] = ()
 
     @property
     def usable(self) -> np.ndarray:
-        """Rows int64, ascending, of the images that may be used."""
+        """Rows int64, ascending, that may be used."""
         return np.arange(len(self.labels)) if self.rows is None else self.rows
 
     @property
@@ -80,8 +85,28 @@ class ImageSet:
         """Number of classes."""
         return len(self.class_names)
 
+    def name(self, row: int) -> str:
+        """The name of a row: its file's, where there is one."""
+        return f"image {row}" if self.files is None else one_line(str(self.files.names[row]))
 
-_COLUMNS = ("labels", "times", "groups", "parts", "weights", "clusters", "rows", "suspects")
+    def blocks(self, *, by_group: bool) -> np.ndarray:
+        """Blocks int64 (N,) that stay on one side of a split: rows that share a cluster, or with
+        `by_group` a group, directly or over others. A negative value stands for none.
+        """
+        num, edges = len(self.labels), [np.empty((0, 2), np.int64)]
+        for column in (self.clusters, self.groups if by_group else None):
+            if column is not None:
+                known = np.flatnonzero(column >= 0)
+                edges.append(pairs_with_first(column[known], known))
+        return connected(np.concatenate(edges), num)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet(Dataset):
+    """Images uint8 (N, H, W, C), C 1 or 3, perhaps mapped from the .npy `pixel_file`."""
+
+    images: np.ndarray
+    pixel_file: Path | None = None
 
 
 def image_set(
@@ -112,29 +137,40 @@ def image_set(
 
 def with_columns(data: ImageSet, **known: Any) -> ImageSet:
     """The set with further fields, and a fingerprint that covers those that a study depends on."""
-    told = replace(data, **known)
+    changed = replace(data, **known)
     columns = {name: known[name] for name in _COLUMNS if known.get(name) is not None}
     if not columns and "class_names" not in known:
-        return told
+        return changed
     digest = hashlib.sha256(data.fingerprint.encode())
     for name, column in columns.items():
         digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
     if "class_names" in known:
         digest.update(repr(known["class_names"]).encode())
-    return replace(told, fingerprint=digest.hexdigest()[:16])
+    return replace(changed, fingerprint=digest.hexdigest()[:16])
 
 
-# A set of images on disk, in a folder of its own: the columns, and pixels that workers map.
-#
-# Pixels that lie in a file already are not copied, but pointed to.
+def connected(pairs: np.ndarray, num: int) -> np.ndarray:
+    """Lowest row int64 (num,) of everything that `pairs` (P, 2) join directly or in a chain."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ones = np.ones(len(pairs), np.int8)
+    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(num, num))
+    _, parts = connected_components(graph, directed=False)
+    _, first, members = np.unique(parts, return_index=True, return_inverse=True)
+    lowest: np.ndarray = first[members].astype(np.int64)
+    return lowest
 
 
-_ARRAYS = ("labels", "times", "groups", "parts", "weights", "clusters", "rows", "suspects")
-_FACTS = "set.json"
+def pairs_with_first(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Pairs (R, 2) of each row with the first of `rows` that has the same of `keys`, (R,)."""
+    _, first, members = np.unique(keys, return_index=True, return_inverse=True)
+    return np.stack([rows[first[members]], rows], axis=1)
 
 
 def save(data: ImageSet, folder: Path) -> Path:
-    """Write `data` into a folder named by its fingerprint below `folder`; found ones are kept.
+    """Write `data` into a folder named by its fingerprint below `folder`, unless it is there.
+    Pixels that lie in a file already are not copied, but pointed to.
 
     Raises:
         WorkError: the disk is full or the folder may not be written.
@@ -156,24 +192,24 @@ def save(data: ImageSet, folder: Path) -> Path:
 def load(place: Path) -> ImageSet:
     """The set that `save` wrote; the pixels are mapped, not read."""
     facts = json.loads((place / _FACTS).read_text())
-    arrays = {name: np.load(place / f"{name}.npy") for name in facts["arrays"]}
+    files = None
+    if facts["files"]:
+        with (place / "files.npz").open("rb") as file, np.load(file) as arrays:
+            files = Files(**{name: arrays[name] for name in Files._fields})
     pixel_file = place / facts["images"]  # an absolute path stands for itself
-    data = ImageSet(
+    return ImageSet(
         images=np.load(pixel_file, mmap_mode="r"),
         pixel_file=pixel_file,
         class_names=tuple(facts["class_names"]),
         fingerprint=facts["fingerprint"],
         failures=tuple(Failure(*row) for row in facts["failures"]),
-        **arrays,
+        files=files,
+        **{name: np.load(place / f"{name}.npy") for name in facts["arrays"]},
     )
-    if not facts["files"]:
-        return data
-    with (place / "files.npz").open("rb") as file, np.load(file) as files:
-        return replace(data, files=Files(**{name: files[name] for name in Files._fields}))
 
 
 def _write(place: Path, data: ImageSet) -> None:
-    arrays = {name: getattr(data, name) for name in _ARRAYS if getattr(data, name) is not None}
+    arrays = {name: getattr(data, name) for name in _COLUMNS if getattr(data, name) is not None}
     if data.pixel_file is None:
         _save_array(place / "images.npy", data.images)
     for name, array in arrays.items():
@@ -204,8 +240,11 @@ def _is_whole(place: Path, data: ImageSet) -> bool:
         found = load(place)
     except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile):
         return False
-    if found.fingerprint != data.fingerprint or found.images.shape != data.images.shape:
-        return False
     # The fingerprint leaves out what files are called, and what gave no image.
     names = [None if s.files is None else s.files.names.tolist() for s in (found, data)]
-    return names[0] == names[1] and found.failures == data.failures
+    return (
+        found.fingerprint == data.fingerprint
+        and found.images.shape == data.images.shape
+        and names[0] == names[1]
+        and found.failures == data.failures
+    )

@@ -6,23 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from tlsearch.data.audit_findings import (
-    Found,
-    Kind,
-    Listed,
-    class_of,
-    concatenated,
-    groups_of,
-    names_of,
-    number,
-)
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
-
-# Which of many perceptual hashes lie within a few bits of each other.
-
+from tlsearch.data.dataset import ImageSet, connected, pairs_with_first
 
 MAX_DISTANCE = 7
 """Bits that the hashes of two near duplicates may differ in, of 64."""
@@ -67,9 +52,6 @@ def _close_within(hashes: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
                 yield np.stack([first[a], second[b]], axis=1)
 
 
-# What a picture looks like in 64 bits: near duplicates differ in few of them.
-
-
 _HASH_SIDE, _KEPT = 32, 8
 _MIDDLE = slice(_KEPT**2 // 2 - 1, _KEPT**2 // 2 + 1)  # their mean is the median, at a tenth
 _WAVES = np.cos(np.pi / _HASH_SIDE * np.outer(np.arange(_KEPT), np.arange(_HASH_SIDE) + 0.5))
@@ -90,7 +72,7 @@ def perceptual_hash(picture: Image.Image) -> int:
     return int.from_bytes(np.packbits(waves > (low + high) / 2).tobytes(), "big")
 
 
-MIN_LIKENESS, MIN_EDGE_LIKENESS, MIN_EDGES = 0.98, 0.9, 2.0
+MIN_CORRELATION, MIN_EDGE_CORRELATION, MIN_EDGES = 0.98, 0.9, 2.0
 """Correlation of two pictures of 16 × 16, the same of their edges, and how strong (grey levels)
 edges must be to be compared. Of 300 crops of real photos (sklearn's two), these find more than nine
 in ten that are saved again at quality 50, halved or a tenth brighter, and no pair of different
@@ -126,10 +108,10 @@ def find_duplicates(data: ImageSet, rows: np.ndarray, *, near: bool) -> Duplicat
 
 def exact_groups(data: ImageSet, rows: np.ndarray) -> np.ndarray:
     """Lowest row (N,) with the same file, byte by byte, or the same stored pixels."""
-    edges = [_same(np.array([_digest(data.images[row]) for row in rows]), rows)]
+    edges = [pairs_with_first(np.array([_digest(data.images[row]) for row in rows]), rows)]
     if data.files is not None:
-        edges.append(_same(data.files.digests[rows], rows))
-    return joined(np.concatenate(edges), len(data.labels))
+        edges.append(pairs_with_first(data.files.digests[rows], rows))
+    return connected(np.concatenate(edges), len(data.labels))
 
 
 def near_pairs(data: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -145,22 +127,6 @@ def near_pairs(data: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, bool]:
             break
     pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     return pairs[_alike(data.images, pairs)], left > 0
-
-
-def joined(pairs: np.ndarray, num: int) -> np.ndarray:
-    """Lowest row int64 (num,) of everything that `pairs` (P, 2) join directly or in a chain."""
-    ones = np.ones(len(pairs), np.int8)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(num, num))
-    _, parts = connected_components(graph, directed=False)
-    _, first, members = np.unique(parts, return_index=True, return_inverse=True)
-    lowest: np.ndarray = first[members].astype(np.int64)
-    return lowest
-
-
-def _same(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pairs of each row with the first of `rows` that has the same key."""
-    _, first, members = np.unique(keys, return_index=True, return_inverse=True)
-    return np.stack([rows[first[members]], rows], axis=1)
 
 
 def _digest(image: np.ndarray) -> bytes:
@@ -190,7 +156,7 @@ def _alike(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     for start in range(0, len(pairs), _CHUNK):
         part = places[start : start + _CHUNK]
         a, b = small[part[:, 0]].astype(np.float32), small[part[:, 1]].astype(np.float32)
-        near = np.flatnonzero(_products(a, b) > MIN_LIKENESS)
+        near = np.flatnonzero(_products(a, b) > MIN_CORRELATION)
         if len(near):
             least = contrast[part[near]].min(axis=1)
             like[start + near] = _same_edges(a[near], b[near], least)
@@ -216,8 +182,8 @@ def _same_edges(a: np.ndarray, b: np.ndarray, contrast: np.ndarray) -> np.ndarra
     edges = _edges(a), _edges(b)
     norms = [np.sqrt(_products(e, e)) for e in edges]
     strength = np.minimum(*norms) * contrast / np.sqrt(edges[0][0].size)
-    likeness = _products(*edges) / np.maximum(norms[0] * norms[1], 1e-9)
-    same: np.ndarray = (strength > MIN_EDGES) & (likeness > MIN_EDGE_LIKENESS)
+    correlation = _products(*edges) / np.maximum(norms[0] * norms[1], 1e-9)
+    same: np.ndarray = (strength > MIN_EDGES) & (correlation > MIN_EDGE_CORRELATION)
     return same
 
 
@@ -244,128 +210,3 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Inner product (N,) of each picture of `a` with that of `b`."""
     found: np.ndarray = np.einsum("nhwc,nhwc->n", a, b)
     return found
-
-
-# What duplicates do harm: different labels for one picture, leaks, weight without information.
-
-
-_PART_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
-
-
-def conflicting_labels(data: ImageSet, rows: np.ndarray, exact: np.ndarray) -> Found | None:
-    """Pictures that stand under different labels; `exact` (N,) is equal for the same picture.
-
-    One of the labels is wrong, and nothing here tells which: all of them go, or none.
-    """
-    clashing = [g for g in groups_of(exact[rows], rows) if len(set(data.labels[g])) > 1]
-    if not clashing:
-        return None
-    affected = concatenated(clashing)
-    text = f"{number(len(clashing), 'picture')} under different labels, in {len(affected):,} images"
-    return _found("conflicting_labels", data, clashing, affected, affected, text)
-
-
-def exact_duplicates(
-    data: ImageSet, rows: np.ndarray, exact: np.ndarray, *, given: bool
-) -> Found | None:
-    """The same picture under the same label, once is enough; the first stays, or in a `given` split
-    the first of those that are held out.
-    """
-    keys = exact[rows] * data.num_classes + data.labels[rows]
-    groups = groups_of(keys, rows)
-    if not groups:
-        return None
-    extra = concatenated([_all_but_one(data, group, given=given) for group in groups])
-    repeat = "repeats" if len(extra) == 1 else "repeat"
-    text = f"{number(len(extra), 'image')} that {repeat} another under the same label"
-    return _found("exact_duplicates", data, groups, extra, extra, text)
-
-
-def near_conflicts(data: ImageSet, rows: np.ndarray, near: np.ndarray) -> Found | None:
-    """Nearly the same picture under different labels; `near` (P, 2) are pairs of rows.
-
-    Not among the conflicting labels, because two plain pictures that mean different things may
-    look alike: a minus and an underscore.
-    """
-    usable = np.zeros(len(data.labels), bool)
-    usable[rows] = True
-    pairs = near[usable[near].all(axis=1)]
-    pairs = pairs[data.labels[pairs[:, 0]] != data.labels[pairs[:, 1]]]
-    if not len(pairs):
-        return None
-    affected = concatenated([pairs.ravel()])
-    text = (
-        f"{len(affected):,} images that look alike under different labels, in "
-        f"{number(len(pairs), 'pair')}"
-    )
-    return _found("near_conflicts", data, list(pairs), affected, affected, text)
-
-
-def near_duplicates(
-    data: ImageSet, rows: np.ndarray, clusters: np.ndarray, *, given: bool
-) -> Found | None:
-    """Images of one cluster: nearly the same picture, or a chain of such."""
-    groups = groups_of(clusters[rows], rows)
-    if not groups:
-        return None
-    extra = concatenated([_all_but_one(data, group, given=given) for group in groups])
-    affected = concatenated(groups)
-    text = (
-        f"{len(affected):,} images that look alike, in {number(len(groups), 'group')} of up to "
-        f"{max(map(len, groups)):,}"
-    )
-    return _found("near_duplicates", data, groups, affected, extra, text)
-
-
-def leakage(data: ImageSet, rows: np.ndarray, clusters: np.ndarray) -> Found | None:
-    """Duplicates, exact or near, in different parts of a given split: what was trained on is then
-    tested. Those of the test part stay, else those of validation.
-    """
-    parts = _parts(data)
-    groups = [g for g in groups_of(clusters[rows], rows) if len(set(parts[g])) > 1]
-    if not groups:
-        return None
-    extra = concatenated([g[parts[g] < parts[g].max()] for g in groups])
-    tested = sum(parts[g].max() == TEST for g in groups)
-    text = (
-        f"{number(len(groups), 'picture')} in more than one part of the given split, {tested:,} of "
-        "them in the test part"
-    )
-    affected = concatenated(groups)
-    files = tuple(
-        Listed(_names(data, g), ", ".join(_PART_NAMES[parts[r]] for r in g)) for g in groups
-    )
-    return Found("leakage", len(affected), extra, text, files)
-
-
-def _found(
-    kind: Kind,
-    data: ImageSet,
-    groups: list[np.ndarray],
-    affected: np.ndarray,
-    droppable: np.ndarray,
-    text: str,
-) -> Found:
-    name = class_of(data)
-    files = []
-    for group in groups:
-        labels = dict.fromkeys(name(row) for row in group)
-        each = [name(row) for row in group] if len(labels) > 1 else labels
-        files.append(Listed(_names(data, group), ", ".join(each)))
-    return Found(kind, len(affected), droppable, text, tuple(files))
-
-
-def _names(data: ImageSet, rows: np.ndarray) -> tuple[str, ...]:
-    name = names_of(data)
-    return tuple(name(row) for row in rows)
-
-
-def _all_but_one(data: ImageSet, group: np.ndarray, *, given: bool) -> np.ndarray:
-    stays = int(_parts(data)[group].argmax()) if given else 0
-    return np.delete(group, stays)
-
-
-def _parts(data: ImageSet) -> np.ndarray:
-    """The given part (N,) of each image; what has none may be trained on."""
-    assert data.parts is not None
-    return np.where(data.parts < 0, TRAIN, data.parts)

@@ -11,16 +11,16 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from tlsearch.config.paths import expanded
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure
-from tlsearch.errors import Problem, RequestError
-
-# What a source of files says of them before any is opened.
-
+from tlsearch.config.progress import OnProgress
+from tlsearch.config.schema import DataConfig
+from tlsearch.config.sources import Folder, source_text
+from tlsearch.data.cache import Listing, read_files
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.errors import RequestError, refused
 
 PART_NAMES = {
     "train": TRAIN,
@@ -35,21 +35,6 @@ PART_NAMES = {
 """Parts of a split by the names that people give them, in small letters."""
 
 
-class Listing(NamedTuple):
-    """Image files with their labels, in the order that the set will have.
-
-    `paths` opens them, `names` is for people; `labels` int64 index `class_names`; `columns` are
-    further fields of an ImageSet, each of the same length; `failures` gave no image.
-    """
-
-    paths: tuple[str, ...]
-    names: tuple[str, ...]
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    columns: dict[str, np.ndarray]
-    failures: tuple[Failure, ...]
-
-
 NaturalKey = tuple[tuple[tuple[bool, int, str], ...], str]
 
 
@@ -57,8 +42,8 @@ def natural_key(text: str) -> NaturalKey:
     """Sorts `img2` before `img10`, whatever the case and the form of the accents."""
     composed = unicodedata.normalize("NFC", text)
     pieces = re.split(r"([0-9]+)", composed.casefold())
-    told = tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces if p)
-    return told, composed
+    key = tuple((not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces if p)
+    return key, composed
 
 
 def label_indices(labels: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -80,19 +65,14 @@ def printable(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def refused(field: str, value: str, rule: str, remedy: str) -> RequestError:
-    """The error about a field of the study."""
-    return RequestError(str(Problem(field, value, rule, remedy)))
-
-
 def several_classes(names: tuple[str, ...], *, field: str, value: str, remedy: str) -> None:
     """Refuse a source with fewer than two classes.
 
     Raises:
-        RequestError: there is but one.
+        RequestError: there is only one.
     """
     if len(names) == 1:
-        rule = f"all images are of one class, {names[0]!r}, so there is nothing to tell apart"
+        rule = f"all images are of one class, {names[0]!r}, and a classifier needs two"
         raise refused(field, value, rule, remedy)
 
 
@@ -108,10 +88,20 @@ _LAYOUT = "put the images of each class into a folder of its own"
 Steps = tuple[str, ...]
 """The way from the root to a file: names of folders, then its own."""
 
+_Identity = tuple[int, int]  # device and inode
 
-class _Found(NamedTuple):
-    images: list[Steps]
-    failures: list[Failure]
+
+def read_folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    """The folder's images, decoded once and kept below `cache`.
+
+    Raises:
+        RequestError: as `list_folder`, or fewer than two classes have an image that can be read.
+        WorkError: the cache cannot be written.
+    """
+    assert isinstance(data.source, Folder)
+    on_progress(0.0, f"listing {source_text(data.source)}")
+    listing = list_folder(expanded(data.source.path))
+    return read_files(listing, data, cache, on_progress, field=FIELD)
 
 
 def list_folder(path: Path) -> Listing:
@@ -126,8 +116,8 @@ def list_folder(path: Path) -> Listing:
             remedy = "give a folder, or for a table write source: {manifest: …}"
             raise refused(FIELD, shown, "is no folder", remedy)
         raise refused(FIELD, shown, "is not there", f"paths start from {Path.cwd()}")
-    images, failures = _walk(path)
-    images.sort(key=_order)
+    found = _Walk(path)
+    images, failures = sorted(found.images, key=_order), found.failures
     if not images:
         others = f", but {len(failures)} other files" if failures else ""
         raise refused(FIELD, shown, f"holds no images{others}", _LAYOUT)
@@ -163,7 +153,7 @@ def _has_parts(images: list[Steps]) -> bool:
 
 
 def _refuse_half_parts(shown: str, images: list[Steps]) -> None:
-    """A part may well be the name of a class; several of them beside another folder are a slip."""
+    """A part may be the name of a class; several of them beside another folder are a mistake."""
     heads = {steps[0] for steps in images if len(steps) > 1}
     parts = sorted(head for head in heads if head.lower() in PART_NAMES)
     if len({PART_NAMES[head.lower()] for head in parts}) > 1 and len(heads) > len(parts):
@@ -181,109 +171,83 @@ def _name(steps: Steps) -> str:
     return printable("/".join(steps))
 
 
-def _walk(root: Path) -> _Found:
+class _Walk:
     """All files below `root`, apart from hidden ones."""
-    found = _Found([], [])
-    entered = {_identity(os.stat(root))}
-    around = {_identity(os.stat(parent)) for parent in root.resolve().parents}
-    folders: list[Steps] = [()]
-    links: list[Steps] = []
-    while folders or links:
-        if folders:
-            for steps, entry in _entries(root, folders.pop(), found):
-                _sort(steps, entry, found, folders, links, entered)
-            continue
-        links.sort(key=_order, reverse=True)
-        _follow(root, links.pop(), found, folders, entered, around)
-    return found
 
+    def __init__(self, root: Path) -> None:
+        self.images: list[Steps] = []
+        self.failures: list[Failure] = []
+        self._root = root
+        self._entered = {_identity(os.stat(root))}
+        self._around = {_identity(os.stat(parent)) for parent in root.resolve().parents}
+        self._folders: list[Steps] = [()]
+        self._links: list[Steps] = []
+        while self._folders or self._links:
+            if self._folders:
+                self._list(self._folders.pop())
+            else:
+                self._links.sort(key=_order, reverse=True)
+                self._follow(self._links.pop())
 
-def _entries(root: Path, folder: Steps, found: _Found) -> Iterator[tuple[Steps, os.DirEntry[str]]]:
-    try:
-        with os.scandir(root.joinpath(*folder)) as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and entry.name.lower() not in _CLUTTER:
-                    yield (*folder, entry.name), entry
-    except OSError as error:
-        reason = f"this folder cannot be read: {error.strerror or error}"
-        found.failures.append(Failure("unreadable", _name(folder) or ".", reason))
+    def _list(self, folder: Steps) -> None:
+        try:
+            with os.scandir(self._root.joinpath(*folder)) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+                        continue
+                    steps = (*folder, entry.name)
+                    if entry.is_symlink():
+                        self._links.append(steps)
+                    elif entry.is_dir(follow_symlinks=False):
+                        self._enter(steps, entry.stat(follow_symlinks=False), around=set())
+                    else:
+                        self._add(steps, is_file=entry.is_file(follow_symlinks=False))
+        except OSError as error:
+            reason = f"this folder cannot be read: {error.strerror or error}"
+            self.failures.append(Failure("unreadable", _name(folder) or ".", reason))
 
-
-def _sort(
-    steps: Steps,
-    entry: os.DirEntry[str],
-    found: _Found,
-    folders: list[Steps],
-    links: list[Steps],
-    entered: set[tuple[int, int]],
-) -> None:
-    if entry.is_symlink():
-        links.append(steps)
-    elif entry.is_dir(follow_symlinks=False):
-        _enter(steps, entry.stat(follow_symlinks=False), found, folders, entered, set())
-    else:
-        _add(steps, found, is_file=entry.is_file(follow_symlinks=False))
-
-
-def _follow(
-    root: Path,
-    steps: Steps,
-    found: _Found,
-    folders: list[Steps],
-    entered: set[tuple[int, int]],
-    around: set[tuple[int, int]],
-) -> None:
-    try:
-        target = os.stat(root.joinpath(*steps))
-    except OSError:
-        reason = "a link that leads nowhere"
-        if _is_named_as_image(steps):
-            found.failures.append(Failure("unreadable", _name(steps), reason))
+    def _follow(self, link: Steps) -> None:
+        try:
+            target = os.stat(self._root.joinpath(*link))
+        except OSError:
+            reason = "a link that leads nowhere"
+            if is_named_as_image(link[-1]):
+                self.failures.append(Failure("unreadable", _name(link), reason))
+            else:
+                self.failures.append(Failure("not_an_image", _name(link), reason))
+            return
+        if stat.S_ISDIR(target.st_mode):
+            self._enter(link, target, around=self._around)
         else:
-            found.failures.append(Failure("not_an_image", _name(steps), reason))
-        return
-    if not stat.S_ISDIR(target.st_mode):
-        _add(steps, found, is_file=stat.S_ISREG(target.st_mode))
-        return
-    _enter(steps, target, found, folders, entered, around)
+            self._add(link, is_file=stat.S_ISREG(target.st_mode))
+
+    def _enter(self, steps: Steps, target: os.stat_result, *, around: set[_Identity]) -> None:
+        identity = _identity(target)
+        if identity in self._entered | around:
+            where = "that is read already" if identity in self._entered else "around this one"
+            reason = f"leads to a folder {where}"
+            self.failures.append(Failure("not_an_image", _name(steps), reason))
+            return
+        self._entered.add(identity)
+        self._folders.append(steps)
+
+    def _add(self, steps: Steps, *, is_file: bool) -> None:
+        if is_file and is_named_as_image(steps[-1]):
+            self.images.append(steps)
+            return
+        suffix = os.path.splitext(steps[-1])[1]
+        reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
+        failure = Failure("not_an_image", _name(steps), reason if is_file else "no file")
+        self.failures.append(failure)
 
 
-def _enter(
-    steps: Steps,
-    target: os.stat_result,
-    found: _Found,
-    folders: list[Steps],
-    entered: set[tuple[int, int]],
-    around: set[tuple[int, int]],
-) -> None:
-    identity = _identity(target)
-    if identity in entered | around:
-        where = "that is read already" if identity in entered else "around this one"
-        found.failures.append(Failure("not_an_image", _name(steps), f"leads to a folder {where}"))
-        return
-    entered.add(identity)
-    folders.append(steps)
+def is_named_as_image(name: str) -> bool:
+    """Whether the suffix is that of an image."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def _add(steps: Steps, found: _Found, *, is_file: bool) -> None:
-    if is_file and _is_named_as_image(steps):
-        found.images.append(steps)
-        return
-    suffix = os.path.splitext(steps[-1])[1]
-    reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
-    failure = Failure("not_an_image", _name(steps), reason if is_file else "no file")
-    found.failures.append(failure)
-
-
-def _is_named_as_image(steps: Steps) -> bool:
-    return os.path.splitext(steps[-1])[1].lower() in SUFFIXES
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
+def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino
-
-
-# Image files among all others: named one by one, by folder, or by pattern.
 
 
 def find_images(named: Sequence[str]) -> Iterator[Path]:
@@ -291,7 +255,7 @@ def find_images(named: Sequence[str]) -> Iterator[Path]:
     by suffix, those of its subfolders included, sorted, hidden ones left out; a pattern's matches.
 
     Raises:
-        RequestError: at once, if a name is neither a file, a folder nor a pattern that fits.
+        RequestError: at once, if a name is neither a file, a folder nor a pattern that matches.
     """
     places = [place for name in named for place in _places(name)]
     return (file for place in places for file in _files(place))
@@ -306,7 +270,7 @@ def _places(name: str) -> list[Path]:
     except (OSError, ValueError):  # longer than a name may be, or holding a null
         found = []
     if not found:
-        what = "no file fits this pattern" if glob.has_magic(name) else "no such file or folder"
+        what = "no file matches this pattern" if glob.has_magic(name) else "no such file or folder"
         raise RequestError(f"{name}: {what}, seen from {Path.cwd()}")
     return found
 
@@ -315,14 +279,14 @@ def _files(place: Path) -> Iterator[Path]:
     if not place.is_dir():
         yield place
         return
-    seen: set[tuple[int, int]] = set()
+    seen: set[_Identity] = set()
     for folder, inner, names in os.walk(place, followlinks=True):
-        found = os.stat(folder)
-        if (found.st_dev, found.st_ino) in seen:  # a link into what was already walked
+        identity = _identity(os.stat(folder))
+        if identity in seen:  # a link into what was already walked
             inner.clear()
             continue
-        seen.add((found.st_dev, found.st_ino))
+        seen.add(identity)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith(".") and is_named_as_image(name):
                 yield Path(folder, name)

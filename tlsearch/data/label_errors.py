@@ -1,4 +1,4 @@
-"""Labels that a linear probe, asked about images that it has not seen, does not believe.
+"""Labels that a linear probe doubts, of images that it was not trained on.
 
 Confident learning (arXiv:1911.00068) as cleanlab has it, on probabilities of a logistic regression
 over frozen features.
@@ -11,9 +11,8 @@ import numpy as np
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import AuditConfig
 from tlsearch.config.seeds import derive_seed
-from tlsearch.data.audit_findings import Finding, Listed, class_of, names_of, number
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.group_allocation import joined
+from tlsearch.data.records import Finding, Listed, number
 from tlsearch.metrics.linear_probe import FOLDS, fit_probe, in_large_classes, out_of_fold
 
 SURE = 0.9
@@ -48,10 +47,9 @@ def find_suspects(
     than naming the largest class.
 
     What is said of `judged` images comes from probes of other `judged` ones, duplicates and groups
-    on one side, and from no label of `held_out`: the test part must not tell what is trained on.
+    on one side, and from no label of `held_out`: the test part must not decide what is trained on.
     """
-    columns = tuple(column for column in (data.clusters, data.groups) if column is not None)
-    blocks = joined(columns, num=len(data.labels))
+    blocks = data.blocks(by_group=True)
     judged = in_large_classes(data.labels, blocks, judged)
     classes = np.unique(data.labels[judged])
     if len(classes) < 2:
@@ -59,11 +57,11 @@ def find_suspects(
     held_out = held_out[np.isin(data.labels[held_out], classes)]
     labels = np.searchsorted(classes, data.labels)
     probabilities = np.zeros((len(data.labels), len(classes)))
-    told = out_of_fold(
+    folds = out_of_fold(
         features, labels, judged, blocks=blocks, seed=derive_seed(seed, "label errors")
     )
-    for fold, (asked, foretold) in enumerate(told, start=1):
-        probabilities[asked] = foretold
+    for fold, (rows, predicted) in enumerate(folds, start=1):
+        probabilities[rows] = predicted
         on_progress(fold / (FOLDS + 1), "audit: looking for label errors")
     if len(held_out):
         probabilities[held_out] = fit_probe(features, labels, judged)(features[held_out])
@@ -71,30 +69,29 @@ def find_suspects(
     if agreement <= np.bincount(labels[judged]).max() / len(judged):
         return None
     # Once without the test part, whose labels would move the thresholds of all, and once with it.
-    rows = [judged[_suspected(labels[judged], probabilities[judged])]]
+    suspected = [judged[_suspected(labels[judged], probabilities[judged])]]
     both = np.concatenate([judged, held_out])
     if len(held_out):
         also = _suspected(labels[both], probabilities[both])
-        rows.append(held_out[also[len(judged) :]])
-    return _ranked(np.concatenate(rows), labels, probabilities, classes, agreement)
+        suspected.append(held_out[also[len(judged) :]])
+    return _ranked(np.concatenate(suspected), labels, probabilities, classes, agreement)
 
 
 def finding_of(
     found: Suspects, data: ImageSet, *, config: AuditConfig, held_out: np.ndarray
 ) -> Finding | None:
-    """What was found as the audit tells it; `drop` takes suspects out of training alone, so that
-    the validation and test parts are scored by the labels that they have.
-    """
+    """A finding of the audit; `drop` takes suspects out of training alone, so that validation and
+    test are scored by the labels that they have."""
     if not len(found.rows):
         return None
     assert config.label_errors != "off"
     tested = int(np.isin(found.rows, held_out).sum())
     dropped = len(found.rows) - tested if config.label_errors == "drop" else 0
-    name, label, names = names_of(data), class_of(data), data.class_names
+    names = data.class_names
     files = tuple(
         Listed(
-            (name(row),),
-            f"{label(row)} ({given:.2f}), rather {names[other]} ({rather:.2f})",
+            (data.name(row),),
+            f"{names[data.labels[row]]} ({given:.2f}), rather {names[other]} ({rather:.2f})",
         )
         for row, other, given, rather in zip(*found[:4], strict=True)
     )

@@ -9,8 +9,8 @@ import numpy as np
 
 from tlsearch.config.schema import SplitConfig
 from tlsearch.config.validation import shown
-from tlsearch.data.dataset import ImageSet
-from tlsearch.data.split_records import PairFacts, PartFacts, SplitFacts
+from tlsearch.data.dataset import Dataset
+from tlsearch.data.records import PairFacts, PartFacts, SplitFacts
 from tlsearch.data.splits import Split
 
 _FIELDS = {"training": "train"}
@@ -21,7 +21,7 @@ _CONSEQUENCES = {
 }
 
 
-def describe(data: ImageSet, splits: Sequence[Split], *, split: SplitConfig) -> SplitFacts:
+def describe(data: Dataset, splits: Sequence[Split], *, split: SplitConfig) -> SplitFacts:
     """Measure a split."""
     used = np.unique(np.concatenate([rows for parts in splits for rows in parts]))
     return SplitFacts(
@@ -45,7 +45,7 @@ def fingerprint(splits: Sequence[Split]) -> str:
     return digest.hexdigest()[:16]
 
 
-def listing(data: ImageSet, splits: Sequence[Split]) -> dict[str, Any]:
+def listing(data: Dataset, splits: Sequence[Split]) -> dict[str, Any]:
     """Every part by its images, as JSON: names where they came from files, else indices."""
 
     def named(rows: np.ndarray) -> list[Any]:
@@ -62,7 +62,7 @@ def listing(data: ImageSet, splits: Sequence[Split]) -> dict[str, Any]:
     }
 
 
-def _parts(data: ImageSet, splits: Sequence[Split]) -> Iterator[PartFacts]:
+def _parts(data: Dataset, splits: Sequence[Split]) -> Iterator[PartFacts]:
     for fold, parts in enumerate(splits, start=1):
         for name in Split._fields if fold == 1 else Split._fields[:2]:
             labels = data.labels[getattr(parts, name)]
@@ -70,7 +70,7 @@ def _parts(data: ImageSet, splits: Sequence[Split]) -> Iterator[PartFacts]:
             yield PartFacts(part=name, fold=fold, class_counts=counts)
 
 
-def _pairs(data: ImageSet, splits: Sequence[Split]) -> Iterator[PairFacts]:
+def _pairs(data: Dataset, splits: Sequence[Split]) -> Iterator[PairFacts]:
     digests = None if data.files is None else data.files.digests
     for fold, parts in enumerate(splits, start=1):
         for first, second in combinations(Split._fields, 2):
@@ -87,7 +87,7 @@ def _pairs(data: ImageSet, splits: Sequence[Split]) -> Iterator[PairFacts]:
             )
 
 
-def _distance(data: ImageSet, first: np.ndarray, second: np.ndarray) -> float:
+def _distance(data: Dataset, first: np.ndarray, second: np.ndarray) -> float:
     shares = [
         np.bincount(data.labels[rows], minlength=data.num_classes) / len(rows)
         for rows in (first, second)
@@ -108,7 +108,7 @@ def _later(times: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> i
     return int((times[first] > times[second].min()).sum())
 
 
-def _notes(data: ImageSet, splits: Sequence[Split], split: SplitConfig) -> Iterator[str]:
+def _notes(data: Dataset, splits: Sequence[Split], split: SplitConfig) -> Iterator[str]:
     present = np.unique(data.labels[data.usable])
     for fold, parts in enumerate(splits, start=1):
         where = f" in fold {fold}" if split.folds else ""

@@ -5,21 +5,21 @@ use, nor folds, nor a redraw for a confirmation moves an image into or out of it
 all images that may be used.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tlsearch.config.schema import SplitConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.validation import shown
-from tlsearch.data.dataset import TEST, VALIDATION, ImageSet
-from tlsearch.data.group_allocation import Lots, TooFewError, deal, joined, take
-from tlsearch.errors import Problem, RequestError
+from tlsearch.data.dataset import TEST, VALIDATION, Dataset
+from tlsearch.errors import RequestError, refused
 
-# What a split is, and what is wrong with one: the classes have names here.
+AnySet = TypeVar("AnySet", bound=Dataset)
 
 
 class Split(NamedTuple):
@@ -30,119 +30,347 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
-def check_splits(data: ImageSet, splits: Sequence[Split], *, split: SplitConfig) -> None:
-    """Refuse parts that are empty or teach or measure nothing.
+def draw_splits(
+    data: Dataset, *, split: SplitConfig, labels_per_class: int | None, redraw: int
+) -> tuple[Split, ...]:
+    """One Split, or one for each fold; all of them share the test part.
+
+    `redraw` 0 is the study's own; any other draws train and validation anew among the images that
+    are not test. What is given, or ordered in time, cannot be redrawn and stays. Images that share
+    a cluster stay together, but where parts are given or in time. Then `data.suspects` leave the
+    training part, and `labels_per_class` thins it to so many of each class, at random and anew for
+    each redraw.
 
     Raises:
-        RequestError: a part is empty or holds one class only; the training part has weights that
-            are all 0.
+        RequestError: a part would be empty or hold one class only, there are fewer groups than
+            parts, a class is too small for a stratified split or has fewer images left to train
+            on than `labels_per_class`, or the source has not what the strategy needs.
     """
+    thinned = []
+    for fold, parts in enumerate(draw_parts(data, split=split, redraw=redraw), start=1):
+        train = parts.train
+        if data.suspects is not None:
+            train = train[~data.suspects[train]]
+        if labels_per_class is not None:
+            place = ("labels", redraw, fold) if split.folds else ("labels", redraw)
+            train = _thin(data, train, labels_per_class, _rng(split, *place))
+        thinned.append(parts._replace(train=train))
+    _check(data, thinned, split)
+    return tuple(thinned)
+
+
+def draw_parts(data: Dataset, *, split: SplitConfig, redraw: int) -> tuple[Split, ...]:
+    """The parts as `draw_splits` draws them, whole and unchecked: suspects stay, no label is left
+    out, and a part may hold one class only.
+
+    Raises:
+        RequestError: a part would be empty, there are fewer groups than parts, a class is too small
+            for a stratified split, or the source has not what the strategy needs.
+    """
+    return _in_time(data, split) if split.strategy == "time" else _at_random(data, split, redraw)
+
+
+def _thin(data: Dataset, train: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:
+    """`per_class` random images of each class among `train`."""
+    classes = np.unique(data.labels[data.usable])
+    counts = np.bincount(data.labels[train], minlength=data.num_classes)
+    least = classes[counts[classes].argmin()]
+    if (found := int(counts[least])) < per_class:
+        name = shown(data.class_names[least])
+        rule = f"the training part has {found} images of its smallest class, {name}"
+        remedy = f"take {found} or less, or null for all" if found else "write null for all"
+        raise refused("data.labels_per_class", str(per_class), rule, remedy)
+    kept = [rng.permutation(train[data.labels[train] == label])[:per_class] for label in classes]
+    return np.sort(np.concatenate(kept))
+
+
+def _check(data: Dataset, splits: Sequence[Split], split: SplitConfig) -> None:
+    """Refuse parts that are empty or teach or measure nothing."""
     for fold, parts in enumerate(splits, start=1):
         where = f" in fold {fold}" if split.folds else ""
         for name, rows in zip(Split._fields, parts, strict=True):
             if not len(rows):
-                raise empty_part(f"{name} part{where}", len(data.usable), split)
+                raise _empty(f"{name} part{where}", len(data.usable), split)
             classes = np.unique(data.labels[rows])
             if len(classes) == 1:
                 only = shown(data.class_names[classes[0]])
                 rule = f"the {name} part{where} holds images of one class only, {only}"
                 remedy = "stratify, change the fractions or the seed, or add images"
-                raise RequestError(str(Problem("data.split", written(split), rule, remedy)))
+                raise refused("data.split", _written(split), rule, remedy)
         if data.weights is not None and not data.weights[parts.train].sum() > 0:
             rule = f"all images of the training part{where} have weight 0"
-            raise RequestError(f"data.source: {rule} — nothing would be learnt; mend the weights")
+            raise refused("data.source", "", rule, "nothing would be learnt; correct the weights")
 
 
-def written(split: SplitConfig) -> str:
+def _written(split: SplitConfig) -> str:
     """The fields of a split that decide its sizes, as a study writes them."""
     if split.folds:
         return f"{{folds: {split.folds}, test: {split.test}}}"
     return f"{{validation: {split.validation}, test: {split.test}}}"
 
 
-def empty_part(part: str, num_images: int, split: SplitConfig) -> RequestError:
-    """The error of a part without images."""
-    rule = f"leaves no image of {num_images} for the {part}"
+def _empty(part: str, num_images: int, split: SplitConfig) -> RequestError:
     remedy = "every part needs at least one image: change the fractions or add images"
     if split.strategy == "time":
         remedy += "; images of one time stay in one part"
-    return RequestError(str(Problem("data.split", written(split), rule, remedy)))
+    rule = f"leaves no image of {num_images} for the {part}"
+    return refused("data.split", _written(split), rule, remedy)
 
 
-def small_class(name: str, found: str, needed: str, split: SplitConfig) -> RequestError:
-    """The error of a class that cannot be in every part."""
-    rule = f"class {shown(name)} has {found}{needed} needs one"
-    fewer = "take fewer folds, " if split.folds else ""
-    remedy = f"{fewer}add images of it, leave the class out, or use strategy: random"
-    return RequestError(str(Problem("data.split.strategy", split.strategy, rule, remedy)))
-
-
-def few_blocks(found: int, needed: str, split: SplitConfig) -> RequestError:
-    """The error of fewer groups than parts."""
-    grouped = "group" in split.strategy
-    what = "group" if grouped else "set of near duplicates"
-    have = f"there is 1 {what}" if found == 1 else f"there are {found} {what}s"
-    rule = f"{have}{needed} needs one"
-    fewer = "take fewer folds, " if split.folds else ""
-    remedy = f"{fewer}add groups, or use strategy: stratified" if grouped else f"{fewer}add images"
-    return RequestError(str(Problem("data.split.strategy", split.strategy, rule, remedy)))
-
-
-def few_labels(name: str, found: int, per_class: int) -> RequestError:
-    """The error of more labels than the training part has."""
-    rule = f"the training part has {found} images of its smallest class, {shown(name)}"
-    remedy = f"take {found} or less, or null for all" if found else "write null for all"
-    return RequestError(str(Problem("data.labels_per_class", str(per_class), rule, remedy)))
-
-
-def not_told(what: str, split: SplitConfig, missing: int | None) -> RequestError:
-    """The error of a source that does not tell what the strategy needs, at all or of some."""
-    rule = (
-        f"the source tells no {what}"
-        if missing is None
-        else f"{missing} {'image has' if missing == 1 else 'images have'} none of the {what}"
-    )
+def _missing(what: str, split: SplitConfig, images: int | None = None) -> RequestError:
+    """The error of a source that lacks what the strategy needs, of all or of some images."""
+    rule = f"the source has no {what}"
+    if images is not None:
+        rule = f"{images} {'image has' if images == 1 else 'images have'} none of the {what}"
     remedy = "write strategy: stratified, or give a manifest that has them"
-    return RequestError(str(Problem("data.split.strategy", split.strategy, rule, remedy)))
+    return refused("data.split.strategy", split.strategy, rule, remedy)
 
 
-# Splits in time: what comes later is predicted from what came before.
+def _rng(split: SplitConfig, *place: int | str) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(split.seed, *place))
 
 
-def in_time(data: ImageSet, split: SplitConfig) -> tuple[Split, ...]:
-    """Train, then validate, then test; with folds an expanding window over what is not tested, cut
-    as scikit-learn's TimeSeriesSplit does.
+def _at_random(data: Dataset, split: SplitConfig, redraw: int) -> tuple[Split, ...]:
+    """Parts drawn from the seed, apart from those that the source names."""
+    pool, draw = data.usable, _Draw(data, split)
+    named = np.full(len(pool), -1)
+    if split.strategy == "given":
+        if data.parts is None:
+            raise _missing("parts", split)
+        named = data.parts[pool]
+    test, validation = pool[named == TEST], pool[named == VALIDATION]
+    num_test = len(test) or round(len(pool) * split.test)
+    num_validation = len(validation) or round(len(pool) * split.validation)
+    if split.folds:
+        num_validation = 0
+    sizes = {"train": len(pool) - num_test - num_validation, "validation": num_validation}
+    for name, num in (sizes | {"test": num_test}).items():
+        if num < 1 and not (split.folds and name == "validation"):
+            raise _empty(f"{name} part", len(pool), split)
+
+    if not len(test):
+        # What else is drawn from the others needs a block of its own, and so does training.
+        leave = 1 if len(validation) and not split.folds else 2
+        left = np.setdiff1d(pool, validation)
+        needs = f"; each of the {leave + 1} parts needs one"
+        test = draw.some(left, num_test, leave=leave, needs=needs, rng=_rng(split, "test"))
+    rest = np.setdiff1d(pool, test)
+    held: tuple[np.ndarray, ...] = (validation,)
+    if split.folds:
+        needs = f" outside the test part; each of the {split.folds} folds needs one"
+        held = draw.folds(rest, split.folds, needs=needs, rng=_rng(split, "folds", redraw))
+    elif not len(validation):
+        needs = " outside the test part; each of the other 2 parts needs one"
+        rng = _rng(split, "validation", redraw)
+        held = (draw.some(rest, num_validation, leave=1, needs=needs, rng=rng),)
+    return tuple(Split(np.setdiff1d(rest, rows), rows, test) for rows in held)
+
+
+class _Draw:
+    """Random parts that are balanced by class where the split is stratified, in which images of
+    one block stay together.
+
+    scikit-learn's group splitters don't serve: GroupShuffleSplit counts groups, not images,
+    StratifiedGroupKFold takes seconds where nearly every image is a group of its own, which is what
+    near duplicates come to, and StratifiedShuffleSplit leaves small classes out of a part.
+    """
+
+    def __init__(self, data: Dataset, split: SplitConfig) -> None:
+        grouped = split.strategy in ("group", "stratified_group")
+        if grouped and data.groups is None:
+            raise _missing("groups", split)
+        balanced = split.strategy in ("stratified", "stratified_group", "given")
+        self._data, self._split = data, split
+        self._blocks = data.blocks(by_group=grouped)
+        self._strata = data.labels if balanced else np.zeros_like(data.labels)
+        self._every_class = balanced and not grouped  # in every part
+
+    def some(
+        self, pool: np.ndarray, num: int, *, leave: int, needs: str, rng: np.random.Generator
+    ) -> np.ndarray:
+        """About `num` sorted rows of `pool`, exactly so many where every image is a block; at least
+        `leave` blocks stay, of each class where every part needs one.
+        """
+        self._check(pool, leave + 1, needs)
+        counts = np.bincount(self._strata[pool]).astype(float)
+        wished = counts * (num / len(pool))
+        if self._every_class:
+            wished = _whole_numbers(wished, num, counts - leave, rng)
+        order = rng.permutation(len(np.unique(self._blocks[pool])))
+        return self._allocate(pool, np.stack([counts - wished, wished]), (leave, 1), order)[1]
+
+    def folds(
+        self, pool: np.ndarray, num: int, *, needs: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
+        """`pool` in `num` parts of sorted rows, alike in size and in their classes."""
+        from sklearn.model_selection import StratifiedKFold
+
+        self._check(pool, num, needs)
+        blocks, sizes = np.unique(self._blocks[pool], return_counts=True)
+        if len(blocks) == len(pool):
+            splitter = StratifiedKFold(num, shuffle=True, random_state=int(rng.integers(2**31)))
+            return tuple(pool[held] for _, held in splitter.split(pool, self._strata[pool]))
+        order = rng.permutation(len(blocks))
+        order = order[np.argsort(-sizes[order], kind="stable")]  # small ones even out large ones
+        share = np.bincount(self._strata[pool]) / num
+        return self._allocate(pool, np.tile(share, (num, 1)), (1,) * num, order)
+
+    def _allocate(
+        self, pool: np.ndarray, wished: np.ndarray, least: Sequence[int], order: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        _, members, sizes = np.unique(self._blocks[pool], return_inverse=True, return_counts=True)
+        rows = np.split(np.argsort(members, kind="stable"), np.cumsum(sizes)[:-1])
+        strata = self._strata[pool].tolist()
+        blocks = [tuple(Counter(strata[row] for row in block.tolist()).items()) for block in rows]
+        part = np.asarray(
+            allocate(blocks, wished, least=least, by_stratum=self._every_class, order=order)
+        )
+        return tuple(pool[part[members] == place] for place in range(len(wished)))
+
+    def _check(self, pool: np.ndarray, needed: int, needs: str) -> None:
+        """Name the class, or the groups, that there are too few of."""
+        split, fewer = self._split, "take fewer folds, " if self._split.folds else ""
+        pairs = np.unique(np.stack([self._strata[pool], self._blocks[pool]]), axis=1)
+        if self._every_class:
+            counts = Counter(pairs[0].tolist())
+            label, found = min(counts.items(), key=lambda item: item[1])
+            if found < needed:
+                rows = self._data.usable[self._data.labels[self._data.usable] == label]
+                together = len(np.unique(self._blocks[rows])) < len(rows)
+                unit = "set" if together else "image"
+                have = f"{found} {unit}{'' if found == 1 else 's'}"
+                have += " of near duplicates" if together else ""
+                rule = f"class {shown(self._data.class_names[label])} has {have}{needs}"
+                remedy = f"{fewer}add images of it, leave the class out, or use strategy: random"
+                raise refused("data.split.strategy", split.strategy, rule, remedy)
+        found = len(np.unique(pairs[1]))
+        if found < needed:
+            grouped = "group" in split.strategy
+            unit = "group" if grouped else "set of near duplicates"
+            have = f"there is 1 {unit}" if found == 1 else f"there are {found} {unit}s"
+            more = "add groups, or use strategy: stratified" if grouped else "add images"
+            raise refused("data.split.strategy", split.strategy, have + needs, fewer + more)
+
+
+def _whole_numbers(
+    wished: np.ndarray, num: int, high: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """`wished` (K,) in whole numbers by largest remainder, ties at random: from 1 to `high` (K,)
+    each, the sum `num` where these bounds allow it; 0 where nothing is wished.
+    """
+    present, tie = wished > 0, rng.permutation(len(wished))
+    takes = np.where(present, np.clip(np.floor(wished), 1, high), 0)
+    while missing := int(num - takes.sum()):
+        step = 1 if missing > 0 else -1
+        free = present & (takes + step >= 1) & (takes + step <= high)
+        if not free.any():
+            break
+        gaps = np.where(free, step * (wished - takes), -np.inf)
+        takes[np.lexsort((tie, gaps))[-1]] += step
+    return takes
+
+
+def allocate(
+    blocks: Sequence[Sequence[tuple[int, int]]],
+    wished: np.ndarray,
+    *,
+    least: Sequence[int],
+    by_stratum: bool,
+    order: Sequence[int] | np.ndarray,
+) -> list[int]:
+    """The part, 0 … P - 1, of each block so that the counts come near those `wished` (P, strata).
+
+    A block is pairs of a stratum and its number of images there. In this `order` each goes where
+    the squared distance to the wishes grows least, then again and again each moves to where that
+    falls most, until none does; then a count is within half a block of its wish. Every part keeps
+    at least so many blocks as `least` says, of each stratum `by_stratum`, as far as there are
+    enough.
+    """
+    parts, part = range(len(wished)), [-1] * len(blocks)
+    guards = [[s for s, _ in block] if by_stratum else [0] for block in blocks]
+    inside = [Counter[int]() for _ in parts]
+    lacking = wished.tolist()
+
+    def put(block: int, place: int, sign: int) -> None:
+        for s, n in blocks[block]:
+            lacking[place][s] -= sign * n
+        for s in guards[block]:
+            inside[place][s] += sign
+        part[block] = place
+
+    def gain(block: int, place: int) -> float:
+        """How much nearer the block brings this part to its wish."""
+        gained: float = sum(n * (2 * lacking[place][s] - n) for s, n in blocks[block])
+        return gained
+
+    def loss(block: int) -> float:
+        """How much nearer its own part is to its wish because of it."""
+        lost: float = sum(n * (2 * lacking[part[block]][s] + n) for s, n in blocks[block])
+        return lost
+
+    def is_free(block: int) -> bool:
+        return all(inside[part[block]][s] > least[part[block]] for s in guards[block])
+
+    def move(block: int, to: int) -> None:
+        put(block, part[block], -1)
+        put(block, to, 1)
+
+    def settle() -> None:
+        moved = True
+        while moved:
+            moved = False
+            for block in order:
+                to = max(parts, key=lambda p: gain(block, p) if p != part[block] else -math.inf)
+                if gain(block, to) > loss(block) + 1e-9 and is_free(block):
+                    move(block, to)
+                    moved = True
+
+    for block in order:
+        put(block, max(parts, key=lambda p: (gain(block, p), sum(lacking[p]))), 1)
+    settle()
+    for place in parts:  # a block larger than twice the wish stays out
+        for stratum in {s for guard in guards for s in guard}:
+            if inside[place][stratum] < least[place]:
+                free = [
+                    b for b in order if part[b] != place and stratum in guards[b] and is_free(b)
+                ]
+                if free:
+                    move(max(free, key=lambda b: gain(b, place) - loss(b)), place)
+    settle()
+    return part
+
+
+def _in_time(data: Dataset, split: SplitConfig) -> tuple[Split, ...]:
+    """Train, then validate, then test; with folds an expanding window over what is not tested.
 
     `gap` images before each part are left out. Images of one time stay in one part: a border among
-    them moves to their nearer end. Nothing is drawn by lot.
-
-    Raises:
-        RequestError: times are missing, or a part would be empty.
+    them moves to their nearer end. Nothing is random.
     """
+    from sklearn.model_selection import TimeSeriesSplit
+
     pool = data.usable
     if data.times is None:
-        raise not_told("times", split, None)
+        raise _missing("times", split)
     times = data.times[pool]
-    missing = int(np.isnan(times).sum())
-    if missing:
-        raise not_told("times", split, missing)
+    if missing := int(np.isnan(times).sum()):
+        raise _missing("times", split, missing)
     order = np.argsort(times, kind="stable")
     rows, times = pool[order], times[order]
 
-    test_from = edge(times, len(rows) - round(len(rows) * split.test))
+    test_from = _edge(times, len(rows) - round(len(rows) * split.test))
     end = test_from - split.gap
-    if split.folds:
-        size = end // (split.folds + 1)
-        borders = [end - size * left for left in range(split.folds, 0, -1)]
+    if split.folds and end > split.folds:
+        windows = TimeSeriesSplit(split.folds).split(np.arange(end))
+        borders = [int(held[0]) for _, held in windows]
     else:
-        borders = [end - round(len(rows) * split.validation)]
+        borders = [0 if split.folds else end - round(len(rows) * split.validation)]
     if borders[0] - split.gap < 1:
         if split.gap and borders[0] + split.gap > 0:
             rule = f"leaves none of {len(rows)} images to train on"
             remedy = "leave out fewer between the parts, or make validation and test smaller"
-            raise RequestError(str(Problem("data.split.gap", str(split.gap), rule, remedy)))
-        raise empty_part("train part", len(rows), split)
-    starts = [edge(times, border) for border in borders]
+            raise refused("data.split.gap", str(split.gap), rule, remedy)
+        raise _empty("train part", len(rows), split)
+    starts = [_edge(times, border) for border in borders]
     ends = [*starts[1:], max(end, 0)]
     test = np.sort(rows[test_from:])
     return tuple(
@@ -155,164 +383,21 @@ def in_time(data: ImageSet, split: SplitConfig) -> tuple[Split, ...]:
     )
 
 
-def edge(times: np.ndarray, border: int) -> int:
+def _edge(times: np.ndarray, border: int) -> int:
     """`border`, or the nearer end of the run of equal `times`, ascending, that it would cut."""
     if not 0 < border < len(times):
         return border
     first = int(np.searchsorted(times, times[border], side="left"))
     last = int(np.searchsorted(times, times[border], side="right"))
-    if first == border:
-        return border
-    return first if border - first <= last - border else last
-
-
-_PARTS = 3
-
-
-def draw_splits(
-    data: ImageSet, *, split: SplitConfig, labels_per_class: int | None, redraw: int
-) -> tuple[Split, ...]:
-    """One Split, or one for each fold; all of them share the test part.
-
-    `redraw` 0 is the study's own; any other draws train and validation anew among the images that
-    are not test. What is given, or ordered in time, cannot be redrawn and stays. Images that share
-    a cluster stay together, but where parts are given or in time. Then `data.suspects` leave the
-    training part, and `labels_per_class` thins it to so many of each class, by lot and anew for
-    each redraw.
-
-    Raises:
-        RequestError: a part would be empty or hold one class only, there are fewer groups than
-            parts, a class is too small for a stratified split or has fewer images left to train
-            on than `labels_per_class`, or the source does not tell what the strategy needs.
-    """
-    thinned = []
-    for fold, parts in enumerate(draw_parts(data, split=split, redraw=redraw), start=1):
-        train = parts.train
-        if data.suspects is not None:
-            train = train[~data.suspects[train]]
-        if labels_per_class is not None:
-            place = ("labels", redraw, fold) if split.folds else ("labels", redraw)
-            train = _thin(data, train, labels_per_class, _rng(split, *place))
-        thinned.append(parts._replace(train=train))
-    check_splits(data, thinned, split=split)
-    return tuple(thinned)
-
-
-def draw_parts(data: ImageSet, *, split: SplitConfig, redraw: int) -> tuple[Split, ...]:
-    """The parts as `draw_splits` draws them, whole and unchecked: suspects stay, no label is left
-    out, and a part may hold one class only.
-
-    Raises:
-        RequestError: a part would be empty, there are fewer groups than parts, a class is too small
-            for a stratified split, or the source does not tell what the strategy needs.
-    """
-    return in_time(data, split) if split.strategy == "time" else _by_lot(data, split, redraw)
-
-
-def _by_lot(data: ImageSet, split: SplitConfig, redraw: int) -> tuple[Split, ...]:
-    pool, lots = data.usable, _lots(data, split)
-    named = _named_parts(data, split)
-    test, validation = pool[named == TEST], pool[named == VALIDATION]
-    num_test = len(test) or round(len(pool) * split.test)
-    num_validation = len(validation) or round(len(pool) * split.validation)
-    num_train = len(pool) - num_test - num_validation
-    sizes = {"train": num_train, "validation": num_validation, "test": num_test}
-    if split.folds:
-        sizes = {"train": len(pool) - num_test, "test": num_test}
-    for name, num in sizes.items():
-        if num < 1:
-            raise empty_part(f"{name} part", len(pool), split)
-
-    if not len(test):
-        left = np.setdiff1d(pool, validation)
-        # What else is drawn from them needs a block of its own, and so does training.
-        leave = 1 if len(validation) else _PARTS - 1
-        with _told(data, split, f"; each of the {leave + 1} parts"):
-            test = take(left, lots, num=num_test, leave=leave, rng=_rng(split, "test"))
-    rest = np.setdiff1d(pool, test)
-    held: tuple[np.ndarray, ...]
-    if split.folds:
-        with _told(data, split, f" outside the test part; each of the {split.folds} folds"):
-            held = deal(rest, lots, hands=split.folds, rng=_rng(split, "folds", redraw))
-    elif len(validation):
-        held = (validation,)
-    else:
-        rng = _rng(split, "validation", redraw)
-        with _told(data, split, " outside the test part; each of the other 2 parts"):
-            held = (take(rest, lots, num=num_validation, leave=1, rng=rng),)
-    return tuple(Split(np.setdiff1d(rest, rows), rows, test) for rows in held)
-
-
-def _lots(data: ImageSet, split: SplitConfig) -> Lots:
-    """What is balanced between parts, and what stays together."""
-    num = len(data.labels)
-    together = [] if data.clusters is None else [data.clusters]
-    grouped = split.strategy in ("group", "stratified_group")
-    if grouped:
-        if data.groups is None:
-            raise not_told("groups", split, None)
-        together.append(data.groups)
-    balanced = split.strategy in ("stratified", "stratified_group", "given")
-    return Lots(
-        strata=data.labels if balanced else np.zeros(num, np.int64),
-        blocks=joined(tuple(together), num=num),
-        strict=balanced and not grouped,
-    )
-
-
-def _named_parts(data: ImageSet, split: SplitConfig) -> np.ndarray:
-    """The part that the source names for each image that may be used; without one, it trains."""
-    if split.strategy != "given":
-        return np.full(len(data.usable), -1)
-    if data.parts is None:
-        raise not_told("parts", split, None)
-    named: np.ndarray = data.parts[data.usable]
-    return named
-
-
-@contextmanager
-def _told(data: ImageSet, split: SplitConfig, needs: str) -> Iterator[None]:
-    """Name the class or the groups that there are too few of."""
-    try:
-        yield
-    except TooFewError as few:
-        if few.stratum is None:
-            raise few_blocks(few.found, needs, split) from None
-        rows = data.usable[data.labels[data.usable] == few.stratum]
-        together = data.clusters is not None and len(np.unique(data.clusters[rows])) < len(rows)
-        unit = "set" if together else "image"
-        found = f"{few.found} {unit}" if few.found == 1 else f"{few.found} {unit}s"
-        found += " of near duplicates" if together else ""
-        raise small_class(data.class_names[few.stratum], found, needs, split) from None
-
-
-def _thin(
-    data: ImageSet, train: np.ndarray, per_class: int, rng: np.random.Generator
-) -> np.ndarray:
-    """`per_class` of each class among `train`, by lot."""
-    classes = np.unique(data.labels[data.usable])
-    counts = np.bincount(data.labels[train], minlength=data.num_classes)
-    least = classes[counts[classes].argmin()]
-    if counts[least] < per_class:
-        raise few_labels(data.class_names[least], int(counts[least]), per_class)
-    kept = [rng.permutation(train[data.labels[train] == label])[:per_class] for label in classes]
-    return np.sort(np.concatenate(kept))
-
-
-def _rng(split: SplitConfig, *place: int | str) -> np.random.Generator:
-    return np.random.default_rng(derive_seed(split.seed, *place))
+    return first if first == border or border - first <= last - border else last
 
 
 # A future that no split may touch, to judge ways of splitting the images before it.
 
 
-FIELD = "comparison.future"
-_SMALLER = "take a smaller share, or add images"
-
-
-def set_future_apart(data: ImageSet, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+def set_future_apart(data: Dataset, *, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the past and of the future, each ascending: the latest `share` of the images that
-    may be used, by their times, or by their order where the source tells none.
+    may be used, by their times, or by their order where the source has none.
 
     Images of one time stay on one side: a border among them moves to their nearer end. Groups and
     near duplicates may lie on both sides, as they do in time.
@@ -321,27 +406,37 @@ def set_future_apart(data: ImageSet, *, share: float) -> tuple[np.ndarray, np.nd
         RequestError: some images have no time, a side would be empty, the future holds one class
             only or one that the past lacks.
     """
+
+    def refusal(rule: str, remedy: str) -> RequestError:
+        return refused("comparison.future", str(share), rule, remedy)
+
     rows = data.usable
     times = np.arange(len(rows), dtype=float) if data.times is None else data.times[rows]
-    missing = int(np.isnan(times).sum())
-    if missing:
+    if missing := int(np.isnan(times).sum()):
         rule = f"{missing} {'image has' if missing == 1 else 'images have'} no time"
-        raise _refused(share, rule, "give each a time, or write data.audit.missing_times: drop")
+        raise refusal(rule, "give each a time, or write data.audit.missing_times: drop")
     order = np.argsort(times, kind="stable")
-    border = edge(times[order], len(rows) - round(len(rows) * share))
+    border = _edge(times[order], len(rows) - round(len(rows) * share))
     if not 0 < border < len(rows):
-        side = "future" if border else "past"
-        rule = f"leaves no image of {len(rows)} for the {side}"
-        raise _refused(
-            share, rule, "change the share or add images; those of one time stay on one side"
-        )
+        rule = f"leaves no image of {len(rows)} for the {'future' if border else 'past'}"
+        remedy = "change the share or add images; those of one time stay on one side"
+        raise refusal(rule, remedy)
     past, future = np.sort(rows[order[:border]]), np.sort(rows[order[border:]])
-    _check_classes(data, past, future, share)
+    classes, latest = np.unique(data.labels[future]), f"the latest {len(future)}"
+    if len(classes) == 1:
+        rule = f"{latest} images are of one class only, {shown(data.class_names[classes[0]])}"
+        remedy = "take a larger share, or give times: a file's order may be that of its classes"
+        raise refusal(rule, remedy)
+    unknown = np.setdiff1d(classes, data.labels[past])
+    if len(unknown):
+        name = shown(data.class_names[unknown[0]])
+        rule = f"class {name} is among {latest} images alone, so that none could be learnt from"
+        raise refusal(rule, "take a smaller share, or add images")
     return past, future
 
 
 def draw_past(
-    data: ImageSet, *, split: SplitConfig, labels_per_class: int | None, share: float, seed: int
+    data: AnySet, *, split: SplitConfig, labels_per_class: int | None, share: float, seed: int
 ) -> tuple[Split, np.ndarray]:
     """The images before the future divided by `split` with this seed, and the rows of the future.
 
@@ -357,7 +452,7 @@ def draw_past(
     return parts, future
 
 
-def draw_past_parts(data: ImageSet, *, split: SplitConfig, share: float, seed: int) -> Split:
+def draw_past_parts(data: Dataset, *, split: SplitConfig, share: float, seed: int) -> Split:
     """The parts of `draw_past` whole and unchecked (`draw_parts`).
 
     Raises:
@@ -369,30 +464,10 @@ def draw_past_parts(data: ImageSet, *, split: SplitConfig, share: float, seed: i
 
 
 def _past(
-    data: ImageSet, split: SplitConfig, share: float, seed: int
-) -> tuple[ImageSet, np.ndarray, SplitConfig]:
+    data: AnySet, split: SplitConfig, share: float, seed: int
+) -> tuple[AnySet, np.ndarray, SplitConfig]:
     if split.folds:
         rule = "a split that the future judges has one validation part"
-        raise RequestError(str(Problem("data.split.folds", str(split.folds), rule, "write null")))
+        raise refused("data.split.folds", str(split.folds), rule, "write null")
     past, future = set_future_apart(data, share=share)
     return replace(data, rows=past), future, split.model_copy(update={"seed": seed})
-
-
-def _check_classes(data: ImageSet, past: np.ndarray, future: np.ndarray, share: float) -> None:
-    """Refuse a future in which accuracy means nothing, or that nobody could have foretold."""
-    classes = np.unique(data.labels[future])
-    if len(classes) == 1:
-        rule = f"the latest {len(future)} images are of one class only, "
-        raise _refused(
-            share,
-            rule + shown(data.class_names[classes[0]]),
-            "take a larger share, or give times: a file's order may be that of its classes",
-        )
-    unknown = np.setdiff1d(classes, data.labels[past])
-    if len(unknown):
-        rule = f"class {shown(data.class_names[unknown[0]])} is among the latest {len(future)} "
-        raise _refused(share, rule + "images alone, so that none could be learnt from", _SMALLER)
-
-
-def _refused(share: float, rule: str, remedy: str) -> RequestError:
-    return RequestError(str(Problem(FIELD, str(share), rule, remedy)))

@@ -13,8 +13,9 @@ from PIL import Image
 
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, Manifest
+from tlsearch.data.cache import Listing
 from tlsearch.data.dataset import TRAIN
-from tlsearch.data.folder import PART_NAMES, SUFFIXES, Listing, list_folder
+from tlsearch.data.folder import PART_NAMES, is_named_as_image, list_folder
 from tlsearch.data.table import list_manifest, read_table
 from tlsearch.errors import RequestError
 
@@ -166,7 +167,7 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
 
 def _are_images(values: Sequence[str]) -> bool:
     written = [value for value in values if value]
-    named = [value for value in written if Path(value).suffix.lower() in SUFFIXES]
+    named = [value for value in written if is_named_as_image(value)]
     return len(named) > len(written) / 2
 
 

@@ -17,19 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlsearch.config.paths import expanded
+from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import DataConfig
-from tlsearch.config.sources import Manifest
-from tlsearch.data.dataset import Failure
+from tlsearch.config.sources import Manifest, source_text
+from tlsearch.data.cache import Listing, read_files
+from tlsearch.data.dataset import Failure, ImageSet
 from tlsearch.data.folder import (
     PART_NAMES,
-    Listing,
     label_indices,
     natural_key,
     printable,
-    refused,
     several_classes,
 )
-from tlsearch.errors import RequestError, nearest
+from tlsearch.errors import RequestError, nearest, refused
 
 # When images were taken: a column of text as numbers that order.
 
@@ -273,6 +273,18 @@ class _Column(NamedTuple):
     def refused(self, row: int, reason: str, remedy: str) -> RequestError:
         """The error about one row."""
         return refused(self.field, self.name, f"{self.places[row]}: {reason}", remedy)
+
+
+def read_manifest(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
+    """The table's images, decoded once and kept below `cache`.
+
+    Raises:
+        RequestError: the table, a column or a cell cannot be used, or fewer than two classes have
+            an image that can be read.
+        WorkError: the cache cannot be written.
+    """
+    on_progress(0.0, f"reading {source_text(data.source)}")
+    return read_files(list_manifest(data), data, cache, on_progress, field=f"{FIELD}.path")
 
 
 def list_manifest(data: DataConfig) -> Listing:

@@ -26,7 +26,7 @@ from tlsearch.config.seeds import derive_seed
 from tlsearch.config.space import Space, with_defaults
 from tlsearch.config.strategy import Strategy
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.readers import read_images, read_source
+from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.execution.prepare import find_device, find_weights

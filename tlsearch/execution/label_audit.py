@@ -13,9 +13,9 @@ from tlsearch.config.paths import atomic_write
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
-from tlsearch.data.audit_findings import Audit, refuse_errors
 from tlsearch.data.dataset import ImageSet, with_columns
 from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
+from tlsearch.data.records import Audit, refuse_errors
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation

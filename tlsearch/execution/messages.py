@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from tlsearch.config.schema import SplitConfig, StudyConfig
 from tlsearch.config.strategy import Strategy
-from tlsearch.data.audit_findings import Audit
-from tlsearch.data.split_records import SplitFacts
+from tlsearch.data.records import Audit, SplitFacts
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Decision = Literal["continue", "stop", "pause"]

@@ -17,7 +17,7 @@ from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.readers import read_images
+from tlsearch.data.sources import read_images
 from tlsearch.data.splits import draw_splits
 from tlsearch.execution.prepare import find_device, ready_network
 from tlsearch.execution.source_data import glyph_source, source_classifier

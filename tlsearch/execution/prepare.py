@@ -19,12 +19,12 @@ from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import SplitConfig, StudyConfig
 from tlsearch.config.strategy_checks import step_notes
 from tlsearch.data import dataset as store
-from tlsearch.data.audit_findings import Audit
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.readers import read_images, read_source
+from tlsearch.data.glyph_recipe import RECIPE
+from tlsearch.data.records import Audit
+from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.split_facts import describe, listing
 from tlsearch.data.splits import draw_past, draw_past_parts, draw_splits
-from tlsearch.data.synthetic.glyph_recipe import RECIPE
 from tlsearch.errors import Problem, RequestError
 from tlsearch.execution.label_audit import audit_labels
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob

@@ -18,7 +18,7 @@ from tlsearch.config.paths import atomic_write
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, RECIPE
+from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
 from tlsearch.execution.messages import Setting
 from tlsearch.metrics.linear_probe import LinearProbe, ridge_probe

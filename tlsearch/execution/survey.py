@@ -10,7 +10,6 @@ from tlsearch.config.seeds import derive_seed
 from tlsearch.config.sources import Glyphs
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set
-from tlsearch.data.group_allocation import joined
 from tlsearch.data.splits import Split
 from tlsearch.data.synthetic.glyphs import draw_glyph_images
 from tlsearch.execution.messages import Setting
@@ -94,8 +93,7 @@ def _probed(
     rng = np.random.default_rng(derive_seed(seed, "survey"))
     rows = np.sort(rng.permutation(rows)[:TARGET_IMAGES])
     features = frozen_features(data, rows, backbone, device)
-    told = tuple(column[rows] for column in (data.clusters, data.groups) if column is not None)
-    blocks = joined(told, num=len(rows))
+    blocks = data.blocks(by_group=True)[rows]
     return features, probe_accuracy(features, data.labels[rows], blocks=blocks, seed=seed)
 
 

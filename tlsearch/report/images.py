@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlsearch.config.paths import examples_path
-from tlsearch.data.audit_findings import TITLES, Finding, Listed, effect
+from tlsearch.data.records import TITLES, Finding, Listed, effect
 from tlsearch.report.wording import Absent, percent
 from tlsearch.search.summary import Summary
 

@@ -10,7 +10,7 @@ from tlsearch.config.cost import num_runs, num_tuning
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
-from tlsearch.data.audit_findings import Audit
+from tlsearch.data.records import Audit
 from tlsearch.errors import TlsearchError
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (

@@ -9,7 +9,7 @@ from typing import Any
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
-from tlsearch.data.audit_findings import Audit
+from tlsearch.data.records import Audit
 from tlsearch.errors import StoreError
 from tlsearch.execution.interrupts import Deadline, Interrupts
 from tlsearch.execution.messages import Setting

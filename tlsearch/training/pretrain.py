@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.seeds import derive_seed
-from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, Recipe, glyph_file
+from tlsearch.data.glyph_recipe import CHARACTERS, Recipe, glyph_file
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups, normalisation

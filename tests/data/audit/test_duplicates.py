@@ -7,9 +7,9 @@ from PIL import Image, ImageEnhance
 
 from tests.data.audit.made import folder_of, jpeg, photo
 from tlsearch.data import duplicates
-from tlsearch.data.dataset import ImageSet
-from tlsearch.data.duplicates import exact_groups, find_duplicates, joined, near_pairs
-from tlsearch.data.synthetic.drawn import load_digits_images
+from tlsearch.data.dataset import ImageSet, connected
+from tlsearch.data.duplicates import exact_groups, find_duplicates, near_pairs
+from tlsearch.data.sources import load_digits_images
 
 NUM = 40
 Change = Callable[[Image.Image], Image.Image]
@@ -89,7 +89,7 @@ def test_the_same_file_and_the_same_pixels_are_one_picture() -> None:
 
 def test_chains_are_one_group_with_its_lowest_row() -> None:
     pairs = np.array([[3, 1], [5, 3], [4, 2]])
-    np.testing.assert_array_equal(joined(pairs, 7), [0, 1, 2, 1, 2, 1, 6])
+    np.testing.assert_array_equal(connected(pairs, 7), [0, 1, 2, 1, 2, 1, 6])
 
 
 def test_a_source_without_files_is_compared_by_its_pixels() -> None:

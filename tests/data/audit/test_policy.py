@@ -8,7 +8,8 @@ import pytest
 from tests.data.audit.made import SIZE, config, folder_of, jpeg, photo, quiet
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
-from tlsearch.data.audit_findings import (
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.data.records import (
     Audit,
     AuditError,
     Finding,
@@ -17,7 +18,6 @@ from tlsearch.data.audit_findings import (
     effect,
     summary,
 )
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
 from tlsearch.data.split_facts import describe
 from tlsearch.data.splits import draw_splits
 

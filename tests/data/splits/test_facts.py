@@ -8,8 +8,8 @@ import pytest
 
 from tests.data.splits.made import config, draw, made
 from tlsearch.data.dataset import Files
+from tlsearch.data.records import split_rows
 from tlsearch.data.split_facts import describe, fingerprint, listing
-from tlsearch.data.split_records import split_rows
 from tlsearch.data.splits import Split
 
 

@@ -9,8 +9,8 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.svm import SVC
 
 from tests.data.splits.made import config, draw, made
+from tlsearch.data.sources import load_digits_images
 from tlsearch.data.splits import draw_past, draw_past_parts, set_future_apart
-from tlsearch.data.synthetic.drawn import load_digits_images
 from tlsearch.errors import RequestError
 
 TWENTY = np.arange(20) % 2
@@ -121,7 +121,7 @@ def test_what_is_refused(labels: Any, columns: Any, share: float, message: str) 
 def test_what_the_past_cannot_do_is_refused_as_ever() -> None:
     data = made(TWENTY)
     with pytest.raises(
-        RequestError, match=r"data\.split\.strategy = time: the source tells no times"
+        RequestError, match=r"data\.split\.strategy = time: the source has no times"
     ):
         past_of(data, config("time"))
     with pytest.raises(RequestError, match=r"data\.split\.folds = 3: .* — write null"):

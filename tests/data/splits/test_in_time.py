@@ -75,7 +75,7 @@ def test_one_time_for_all_is_refused() -> None:
 
 
 def test_missing_times_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"strategy = time: the source tells no times — "):
+    with pytest.raises(RequestError, match=r"strategy = time: the source has no times — "):
         draw(made([0, 1] * 10), config("time"))
     times = np.array([np.nan, np.nan, *range(18)])
     with pytest.raises(RequestError, match="2 images have none of the times"):

@@ -72,7 +72,7 @@ def test_too_few_groups(strategy: str, groups: int, folds: int | None, rule: str
     ("strategy", "what"), [("group", "groups"), ("stratified_group", "groups"), ("given", "parts")]
 )
 def test_what_the_source_does_not_tell(strategy: str, what: str) -> None:
-    assert f"strategy = {strategy}: the source tells no {what}" in refused(
+    assert f"strategy = {strategy}: the source has no {what}" in refused(
         made(EVEN), config(strategy)
     )
 

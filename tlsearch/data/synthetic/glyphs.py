@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlsearch.config.progress import OnProgress
-from tlsearch.config.sources import Glyphs as glyph_images_Glyphs
+from tlsearch.config.sources import Glyphs as GlyphSource
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.synthetic.drawn import draw_set
-from tlsearch.data.synthetic.glyph_recipe import CHARACTERS, RECIPE, Jitter, font_file
+from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE, Jitter, font_file
+from tlsearch.data.synthetic import affine_grid, between, draw_set, sample
 
 _RENDER = 128  # pixels of the canvas that distances are measured on
 _STORED = 64  # pixels of the stored distance maps
@@ -91,41 +91,32 @@ def draw_labels(
     count, num_faces = len(labels), glyphs.distances.shape[0]
     faces = torch.randint(num_faces, (count,), generator=generator)
     maps = glyphs.distances[faces, labels].unsqueeze(1)
-    grid = _affine(count, size, jitter, generator) + _warp(count, size, jitter, generator)
-    distance = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
-    stroke = _between(count, jitter.stroke, generator)
+    distance = sample(maps, _places(count, size, jitter, generator))
+    stroke = between(count, *jitter.stroke, generator)
     # An edge one pixel wide, as an anti-aliased drawing has.
     ink = ((distance + stroke) * size + 0.5).clamp(0, 1)
     return _degrade(_coarsen(ink, jitter, generator), jitter, generator)
 
 
-def _between(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
-    low, high = bounds
-    return (torch.rand(count, generator=generator) * (high - low) + low).view(-1, 1, 1, 1)
-
-
-def _affine(count: int, size: int, jitter: Jitter, generator: torch.Generator) -> Tensor:
-    """Sampling grid (count, size, size, 2) of a random rotation, shear, scale and shift."""
+def _places(count: int, size: int, jitter: Jitter, generator: torch.Generator) -> Tensor:
+    """Sampling grid (count, size, size, 2): random affine maps, and smooth displacements, which are
+    what distinguishes a written line from a printed one.
+    """
 
     def spread(width: float) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * width
 
-    angle = spread(math.radians(jitter.rotation))
-    shear = spread(math.tan(math.radians(jitter.shear)))
-    zoom = 1 / _between(count, jitter.scale, generator).flatten()
-    aspect = torch.exp(spread(jitter.aspect))
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    # The grid spans -1..1, hence the factor 2 on a shift given as part of the canvas.
-    top = torch.stack([cos * aspect, cos * aspect * shear - sin, spread(2 * jitter.shift)], 1)
-    low = torch.stack([sin * aspect, sin * aspect * shear + cos, spread(2 * jitter.shift)], 1)
-    return F.affine_grid(torch.stack([top, low], 1), [count, 1, size, size], align_corners=False)
-
-
-def _warp(count: int, size: int, jitter: Jitter, generator: torch.Generator) -> Tensor:
-    """Smooth displacements (count, size, size, 2): what tells a written line from a printed one."""
+    grid = affine_grid(
+        size,
+        angle=spread(math.radians(jitter.rotation)),
+        shear=spread(math.tan(math.radians(jitter.shear))),
+        zoom=1 / between(count, *jitter.scale, generator).flatten(),
+        aspect=torch.exp(spread(jitter.aspect)),
+        shift=(spread(2 * jitter.shift), spread(2 * jitter.shift)),
+    )
     knots = torch.randn(count, 2, 4, 4, generator=generator) * (2 * jitter.warp)
     smooth = F.interpolate(knots, size=(size, size), mode="bicubic", align_corners=True)
-    return smooth.permute(0, 2, 3, 1)
+    return grid + smooth.permute(0, 2, 3, 1)
 
 
 def _coarsen(ink: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
@@ -145,21 +136,16 @@ def _coarsen(ink: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
 def _degrade(ink: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
     """Random contrast, background level, polarity and noise; values stay within 0..1."""
     count = ink.shape[0]
-    contrast = _between(count, jitter.contrast, generator)
-    floor = _between(count, (0.0, 1.0), generator) * (1 - contrast)
+    contrast = between(count, *jitter.contrast, generator)
+    floor = between(count, 0.0, 1.0, generator) * (1 - contrast)
     image = floor + contrast * ink
     inverted = torch.rand(count, 1, 1, 1, generator=generator) < jitter.inverted_share
     image = torch.where(inverted, 1 - image, image)
-    level = _between(count, (0.0, jitter.noise), generator)
+    level = between(count, 0.0, jitter.noise, generator)
     return (image + level * torch.randn(image.shape, generator=generator)).clamp(0, 1)
 
 
-# The source model's own task as a data set: printed characters in the fonts it trained on.
-
-
-def draw_glyph_images(
-    source: glyph_images_Glyphs, *, size: int, on_progress: OnProgress
-) -> ImageSet:
+def draw_glyph_images(source: GlyphSource, *, size: int, on_progress: OnProgress) -> ImageSet:
     """Digits and capital letters, one channel; jittered as in training at difficulty 0.5."""
     glyphs = render_glyphs(RECIPE.faces)
     jitter = scaled(RECIPE.jitter, 2 * source.difficulty)

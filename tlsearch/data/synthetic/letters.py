@@ -12,16 +12,18 @@ from string import ascii_uppercase
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.sources import Letters
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.synthetic.drawn import (
+from tlsearch.data.synthetic import (
+    affine_grid,
+    axes,
     between,
     chosen,
     draw_set,
     paint,
+    sample,
     smooth_noise,
     two_colours,
 )
@@ -92,13 +94,13 @@ def _draw(
     labels = torch.full((count,), label)
     maps = _faces(labels, plain, ornate, strange, generator)
     grid = _grid(count, size, warp=0.03 + 0.05 * strange, shift=0.05 + 0.07 * hard, g=generator)
-    ink = _fill(_sampled(maps, grid), size, strange, generator)
+    ink = _fill(sample(maps, grid), size, strange, generator)
     others = torch.randint(_NUM_LETTERS, (2, count), generator=generator)
-    for other in others:  # at a side, so that the one in the middle is what is asked for
+    for other in others:  # at a side, so that the one in the middle is the class
         cut = _faces(other, plain, ornate, strange, generator)
         aside = _grid(count, size, warp=0.03, shift=0.05, g=generator) + _aside(count, generator)
         seen = chosen(count, hard, generator)
-        stray = _fill(_sampled(cut, aside), size, strange, generator)
+        stray = _fill(sample(cut, aside), size, strange, generator)
         ink = torch.maximum(ink, stray * seen * between(count, 0.4, 1.0, generator))
     ink = torch.maximum(ink, _lines(count, size, hard, generator))
     ink = ink * (1 - _patch(count, size, hard, generator))
@@ -117,7 +119,7 @@ def _draw(
 def _faces(
     labels: Tensor, plain: Glyphs, ornate: Glyphs, strange: float, generator: torch.Generator
 ) -> Tensor:
-    """Distance maps (count, 1, side, side) in an alphabet by lot; ornate ones for half at most."""
+    """Distance maps (count, 1, side, side) in a random alphabet; ornate ones for half at most."""
     count = len(labels)
     kinds = [
         glyphs.distances[
@@ -130,17 +132,13 @@ def _faces(
 
 def _grid(count: int, size: int, *, warp: float, shift: float, g: torch.Generator) -> Tensor:
     """Where to sample (count, size, size, 2): a random rotation, shear, scale, shift and warp."""
-    angle = between(count, -0.2, 0.2, g).flatten()
-    shear = between(count, -0.3, 0.3, g).flatten()
-    zoom = 1 / between(count, 0.95, 1.35, g).flatten()
-    move = (torch.rand(2, count, generator=g) * 2 - 1) * 2 * shift
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    rows = [
-        torch.stack([cos, cos * shear - sin, move[0]], 1),
-        torch.stack([sin, sin * shear + cos, move[1]], 1),
-    ]
-    shape = [count, 1, size, size]
-    flat = F.affine_grid(torch.stack(rows, 1), shape, align_corners=False)
+    flat = affine_grid(
+        size,
+        angle=between(count, -0.2, 0.2, g).flatten(),
+        shear=between(count, -0.3, 0.3, g).flatten(),
+        zoom=1 / between(count, 0.95, 1.35, g).flatten(),
+        shift=tuple((torch.rand(2, count, generator=g) * 2 - 1) * 2 * shift),
+    )
     # Knots spread evenly make a smooth deviate of a little over half their own spread.
     bent = smooth_noise(count, (4, 4), size, g, channels=2) * (2 * warp)
     return flat + bent.permute(0, 2, 3, 1)
@@ -151,10 +149,6 @@ def _aside(count: int, generator: torch.Generator) -> Tensor:
     angle = torch.rand(count, generator=generator) * (2 * math.pi)
     far = 0.95 + 0.3 * torch.rand(count, generator=generator)
     return torch.stack([angle.cos() * far, angle.sin() * far], 1).view(-1, 1, 1, 2)
-
-
-def _sampled(maps: Tensor, grid: Tensor) -> Tensor:
-    return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
 
 
 def _fill(distance: Tensor, size: int, strange: float, generator: torch.Generator) -> Tensor:
@@ -172,12 +166,6 @@ def _fill(distance: Tensor, size: int, strange: float, generator: torch.Generato
     hatched = solid * (0.5 + 0.5 * wave)
     ink = torch.where(chosen(count, 0.35 * strange, generator), rim, solid)
     return torch.where(chosen(count, 0.35 * strange, generator), hatched, ink)
-
-
-def axes(size: int) -> tuple[Tensor, Tensor]:
-    """Coordinates of pixel centres, -1 … 1: x (1, 1, 1, size) and y (1, 1, size, 1)."""
-    centre = (torch.arange(size) + 0.5) * (2 / size) - 1
-    return centre.view(1, 1, 1, -1), centre.view(1, 1, -1, 1)
 
 
 def _lines(count: int, size: int, hard: float, generator: torch.Generator) -> Tensor:

@@ -10,18 +10,23 @@ from torch.nn import functional as F
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.sources import Textures
 from tlsearch.data.dataset import ImageSet
-from tlsearch.data.synthetic.drawn import between, draw_set, paint, smooth_noise, two_colours
-from tlsearch.data.synthetic.glyph_recipe import TRAINING_FACES
+from tlsearch.data.glyph_recipe import TRAINING_FACES
+from tlsearch.data.synthetic import (
+    affine_grid,
+    axes,
+    between,
+    draw_set,
+    paint,
+    sample,
+    smooth_noise,
+    two_colours,
+)
 from tlsearch.data.synthetic.glyphs import Glyphs, render_glyphs
-from tlsearch.data.synthetic.letters import axes
-
-# Families of procedural textures: what brightness lies where, in 0 … 1.
-#
-# Each takes coordinates (count, 1, size, size), in which one unit is about one element of the
-# pattern, and draws what else it needs from the generator.
-
 
 Family = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""Brightness in 0 … 1 from coordinates (count, 1, size, size), in which one unit is about one
+element of the pattern, and a generator for what else it draws.
+"""
 
 _TAU = 2 * math.pi
 
@@ -150,9 +155,9 @@ def draw_textures(source: Textures, *, size: int, on_progress: OnProgress) -> Im
     """Textures, three channels.
 
     `difficulty` turns, stretches and warps the patterns, blends in another class, adds noise and
-    takes contrast. `similarity` moves what tells the classes from patterns in colour (0) to a
-    repeated character for each class, bright on dark grey (1), as the source model knows them;
-    which is harder to tell for any network that does not know them.
+    takes contrast. `similarity` moves what distinguishes the classes from patterns in colour (0) to
+    a repeated character for each class, bright on dark grey (1), as the source model knows them;
+    which is harder for any network that does not know them.
     """
     glyphs = render_glyphs(_FACES)
     families = tuple(FAMILIES)
@@ -218,12 +223,13 @@ def _characters(
     faces = torch.randint(len(glyphs.distances), (count,), generator=generator)
     small = F.avg_pool2d(glyphs.distances[:, character][:, None], 2)[faces]
     sheet = small.repeat(1, 1, _SHEET, _SHEET)
-    angle = between(count, -0.3, 0.3, generator).flatten()
-    zoom = (_SEEN / _SHEET) / between(count, 0.85, 1.15, generator).flatten()
-    move = (torch.rand(2, count, generator=generator) * 2 - 1) / _SHEET  # by half a character
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    rows = [torch.stack([cos, -sin, move[0]], 1), torch.stack([sin, cos, move[1]], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), [count, 1, size, size], align_corners=False)
-    distance = F.grid_sample(sheet, grid, padding_mode="border", align_corners=False) / _SEEN
+    grid = affine_grid(
+        size,
+        angle=between(count, -0.3, 0.3, generator).flatten(),
+        zoom=(_SEEN / _SHEET) / between(count, 0.85, 1.15, generator).flatten(),
+        # By half a character.
+        shift=tuple((torch.rand(2, count, generator=generator) * 2 - 1) / _SHEET),
+    )
+    distance = sample(sheet, grid) / _SEEN
     stroke = between(count, 0.0, 0.02, generator)
     return ((distance + stroke) * size + 0.5).clamp(0, 1)

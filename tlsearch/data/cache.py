@@ -1,4 +1,4 @@
-"""Images are decoded once: their pixels lie in one .npy below the cache folder, ready to map.
+"""Image files are decoded once: their pixels lie in one .npy below the cache folder, ready to map.
 
 An entry is a folder named by what went into it (files, their times, size and fit); it is written
 whole or not at all, and may be deleted at any time. None is ever deleted by tlsearch.
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -24,14 +25,37 @@ from filelock import FileLock, Timeout
 from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import atomic_write, remove_drafts, write_text
 from tlsearch.config.progress import OnProgress
-from tlsearch.data.decode import Decoded, UnreadableImage, quiet_pillow
-from tlsearch.errors import WorkError
+from tlsearch.config.schema import DataConfig
+from tlsearch.data.dataset import Failure, Files, ImageSet, image_set
+from tlsearch.data.decode import (
+    DECODER_VERSION,
+    Decoded,
+    UnreadableImage,
+    decode_image,
+    quiet_pillow,
+)
+from tlsearch.errors import WorkError, refused
 
 _PIXELS, _KNOWN, _FACTS = "images.npy", "known.npz", "entry.json"
 _PROGRESS_SECONDS = 0.1
 _CHUNK_BYTES = 2**20  # of pixels that one thread decodes at a time, so that memory stays flat
 _CHUNK_IMAGES = 16
 _WRITTEN = np.empty(0, np.uint8)
+
+
+class Listing(NamedTuple):
+    """Image files with their labels, in the order that the set will have.
+
+    `paths` opens them, `names` is for people; `labels` int64 index `class_names`; `columns` are
+    further fields of an ImageSet, each of the same length; `failures` gave no image.
+    """
+
+    paths: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    columns: dict[str, np.ndarray]
+    failures: tuple[Failure, ...]
 
 
 class Work(NamedTuple):
@@ -58,10 +82,62 @@ class Entry(NamedTuple):
     failures: tuple[tuple[int, str], ...]
     columns: dict[str, np.ndarray]
 
-    def images(self) -> np.ndarray:
-        """Pixels uint8 (M, size, size, 3), mapped."""
-        found: np.ndarray = np.load(self.pixel_file, mmap_mode="r")
-        return found
+
+def read_files(
+    listing: Listing, data: DataConfig, cache: Path, on_progress: OnProgress, *, field: str
+) -> ImageSet:
+    """The listed images, decoded once and kept below `cache`; `field` names the source in errors.
+
+    Raises:
+        RequestError: fewer than two classes have an image that can be read.
+        WorkError: the cache cannot be written.
+    """
+
+    def work() -> Work:
+        steps = (
+            partial(decode_image, Path(path), size=data.size, fit=data.fit)
+            for path in listing.paths
+        )
+        return Work(len(listing.paths), steps, dict)
+
+    facts = (DECODER_VERSION, data.size, data.fit)
+    key = entry_key(*facts, files=map(os.path.abspath, listing.paths))
+    entry = decode_once(key, cache=cache, size=data.size, work=work, on_progress=on_progress)
+    return assemble(entry, listing, field=field)
+
+
+def assemble(entry: Entry, listing: Listing, *, field: str) -> ImageSet:
+    """The images of `entry` with what `listing` says of them. A class whose files all failed keeps
+    its name, so that the audit sees it empty.
+
+    Raises:
+        RequestError: fewer than two classes have an image that can be read.
+    """
+    unreadable = tuple(Failure("unreadable", listing.names[i], why) for i, why in entry.failures)
+    labels = listing.labels[entry.rows]
+    if len(np.unique(labels)) < 2:
+        rule = f"{len(labels)} of {len(listing.labels)} images can be read"
+        if len(labels):
+            rule += f", all of class {listing.class_names[labels[0]]!r}"
+        remedy = "add images of another class"
+        if unreadable:
+            remedy = f"the first that cannot: {unreadable[0].name}: {unreadable[0].reason}"
+        raise refused(field, "", rule, remedy)
+    return image_set(
+        np.load(entry.pixel_file, mmap_mode="r"),
+        labels,
+        listing.class_names,
+        pixel_digest=entry.digest,
+        pixel_file=entry.pixel_file,
+        files=Files(
+            names=np.asarray(listing.names)[entry.rows],
+            sizes=entry.sizes,
+            digests=entry.digests,
+            hashes=entry.hashes,
+        ),
+        failures=(*listing.failures, *unreadable),
+        **{name: column[entry.rows] for name, column in listing.columns.items()},
+    )
 
 
 def entry_key(*facts: object, files: Iterable[str]) -> str:
@@ -77,11 +153,6 @@ def entry_key(*facts: object, files: Iterable[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def find_entry(key: str, *, cache: Path) -> Entry | None:
-    """The entry `key` below `cache` if it is there whole."""
-    return _read(cache / key)
-
-
 def decode_once(
     key: str, *, cache: Path, size: int, work: Callable[[], Work], on_progress: OnProgress
 ) -> Entry:
@@ -91,16 +162,16 @@ def decode_once(
         WorkError: the disk is full or the cache may not be written.
     """
     place = cache / key
-    found = _read(place)
+    found = find_entry(place)
     if found is not None:
         return found
     try:
         place.mkdir(parents=True, exist_ok=True)
         with _locked(place, on_progress):
-            found = _read(place)  # another process may have made it
+            found = find_entry(place)  # another process may have made it
             if found is None:
                 _write(place, work(), size, on_progress)
-                found = _read(place)
+                found = find_entry(place)
     except OSError as error:
         raise WorkError(
             f"{place}: cannot be written ({error.strerror or error}) — free some disk space, or "
@@ -124,8 +195,8 @@ def _locked(place: Path, on_progress: OnProgress) -> Iterator[None]:
         lock.release()
 
 
-def _read(place: Path) -> Entry | None:
-    """The entry, or None where a part of it is absent, cut short or damaged."""
+def find_entry(place: Path) -> Entry | None:
+    """The entry in `place`, or None where a part of it is absent, cut short or damaged."""
     try:
         facts = json.loads((place / _FACTS).read_text())
         if (place / _PIXELS).stat().st_size != facts["bytes"]:
@@ -165,7 +236,7 @@ def _decode(
     digest = hashlib.sha256()
     kept: list[tuple[int, Decoded]] = []
     failures: list[tuple[int, str]] = []
-    told = -math.inf
+    reported = -math.inf
     start = _header(file, (work.total, size, size, 3))
     with closing(_in_order(work.steps, size)) as results:
         for i, result in enumerate(results):
@@ -177,8 +248,8 @@ def _decode(
                 digest.update(pixels.data)
                 file.write(pixels.data)
                 kept.append((i, result._replace(pixels=_WRITTEN)))
-            if time.monotonic() - told >= _PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported >= _PROGRESS_SECONDS:
+                reported = time.monotonic()
                 on_progress((i + 1) / work.total, f"decoding {work.total} images")
     on_progress(1.0, f"decoding {work.total} images")
     length = file.tell()

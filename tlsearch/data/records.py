@@ -1,12 +1,14 @@
-"""What an audit found: plain values that pickle, become JSON, and need no numpy."""
+"""What an audit found and what a split came to: plain values that pickle, become JSON, and need no
+numpy.
+"""
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
-from tlsearch.data.dataset import ImageSet
+from tlsearch.config.schema import AuditConfig
 from tlsearch.errors import Problem, RequestError
 
 Policy = Literal["error", "drop", "keep", "note"]
@@ -95,19 +97,20 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "num_images": audit.num_images,
         "num_used": audit.num_used,
         "class_counts": dict(audit.class_counts),
-        "findings": [_finding_json(finding) for finding in audit.findings],
+        "findings": [
+            {
+                **asdict(found),
+                "files": [row._asdict() | {"names": list(row.names)} for row in found.files],
+            }
+            for found in audit.findings
+        ],
         "clean": list(audit.clean),
         "unseen": list(audit.unseen),
     }
 
 
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    rows = [{"names": list(row.names), "detail": row.detail} for row in finding.files]
-    return {**asdict(finding), "files": rows}
-
-
 def summary(audit: Audit) -> dict[str, Any]:
-    """`as_json` with no more than the first rows of each listing, `listed` telling how many there
+    """`as_json` with no more than the first rows of each listing, `listed` is how many there
     are: small enough for a database.
     """
     found = as_json(audit)
@@ -137,14 +140,14 @@ def effect(finding: Finding) -> str:
         case "drop":
             return f"{finding.dropped:,} left out"
         case "keep" if finding.kind in ("near_duplicates", "near_conflicts"):
-            return "kept; a split by lot keeps them on one side"
+            return "kept; a random split keeps them on one side"
         case "keep":
             return "kept"
     return "left out" if finding.kind == "not_an_image" else ""
 
 
 def csv_rows(audit: Audit) -> list[tuple[str, ...]]:
-    """The listing as a table with a head: a row per file, `group` telling which belong together."""
+    """The listing as a table with a head: a row per file, `group` says which belong together."""
     head = ("kind", "policy", "group", "file", "detail")
     return [
         head,
@@ -159,56 +162,72 @@ def csv_rows(audit: Audit) -> list[tuple[str, ...]]:
 
 def csv_text(audit: Audit) -> str:
     """`csv_rows` as a file's text."""
-    import csv
-    import io
-
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(csv_rows(audit))
     return text.getvalue()
 
 
-# What the looks at an image set share: names of images, and what one look found.
+Counts = Sequence[tuple[str, int]]
+"""Images of each class, in the order of the classes."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """All of one kind: how many, the rows that `drop` would leave out, a sentence, the listing."""
-
-    kind: Kind
-    count: int
-    droppable: np.ndarray
-    text: str
-    files: tuple[Listed, ...]
-
-
-NO_ROWS = np.empty(0, np.int64)
-
-
-def names_of(data: ImageSet) -> Callable[[int], str]:
-    """The name of the image in a row: its file's, where there is one."""
-    if data.files is None:
-        return lambda row: f"image {row}"
-    names = data.files.names
-    return lambda row: shown(names[row])
+def small_classes(counts: Counts, config: AuditConfig) -> Finding | None:
+    """Classes below `min_class_images`; those without an image are among them."""
+    least = config.min_class_images
+    small = [(name, count) for name, count in counts if count < least]
+    if not small:
+        return None
+    classes = "1 class" if len(small) == 1 else f"{len(small):,} classes"
+    return Finding(
+        kind="small_classes",
+        policy=config.small_classes,
+        count=len(small),
+        dropped=sum(count for _, count in small) if config.small_classes == "drop" else 0,
+        text=f"{classes} below {least} images",
+        files=tuple(Listed((name,), number(count, "image")) for name, count in small),
+    )
 
 
-def shown(name: str) -> str:
-    """A file's name, bytes that are no text and line breaks written out."""
-    text = str(name).encode("utf-8", "backslashreplace").decode()
+def imbalance(counts: Counts, config: AuditConfig) -> Finding | None:
+    """How many classes the largest one exceeds by more than `max_imbalance`."""
+    largest = max((count for _, count in counts), default=0)
+    rare = [(n, c) for n, c in counts if c > 0 and c * config.max_imbalance < largest]
+    if not rare:
+        return None
+    smallest = min(count for _, count in rare)
+    return Finding(
+        kind="imbalance",
+        policy=config.imbalance,
+        count=len(rare),
+        dropped=0,
+        text=f"the largest class has {largest / smallest:.3g} times the images of the smallest, "
+        f"above {config.max_imbalance:g}",
+        files=tuple(Listed((name,), number(count, "image")) for name, count in rare),
+    )
+
+
+def audit_of_counts(counts: Counts, config: AuditConfig) -> Audit:
+    """The audit of a source that is not read from files."""
+    checks: dict[Kind, Finding | None] = {
+        "small_classes": small_classes(counts, config),
+        "imbalance": imbalance(counts, config),
+    }
+    num = sum(count for _, count in counts)
+    findings = tuple(found for found in checks.values() if found)
+    return Audit(
+        num_images=num,
+        num_used=num - sum(found.dropped for found in findings),
+        class_counts=tuple(counts),
+        findings=findings,
+        clean=tuple(kind for kind, found in checks.items() if found is None),
+        unseen=(),
+    )
+
+
+def one_line(name: str) -> str:
+    """A name on one line: bytes that are no text, line breaks and the like are written out."""
+    text = name.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def class_of(data: ImageSet) -> Callable[[int], str]:
-    """The name of the class of the image in a row."""
-    return lambda row: data.class_names[data.labels[row]]
-
-
-def groups_of(keys: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-    """`rows` by equal `keys` (len(rows),), those that stand alone left out; in order of keys."""
-    order = np.argsort(keys, kind="stable")
-    _, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    spans = zip(starts[counts > 1], counts[counts > 1], strict=True)
-    return [np.sort(rows[order[start : start + count]]) for start, count in spans]
 
 
 def number(count: int, thing: str) -> str:
@@ -216,19 +235,11 @@ def number(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
-def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """All rows of `parts`, int64, ascending, each once."""
-    return np.unique(np.concatenate(parts)) if parts else NO_ROWS
-
-
-# What an audit says when a study cannot go on: all reasons at once.
-
-
 SHOWN = 3
 """Rows of a listing that a message names."""
 
-_MEND: Mapping[Kind, tuple[str, str]] = {
-    "unreadable": ("mend or remove them", "drop"),
+_REMEDIES: Mapping[Kind, tuple[str, str]] = {
+    "unreadable": ("repair or remove them", "drop"),
     "missing_labels": ("fill them in", "drop"),
     "missing_times": ("fill them in, or split otherwise", "drop"),
     "extreme_sizes": ("look at them", "drop or keep"),
@@ -244,7 +255,7 @@ _MEND: Mapping[Kind, tuple[str, str]] = {
 
 
 class AuditError(RequestError):
-    """The images are not as the study wants them; `audit` tells all."""
+    """The images are not as the study wants them; `audit` has all findings."""
 
     def __init__(self, problems: list[Problem], audit: Audit) -> None:
         self.audit = audit
@@ -266,7 +277,7 @@ def refuse_errors(audit: Audit) -> None:
 
 
 def refuse_what_is_left(audit: Audit) -> None:
-    """Look whether there is still something to tell apart.
+    """Check that two classes are left to learn.
 
     Raises:
         AuditError: no image is left, or fewer than two classes with images.
@@ -279,7 +290,7 @@ def refuse_what_is_left(audit: Audit) -> None:
     elif not classes:
         rule = f"none of the {audit.num_images:,} images is left"
     else:
-        rule = f"only the class {classes[0]!r} is left, and there is nothing to tell it from"
+        rule = f"only the class {classes[0]!r} is left, and a classifier needs two"
     reasons = "; ".join(f"{f.text}: {_first(f)}" for f in audit.findings if f.dropped)
     found = f"{rule} ({reasons})" if reasons else rule
     remedy = "a study needs images of two classes: add some, or change data.audit"
@@ -288,18 +299,107 @@ def refuse_what_is_left(audit: Audit) -> None:
 
 def problem_of(finding: Finding) -> Problem:
     """A finding as a user must see it: the field, what was found, what to do."""
-    mend, instead = _MEND[finding.kind]
-    remedy = f"{mend}, or write {finding.kind}: {instead}"
+    repair, instead = _REMEDIES[finding.kind]
+    remedy = f"{repair}, or write {finding.kind}: {instead}"
     rule = f"{finding.text}: {_first(finding)}"
     return Problem(f"data.audit.{finding.kind}", finding.policy, rule, remedy)
 
 
 def _first(finding: Finding) -> str:
-    told = "; ".join(_row(row) for row in finding.files[:SHOWN])
+    rows = "; ".join(_row(row) for row in finding.files[:SHOWN])
     more = len(finding.files) - SHOWN
-    return f"{told}; … and {more:,} more" if more > 0 else told
+    return f"{rows}; … and {more:,} more" if more > 0 else rows
 
 
 def _row(row: Listed) -> str:
     names = ", ".join(row.names[:SHOWN]) + (", …" if len(row.names) > SHOWN else "")
     return f"{names} ({row.detail})" if row.detail else names
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartFacts:
+    """Images of each class in one part; `fold` counts from 1, and all folds share one test part."""
+
+    part: str
+    fold: int
+    class_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFacts:
+    """What two parts of a fold have to do with each other.
+
+    `distance` is the total variation between their class shares, 0 the same to 1 nothing in
+    common. The others are None where the source does not know: `duplicates` counts files with the
+    same bytes in both parts, `near_duplicates` clusters and `groups` groups with images in both,
+    `later` the images of the first part that are later than the earliest of the second.
+    """
+
+    first: str
+    second: str
+    fold: int
+    distance: float
+    duplicates: int | None
+    near_duplicates: int | None
+    groups: int | None
+    later: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """A split as it was drawn; `fingerprint` is of the indices of all parts of all folds.
+
+    `left_out` counts images that may be used and are in no part of any fold: gaps, suspects, labels
+    that are not used. `notes` are sentences for the user.
+    """
+
+    strategy: str
+    folds: int | None
+    fingerprint: str
+    left_out: int
+    parts: tuple[PartFacts, ...]
+    pairs: tuple[PairFacts, ...]
+    notes: tuple[str, ...]
+
+    def counts(self, part: str) -> tuple[int, ...]:
+        """Images of each class in a part, of the first fold."""
+        return next(p.class_counts for p in self.parts if p.part == part)
+
+
+class SplitRow(NamedTuple):
+    """Two parts of a fold in words, for a table; empty where the source does not know."""
+
+    parts: str
+    images: str
+    distance: str
+    duplicates: str
+    near_duplicates: str
+    groups: str
+    later: str
+
+
+def split_rows(facts: Mapping[str, Any]) -> list[SplitRow]:
+    """The pairs of parts as a table shows them, from a SplitFacts as JSON."""
+    sizes = {(p["part"], p["fold"]): sum(p["class_counts"]) for p in facts["parts"]}
+
+    def size(part: str, fold: int) -> str:
+        return f"{sizes[part, 1 if part == 'test' else fold]:,}"
+
+    def count(number: int | None) -> str:
+        return "" if number is None else f"{number:,}"
+
+    rows = []
+    for pair in facts["pairs"]:
+        first, second, fold = pair["first"], pair["second"], pair["fold"]
+        rows.append(
+            SplitRow(
+                parts=f"{first} – {second}" + (f", fold {fold}" if facts["folds"] else ""),
+                images=f"{size(first, fold)} – {size(second, fold)}",
+                distance=f"{pair['distance']:.3f}",
+                duplicates=count(pair["duplicates"]),
+                near_duplicates=count(pair["near_duplicates"]),
+                groups=count(pair["groups"]),
+                later=count(pair["later"]),
+            )
+        )
+    return rows

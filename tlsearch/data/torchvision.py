@@ -22,6 +22,14 @@ from tlsearch.config.paths import expanded
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import TorchvisionSet
+from tlsearch.data.cache import (
+    Listing,
+    Work,
+    assemble,
+    decode_once,
+    entry_key,
+    find_entry,
+)
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
 from tlsearch.data.decode import (
     DECODER_VERSION,
@@ -30,10 +38,8 @@ from tlsearch.data.decode import (
     decode_image,
     decode_picture,
 )
-from tlsearch.data.decoded_cache import Work, decode_once, entry_key, find_entry
-from tlsearch.data.folder import Listing, printable, refused
-from tlsearch.data.readers import assemble
-from tlsearch.errors import WorkError, nearest
+from tlsearch.data.folder import printable
+from tlsearch.errors import WorkError, nearest, refused
 
 FIELD = "data.source.torchvision.name"
 _GENERIC = ("DatasetFolder", "ImageFolder", "VisionDataset")
@@ -72,7 +78,7 @@ def read_torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> 
         facts = (source.name, source.images, version("torchvision"))
         return entry_key(DECODER_VERSION, data.size, data.fit, *facts, files=_files(root))
 
-    entry = find_entry(key(), cache=cache)
+    entry = find_entry(cache / key())
     if entry is None:
         on_progress(0.0, f"fetching {source.name}")
         parts = _open_parts(kind, source, root)
