@@ -19,9 +19,13 @@ from tlsearch.data.survey import guessed_columns
 from tlsearch.models import weights as at_hand
 
 
+def no_network(*_: Any, **__: Any) -> None:
+    raise OSError("no network")
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(at_hand, "_server_answers", lambda *_: False)
+    monkeypatch.setattr(at_hand, "urlopen", no_network)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("tlsearch.cli.init.visible_gpus", lambda: 0)
 

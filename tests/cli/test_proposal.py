@@ -1,5 +1,6 @@
 """What init proposes for what it finds."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from tlsearch.errors import RequestError
 from tlsearch.models import weights as at_hand
 
 
+def no_network(*_: Any, **__: Any) -> None:
+    raise OSError("no network")
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(at_hand, "_server_answers", lambda *_: False)
+    monkeypatch.setattr(at_hand, "urlopen", no_network)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("tlsearch.cli.init.visible_gpus", lambda: 0)
 
@@ -101,7 +106,7 @@ def test_published_weights_are_taken_where_they_can_be_had(
     kept.touch()
     assert chosen(found, weights=None)["weights"] == "IMAGENET1K_V1"
     kept.unlink()
-    monkeypatch.setattr(at_hand, "_server_answers", lambda *_: True)
+    monkeypatch.setattr(at_hand, "urlopen", lambda *_, **__: nullcontext())
     assert chosen(found, weights=None)["weights"] == "IMAGENET1K_V1"
 
 
@@ -130,4 +135,6 @@ def test_a_server_that_is_not_there_is_not_waited_for(monkeypatch: pytest.Monkey
     monkeypatch.undo()
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the discard port: refused at once
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert not at_hand._server_answers("resnet18", "IMAGENET1K_V1", 2.0)
+    assert not at_hand.weights_at_hand(
+        backbone="resnet18", weights="IMAGENET1K_V1", patience_seconds=2.0
+    )

@@ -47,7 +47,7 @@ def test_what_is_missing_is_not_a_number() -> None:
     ("texts", "row", "reason"),
     [
         (["", "03/04/2024", "05/06/2024"], 1, "'03/04/2024' may be day before month"),
-        (["2024-03-04", "03/04/2024"], 1, "'03/04/2024' is no date that is known here, unlike"),
+        (["2024-03-04", "03/04/2024"], 1, "'03/04/2024' is no date in a known format, unlike"),
         (["2024-03-04", "", "soon"], 2, "'soon' is no date"),
         (["13/14/2024"], 0, "'13/14/2024' is no date"),
         (["03/04/24"], 0, "'03/04/24' is no date"),

@@ -1,16 +1,14 @@
 """A table with a row per image: where it is, its label, and what else is known of it."""
 
 import csv
-import datetime
 import io
 import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC
-from datetime import datetime as dates_datetime
-from itertools import product
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,16 +29,18 @@ from tlsearch.data.folder import (
 )
 from tlsearch.errors import RequestError, nearest, refused
 
-# When images were taken: a column of text as numbers that order.
-
-
-_YEAR_FIRST = ("%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d")  # the last as cameras write it
-_YEAR_LAST = ("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d-%b-%Y")
-_WORDED = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y")
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-_ZONES = ("", "%z", " %z")
-
-Parse = Callable[[str], dates_datetime | None]
+_DAYS = (
+    *("%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d"),  # the last as cameras write it
+    *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d-%b-%Y"),
+    *("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y"),
+)
+_CLOCKS = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_ISO = ""
+_PATTERNS = (
+    _ISO,
+    *_DAYS,
+    *(day + clock + zone for day in _DAYS for clock in _CLOCKS for zone in ("", "%z", " %z")),
+)
 
 
 class MixedTimes(ValueError):  # noqa: N818 — it says what they are
@@ -62,88 +62,56 @@ def parse_times(texts: Sequence[str]) -> np.ndarray:
     """
     rows = [i for i, text in enumerate(texts) if text]
     found = np.full(len(texts), math.nan)
-    if not rows:
-        return found
     known = [texts[i] for i in rows]
     numbers = [_number(text) for text in known]
-    if None not in numbers:
+    if all(map(math.isfinite, numbers)):
         found[rows] = numbers
-        return found
-    if numbers[0] is not None:
-        i = numbers.index(None)
+    elif math.isfinite(numbers[0]):
+        i = next(i for i, number in enumerate(numbers) if not math.isfinite(number))
         raise MixedTimes(rows[i], f"{known[i]!r} is no number, unlike {known[0]!r}")
-    found[rows] = _dates(known, rows)
+    else:
+        found[rows] = _seconds(known, rows)
     return found
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _date(text: str, pattern: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
 
 
-def _dates(texts: list[str], rows: list[int]) -> list[float]:
-    readings: list[list[dates_datetime]] = []
-    furthest, first_unlike = -1, 0
-    for parse in _ways(texts[0]):
-        read = [parse(texts[0])]
-        while len(read) < len(texts) and read[-1] is not None:
-            read.append(parse(texts[len(read)]))
-        dates = [date for date in read if date is not None]
+def _seconds(texts: list[str], rows: list[int]) -> list[float]:
+    """Since 1970, by every pattern that reads all of `texts`; they stand in these `rows`."""
+    readings, most = [], 0
+    for pattern in _PATTERNS:
+        dates = list(takewhile(bool, (_date(text, pattern) for text in texts)))
+        most = max(most, len(dates))
         if len(dates) == len(texts):
-            readings.append(dates)
-        elif len(dates) > furthest:
-            furthest, first_unlike = len(dates), len(dates)
+            readings.append([day for day in dates if day])
     if not readings:
-        where = rows[first_unlike]
-        example = f", unlike {texts[0]!r}" if first_unlike else ""
-        raise MixedTimes(where, f"{texts[first_unlike]!r} is no date that is known here{example}")
-    seconds = [[_seconds(date) for date in dates] for dates in readings]
-    for i, row in enumerate(rows):
-        if len({reading[i] for reading in seconds}) > 1:
-            raise MixedTimes(row, f"{texts[i]!r} may be day before month or month before day")
-    zoned = [date.tzinfo is not None for date in readings[0]]
+        example = f", unlike {texts[0]!r}" if most else ""
+        raise MixedTimes(rows[most], f"{texts[most]!r} is no date in a known format{example}")
+    zoned = [day.tzinfo is not None for day in readings[0]]
     if any(zoned) and not all(zoned):
         i = zoned.index(not zoned[0])
         has, had = ("a", "none") if zoned[i] else ("no", "one")
         raise MixedTimes(rows[i], f"{texts[i]!r} has {has} time zone and {texts[0]!r} has {had}")
+    seconds = [
+        [(day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp() for day in dates]
+        for dates in readings
+    ]
+    for row, text, *read in zip(rows, texts, *seconds, strict=True):
+        if len(set(read)) > 1:
+            raise MixedTimes(row, f"{text!r} may be day before month or month before day")
     return seconds[0]
-
-
-def _seconds(date: dates_datetime) -> float:
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-
-
-def _ways(text: str) -> Iterator[Parse]:
-    """The ways of reading that fit `text`."""
-    ways: list[Parse] = [_iso]
-    days = _WORDED if any(c.isalpha() for c in text[:10]) else ()
-    for day, clock, zone in product((*_YEAR_FIRST, *_YEAR_LAST, *days), _CLOCKS, _ZONES):
-        if clock or not zone:
-            ways.append(_by(day + clock + zone))
-    return (way for way in ways if way(text) is not None)
-
-
-def _iso(text: str) -> dates_datetime | None:
-    try:
-        return dates_datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _by(pattern: str) -> Parse:
-    def parse(text: str) -> dates_datetime | None:
-        try:
-            return dates_datetime.strptime(text, pattern)
-        except ValueError:
-            return None
-
-    return parse
-
-
-# A CSV or Parquet file as columns of text, so that one set of rules reads both.
 
 
 _SEPARATORS = ",;\t|"
@@ -151,8 +119,9 @@ _PARQUET = b"PAR1"
 
 
 class Table(NamedTuple):
-    """Columns of text by name, empty where there is nothing; `places` says where each row is, as
-    `line 7` or `row 6`. `doubled` are names that two columns bear; only the first is kept.
+    """A CSV or Parquet file as columns of text by name, so that one set of rules reads both; cells
+    are empty where there is nothing. `places` says where each row is, as `line 7` or `row 6`.
+    `doubled` are names that two columns bear; only the first is kept.
     """
 
     columns: dict[str, list[str]]
@@ -249,7 +218,7 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, datetime.datetime | datetime.date):
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace").strip()
@@ -334,10 +303,14 @@ def _columns(
     table: Table, source: Manifest, rows: Sequence[int], strategy: str
 ) -> dict[str, np.ndarray]:
     """The optional columns that are there, or that the study asks for."""
-    readers = {"time": _times, "group": _groups, "part": _parts, "weight": _weights}
-    kept = {"time": "times", "group": "groups", "part": "parts", "weight": "weights"}
+    readers: dict[str, tuple[str, Callable[[_Column], np.ndarray]]] = {
+        "time": ("times", _times),
+        "group": ("groups", _groups),
+        "part": ("parts", _parts),
+        "weight": ("weights", _weights),
+    }
     found: dict[str, np.ndarray] = {}
-    for field, read in readers.items():
+    for field, (kept, read) in readers.items():
         name = getattr(source, field)
         needed = _NEEDED.get(strategy) == field
         if name is None:
@@ -346,19 +319,20 @@ def _columns(
                 raise refused(f"{FIELD}.{field}", "null", rule, "name it, or split otherwise")
             continue
         named = name != Manifest.model_fields[field].default
-        if name in table.columns or named or needed:
-            column = _required(table, field, name, rows)
-            if needed and not any(column.cells):
-                rule = f"the column is empty, and the split is {strategy}"
-                raise refused(column.field, name, rule, "fill it, or split otherwise")
-            try:
-                found[kept[field]] = read(column)
-            except RequestError as error:
-                # A column that happens to bear the name, and that nothing here depends on.
-                if needed or named or field == "group":
-                    raise
-                if field == "weight":
-                    raise RequestError(f"{error}; weight: null reads none") from None
+        if name not in table.columns and not named and not needed:
+            continue
+        column = _required(table, field, name, rows)
+        if needed and not any(column.cells):
+            rule = f"the column is empty, and the split is {strategy}"
+            raise refused(column.field, name, rule, "fill it, or split otherwise")
+        try:
+            found[kept] = read(column)
+        except RequestError as error:
+            # A column that happens to bear the name, and that nothing here depends on.
+            if needed or named or field == "group":
+                raise
+            if field == "weight":
+                raise RequestError(f"{error}; weight: null reads none") from None
     return found
 
 
@@ -435,6 +409,6 @@ def _weights(column: _Column) -> np.ndarray:
             weight = math.nan
         if not (math.isfinite(weight) and weight > 0 and np.float32(weight) > 0):
             rule = f"{cell!r} is no weight above 0"
-            raise column.refused(i, rule, "mend it, leave the row out, or name another column")
+            raise column.refused(i, rule, "correct it, leave the row out, or name another column")
         found.append(weight)
     return np.asarray(found, np.float32)
