@@ -51,7 +51,7 @@ def test_what_is_no_mlflow_is_told(
     assert runs_page(server, "digits") == f"{server}/"
     told = capsys.readouterr().err
     shown = server.replace("secret", "***")
-    assert told.startswith(f"MLflow at {shown} does not answer (what answers there is something")
+    assert told.startswith(f"MLflow at {shown} does not answer (no answer of an MLflow server)")
     assert told.count("\n") == 1
 
 

@@ -224,10 +224,10 @@ def export(
 ) -> None:
     """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
     with answering():
-        from tlsearch.cli import export as exporting
+        from tlsearch.cli.predict import chosen_format, show_export
         from tlsearch.config.paths import layout_here
 
-        chosen = exporting.chosen_format(kind, output)
+        chosen = chosen_format(kind, output)
         config = read_asked(study, sets, preset)
         if config.comparison is not None:
             raise RequestError(
@@ -241,7 +241,7 @@ def export(
         if as_json:
             typer.echo(json.dumps(done.as_json()))
         else:
-            exporting.show(done)
+            show_export(done)
 
 
 @app.command(epilog="Example: tlsearch predict quickstart.pt2 photos -o answers.csv")

@@ -13,7 +13,6 @@ from rich.table import Table
 from tlsearch.cli.check_images import (
     Checked,
     audit_scenarios,
-    progress,
     scenarios_of,
     score_networks,
     scores_json,
@@ -22,6 +21,7 @@ from tlsearch.cli.check_images import (
     show_scores,
     write_listing,
 )
+from tlsearch.cli.console import progress
 from tlsearch.config.arms import Traits
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.cost import Estimate, Plan, estimate, part_sizes, plan

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, compared, scenario_config
 from tlsearch.config.paths import expanded, user_cache
-from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource, source_name
 from tlsearch.data.records import (
@@ -24,6 +23,7 @@ from tlsearch.data.records import (
     Audit,
     AuditError,
     Finding,
+    audit_of_counts,
     csv_rows,
     effect,
     refuse_errors,
@@ -37,18 +37,6 @@ if TYPE_CHECKING:
 
 SHOWN_FILES, SHOWN_CLASSES = 3, 30
 """Files of each finding and classes that a terminal is shown."""
-
-
-@contextmanager
-def progress() -> Iterator[OnProgress]:
-    """A bar on stderr while a terminal is there to see it."""
-    console = Console(stderr=True)
-    columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("reading the images", total=1.0)
-        yield lambda share, text: bar.update(task, completed=share, description=text)
 
 
 class Checked(NamedTuple):
@@ -129,8 +117,6 @@ def audit_images(
         is_known = isinstance(source, EmbeddedSource) and config.data.planted is None
         if not is_known or divide is not None:
             return _read(config, label_errors, divide)
-        from tlsearch.data.records import audit_of_counts
-
         assert isinstance(source, EmbeddedSource)
         counts = [(f"class {i}", count) for i, count in enumerate(source.class_counts())]
         audit = audit_of_counts(counts, config.data.audit)

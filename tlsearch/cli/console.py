@@ -1,23 +1,37 @@
-"""What a study found, in words for a terminal."""
+"""What a terminal is shown: progress, what a study found, and where to look next."""
 
 import importlib.util
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tlsearch.comparison.answers import Tables
-from tlsearch.execution.runs import BASELINE_LABELS
-from tlsearch.report.comparison_summary import rows_of, scenarios_of, summary, warnings
-from tlsearch.report.verdict_text import SIDES
-from tlsearch.search.summary import Summary
+from tlsearch.config.progress import OnProgress
+
+if TYPE_CHECKING:
+    from tlsearch.comparison.answers import Tables
+    from tlsearch.search.summary import Summary
 
 
-def show_outcome(summary: Summary, *, asked: str, report: Path, seconds: float) -> None:
+@contextmanager
+def progress(*, total: float | None = 1.0) -> Iterator[OnProgress]:
+    """A bar on stderr while a terminal is there to see it; without a total it only moves."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("reading the images", total=total)
+        yield lambda share, text: bar.update(task, completed=share, description=text)
+
+
+def show_outcome(summary: "Summary", *, asked: str, report: Path, seconds: float) -> None:
     """The result, what it gained over each baseline, and where to look next; `asked` is the study
     with its options, as the shell takes them.
     """
@@ -27,7 +41,7 @@ def show_outcome(summary: Summary, *, asked: str, report: Path, seconds: float) 
     console.print(f"\n{_counts(summary)}; {seconds:.0f} s", soft_wrap=True)
 
 
-def show_status(summary: Summary, *, asked: str, running: bool) -> None:
+def show_status(summary: "Summary", *, asked: str, running: bool) -> None:
     """Where a study stands."""
     console = Console(highlight=False)
     state = "running" if running else "finished" if summary.is_finished else "not finished"
@@ -42,7 +56,9 @@ def show_status(summary: Summary, *, asked: str, running: bool) -> None:
         console.print(f"carry on with: tlsearch run {escape(asked)}", soft_wrap=True)
 
 
-def _answer(summary: Summary) -> list[str]:
+def _answer(summary: "Summary") -> list[str]:
+    from tlsearch.execution.runs import BASELINE_LABELS
+
     best = summary.best
     if best is None:
         return ["no trial has been completed yet"]
@@ -64,7 +80,9 @@ def _answer(summary: Summary) -> list[str]:
     return lines
 
 
-def _test(summary: Summary) -> list[str]:
+def _test(summary: "Summary") -> list[str]:
+    from tlsearch.execution.runs import BASELINE_LABELS
+
     test = summary.test
     found = test["accuracy"]
     plural = "s" if found["num_seeds"] != 1 else ""
@@ -99,7 +117,7 @@ def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
     return f"(95 % interval {low:.4f} … {high:.4f})"
 
 
-def _next_steps(summary: Summary, asked: str, report: Path) -> list[str]:
+def _next_steps(summary: "Summary", asked: str, report: Path) -> list[str]:
     lines = [f"report            {escape(str(report))}"]
     if summary.test.get("model"):
         lines.append(f"model             {escape(summary.test['model'])}")
@@ -128,7 +146,7 @@ def places(mlflow: Mapping[str, str] | None, storage: str) -> list[str]:
     return lines
 
 
-def _counts(summary: Summary) -> str:
+def _counts(summary: "Summary") -> str:
     states = ("complete", "pruned", "diverged", "failed")
     told = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
     return f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(told) or 'none'}"
@@ -154,8 +172,10 @@ _STYLES = {
 }
 
 
-def show_tables(tables: Tables, console: Console) -> None:
+def show_tables(tables: "Tables", console: Console) -> None:
     """The pooled verdicts, then each scenario's arms; verdicts are worded, colours only help."""
+    from tlsearch.report.comparison_summary import scenarios_of, summary, warnings
+
     protocol = tables.protocol
     pooled = tables.tables[0]
     console.print(f"[bold]{escape(protocol.comparison)}[/bold]: {escape(pooled.title)}")
@@ -178,7 +198,10 @@ def show_tables(tables: Tables, console: Console) -> None:
         console.print(shown)
 
 
-def _verdicts(tables: Tables) -> Table:
+def _verdicts(tables: "Tables") -> Table:
+    from tlsearch.report.comparison_summary import rows_of
+    from tlsearch.report.verdict_text import SIDES
+
     is_own = tables.protocol.table == "own"
     names = ("arm", "verdict", "measured") if is_own else ("", "claim", "verdict", "measured")
     shown = _plain(*names)

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from types import FrameType
 from typing import IO
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import typer
 
-from tlsearch.cli import dashboard_server
 from tlsearch.cli.request import not_started
 from tlsearch.config.paths import layout_here
 from tlsearch.config.schema import StudyConfig
@@ -45,7 +46,6 @@ from tlsearch.tracking.store import view_of
 HOST = "127.0.0.1"
 # urlopen's own opener would send loopback through a proxy of the environment.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_OTHERS = "what answers there is something else"
 
 
 def runs_page(server: str, experiment: str) -> str:
@@ -63,9 +63,16 @@ def runs_page(server: str, experiment: str) -> str:
     except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not ask
         return f"{server}/"
     except (OSError, ValueError, KeyError, TypeError, HTTPException) as error:
-        reason = getattr(error, "reason", error) if isinstance(error, OSError) else _OTHERS
-        told = f"MLflow at {hidden(server)} does not answer ({hidden(str(reason))})"
-        typer.echo(f"{told} — start that server to see the study's runs", err=True)
+        reason = (
+            getattr(error, "reason", error)
+            if isinstance(error, OSError)
+            else "no answer of an MLflow server"
+        )
+        typer.echo(
+            f"MLflow at {hidden(server)} does not answer ({hidden(str(reason))}) — start that "
+            "server to see the study's runs",
+            err=True,
+        )
         return f"{server}/"
     view = view_of(tags)
     shown = f"?viewStateShareKey={view}" if view else ""
@@ -158,13 +165,13 @@ def stores_of(config: StudyConfig, *, asked: str) -> Stores:
 
 
 def serve(stores: Stores, *, browser: bool) -> None:
-    """Start what can be started, tell the addresses, and wait for Ctrl-C.
+    """Start what can be started, print the addresses, and wait for Ctrl-C.
 
     Raises:
         WorkError: a server does not start, or ends by itself.
     """
     servers: list[_Server] = []
-    with _until_asked_to_stop():
+    with _until_stopped():
         try:
             pages = _start(stores, servers)
             for name, page in pages:
@@ -221,16 +228,49 @@ def _mlflow(stores: Stores) -> _Server:
 
 
 def _optuna(stores: Stores) -> _Server:
-    settings = {
-        dashboard_server.STORAGE: stores.storage,
-        dashboard_server.ARTIFACTS: str(stores.pictures),
-    }
-    command = [dashboard_server.__file__]
+    settings = {_STORAGE: stores.storage, _ARTIFACTS: str(stores.pictures)}
+    command = ["-c", "from tlsearch.cli.dashboards import serve_optuna; serve_optuna()"]
 
     def page(root: str) -> str:
         return f"{root}/dashboard/studies/{stores.study_id}"
 
     return _server("Optuna Dashboard", command, settings, port=OPTUNA_PORT, page=page)
+
+
+_STORAGE, _ARTIFACTS = "TLSEARCH_DASHBOARD_STORAGE", "TLSEARCH_DASHBOARD_ARTIFACTS"
+"""Environment variables with Optuna's address, which may hold a password and so is no argument,
+and with the folder of Optuna's artifacts, which need not be there yet.
+"""
+
+
+class _ThreadedServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Log nothing: the dashboard's page sends a request every few seconds, all day."""
+
+
+def serve_optuna() -> None:
+    """Serve Optuna Dashboard on the socket that is standard input, until a signal ends the process.
+
+    The dashboard's own command takes a port's number, and between finding a free one and taking it
+    somebody else may take it; a socket that was handed over is ours.
+    """
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna_dashboard import wsgi
+
+    storage = os.environ.pop(_STORAGE)
+    store = FileSystemArtifactStore(os.environ.pop(_ARTIFACTS))
+    listening = socket.socket(fileno=0)
+    server = _ThreadedServer(listening.getsockname(), _QuietHandler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listening
+    server.server_name, server.server_port = listening.getsockname()
+    server.setup_environ()
+    server.set_app(wsgi(storage, artifact_store=store))
+    server.serve_forever()
 
 
 def _server(
@@ -286,27 +326,26 @@ def _watch(servers: Sequence[_Server]) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-class _AskedToStopError(Exception):
+class _StoppedError(Exception):
     """Ctrl-C, the terminal's closing, or `kill`."""
 
 
 @contextmanager
-def _until_asked_to_stop() -> Iterator[None]:
-    """What ends a server in a terminal ends this block quietly; asked again, it still tidies up."""
-    asked = False
+def _until_stopped() -> Iterator[None]:
+    """What ends a server in a terminal ends this block quietly; a second signal is ignored, so that
+    the servers are ended in any case.
+    """
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(_sign: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            raise _AskedToStopError
+        for sign in signs:
+            signal.signal(sign, signal.SIG_IGN)
+        raise _StoppedError
 
-    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {sign: signal.signal(sign, stop) for sign in signs}
     try:
-        yield
-    except _AskedToStopError:
-        pass
+        with suppress(_StoppedError):
+            yield
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)

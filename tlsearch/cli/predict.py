@@ -1,18 +1,19 @@
-"""`tlsearch predict`: answers as CSV or one JSON object, written while they come."""
+"""`tlsearch export` and `tlsearch predict`: a study's model as one file, and its answers."""
 
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from tlsearch.cli.console import progress
 from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import atomic_write, expanded
 from tlsearch.data.decode import UnreadableImage, decode_image
@@ -22,70 +23,50 @@ from tlsearch.models.predict import Prediction, open_model, predict
 
 if TYPE_CHECKING:
     from tlsearch.models.model_facts import ModelFacts
+    from tlsearch.search.export import Exported
 
-
+Format = Literal["pt2", "onnx"]
 _MOST_THREADS = 8  # that decode; a guess: more wait for the model
 
 
-class Writer:
-    """Rows of CSV, or items of one JSON object."""
+def chosen_format(named: Format | None, output: Path | None) -> Format:
+    """The format that was named, or that of the file's ending, or pt2.
 
-    def __init__(
-        self, file: TextIO, facts: "ModelFacts", *, top: int, probabilities: bool, as_json: bool
-    ) -> None:
-        self._file, self._names = file, facts.class_names
-        self._top, self._all, self._as_json = top, probabilities, as_json
-        self._csv = csv.writer(file, lineterminator="\n")
-        self._facts, self._count = facts, 0
+    Raises:
+        RequestError: the two disagree, or the ending is another.
+    """
+    ending = output.suffix.removeprefix(".").lower() if output else named or "pt2"
+    if ending not in ("pt2", "onnx"):
+        wanted = f".{named}" if named else ".pt2 or .onnx"
+        raise RequestError(f"--output = {output}: a model's file ends in {wanted}")
+    if named and ending != named:
+        raise RequestError(f"--output = {output}: ends in .{ending}, but --format is {named}")
+    return cast(Format, ending)
 
-    def begin(self) -> None:
-        """The header."""
-        if self._as_json:
-            self._file.write(f'{{"model": {json.dumps(self._facts.as_json())}, "predictions": [')
-            return
-        more = [f"{what}{n}" for n in range(2, self._top + 1) for what in ("label", "probability")]
-        every = [f"p:{name}" for name in self._names] if self._all else []
-        self._csv.writerow(["path", "label", "probability", *more, *every, "error"])
 
-    def add(self, found: Prediction) -> None:
-        """One file."""
-        if self._as_json:
-            item = json.dumps(self._item(found))
-            self._file.write(f"{',' if self._count else ''}\n  {item}")
-        else:
-            self._csv.writerow(self._row(found))
-        self._count += 1
-
-    def end(self, *, unreadable: int) -> None:
-        """The counts."""
-        if self._as_json:
-            self._file.write(f'\n], "images": {self._count}, "unreadable": {unreadable}}}\n')
-
-    def _row(self, found: Prediction) -> list[str]:
-        if found.probabilities is None:
-            empty = [""] * (2 * self._top + (len(self._names) if self._all else 0))
-            return [str(found.path), *empty, found.error]
-        best = _best(found.probabilities, self._top)
-        ranked = [(self._names[i], _shown(found.probabilities[i])) for i in best]
-        every = [_shown(p) for p in found.probabilities] if self._all else []
-        return [str(found.path), *chain.from_iterable(ranked), *every, ""]
-
-    def _item(self, found: Prediction) -> dict[str, Any]:
-        path = str(found.path)
-        if found.probabilities is None:
-            return {"path": path, "label": None, "probability": None, "error": found.error}
-        values = [float(_shown(p)) for p in found.probabilities]
-        best = _best(found.probabilities, self._top)
-        item: dict[str, Any] = {
-            "path": path,
-            "label": self._names[best[0]],
-            "probability": values[best[0]],
-        }
-        if self._top > 1:
-            item["top"] = [{"label": self._names[i], "probability": values[i]} for i in best]
-        if self._all:
-            item["probabilities"] = dict(zip(self._names, values, strict=True))
-        return item
+def show_export(exported: "Exported") -> None:
+    """What was written, how it compares, and what it takes."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    facts, test = exported.facts, exported.facts.test
+    fields = facts.as_json()
+    lines = [
+        f"{exported.path}  {exported.num_bytes / 2**20:.1f} MiB",
+        f"model        {facts.study}, trial {facts.trial} ({facts.run}), {facts.backbone}",
+        f"test part    accuracy {test['mean']:.4f} (95 % interval {test['low']:.4f} … "
+        f"{test['high']:.4f}) over {test['num_images']} images",
+        f"input        {fields['input']}; images are resized by: {facts.fit}",
+        f"output       {fields['output']}",
+        f"checked      as {exported.kind} a probability differs by at most "
+        f"{exported.checked.largest:.1e}, on {exported.num_images} {exported.images}",
+    ]
+    if exported.halved:
+        changed, total = exported.halved.changed, exported.num_images
+        lines.append(
+            f"half         against full weights a probability differs by at most "
+            f"{exported.halved.largest:.1e}; {changed} of {total} decisions change"
+        )
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def run_predict(
@@ -98,22 +79,22 @@ def run_predict(
     top: int,
     probabilities: bool,
 ) -> None:
-    """Predict and write.
+    """Predict and write each answer as it comes.
 
     Raises:
         RequestError: the model is none, or nothing was named that could be an image.
         WorkError: some images could not be read; all the others are answered.
     """
-    paths = find_images(images)  # what is named wrongly is told before the model is opened
+    paths = find_images(images)  # what is named wrongly is reported before the model is opened
     opened = open_model(expanded(model))
     first = next(paths, None)
     if first is None:
         raise RequestError(f"{', '.join(images)}: no image found, by the suffixes that images have")
     if output is not None and output.is_dir():
         raise RequestError(f"--output = {output}: is a folder — name a file")
-    top = min(top, len(opened.facts.class_names))
+    facts, counts = opened.facts, Counter[str]()
+    top = min(top, len(facts.class_names))
     threads = min(usable_cores(), _MOST_THREADS)
-    facts = opened.facts
     answers = predict(
         opened,
         chain([first], paths),
@@ -121,18 +102,14 @@ def run_predict(
         batch_size=batch_size,
         threads=threads,
     )
-    count = unreadable = 0
+    write = _write_json if as_json else _write_csv
     with _opened(output) as file:
-        writer = Writer(file, facts, top=top, probabilities=probabilities, as_json=as_json)
-        writer.begin()
-        for answer in _watched(answers):
-            writer.add(answer)
-            count, unreadable = count + 1, unreadable + bool(answer.error)
-        writer.end(unreadable=unreadable)
-    if unreadable:
+        write(file, facts, _counted(answers, counts), counts, top=top, every=probabilities)
+    if unreadable := counts["unreadable"]:
         were = "image" if unreadable == 1 else "images"
         raise WorkError(
-            f"{unreadable} {were} of {count} could not be read; each has a row with its error"
+            f"{unreadable} {were} of {counts['images']} could not be read; each has a row with its "
+            "error"
         )
 
 
@@ -144,6 +121,71 @@ def _pixels(path: Path, facts: "ModelFacts") -> np.ndarray | str:
         return str(error) or "unreadable"
 
 
+def _counted(answers: Iterable[Prediction], counts: Counter[str]) -> Iterator[Prediction]:
+    """The same, counted for the summary and on a terminal's stderr."""
+    with progress(total=None) as on_progress:
+        for answer in answers:
+            counts["images"] += 1
+            counts["unreadable"] += bool(answer.error)
+            on_progress(counts["images"], f"{counts['images']:,} images")
+            yield answer
+
+
+def _write_csv(
+    file: TextIO,
+    facts: "ModelFacts",
+    answers: Iterable[Prediction],
+    _counts: Counter[str],
+    *,
+    top: int,
+    every: bool,
+) -> None:
+    names = facts.class_names
+    lines = csv.writer(file, lineterminator="\n")
+    more = [f"{what}{n}" for n in range(2, top + 1) for what in ("label", "probability")]
+    classes = [f"p:{name}" for name in names] if every else []
+    lines.writerow(["path", "label", "probability", *more, *classes, "error"])
+    for found in answers:
+        if found.probabilities is None:
+            cells = [""] * (2 * top + len(classes))
+        else:
+            values = [_shown(p) for p in found.probabilities]
+            best = _best(found.probabilities, top)
+            cells = list(chain.from_iterable((names[i], values[i]) for i in best))
+            cells += values if every else []
+        lines.writerow([str(found.path), *cells, found.error])
+
+
+def _write_json(
+    file: TextIO,
+    facts: "ModelFacts",
+    answers: Iterable[Prediction],
+    counts: Counter[str],
+    *,
+    top: int,
+    every: bool,
+) -> None:
+    """One object, its items written while they come."""
+    file.write(f'{{"model": {json.dumps(facts.as_json())}, "predictions": [')
+    for found in answers:
+        item: dict[str, Any] = {"path": str(found.path), "label": None, "probability": None}
+        if found.probabilities is None:
+            item["error"] = found.error
+        else:
+            values = [float(_shown(p)) for p in found.probabilities]
+            best = [
+                {"label": facts.class_names[i], "probability": values[i]}
+                for i in _best(found.probabilities, top)
+            ]
+            item |= best[0]
+            if top > 1:
+                item["top"] = best
+            if every:
+                item["probabilities"] = dict(zip(facts.class_names, values, strict=True))
+        file.write(f"{',' if counts['images'] > 1 else ''}\n  {json.dumps(item)}")
+    file.write(f'\n], "images": {counts["images"]}, "unreadable": {counts["unreadable"]}}}\n')
+
+
 def _best(probabilities: np.ndarray, count: int) -> list[int]:
     """The most probable classes, of equals the first one first."""
     order: list[int] = np.argsort(-probabilities, kind="stable")[:count].tolist()
@@ -152,20 +194,6 @@ def _best(probabilities: np.ndarray, count: int) -> list[int]:
 
 def _shown(probability: float) -> str:
     return f"{float(probability):.6g}"
-
-
-def _watched(answers: Iterable[Prediction]) -> Iterator[Prediction]:
-    """The same, counted on a terminal's stderr."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield from answers
-        return
-    count = TextColumn("{task.completed:,} images")
-    with Progress(count, TimeElapsedColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("predicting", total=None)
-        for answer in answers:
-            progress.advance(task)
-            yield answer
 
 
 @contextmanager
