@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from tests.search.fakes import Story, epoch, result, states, train
-from tests.search.scenes import Make, Tell
+from tests.search.fakes import Story, epoch, states, train
+from tests.search.scenes import Make, Scene, Tell
 from tlsearch.errors import WorkError
 from tlsearch.execution.interrupts import Interrupted
-from tlsearch.execution.messages import EpochDone, JobFailed, TrainDone, WorkerDied
+from tlsearch.execution.messages import EpochDone, Event, JobFailed, OutOfMemory, WorkerDied
+from tlsearch.search.baselines import baseline_spec
 from tlsearch.search.events import EpochSeen, Remark, RunEnded
 from tlsearch.search.scheduler import MAX_DEATHS, MAX_FAULTS
 
@@ -52,15 +53,64 @@ def test_a_job_that_kills_its_workers_is_given_up(scene: Make) -> None:
     assert it.keys.count("trial-0001") == MAX_DEATHS
 
 
-def test_an_idle_worker_that_dies_is_no_news(scene: Make) -> None:
-    def story(job: Any, _attempt: int) -> Story:
-        yield TrainDone(job.key, "complete", result([0.5]))
+def dies_idle(it: Scene, worker: int, *, turns: int) -> None:
+    """Let an idle worker die in each of the first turns."""
+    seen, left = it.executor.events, iter(range(turns))
 
-    it = scene(story)
-    seen = it.executor.events
-    it.executor.events = lambda *, timeout: [*seen(timeout=timeout), (0, WorkerDied(-9, "x"))]  # type: ignore[method-assign]
+    def events(*, timeout: float) -> list[tuple[int, Event]]:
+        died = [(worker, WorkerDied(1, "")) for _ in [next(left, None)] if _ is not None]
+        return [*seen(timeout=timeout), *died]
+
+    it.executor.events = events  # type: ignore[method-assign]
+
+
+def test_an_idle_worker_that_dies_is_replaced(scene: Make) -> None:
+    it = scene(workers=2)
+    dies_idle(it, 7, turns=MAX_DEATHS - 1)
     it.run(2)
     assert set(states(it.ledger).values()) == {"complete"}
+
+
+def test_a_worker_that_cannot_start_ends_the_study(scene: Make) -> None:
+    it = scene(workers=2)
+    dies_idle(it, 7, turns=MAX_DEATHS)
+    with pytest.raises(WorkError, match=r"worker 7 died 3 times in a row .*\(exit code 1\)"):
+        it.run(2)
+    assert set(states(it.ledger).values()) == {"waiting"}
+
+
+def test_runs_that_all_kill_their_workers_end_the_study(scene: Make) -> None:
+    def story(job: Any, _attempt: int) -> Story:
+        yield WorkerDied(1, job.key)
+
+    it = scene(story)
+    with pytest.raises(WorkError, match=r"3 runs in a row failed.*exit code 1"):
+        it.run(9)
+    assert list(states(it.ledger).values()) == ["failed"] * MAX_FAULTS
+
+
+def test_out_of_memory_prunes_what_was_drawn_and_the_study_goes_on(scene: Make) -> None:
+    def story(job: Any, _attempt: int) -> Story:
+        if job.key in ("trial-0002", "linear_probe-seed-0"):
+            yield from train(job.key, [0.2])
+        else:
+            yield EpochDone(job.key, epoch(1, 0.2), None)
+            yield OutOfMemory(job.key, "out of memory: 2 GiB wanted")
+
+    it = scene(story)
+    it.run(4)
+    it.ledger.enqueue(
+        [baseline_spec(it.ledger.config, n, seed=0) for n in it.ledger.config.baselines]
+    )
+    it.coordinator.carry_out(it.ledger.ask_fixed)
+    found = states(it.ledger)
+    assert [found[f"trial-000{i}"] for i in range(4)] == ["pruned", "pruned", "complete", "pruned"]
+    assert found["full_fine_tuning-seed-0"] == found["from_scratch-seed-0"] == "failed"
+    assert found["linear_probe-seed-0"] == "complete"
+    (_, status, tags) = it.mirror.finished[0]
+    assert status == "KILLED"
+    assert tags["tlsearch.reason"] == "out of memory: 2 GiB wanted"
+    assert not (it.folder / "faults.log").exists()
 
 
 def fails(exit_code: int | None, *, keys: tuple[str, ...] = ("trial-0000",)) -> Tell:

@@ -54,7 +54,7 @@ def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
     if deaths < MAX_DEATHS:
         assert it.coordinator.errand(SCORE) == Scored(())
     else:
-        with pytest.raises(WorkError, match="died 3 times while it did ScoreJob"):
+        with pytest.raises(WorkError, match=r"died 3 times .* while it did ScoreJob"):
             it.coordinator.errand(SCORE)
 
 

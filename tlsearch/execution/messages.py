@@ -265,8 +265,18 @@ class JobFailed:
 
 
 @dataclass(frozen=True)
+class OutOfMemory:
+    """A job did not fit into memory; the worker has let go of all that it held and lives on."""
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True)
 class WorkerDied:
-    """A worker process is gone, killed or crashed, with the job that it was doing."""
+    """A worker process is gone, killed or crashed, with the job that it was doing; `key` is empty
+    if it was idle.
+    """
 
     exit_code: int | None
     key: str
@@ -283,5 +293,6 @@ Event = (
     | Shares
     | NetworkScored
     | JobFailed
+    | OutOfMemory
     | WorkerDied
 )

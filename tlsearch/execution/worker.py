@@ -1,6 +1,8 @@
 """A worker process: carries out one job after another, and imports neither optuna nor mlflow."""
 
 import ctypes
+import errno
+import gc
 import os
 import signal
 import sys
@@ -16,12 +18,14 @@ from tlsearch.errors import DivergenceError, TlsearchError, WorkError
 from tlsearch.execution.messages import (
     Decision,
     EpochDone,
+    Event,
     ExamplesJob,
     ExamplesKept,
     Job,
     JobFailed,
     NetworkJob,
     NetworkScored,
+    OutOfMemory,
     Prepared,
     PrepareJob,
     Progress,
@@ -98,42 +102,39 @@ class _Server:
             release_memory()
 
     def serve(self, job: Job) -> None:
-        """Do one job; whatever goes wrong is told, and the worker lives on."""
+        """Do one job; whatever goes wrong is said, and the worker lives on."""
         key = job.key if isinstance(job, TrainJob) else type(job).__name__
         try:
-            match job:
-                case PrepareJob():
-                    self._prepare(job)
-                case TrainJob():
-                    self._train(job)
-                case ScoreJob():
-                    self._pipe.send(Scored(self._workbench(job.backbone).score(job)))
-                case ExamplesJob():
-                    self._workbench(job.backbone).keep_examples(job)
-                    self._pipe.send(ExamplesKept())
-                case SurveyJob():
-                    self._pipe.send(Surveyed(self._workbench("").survey(job)))
-                case NetworkJob():
-                    scores = self._workbench(job.backbone).score_network().as_json()
-                    self._pipe.send(NetworkScored(scores))
-                case SharesJob():
-                    self._pipe.send(Shares(self._workbench("").shares(job)))
+            event = self._do(job)
         except TlsearchError as error:
-            self._pipe.send(JobFailed(key, str(error), error.exit_code, ""))
+            event = JobFailed(key, str(error), error.exit_code, "")
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
-        except OSError as error:  # a full disk, a folder that may not be written
-            place = error.filename or "the state or cache folder"
-            text = (
-                f"{place}: {error.strerror or error} — make it writable and leave some space, then "
-                "run again; what is stored is kept"
-            )
-            self._pipe.send(JobFailed(key, text, WorkError.exit_code, ""))
         except Exception as error:
-            summary = f"{type(error).__name__}: {error}"
-            self._pipe.send(JobFailed(key, summary, None, traceback.format_exc()))
+            event = _failure(key, error)
+        if isinstance(event, OutOfMemory):  # here, where no traceback holds the training any more
+            self._bench = None
+        self._pipe.send(event)
 
-    def _prepare(self, job: PrepareJob) -> None:
+    def _do(self, job: Job) -> Event:
+        match job:
+            case PrepareJob():
+                return self._prepare(job)
+            case TrainJob():
+                return self._train(job)
+            case ScoreJob():
+                return Scored(self._workbench(job.backbone).score(job))
+            case ExamplesJob():
+                self._workbench(job.backbone).keep_examples(job)
+                return ExamplesKept()
+            case SurveyJob():
+                return Surveyed(self._workbench("").survey(job))
+            case NetworkJob():
+                return NetworkScored(self._workbench(job.backbone).score_network().as_json())
+            case SharesJob():
+                return Shares(self._workbench("").shares(job))
+
+    def _prepare(self, job: PrepareJob) -> Event:
         from tlsearch.execution.prepare import prepare
 
         self._pipe.send(Progress(0.0, "reading the data"))
@@ -142,7 +143,7 @@ class _Server:
             device_index=self._device_index,
             on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
         )
-        self._pipe.send(Prepared(setting, audit))
+        return Prepared(setting, audit)
 
     def _workbench(self, backbone: str) -> Any:
         """The bench of a network; that of another one is let go."""
@@ -159,7 +160,7 @@ class _Server:
             self._bench = backbone, bench
         return self._bench[1]
 
-    def _train(self, job: TrainJob) -> None:
+    def _train(self, job: TrainJob) -> Event:
         from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
 
         bench = self._workbench(job.backbone)
@@ -171,19 +172,19 @@ class _Server:
         try:
             for result in list(trainer.history):
                 if self._ask(job.key, trainer, result) == "stop":
-                    return self._end(job, "stopped", trainer)
+                    return _ended(job, "stopped", trainer)
             for result in trainer.epochs():
                 match self._ask(job.key, trainer, result):
                     case "stop":
-                        return self._end(job, "stopped", trainer)
+                        return _ended(job, "stopped", trainer)
                     case "pause":
                         keeper.save(trainer)
-                        return self._end(job, "paused", trainer)
+                        return _ended(job, "paused", trainer)
                     case _ if not trainer.finished:
                         keeper.after_epoch(trainer)
         except DivergenceError as error:
             ended = trainer.summary("diverged", reason=str(error), confusion=())
-            return self._pipe.send(TrainDone(job.key, "diverged", ended))
+            return TrainDone(job.key, "diverged", ended)
         finished = trainer.finish()
         if job.weights_to is not None:
             bench.save_weights(trainer, job.weights_to)
@@ -192,22 +193,53 @@ class _Server:
         if job.measures or job.future is not None:
             taken = bench.measure(job, trainer, finished)
             finished = replace(finished, measures=taken)
-        return self._pipe.send(TrainDone(job.key, "complete", finished))
+        return TrainDone(job.key, "complete", finished)
 
     def _ask(self, key: str, trainer: Any, result: Any) -> Decision:
         self._pipe.send(EpochDone(key, result, trainer.fold_ended(result)))
         decision: Decision = self._pipe.recv()
         return decision
 
-    def _end(self, job: TrainJob, ending: Any, trainer: Any) -> None:
-        summary = trainer.summary("complete", reason="", confusion=())
-        self._pipe.send(TrainDone(job.key, ending, summary))
+
+def _ended(job: TrainJob, ending: Any, trainer: Any) -> Event:
+    summary = trainer.summary("complete", reason="", confusion=())
+    return TrainDone(job.key, ending, summary)
+
+
+def _failure(key: str, error: Exception) -> Event:
+    """What is said of an error that is none of ours."""
+    if _is_out_of_memory(error):
+        why = str(error).partition("\n")[0][:300]
+        return OutOfMemory(key, f"out of memory: {why}" if why else "out of memory")
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written
+        place = error.filename or "the state or cache folder"
+        text = (
+            f"{place}: {error.strerror or error} — make it writable and leave some space, then "
+            "run again; what is stored is kept"
+        )
+        return JobFailed(key, text, WorkError.exit_code, "")
+    return JobFailed(key, f"{type(error).__name__}: {error}", None, traceback.format_exc())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or this process, has no memory left for what was wanted."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # torch.OutOfMemoryError of a GPU; the CPU's allocator, cuBLAS and cuDNN have no class for it.
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def release_memory() -> None:
-    """Hand the pages that the C library keeps for later to the system: those of one training would
-    otherwise add to the next one's.
+    """Hand the pages that the C library keeps for later to the system, and those that torch keeps
+    on a GPU to the driver: those of one training would otherwise add to the next one's.
     """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)

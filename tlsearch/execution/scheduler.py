@@ -1,0 +1,258 @@
+"""The scheduler: gives runs and jobs to workers, and passes on what they say.
+
+One loop in one thread. It knows neither Optuna nor MLflow: `Work` gives the runs out and keeps what
+becomes of them. A worker that dies is replaced at once, and its run goes on from its checkpoint.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from tlsearch.config.paths import checkpoint_path
+from tlsearch.errors import RequestError, TlsearchError, WorkError
+from tlsearch.execution.events import Preparing, Remark, Tick, Watcher
+from tlsearch.execution.executor import Executor
+from tlsearch.execution.interrupts import Interrupted, Interrupts
+from tlsearch.execution.messages import (
+    EpochDone,
+    Event,
+    Job,
+    JobFailed,
+    OutOfMemory,
+    Progress,
+    Setting,
+    TrainDone,
+    TrainJob,
+    WorkerDied,
+)
+from tlsearch.execution.runs import Ending, Run, Work
+from tlsearch.training.results import TrainResult
+
+POLL_SECONDS = 0.5
+MAX_DEATHS = 3
+"""A job whose worker dies this often is given up: it is probably what kills it. A worker that dies
+this often in a row while it is idle ends the study: its place starts no worker that lives.
+"""
+MAX_FAULTS = 3
+"""So many runs in a row that fail by a fault of the program end the study: more would fail too."""
+
+
+class Scheduler:
+    """Drives the workers of one executor until there is no work, the user leaves, or the work
+    cannot go on.
+    """
+
+    def __init__(
+        self, *, executor: Executor, watch: Watcher, interrupts: Interrupts, folder: Path
+    ) -> None:
+        self._executor, self._watch, self._interrupts = executor, watch, interrupts
+        self._folder = folder
+        self._active: dict[int, tuple[Run, TrainJob]] = {}
+        self._deaths: Counter[str] = Counter()
+        self._idle_deaths: Counter[int] = Counter()
+        self._faults = 0
+        self._said_stopping = False
+
+    def configure(self, setting: Setting) -> None:
+        """Give all workers what the trainings share."""
+        self._executor.configure(setting)
+
+    def run_job(self, job: Job) -> Event:
+        """Have an idle worker do one job that is no run of a study, and return its answer.
+
+        Raises:
+            RequestError: the study asks for what cannot be, in the worker's words.
+            WorkError: it failed, or its workers died again and again.
+            Interrupted: the user asked to leave; such a job leaves nothing half-written.
+        """
+        to_do, answers = [job], list[Event]()
+        name = job.key if isinstance(job, TrainJob) else type(job).__name__
+        deaths = 0
+
+        def handle(worker: int, event: Event) -> None:
+            nonlocal deaths
+            if isinstance(event, EpochDone):
+                self._executor.answer(worker, "continue")
+            elif isinstance(event, WorkerDied):
+                deaths += 1
+                if deaths >= MAX_DEATHS:
+                    raise WorkError(
+                        f"the worker died {deaths} times (exit code {event.exit_code}) while it did"
+                        f" {name}; is there enough memory?"
+                    )
+                to_do.append(job)
+            else:
+                self._executor.release(worker)
+                answers.append(event)
+
+        while not answers:
+            if to_do:
+                self._executor.submit(self._executor.idle()[0], to_do.pop())
+            self._turn(handle)
+            if self._interrupts.stopping:
+                self._executor.shutdown(now=True)
+                raise Interrupted("stopped as asked; run again to carry on")
+        if isinstance(answers[0], JobFailed | OutOfMemory):
+            raise self._error_of(answers[0])
+        return answers[0]
+
+    def run(self, work: Work) -> None:
+        """Carry out the runs of `work` until it gives none and none is under way.
+
+        Raises:
+            Interrupted: the user asked to leave; what was under way is saved and will go on.
+            WorkError: the work cannot go on: a full disk, or the same fault again and again.
+        """
+        try:
+            while True:
+                self._dispatch(work)
+                if not self._active:
+                    break
+                self._turn(partial(self._handle, work))
+                if self._interrupts.stopping and not self._said_stopping:
+                    self._said_stopping = True
+                    self._watch(Remark("stopping after the running epochs; once more stops now"))
+                if self._interrupts.at_once:
+                    raise Interrupted("stopped at once; run again to carry on from the checkpoints")
+        except BaseException:
+            self._put_back(work)
+            raise
+        if self._interrupts.stopping:
+            raise Interrupted("stopped as asked; everything is kept, run again to carry on")
+
+    def _turn(self, handle: Callable[[int, Event], None]) -> None:
+        """Hand on what workers say, but for the progress of jobs and deaths of idle workers."""
+        for worker, event in self._executor.events(timeout=POLL_SECONDS):
+            if isinstance(event, WorkerDied) and not event.key:
+                self._idle_deaths[worker] += 1
+                if self._idle_deaths[worker] >= MAX_DEATHS:
+                    raise WorkError(
+                        f"worker {worker} died {MAX_DEATHS} times in a row while it was idle (exit "
+                        f"code {event.exit_code}): it cannot start — is there enough memory, or "
+                        "does something end its processes? Run again to carry on"
+                    )
+                continue
+            self._idle_deaths.pop(worker, None)
+            if isinstance(event, Progress):
+                self._watch(Preparing(event.share, event.text))
+            else:
+                handle(worker, event)
+        self._watch(Tick())
+
+    def _dispatch(self, work: Work) -> None:
+        for worker in self._executor.idle():
+            if self._interrupts.stopping:
+                return
+            given = work.next_run()
+            if given is None:
+                return
+            self._start(work, worker, *given)
+
+    def _start(self, work: Work, worker: int, run: Run, job: TrainJob) -> None:
+        self._active[worker] = run, job
+        self._executor.submit(worker, job)
+        work.started(run)
+
+    def _handle(self, work: Work, worker: int, event: Event) -> None:
+        if worker not in self._active:
+            return  # of a worker that has been replaced
+        run, job = self._active[worker]
+        match event:
+            case EpochDone(key, result, fold):
+                if key == run.key:
+                    prune = work.epoch(run, result, fold)
+                    paused = self._interrupts.stopping
+                    self._executor.answer(
+                        worker, "stop" if prune else "pause" if paused else "continue"
+                    )
+            case WorkerDied():
+                del self._active[worker]
+                self._died(work, worker, event, run, job)
+            case TrainDone():
+                self._release(worker)
+                if event.ending == "paused":
+                    work.paused(run)
+                    return
+                self._faults = 0
+                ending: Ending = "pruned" if event.ending == "stopped" else event.ending
+                self._end(work, run, ending, event.result, event.result.reason)
+            case OutOfMemory():
+                # What the sampler drew does not fit here: it is to try less. What it repeats, or
+                # what is fixed, has simply failed.
+                self._release(worker)
+                drawn = run.role in ("trial", "baseline") and run.trial is not None
+                self._end(work, run, "pruned" if drawn else "failed", None, event.message)
+            case JobFailed():
+                self._executor.release(worker)
+                if event.exit_code == WorkError.exit_code:  # the next run would meet it too
+                    raise WorkError(event.message)
+                del self._active[worker]
+                if event.exit_code is None:
+                    _log_fault(event, self._folder)
+                self._end(work, run, "failed", None, event.message)
+                if event.exit_code is None:
+                    self._count_fault(event.message)
+            case _:
+                raise AssertionError(f"unexpected {event!r}")
+
+    def _release(self, worker: int) -> None:
+        self._executor.release(worker)
+        del self._active[worker]
+
+    def _end(
+        self, work: Work, run: Run, ending: Ending, result: TrainResult | None, reason: str
+    ) -> None:
+        work.ended(run, ending, result, reason)
+        checkpoint_path(self._folder, run.key).unlink(missing_ok=True)
+
+    def _died(self, work: Work, worker: int, event: WorkerDied, run: Run, job: TrainJob) -> None:
+        self._deaths[event.key] += 1
+        text = f"worker {worker} died (exit code {event.exit_code}) in {event.key}"
+        if self._deaths[event.key] >= MAX_DEATHS:
+            reason = f"{text}, {MAX_DEATHS} times; is there enough memory?"
+            self._end(work, run, "failed", None, reason)
+            self._count_fault(reason)
+            return
+        self._watch(Remark(f"{text}; another worker goes on from the last checkpoint"))
+        if self._interrupts.stopping:
+            work.paused(run)
+        else:
+            self._start(work, worker, run, job)
+
+    def _count_fault(self, message: str) -> None:
+        self._faults += 1
+        if self._faults >= MAX_FAULTS:
+            raise WorkError(
+                f"{MAX_FAULTS} runs in a row failed, the last with: {message} — traces, if there "
+                f"are any, are in {self._folder / 'faults.log'}"
+            )
+
+    def _put_back(self, work: Work) -> None:
+        """Leave no run RUNNING, whatever ends the loop."""
+        self._executor.shutdown(now=True)
+        runs = [run for run, _ in self._active.values()]
+        self._active.clear()
+        for run in runs:
+            # What ends the loop is what the user must read. If it was a full disk, this fails as
+            # well, and the next invocation finds the run and puts it back.
+            with suppress(Exception):
+                work.paused(run)
+
+    def _error_of(self, event: JobFailed | OutOfMemory) -> TlsearchError:
+        if isinstance(event, OutOfMemory):
+            return WorkError(event.message)
+        if event.exit_code is None:
+            log = _log_fault(event, self._folder)
+            return WorkError(f"{event.message} — the trace is in {log}")
+        kind = RequestError if event.exit_code == RequestError.exit_code else WorkError
+        return kind(event.message)
+
+
+def _log_fault(event: JobFailed, folder: Path) -> Path:
+    """Keep the trace of a fault of the program for a bug report; where it was kept."""
+    path = folder / "faults.log"
+    with path.open("a") as log:
+        log.write(f"{event.key}: {event.message}\n{event.details}\n")
+    return path
