@@ -1,25 +1,37 @@
 """Every backbone through one contract, on the meta device: nothing is downloaded or computed."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
 
-from tlsearch.config.catalog import BACKBONES, group_of, groups
-from tlsearch.errors import RequestError
+from tlsearch.config.catalog import (
+    BACKBONES,
+    LAST_ACTIVATION,
+    NEVER_NEGATIVE,
+    NUM_FEATURES,
+    group_of,
+    groups,
+    norm_momentum,
+)
+from tlsearch.errors import RequestError, WeightsError
 from tlsearch.models.backbones import (
     MEAN,
     STD,
     Backbone,
     Head,
     build_backbone,
+    load_pretrained,
     named_buffers,
     named_groups,
     normalisation,
 )
+from tlsearch.training.feature_cache import run_stages
 
 ALL = sorted(BACKBONES)
 FAMILIES = r"(wide_)?resne|mobilenet_|vgg|efficientnet_|convnext_|vit_|swin_"
@@ -45,87 +57,143 @@ def test_every_network_of_the_families_is_there() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ALL)
-class TestContract:
-    def test_every_parameter_is_in_exactly_one_group(self, name: str) -> None:
-        backbone = on_meta(name)
-        owned = [n for group in named_groups(backbone).values() for n in group]
-        assert sorted(owned) == sorted(n for n, _ in backbone.model.named_parameters())
+def every_parameter_is_in_exactly_one_group(name: str) -> None:
+    backbone = on_meta(name)
+    owned = [n for group in named_groups(backbone).values() for n in group]
+    assert sorted(owned) == sorted(n for n, _ in backbone.model.named_parameters())
 
-    def test_every_buffer_is_in_exactly_one_group(self, name: str) -> None:
-        backbone = on_meta(name)
-        owned = [n for group in named_buffers(backbone).values() for n in group]
-        assert sorted(owned) == sorted(n for n, _ in backbone.model.named_buffers())
 
-    def test_no_name_is_claimed_by_two_groups(self, name: str) -> None:
-        for parameter in on_meta(name).model.state_dict():
-            claims = [g for g, p in BACKBONES[name].layer_map if re.match(p, parameter)]
-            assert len(claims) == 1, parameter
+def every_buffer_is_in_exactly_one_group(name: str) -> None:
+    backbone = on_meta(name)
+    owned = [n for group in named_buffers(backbone).values() for n in group]
+    assert sorted(owned) == sorted(n for n, _ in backbone.model.named_buffers())
 
-    def test_no_pattern_and_no_branch_of_one_is_dead(self, name: str) -> None:
-        names = list(on_meta(name).model.state_dict())
-        for _, pattern in BACKBONES[name].layer_map:
-            for branch in branches(pattern):
-                assert any(re.match(branch, n) for n in names), branch
 
-    def test_groups_follow_the_order_of_the_network(self, name: str) -> None:
-        # torchvision registers modules in the order in which they run; no family is an exception,
-        # as ViT's class token, registered first, belongs to the first group.
-        backbone = on_meta(name)
-        order = [group_of(backbone.facts, n) for n, _ in backbone.model.named_parameters()]
-        assert tuple(dict.fromkeys(order)) == backbone.groups == groups(BACKBONES[name])
-        assert order == sorted(order, key=backbone.groups.index)
+def no_name_is_claimed_by_two_groups(name: str) -> None:
+    for parameter in on_meta(name).model.state_dict():
+        claims = [g for g, p in BACKBONES[name].layer_map if re.match(p, parameter)]
+        assert len(claims) == 1, parameter
 
-    def test_each_stage_holds_what_its_group_owns(self, name: str) -> None:
-        backbone = on_meta(name)
-        parameters, buffers = named_groups(backbone), named_buffers(backbone)
-        assert len(backbone.stages) == len(backbone.groups)
-        for group, stage in zip(backbone.groups, backbone.stages, strict=True):
-            held = {id(p) for p in stage.parameters()}
-            assert held == {id(p) for p in parameters[group].values()}, group
-            held = {id(b) for b in stage.buffers()}
-            assert held == {id(b) for b in buffers[group].values()}, group
 
-    def test_the_head_is_last_and_fits_the_classes(self, name: str) -> None:
-        backbone = on_meta(name)
-        weight, bias = named_groups(backbone)["head"].values()
-        last = list(backbone.model.parameters())[-2:]
-        assert last[0] is weight is backbone.head.weight
-        assert last[1] is bias is backbone.head.bias
-        assert isinstance(backbone.head, Head)
-        assert backbone.head.dropout == 0.25
-        assert tuple(weight.shape) == (7, backbone.head.in_features)
-        assert tuple(bias.shape) == (7,)
+def no_pattern_and_no_branch_of_one_is_dead(name: str) -> None:
+    names = list(on_meta(name).model.state_dict())
+    for _, pattern in BACKBONES[name].layer_map:
+        for branch in branches(pattern):
+            assert any(re.match(branch, n) for n in names), branch
 
-    def test_names_and_shapes_are_torchvisions(self, name: str) -> None:
-        size = {"image_size": BACKBONES[name].min_size} if "vit" in name else {}
-        if name == "resnet10":
-            pytest.skip("torchvision's code, put together by us")
-        with torch.device("meta"):
-            theirs = models.get_model(name, weights=None, num_classes=7, **size).state_dict()
-        ours = on_meta(name).model.state_dict()
-        assert [(k, v.shape) for k, v in ours.items()] == [(k, v.shape) for k, v in theirs.items()]
 
-    def test_stages_pass_single_tensors_and_end_in_a_vector(self, name: str) -> None:
-        size = BACKBONES[name].min_size
-        x = torch.empty(2, 3, size, size, device="meta")
-        for stage in on_meta(name).stages[:-1]:
-            x = stage(x)
-            assert isinstance(x, torch.Tensor)
-        assert tuple(x.shape) == (2, on_meta(name).head.in_features)
-        assert tuple(on_meta(name).head(x).shape) == (2, 7)
+def groups_follow_the_order_of_the_network(name: str) -> None:
+    # torchvision registers modules in the order in which they run; no family is an exception,
+    # as ViT's class token, registered first, belongs to the first group.
+    backbone = on_meta(name)
+    order = [group_of(backbone.facts, n) for n, _ in backbone.model.named_parameters()]
+    assert tuple(dict.fromkeys(order)) == backbone.groups == groups(BACKBONES[name])
+    assert order == sorted(order, key=backbone.groups.index)
 
-    def test_facts_agree_with_torchvision(self, name: str) -> None:
-        facts = BACKBONES[name]
-        if name == "resnet10":
-            pytest.skip("nobody has published weights")
-        entries = [w for w in models.get_model_weights(name) if w.name != "IMAGENET1K_FEATURES"]
-        assert tuple(w.name for w in entries) == facts.weights
-        native = [w for w in entries if w.transforms().crop_size == [facts.native_size]]
-        assert {w.meta["_ops"] for w in native} == {facts.giga_macs}
-        for entry in entries:
-            preset = entry.transforms()
-            assert (tuple(preset.mean), tuple(preset.std)) == normalisation(name)
+
+def each_stage_holds_what_its_group_owns(name: str) -> None:
+    backbone = on_meta(name)
+    parameters, buffers = named_groups(backbone), named_buffers(backbone)
+    assert len(backbone.stages) == len(backbone.groups)
+    for group, stage in zip(backbone.groups, backbone.stages, strict=True):
+        owned = {id(p) for p in stage.parameters()}
+        assert owned == {id(p) for p in parameters[group].values()}, group
+        owned = {id(b) for b in stage.buffers()}
+        assert owned == {id(b) for b in buffers[group].values()}, group
+
+
+def the_head_is_last_and_fits_the_classes(name: str) -> None:
+    backbone = on_meta(name)
+    weight, bias = named_groups(backbone)["head"].values()
+    last = list(backbone.model.parameters())[-2:]
+    assert last[0] is weight is backbone.head.weight
+    assert last[1] is bias is backbone.head.bias
+    assert isinstance(backbone.head, Head)
+    assert backbone.head.dropout == 0.25
+    assert tuple(weight.shape) == (7, backbone.head.in_features)
+    assert tuple(bias.shape) == (7,)
+
+
+def names_and_shapes_are_torchvisions(name: str) -> None:
+    size = {"image_size": BACKBONES[name].min_size} if "vit" in name else {}
+    if name == "resnet10":  # torchvision's code, put together by us
+        return
+    with torch.device("meta"):
+        theirs = models.get_model(name, weights=None, num_classes=7, **size).state_dict()
+    ours = on_meta(name).model.state_dict()
+    assert [(k, v.shape) for k, v in ours.items()] == [(k, v.shape) for k, v in theirs.items()]
+
+
+def stages_pass_single_tensors_and_end_in_a_vector(name: str) -> None:
+    size = BACKBONES[name].min_size
+    x = torch.empty(2, 3, size, size, device="meta")
+    for stage in on_meta(name).stages[:-1]:
+        x = stage(x)
+        assert isinstance(x, torch.Tensor)
+    assert tuple(x.shape) == (2, on_meta(name).head.in_features)
+    assert tuple(on_meta(name).head(x).shape) == (2, 7)
+
+
+def facts_agree_with_torchvision(name: str) -> None:
+    facts = BACKBONES[name]
+    if name == "resnet10":  # nobody has published weights
+        return
+    entries = [w for w in models.get_model_weights(name) if w.name != "IMAGENET1K_FEATURES"]
+    assert tuple(w.name for w in entries) == facts.weights
+    native = [w for w in entries if w.transforms().crop_size == [facts.native_size]]
+    assert {w.meta["_ops"] for w in native} == {facts.giga_macs}
+    for entry in entries:
+        preset = entry.transforms()
+        assert (tuple(preset.mean), tuple(preset.std)) == normalisation(name)
+
+
+def facts_of_norms_and_features(name: str) -> None:
+    backbone, facts = on_meta(name), BACKBONES[name]
+    norms = (m for m in backbone.model.modules() if isinstance(m, nn.BatchNorm2d))
+    assert {norm.momentum for norm in norms} == {norm_momentum(facts)} - {None}
+    assert backbone.head.in_features == NUM_FEATURES[name]
+    kinds = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.LayerNorm, nn.GELU)
+    last = [m for stage in backbone.stages[:-1] for m in stage.modules() if isinstance(m, kinds)]
+    assert LAST_ACTIVATION[facts.family] in {kind.__name__ for kind in type(last[-1]).__mro__}
+
+
+CONTRACT = (
+    every_parameter_is_in_exactly_one_group,
+    every_buffer_is_in_exactly_one_group,
+    no_name_is_claimed_by_two_groups,
+    no_pattern_and_no_branch_of_one_is_dead,
+    groups_follow_the_order_of_the_network,
+    each_stage_holds_what_its_group_owns,
+    the_head_is_last_and_fits_the_classes,
+    names_and_shapes_are_torchvisions,
+    stages_pass_single_tensors_and_end_in_a_vector,
+    facts_agree_with_torchvision,
+    facts_of_norms_and_features,
+)
+
+
+@pytest.mark.parametrize("check", CONTRACT)
+def test_contract(check: Callable[[str], None]) -> None:
+    for name in ALL:
+        try:
+            check(name)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+
+
+def test_features_are_known_of_every_network() -> None:
+    assert set(NUM_FEATURES) == {n for n, f in BACKBONES.items() if f.family in LAST_ACTIVATION}
+
+
+@pytest.mark.parametrize("name", ["resnet10", "mobilenet_v3_small"])
+def test_sign_of_features(name: str) -> None:
+    backbone = build(name)
+    backbone.model.eval()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = run_stages(backbone.stages[:-1], images)
+    never = LAST_ACTIVATION[backbone.facts.family] in NEVER_NEGATIVE
+    assert bool((features >= 0).all()) == never
 
 
 def branches(pattern: str) -> list[str]:
@@ -147,10 +215,11 @@ def test_branches_are_spelt_out() -> None:
     assert sorted(set(spelt)) == ["c$", *(rf"e\.l_{i}\." for i in layers), r"e\.ln\."]
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if BACKBONES[n].min_size == 32 and "vit" not in n])
-def test_the_least_size_of_unpadded_networks_is_the_least(name: str) -> None:
-    with pytest.raises(RuntimeError):
-        on_meta(name).model(torch.empty(2, 3, 31, 31, device="meta"))
+def test_the_least_size_of_unpadded_networks_is_the_least() -> None:
+    for name in ALL:
+        if BACKBONES[name].min_size == 32 and "vit" not in name:
+            with pytest.raises(RuntimeError):
+                on_meta(name).model(torch.empty(2, 3, 31, 31, device="meta"))
 
 
 def test_the_seed_alone_decides_the_weights() -> None:
@@ -191,13 +260,13 @@ def test_dropout_acts_on_the_heads_input_in_training_only() -> None:
     assert head(ones).item() == 1000
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "vgg11"])
-def test_dropout_is_what_was_asked_for_and_torchvisions_is_off(name: str) -> None:
-    with torch.device("meta"):
-        backbone = build_backbone(name=name, num_classes=7, image_size=32, dropout=0.2, seed=0)
-    dropouts = [m.p for m in backbone.model.modules() if isinstance(m, nn.Dropout)]
-    assert dropouts == ([0.2, 0.0] if name == "vgg11" else [0.0])
-    assert backbone.head.dropout == 0.2
+def test_dropout_is_what_the_strategy_says_and_torchvisions_is_off() -> None:
+    for name in ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "vgg11"):
+        with torch.device("meta"):
+            backbone = build_backbone(name=name, num_classes=7, image_size=32, dropout=0.2, seed=0)
+        dropouts = [m.p for m in backbone.model.modules() if isinstance(m, nn.Dropout)]
+        assert dropouts == ([0.2, 0.0] if name == "vgg11" else [0.0])
+        assert backbone.head.dropout == 0.2
 
 
 def test_a_vit_takes_the_image_size() -> None:
@@ -224,3 +293,154 @@ def test_a_wrong_request_is_named(name: str, size: int, words: list[str]) -> Non
         build(name, size=size)
     assert all(word in str(caught.value) for word in words), caught.value
     assert "\n" not in str(caught.value)
+
+
+# Weights into a backbone: everything but the head, or one message and nothing changed.
+
+
+State = dict[str, Tensor]
+
+
+def loadable(name: str = "mobilenet_v3_small", *, size: int = 32) -> Backbone:
+    return build_backbone(name=name, num_classes=5, image_size=size, dropout=0, seed=0)
+
+
+@cache
+def source(name: str = "mobilenet_v3_small", classes: int = 11, size: int = 32) -> State:
+    built = build_backbone(name=name, num_classes=classes, image_size=size, dropout=0, seed=99)
+    return dict(built.model.state_dict())
+
+
+def is_head(key: str) -> bool:
+    return key.startswith(("classifier.3.", "heads.", "fc."))
+
+
+@pytest.mark.parametrize("classes", [11, 5])
+def test_all_but_the_head_is_filled(classes: int) -> None:
+    backbone, given = loadable(), source(classes=classes)
+    own_head = backbone.head.weight.clone()
+    load_pretrained(backbone, given)
+    state = backbone.model.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in given.items() if not is_head(k))
+    assert torch.equal(backbone.head.weight, own_head)
+
+
+def test_no_head_and_no_batch_counter_are_needed() -> None:
+    state = {
+        k: v
+        for k, v in source().items()
+        if not is_head(k) and not k.endswith("num_batches_tracked")
+    }
+    backbone = loadable()
+    load_pretrained(backbone, state)
+    assert all(torch.equal(backbone.model.state_dict()[k], v) for k, v in state.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_tensors_take_the_type_of_the_model(dtype: torch.dtype) -> None:
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in source().items()}
+    backbone = loadable()
+    load_pretrained(backbone, state)
+    weight = backbone.model.state_dict()["features.0.0.weight"]
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, state["features.0.0.weight"].float())
+
+
+def test_the_given_state_is_not_shared() -> None:
+    backbone = loadable()
+    load_pretrained(backbone, source())
+    before = source()["features.0.0.weight"].clone()
+    with torch.no_grad():
+        backbone.model.features[0][0].weight.add_(1)
+    assert torch.equal(source()["features.0.0.weight"], before)
+
+
+WEIGHT = "features.0.0.weight"
+VARIANCE = "features.0.1.running_var"
+WRONG: dict[str, tuple[Callable[[State], object], list[str]]] = {
+    "missing": (lambda s: s.pop(WEIGHT), ["1 missing: features.0.0.weight"]),
+    "unexpected": (
+        lambda s: s.update({f"x.{i}": torch.zeros(1) for i in range(5)}),
+        ["5 unexpected: x.0, x.1, x.2, …"],
+    ),
+    "shape": (
+        lambda s: s.update({WEIGHT: torch.zeros(16, 1, 3, 3)}),
+        ["1 of another shape or type", "float32 16×1×3×3 instead of float32 16×3×3×3"],
+    ),
+    "type": (
+        lambda s: s.update({WEIGHT: torch.zeros(16, 3, 3, 3, dtype=torch.int8)}),
+        ["int8 16×3×3×3 instead of float32"],
+    ),
+    "scalar": (
+        lambda s: s.update({VARIANCE: torch.tensor(1.0)}),
+        ["float32 scalar instead of float32 16"],
+    ),
+    "nan": (
+        lambda s: s.update({VARIANCE: torch.full((16,), float("nan"))}),
+        [f"1 not finite: {VARIANCE}"],
+    ),
+    "two": (
+        lambda s: (s.pop(WEIGHT), s.update({"x": torch.zeros(1)})),
+        ["1 missing: features.0.0.weight; 1 unexpected: x"],
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_does_not_fit_is_named_and_changes_nothing(wrong: str) -> None:
+    spoil, words = WRONG[wrong]
+    state = dict(source())
+    spoil(state)
+    backbone = loadable()
+    before = {k: v.clone() for k, v in backbone.model.state_dict().items()}
+    with pytest.raises(WeightsError) as caught:
+        load_pretrained(backbone, state)
+    message = str(caught.value)
+    assert message.startswith("weights do not fit mobilenet_v3_small: ")
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+    assert all(torch.equal(before[k], v) for k, v in backbone.model.state_dict().items())
+
+
+def test_weights_of_another_backbone_are_named_briefly() -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_pretrained(loadable("resnet18"), source())
+    assert "missing" in str(caught.value)
+    assert "unexpected" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_position_embeddings_of_a_vit_are_interpolated() -> None:
+    key = "encoder.pos_embedding"
+    state = {k: v.to(torch.float16) for k, v in source("vit_b_32", size=96).items()}
+    backbone = loadable("vit_b_32", size=64)
+    load_pretrained(backbone, state)
+    expected = interpolate_embeddings(64, 32, {key: state[key].float()})[key]
+    loaded = backbone.model.state_dict()[key]
+    assert loaded.shape == (1, 1 + 2 * 2, 768)
+    torch.testing.assert_close(loaded, expected)
+    # Aligned corners: a 2×2 grid keeps the corners of the 3×3 one.
+    corners = state[key][:, [0, 1, 3, 7, 9]].float()
+    torch.testing.assert_close(loaded, corners, rtol=0, atol=1e-5)
+    assert state[key].shape == (1, 10, 768), "the given state is left as it was"
+
+
+def test_a_vits_positions_must_form_a_square() -> None:
+    state = {**source("vit_b_32", size=96), "encoder.pos_embedding": torch.zeros(1, 7, 768)}
+    with pytest.raises(WeightsError, match=r"pos_embedding \(float32 1×7×768 instead of"):
+        load_pretrained(loadable("vit_b_32", size=64), state)
+
+
+def test_a_vit_of_torchvisions_first_release_is_read() -> None:
+    # Its published files call the MLP's layers linear_1 and linear_2.
+    state = {
+        k.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."): v
+        for k, v in source("vit_b_32", size=96).items()
+    }
+    assert any("linear_2" in k for k in state)
+    backbone = loadable("vit_b_32", size=96)
+    load_pretrained(backbone, state)
+    loaded = backbone.model.state_dict()
+    assert all(
+        torch.equal(loaded[k], v) for k, v in source("vit_b_32", size=96).items() if not is_head(k)
+    )

@@ -1,6 +1,7 @@
 """timm's networks through the contract of torchvision's."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.models import test_backbones, test_stages
+from tests.models import test_backbones, test_layer_groups
 from tlsearch.config.catalog import PREFIX, TIMM, group_of, groups
 from tlsearch.errors import RequestError, WeightsError
 from tlsearch.models.backbones import (
@@ -35,43 +36,60 @@ def on_meta(name: str) -> Backbone:
         return build_backbone(name=name, num_classes=7, image_size=32, dropout=0.25, seed=0)
 
 
-@pytest.mark.parametrize("name", TIMM)
-class TestContract:
-    def test_every_tensor_has_one_group_and_no_pattern_is_dead(self, name: str) -> None:
-        backbone, facts = on_meta(name), TIMM[name]
-        parameters = [n for n, _ in backbone.model.named_parameters()]
-        owned = [n for group in named_groups(backbone).values() for n in group]
-        assert sorted(owned) == sorted(parameters)
-        buffers = [n for group in named_buffers(backbone).values() for n in group]
-        assert sorted(buffers) == sorted(n for n, _ in backbone.model.named_buffers())
-        assert {group_of(facts, n) for n in parameters} == set(groups(facts))
+def every_tensor_has_one_group_and_no_pattern_is_dead(name: str) -> None:
+    backbone, facts = on_meta(name), TIMM[name]
+    parameters = [n for n, _ in backbone.model.named_parameters()]
+    owned = [n for group in named_groups(backbone).values() for n in group]
+    assert sorted(owned) == sorted(parameters)
+    buffers = [n for group in named_buffers(backbone).values() for n in group]
+    assert sorted(buffers) == sorted(n for n, _ in backbone.model.named_buffers())
+    assert {group_of(facts, n) for n in parameters} == set(groups(facts))
 
-    def test_each_stage_holds_the_tensors_of_its_group(self, name: str) -> None:
-        backbone = on_meta(name)
-        names = {id(p): n for n, p in backbone.model.named_parameters()}
-        for group, stage in zip(backbone.groups, backbone.stages, strict=True):
-            held = {names[id(p)] for p in stage.parameters()}
-            assert held == set(named_groups(backbone)[group])
 
-    def test_the_head_is_ours(self, name: str) -> None:
-        head = on_meta(name).head
-        assert isinstance(head, Head)
-        assert (head.out_features, head.dropout) == (7, 0.25)
+def each_stage_holds_the_tensors_of_its_group(name: str) -> None:
+    backbone = on_meta(name)
+    names = {id(p): n for n, p in backbone.model.named_parameters()}
+    for group, stage in zip(backbone.groups, backbone.stages, strict=True):
+        owned = {names[id(p)] for p in stage.parameters()}
+        assert owned == set(named_groups(backbone)[group])
 
-    def test_its_cost_is_as_counted(self, name: str) -> None:
-        with torch.device("meta"):
-            model = timm.create_model(name.removeprefix(PREFIX)).eval()
-            image = torch.empty(1, 3, 224, 224)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(image)
-        assert counter.get_total_flops() / 2e9 == pytest.approx(TIMM[name].giga_macs, abs=6e-4)
 
-    def test_its_weights_are_timm_s_and_normalised_as_ours(self, name: str) -> None:
-        for tag in TIMM[name].weights:
-            known = timm.get_pretrained_cfg(f"{name.removeprefix(PREFIX)}.{tag}")
-            assert known.tag == tag
-            assert known.has_weights
-            assert (known.mean, known.std, known.num_classes) == (MEAN, STD, 1000)
+def the_head_is_ours(name: str) -> None:
+    head = on_meta(name).head
+    assert isinstance(head, Head)
+    assert (head.out_features, head.dropout) == (7, 0.25)
+
+
+def its_cost_is_as_counted(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name.removeprefix(PREFIX)).eval()
+        image = torch.empty(1, 3, 224, 224)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(TIMM[name].giga_macs, abs=6e-4)
+
+
+def its_weights_are_timm_s_and_normalised_as_ours(name: str) -> None:
+    for tag in TIMM[name].weights:
+        known = timm.get_pretrained_cfg(f"{name.removeprefix(PREFIX)}.{tag}")
+        assert known.tag == tag
+        assert known.has_weights
+        assert (known.mean, known.std, known.num_classes) == (MEAN, STD, 1000)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        every_tensor_has_one_group_and_no_pattern_is_dead,
+        each_stage_holds_the_tensors_of_its_group,
+        the_head_is_ours,
+        its_cost_is_as_counted,
+        its_weights_are_timm_s_and_normalised_as_ours,
+    ],
+)
+def test_contract(check: Callable[[str], None]) -> None:
+    for name in TIMM:
+        check(name)
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -80,10 +98,10 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 
 
 class TestStages:
-    test_evaluation = staticmethod(test_stages.test_stages_are_the_network_in_evaluation)
-    test_training = staticmethod(test_stages.test_stages_are_the_network_in_training)
-    test_input = staticmethod(test_stages.test_no_stage_changes_its_input)
-    test_prefix = staticmethod(test_stages.test_a_prefix_is_the_same_image_by_image)
+    test_evaluation = staticmethod(test_layer_groups.test_stages_are_the_network_in_evaluation)
+    test_training = staticmethod(test_layer_groups.test_stages_are_the_network_in_training)
+    test_input = staticmethod(test_layer_groups.test_no_stage_changes_its_input)
+    test_prefix = staticmethod(test_layer_groups.test_a_prefix_is_the_same_image_by_image)
 
 
 def test_a_frozen_prefix_is_exact(backbone: Backbone) -> None:
@@ -93,10 +111,9 @@ def test_a_frozen_prefix_is_exact(backbone: Backbone) -> None:
         assert open_ == {index >= 2}
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_the_seed_alone_decides_the_weights(name: str) -> None:
+def test_the_seed_alone_decides_the_weights() -> None:
     def weights(seed: int) -> torch.Tensor:
-        built = build_backbone(name=name, num_classes=5, image_size=32, dropout=0.0, seed=seed)
+        built = build_backbone(name=SMALL[0], num_classes=5, image_size=32, dropout=0.0, seed=seed)
         return torch.cat([p.detach().flatten() for p in built.model.parameters()])
 
     torch.manual_seed(11)
@@ -148,7 +165,7 @@ def test_a_fetch_that_fails_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -
         pretrained_state(backbone="timm/resnet18d", weights="c3_in1k")
 
 
-def test_without_timm_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(RequestError, match=r"needs timm.* — pip install 'tlsearch\[timm\]'"):
         test_backbones.build("timm/resnet18d")

@@ -38,7 +38,7 @@ from tlsearch.training.batches import Pixels
 from tlsearch.training.domain_adaptation import stage_of
 from tlsearch.training.feature_cache import Forward
 from tlsearch.training.precision import FP32
-from tlsearch.training.style_transfer import Atelier, InStyle, StyleNetwork
+from tlsearch.training.style_transfer import StyledImages, StyleNetwork, StyleStage
 
 NUM_WRONG, NUM_RIGHT = 18, 12
 NUM_TRAINED, NUM_EPOCHS = 4, 6
@@ -337,7 +337,7 @@ class _Maker:
         if not isinstance(chosen, Style):
             return stage_of(chosen, source=source, among=among, seed=seed)
         with TemporaryDirectory() as folder:  # a few images, made in a moment: not worth keeping
-            atelier = Atelier(
+            atelier = StyledImages(
                 folder=Path(folder),
                 pixels=self._pixels,
                 source=source,
@@ -350,7 +350,7 @@ class _Maker:
                 device=self._device,
                 on_progress=self._on_progress,
             )
-            return InStyle(atelier, rows=rows, strength=chosen.strength)
+            return StyleStage(atelier, rows=rows, strength=chosen.strength)
 
     @cached_property
     def _source(self) -> SourceData:

@@ -33,7 +33,7 @@ from tlsearch.training.domain_adaptation import stage_of
 from tlsearch.training.feature_cache import EVAL_BATCH_SIZE, ActivationStore
 from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.precision import Numerics
-from tlsearch.training.style_transfer import Atelier, InStyle, StyleNetwork
+from tlsearch.training.style_transfer import StyledImages, StyleNetwork, StyleStage
 
 SEED = 0
 """Of the folds of the classifier; the same for every training."""
@@ -187,7 +187,7 @@ class SourceBench:
         if isinstance(chosen, Style):
             if not chosen.strength:
                 return None
-            return InStyle(self._atelier(chosen), rows=rows, strength=chosen.strength)
+            return StyleStage(self._styled_images(chosen), rows=rows, strength=chosen.strength)
         if self._data is None:
             return None
         source, among = self._data.train
@@ -224,7 +224,7 @@ class SourceBench:
             torch.default_generator.manual_seed(derive_seed(seed, "source head"))
             return Head(width, classes, dropout=0.0, device="cpu")
 
-    def _atelier(self, chosen: Style) -> Atelier:
+    def _styled_images(self, chosen: Style) -> StyledImages:
         setting = self._setting
         source, among = self._known.train
         name = setting.config.backbone.name
@@ -233,7 +233,7 @@ class SourceBench:
         def network() -> StyleNetwork:
             return StyleNetwork(self._pretrained(), layers=chosen.layers, pixels=self._pixels)
 
-        return Atelier(
+        return StyledImages(
             folder=setting.activations.parent / "styled",
             pixels=self._pixels,
             source=source,

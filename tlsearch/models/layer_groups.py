@@ -28,47 +28,50 @@ def stages_of(model: Any, facts: BackboneFacts) -> tuple[nn.Module, ...]:
     return *(nn.Sequential(*parts[group]) for group in body), parts[head][0]
 
 
-def _resnet(model: Any, _facts: BackboneFacts) -> Parts:
+# Families whose groups are modules by name; "flatten" stands for one where the network has none.
+_PATHS: Mapping[str, Mapping[str, str]] = {
+    "resnet": {
+        "stem": "conv1 bn1 relu maxpool",
+        "layer1": "layer1",
+        "layer2": "layer2",
+        "layer3": "layer3",
+        "layer4": "layer4 avgpool flatten",
+        "head": "fc",
+    },
+    "timm_resnet": {
+        "stem": "conv1 bn1 act1 maxpool",
+        "layer1": "layer1",
+        "layer2": "layer2",
+        "layer3": "layer3",
+        "layer4": "layer4 global_pool",
+        "head": "fc",
+    },
+    "timm_convnext": {
+        "stem": "stem",
+        "stage1": "stages.0",
+        "stage2": "stages.1",
+        "stage3": "stages.2",
+        "stage4": "stages.3 norm_pre head.global_pool head.norm head.flatten head.pre_logits",
+        "head": "head.fc",
+    },
+    "timm_regnet": {
+        "stem": "stem",
+        "stage1": "s1",
+        "stage2": "s2",
+        "stage3": "s3",
+        "stage4": "s4 final_conv head.global_pool",
+        "head": "head.fc",
+    },
+}
+
+
+def _by_path(model: nn.Module, facts: BackboneFacts) -> Parts:
     return {
-        "stem": [model.conv1, model.bn1, model.relu, model.maxpool],
-        "layer1": [model.layer1],
-        "layer2": [model.layer2],
-        "layer3": [model.layer3],
-        "layer4": [model.layer4, model.avgpool, nn.Flatten(1)],
-        "head": [model.fc],
-    }
-
-
-def _timm_resnet(model: Any, _facts: BackboneFacts) -> Parts:
-    return {
-        "stem": [model.conv1, model.bn1, model.act1, model.maxpool],
-        "layer1": [model.layer1],
-        "layer2": [model.layer2],
-        "layer3": [model.layer3],
-        "layer4": [model.layer4, model.global_pool],
-        "head": [model.fc],
-    }
-
-
-def _timm_convnext(model: Any, _facts: BackboneFacts) -> Parts:
-    head = model.head
-    before = [model.norm_pre, head.global_pool, head.norm, head.flatten, head.pre_logits]
-    return {
-        "stem": [model.stem],
-        **{f"stage{i + 1}": [stage] for i, stage in enumerate(model.stages[:-1])},
-        "stage4": [model.stages[-1], *before],
-        "head": [head.fc],
-    }
-
-
-def _timm_regnet(model: Any, _facts: BackboneFacts) -> Parts:
-    return {
-        "stem": [model.stem],
-        "stage1": [model.s1],
-        "stage2": [model.s2],
-        "stage3": [model.s3],
-        "stage4": [model.s4, model.final_conv, model.head.global_pool],
-        "head": [model.head.fc],
+        group: [
+            nn.Flatten(1) if path == "flatten" else model.get_submodule(path)
+            for path in paths.split()
+        ]
+        for group, paths in _PATHS[facts.family].items()
     }
 
 
@@ -150,7 +153,6 @@ def _by_owner(layers: Mapping[str, nn.Module], prefix: str, facts: BackboneFacts
 
 
 _FAMILIES: Mapping[str, Callable[[Any, BackboneFacts], Parts]] = {
-    "resnet": _resnet,
     "mobilenet_v2": _mobilenet,
     "mobilenet_v3": _mobilenet,
     "efficientnet": _mobilenet,
@@ -158,9 +160,7 @@ _FAMILIES: Mapping[str, Callable[[Any, BackboneFacts], Parts]] = {
     "convnext": _convnext,
     "vit": _vit,
     "swin": _swin,
-    "timm_resnet": _timm_resnet,
-    "timm_convnext": _timm_convnext,
-    "timm_regnet": _timm_regnet,
+    **dict.fromkeys(_PATHS, _by_path),
 }
 
 

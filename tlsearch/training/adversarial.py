@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.config.augmentation import Attack, FgsmAttack, NoAttack, PgdAttack
+from tlsearch.config.augmentation import FgsmAttack, PgdAttack
 from tlsearch.config.seeds import derive_seed
 
 # Images that are changed a little so that a classifier errs: what robustness is measured by.
@@ -66,7 +66,7 @@ any start (arXiv:1706.06083)."""
 
 
 class Adversary:
-    """Attacks the first `share` of each batch, whose order is by lot, and at least one image.
+    """Attacks the first `share` of each batch, whose order is random, and at least one image.
 
     The network is attacked as it answers, in evaluation mode: BatchNorm's statistics do not move,
     nothing is dropped, and no gradient is left in the weights. PGD's start is drawn from (seed,
@@ -108,15 +108,6 @@ class Adversary:
             step_size=STEP_LENGTH * epsilon / self._chosen.num_steps,
             generator=torch.Generator().manual_seed(chance),
         )
-
-
-def make_adversary(
-    chosen: Attack, *, model: nn.Module, logits: Callable[[Tensor], Tensor], seed: int
-) -> Adversary | None:
-    """What attacks a strategy's batches; None where nothing does."""
-    if isinstance(chosen, NoAttack):
-        return None
-    return Adversary(chosen, model=model, logits=logits, seed=seed)
 
 
 @contextmanager

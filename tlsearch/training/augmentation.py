@@ -19,10 +19,9 @@ from tlsearch.config.augmentation import (
     NoAugmentation,
     NoMixing,
 )
-from tlsearch.config.augmentation import Mixing as MixingChoice
 from tlsearch.config.seeds import derive_seed
 from tlsearch.config.strategy import Strategy
-from tlsearch.training.adversarial import make_adversary
+from tlsearch.training.adversarial import Adversary
 from tlsearch.training.feature_cache import Forward
 from tlsearch.training.image_transforms import (
     Moves,
@@ -52,7 +51,7 @@ class Mixed(NamedTuple):
 class Mixing:
     """Mixes each image of a batch with the one before it, by one share for the whole batch.
 
-    The order of a batch is by lot, so neighbours are as good as any pair, and none meets itself.
+    The order of a batch is random, so neighbours are as good as any pair, and none meets itself.
     The share is drawn from (seed, epoch, first row). torchvision's MixUp and CutMix pair alike, but
     give back labels alone, and weighted images need the share.
     Source: mixup, arXiv:1710.09412; CutMix, arXiv:1905.04899.
@@ -73,11 +72,6 @@ class Mixing:
         pasted[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
         covered = (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
         return Mixed(pasted, partners, 1 - covered)
-
-
-def make_mixing(chosen: MixingChoice, *, seed: int) -> Mixing | None:
-    """What mixes a strategy's batches; None where nothing does."""
-    return None if isinstance(chosen, NoMixing) else Mixing(chosen, seed=seed)
 
 
 def _box(
@@ -296,13 +290,12 @@ class Views:
         self._forward, self._num_classes = forward, num_classes
         self._stages: tuple[Stage, ...] = make_stages(strategy, mean=forward.mean, seed=seed)
         self._adaptation = () if adaptation is None else (adaptation,)
-        self._mixing = make_mixing(strategy.mixing, seed=seed)
-        self._adversary = make_adversary(
-            strategy.adversarial,
-            model=forward.backbone.model,
-            logits=forward.logits_of,
-            seed=seed,
-        )
+        self._mixing = self._adversary = None
+        if not isinstance(strategy.mixing, NoMixing):
+            self._mixing = Mixing(strategy.mixing, seed=seed)
+        if not isinstance(strategy.adversarial, NoAttack):
+            model, logits = forward.backbone.model, forward.logits_of
+            self._adversary = Adversary(strategy.adversarial, model=model, logits=logits, seed=seed)
         self.is_plain = not changes_images(strategy, adaptation)
 
     def see(self, rows: np.ndarray, keys: np.ndarray, *, epoch: int) -> View:

@@ -53,7 +53,7 @@ def epoch_order(indices: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(indices)
 
 
-# What a training is asked to do with which images, and the digest that tells requests apart.
+# Which images train and validate, and the digest that tells trainings apart.
 
 
 STATE_LAYOUT = 5
@@ -145,7 +145,7 @@ def balanced_order(
     """
     draw = np.random.default_rng(derive_seed(seed, "balanced order", epoch))
     known = train if weights is None else train[weights[train] > 0]
-    classes = draw.permutation(np.unique(labels[known]))  # whose turn the remainder is, by lot
+    classes = draw.permutation(np.unique(labels[known]))  # whose turn the remainder is
     size, extra = divmod(len(train), len(classes))
     drawn = [
         _in_turns(known[labels[known] == label], size + (place < extra), draw)

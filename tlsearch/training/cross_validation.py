@@ -1,7 +1,7 @@
 """Cross-validation: one training after another, with the face of a single one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from statistics import fmean
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from tlsearch.errors import DivergenceError
 from tlsearch.models.backbones import Backbone
-from tlsearch.training.batches import TrainingData
+from tlsearch.training.batches import TrainingData, fingerprint
 from tlsearch.training.results import Ending, EpochResult, FoldResult, TrainResult
 from tlsearch.training.trainer import Trainer
 
@@ -34,7 +34,11 @@ class CrossValidation:
         self.history: list[EpochResult] = []
         self._folds: list[FoldResult] = []
         self._ended: list[TrainResult] = []
-        self.fingerprint = self._fingerprint()
+        # Of the request: the first fold's, and the images of all.
+        digest = blake2b(f"{len(self._data)} {self._current.fingerprint}".encode(), digest_size=16)
+        for data in self._data:
+            digest.update(fingerprint(data).encode())
+        self.fingerprint = digest.hexdigest()
 
     @property
     def backbone(self) -> Backbone:
@@ -62,11 +66,11 @@ class CrossValidation:
             offset = self._folds[-1].last_epoch if self._folds else 0
             try:
                 for result in self._current.epochs():
-                    told = result._replace(epoch=offset + result.epoch)
-                    self.history.append(told)
+                    numbered = result._replace(epoch=offset + result.epoch)
+                    self.history.append(numbered)
                     if self._current.finished:
                         self._close()
-                    yield told
+                    yield numbered
             except DivergenceError as error:
                 raise DivergenceError(f"fold {self._index + 1}: {error}") from None
 
@@ -82,25 +86,25 @@ class CrossValidation:
     def _close(self) -> None:
         result = self._current.finish()
         chosen = result.chosen
-        assert chosen is not None
-        self._ended.append(replace(result, epochs=()))
+        assert chosen is not None, "a fold that has ended has an epoch"
+        losses = [*(f.val_loss for f in self._folds), chosen.val_loss]
+        accuracies = [*(f.val_accuracy for f in self._folds), chosen.val_accuracy]
+        self._ended.append(replace(result, epochs=(), chosen=None))
         self._folds.append(
             FoldResult(
                 fold=self._index + 1,
                 last_epoch=len(self.history),
                 val_loss=chosen.val_loss,
                 val_accuracy=chosen.val_accuracy,
-                mean_val_loss=fmean([*(f.val_loss for f in self._folds), chosen.val_loss]),
-                mean_val_accuracy=fmean(
-                    [*(f.val_accuracy for f in self._folds), chosen.val_accuracy]
-                ),
+                mean_val_loss=fmean(losses),
+                mean_val_accuracy=fmean(accuracies),
             )
         )
 
     def finish(self) -> TrainResult:
         """Sum up; the network that is left is the last fold's."""
-        matrices = [np.array(result.confusion) for result in self._ended]
-        confusion = tuple(map(tuple, sum(matrices[1:], matrices[0]).tolist()))
+        counts = np.sum([result.confusion for result in self._ended], axis=0)
+        confusion = tuple(map(tuple, counts.tolist()))
         return self.summary("complete", reason="", confusion=confusion)
 
     def summary(
@@ -135,16 +139,7 @@ class CrossValidation:
             "trainer": self._current.state() if is_open else None,
             "history": [list(r) for r in self.history],
             "folds": [list(f) for f in self._folds],
-            "ended": [
-                {
-                    "confusion": [list(row) for row in r.confusion],
-                    "max_grad_norm": r.max_grad_norm,
-                    "images_trained": r.images_trained,
-                    "seconds": r.seconds,
-                    "step_seconds": r.step_seconds,
-                }
-                for r in self._ended
-            ],
+            "ended": [asdict(result) for result in self._ended],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -152,37 +147,13 @@ class CrossValidation:
         assert state["fingerprint"] == self.fingerprint, "the state of another training"
         self.history = [EpochResult(*row) for row in state["history"]]
         self._folds = [FoldResult(*row) for row in state["folds"]]
-        self._ended = [
-            TrainResult(
-                ending="complete",
-                reason="",
-                epochs=(),
-                chosen=None,
-                confusion=tuple(map(tuple, ended["confusion"])),
-                max_grad_norm=ended["max_grad_norm"],
-                images_trained=ended["images_trained"],
-                seconds=ended["seconds"],
-                step_seconds=ended.get("step_seconds", 0.0),  # an older checkpoint has none
-                folds=(),
-                measures={},
-            )
-            for ended in state["ended"]
-        ]
+        self._ended = [TrainResult(**result) for result in state["ended"]]
         index, trainer = state["index"], state["trainer"]
         if trainer is not None:
             if index != self._index:
                 self._open(index)
             self._current.load_state(trainer)
         self._index = index
-
-    def _fingerprint(self) -> str:
-        """Digest of the request: the first fold's, and every fold's images."""
-        digest = blake2b(f"{len(self._data)} {self._current.fingerprint}".encode(), digest_size=16)
-        for data in self._data:
-            for rows in (data.train, data.validation):
-                digest.update(len(rows).to_bytes(8, "little") + rows.tobytes())
-                digest.update(data.pixels.labels[rows].tobytes())
-        return digest.hexdigest()
 
 
 Training = Trainer | CrossValidation

@@ -86,7 +86,7 @@ class TowardsSource:
 
 
 def drawn_for(rows: np.ndarray, *, among: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """For each row one of `among` (M,), by lot from (seed, epoch, row)."""
+    """For each row one of `among` (M,), drawn from (seed, epoch, row)."""
     places = [derive_seed(seed, "adaptation", epoch, int(row)) % len(among) for row in rows]
     return among[np.array(places, dtype=np.int64)]
 

@@ -50,8 +50,8 @@ class TrainResult:
     `chosen` is the epoch whose weights are kept: the best one with early stopping, else the
     last. `confusion` counts validation images (rows true, columns predicted). `images_trained`,
     `seconds` and those of the steps alone, without validation, leave out what an interruption threw
-    away. `measures` are those that were asked
-    for, by name; not a number where one cannot be taken.
+    away. `measures` are those that the job
+    names; not a number where one cannot be taken.
 
     A cross-validation holds `folds`; the numbers of its `epochs` run on over them, its confusion is
     summed over them, and each has a chosen epoch of its own, so `chosen` is None.

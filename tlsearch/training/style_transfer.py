@@ -142,11 +142,11 @@ _LAYOUT = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Atelier:
+class StyledImages:
     """Makes images in the style of the source's, or finds them in `folder`, which may be deleted.
 
     Which of the source's images, `among` those of `source`, lends its style is drawn from (seed,
-    row). `network` is asked for where something has to be made; `keys` tell data, source and
+    row). `network` is called where something has to be made; `keys` tell data, source and
     network apart.
     """
 
@@ -220,13 +220,13 @@ class Atelier:
         return stored
 
 
-class InStyle:
-    """A stage that mixes images with those that an atelier made of them, `strength` 0 … 1 of the
-    latter. Rows that it was not given are made when they are asked for.
+class StyleStage:
+    """A stage that mixes images with those that were made of them, `strength` 0 … 1 of the
+    latter. Rows beyond `rows` are made when a batch has them.
     """
 
-    def __init__(self, atelier: Atelier, *, rows: np.ndarray, strength: float) -> None:
-        self._atelier, self._strength = atelier, strength
+    def __init__(self, made: StyledImages, *, rows: np.ndarray, strength: float) -> None:
+        self._made, self._strength = made, strength
         self._sets: list[tuple[dict[int, int], np.ndarray]] = []
         self._add(rows)
 
@@ -241,7 +241,7 @@ class InStyle:
         return torch.lerp(images, styled, self._strength).clamp(0, 1)
 
     def _add(self, rows: np.ndarray) -> None:
-        self._sets.append(({int(row): i for i, row in enumerate(rows)}, self._atelier.styled(rows)))
+        self._sets.append(({int(row): i for i, row in enumerate(rows)}, self._made.styled(rows)))
 
 
 def _read(path: Path, *, rows: int) -> np.ndarray | None:

@@ -16,9 +16,9 @@ from tlsearch.models.backbones import build_backbone
 from tlsearch.training import style_transfer as styled
 from tlsearch.training.batches import unit_batch
 from tlsearch.training.style_transfer import (
-    Atelier,
-    InStyle,
+    StyledImages,
     StyleNetwork,
+    StyleStage,
     content_distance,
     gram,
     style_distance,
@@ -121,9 +121,9 @@ class Told:
         self.lines.append((share, text))
 
 
-def atelier(folder: Path, told: Told | None = None, **changes: Any) -> Atelier:
+def atelier(folder: Path, told: Told | None = None, **changes: Any) -> StyledImages:
     told = told or Told()
-    made = Atelier(
+    made = StyledImages(
         folder=folder,
         pixels=TARGET,
         source=SOURCE,
@@ -219,12 +219,12 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Callable[[float], InStyle]:
-    return lambda strength: InStyle(atelier(tmp_path), rows=ROWS, strength=strength)
+def stage(tmp_path: Path) -> Callable[[float], StyleStage]:
+    return lambda strength: StyleStage(atelier(tmp_path), rows=ROWS, strength=strength)
 
 
 def test_strength_mixes_the_image_with_what_was_made_of_it(
-    stage: Callable[[float], InStyle], tmp_path: Path
+    stage: Callable[[float], StyleStage], tmp_path: Path
 ) -> None:
     made = atelier(tmp_path).styled(ROWS)
     picked = np.array([7, 1, 29])
@@ -238,7 +238,7 @@ def test_strength_mixes_the_image_with_what_was_made_of_it(
 
 
 def test_rows_that_were_not_foreseen_are_made_when_they_are_asked_for(
-    stage: Callable[[float], InStyle], tmp_path: Path
+    stage: Callable[[float], StyleStage], tmp_path: Path
 ) -> None:
     rows = np.array([2, 1, 50])
     found = stage(1.0)(images(rows), rows, epoch=1)

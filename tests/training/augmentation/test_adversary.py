@@ -9,7 +9,7 @@ from tests.models.strategies import strategy
 from tests.training.small import data, figures, pixels, same, trainer, weights
 from tlsearch.config.augmentation import Attack, FgsmAttack, Mixup, NoAttack, PgdAttack
 from tlsearch.models.freezing import set_train_mode
-from tlsearch.training.adversarial import make_adversary
+from tlsearch.training.adversarial import Adversary
 from tlsearch.training.trainer import Trainer
 
 KINDS: dict[str, FgsmAttack | PgdAttack] = {
@@ -26,14 +26,6 @@ def started(chosen: Attack, **changes: object) -> Trainer:
     after.backbone.model.load_state_dict(before.backbone.model.state_dict())
     set_train_mode(after.backbone, after.forward.open_groups)
     return after
-
-
-def test_nothing_is_attacked_unless_asked() -> None:
-    made = trainer()
-    assert (
-        make_adversary(NoAttack(), model=made.backbone.model, logits=made.forward.logits_of, seed=0)
-        is None
-    )
 
 
 @pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
@@ -129,10 +121,9 @@ def test_training_on_attacks_withstands_them_better(depth: int) -> None:
             strategy(adversarial=adversarial, lr=0.05, freeze_depth=depth), num_epochs=6, on=on
         )
         assert len(figures(training.epochs())) == 6
-        judge = make_adversary(
+        judge = Adversary(
             chosen, model=training.backbone.model, logits=training.forward.logits_of, seed=1
         )
-        assert judge is not None
         labels = training.forward.labels(on.validation)
         images = training.forward.unit_images(on.validation)
         attacked = judge(images, labels, on.validation, epoch=1)

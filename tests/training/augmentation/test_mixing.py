@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 
 from tests.models.strategies import strategy
 from tests.training.small import data, pixels, trainer
-from tlsearch.config.augmentation import CutMix, Mixup, NoMixing
-from tlsearch.training.augmentation import Mixing, View, make_mixing
+from tlsearch.config.augmentation import CutMix, Mixup
+from tlsearch.training.augmentation import Mixing, View
 
 KINDS = {"mixup": Mixup(alpha=1.0), "cutmix": CutMix(alpha=1.0)}
 ROWS = np.array([5, 9, 2, 7])
@@ -21,10 +21,6 @@ ROWS = np.array([5, 9, 2, 7])
 @pytest.fixture
 def images() -> Tensor:
     return torch.rand(4, 3, 10, 14, generator=torch.Generator().manual_seed(0))
-
-
-def test_nothing_is_mixed_unless_asked() -> None:
-    assert make_mixing(NoMixing(), seed=0) is None
 
 
 @pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
