@@ -17,7 +17,7 @@ from tlsearch.config.paths import user_cache
 from tlsearch.config.sources import Letters
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.synthetic.letters import draw_letters
-from tlsearch.execution.source_data import glyph_source
+from tlsearch.execution.source import glyph_source
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, unit_batch

@@ -26,7 +26,7 @@ from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import load_images
-from tlsearch.execution.survey import glyph_images, shapeless
+from tlsearch.execution.network_scores import glyph_images, shapeless
 from tlsearch.metrics.domain import similarity
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.models.weights import pretrained_state

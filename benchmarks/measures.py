@@ -14,11 +14,11 @@ from tlsearch.config.loader import read_study
 from tlsearch.config.paths import user_cache
 from tlsearch.config.progress import no_progress
 from tlsearch.config.strategy import Strategy
-from tlsearch.execution.measures import Trained, take_measures
+from tlsearch.execution.measures import Trained
 from tlsearch.execution.messages import PrepareJob, Setting, TrainJob
 from tlsearch.execution.prepare import prepare
 from tlsearch.execution.workbench import Workbench
-from tlsearch.metrics.protocol import MEASURES
+from tlsearch.metrics.registry import MEASURES, take_measures
 from tlsearch.training.results import TrainResult
 from tlsearch.training.trainer import Trainer
 
@@ -77,7 +77,7 @@ def main() -> None:
         bench = Workbench(setting, device_index=None, on_progress=no_progress)
         trained(bench, setting, folder, ())  # warm
         *_, plain = trained(bench, setting, folder, ())
-        job, trainer, result, watched = trained(bench, setting, folder, MEASURES)
+        job, trainer, result, watched = trained(bench, setting, folder, tuple(MEASURES))
         print(f"{setting.precision}: training {plain:.2f} s, with updates measured {watched:.2f} s")
         started = time.perf_counter()
         bench.measure(job, trainer, result)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from tlsearch.data.dataset import image_set
-from tlsearch.execution.survey import frozen_features
-from tlsearch.metrics.transferability import leep, log_me, nce, shrunk_h_score
+from tlsearch.execution.network_scores import frozen_features
+from tlsearch.metrics.transferability import h_score, leep, log_me, nce
 from tlsearch.models.backbones import build_backbone
 
 REPEATS = 3
@@ -50,10 +50,10 @@ def main() -> None:
     rows = np.arange(asked.images)
     for name in asked.backbones:
         backbone = build_backbone(name=name, num_classes=10, image_size=32, dropout=0.0, seed=0)
-        forward, features = seconds(partial(frozen_features, data, rows, backbone, CPU))
+        forward, features = seconds(partial(frozen_features, backbone, data, rows, CPU))
         scores = {
             "LogME": seconds(partial(log_me, features, labels))[0],
-            "H-score": seconds(partial(shrunk_h_score, features, labels))[0],
+            "H-score": seconds(partial(h_score, features, labels))[0],
             "LEEP": seconds(lambda: leep(given, labels))[0],
             "NCE": seconds(lambda: nce(given.argmax(1), labels))[0],
         }

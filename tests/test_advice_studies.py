@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tlsearch.comparison.claims import Scenario, advice_about
+from tlsearch.comparison.claims import advice_about
+from tlsearch.comparison.design import Scenario
 from tlsearch.config.cells import compared
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import layout_here

@@ -17,7 +17,7 @@ from tlsearch.data.sources import read_images
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.execution.examples import NUM_IMAGES, NUM_VIEWED_EPOCHS, policies, views_of
-from tlsearch.execution.source_data import own_source
+from tlsearch.execution.source import own_source
 from tlsearch.models.backbones import MEAN, STD
 from tlsearch.training.augmentation import make_stages, through
 from tlsearch.training.batches import Pixels, unit_batch

@@ -5,8 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tests.comparison.simulated import World, answers
-from tlsearch.comparison.claims import Scenario
-from tlsearch.comparison.results import ArmResults, ComparisonResults, ScenarioResults, SweepResults
+from tlsearch.comparison.design import (
+    ArmResults,
+    ComparisonResults,
+    Scenario,
+    ScenarioResults,
+    SweepResults,
+)
 
 A_VALUES = (
     "oscillation", "epochs_to_share", "cka_drift", "weight_drift", "source_accuracy",

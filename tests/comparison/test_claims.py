@@ -6,8 +6,6 @@ import pytest
 
 from tlsearch.comparison.claims import BY_KEY, CLAIMS, advice_about, claims_of
 from tlsearch.comparison.statistics import STATISTICS
-from tlsearch.metrics import curves, drift, sweeps
-from tlsearch.metrics import sweeps as splits
 
 ROWS = [*(f"A{i}" for i in range(1, 6)), *(f"B{i}" for i in range(1, 4))]
 ADVICE = [f"C{i}" for i in range(1, 16)]
@@ -60,17 +58,6 @@ def test_opposite_claims_share_their_statistic() -> None:
 
 def test_no_statistic_is_idle() -> None:
     assert {claim.statistic for claim in CLAIMS} == set(STATISTICS)
-
-
-def test_measures_bear_the_names_of_statistics() -> None:
-    found = {name for part in (curves, drift, splits, sweeps) for name in vars(part)}
-    here = set(STATISTICS) & found
-    assert here >= {
-        "oscillation", "epochs_to_share", "early_gradient_norm", "generalisation_gap",
-        "trials_to_come_within", "usable_decades", "divergence_share", "mean_rank",
-        "score_correlation", "weight_norm", "sparsity", "class_share_distance", "future_error",
-        "estimate_spread",
-    }  # fmt: skip
 
 
 def test_deltas_of_ratios_are_logarithms() -> None:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.comparison.compared import table_a
 from tests.comparison.simulated import World, answers
+from tlsearch.comparison.answers import ClaimAnswer
 from tlsearch.comparison.claims import BY_KEY, claims_of
+from tlsearch.comparison.tables import ALL, make_tables
 from tlsearch.comparison.variance import Paired, crossed, half_width, paired_effect, pool
-from tlsearch.comparison.verdicts import Evidence, Judged, judge
+from tlsearch.comparison.verdicts import Evidence, judge
 
 SEEDS = 8  # the number that these rates were established for, meant as the default
 BATCH = 50
@@ -45,8 +48,8 @@ def evidence(right: np.ndarray, rng: np.random.Generator) -> list[Evidence]:
     return found
 
 
-def verdicts(family: list[Evidence]) -> list[Judged]:
-    return judge(family, alpha=0.05, power=0.8, resamples=0, seed=0)
+def verdicts(family: list[Evidence]) -> list[ClaimAnswer]:
+    return judge(family, scenario=ALL, alpha=0.05, power=0.8, resamples=0, seed=0)
 
 
 @pytest.mark.slow
@@ -67,7 +70,7 @@ def test_twice_the_smallest_effect_of_interest_is_found() -> None:
     rng = np.random.default_rng(0)
     found, count = 0, 0
     for right in tables(400, [0.0, 2 * claim.smallest, 0.0, 0.0, 0.0, 0.0]):
-        (answer,) = [a for a in verdicts(evidence(right, rng)) if a.claim is claim]
+        (answer,) = [a for a in verdicts(evidence(right, rng)) if a.key == claim.key]
         found += answer.verdict == "supported"
         count += 1
     assert count == 400
@@ -106,6 +109,7 @@ def test_intervals_pooled_over_scenarios_cover_the_truth() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, SEEDS])
 def test_intervals_of_numbers_a_seed_cover_the_truth(seeds: int) -> None:
     """Differences of skewed values are symmetric, as paired arms of like spread give."""
@@ -117,3 +121,22 @@ def test_intervals_of_numbers_a_seed_cover_the_truth(seeds: int) -> None:
         half = half_width(found.variance, found.freedom, level=0.95)
         covered.append(abs(found.mean - 0.3) <= half)
     assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.slow
+def test_whole_tables_of_equal_arms_seldom_say_anything() -> None:
+    false = {True: 0, False: 0}
+    count = {True: 0, False: 0}
+    for seed in range(60):
+        found = make_tables(
+            table_a(seed, gains={}), alpha=0.05, power=0.8, resamples=0, seed=0, provenance=None
+        )
+        for table in found.tables:
+            pooled = table.scenario == ALL
+            said = {c.verdict for c in found.claims if c.scenario == table.scenario}
+            count[pooled] += 1
+            false[pooled] += bool(said & {"supported", "contradicted"})
+    # Three standard errors of 60 pooled tables and of 480 of one scenario. Of 400 and 3,200 tables
+    # 5.5 and 4.3 % said something.
+    assert false[True] / count[True] <= 0.05 + 0.084
+    assert 0 < false[False] / count[False] <= 0.05 + 0.03

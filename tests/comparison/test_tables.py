@@ -1,13 +1,15 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from scipy import stats
 
-from tests.comparison.compared import KINDS, arm_of, comparison, table_a
+from tests.comparison.compared import KINDS, RATES, arm_of, comparison, sweep_of, table_a
 from tests.comparison.simulated import World, answers
 from tlsearch.comparison.answers import (
     ClaimAnswer,
@@ -18,8 +20,9 @@ from tlsearch.comparison.answers import (
     tables_schema_text,
 )
 from tlsearch.comparison.claims import CLAIMS, Scenario
-from tlsearch.comparison.results import ArmResults, ComparisonResults
-from tlsearch.comparison.tables import ALL, make_tables
+from tlsearch.comparison.design import ArmResults, ComparisonResults
+from tlsearch.comparison.tables import ALL, estimate, make_tables, sweep_overview
+from tlsearch.comparison.variance import paired_effect
 
 SCHEMA = Path(__file__).parents[2] / "studies" / "results" / "tables.schema.json"
 PLANTED = {"A2": 0.04, "A5": -0.04, "A4 warmup_epochs 3": -0.08}
@@ -357,7 +360,7 @@ def test_names_that_measurements_contradict() -> None:
         "It is called similar, but its measured similarity of 0.30 is below the 0.50 of "
         "dissimilar easy many, called dissimilar."
     )
-    # The hard one of many labels leaves less, but like is held against like.
+    # The hard one of many labels leaves less, but like is compared with like.
     assert hard == (
         "It is called easy, but its measured difficulty of 0.40 is above the 0.20 of "
         "similar hard few, called hard."
@@ -382,18 +385,60 @@ def test_negative_transfer_is_being_worse_than_from_scratch() -> None:
     assert not other.negative_transfer
 
 
-@pytest.mark.slow
-def test_whole_tables_of_equal_arms_seldom_say_anything() -> None:
-    false = {True: 0, False: 0}
-    count = {True: 0, False: 0}
-    for seed in range(60):
-        found = tables(table_a(seed, gains={}))
-        for table in found.tables:
-            pooled = table.scenario == ALL
-            said = {c.verdict for c in found.claims if c.scenario == table.scenario}
-            count[pooled] += 1
-            false[pooled] += bool(said & {"supported", "contradicted"})
-    # Three standard errors of 60 pooled tables and of 480 of one scenario. Of 400 and 3,200 tables
-    # 5.5 and 4.3 % said something.
-    assert false[True] / count[True] <= 0.05 + 0.084
-    assert 0 < false[False] / count[False] <= 0.05 + 0.03
+def test_a_mean_has_students_interval() -> None:
+    found = estimate("cka_drift.layer1", np.array([0.1, 0.2, 0.6]))
+    assert found is not None
+    low, high = stats.t.interval(0.95, 2, loc=0.3, scale=stats.sem([0.1, 0.2, 0.6]))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.3, low, high))
+    assert (found.repeats, found.is_geometric) == (3, False)
+
+
+def test_what_is_judged_by_ratios_has_a_geometric_mean() -> None:
+    found = estimate("early_gradient_norm", np.array([1.0, 10.0, np.nan, 100.0]))
+    assert found is not None
+    half = stats.t.ppf(0.975, 2) * math.log(10) / math.sqrt(3)
+    assert found.mean == pytest.approx(10)
+    assert found.high == pytest.approx(10 * math.exp(half))
+    assert (found.repeats, found.is_geometric) == (3, True)
+    frozen = estimate("weight_drift.stem", np.array([0.0, 0.5]))
+    assert frozen is not None
+    assert (frozen.mean, frozen.is_geometric) == (0.25, False)
+
+
+def test_one_repeat_tells_no_spread_and_none_nothing() -> None:
+    found = estimate("oscillation", np.array([0.5, np.nan]))
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (pytest.approx(0.5), None, None)
+    assert estimate("oscillation", np.array([np.nan])) is None
+    rng = np.random.default_rng(0)
+    arm = arm_of(rng, np.ones((2, 5)), values=("cka_drift.stem", "cka_drift.layer1"))
+    arm = arm._replace(values={**arm.values, "later_accuracy": np.full(2, np.nan)})
+    (place,) = tables(comparison("A", {"A1": arm}, traits=Scenario())).scenarios
+    assert list(place.arms[0].measures) == ["cka_drift.stem", "cka_drift.layer1"]
+
+
+def test_a_sweep_ascends_and_counts_what_broke_down() -> None:
+    rng = np.random.default_rng(0)
+    right = (rng.random((3, 4, 300)) < 0.8).astype(float)
+    sweep = sweep_of(rng, "A1", "lr", RATES[:3], right)
+    diverged = np.array([[False] * 4, [False, True, True, False], [False] * 4])
+    shuffled = sweep._replace(
+        settings=(0.01, 0.001, 0.003),
+        diverged=diverged,
+        validation=np.vstack([sweep.validation[:2], np.full(4, np.nan)]),
+        answers=np.concatenate([sweep.answers[:2], np.full((1, 4, 100), np.nan)]),
+    )
+    found = sweep_overview(shuffled)
+    assert [point.setting for point in found.points] == [0.001, 0.003, 0.01]
+    first, unknown, last = found.points
+    expected = paired_effect(sweep.answers[0], None)
+    assert (last.accuracy, last.low, last.high) == expected[:3]
+    assert (first.seeds, first.diverged) == (4, 2)
+    assert (unknown.accuracy, unknown.seeds, unknown.diverged) == (None, 0, 0)
+
+
+def test_settings_that_are_words_keep_their_order() -> None:
+    rng = np.random.default_rng(0)
+    sweep = sweep_of(rng, "A5", "optimizer", (1, 2), np.ones((2, 3, 250)))
+    found = sweep_overview(sweep._replace(settings=("sgd", "adam")))
+    assert [point.setting for point in found.points] == ["sgd", "adam"]

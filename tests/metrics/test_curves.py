@@ -1,12 +1,16 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from tlsearch.metrics.curves import (
     early_gradient_norm,
     epochs_to_share,
-    generalisation_gap,
+    expected_best,
     gradient_noise_scale,
     oscillation,
+    trials_to_come_within,
+    usable_decades,
 )
 
 
@@ -42,12 +46,6 @@ def test_early_gradient_norm() -> None:
     assert early_gradient_norm(np.array([np.nan, 1.0]), first=0.1, planned=2) == np.inf
 
 
-def test_generalisation_gap() -> None:
-    assert generalisation_gap(np.array([1.0, 0.9]), np.array([0.75, 0.9])) == pytest.approx(
-        [0.25, 0.0]
-    )
-
-
 def test_noise_scale_by_hand() -> None:
     # Signal 4 and noise 24: norms² 4 + 24 / 2 = 16 and 4 + 24 / 8 = 7, so 24 / 4 = 6 images.
     scale = gradient_noise_scale(np.array([15, 17]), np.array([6, 8]), small=2, large=8)
@@ -58,3 +56,45 @@ def test_noise_scale_by_hand() -> None:
     assert gradient_noise_scale(np.array([16]), np.array([1]), small=2, large=8) == np.inf
     with pytest.raises(ValueError, match="smaller"):
         gradient_noise_scale(np.array([1]), np.array([1]), small=8, large=8)
+
+
+def test_expected_best_is_the_mean_over_all_subsets() -> None:
+    values = np.array([0.7, 0.2, 0.9, 0.9, 0.4])
+    by_hand = [np.mean([max(some) for some in combinations(values, n)]) for n in range(1, 6)]
+    assert expected_best(values) == pytest.approx(by_hand)
+
+
+def test_expected_best_of_many_trials_does_not_overflow() -> None:
+    curve = expected_best(np.linspace(0, 1, 3001))
+    assert curve[0] == pytest.approx(0.5)
+    assert curve[-1] == pytest.approx(1.0)
+    assert (np.diff(curve) > -1e-9).all()
+
+
+def test_trials_to_come_within() -> None:
+    values = np.array([0.0, 0.0, 0.9])  # expected best 0.3, 0.6, 0.9
+    assert expected_best(values) == pytest.approx([0.3, 0.6, 0.9])
+    assert trials_to_come_within(values, margin=0.0) == 3
+    assert trials_to_come_within(values, margin=0.3) == 2
+    assert trials_to_come_within(values, margin=0.7) == 1
+    assert trials_to_come_within(np.array([0.5]), margin=0.01) == 1
+    assert trials_to_come_within(np.full(9, 0.5), margin=0.0) == 1
+
+
+def test_usable_decades_by_hand() -> None:
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
+    # Bar 0.88: left crossed at 0.88 of 0.90 … 0.70, a tenth of a decade out; right never.
+    assert usable_decades(rates, np.array([0.1, 0.7, 0.9, 0.89]), margin=0.02) == pytest.approx(1.1)
+    # A second hill apart from the best does not count; diverged runs are below any bar.
+    heights = np.array([0.9, 0.5, 0.9, np.nan])
+    assert usable_decades(rates, heights, margin=0.2) == pytest.approx(0.5)
+    assert usable_decades(rates, np.full(4, 0.5), margin=0.02) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("rates", [[1e-2, 1e-3], [1e-2, 1e-2], [0, 1]])
+def test_rates_must_ascend(rates: list[float]) -> None:
+    with (
+        np.errstate(divide="ignore"),
+        pytest.raises(ValueError, match="ascend"),
+    ):
+        usable_decades(np.array(rates), np.array([0.5, 0.6]), margin=0.02)

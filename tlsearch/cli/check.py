@@ -222,10 +222,10 @@ _OF_THE_SOURCE = ("cka_drift", "source_accuracy", "domain_distance", "adapted_di
 
 def claims_of(config: StudyConfig) -> "list[Claim]":
     """Those of the arms that are run."""
-    from tlsearch.comparison.claims import claims_asked
+    from tlsearch.comparison.claims import claims_for
 
     comparison = compared(config)
-    return claims_asked(
+    return claims_for(
         comparison.table, arms=_claims_arms(config), reference=comparison.held_against
     )
 
@@ -278,8 +278,7 @@ def _unclaimed(config: StudyConfig) -> Iterator[str]:
 
 def _unplaced(config: StudyConfig) -> Iterator[str]:
     """Claims about kinds of scenarios that are not among those that are run."""
-    from tlsearch.comparison.claims import Scenario
-    from tlsearch.comparison.gathering import in_words
+    from tlsearch.comparison.design import Scenario
 
     comparison = compared(config)
     declared = [Scenario(**vars(comparison.scenarios[name].traits)) for name in comparison.used]
@@ -287,7 +286,7 @@ def _unplaced(config: StudyConfig) -> Iterator[str]:
     for claim in claims_of(config):
         for kind in (claim.scenario, claim.elsewhere):
             if kind is not None and not any(map(kind.includes, declared)):
-                missing.setdefault(in_words(kind), []).append(claim)
+                missing.setdefault(kind.in_words(), []).append(claim)
                 break
     for wanted, claims in missing.items():
         yield (

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from tlsearch.comparison.claims import Side, Table
+from tlsearch.comparison.claims import Side
+from tlsearch.comparison.design import Table
 
 Answered = Literal[
     "supported",
@@ -39,7 +40,7 @@ class ClaimAnswer:
     geometric means; `arm` and `reference` say whose they are. `smallest` is delta.
     `n` counts what `n_of` names: test images, or numbers where there is one a seed, redraw or
     scenario; `seeds` is the number of seeds or redraws a scenario, `scenarios` those it rests on.
-    `needed` of `needed_of`, all told in each scenario or of scenarios, would settle an
+    `needed` of `needed_of`, in each scenario, or of scenarios, would settle an
     *inconclusive* claim; None if not even 1,000 would. `needs_images`: only more test images could.
     `sign_flip_p`, `bca_low` and `bca_high` are second opinions. `figure` and `text`
     are what was *described*, `reason` is why it was *not measured*.
@@ -87,7 +88,7 @@ class ClaimAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What is said of a strategy on one side: keys of answers in the table's scenario."""
+    """The claims about a strategy on one side: keys of answers in the table's scenario."""
 
     side: Side
     claims: tuple[str, ...]
@@ -127,7 +128,7 @@ class Gain:
 
 @dataclass(frozen=True, kw_only=True)
 class Foretelling:
-    """What a split makes one expect of a model, and how the model does on later images.
+    """A split's forecast: the accuracy that it makes one expect, and that on later images.
 
     `estimate` and `later_accuracy` are means over `redraws`; `optimism` is the first less the
     second, with a 95 % interval that allows for other draws and seeds and for other images of the
@@ -203,7 +204,7 @@ class ArmOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class ScenarioOverview:
-    """What a scenario is said to be (`traits`), what was measured of it (`facts`), and its arms.
+    """What the study calls a scenario (`traits`), what was measured of it (`facts`), and its arms.
 
     `remarks` are sentences: where names and measurements contradict one another.
     `negative_transfer`: training from scratch is better than every other arm, beyond chance.

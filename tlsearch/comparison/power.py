@@ -28,13 +28,12 @@ class Noise(NamedTuple):
 class MoreSeeds(NamedTuple):
     """What would settle an open question: so many seeds a scenario, or None.
 
-    Then `more_never_would` tells a test set whose own noise keeps it open (`floor` is half the
-    interval with endless seeds) from a need of more than `MOST_SEEDS`.
+    Then `more_never_would` distinguishes a test set whose own noise keeps it open from a need of
+    more than `MOST_SEEDS`.
     """
 
     seeds: int | None
     more_never_would: bool
-    floor: float
 
 
 # Guesses for planning before anything is measured: arms that differ by 0.8 points from seed to
@@ -86,7 +85,6 @@ def seeds_to_settle(
     """
     pairs = list(zip(blocks, weights, strict=True))
     endless = sum(w**2 * n.image / n.num_images for n, w in pairs if n.num_images)
-    floor = half_width(endless, math.inf, level=level)
 
     def settles(variance: float, freedom: float) -> bool:
         half = half_width(variance, freedom, level=level)
@@ -97,12 +95,12 @@ def seeds_to_settle(
         return settles(*pooled_error(blocks, weights, seeds=seeds))
 
     if not settled(MOST_SEEDS):
-        return MoreSeeds(None, not settles(endless, math.inf), floor)
+        return MoreSeeds(None, not settles(endless, math.inf))
     low, high = 1, MOST_SEEDS  # what settles it is met by all larger numbers too
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if settled(middle) else (middle, high)
-    return MoreSeeds(high, False, floor)
+    return MoreSeeds(high, False)
 
 
 def smallest_effect(

@@ -1,46 +1,51 @@
-"""From what a comparison measured to its tables of verdicts: pooled, and in each scenario alone."""
+"""From what a comparison measured to its tables: verdicts pooled and in each scenario alone, and
+each scenario at a glance.
+"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tlsearch.comparison.answers import (
-    Basis,
+    ArmOverview,
     Cell,
     ClaimAnswer,
+    Estimate,
+    Foretelling,
+    Gain,
     Protocol,
     Provenance,
     Row,
+    ScenarioOverview,
+    SweepOverview,
+    SweepPoint,
     Tables,
     VerdictTable,
 )
-from tlsearch.comparison.claims import Claim, Side, claims_asked, strategies_of
-from tlsearch.comparison.gathering import Described, Gathered, Missing, gather
-from tlsearch.comparison.overview import gains, overview
-from tlsearch.comparison.results import ArmResults, ComparisonResults, ScenarioResults
-from tlsearch.comparison.variance import Paired
-from tlsearch.comparison.verdicts import Judged, judge
+from tlsearch.comparison.claims import Claim, Side, claims_for, strategies_of
+from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioResults, SweepResults
+from tlsearch.comparison.statistics import STATISTICS, NotMeasured, values_of
+from tlsearch.comparison.variance import (
+    Paired,
+    crossed,
+    half_width,
+    paired_effect,
+    pool,
+    satterthwaite,
+)
+from tlsearch.comparison.verdicts import answer
 
 ALL = "all"
+SCRATCH = "from scratch"
+FREEZING = "freeze"
+"""Arms of C5 are this word and the number of groups that are frozen."""
 _SIDES: tuple[Side, ...] = ("for", "against", "fits")
 _TITLES = {
     "A": "Learning-rate strategies",
     "B": "Ways to split the data",
     "C": "Advice put to the test",
-}
-_BASIS: Mapping[str, Basis] = {
-    "answers": "test images",
-    "seed": "seeds",
-    "redraw": "redraws",
-    "scenario": "scenarios",
-}
-_NEEDED: Mapping[str, Literal["seeds", "redraws", "scenarios"]] = {
-    "answers": "seeds",
-    "seed": "seeds",
-    "redraw": "redraws",
-    "scenario": "scenarios",
 }
 
 
@@ -60,26 +65,17 @@ def make_tables(
     Raises:
         ValueError: arms of a scenario, or scenarios of one block, have other seeds or images.
     """
-    arms = dict.fromkeys(name for place in results.scenarios for name in place.arms)
-    claims = claims_asked(results.table, arms=list(arms), reference=results.reference)
-
-    def answer(claims: Sequence[Claim], among: ComparisonResults, scenario: str) -> Answers:
-        gathered = [gather(claim, among) for claim in claims]
-        family = [found.evidence for found in gathered if isinstance(found, Gathered)]
-        judged = iter(judge(family, alpha=alpha, power=power, resamples=resamples, seed=seed))
-        return [
-            _judged(next(judged), found, scenario)
-            if isinstance(found, Gathered)
-            else _unjudged(claim, found, scenario)
-            for claim, found in zip(claims, gathered, strict=True)
-        ]
-
-    families = {ALL: answer(claims, results, ALL)}
-    if len(results.scenarios) > 1:
-        for place in results.scenarios:
-            alone = results._replace(scenarios=(place,))
-            here = [claim for claim in claims if _makes_sense_in(claim, place)]
-            families[place.name] = answer(here, alone, place.name)
+    places = results.scenarios
+    arms = list(dict.fromkeys(name for place in places for name in place.arms))
+    claims = claims_for(results.table, arms=arms, reference=results.reference)
+    how: dict[str, Any] = {"alpha": alpha, "power": power, "resamples": resamples, "seed": seed}
+    families = {ALL: answer(claims, results, scenario=ALL, **how)}
+    for place in places if len(places) > 1 else ():
+        here = [claim for claim in claims if _makes_sense_in(claim, place)]
+        alone = results._replace(scenarios=(place,))
+        families[place.name] = answer(here, alone, scenario=place.name, **how)
+    every = (_gain(arm, places, results.reference) for arm in arms)
+    seeds = [len(arm.seeds) for place in places for arm in place.arms.values()]
     return Tables(
         protocol=Protocol(
             comparison=results.name,
@@ -87,24 +83,17 @@ def make_tables(
             reference=results.reference,
             trials=results.trials,
             epochs=results.epochs,
-            seeds=max((len(arm.seeds) for arm in _arms(results)), default=0),
+            seeds=max(seeds, default=0),
             future=results.future,
             alpha=alpha,
             power=power,
         ),
         tables=tuple(_table(results, answers, name) for name, answers in families.items()),
         claims=tuple(one for answers in families.values() for one in answers),
-        scenarios=overview(results),
-        gains=gains(results),
+        scenarios=tuple(_overview(place, results) for place in places),
+        gains=tuple(gain for gain in every if gain),
         provenance=provenance,
     )
-
-
-Answers = list[ClaimAnswer]
-
-
-def _arms(results: ComparisonResults) -> Iterator[ArmResults]:
-    return (arm for place in results.scenarios for arm in place.arms.values())
 
 
 def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:
@@ -116,107 +105,222 @@ def _makes_sense_in(claim: Claim, place: ScenarioResults) -> bool:
     return repeated and not many and claim.scenario.includes(place.traits)
 
 
-def _table(results: ComparisonResults, answers: Answers, scenario: str) -> VerdictTable:
+def _table(
+    results: ComparisonResults, answers: Sequence[ClaimAnswer], scenario: str
+) -> VerdictTable:
     own = results.table == "own"
     names = {a.id: a.id for a in answers} if own else strategies_of(results.table)
     rows = []
     for row, strategy in names.items():
-        cells = [
-            Cell(side=side, claims=tuple(a.key for a in answers if (a.id, a.side) == (row, side)))
-            for side in _SIDES
-        ]
-        cells = [cell for cell in cells if cell.claims]
+        sides = {s: tuple(a.key for a in answers if (a.id, a.side) == (row, s)) for s in _SIDES}
+        cells = tuple(Cell(side=side, claims=keys) for side, keys in sides.items() if keys)
         if cells:
-            rows.append(Row(id=row, strategy=strategy, cells=tuple(cells)))
+            rows.append(Row(id=row, strategy=strategy, cells=cells))
     title = f"Arms against {results.reference}" if own else _TITLES[results.table]
     return VerdictTable(table=results.table, title=title, scenario=scenario, rows=tuple(rows))
 
 
-def _judged(judged: Judged, found: Gathered, scenario: str) -> ClaimAnswer:
-    claim, scenarios = found.evidence
-    arm_mean, reference_mean = _means(list(scenarios.values()), claim)
-    more = judged.more
-    return ClaimAnswer(
-        **_declared(claim, scenario),
-        verdict=judged.verdict,
-        effect=_finite(judged.effect),
-        low=_finite(judged.interval.low),
-        high=_finite(judged.interval.high),
-        guarded_low=_finite(judged.guarded.low),
-        guarded_high=_finite(judged.guarded.high),
-        guarded_level=judged.guarded.level,
-        arm_mean=arm_mean,
-        reference_mean=reference_mean,
-        n=found.num_images or judged.num_pairs,
-        n_of=_BASIS[claim.measure.repeat],
-        seeds=found.repeats,
-        scenarios=found.scenarios,
-        p=_finite(judged.p),
-        adjusted_p=judged.adjusted_p,
-        sign_flip_p=judged.flips.p if judged.flips else None,
-        bca_low=judged.bca[0] if judged.bca else None,
-        bca_high=judged.bca[1] if judged.bca else None,
-        needed=more.seeds if more else None,
-        needed_of=_NEEDED[claim.measure.repeat] if more else None,
-        needs_images=more.more_never_would if more else False,
-        notes=(*found.notes, *judged.notes),
+# Each scenario at a glance.
+
+
+def _overview(place: ScenarioResults, results: ComparisonResults) -> ScenarioOverview:
+    facts = {name: float(value) for name, value in place.facts.items() if math.isfinite(value)}
+    return ScenarioOverview(
+        scenario=place.name,
+        traits=place.traits.named(),
+        facts={**facts, **best_depth(place)},
+        arms=tuple(_arm(name, place, results) for name in place.arms),
+        remarks=tuple(_remarks(place, results)),
+        negative_transfer=negative_transfer(place),
+        sweeps=tuple(sweep_overview(sweep) for sweep in place.sweeps),
     )
 
 
-def _unjudged(claim: Claim, found: Described | Missing, scenario: str) -> ClaimAnswer:
-    declared = _declared(claim, scenario)
-    if isinstance(found, Missing):
-        return ClaimAnswer(**declared, verdict="not measured", reason=found.reason)
-    return ClaimAnswer(**declared, verdict="described", figure=found.value, text=found.text)
+def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOverview:
+    arm = place.arms[name]
+    found = paired_effect(arm.scored, None) if arm.scored.size else None
+    measures = {figure: estimate(figure, values) for figure, values in arm.values.items()}
+    return ArmOverview(
+        arm=name,
+        accuracy=found.mean if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        gain=_gain(name, (place,), results.reference),
+        foretelling=_forecast(arm, place.facts.get("later_images", 0)),
+        n=found.num_images if found else 0,
+        seeds=found.num_seeds if found else 0,
+        settings=arm.settings,
+        params={key: _plain(value) for key, value in arm.params.items()},
+        measures={figure: one for figure, one in measures.items() if one is not None},
+    )
 
 
-def _declared(claim: Claim, scenario: str) -> dict[str, Any]:
-    """What was fixed before the run."""
-    arm, reference = _sides(claim)
-    return {
-        "table": claim.table,
-        "id": claim.id,
-        "key": claim.key,
-        "side": claim.side,
-        "scenario": scenario,
-        "says": claim.says,
-        "statistic": claim.statistic,
-        "measure": claim.measure.wording,
-        "unit": claim.measure.unit,
-        "arm": arm,
-        "reference": reference,
-        "direction": None if claim.direction == "none" else claim.direction,
-        "smallest": claim.smallest,
+def estimate(name: str, values: np.ndarray) -> Estimate | None:
+    """The mean of (repeats,) values of a statistic, or of a part of one, with Student's interval.
+
+    Geometric where the statistic is judged by ratios and no value is 0 (a frozen layer's drift is);
+    None where no repeat has a figure.
+    """
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return None
+    known = STATISTICS.get(name) or STATISTICS.get(name.partition(".")[0])
+    is_geometric = known is not None and known.unit == "log ratio" and bool((finite > 0).all())
+    found = crossed(np.log(finite) if is_geometric else finite)
+    shown = math.exp if is_geometric else float
+    low = high = None
+    if len(finite) > 1:
+        half = half_width(found.variance, found.freedom, level=0.95)
+        low, high = shown(found.mean - half), shown(found.mean + half)
+    return Estimate(
+        mean=shown(found.mean),
+        low=low,
+        high=high,
+        repeats=len(finite),
+        is_geometric=is_geometric,
+    )
+
+
+def sweep_overview(sweep: SweepResults) -> SweepOverview:
+    """An arm over the settings of one dimension, in ascending order where they are numbers."""
+    points = []
+    for setting, validation, answers, diverged in zip(
+        sweep.settings, sweep.validation, sweep.answers, sweep.diverged, strict=True
+    ):
+        ran = np.isfinite(validation)
+        scored = answers[np.isfinite(answers).all(axis=1)]
+        found = paired_effect(scored, None) if scored.size else None
+        point = SweepPoint(
+            setting=_plain(setting),
+            accuracy=found.mean if found else None,
+            low=found.low if found else None,
+            high=found.high if found else None,
+            seeds=found.num_seeds if found else int(ran.sum()),
+            diverged=int(diverged[ran].sum()),
+        )
+        points.append(point)
+    if all(isinstance(point.setting, int | float) for point in points):
+        points.sort(key=lambda point: float(point.setting or 0))
+    return SweepOverview(arm=sweep.arm, dimension=sweep.dimension, points=tuple(points))
+
+
+def best_depth(place: ScenarioResults) -> dict[str, float]:
+    """Of arms "freeze 0", "freeze 1", …: the depth with the best test accuracy, as a mean over
+    seeds, and its 95 % interval over seeds and images; nothing where there are no such arms.
+    """
+    name = "best_freeze_depth"
+    try:
+        values = values_of(name, FREEZING, place)
+    except NotMeasured:
+        return {}
+    found = crossed(values[np.isfinite(values).all(axis=1)])
+    half = half_width(found.variance, found.freedom, level=0.95)
+    ends = {name: found.mean, f"{name}_low": found.mean - half, f"{name}_high": found.mean + half}
+    return ends if all(map(math.isfinite, ends.values())) else {}
+
+
+def negative_transfer(place: ScenarioResults) -> bool:
+    """Whether the arm "from scratch" is more accurate than each other arm, all intervals above 0.
+
+    No correction is due: all must hold at once (Berger 1982, doi:10.1080/00401706.1982.10487790).
+    """
+    others = [name for name in place.arms if name != SCRATCH]
+    if SCRATCH not in place.arms or not others:
+        return False
+    found = [_gain(SCRATCH, (place,), other) for other in others]
+    return all(gain is not None and gain.low > 0 for gain in found)
+
+
+def _gain(arm: str, places: Sequence[ScenarioResults], reference: str) -> Gain | None:
+    """An arm against another, as a mean over all scenarios that scored both."""
+    pairs = {
+        place.name: Paired(place.arms[arm].answers, place.arms[reference].answers, place.block)
+        for place in places
+        if {arm, reference} <= set(place.arms)
+        and place.arms[arm].answers.shape == place.arms[reference].answers.shape
+        and place.arms[arm].answers.size
     }
+    pooled = pool(pairs, as_log=False)
+    if arm == reference or not pooled.blocks:
+        return None
+    half = half_width(pooled.variance, pooled.freedom, level=0.95)
+    mean, count = pooled.mean, pooled.num_scenarios
+    return Gain(arm=arm, mean=mean, low=mean - half, high=mean + half, scenarios=count)
 
 
-def _sides(claim: Claim) -> tuple[str, str | None]:
-    """What the two means are of."""
-    if claim.statistic == "sensitivity":
-        return f"{claim.arm} at its best setting", "at its worst"
-    if claim.reference == "others":
-        return claim.arm, "mean of the others"
-    if claim.elsewhere is not None:
-        return f"{claim.arm} here", f"{claim.reference} elsewhere"
-    return claim.arm, claim.reference
+def _forecast(arm: ArmResults, later_images: float) -> Foretelling | None:
+    """Over the redraws that have all figures; None with fewer than two of them.
+
+    All redraws meet the same later images, and of a split in time the same test images, so that
+    redraws alone would take the luck of those images for a bias. Its variance is at most that of
+    single answers, p (1 - p) / images, and as much is added.
+    """
+    named = ("estimate", "later_accuracy", "estimate_images")
+    figures = [np.asarray(arm.values.get(name, ()), dtype=float) for name in named]
+    if not later_images or not all(figure.size for figure in figures):
+        return None
+    columns = np.stack(figures)
+    estimates, later, images = columns[:, np.isfinite(columns).all(axis=0)]
+    if len(estimates) < 2:
+        return None
+    found = crossed(estimates - later)
+    expected, observed = float(estimates.mean()), float(later.mean())
+    numbers = (float(images[0]), later_images)
+    lucks = [p * (1 - p) / n for p, n in zip((expected, observed), numbers, strict=True)]
+    parts = [found.variance, *lucks]
+    freedom = satterthwaite(parts, [found.freedom, *(n - 1 for n in numbers)])
+    half = half_width(sum(parts), freedom, level=0.95)
+    low, high = found.mean - half, found.mean + half
+    return Foretelling(
+        estimate=expected,
+        later_accuracy=observed,
+        optimism=found.mean,
+        low=low,
+        high=high,
+        bias="too optimistic" if low > 0 else "too pessimistic" if high < 0 else "none shown",
+        redraws=len(estimates),
+    )
 
 
-def _means(pairs: Sequence[Paired], claim: Claim) -> tuple[float | None, float | None]:
-    """Mean over scenarios of each side's own values, over the rows that both have."""
-    as_log = claim.measure.unit == "log ratio"
-    sides: tuple[list[float], list[float]] = ([], [])
-    for pair in pairs:
-        columns = [np.asarray(c, dtype=float) for c in pair[:2] if c is not None]
-        rows = np.all([np.isfinite(c).reshape(len(c), -1).all(axis=1) for c in columns], axis=0)
-        if as_log:
-            rows &= np.all([c > 0 for c in columns], axis=0)
-        for side, values in zip(sides, columns, strict=False):
-            if rows.any():
-                side.append(float((np.log(values[rows]) if as_log else values[rows]).mean()))
-    means = [float(np.mean(side)) if side else None for side in sides]
-    arm, reference = (None if m is None else math.exp(m) if as_log else m for m in means)
-    return arm, reference
+def _plain(value: Any) -> float | int | str | bool | None:
+    """A parameter as JSON has it; numpy's scalars become Python's."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _remarks(place: ScenarioResults, results: ComparisonResults) -> list[str]:
+    """Where what was measured contradicts what the study file says: the worst case of each."""
+    # The error that is left depends on the number of labels, so like is compared with like.
+    labels = place.traits.labels
+    alike = [other for other in results.scenarios if other.traits.labels == labels]
+    found = [
+        _contradiction(place, results.scenarios, "similarity", more="similar", less="dissimilar"),
+        _contradiction(place, alike, "difficulty", more="hard", less="easy"),
+    ]
+    return [remark for remark in found if remark]
+
+
+def _contradiction(
+    place: ScenarioResults, others: Sequence[ScenarioResults], name: str, *, more: str, less: str
+) -> str | None:
+    called = getattr(place.traits, name)
+    if called not in (more, less) or name not in place.facts:
+        return None
+    sign, opposite, order = (1, less, "below") if called == more else (-1, more, "above")
+    here = place.facts[name]
+    wrong = [
+        other
+        for other in others
+        if getattr(other.traits, name) == opposite
+        and sign * (other.facts.get(name, here) - here) > 0
+    ]
+    if not wrong:
+        return None
+    worst = max(wrong, key=lambda other: sign * other.facts[name])
+    return (
+        f"It is called {called}, but its measured {name} of {here:.2f} is {order} the "
+        f"{worst.facts[name]:.2f} of {worst.name}, called {opposite}."
+    )

@@ -219,15 +219,11 @@ def pool(scenarios: Mapping[str, Paired], *, as_log: bool) -> Pooled:
     if not total:
         return Pooled(np.nan, np.inf, 0.0, (), (), (), 0, (*notes, "too few pairs to say anything"))
     weights = tuple(count / total for count in counts)
-    mean, variance, freedom = combine(blocks, weights)
-    return Pooled(mean, variance, freedom, tuple(blocks), weights, tuple(rows), total, tuple(notes))
-
-
-def combine(blocks: Sequence[Crossed], weights: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, variance and degrees of freedom of a weighted sum of independent means."""
     mean = sum(w * block.mean for w, block in zip(weights, blocks, strict=True))
     parts = [w**2 * block.variance for w, block in zip(weights, blocks, strict=True)]
-    return mean, sum(parts), satterthwaite(parts, [block.freedom for block in blocks])
+    freedom = satterthwaite(parts, [block.freedom for block in blocks])
+    found = tuple(blocks), weights, tuple(rows), total, tuple(notes)
+    return Pooled(mean, sum(parts), freedom, *found)
 
 
 def _differences(name: str, pair: Paired, *, as_log: bool) -> np.ndarray:
@@ -253,8 +249,7 @@ def _log(values: np.ndarray) -> np.ndarray:
 # Second opinions from scipy that assume no distribution: sign flips and BCa bootstraps.
 #
 # They accompany a verdict and do not make it: flips of a few seeds cannot reach a small p, and a
-# BCa
-# interval is too narrow below `BCA_FROM` pairs (benchmarks/coverage.py).
+# BCa interval is too narrow below `BCA_FROM` pairs (benchmarks/coverage.py).
 
 
 # Measured coverage of a nominal 95 %: 0.72 with 3 pairs, 0.87 with 8, 0.92 with 12, 0.91 to 0.93
@@ -262,17 +257,10 @@ def _log(values: np.ndarray) -> np.ndarray:
 BCA_FROM = 30
 
 
-class Flips(NamedTuple):
-    """A sign-flip test: its two-sided p, and the smallest p that so few pairs could give."""
-
-    p: float
-    smallest: float
-
-
 def sign_flips(
     blocks: Sequence[np.ndarray], weights: Sequence[float], *, resamples: int, seed: int
-) -> Flips:
-    """Whether the weighted mean of blocks of paired differences is 0, flipped within each block.
+) -> float:
+    """Two-sided p of the weighted mean of blocks of paired differences being 0, by flipping signs.
 
     blocks: each (pairs,). Exact where there are at most `resamples` sign patterns. For accuracy it
     speaks of these test images alone: those of another day are another source of noise.
@@ -283,9 +271,8 @@ def sign_flips(
     terms = np.concatenate(
         [np.asarray(b, dtype=float) * share for b, share in zip(blocks, shares, strict=True)]
     )
-    smallest = 2.0 ** (1 - len(terms))
     if len(terms) < 2 or not terms.any():
-        return Flips(1.0, smallest)
+        return 1.0
     test = stats.permutation_test(
         (terms,),
         lambda x, axis: x.sum(axis=axis),
@@ -295,7 +282,7 @@ def sign_flips(
         batch=1000,
         rng=np.random.default_rng(seed),
     )
-    return Flips(float(test.pvalue), max(smallest, 2 / (resamples + 1)))
+    return float(test.pvalue)
 
 
 def bca(
@@ -320,7 +307,7 @@ def bca(
         means = [w * s.mean(axis=axis) for w, s in zip(weights, samples, strict=True)]
         return np.asarray(sum(means))
 
-    # Almost no spread leaves scipy without an answer, which is told below.
+    # Almost no spread leaves scipy without an answer: None below.
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(

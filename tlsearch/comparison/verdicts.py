@@ -1,4 +1,4 @@
-"""From paired values to verdicts: one function for every claim of every table.
+"""From what a comparison measured to verdicts: one path for every claim of every table.
 
 All decisions of a family (a table, in one scenario or pooled over all) are read off one t interval
 a claim, at the level that Holm's correction leaves it: so no verdict can be at odds with its
@@ -7,13 +7,22 @@ interval, and identical arms give a false *supported* or *contradicted* in at mo
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from tlsearch.comparison.claims import Claim
+import numpy as np
+
+from tlsearch.comparison.answers import Answered, Basis, ClaimAnswer
+from tlsearch.comparison.claims import TAKEN_OVER, Claim
+from tlsearch.comparison.design import ComparisonResults, Scenario, ScenarioResults
 from tlsearch.comparison.power import MoreSeeds, noise_of, seeds_to_settle
+from tlsearch.comparison.statistics import (
+    NotMeasured,
+    rows_among,
+    score_correlation,
+    sensitivity,
+    values_of,
+)
 from tlsearch.comparison.variance import (
-    Flips,
     Paired,
     Pooled,
     bca,
@@ -22,6 +31,211 @@ from tlsearch.comparison.variance import (
     sign_flips,
     two_sided_p,
 )
+
+_BASIS: Mapping[str, Basis] = {
+    "answers": "test images",
+    "seed": "seeds",
+    "redraw": "redraws",
+    "scenario": "scenarios",
+}
+_NEEDED: Mapping[str, Literal["seeds", "redraws", "scenarios"]] = {
+    "answers": "seeds",
+    "seed": "seeds",
+    "redraw": "redraws",
+    "scenario": "scenarios",
+}
+
+
+class Evidence(NamedTuple):
+    """What a claim is judged by: scenario name → paired values, and the scenarios it rests on.
+
+    `repeats` is the number of seeds or redraws in each scenario; `num_images` that of different
+    test images, 0 for values that do not vary with them; `notes` name scenarios that were left
+    out, and why.
+    """
+
+    claim: Claim
+    pairs: Mapping[str, Paired]
+    scenarios: tuple[str, ...] = ()
+    repeats: int = 0
+    num_images: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def answer(
+    claims: Sequence[Claim],
+    results: ComparisonResults,
+    *,
+    scenario: str,
+    alpha: float,
+    power: float,
+    resamples: int,
+    seed: int,
+) -> list[ClaimAnswer]:
+    """The answer to each claim of one family, in their order; `scenario` names it.
+
+    resamples: of sign flips and of BCa; 0 leaves both out. `seed` alone decides what is drawn.
+
+    Raises:
+        ValueError: arms of a scenario, or scenarios of one block, have other seeds or images.
+    """
+    gathered = [_gathered(claim, results, scenario) for claim in claims]
+    family = [found for found in gathered if isinstance(found, Evidence)]
+    judged = iter(
+        judge(family, scenario=scenario, alpha=alpha, power=power, resamples=resamples, seed=seed)
+    )
+    return [next(judged) if isinstance(found, Evidence) else found for found in gathered]
+
+
+def _gathered(claim: Claim, results: ComparisonResults, scenario: str) -> Evidence | ClaimAnswer:
+    """What a claim is judged by, or its answer without a judgement: a description, a reason."""
+    try:
+        if claim.measure.repeat != "none":
+            return gather(claim, results)
+        figure, text = _described(claim, _places(results, claim.scenario))
+    except NotMeasured as why:
+        return _unjudged(claim, scenario, verdict="not measured", reason=str(why))
+    return _unjudged(claim, scenario, verdict="described", figure=figure, text=text)
+
+
+# Gathering: the paired values of a claim from all scenarios that it speaks of.
+
+
+def gather(claim: Claim, results: ComparisonResults) -> Evidence:
+    """The paired values of a claim.
+
+    Raises:
+        NotMeasured: there are none; the text is a phrase for the reader.
+        ValueError: arms of a scenario, or scenarios of one block, have other seeds or images.
+    """
+    places = _places(results, claim.scenario)
+    if claim.elsewhere is not None:
+        found = _between(claim, places, _places(results, claim.elsewhere))
+    else:
+        found = _everywhere(claim, places)
+    pooled = _pooled(found)
+    if pooled.blocks:
+        return found
+    # Without two pairs it cannot be judged: it then stands beside its table, not in it.
+    if claim.measure.repeat == "scenario":
+        raise NotMeasured("it takes two scenarios, since each gives one number")
+    raise NotMeasured("; ".join(pooled.notes))
+
+
+def _places(results: ComparisonResults, kind: Scenario) -> list[ScenarioResults]:
+    """The scenarios that have all traits that `kind` names."""
+    found = [place for place in results.scenarios if kind.includes(place.traits)]
+    if not found:
+        raise NotMeasured(f"no scenario is {kind.in_words()}")
+    return found
+
+
+def _everywhere(claim: Claim, places: list[ScenarioResults]) -> Evidence:
+    """Pairs of each scenario that has them."""
+    pairs: dict[str, Paired] = {}
+    reasons: dict[str, str] = {}
+    for place in places:
+        try:
+            pairs[place.name] = _pair(claim, place)
+        except NotMeasured as why:
+            reasons[place.name] = str(why)
+    if not pairs:
+        raise NotMeasured("; ".join(dict.fromkeys(reasons.values())))
+    repeats = max(len(pair.arm) for pair in pairs.values())
+    if claim.measure.repeat == "scenario":  # single numbers, as the rows of one pair
+        arm = np.concatenate([pair.arm for pair in pairs.values()])
+        others = [pair.reference for pair in pairs.values() if pair.reference is not None]
+        pairs = {"all": Paired(arm, np.concatenate(others) if others else None, "all")}
+    used = [place for place in places if place.name not in reasons]
+    notes = tuple(f"{name}: left out, {why}" for name, why in reasons.items())
+    return _evidence(claim, pairs, used, repeats, notes)
+
+
+def _pair(claim: Claim, place: ScenarioResults) -> Paired:
+    """The values of one scenario."""
+    if claim.statistic == "sensitivity":
+        return Paired(*sensitivity(place, claim.arm, claim.swept), place.block)
+    if claim.statistic == "score_correlation":
+        return Paired(score_correlation(place, claim.swept[0]), None, place.block)
+    arm = values_of(claim.statistic, claim.arm, place)
+    if claim.reference is None:
+        return Paired(arm, None, place.block)
+    if claim.reference != "others":
+        return Paired(arm, values_of(claim.statistic, claim.reference, place), place.block)
+    others = [
+        values_of(claim.statistic, other, place)
+        for other in rows_among(place.arms)
+        if other != claim.arm
+    ]
+    if not others:
+        raise NotMeasured(f"{claim.arm} has no other arm beside it")
+    return Paired(arm, np.mean(others, axis=0), place.block)
+
+
+def _between(
+    claim: Claim, places: list[ScenarioResults], elsewhere: list[ScenarioResults]
+) -> Evidence:
+    """One kind of scenario against another: means over each kind's scenarios, seed by seed."""
+    assert claim.reference is not None, "a claim with an elsewhere has a reference there"
+    here = [values_of(claim.statistic, claim.arm, place) for place in places]
+    there = [values_of(claim.statistic, claim.reference, place) for place in elsewhere]
+    pairs = {"all": Paired(np.mean(here, axis=0), np.mean(there, axis=0), "all")}
+    return _evidence(claim, pairs, [*places, *elsewhere], len(pairs["all"].arm), ())
+
+
+def _evidence(
+    claim: Claim,
+    pairs: dict[str, Paired],
+    used: Sequence[ScenarioResults],
+    repeats: int,
+    notes: tuple[str, ...],
+) -> Evidence:
+    if claim.measure.by_images:
+        pairs = _moved_by_images(pairs)
+    num_images = 0
+    if claim.measure.repeat == "answers":  # those that scenarios share are counted once
+        blocks = {place.block: place for place in used}
+        arms = [next(iter(place.arms.values())) for place in blocks.values()]
+        num_images = sum(arm.answers.shape[1] for arm in arms)
+    return Evidence(claim, pairs, tuple(p.name for p in used), repeats, num_images, notes)
+
+
+def _moved_by_images(pairs: dict[str, Paired]) -> dict[str, Paired]:
+    """As they are, or as one number a seed where no group of images moves any difference.
+
+    A strategy that is first whichever images are left out shows no noise of theirs, and its seeds
+    alone decide.
+    """
+    for pair in pairs.values():
+        other = np.zeros_like(pair.arm) if pair.reference is None else pair.reference
+        if pair.arm.ndim == 1 or (np.ptp(pair.arm - other, axis=1) > 1e-9).any():
+            return pairs
+    return {  # rounded, so that equal differences stay equal
+        name: Paired(
+            pair.arm.mean(axis=1).round(9),
+            None if pair.reference is None else pair.reference.mean(axis=1).round(9),
+            pair.block,
+        )
+        for name, pair in pairs.items()
+    }
+
+
+def _described(claim: Claim, places: list[ScenarioResults]) -> tuple[float | None, str | None]:
+    """A fact without chance: a figure, the mean over scenarios and seeds that have one, or a text.
+
+    Raises:
+        NotMeasured: none has.
+    """
+    here = [place for place in places if claim.arm in place.arms]
+    if not here:
+        raise NotMeasured(f"{claim.arm} is no arm of the comparison")
+    if claim.statistic == "knowledge":
+        return None, TAKEN_OVER[claim.id]
+    if claim.statistic == "settings":
+        return float(np.mean([place.arms[claim.arm].settings for place in here])), None
+    values = [values_of(claim.statistic, claim.arm, place) for place in here]
+    return float(np.mean([np.mean(v[np.isfinite(v)]) for v in values])), None
+
 
 # Many claims at once: Holm's step-down correction and the level that it leaves each claim.
 
@@ -41,81 +255,41 @@ class Step(NamedTuple):
 def holm(p_values: Sequence[float], *, alpha: float) -> list[Step]:
     """The correction of one family, in the order given.
 
-    Of m claims the k-th smallest p is held against alpha / (m - k + 1), the first that fails stops
+    Of m claims the k-th smallest p is compared with alpha / (m - k + 1), the first that fails stops
     the procedure, and all later ones share its level.
     Source: Holm 1979; a direction may be read off a rejection: Shaffer 1980
     (doi:10.1214/aos/1176345206).
     """
     count = len(p_values)
-    order = sorted(range(count), key=lambda i: p_values[i])
     steps: dict[int, Step] = {}
     adjusted, stopped, share = 0.0, False, alpha
-    for place, index in enumerate(order):
+    for place, index in enumerate(np.argsort(p_values, kind="stable")):
         adjusted = max(adjusted, min(1.0, (count - place) * p_values[index]))
         if not stopped:
             share = alpha / (count - place)
             stopped = p_values[index] > share
-        steps[index] = Step(adjusted, 1 - share, not stopped)
+        steps[int(index)] = Step(adjusted, 1 - share, not stopped)
     return [steps[index] for index in range(count)]
 
 
-Verdict = Literal["supported", "contradicted", "no material effect", "inconclusive", "described"]
-
-
-class Evidence(NamedTuple):
-    """What was measured for a claim: scenario name → paired values."""
-
-    claim: Claim
-    scenarios: Mapping[str, Paired]
-
-
-class Interval(NamedTuple):
-    """A t interval of the effect at a `level` such as 0.95; infinite where nothing can be said."""
-
-    low: float
-    high: float
-    level: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A claim's answer. Effects are arm less reference in the statistic's unit, a "log ratio" as a
-    natural logarithm (1.0 is a factor of e); not a number or infinite where no pair is left.
-
-    interval: at 1 − alpha, for this claim alone. guarded: at Holm's level; the verdict's own.
-    adjusted_p: Holm's, None outside the family. flips, bca: second opinions, None if not asked for,
-    and for BCa where it would be too narrow. more: what would settle an *inconclusive* claim.
-    """
-
-    claim: Claim
-    verdict: Verdict
-    effect: float
-    interval: Interval
-    guarded: Interval
-    p: float
-    adjusted_p: float | None
-    flips: Flips | None
-    bca: tuple[float, float] | None
-    num_scenarios: int
-    num_pairs: int
-    num_images: int
-    more: MoreSeeds | None
-    notes: tuple[str, ...]
-
-
 def judge(
-    evidence: Sequence[Evidence], *, alpha: float, power: float, resamples: int, seed: int
-) -> list[Judged]:
+    evidence: Sequence[Evidence],
+    *,
+    scenario: str,
+    alpha: float,
+    power: float,
+    resamples: int,
+    seed: int,
+) -> list[ClaimAnswer]:
     """Verdicts of one family, in the order given.
 
-    resamples: of sign flips and of BCa; 0 leaves both out. Claims without a direction are described
-    and do not count in the family. `seed` alone decides what is drawn.
+    Claims without a direction are described and do not count in the family.
 
     Raises:
         ValueError: values of a claim are not paired (see `pool`).
     Source: claims.md's four verdicts; Holm 1979 for the family.
     """
-    pooled = [pool(one.scenarios, as_log=one.claim.measure.unit == "log ratio") for one in evidence]
+    pooled = [_pooled(one) for one in evidence]
     ps = [_p(mean) for mean in pooled]
     tested = [i for i, one in enumerate(evidence) if one.claim.direction != "none"]
     steps = dict(zip(tested, holm([ps[i] for i in tested], alpha=alpha), strict=True))
@@ -123,38 +297,50 @@ def judge(
     for index, (one, mean) in enumerate(zip(evidence, pooled, strict=True)):
         step = steps.get(index)
         level = step.level if step else 1 - alpha
+        low, high = _interval(mean, 1 - alpha)
         guarded = _interval(mean, level)
         verdict = _verdict(one.claim, mean, guarded, step)
-        drawn = resamples > 0 and bool(mean.blocks)
+        more = _more(one.claim, mean, level, power) if verdict == "inconclusive" else None
+        notes = (*one.notes, *mean.notes)
+        if _no_spread(mean):
+            notes += ("all pairs differ by the same amount, so chance cannot be measured",)
+        if verdict == "inconclusive" and (low > 0 or high < 0):
+            notes += (
+                f"the interval of this claim alone leaves out 0; the correction for {len(tested)} "
+                "claims makes it inconclusive",
+            )
+        arm_mean, reference_mean = _means(one)
+        basis = one.claim.measure.repeat
         answers.append(
-            Judged(
-                claim=one.claim,
+            ClaimAnswer(
+                **_declared(one.claim, scenario),
                 verdict=verdict,
-                effect=mean.mean,
-                interval=_interval(mean, 1 - alpha),
-                guarded=guarded,
-                p=ps[index],
+                effect=_finite(mean.mean),
+                low=_finite(low),
+                high=_finite(high),
+                guarded_low=_finite(guarded[0]),
+                guarded_high=_finite(guarded[1]),
+                guarded_level=level,
+                arm_mean=arm_mean,
+                reference_mean=reference_mean,
+                n=one.num_images or mean.num_pairs,
+                n_of=_BASIS.get(basis),
+                seeds=one.repeats,
+                scenarios=one.scenarios,
+                p=_finite(ps[index]),
                 adjusted_p=step.adjusted if step else None,
-                flips=sign_flips(mean.differences, mean.weights, resamples=resamples, seed=seed)
-                if drawn
-                else None,
-                bca=bca(
-                    mean.differences,
-                    mean.weights,
-                    level=1 - alpha,
-                    resamples=resamples,
-                    seed=seed,
-                )
-                if drawn and not mean.num_images  # it would leave out the noise of the test set
-                else None,
-                num_scenarios=mean.num_scenarios,
-                num_pairs=mean.num_pairs,
-                num_images=mean.num_images,
-                more=_more(one.claim, mean, level, power) if verdict == "inconclusive" else None,
-                notes=mean.notes + _remarks(mean),
+                **_second_opinions(mean, alpha=alpha, resamples=resamples, seed=seed),
+                needed=more.seeds if more else None,
+                needed_of=_NEEDED[basis] if more else None,
+                needs_images=more.more_never_would if more else False,
+                notes=notes,
             )
         )
     return answers
+
+
+def _pooled(one: Evidence) -> Pooled:
+    return pool(one.pairs, as_log=one.claim.measure.unit == "log ratio")
 
 
 def _p(mean: Pooled) -> float:
@@ -168,36 +354,33 @@ def _no_spread(mean: Pooled) -> bool:
     return bool(mean.blocks) and mean.variance == 0
 
 
-def _interval(mean: Pooled, level: float) -> Interval:
+def _interval(mean: Pooled, level: float) -> tuple[float, float]:
+    """A t interval at a level such as 0.95; infinite where nothing can be said."""
     if not mean.blocks:
-        return Interval(-math.inf, math.inf, level)
-    if _no_spread(mean):
-        half = _half_without_spread(mean, level)
-    else:
+        return -math.inf, math.inf
+    if not _no_spread(mean):
         half = half_width(mean.variance, mean.freedom, level=level)
-    return Interval(mean.mean - half, mean.mean + half, level)
+    elif mean.num_images:
+        # Equal answers to all n images: the share answered differently is at most
+        # 1 - (1 - level)^(1/n), about 3/n at 95 % (Hanley and Lippman-Hand 1983,
+        # doi:10.1001/jama.1983.03330370053031).
+        half = float(-math.expm1(math.log1p(-level) / mean.num_images))
+    else:  # equal numbers a seed: no more, if there are enough for a sign test at this level
+        half = 0.0 if 2.0 ** (1 - mean.num_pairs) <= 1 - level else math.inf
+    return mean.mean - half, mean.mean + half
 
 
-def _half_without_spread(mean: Pooled, level: float) -> float:
-    """What equal values leave open.
-
-    Equal answers to all n images: the share answered differently is at most 1 - (1 - level)^(1/n),
-    about 3/n at 95 % (Hanley and Lippman-Hand 1983, doi:10.1001/jama.1983.03330370053031). Equal
-    numbers a seed: nothing more, if there are enough for a sign test at this level; else anything.
-    """
-    if mean.num_images:
-        return float(-math.expm1(math.log1p(-level) / mean.num_images))
-    return 0.0 if 2.0 ** (1 - mean.num_pairs) <= 1 - level else math.inf
-
-
-def _verdict(claim: Claim, mean: Pooled, guarded: Interval, step: Step | None) -> Verdict:
+def _verdict(
+    claim: Claim, mean: Pooled, guarded: tuple[float, float], step: Step | None
+) -> Answered:
+    low, high = guarded
     if claim.direction == "none" or step is None:
         return "described"
     if not mean.blocks:
         return "inconclusive"
-    if step.rejected and (guarded.low > 0 or guarded.high < 0):
+    if step.rejected and (low > 0 or high < 0):
         return "supported" if claim.direction * mean.mean > 0 else "contradicted"
-    if -claim.smallest < guarded.low and guarded.high < claim.smallest:
+    if -claim.smallest < low and high < claim.smallest:
         return "no material effect"
     return "inconclusive"
 
@@ -208,7 +391,7 @@ def _more(claim: Claim, mean: Pooled, level: float, power: float) -> MoreSeeds |
         return None
     if _no_spread(mean):
         needed = 1 + math.ceil(-math.log2(1 - level))  # pairs, for a sign test at this level
-        return MoreSeeds(math.ceil(needed / len(mean.blocks)), False, 0.0)
+        return MoreSeeds(math.ceil(needed / len(mean.blocks)), False)
     return seeds_to_settle(
         [noise_of(block) for block in mean.blocks],
         mean.weights,
@@ -219,7 +402,67 @@ def _more(claim: Claim, mean: Pooled, level: float, power: float) -> MoreSeeds |
     )
 
 
-def _remarks(mean: Pooled) -> tuple[str, ...]:
-    if _no_spread(mean):
-        return ("all pairs differ by the same amount, so chance cannot be measured",)
-    return ()
+def _second_opinions(mean: Pooled, *, alpha: float, resamples: int, seed: int) -> dict[str, Any]:
+    """Of sign flips and, but for images, of BCa, which would leave out the test set's noise."""
+    if not resamples or not mean.blocks:
+        return {}
+    drawn: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    found = {"sign_flip_p": sign_flips(mean.differences, mean.weights, **drawn)}
+    ends = None
+    if not mean.num_images:
+        ends = bca(mean.differences, mean.weights, level=1 - alpha, **drawn)
+    return found | (dict(zip(("bca_low", "bca_high"), ends, strict=True)) if ends else {})
+
+
+# An answer's fields.
+
+
+def _unjudged(claim: Claim, scenario: str, **rest: Any) -> ClaimAnswer:
+    return ClaimAnswer(**_declared(claim, scenario), **rest)
+
+
+def _declared(claim: Claim, scenario: str) -> dict[str, Any]:
+    """What was fixed before the run; `arm` and `reference` say what the two means are of."""
+    arm, reference = claim.arm, claim.reference
+    if claim.statistic == "sensitivity":
+        arm, reference = f"{arm} at its best setting", "at its worst"
+    elif reference == "others":
+        reference = "mean of the others"
+    elif claim.elsewhere is not None:
+        arm, reference = f"{arm} here", f"{reference} elsewhere"
+    return {
+        "table": claim.table,
+        "id": claim.id,
+        "key": claim.key,
+        "side": claim.side,
+        "scenario": scenario,
+        "says": claim.says,
+        "statistic": claim.statistic,
+        "measure": claim.measure.wording,
+        "unit": claim.measure.unit,
+        "arm": arm,
+        "reference": reference,
+        "direction": None if claim.direction == "none" else claim.direction,
+        "smallest": claim.smallest,
+    }
+
+
+def _means(one: Evidence) -> tuple[float | None, float | None]:
+    """Mean over scenarios of each side's own values, over the rows that both have."""
+    as_log = one.claim.measure.unit == "log ratio"
+    sides: tuple[list[float], list[float]] = ([], [])
+    for pair in one.pairs.values():
+        columns = [np.asarray(c, dtype=float) for c in pair[:2] if c is not None]
+        rows = np.all([np.isfinite(c).reshape(len(c), -1).all(axis=1) for c in columns], axis=0)
+        if as_log:
+            rows &= np.all([c > 0 for c in columns], axis=0)
+        for side, values in zip(sides, columns, strict=False):
+            if rows.any():
+                side.append(float((np.log(values[rows]) if as_log else values[rows]).mean()))
+    means = [float(np.mean(side)) if side else None for side in sides]
+    arm, reference = (None if m is None else math.exp(m) if as_log else m for m in means)
+    return arm, reference
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -64,7 +64,8 @@ def find_suspects(
         probabilities[rows] = predicted
         on_progress(fold / (FOLDS + 1), "audit: looking for label errors")
     if len(held_out):
-        probabilities[held_out] = fit_probe(features, labels, judged)(features[held_out])
+        probe = fit_probe(features[judged], labels[judged])
+        probabilities[held_out] = probe.probabilities(features[held_out])
     agreement = (probabilities[judged].argmax(axis=1) == labels[judged]).mean()
     if agreement <= np.bincount(labels[judged]).max() / len(judged):
         return None

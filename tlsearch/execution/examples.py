@@ -30,7 +30,7 @@ from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.execution.prepare import find_device, find_weights
-from tlsearch.execution.source_data import SourceData, glyph_source, own_source
+from tlsearch.execution.source import SourceData, glyph_source, own_source
 from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.augmentation import Stage, Views

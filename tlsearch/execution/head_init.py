@@ -16,7 +16,7 @@ from tlsearch.config.strategy import (
     Strategy,
 )
 from tlsearch.errors import RequestError
-from tlsearch.metrics.linear_probe import ProbeLayer, probe_layer, select_features
+from tlsearch.metrics.linear_probe import LinearProbe, fit_probe, select_features
 from tlsearch.models.backbones import Backbone
 from tlsearch.training.batches import TrainingData, loss_weights
 from tlsearch.training.feature_cache import ActivationStore
@@ -64,11 +64,11 @@ class HeadStart:
                 balance = LossBalance(beta=1.0)  # the same on average
             weights = loss_weights(data.weights, data.pixels.labels, data.train, balance=balance)
             of = None if weights is None else weights.double().numpy()[data.train]
-            layer = self._kept(
+            probe = self._kept(
                 (*key, selection, balance, "probe"),
                 lambda: self._probe(backbone, data, chosen=chosen, weights=of),
             )
-            _fill(backbone, layer)
+            _fill(backbone, probe)
         if chosen is not None:
             backbone.head.select(torch.from_numpy(chosen))
 
@@ -103,12 +103,12 @@ class HeadStart:
         *,
         chosen: np.ndarray | None,
         weights: np.ndarray | None,
-    ) -> ProbeLayer:
+    ) -> LinearProbe:
         features, labels = self._features(backbone, data)
         if chosen is not None:
             features = features * chosen
         try:
-            return probe_layer(features, labels, weights=weights)
+            return fit_probe(features, labels, weights=weights)
         except ValueError as error:
             raise RequestError(f"space.head_init = probe: {error} — write random") from None
 
@@ -123,8 +123,8 @@ class HeadStart:
 
 
 @torch.no_grad()
-def _fill(backbone: Backbone, layer: ProbeLayer) -> None:
+def _fill(backbone: Backbone, probe: LinearProbe) -> None:
     """Copy a probe into the head's rows of its classes."""
-    rows, head = torch.from_numpy(layer.classes), backbone.head
-    head.weight[rows] = torch.from_numpy(layer.weight).to(head.weight)
-    head.bias[rows] = torch.from_numpy(layer.bias).to(head.bias)
+    rows, head = torch.from_numpy(probe.classes), backbone.head
+    head.weight[rows] = torch.from_numpy(probe.weight).to(head.weight)
+    head.bias[rows] = torch.from_numpy(probe.bias).to(head.bias)

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from tlsearch.config.paths import atomic_write
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
@@ -18,6 +16,7 @@ from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
 from tlsearch.data.records import Audit, refuse_errors
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import WorkError
+from tlsearch.execution.source import load_arrays, save_arrays
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.training.batches import Pixels
 from tlsearch.training.feature_cache import ActivationStore
@@ -59,7 +58,8 @@ def audit_labels(
     held_out = _test_rows(data, config)
     judged = np.setdiff1d(data.usable, held_out)
     place = cache / "audit" / f"{_key(data, config, judged, weights_key)}.npz"
-    found = _kept(place)
+    kept = load_arrays(place, Suspects._fields)
+    found = None if kept is None else Suspects(*kept)
     if found is None:
         features = _features(
             data,
@@ -86,7 +86,13 @@ def audit_labels(
             return data, _unseen(
                 audit, "no two classes are large and distinct enough for a linear probe"
             )
-        _keep(found, place)
+        try:
+            save_arrays(place, found._asdict())
+        except OSError as error:
+            raise WorkError(
+                f"{place}: cannot be written ({error.strerror or error}) — free some disk space, "
+                "then run again"
+            ) from error
     finding = finding_of(found, data, config=rules, held_out=held_out)
     if finding is None:
         return data, replace(audit, clean=(*audit.clean, "label_errors"))
@@ -136,26 +142,6 @@ def _key(data: ImageSet, config: StudyConfig, judged: np.ndarray, weights_key: s
     """What the suspects depend on, but for the machine."""
     context = (data.fingerprint, config.backbone.name, weights_key, config.data.split.seed)
     return sha256(f"{context} {_LAYOUT}".encode() + judged.tobytes()).hexdigest()[:32]
-
-
-def _kept(place: Path) -> Suspects | None:
-    """What was found before; None if there is nothing, or nothing that can be read."""
-    try:
-        with place.open("rb") as file, np.load(file) as found:
-            return Suspects(**{name: found[name] for name in Suspects._fields})
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
-        return None
-
-
-def _keep(found: Suspects, place: Path) -> None:
-    try:
-        with atomic_write(place) as draft:
-            np.savez(draft, **found._asdict())
-    except OSError as error:
-        raise WorkError(
-            f"{place}: cannot be written ({error.strerror or error}) — free some disk space, then "
-            "run again"
-        ) from error
 
 
 def _test_rows(data: ImageSet, config: StudyConfig) -> np.ndarray:

@@ -103,7 +103,7 @@ class TrainJob:
     cross-validation. The weights are kept in `weights_to` if it is given.
 
     After a complete training the probabilities of the test part are written to the file `scores_to`
-    if it is given, as `ScoreJob` writes them, and `measures` (of `evidence.measures.protocol`) are
+    if it is given, as `ScoreJob` writes them, and `measures` (of `metrics.registry`) are
     taken; both need a training of a single fold.
 
     With `split` and `future`, which go together, this split divides the images before the latest

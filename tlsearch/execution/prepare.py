@@ -28,7 +28,7 @@ from tlsearch.data.splits import draw_past, draw_past_parts, draw_splits
 from tlsearch.errors import Problem, RequestError
 from tlsearch.execution.label_audit import audit_labels
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
-from tlsearch.metrics.sweeps import class_share_distance
+from tlsearch.metrics.domain import class_share_distance
 from tlsearch.models.backbones import build_backbone, load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.precision import Numerics, probe_precision

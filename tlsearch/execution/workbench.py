@@ -3,7 +3,6 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from tlsearch.data.splits import Split, draw_past, draw_splits, set_future_apart
 from tlsearch.errors import WorkError
 from tlsearch.execution.examples import NUM_EPOCHS, as_json, first_of_classes, training_views
 from tlsearch.execution.head_init import HeadStart
-from tlsearch.execution.measures import Trained, split_figures, take_measures
+from tlsearch.execution.measures import Trained, split_figures
 from tlsearch.execution.messages import (
     ExamplesJob,
     ScoreJob,
@@ -28,9 +27,16 @@ from tlsearch.execution.messages import (
     SurveyJob,
     TrainJob,
 )
+from tlsearch.execution.network_scores import (
+    NetworkScores,
+    score_network,
+    source_images,
+    survey,
+    training_rows,
+)
 from tlsearch.execution.prepare import shares_of
-from tlsearch.execution.source_distance import SourceBench
-from tlsearch.execution.survey import source_images, survey
+from tlsearch.execution.source import SourceBench
+from tlsearch.metrics.registry import take_measures
 from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, TrainingData
@@ -40,9 +46,6 @@ from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
 from tlsearch.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from tlsearch.execution.network_scores import NetworkScores
 
 
 class Workbench:
@@ -247,13 +250,8 @@ class Workbench:
         )
         return tuple(found.items())
 
-    def score_network(self) -> "NetworkScores":
+    def score_network(self) -> NetworkScores:
         """What the network promises, by its frozen features of the training part."""
-        from tlsearch.execution.network_scores import (
-            score_network,
-            training_rows,  # half a second
-        )
-
         backbone, weights = self._config.backbone.name, self._setting.weights
         return score_network(
             self._config,

@@ -1,4 +1,5 @@
-"""Measures of one training's course: losses, accuracies and gradient norms over time."""
+"""Measures of curves: of a training's losses, accuracies and gradients, of tuning, of sweeps; and
+scores of each class."""
 
 import math
 from typing import NamedTuple
@@ -42,14 +43,6 @@ def early_gradient_norm(norms: np.ndarray, *, first: float, planned: int) -> flo
     return float(early.max()) if np.isfinite(early).all() else math.inf
 
 
-def generalisation_gap(training: np.ndarray, validation: np.ndarray) -> np.ndarray:
-    """Training less validation accuracy, both of any shape, of the same model in evaluation mode.
-
-    Source: claims.md, C3, C4 and C8.
-    """
-    return np.asarray(np.subtract(training, validation, dtype=float))
-
-
 def gradient_noise_scale(
     small_norm2: np.ndarray, large_norm2: np.ndarray, *, small: int, large: float
 ) -> float:
@@ -70,7 +63,60 @@ def gradient_noise_scale(
     return max(noise, 0.0) / signal if signal > 0 else math.inf
 
 
-# Figures of a classifier from its predictions, in numpy alone.
+def expected_best(values: np.ndarray) -> np.ndarray:
+    """The expected best of n = 1 … N trials drawn from N without replacement, (trials,).
+
+    values: (trials,), more is better; failed trials as the worst value possible, not left out.
+    The sum over the sorted values v_i of v_i C(i - 1, n - 1) / C(N, n).
+    Source: Dodge et al. 2019 (arXiv:1909.03004) draw with replacement, which is biased downwards;
+    without: Tang et al. 2020 (arXiv:2004.13705).
+    """
+    values = np.sort(np.asarray(values, dtype=float))
+    count, ranks = len(values), np.arange(1, len(values) + 1)
+    weights, curve = np.full(count, 1 / count), np.empty(count)
+    for n in range(1, count + 1):  # each weight from the one before, without a binomial coefficient
+        curve[n - 1] = weights @ values
+        weights = weights * np.clip(ranks - n, 0, None) * ((n + 1) / (n * max(count - n, 1)))
+    return curve
+
+
+def trials_to_come_within(values: np.ndarray, *, margin: float) -> int:
+    """The fewest trials whose expected best is at most `margin` below the best of all.
+
+    values: (trials,), more is better.
+    Source: claims.md, A1 and A2 (margin 0.01, one point of accuracy); the curve: `expected_best`.
+    """
+    curve = expected_best(values)
+    # The curve's last point is the best itself, up to rounding.
+    return int(np.argmax(curve >= curve[-1] - margin - 1e-12)) + 1
+
+
+def usable_decades(rates: np.ndarray, accuracies: np.ndarray, *, margin: float) -> float:
+    """Width, in decades, of the stretch of rates around the best that stays within `margin` of it.
+
+    rates: (rates,), ascending and positive; accuracies: (rates,), a diverged run as 0 or not a
+    number. Ends lie where the line between two neighbours (over log rate) crosses best - margin,
+    so that the width is no multiple of the grid's step; at the sweep's own end it is cut off.
+    Source: claims.md, A5 (margin 0.02).
+    """
+    place = np.log10(np.asarray(rates, dtype=float))
+    if (np.diff(place) <= 0).any() or not np.isfinite(place).all():
+        raise ValueError("rates must be positive and ascend")
+    heights = np.nan_to_num(np.asarray(accuracies, dtype=float), nan=0.0)
+    best = int(heights.argmax())
+    bar = heights[best] - margin
+
+    def end(step: int) -> float:
+        at = best
+        while 0 <= at + step < len(heights) and heights[at + step] >= bar:
+            at += step
+        after = at + step
+        if not 0 <= after < len(heights):
+            return float(place[at])
+        share = (heights[at] - bar) / (heights[at] - heights[after])
+        return float(place[at] + share * (place[after] - place[at]))
+
+    return end(1) - end(-1)
 
 
 class ClassScores(NamedTuple):

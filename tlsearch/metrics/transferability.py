@@ -1,10 +1,11 @@
-"""How well a pretrained network may transfer, told from its frozen features or its source outputs.
+"""How well a pretrained network may transfer, by its frozen features or its source outputs.
 
 All scores rise with the accuracy that is expected, in units of their own: compare networks by one
 score on the same images, never two scores with one another.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -80,70 +81,36 @@ def _log_evidence(squares: np.ndarray, inside: np.ndarray, length2: float, num: 
 
 
 def h_score(features: np.ndarray, labels: np.ndarray) -> float:
-    """Variance between classes, seen in the features' own covariance: tr(cov(f)⁺ cov(E[f|y])).
+    """Variance between classes as seen in the features' own covariance, shrunk by Ledoit and Wolf's
+    rule, so that it stands where images are few.
 
-    features: (N, F); labels: (N,). Between 0 and the number of classes - 1, which it always
-    reaches where there are as many features as images: then ask `shrunk_h_score`.
-
-    Raises:
-        ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
-    Source: Bao et al. 2019 (doi:10.1109/ICIP.2019.8803726), definition 2.
-    """
-    features, places, counts = _checked(features, labels)
-    centred = features - features.mean(axis=0)
-    # tr(cov(f)⁺ cov(g)) = Σ over classes of N_k |U' of its mean|², with the SVD of the centred f.
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    left = left[:, singular > singular.max(initial=0.0) * np.finfo(float).eps * max(centred.shape)]
-    sums = np.zeros((len(counts), left.shape[1]))
-    np.add.at(sums, places, left)
-    return float((sums**2 / counts[:, None]).sum())
-
-
-def shrunk_h_score(features: np.ndarray, labels: np.ndarray) -> float:
-    """The H-score with Ledoit and Wolf's covariance, which stands where images are few.
-
-    features: (N, F); labels: (N,). With λ the shrinkage that their formula chooses:
-    (1 - λ) tr(((1 - λ) cov(f) + λ m I)⁻¹ cov(E[f|y])), m the mean variance of a feature.
-    0 for features that are all constant.
+    features: (N, F); labels: (N,). With λ the shrinkage that their rule chooses and S the shrunk
+    covariance, (1 - λ) tr(S⁻¹ cov(E[f|y])): at most the number of classes - 1, and 0 for features
+    that are all constant.
 
     Raises:
         ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
-    Source: arXiv:2110.06893, equation 5; Ledoit and Wolf 2004 (doi:10.1016/S0047-259X(03)00096-4).
+    Source: arXiv:2110.06893, equation 5, after Bao et al. 2019 (doi:10.1109/ICIP.2019.8803726).
     """
+    from sklearn.covariance import ledoit_wolf
+
     features, places, counts = _checked(features, labels)
-    num, width = features.shape
     centred = features - features.mean(axis=0)
-    cov = centred.T @ centred / num
-    mean = float(np.trace(cov)) / width
-    if mean <= 0:
+    if not centred.any():
         return 0.0
-    shrinkage = _shrinkage(centred, cov, mean)
-    shrunk = (1 - shrinkage) * cov
-    shrunk.flat[:: width + 1] += shrinkage * mean
-    means = np.zeros((len(counts), width))
+    covariance, shrinkage = ledoit_wolf(centred, assume_centered=True)
+    means = np.zeros((len(counts), features.shape[1]))
     np.add.at(means, places, centred)
-    means *= np.sqrt(1 / (num * counts))[:, None]  # so that meansᵀ means is cov(E[f|y])
+    means *= np.sqrt(1 / (len(places) * counts))[:, None]  # so that meansᵀ means is cov(E[f|y])
     if shrinkage > 0:
-        solved = np.linalg.solve(shrunk, means.T)
+        solved = np.linalg.solve(covariance, means.T)
     else:  # perhaps singular
-        solved = np.linalg.lstsq(shrunk, means.T)[0]
+        solved = np.linalg.lstsq(covariance, means.T)[0]
     return float((1 - shrinkage) * (means.T * solved).sum())
 
 
-def _shrinkage(centred: np.ndarray, cov: np.ndarray, mean: float) -> float:
-    """Ledoit and Wolf's weight of the identity, 0 … 1."""
-    num, width = centred.shape
-    size = float((cov**2).sum())
-    distance = size - width * mean**2
-    if distance <= 0:
-        return 0.0
-    # Mean over images of |x xᵀ - cov|², by way of the images' norms alone.
-    noise = (float(((centred**2).sum(axis=1) ** 2).sum()) / num - size) / num
-    return float(min(max(noise, 0.0) / distance, 1.0))
-
-
 def leep(source_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean log likelihood of the labels, told from what the source's classifier sees in an image.
+    """Mean log likelihood of the labels, given what the source's classifier sees in an image.
 
     source_probabilities: (N, Z) of the source's classes, rows summing to 1; labels: (N,). With the
     joint distribution P(y, z) of labels and source classes over these very images, an image's
@@ -168,7 +135,7 @@ def leep(source_probabilities: np.ndarray, labels: np.ndarray) -> float:
 def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
     """Minus the conditional entropy of the labels, given the source class of each image, in nats.
 
-    source_labels, labels: (N,) of any integers. 0 where the source class tells the label.
+    source_labels, labels: (N,) of any integers. 0 where the source class determines the label.
 
     Raises:
         ValueError: shapes do not fit, or there are fewer than two classes of labels.
@@ -181,8 +148,8 @@ def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
     known, sources = np.unique(source_labels, return_inverse=True)
     joint = np.zeros((len(counts), len(known)))
     np.add.at(joint, (places, sources), 1 / len(places))
-    told = joint > 0
-    return float((joint[told] * np.log((joint / joint.sum(axis=0))[told])).sum())
+    seen = joint > 0
+    return float((joint[seen] * np.log((joint / joint.sum(axis=0))[seen])).sum())
 
 
 def _checked(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,3 +163,39 @@ def _checked(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     if len(counts) < 2:
         raise ValueError(f"labels must hold two classes at least, not {len(counts)}")
     return values, places, counts
+
+
+class RankAgreement(NamedTuple):
+    """Rank correlations of `num` pairs: 1 the same order, -1 the reverse, about 0 no relation; not
+    a number where all values of one side are equal. `chance` is how often shuffled values would
+    have been in exactly the same order: with few pairs that is not rare.
+    """
+
+    kendall: float
+    spearman: float
+    num: int
+
+    @property
+    def chance(self) -> float:
+        """1 / num!, the share of all orders that is the right one."""
+        return 1 / math.factorial(self.num)
+
+
+def rank_agreement(scores: np.ndarray, values: np.ndarray) -> RankAgreement | None:
+    """Kendall's τ-b and Spearman's ρ of scores (N,) and values (N,), over pairs where both are
+    finite; None where fewer than two are.
+
+    Source: Kendall 1938 (doi:10.2307/2332226), Spearman 1904 (doi:10.2307/1412159); You et al. 2021
+    (arXiv:2102.11005) judge transferability scores by a τ.
+    """
+    from scipy.stats import kendalltau, spearmanr  # half a second
+
+    whole = np.isfinite(scores) & np.isfinite(values)
+    num = int(whole.sum())
+    if num < 2:
+        return None
+    scores, values = scores[whole], values[whole]
+    if np.ptp(scores) == 0 or np.ptp(values) == 0:
+        return RankAgreement(math.nan, math.nan, num)
+    tau, rho = kendalltau(scores, values).statistic, spearmanr(scores, values).statistic
+    return RankAgreement(float(tau), float(rho), num)

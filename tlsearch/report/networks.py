@@ -2,7 +2,7 @@
 
 import math
 
-from tlsearch.metrics.sweeps import Agreement
+from tlsearch.metrics.transferability import RankAgreement
 from tlsearch.report.context import ReportData
 from tlsearch.report.wording import count, plain, value_text
 from tlsearch.search.summary import SCORES, Foretold
@@ -48,12 +48,12 @@ def verdict(data: ReportData) -> str:
     )
 
 
-def _num(known: dict[str, Agreement]) -> str:
+def _num(known: dict[str, RankAgreement]) -> str:
     numbers = sorted({agreement.num for agreement in known.values()})
     return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
 
 
-def _caution(found: Foretold, known: dict[str, Agreement]) -> str:
+def _caution(found: Foretold, known: dict[str, RankAgreement]) -> str:
     most = max(agreement.num for agreement in known.values())
     orders = math.factorial(most)
     fewest = min(network.trials for network in found.networks)

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from tlsearch.comparison.answers import Tables, tables_csv, tables_json
-from tlsearch.comparison.claims import Scenario
+from tlsearch.comparison.design import (
+    ArmResults,
+    ComparisonResults,
+    Scenario,
+    ScenarioResults,
+    SweepResults,
+)
 from tlsearch.comparison.power import ALPHA, POWER
-from tlsearch.comparison.results import ArmResults, ComparisonResults, ScenarioResults, SweepResults
 from tlsearch.comparison.tables import make_tables
 from tlsearch.config.arms import SweepConfig
 from tlsearch.config.cells import Cell

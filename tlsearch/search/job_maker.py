@@ -11,7 +11,7 @@ from tlsearch.config.paths import checkpoint_path, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.messages import TrainJob
 from tlsearch.execution.runs import Run
-from tlsearch.metrics.protocol import MEASURES as ALL_MEASURES
+from tlsearch.metrics.registry import MEASURES as ALL_MEASURES
 
 MakeJob = Callable[[Run, Path], TrainJob]
 

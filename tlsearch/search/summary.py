@@ -17,7 +17,7 @@ from tlsearch.data.records import as_json as auditing_as_json
 from tlsearch.data.records import effect as auditing_effect
 from tlsearch.execution.messages import NetworkJob, NetworkScored, Setting, Surveyed, SurveyJob
 from tlsearch.execution.runs import RunRow
-from tlsearch.metrics.sweeps import Agreement, rank_agreement
+from tlsearch.metrics.transferability import RankAgreement, rank_agreement
 from tlsearch.search.confirm import best_first, effect, is_finished, maximises, test_record
 from tlsearch.search.events import Preparing, Remark
 from tlsearch.search.ledger import AUDIT, LIKENESS, MLFLOW, NETWORKS, Ledger
@@ -132,7 +132,7 @@ class Foretold(NamedTuple):
     """
 
     networks: tuple[NetworkResult, ...]
-    agreements: Mapping[str, Agreement | None]
+    agreements: Mapping[str, RankAgreement | None]
 
 
 def score_networks(ledger: Ledger, setting: Setting, stage: Stage) -> Mapping[str, Any]:

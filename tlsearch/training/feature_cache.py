@@ -7,7 +7,7 @@ trial that finds it and a trial that makes it compute with the same bits.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -134,6 +134,40 @@ def make_room(folder: Path, num_bytes: int) -> None:
         with suppress(OSError):  # Windows keeps a file that is open
             path.unlink()
             total -= size
+
+
+@torch.no_grad()
+def features(
+    backbone: Backbone,
+    pixels: Pixels,
+    rows: np.ndarray,
+    *,
+    change: Callable[[Tensor, np.ndarray], Tensor] | None = None,
+) -> list[np.ndarray]:
+    """What each layer group but the head makes of these rows, averaged over space or tokens:
+    float32 (R, width) each, the last what the head sees. In full precision; leaves the network in
+    evaluation mode.
+
+    change: of a batch of images (B, 3, H, W) in 0 … 1 and its rows, before normalisation.
+    """
+    backbone.model.eval()
+    body, device = backbone.stages[:-1], backbone.head.weight.device
+    parts: list[list[np.ndarray]] = [[] for _ in body]
+    for start in range(0, len(rows), BATCH_SIZE):
+        some = rows[start : start + BATCH_SIZE]
+        images = unit_batch(pixels, some, device=device)
+        batch = normalised(images if change is None else change(images, some), pixels)
+        for part, stage in zip(parts, body, strict=True):
+            batch = stage(batch)
+            part.append(_pooled(batch, backbone.facts.family).float().cpu().numpy())
+    return [np.concatenate(part) for part in parts]
+
+
+def _pooled(batch: Tensor, family: str) -> Tensor:
+    """Maps or tokens averaged: (B, width)."""
+    if batch.ndim == 4:
+        return batch.mean((1, 2) if family == "swin" else (2, 3))  # Swin's channels come last
+    return batch.mean(1) if batch.ndim == 3 else batch
 
 
 def _is_channels_last(batch: Tensor) -> bool:

@@ -10,7 +10,7 @@ from tests.comparison.compared import KINDS, arm_of, comparison, table_a
 from tests.report.test_build import HOSTILE, Page
 from tlsearch.cli.console import show_tables
 from tlsearch.comparison.answers import ClaimAnswer, Tables
-from tlsearch.comparison.claims import Scenario
+from tlsearch.comparison.design import Scenario
 from tlsearch.comparison.tables import ALL, make_tables
 from tlsearch.report.comparison_summary import findings, summary
 from tlsearch.report.figures import forest

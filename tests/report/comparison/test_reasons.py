@@ -10,7 +10,7 @@ from tests.comparison.compared import KINDS, RATES, table_a
 from tests.report.comparison.test_comparison import judged
 from tests.report.test_build import Page
 from tlsearch.comparison.answers import Tables
-from tlsearch.comparison.results import ComparisonResults
+from tlsearch.comparison.design import ComparisonResults
 from tlsearch.report.comparison_gallery import reasons
 from tlsearch.report.figures import drift, first_steps, sensitivity
 from tlsearch.report.html import render_comparison_html

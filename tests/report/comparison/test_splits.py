@@ -12,8 +12,7 @@ from tests.comparison.compared import KINDS, comparison, table_a
 from tests.report.test_build import Page
 from tlsearch.cli.console import show_tables
 from tlsearch.comparison.answers import Provenance, Tables, tables_json, tables_schema_text
-from tlsearch.comparison.claims import Scenario
-from tlsearch.comparison.results import ArmResults, ComparisonResults
+from tlsearch.comparison.design import ArmResults, ComparisonResults, Scenario
 from tlsearch.comparison.tables import make_tables
 from tlsearch.report.comparison_summary import foretold, measured_text, protocol_text, said_text
 from tlsearch.report.figures import foretelling

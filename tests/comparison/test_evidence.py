@@ -5,10 +5,18 @@ import pytest
 from scipy.stats import rankdata
 
 from tests.comparison.compared import comparison
-from tlsearch.comparison.claims import BY_KEY, CLAIMS, Claim, Scenario, own_claim
-from tlsearch.comparison.gathering import Described, Gathered, Missing, gather
-from tlsearch.comparison.overview import best_depth
-from tlsearch.comparison.results import ArmResults, ComparisonResults, ScenarioResults, SweepResults
+from tlsearch.comparison.answers import ClaimAnswer
+from tlsearch.comparison.claims import BY_KEY, CLAIMS, Claim, own_claim
+from tlsearch.comparison.design import (
+    ArmResults,
+    ComparisonResults,
+    Scenario,
+    ScenarioResults,
+    SweepResults,
+)
+from tlsearch.comparison.statistics import NotMeasured
+from tlsearch.comparison.tables import best_depth
+from tlsearch.comparison.verdicts import Evidence, answer, gather
 
 EASY = Scenario(similarity="similar", difficulty="easy", labels="few")
 HARD = Scenario(similarity="dissimilar", difficulty="hard", labels="many")
@@ -50,16 +58,20 @@ def among(*places: ScenarioResults) -> ComparisonResults:
     return ComparisonResults("c", "A", "A1", places, 20, 12, None)
 
 
-def found(key: str, *places: ScenarioResults) -> Gathered:
-    gathered = gather(BY_KEY[key], among(*places))
-    assert isinstance(gathered, Gathered), gathered
-    return gathered
+def found(key: str, *places: ScenarioResults) -> Evidence:
+    return gather(BY_KEY[key], among(*places))
 
 
 def reason(claim: Claim, *places: ScenarioResults) -> str:
-    missing = gather(claim, among(*places))
-    assert isinstance(missing, Missing)
-    return missing.reason
+    with pytest.raises(NotMeasured) as why:
+        gather(claim, among(*places))
+    return str(why.value)
+
+
+def answered(claim: Claim, results: ComparisonResults) -> ClaimAnswer:
+    how = {"alpha": 0.05, "power": 0.8}
+    (one,) = answer([claim], results, scenario="all", resamples=0, seed=0, **how)
+    return one
 
 
 def sweep(dimension: str, settings: tuple[float, ...], **arrays: list[list[float]]) -> SweepResults:
@@ -78,7 +90,7 @@ def sweep(dimension: str, settings: tuple[float, ...], **arrays: list[list[float
 def test_accuracy_is_paired_by_seed_and_image() -> None:
     one = place("s", {"A1": arm([1, 0], [0, 0]), "A2": arm([1, 1], [0, 1])}, block="b")
     gathered = found("A2-for-accuracy-A2", one)
-    pair = gathered.evidence.scenarios["s"]
+    pair = gathered.pairs["s"]
     assert pair.arm.tolist() == [[1, 1], [0, 1]]
     assert pair.reference is not None
     assert pair.reference.tolist() == [[1, 0], [0, 0]]
@@ -93,7 +105,7 @@ def test_the_others_are_the_other_rows_of_the_table() -> None:
         "from scratch": arm([1, 1], [1, 1]),
     }
     gathered = found("A1-fits-accuracy-A1-similar-easy", place("s", arms))
-    reference = gathered.evidence.scenarios["s"].reference
+    reference = gathered.pairs["s"].reference
     assert reference is not None
     assert reference.tolist() == [[0, 0.5], [0, 1]]
     alone = {name: arms[name] for name in ("A1", "from scratch")}
@@ -104,7 +116,7 @@ def test_the_others_are_the_other_rows_of_the_table() -> None:
 def test_numbers_a_seed() -> None:
     one = place("s", {"A1": arm(oscillation=[1.0, 2.0]), "A2": arm(oscillation=[0.5, 3.0])})
     gathered = found("A2-for-oscillation-A2", one, one._replace(name="t"))
-    pair = gathered.evidence.scenarios["t"]
+    pair = gathered.pairs["t"]
     assert pair.reference is not None
     assert (pair.arm.tolist(), pair.reference.tolist()) == ([0.5, 3.0], [1.0, 2.0])
     assert gathered.num_images == 0
@@ -153,7 +165,7 @@ def test_tuning_gives_a_number_a_scenario() -> None:
     slow, fast = arm(tuning=(0.0, 0.9, 0.0)), arm(tuning=(0.5, 0.5, 0.5))
     places = [place(n, {"A1": fast, "A2": slow}, block="same") for n in "st"]
     gathered = found("A2-against-trials_to_come_within-A2", *places)
-    (pair,) = gathered.evidence.scenarios.values()
+    (pair,) = gathered.pairs.values()
     assert pair.reference is not None
     assert (pair.arm.tolist(), pair.reference.tolist()) == ([3, 3], [1, 1])
     assert (gathered.scenarios, gathered.repeats) == (("s", "t"), 1)
@@ -166,7 +178,7 @@ def test_ranks_of_each_seed_in_each_scenario() -> None:
     first = {"A1": middle, "A2": worst, "A5": best, "from scratch": best}
     second = {"A1": best, "A2": worst, "A5": middle}
     gathered = found("A5-fits-mean_rank-A5", place("s", first), place("t", second, block="s"))
-    pairs = gathered.evidence.scenarios
+    pairs = gathered.pairs
     # First alone, then sharing ranks 1 and 2; second, then sharing again.
     assert pairs["s"].arm.tolist() == [1, 1.5]
     assert pairs["t"].arm.tolist() == [2, 1.5]
@@ -179,7 +191,7 @@ def test_ranks_vary_with_test_images_too() -> None:
     rng = np.random.default_rng(0)
     rows = rng.random((3, 4, 200)) < 0.8
     arms = {name: arm(*row.tolist()) for name, row in zip(("A1", "A2", "A5"), rows, strict=True)}
-    pair = found("A5-fits-mean_rank-A5", place("s", arms)).evidence.scenarios["s"]
+    pair = found("A5-fits-mean_rank-A5", place("s", arms)).pairs["s"]
     ranks = rankdata(-rows.mean(axis=2), axis=0)
     assert pair.arm.shape == (4, 10)
     assert pair.arm.mean(axis=1) == pytest.approx(ranks[2])
@@ -194,7 +206,7 @@ def test_who_is_always_first_shows_no_noise_of_images() -> None:
     first, last = np.ones((6, 40), int).tolist(), np.zeros((6, 40), int).tolist()
     arms = {"A1": arm(*last), "A5": arm(*first)}
     gathered = found("A5-fits-mean_rank-A5", place("s", arms))
-    assert gathered.evidence.scenarios["s"].arm.tolist() == [1] * 6
+    assert gathered.pairs["s"].arm.tolist() == [1] * 6
     assert gathered.num_images == 40
 
 
@@ -204,7 +216,7 @@ def test_settings_of_a_sweep_are_named_by_the_other_seeds() -> None:
     validation = [[0.0, 0.9, 0.9], [1.0, 0.2, 0.2], [0.5, 0.5, 0.5]]
     one = sweep("warmup_steps", (1, 2, 3), answers=answers, validation=validation)
     claim = "A4-against-sensitivity-A4-warmup_epochs"
-    pair = found(claim, place("s", {"A4": arm()}, one)).evidence.scenarios["s"]
+    pair = found(claim, place("s", {"A4": arm()}, one)).pairs["s"]
     assert pair.reference is not None
     # Sums of the others: seed 0 sees 1.8, 0.4, 1.0; seeds 1 and 2 see 0.9, 1.2, 1.0.
     assert pair.arm.tolist() == [[1, 1], [0, 0], [0, 0]]
@@ -235,13 +247,13 @@ def test_usable_rates_and_divergence_of_each_seed() -> None:
     wide = sweep("lr", rates, answers=[ten, ten, ten])._replace(arm="A5")
     narrow = sweep("lr", rates, answers=answers, diverged=lost)._replace(arm="A1")
     where = place("s", {"A1": arm(), "A4": arm(), "A5": arm()}, wide, narrow)
-    pair = found("A5-for-usable_decades-A5", where).evidence.scenarios["s"]
+    pair = found("A5-for-usable_decades-A5", where).pairs["s"]
     assert pair.reference is not None
     # Seed 0 falls from 1 to 0.5 over a decade on each side, and may fall by 0.02.
     assert pair.arm.tolist() == pytest.approx([2, 2])
     assert pair.reference.tolist() == pytest.approx([0.08, 2])
     diverged = where._replace(sweeps=(narrow, wide._replace(arm="A4")))
-    pair = found("A4-for-divergence_share-A4", diverged).evidence.scenarios["s"]
+    pair = found("A4-for-divergence_share-A4", diverged).pairs["s"]
     assert pair.reference is not None
     assert pair.arm.tolist() == [0, 0]
     assert pair.reference.tolist() == pytest.approx([1 / 3, 2 / 3])
@@ -257,7 +269,7 @@ def test_one_kind_of_scenario_against_another() -> None:
     ]
     key = "B1-fits-class_share_distance-B1-many-balanced"
     gathered = found(key, *places)
-    (pair,) = gathered.evidence.scenarios.values()
+    (pair,) = gathered.pairs.values()
     assert pair.reference is not None
     assert pair.arm.tolist() == [0.1, 0.2]
     assert pair.reference.tolist() == pytest.approx([0.4, 0.6])
@@ -274,7 +286,7 @@ def test_the_best_depth_is_a_mean_of_those_that_tie() -> None:
     }
     far = place("far", {**arms, "freeze 5": frozen(5, [0, 0], [1, 1])}, traits=HARD)
     gathered = found("C5-for-best_freeze_depth-freeze-similar", place("near", arms), far)
-    (pair,) = gathered.evidence.scenarios.values()
+    (pair,) = gathered.pairs.values()
     assert pair.reference is not None
     assert pair.arm.tolist() == [3.5, 0]
     assert pair.reference.tolist() == [2, 2.5]
@@ -284,7 +296,7 @@ def test_the_depth_is_the_configurations_and_not_the_names() -> None:
     arms = {"freeze 0": frozen(0, [1, 0], [1, 1]), "freeze 2": frozen(3, [1, 1], [0, 1])}
     key = "C5-for-best_freeze_depth-freeze-similar"
     places = place("near", arms), place("far", arms, traits=HARD)
-    (pair,) = found(key, *places).evidence.scenarios.values()
+    (pair,) = found(key, *places).pairs.values()
     assert pair.arm.tolist() == [3, 0]
     alike = {name: frozen(2, [1, 0], [1, 1]) for name in arms}
     places = place("near", alike), place("far", alike, traits=HARD)
@@ -320,7 +332,7 @@ def test_the_spread_comes_from_the_estimates() -> None:
     traits = Scenario(labels="few", balance="imbalanced")
     arms = {"B1": arm(estimate=[0.5, 0.7, 0.6]), "B2": arm(estimate=[0.6, 0.6, 0.9])}
     key = "B2-fits-estimate_spread-B2-few-imbalanced"
-    pair = found(key, place("s", arms, traits=traits)).evidence.scenarios["s"]
+    pair = found(key, place("s", arms, traits=traits)).pairs["s"]
     assert pair.reference is not None
     assert pair.arm.tolist() == pytest.approx([0, 0, 0.3])
     assert pair.reference.tolist() == pytest.approx([0.1, 0.1, 0])
@@ -328,19 +340,19 @@ def test_the_spread_comes_from_the_estimates() -> None:
 
 def test_facts_are_described() -> None:
     one = place("s", {"A1": arm(settings=1), "A3": arm(settings=2)})
-    assert gather(BY_KEY["A1-for-settings-A1"], among(one)) == Described(1.0, None)
-    knowledge = gather(BY_KEY["A3-against-knowledge-A3"], among(one))
-    assert isinstance(knowledge, Described)
+    settings = answered(BY_KEY["A1-for-settings-A1"], among(one))
+    assert (settings.verdict, settings.figure, settings.text) == ("described", 1.0, None)
+    knowledge = answered(BY_KEY["A3-against-knowledge-A3"], among(one))
     assert knowledge.text is not None
     assert "layer groups" in knowledge.text
     noise = {"small batch": arm(noise_scale=[10.0, np.inf, 30.0])}
-    told = gather(BY_KEY["C1-for-noise_scale-small_batch"], comparison("C", noise, traits=EASY))
-    assert told == Described(20.0, None)
+    claim = BY_KEY["C1-for-noise_scale-small_batch"]
+    assert answered(claim, comparison("C", noise, traits=EASY)).figure == 20
 
 
 def test_every_claim_has_an_answer_or_a_reason() -> None:
     empty = among(place("s", {}))
     for claim in (*CLAIMS, own_claim("mine", "theirs")):
-        missing = gather(claim, empty)
-        assert isinstance(missing, Missing), claim.key
+        missing = answered(claim, empty)
+        assert missing.verdict == "not measured", claim.key
         assert missing.reason

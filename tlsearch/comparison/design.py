@@ -1,11 +1,39 @@
-"""What a comparison measured, as arrays: what the tables are made from, whoever ran it."""
+"""What a comparison consists of, arms × scenarios, and what was measured of it, as arrays: what the
+tables are made from, whoever ran it.
+"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tlsearch.comparison.claims import Scenario
+Table = Literal["A", "B", "C", "own"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A kind of scenario; None leaves a property open."""
+
+    similarity: Literal["similar", "dissimilar"] | None = None
+    difficulty: Literal["easy", "hard"] | None = None
+    labels: Literal["few", "many"] | None = None
+    balance: Literal["balanced", "imbalanced"] | None = None
+    order: Literal["time"] | None = None
+    cleaning: Literal["cleaned", "as found"] | None = None
+
+    def named(self) -> dict[str, str]:
+        """The properties that are not left open, by name."""
+        return {name: value for name, value in vars(self).items() if value}
+
+    def includes(self, other: "Scenario") -> bool:
+        """Whether all that is named here is so in `other`."""
+        return self.named().items() <= other.named().items()
+
+    def in_words(self) -> str:
+        """For the reader: `dissimilar, with many labels`."""
+        words = {"labels": "with {} labels", "order": "in order of {}"}
+        return ", ".join(words.get(k, "{}").format(v) for k, v in self.named().items())
 
 
 class ArmResults(NamedTuple):
@@ -17,8 +45,8 @@ class ArmResults(NamedTuple):
     rightly; a row of a seed that diverged is all False, which guessing nothing deserves, and one of
     a seed that failed or has not been run is not a number. No images: nothing was scored.
     `values`: statistic or plain figure → one number a seed, or a redraw, (repeats,); not a number
-    where there is none. Keys are those of `STATISTICS` and of `training.measuring`; for table B
-    also `estimate_images`, about how many different images all estimates rest on.
+    where there is none. Keys are those of `STATISTICS` and of `metrics.registry`; for table B also
+    `estimate_images`, about how many different images all estimates rest on.
     """
 
     tuning: np.ndarray
@@ -28,13 +56,18 @@ class ArmResults(NamedTuple):
     values: Mapping[str, np.ndarray]
     seeds: tuple[int, ...]
 
+    @property
+    def scored(self) -> np.ndarray:
+        """The rows of `answers` that are whole."""
+        found: np.ndarray = self.answers[np.isfinite(self.answers).all(axis=1)]
+        return found
+
 
 class SweepResults(NamedTuple):
     """An arm's chosen configuration with one dimension set to each of `settings`.
 
     `validation` (settings, seeds) accuracy, 0 for a diverged run and not a number where none was
-    run; `answers` (settings, seeds,
-    images) on the test part; `diverged` (settings, seeds).
+    run; `answers` (settings, seeds, images) on the test part; `diverged` (settings, seeds).
     """
 
     arm: str
@@ -43,6 +76,11 @@ class SweepResults(NamedTuple):
     validation: np.ndarray
     answers: np.ndarray
     diverged: np.ndarray
+
+    @property
+    def whole_seeds(self) -> np.ndarray:
+        """Which seeds have run at every setting, (seeds,)."""
+        return np.asarray(np.isfinite(self.validation).all(axis=0))
 
 
 class ScenarioResults(NamedTuple):
@@ -65,43 +103,15 @@ class ScenarioResults(NamedTuple):
 
 class ComparisonResults(NamedTuple):
     """A whole comparison: the table of the documents that it answers, or "own"; `reference` is the
-    arm that an own table is held against; `epochs` and `trials` are each arm's budget. `future` is
-    the share of the images, the latest, that no split of table B touched; None in other tables.
+    arm that others of an own table are compared with; `epochs` and `trials` are each arm's budget.
+    `future` is the share of the images, the latest, that no split of table B touched; None in other
+    tables.
     """
 
     name: str
-    table: Literal["A", "B", "C", "own"]
+    table: Table
     reference: str
     scenarios: tuple[ScenarioResults, ...]
     trials: int
     epochs: int
     future: float | None
-
-
-# Statistics that are no mean over test images, as values that still vary with images.
-
-
-# Leaving out a tenth moves a rank or the end of a range often enough to see their noise. Of equal
-# arms with 8 seeds and 360 to 1,000 images, 16 % gave p < 0.05 for ranks judged by seeds alone, and
-# 21 to 34 % for widths of usable rates; judged so 1 to 6 % and 5 to 8 %, with 5 groups alike.
-GROUPS = 10
-
-
-def by_images(statistic: Callable[[np.ndarray], np.ndarray], answers: np.ndarray) -> np.ndarray:
-    """Values (…, seeds, groups), by seed with the statistic of all images as their mean.
-
-    answers: (…, seeds, images); statistic: of such an array to (…, seeds). Groups are every tenth
-    image. Their spread is that of the statistic over draws of the test set, as a group is to an
-    image what the delete-a-group jackknife says: T + (G - 1) (mean of T without g - T without g).
-    With fewer than two images a group it is the statistic itself.
-    Source: Shao and Wu 1989 (doi:10.1214/aos/1176347263), on leaving out more than one at a time.
-    """
-    whole = statistic(answers)
-    images = np.arange(answers.shape[-1])
-    if len(images) < 2 * GROUPS:
-        return whole
-    without = np.stack(
-        [statistic(answers[..., images % GROUPS != group]) for group in range(GROUPS)], axis=-1
-    )
-    pull = without.mean(axis=-1, keepdims=True) - without
-    return np.asarray(whole[..., None] + (GROUPS - 1) * pull)

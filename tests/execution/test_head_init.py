@@ -183,13 +183,13 @@ def test_what_was_found_is_found_once_and_belongs_to_its_fold(
     from tlsearch.execution import head_init as head_start
 
     asked: list[int] = []
-    probe = head_start.probe_layer
+    probe = head_start.fit_probe
 
     def counted(found: np.ndarray, *args: Any, **settings: Any) -> Any:
         asked.append(len(found))
         return probe(found, *args, **settings)
 
-    monkeypatch.setattr(head_start, "probe_layer", counted)
+    monkeypatch.setattr(head_start, "fit_probe", counted)
     on = data()
     part = on._replace(train=on.train[:30])
     start = HeadStart(store(tmp_path), device=CPU)

@@ -1,0 +1,3 @@
+from tests.search.conftest import scene, study
+
+__all__ = ["scene", "study"]
