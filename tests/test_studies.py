@@ -96,7 +96,13 @@ def test_every_source_has_a_study() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", sorted(set(READERS) - {"digits"}))  # run by tests/cli
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(name, marks=[pytest.mark.ci] if name == "folder" else [])
+        for name in sorted(set(READERS) - {"digits"})  # run by tests/cli
+    ],
+)
 def test_the_study_of_each_source_runs(source: str, tmp_path: Path) -> None:
     if source in MADE:
         MADE[source](tmp_path)

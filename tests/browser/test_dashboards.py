@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.chromium import Watched, photograph, window
 from tests.cli.finished import Finished
-from tests.cli.test_ui import shown
+from tests.cli.test_dashboards import shown
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

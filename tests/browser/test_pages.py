@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
 every_page = pytest.mark.parametrize("name", PAGES)
 # A figure has drawn if plotly has filled it: with vectors, or of WebGL with a canvas.
 DRAWN = """() => [...document.querySelectorAll('.plot')].map((holder) => {

@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,15 @@ def exported(finished: "Finished") -> "Finished":
     """The same with its model exported, for those who use that."""
     finished.export()
     return finished
+
+
+@pytest.fixture
+def there(finished: "Finished", here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Commands run in the finished study's folder; what they write goes elsewhere."""
+    before = sorted(finished.folder.iterdir())
+    monkeypatch.chdir(finished.folder)
+    yield here
+    assert sorted(finished.folder.iterdir()) == before
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Invoke, only_line
 from tests.faults.running import Place
 from tests.search.comparison.places import (
     content,
@@ -169,56 +168,6 @@ def test_killed_stopped_and_begun_anew_it_says_the_same(ran: Ran, disturbed: Pla
     assert {tags["status"] for tags in children} == {"FINISHED"}
     left = [p for p in disturbed.state.rglob("*") if ".part" in p.name]
     assert left + list((disturbed.own / "checkpoints").glob("*")) == []
-
-
-def test_what_changed_is_refused_before_anything_runs(ran: Ran) -> None:
-    before, journal = tables(ran.place), (ran.place.state / "optuna.journal").read_bytes()
-    refused = ran.place.run("--set", "comparison.arms.decay={space.schedule: exponential}")
-    assert refused.code == 2
-    assert "the study was started with other settings" in refused.message
-    assert 'space.schedule: "cosine" → "exponential"' in refused.message
-    assert tables(ran.place) == before
-    assert (ran.place.state / "optuna.journal").read_bytes() == journal
-
-
-@pytest.fixture
-def at_home(ran: Ran, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Commands in this process, where the comparison was run."""
-    monkeypatch.chdir(ran.place.folder)
-    monkeypatch.setenv("TLSEARCH_CACHE", str(ran.place.cache))
-    return tlsearch
-
-
-def test_reading_commands_write_nothing(ran: Ran, at_home: Invoke, tmp_path: Path) -> None:
-    def files() -> dict[Path, int]:
-        return {p: p.stat().st_mtime_ns for p in ran.place.folder.rglob("*") if p.name != "lock"}
-
-    before = files()
-    told = json.loads(only_line(at_home("status", "study.yaml", "--json").stdout))
-    assert (told["finished"], told["running"]) == (True, False)
-    assert told["claims"] == ran.told["claims"]
-    text = at_home("status", "study.yaml").stdout
-    assert "tiny: finished; at most 22 trainings: 22 complete" in text
-    assert "photos: 3 of 3 arms done" in text
-    assert "digits few: 2 of 2 arms done" in text
-    for kind, holds in (("html", "<!doctype html"), ("md", "# tiny"), ("json", '"claims"')):
-        path = tmp_path / f"report.{kind}"
-        done = at_home("report", "study.yaml", "--format", kind, "-o", str(path))
-        assert done.stdout == f"{path}\n"
-        assert holds in path.read_text()
-    assert json.loads((tmp_path / "report.json").read_text())["claims"] == ran.told["claims"]
-    done = at_home("export", "study.yaml", code=2)
-    assert "a comparison keeps no model" in done.stderr
-    assert files() == before
-
-
-def test_running_again_does_nothing(ran: Ran) -> None:
-    before = (tables(ran.place), runs(ran.place), mirrored(ran.place))
-    again = ran.run()
-    assert {**again, "seconds": 0} == {**ran.told, "seconds": 0}
-    assert (tables(ran.place), runs(ran.place)) == before[:2]
-    # Images may have changed, so they were looked at, under the same parent.
-    assert mirrored(ran.place) == before[2]
 
 
 def test_the_test_part_decides_on_nothing(ran: Ran, disturbed: Place) -> None:

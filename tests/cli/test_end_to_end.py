@@ -17,6 +17,7 @@ from tests.cli.conftest import command, only_line
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ci,
     # MLflow's own tables use what SQLAlchemy 2.1 deprecates.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
 ]
@@ -167,36 +168,6 @@ def test_the_model_predicts_in_a_fresh_process(ran: Ran, told: dict[str, Any]) -
     assert found["accuracy"] == pytest.approx(told["test"]["accuracy"]["mean"], abs=1e-12)
     assert found["difference"] < 1e-4
     assert found["classes"] == [str(digit) for digit in range(10)]
-
-
-def test_running_again_does_nothing_but_refresh_the_report(ran: Ran, told: dict[str, Any]) -> None:
-    journal = ran.folder / "mlruns" / "optuna.journal"
-    before, report = journal.read_bytes(), Path(told["report"])
-    report.write_text("stale")
-    again = ran.run()
-    assert {**again, "seconds": 0} == {**told, "seconds": 0}
-    assert report.read_text() != "stale"
-    assert journal.read_bytes() == before
-
-
-def test_reading_commands_write_nothing(ran: Ran, told: dict[str, Any]) -> None:
-    def files() -> dict[Path, int]:
-        return {p: p.stat().st_mtime_ns for p in ran.folder.rglob("*") if p.name != "lock"}
-
-    before = files()
-    status = json.loads(only_line(ran.tlsearch("status", "study.yaml", "--json").stdout))
-    assert (status["finished"], status["running"]) == (True, False)
-    assert status["best"] == told["best"]
-    assert "tiny: finished; 2 of 2 trials" in ran.tlsearch("status", "study.yaml").stdout
-    assert files() == before
-
-
-def test_report_as_json(ran: Ran, told: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    done = ran.tlsearch("report", "study.yaml", "--format", "json", "-o", str(path))
-    assert done.stdout == f"{path}\n"
-    assert isinstance(json.loads(path.read_text()), dict)
-    assert told
 
 
 def test_the_same_seed_gives_the_same_bits(

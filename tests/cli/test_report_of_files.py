@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.cli.conftest import command
 from tests.cli.finished import CLASSES, Finished
+
+pytestmark = pytest.mark.slow
 
 
 def test_pictures_are_those_that_the_scores_name(finished: Finished) -> None:

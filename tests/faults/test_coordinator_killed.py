@@ -22,6 +22,7 @@ def wait_for_checkpoint(run: Command, place: Place, key: str) -> None:
     run.wait_until(place.checkpoint(key).exists, f"a checkpoint of {key}")
 
 
+@pytest.mark.ci
 def test_in_the_search(make_place: MakePlace, searched: dict[str, Any]) -> None:
     place = make_place()
     run = place.start()

@@ -23,7 +23,7 @@ from tlsearch.search.runs import RESULT
 from tlsearch.search.storage import open_storage
 from tlsearch.training.results import EpochResult, TrainResult
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
 
 STUDY = """
 name: tiny

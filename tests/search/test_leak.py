@@ -28,6 +28,7 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_the_test_part_decides_on_nothing(place: Place) -> None:
     place.finish()
     before, known = told(place), scores(place)

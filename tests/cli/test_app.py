@@ -1,16 +1,142 @@
-"""Wrong requests: one message with field, value, rule and remedy, exit code 2, nothing written."""
+"""The command line: help, JSON, colours, exit codes, and wrong requests in one message each."""
 
 import errno
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
 from tests.cli.conftest import STUDY, Files, Invoke, command, only_line
+from tlsearch import __version__
+from tlsearch.cli.app import app
 from tlsearch.cli.request import asked
+from tlsearch.config.loader import read_study
+from tlsearch.config.resolved import json_schema
+from tlsearch.config.sources import EmbeddedSource, Folder, Manifest, source_name
+
+ROOT = Path(__file__).parent.parent.parent
+ANSI = "\x1b["
+
+
+def test_help_has_an_example_that_names_real_options(tlsearch: Invoke) -> None:
+    verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert set(verbs) == {
+        "init", "check", "run", "status", "report", "ui", "export", "predict", "doctor",
+    }  # fmt: skip
+    for verb in verbs:
+        text = tlsearch(verb, "--help").stdout
+        before, _, example = text.partition("Example:")
+        words = example.split()
+        assert words[:2] == ["tlsearch", verb]
+        for word in words[2:]:
+            assert not word.startswith("studies/") or (ROOT / word).is_file()
+            assert not word.startswith("-") or word in before
+
+
+def test_top(tlsearch: Invoke) -> None:
+    text = tlsearch("--help").stdout
+    assert "Example: tlsearch run studies/quickstart.yaml" in text
+    assert tlsearch("--version").stdout == f"{__version__}\n"
+
+
+def test_the_module_and_the_command_are_one(here: Path) -> None:
+    assert command("--version", cwd=here).stdout == f"{__version__}\n"
+
+
+def test_check_shows_the_resolved_study_space_and_cost(tlsearch: Invoke) -> None:
+    text = tlsearch("check", "study.yaml", "--set", "budget.trials=7").stdout
+    assert "trials: 7" in text
+    assert re.search(r"^ lr +0\.001 … 0\.1, logarithmic", text, re.MULTILINE)
+    assert "at most 10 trainings: 7 trials, 1 for baselines, 2 for confirmation" in text
+    assert "all 7 trials will be" not in text
+
+
+def test_check_as_json(tlsearch: Invoke) -> None:
+    done = tlsearch("check", "study.yaml", "--json", "--preset", "small")
+    told = json.loads(done.stdout)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+    assert set(told) == {
+        "study", "identity", "searched", "notes", "audit", "estimate", "source_models_to_train",
+    }  # fmt: skip
+    assert told["study"]["budget"]["trials"] == 2
+    assert told["searched"] == {"lr": {"low": 0.001, "high": 0.1, "log": True}}
+    jsonschema.validate(told["study"], json_schema())
+
+
+def test_check_hides_passwords(here: Path, tlsearch: Invoke) -> None:
+    (here / "study.yaml").write_text(STUDY + "storage: postgresql://me:secret@h/x\n")
+    for arguments in ([], ["--json"]):
+        assert "secret" not in tlsearch("check", "study.yaml", *arguments).stdout
+
+
+def test_the_published_schema_is_up_to_date(tlsearch: Invoke) -> None:
+    text = tlsearch("check", "--schema").stdout
+    assert text == (ROOT / "studies" / "study.schema.json").read_text()
+    schema = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(STUDY), schema)
+
+
+SHIPPED = sorted((ROOT / "studies").glob("*.yaml"))
+
+
+def test_every_shipped_study_can_be_read() -> None:
+    for study in SHIPPED:
+        for preset in (None, *yaml.safe_load(study.read_text()).get("presets", {})):
+            assert read_study(study, overrides=[], preset=preset)
+        assert study.read_text().startswith(f"# tlsearch run studies/{study.name}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize("study", SHIPPED, ids=lambda p: p.name)
+def test_every_shipped_study_passes_its_check(tlsearch: Invoke, study: Path) -> None:
+    for preset in (None, *yaml.safe_load(study.read_text()).get("presets", {})):
+        options = ("--preset", preset) if preset else ()
+        config = read_study(study, overrides=[], preset=preset)
+        if isinstance(config.data.source, EmbeddedSource):
+            tlsearch("check", str(study), *options)
+        elif isinstance(config.data.source, Folder | Manifest):  # theirs are the user's
+            refused = tlsearch("check", str(study), *options, code=2)
+            assert f"data.source.{source_name(config.data.source)}.path" in refused.stderr
+
+
+def test_no_colours_in_a_pipe(here: Path) -> None:
+    for arguments in (["check", "study.yaml"], ["run", "--help"], ["nosuch"]):
+        done = command(*arguments, cwd=here, TERM="xterm-256color")
+        assert ANSI not in done.stdout + done.stderr
+
+
+def test_colours_go_where_no_color_is_set(here: Path) -> None:
+    """In a terminal, which a forced one stands for here."""
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    text = command("check", "study.yaml", cwd=here, NO_COLOR="1", **terminal).stdout
+    assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-7])m", text)
+
+
+def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "tlsearch", "check", "study.yaml"],
+        cwd=here,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
 
 COMMANDS = ("check", "run", "status", "report")
 
@@ -26,19 +152,19 @@ COMMANDS = ("check", "run", "status", "report")
         ("tab.yaml", "name: s\n\tdata: x\n", "tab.yaml: "),
     ],
 )
-@pytest.mark.parametrize("verb", COMMANDS)
 def test_no_study(
-    here: Path, tlsearch: Invoke, files: Files, verb: str, name: str, content: Any, message: str
+    here: Path, tlsearch: Invoke, files: Files, name: str, content: Any, message: str
 ) -> None:
     if name == "folder":
         (here / name).mkdir()
     elif content is not None:
         (here / name).write_text(content)
     before = files()
-    done = tlsearch(verb, name, code=2)
-    assert done.stdout == ""
-    assert done.stderr.startswith("tlsearch: ")
-    assert message in done.stderr
+    for verb in COMMANDS:
+        done = tlsearch(verb, name, code=2)
+        assert done.stdout == ""
+        assert done.stderr.startswith("tlsearch: ")
+        assert message in done.stderr
     assert files() == before
 
 
@@ -113,15 +239,14 @@ def test_wrong_usage(tlsearch: Invoke, arguments: list[str]) -> None:
     assert "Usage: tlsearch" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["status", "report"])
 @pytest.mark.parametrize("storage", ["null", "sqlite:///x.db"])
-def test_a_study_that_was_never_started(
-    tlsearch: Invoke, files: Files, verb: str, storage: str
-) -> None:
+def test_a_study_that_was_never_started(tlsearch: Invoke, files: Files, storage: str) -> None:
     before = files()
-    done = tlsearch(verb, "study.yaml", "--set", f"storage={storage}", code=2)
-    told = only_line(done.stderr)
-    assert told.endswith(f"start it with: tlsearch run study.yaml --set storage={storage}")
+    for verb in ("status", "report", "ui", "export"):
+        done = tlsearch(verb, "study.yaml", "--set", f"storage={storage}", code=2)
+        told = only_line(done.stderr)
+        assert "no such study has been started" in told
+        assert told.endswith(f"start it with: tlsearch run study.yaml --set storage={storage}")
     assert files() == before
 
 
