@@ -11,20 +11,19 @@ import json
 from pathlib import Path
 
 from tlsearch.comparison.answers import tables_of
-from tlsearch.report.comparison_gallery import answer_picture
 from tlsearch.report.markdown import render_comparison_markdown
-from tlsearch.report.stills import still
+from tlsearch.report.stills import answer_still
 
 RESULTS = Path(__file__).parents[1] / "studies" / "results"
 SCHEMA = "tables.schema"
-SHARPNESS = 1.0
-"""One dot a pixel: what is kept in git stays small."""
+DOTS = 100
+"""Dots an inch: what is kept in git stays small."""
 
 
 def render(path: Path) -> None:
     tables = tables_of(json.loads(path.read_text()))
     path.with_suffix(".md").write_text(render_comparison_markdown(tables))
-    picture = still(answer_picture(tables), sharpness=SHARPNESS)
+    picture = answer_still(tables, dots=DOTS)
     if picture is not None:
         path.with_name(f"{path.stem}_gains.png").write_bytes(picture)
     print(path.stem, flush=True)

@@ -1,13 +1,22 @@
 """From the stores to one object that holds everything a report shows, read in one pass."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState, create_trial
 
 from tlsearch.config.catalog import CATALOGUE, groups
 from tlsearch.config.dimensions import Choice, Dimension, Range
@@ -159,7 +168,6 @@ class ReportData:
     scores: Scores | Absent
     evaluation: Evaluation | Absent
     examples: Examples | Absent
-    importances: Importances | Absent
     images: Images
     networks: Foretold | None
     likeness: Mapping[str, float | None]
@@ -175,6 +183,72 @@ class ReportData:
     def fixed(self) -> tuple[RunRow, ...]:
         """Baselines and confirmations, in the order in which they were asked for."""
         return tuple(row for row in self.summary.rows if row.run.role != "trial")
+
+    @cached_property
+    def baselines(self) -> Mapping[str, RunRow]:
+        """The baselines on the study's own split by name, as far as they were started."""
+        rows = {row.run.key: row for row in self.fixed}
+        keys = {name: f"{name}-seed-0" for name in self.config.baselines}
+        return {name: rows[key] for name, key in keys.items() if key in rows}
+
+    @property
+    def baseline_values(self) -> Mapping[str, float]:
+        """The values of the baselines that were completed."""
+        return {name: v for name, v in self.summary.baselines.items() if v is not None}
+
+    @cached_property
+    def importances(self) -> Importances | Absent:
+        """Which dimensions the values depended on."""
+        return find_importances(self.config, self.study_of(self.ranked))
+
+    def course(self, row: RunRow) -> Mapping[int, float]:
+        """What the pruner saw of a run: its value by epoch, or the mean so far by fold."""
+        metric = self.summary.metric
+        if row.folds:
+            return {fold.fold: getattr(fold, f"mean_{metric}") for fold in row.folds}
+        if len(row.run.folds) > 1:  # it ended in its first fold
+            return {}
+        return {epoch.epoch: getattr(epoch, metric) for epoch in row.epochs}
+
+    def study_of(
+        self, rows: Sequence[RunRow], *, numbers: Sequence[int] | None = None
+    ) -> optuna.Study:
+        """A study in memory that holds these runs under `numbers`, or under their own, for what
+        Optuna computes and draws. Numbers without a run are of failed trials without settings.
+        """
+        study = optuna.create_study(direction="maximize" if self.maximise else "minimize")
+        distributions = {n: _distribution(d) for n, d in self.config.searched().items()}
+        found = dict(zip(numbers or [row.number for row in rows], rows, strict=True))
+        for number in range(max(found, default=-1) + 1):
+            row = found.get(number)
+            if row is None:
+                study.add_trial(create_trial(state=TrialState.FAIL))
+                continue
+            params = {n: v for n, v in row.sampled.items() if n in distributions}
+            trial = create_trial(
+                state=_STATES.get(row.state, TrialState.FAIL),
+                value=row.value if row.state == "complete" else None,
+                params=params,
+                distributions={name: distributions[name] for name in params},
+                intermediate_values=dict(self.course(row)),
+            )
+            trial.datetime_start, trial.datetime_complete = row.started, row.ended
+            study.add_trial(trial)
+        return study
+
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    match dimension:
+        case Choice(values):
+            return CategoricalDistribution(values)
+        case Range(low, high, log, step) if dimension.whole:
+            return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+        case Range(low, high, log, step):
+            return FloatDistribution(low, high, log=log, step=step)
+    raise AssertionError("a fixed dimension is not searched")
 
 
 def read_report(ledger: Ledger, layout: Layout) -> ReportData:
@@ -202,7 +276,6 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         scores=scores,
         evaluation=evaluation,
         examples=examples,
-        importances=find_importances(config, ledger.search),
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
         networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
         likeness=ledger.search.user_attrs.get(LIKENESS) or {},

@@ -8,7 +8,6 @@ from tlsearch.comparison.answers import Tables
 from tlsearch.execution.runs import RunRow
 from tlsearch.report import networks
 from tlsearch.report.answer import find_answer, gain_rows, status
-from tlsearch.report.comparison_gallery import answer_picture, reasons
 from tlsearch.report.comparison_summary import (
     findings,
     foretold,
@@ -21,8 +20,8 @@ from tlsearch.report.comparison_summary import (
 )
 from tlsearch.report.context import ReportData
 from tlsearch.report.difficulty import difficulty, likeness
-from tlsearch.report.figures.canvas import Picture
-from tlsearch.report.figures.gallery import pictures
+from tlsearch.report.figures.gallery import answer_picture, pictures, reasons
+from tlsearch.report.figures.style import Picture
 from tlsearch.report.provenance import REPEAT, cost_text, machine_text
 from tlsearch.report.verdict_text import MEANINGS, SIDES, arm_name
 from tlsearch.report.wording import duration, plain, printable, setting_text, value_text

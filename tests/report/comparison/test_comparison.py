@@ -13,7 +13,7 @@ from tlsearch.comparison.answers import ClaimAnswer, Tables
 from tlsearch.comparison.design import Scenario
 from tlsearch.comparison.tables import ALL, make_tables
 from tlsearch.report.comparison_summary import findings, summary
-from tlsearch.report.figures import forest
+from tlsearch.report.figures.comparison import POOLED, Forest
 from tlsearch.report.html import render_comparison_html
 from tlsearch.report.markdown import render_comparison_markdown
 from tlsearch.report.verdict_text import MEANINGS, basis_text, effect_text, spoken, varying
@@ -167,18 +167,18 @@ def test_markdown_has_the_tables_in_the_documents_order(tables: Tables) -> None:
 
 
 def test_the_forest_holds_every_gain_and_the_pooled_ones_first(tables: Tables) -> None:
-    found = forest.compute(tables)
-    assert isinstance(found, forest.Forest)
-    assert found.places == (forest.POOLED, *(name for name, *_ in KINDS[:4]))
-    assert found.arms == ("A2", "A3", "A4", "A5")
-    assert len(found.lines) == 4 * 5
-    figure = forest.draw(found)
+    found = Forest.compute(tables)
+    assert isinstance(found, Forest)
+    assert found.places == (POOLED, *(name for name, *_ in KINDS[:4]))
+    assert found.arms[0] == "decay (A2)"
+    assert len(found.marks) == 4 * 5
+    figure = found.draw()
     decay = figure.data[0]
     assert decay.name == "decay (A2)"
-    gains = [line.gain for line in found.lines if line.gain.arm == "A2"]
-    assert list(decay.x) == pytest.approx([100 * gain.mean for gain in gains])
+    gains = [mark for mark in found.marks if mark.arm == "decay (A2)"]
+    assert list(decay.x) == pytest.approx([gain.mean for gain in gains], rel=1e-4)
     ends = [x + more for x, more in zip(decay.x, decay.error_x.array, strict=True)]
-    assert ends == pytest.approx([100 * gain.high for gain in gains])
+    assert ends == pytest.approx([gain.high for gain in gains], rel=1e-4)
     heights = sorted(y for trace in figure.data for y in trace.y)
     assert min(np.diff(heights)) == pytest.approx(0.2)  # no mark hides another
     low, high = figure.layout.yaxis.range
@@ -191,7 +191,7 @@ def test_without_two_scored_arms_there_is_no_forest() -> None:
     rng = np.random.default_rng(0)
     arms = {"one": arm_of(rng, rng.random((3, 30)) < 0.9)}
     found = judged(comparison("own", arms, traits=Scenario(), reference="one"))
-    assert isinstance(forest.compute(found), Absent)
+    assert isinstance(Forest.compute(found), Absent)
     assert "No two arms" in render_comparison_html(found)
     assert summary(found) == "Nothing to judge yet."
 

@@ -11,8 +11,8 @@ from tests.report.comparison.test_comparison import judged
 from tests.report.test_build import Page
 from tlsearch.comparison.answers import Tables
 from tlsearch.comparison.design import ComparisonResults
-from tlsearch.report.comparison_gallery import reasons
-from tlsearch.report.figures import drift, first_steps, sensitivity
+from tlsearch.report.figures.comparison import Drift, FirstSteps, Sensitivity
+from tlsearch.report.figures.gallery import reasons
 from tlsearch.report.html import render_comparison_html
 from tlsearch.report.wording import Absent
 
@@ -42,11 +42,11 @@ def tables(results: ComparisonResults) -> Tables:
 def test_a_curve_for_each_arm_that_was_swept_over_the_rate(
     results: ComparisonResults, tables: Tables
 ) -> None:
-    found = sensitivity.compute(tables)
-    assert isinstance(found, sensitivity.Sensitivity)
-    assert found.arms == ("A1", "A4", "A5")
-    assert len(found.curves) == 6
-    figure = sensitivity.draw(found)
+    found = Sensitivity.compute(tables)
+    assert isinstance(found, Sensitivity)
+    assert found.arms == ("fixed rate (A1)", "warm-up (A4)", "adaptive (A5)")
+    assert len(found.draw().data) == 6
+    figure = found.draw()
     trace = figure.data[0]
     assert trace.x == RATES
     means = results.scenarios[0].sweeps[0].answers.mean(axis=(1, 2))
@@ -63,22 +63,22 @@ def test_what_diverged_is_said(tables: Tables) -> None:
     place = tables.scenarios[0]
     points = tuple(replace(p, diverged=2, accuracy=0.25) for p in place.sweeps[0].points[:2])
     sweep = replace(place.sweeps[0], points=points)
-    found = sensitivity.compute(replace(tables, scenarios=(replace(place, sweeps=(sweep,)),)))
-    assert isinstance(found, sensitivity.Sensitivity)
-    told = sensitivity.alt(found).replace("\u00a0", " ")
+    found = Sensitivity.compute(replace(tables, scenarios=(replace(place, sweeps=(sweep,)),)))
+    assert isinstance(found, Sensitivity)
+    told = found.alt.replace("\u00a0", " ")
     assert "25.0 % at 0.001 (2 of 3 runs diverged)" in told
 
 
 def test_drift_by_layer_group_from_the_input_on(tables: Tables) -> None:
-    found = drift.compute(tables)
-    assert isinstance(found, drift.Drift)
+    found = Drift.compute(tables)
+    assert isinstance(found, Drift)
     assert found.kind == "cka_drift"
-    assert found.arms == ("A1", "A2", "A3", "A4", "A5")
-    figure = drift.draw(found)
+    assert len(found.arms) == 5
+    figure = found.draw()
     assert figure.data[0].x == GROUPS
     assert figure.data[0].y == pytest.approx((0.01, 0.02, 0.03))
     assert figure.data[0].error_y.array == pytest.approx((0, 0, 0))
-    assert "stem 0.01, layer1 0.02, head 0.03" in drift.alt(found)
+    assert "stem 0.01, layer1 0.02, head 0.03" in found.alt
 
 
 def test_without_source_images_the_drift_is_of_weights(results: ComparisonResults) -> None:
@@ -86,19 +86,19 @@ def test_without_source_images_the_drift_is_of_weights(results: ComparisonResult
     values = {"weight_drift.stem": np.array([0.1, 0.2, 0.4]), "cka_drift.stem": np.full(3, np.nan)}
     arms = {"A1": place.arms["A1"]._replace(values=values)}
     alone = results._replace(scenarios=(place._replace(arms=arms, sweeps=()),))
-    found = drift.compute(judged(alone))
-    assert isinstance(found, drift.Drift)
+    found = Drift.compute(judged(alone))
+    assert isinstance(found, Drift)
     assert found.kind == "weight_drift"
-    ((_, one),) = found.curves[0].groups
+    (one,) = found.marks
     assert one.mean == pytest.approx(0.2)
-    assert "No images of the source" in drift.caption(found)
+    assert "No images of the source" in found.caption
 
 
 def test_gradients_of_the_first_steps_on_a_logarithmic_axis(tables: Tables) -> None:
-    found = first_steps.compute(tables)
-    assert isinstance(found, first_steps.FirstSteps)
-    assert len(found.lines) == 5 * 2
-    figure = first_steps.draw(found)
+    found = FirstSteps.compute(tables)
+    assert isinstance(found, FirstSteps)
+    assert len(found.marks) == 5 * 2
+    figure = found.draw()
     assert figure.layout.xaxis.type == "log"
     assert figure.data[0].x == pytest.approx((10, 10))
     assert len({trace.marker.symbol for trace in figure.data}) == 5
@@ -121,7 +121,7 @@ def test_nothing_measured_leaves_no_empty_section(results: ComparisonResults) ->
     place = results.scenarios[0]
     arms = {name: arm._replace(values={}) for name, arm in place.arms.items()}
     bare = judged(results._replace(scenarios=(place._replace(arms=arms, sweeps=()),)))
-    for module in (sensitivity, drift, first_steps):
-        assert isinstance(module.compute(bare), Absent)
+    for figure in (Sensitivity, Drift, FirstSteps):
+        assert isinstance(figure.compute(bare), Absent)
     assert all(picture.plot is None for picture in reasons(bare))
     assert "What lies behind it" not in Page(render_comparison_html(bare)).text

@@ -15,7 +15,7 @@ from tlsearch.comparison.answers import Provenance, Tables, tables_json, tables_
 from tlsearch.comparison.design import ArmResults, ComparisonResults, Scenario
 from tlsearch.comparison.tables import make_tables
 from tlsearch.report.comparison_summary import foretold, measured_text, protocol_text, said_text
-from tlsearch.report.figures import foretelling
+from tlsearch.report.figures.comparison import Expectations
 from tlsearch.report.html import render_comparison_html
 from tlsearch.report.markdown import render_comparison_markdown
 
@@ -111,9 +111,9 @@ def test_every_format_shows_estimate_and_later_accuracy(tables: Tables) -> None:
 
 
 def test_the_figure_joins_what_was_expected_and_what_came_true(tables: Tables) -> None:
-    found = foretelling.compute(tables)
-    assert isinstance(found, foretelling.Expectations)
-    figure = foretelling.draw(found)
+    found = Expectations.compute(tables)
+    assert isinstance(found, Expectations)
+    figure = found.draw()
     assert [trace.name for trace in figure.data][:2] == ["random (B1)", "stratified (B2)"]
     random = figure.data[0]
     assert random.x[:2] == pytest.approx((90.0, 95.0))
@@ -121,7 +121,7 @@ def test_the_figure_joins_what_was_expected_and_what_came_true(tables: Tables) -
     assert random.marker.symbol[:2] == ("circle", "circle-open")
     assert [trace.y[0] for trace in figure.data] == pytest.approx([0.3, 0.1, -0.1, -0.3])
     html = render_comparison_html(tables)
-    assert 'id="foretelling-data"' in html
+    assert 'id="expectations-data"' in html
     assert "forest" not in html.partition("<script>")[0]
 
 

@@ -1,98 +1,106 @@
-"""All figures of a report, by section, in the order in which they are shown."""
+"""All figures of a page by section, in the order in which they are shown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import ModuleType
 from typing import NamedTuple
 
+from tlsearch.comparison.answers import Tables
 from tlsearch.report.context import ReportData
-from tlsearch.report.figures import (
-    calibration,
-    choices,
-    class_shares,
-    confusion,
-    cost,
-    curves,
-    depth,
-    gains,
-    history,
-    importances,
-    intermediate,
-    parallel,
-    rates,
-    roc,
-    slices,
-    spending,
-    timeline,
+from tlsearch.report.figures.comparison import (
+    Drift,
+    Expectations,
+    FirstSteps,
+    Forest,
+    Sensitivity,
 )
-from tlsearch.report.figures.canvas import Picture, drawn_or_told
+from tlsearch.report.figures.cost import Costs, Spending
+from tlsearch.report.figures.data import ClassShares
+from tlsearch.report.figures.dimensions import Parallel, Slices
+from tlsearch.report.figures.model import Calibration, Confusion, LearningCurves, Roc
+from tlsearch.report.figures.search import (
+    History,
+    ImportancePlot,
+    Intermediate,
+    Timeline,
+    ValueShares,
+)
+from tlsearch.report.figures.strategies import Depths, Gains, RateMap
+from tlsearch.report.figures.style import Drawable, Picture, make_picture
+from tlsearch.report.verdict_text import arm_name
 from tlsearch.report.wording import Absent
 
 
 class Entry(NamedTuple):
-    """A module with `compute`, `draw`, `caption` and `alt`; `height`, in pixels, is of figures that
-    set none themselves.
-    """
+    """A figure's title, what computes it, and its height in pixels where it sets none itself."""
 
     title: str
-    module: ModuleType
+    compute: Callable[[ReportData], Drawable | Absent]
     height: int
 
 
-GALLERY: Mapping[str, Mapping[str, Entry]] = {
+SEARCH: Mapping[str, Mapping[str, Entry]] = {
     "answer": {
-        "gains": Entry("What the winner gains", gains, 230),
+        "gains": Entry("What the winner gains", Gains.compute, 230),
     },
     "search": {
-        "history": Entry("The search over time", history, 420),
-        "curves": Entry("Learning curves of the best trials", curves, 420),
-        "intermediate": Entry("All trials from epoch to epoch", intermediate, 420),
-        "parallel": Entry("The settings side by side", parallel, 500),
-        "slices": Entry("The value by each range", slices, 400),
-        "importances": Entry("What the values depended on", importances, 360),
-        "timeline": Entry("When what ran", timeline, 300),
-        "spending": Entry("Where the time went", spending, 300),
+        "history": Entry("The search over time", History.compute, 420),
+        "curves": Entry("Learning curves of the best trials", LearningCurves.compute, 420),
+        "intermediate": Entry("All trials from epoch to epoch", Intermediate.compute, 420),
+        "parallel": Entry("The settings side by side", Parallel.compute, 500),
+        "slices": Entry("The value by each dimension", Slices.compute, 400),
+        "importances": Entry("What the values depended on", ImportancePlot.compute, 360),
+        "values": Entry("How the values are spread", ValueShares.compute, 360),
+        "timeline": Entry("When what ran", Timeline.compute, 300),
+        "spending": Entry("Where the time went", Spending.compute, 300),
     },
     "strategies": {
-        "depth": Entry("By freeze depth", depth, 380),
-        "rates": Entry("By freeze depth and rate ratio", rates, 420),
-        "choices": Entry("By each choice", choices, 300),
-        "cost": Entry("Value against cost", cost, 420),
+        "depth": Entry("By freeze depth", Depths.compute, 380),
+        "rates": Entry("By freeze depth and rate ratio", RateMap.compute, 420),
+        "cost": Entry("Value against cost", Costs.compute, 420),
     },
     "model": {
-        "confusion": Entry("What is taken for what", confusion, 560),
-        "roc": Entry("How well classes are told apart", roc, 420),
-        "calibration": Entry("Is it right as often as it says?", calibration, 480),
+        "confusion": Entry("What is taken for what", Confusion.compute, 560),
+        "roc": Entry("How well classes are told apart", Roc.compute, 420),
+        "calibration": Entry("Is it right as often as its probabilities say?",
+                             Calibration.compute, 480),
     },
     "data": {
-        "class_shares": Entry("Classes by part", class_shares, 460),
+        "class_shares": Entry("Classes by part", ClassShares.compute, 460),
     },
+}  # fmt: skip
+"""The sections of a search's page; a figure's name is unique in the page."""
+
+REASONS: Mapping[str, tuple[str, Callable[[Tables], Drawable | Absent]]] = {
+    "sensitivity": ("How right the learning rate has to be", Sensitivity.compute),
+    "drift": ("How far layers move from what was pretrained", Drift.compute),
+    "first_steps": ("Gradients in the first steps", FirstSteps.compute),
 }
-"""The sections of the page, each with its figures; a figure's name is unique in the page."""
+"""What lies behind a comparison's answer, as far as it is measured."""
 
 
 def pictures(data: ReportData) -> dict[str, dict[str, Picture]]:
-    """Every section's figures computed and drawn, or the sentence that stands in their place."""
+    """Every section's figures drawn, or the sentence that stands in their place."""
     return {
         section: {
-            name: drawn_or_told(name, entry.title, partial(_picture, name, entry, data))
-            for name, entry in entries.items()
+            name: make_picture(name, e.title, partial(e.compute, data), height=e.height)
+            for name, e in entries.items()
         }
-        for section, entries in GALLERY.items()
+        for section, entries in SEARCH.items()
     }
 
 
-def _picture(name: str, entry: Entry, data: ReportData) -> Picture:
-    module = entry.module
-    found = module.compute(data)
-    if isinstance(found, Absent):
-        return Picture(name, entry.title, found.reason, "", None, 0)
-    figure = module.draw(found)
-    return Picture(
-        id=name,
-        title=entry.title,
-        caption=module.caption(found),
-        alt=module.alt(found),
-        plot=figure.to_json(),
-        height=figure.layout.height or entry.height,
+def answer_picture(tables: Tables) -> Picture:
+    """A comparison's answer at a glance: gains, or of splits their estimates."""
+    if tables.protocol.future is not None:
+        title = "The splits' estimates and the accuracy on later images"
+        return make_picture("expectations", title, partial(Expectations.compute, tables), height=0)
+    title = f"Gains over {arm_name(tables.protocol.reference, tables)}"
+    return make_picture("forest", title, partial(Forest.compute, tables), height=0)
+
+
+def reasons(tables: Tables) -> tuple[Picture, ...]:
+    """The figures of `REASONS`; without a plot those that were not measured."""
+    return tuple(
+        make_picture(name, title, partial(compute, tables), height=0)
+        for name, (title, compute) in REASONS.items()
     )
