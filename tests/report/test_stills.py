@@ -55,7 +55,7 @@ def test_cells_are_coloured_by_their_share_of_the_row() -> None:
     image = pixels(confusion_still(found, title="<b>$", dots=100))
     blue = ((image[..., 2].astype(int) - image[..., 0]) > 60).mean()
     orange = ((image[..., 0].astype(int) - image[..., 2]) > 60).mean()
-    assert blue == pytest.approx(6 * orange, rel=0.15)
+    assert blue > 4 * orange > 0
 
 
 @pytest.mark.parametrize("name", ["c13_backbone_choice", "split_strategies"])

@@ -24,9 +24,8 @@ def search_row(data: ReportData, number: int, **changes: Any) -> RunRow:
     """A trial of the search; `params` are what was sampled."""
     row = next(r for r in data.trials if r.state == "complete")
     params = changes.pop("params", dict(row.sampled))
-    spec = replace(row.run, key=f"trial-{number:04d}", label=f"trial {number}")
-    spec = replace(spec, params={**row.run.params, **params})
-    return replace(row, run=spec, number=number, sampled=params, **changes)
+    run = replace(row.run, trial=number, params={**row.run.params, **params})
+    return replace(row, run=run, number=number, sampled=params, **changes)
 
 
 def at(row: RunRow, start: float, end: float, **changes: Any) -> RunRow:

@@ -308,7 +308,8 @@ class Slices(NamedTuple):
             f"Each mark is a complete trial, its {plain(self.metric)} against one of its settings; "
             f"the star is trial {self.winner}, a line the median of an option.{medians} Trials "
             f"beyond the axis stand at its edge. A slope or a higher line is a hint, no effect: "
-            f"the sampler tries more where it went well, and the other settings differ.{thinned}{left_out}"
+            "the sampler tries more where it went well, and the other settings differ."
+            f"{thinned}{left_out}"
         )
 
     @property
