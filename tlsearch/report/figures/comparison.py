@@ -146,7 +146,9 @@ class Forest(_Bands):
             Mark(
                 place,
                 arm_name(gain.arm, tables),
-                *(100 * end for end in (gain.mean, gain.low, gain.high)),
+                100 * gain.mean,
+                100 * gain.low,
+                100 * gain.high,
                 _gain_text(gain),
             )
             for place, gain in gains
