@@ -120,8 +120,6 @@ TO_FOLD = frozenset(
     {
         # These belong into the module that imports them; to be emptied.
         "metrics.drift",
-        "report.figures.gains",
-        "report.figures.importances",
     }
 )
 LONGEST, SHORTEST = 600, 80

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import optuna
 import plotly.graph_objects as go
 from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial
 
 from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
@@ -401,10 +402,13 @@ class Known(optuna.importance.BaseImportanceEvaluator):
         self._shares = dict(shares)
 
     def evaluate(
-        self, _study: optuna.Study, _params: Any = None, *, target: Any = None, **_: Any
+        self,
+        study: optuna.Study,  # noqa: ARG002 - as Optuna asks for it
+        params: list[str] | None = None,  # noqa: ARG002
+        *,
+        target: Callable[[FrozenTrial], float] | None = None,  # noqa: ARG002
     ) -> dict[str, float]:
         """The shares that it was given."""
-        del target
         return self._shares
 
 
