@@ -1,17 +1,24 @@
-"""One step of every optimizer, against hand arithmetic and torch's own; who is decayed."""
+"""Optimizers against torch's own; who is decayed; averages and norms of steps by hand."""
 
+import math
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.models.strategies import strategy
+from tests.training.small import by_group, figures, same, trainer, weights
 from tlsearch.config.catalog import BACKBONES
 from tlsearch.config.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import build_backbone
 from tlsearch.training.optim import (
+    StepNorms,
+    WeightAverage,
     add_l1_gradient,
     build_optimizer,
     is_decayed,
@@ -19,6 +26,7 @@ from tlsearch.training.optim import (
     set_lr,
 )
 from tlsearch.training.plan import TrainPlan, make_plan
+from tlsearch.training.trainer import Trainer
 
 Named = dict[str, dict[str, nn.Parameter]]
 
@@ -86,9 +94,6 @@ def test_decay_reaches_weights_alone_unless_asked(everywhere: bool) -> None:
 
 ONE_OF_EACH_FAMILY = (
     "resnet18",
-    "vgg11_bn",
-    "mobilenet_v3_small",
-    "efficientnet_v2_s",
     "convnext_tiny",
     "vit_b_32",
     "swin_t",
@@ -117,91 +122,33 @@ def test_offsets_and_scales_are_spared_in_every_family() -> None:
     }
 
 
-Update = Callable[[Tensor, list[Tensor], float, float], Tensor]
-
-
-def sgd_by_hand(w: Tensor, grads: list[Tensor], lr: float, decay: float) -> Tensor:
-    velocity = torch.zeros_like(w)
-    for grad in grads:
-        velocity = 0.9 * velocity + grad + decay * w
-        w = w - lr * velocity
-    return w
-
-
-def nesterov_by_hand(w: Tensor, grads: list[Tensor], lr: float, decay: float) -> Tensor:
-    velocity = torch.zeros_like(w)
-    for grad in grads:
-        full = grad + decay * w
-        velocity = 0.9 * velocity + full
-        w = w - lr * (full + 0.9 * velocity)
-    return w
-
-
-def adam_by_hand(w: Tensor, grads: list[Tensor], lr: float, decay: float) -> Tensor:
-    mean, square = torch.zeros_like(w), torch.zeros_like(w)
-    for t, grad in enumerate(grads, start=1):
-        full = grad + decay * w
-        mean = 0.8 * mean + 0.2 * full
-        square = 0.95 * square + 0.05 * full**2
-        w = w - lr * (mean / (1 - 0.8**t)) / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
-    return w
-
-
-def adamw_by_hand(w: Tensor, grads: list[Tensor], lr: float, decay: float) -> Tensor:
-    mean, square = torch.zeros_like(w), torch.zeros_like(w)
-    for t, grad in enumerate(grads, start=1):
-        w = w * (1 - lr * decay)
-        mean = 0.8 * mean + 0.2 * grad
-        square = 0.95 * square + 0.05 * grad**2
-        w = w - lr * (mean / (1 - 0.8**t)) / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
-    return w
-
-
-def rmsprop_by_hand(w: Tensor, grads: list[Tensor], lr: float, decay: float) -> Tensor:
-    square, velocity = torch.zeros_like(w), torch.zeros_like(w)
-    for grad in grads:
-        full = grad + decay * w
-        square = 0.9 * square + 0.1 * full**2
-        velocity = 0.5 * velocity + full / (square.sqrt() + 1e-8)
-        w = w - lr * velocity
-    return w
-
-
-CASES: list[tuple[Optimizer, Update, Callable[[list[nn.Parameter]], torch.optim.Optimizer]]] = [
+OfTorch = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+CASES: list[tuple[Optimizer, OfTorch]] = [
     (
         Sgd(momentum=0.9, nesterov=False),
-        sgd_by_hand,
         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.2),
     ),
     (
         Sgd(momentum=0.9, nesterov=True),
-        nesterov_by_hand,
         lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.2),
     ),
     (
         Adam(beta1=0.8, beta2=0.95),
-        adam_by_hand,
         lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.8, 0.95), weight_decay=0.2),
     ),
     (
         AdamW(beta1=0.8, beta2=0.95),
-        adamw_by_hand,
         lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.95), weight_decay=0.2),
     ),
     (
         RmsProp(alpha=0.9, momentum=0.5),
-        rmsprop_by_hand,
         lambda p: torch.optim.RMSprop(p, lr=0.1, alpha=0.9, momentum=0.5, weight_decay=0.2),
     ),
 ]
 
 
-@pytest.mark.parametrize(("choice", "by_hand", "of_torch"), CASES)
-def test_three_steps_are_those_of_hand_arithmetic_and_of_torch(
-    choice: Optimizer,
-    by_hand: Update,
-    of_torch: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-) -> None:
+@pytest.mark.parametrize(("choice", "of_torch"), CASES)
+def test_three_steps_are_those_of_torch(choice: Optimizer, of_torch: OfTorch) -> None:
     # Convolutions lie in memory as the loop keeps them: fused kernels must not care.
     def weights() -> list[nn.Parameter]:
         made = layers()["trunk"]["conv.weight"], layers()["head"]["fc.weight"]
@@ -213,7 +160,6 @@ def test_three_steps_are_those_of_hand_arithmetic_and_of_torch(
     chosen = strategy(lr=0.1, optimizer=choice, weight_decay=0.2, decay_norm_and_bias=True)
     first, second = build_optimizer(plan(chosen), named, distances={}), of_torch(theirs)
     generator = torch.Generator().manual_seed(1)
-    start = [p.detach().clone() for p in theirs]
     history = [[torch.randn(p.shape, generator=generator) for p in theirs] for _ in range(3)]
     for grads in history:
         for ours_p, theirs_p, grad in zip(ours, theirs, grads, strict=True):
@@ -223,10 +169,8 @@ def test_three_steps_are_those_of_hand_arithmetic_and_of_torch(
             theirs_p.grad = grad.clone()
         first.step()
         second.step()
-    for i, (ours_p, theirs_p) in enumerate(zip(ours, theirs, strict=True)):
+    for ours_p, theirs_p in zip(ours, theirs, strict=True):
         torch.testing.assert_close(ours_p, theirs_p, rtol=1e-5, atol=1e-6)
-        expected = by_hand(start[i], [grads[i] for grads in history], 0.1, 0.2)
-        torch.testing.assert_close(ours_p.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_parameter_without_a_gradient_stands_still_whatever_the_decay() -> None:
@@ -260,11 +204,165 @@ def test_l1_adds_the_sign_of_each_decayed_weight() -> None:
     assert named["head"]["fc.weight"].grad is None
 
 
-def test_l1_is_the_gradient_of_the_penalty() -> None:
-    named = layers()
-    weight = named["head"]["fc.weight"]
-    assert weight.grad is not None
-    plain = weight.grad.clone()
-    (penalty,) = torch.autograd.grad(0.3 * weight.abs().sum(), weight)
-    add_l1_gradient(build_optimizer(plan(strategy()), named, distances={}), 0.3)
-    torch.testing.assert_close(weight.grad, plain + penalty)
+# Norms of gradients and updates.
+
+PLAIN = {"optimizer": Sgd(momentum=0.0, nesterov=False), "lr": 0.05}
+
+
+def test_updates_by_hand() -> None:
+    steps = StepNorms(updates=True)
+    moving, standing = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    moving.grad = torch.zeros(2)
+
+    def move(*by: float) -> None:
+        with steps.update([moving, standing]):
+            moving.data += torch.tensor(by)
+            standing.data += 9  # has no gradient, so no optimizer moves it
+
+    move(3.0, -4.0)
+    assert steps.largest_update == 5
+    move(1.0, 1.0)
+    assert steps.largest_update == 5
+    standing.grad = torch.zeros(2)  # a group that opens
+    move(0.0, 0.0)
+    assert steps.largest_update == pytest.approx(9 * math.sqrt(2))
+
+
+def test_updates_that_are_not_measured() -> None:
+    steps = StepNorms(updates=False)
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.ones(2)
+    with steps.update([weight]):
+        weight.data += 1
+    assert math.isnan(steps.largest_update)
+
+
+def test_the_largest_gradient_is_the_largest_finite_one() -> None:
+    steps = StepNorms(updates=False)
+    assert steps.largest_gradient == 0
+    steps.gradients = [1.0, 3.0, math.inf, math.nan, 2.0]
+    assert steps.largest_gradient == 3
+
+
+def test_plain_gradient_descent_moves_by_rate_times_gradient() -> None:
+    training = trainer(strategy(**PLAIN), measure_updates=True)
+    results = list(training.epochs())
+    assert len(training.steps.gradients) == training.plan.total_steps
+    assert training.steps.largest_gradient == max(r.max_grad_norm for r in results)
+    largest = max(training.steps.gradients)
+    assert training.steps.largest_update == pytest.approx(0.05 * largest, rel=1e-4)
+
+
+def test_clipping_shortens_steps_and_not_what_is_reported_of_the_gradient() -> None:
+    training = trainer(strategy(**PLAIN, clip_norm=0.1), measure_updates=True)
+    list(training.epochs())
+    assert training.steps.largest_update == pytest.approx(0.05 * 0.1, rel=1e-3)
+    assert training.steps.largest_gradient > 0.1
+
+
+def test_frozen_groups_are_no_part_of_an_update_and_measuring_changes_no_bit() -> None:
+    chosen = strategy(**PLAIN, freeze_depth=3, unfreeze_every_epochs=1)
+    plain, measured = (trainer(chosen, measure_updates=m) for m in (False, True))
+    assert figures(plain.epochs()) == figures(measured.epochs())
+    assert all(torch.equal(a, b) for a, b in zip(*map(_values, (plain, measured)), strict=True))
+    assert measured.steps.largest_update > 0
+
+
+def test_an_epoch_is_not_charged_for_what_measuring_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = trainer(num_epochs=2, measure_updates=True)
+    keep = training.steps._keep
+
+    def slowly(moving: list[torch.Tensor]) -> None:
+        time.sleep(0.1)
+        keep(moving)
+
+    monkeypatch.setattr(training.steps, "_keep", slowly)
+    started = time.perf_counter()
+    results = list(training.epochs())
+    assert training.steps.seconds >= 1.0  # five steps each
+    reported = sum(r.seconds for r in results)
+    assert 0 < reported <= time.perf_counter() - started - training.steps.seconds
+
+
+def _values(of: object) -> list[torch.Tensor]:
+    return list(weights(of).values())  # type: ignore[arg-type]
+
+
+# The average of the weights.
+
+
+def averages_by_hand(training: Trainer, decay: float) -> dict[str, Tensor]:
+    """Train to the end, noting the weights after each step; their average."""
+    trail: list[dict[str, Tensor]] = []
+    step = training.optimizer.step
+
+    def noted(*args: Any) -> Any:
+        found = step(*args)
+        trail.append(weights(training))
+        return found
+
+    training.optimizer.step = noted  # type: ignore[method-assign]
+    list(training.epochs())
+    assert len(trail) == training.plan.total_steps > 10
+    mean = dict(trail[0])
+    for t, state in enumerate(trail[1:], start=1):
+        d = min(decay, (1 + t) / (10 + t))
+        for name, value in state.items():
+            mean[name] = d * mean[name] + (1 - d) * value if value.is_floating_point() else value
+    return mean
+
+
+def test_the_average_is_that_of_hand_arithmetic_statistics_included() -> None:
+    training = trainer(strategy(ema_decay=0.4, dropout=0.2))  # reached at the sixth of 15 steps
+    by_hand = averages_by_hand(training, 0.4)
+    live = weights(training)
+    result = training.finish()
+    kept = weights(training)
+    assert not same(kept, live)
+    for name, value in kept.items():
+        torch.testing.assert_close(value, by_hand[name], rtol=1e-5, atol=1e-7)
+    # What was validated last is what is kept.
+    logits, labels = training.forward.evaluate(training.data.validation)
+    assert result.chosen is not None
+    assert result.chosen.val_loss == F.cross_entropy(logits, labels).item()
+
+
+def test_a_short_training_is_not_left_at_its_start() -> None:
+    weight = torch.zeros(1)
+    average = WeightAverage({"w": weight}, decay=0.999)
+    for step in range(70):  # one unit a step
+        weight.fill_(step)
+        average.update()
+    with average.applied():
+        assert 55 < weight.item() < 69  # 0.999 from the first step on would come to 2.4
+
+
+def test_averaging_leaves_the_training_itself_alone() -> None:
+    averaged, plain = (trainer(strategy(ema_decay=d, dropout=0.2)) for d in (0.9, None))
+    pairs = zip(averaged.epochs(), plain.epochs(), strict=True)
+    for ours, theirs in pairs:
+        assert (ours.train_loss, ours.max_grad_norm) == (theirs.train_loss, theirs.max_grad_norm)
+        assert ours.val_loss != theirs.val_loss
+    assert same(weights(averaged), weights(plain))
+
+
+def test_a_frozen_body_stands_still_under_an_average() -> None:
+    training = trainer(strategy(ema_decay=0.9, freeze_depth=5))
+    before = by_group(training.backbone)
+    list(training.epochs())
+    training.finish()
+    after = by_group(training.backbone)
+    for group in training.backbone.groups[:-1]:
+        assert same(before[group], after[group])
+
+
+def test_early_stopping_restores_the_best_average() -> None:
+    training = trainer(strategy(ema_decay=0.7, patience_epochs=2, lr=0.5), num_epochs=8)
+    list(training.epochs())
+    result = training.finish()
+    assert result.chosen is not None
+    logits, labels = training.forward.evaluate(training.data.validation)
+    assert result.chosen.val_loss == F.cross_entropy(logits, labels).item()
+    assert result.chosen.val_accuracy == max(r.val_accuracy for r in result.epochs)
