@@ -1,19 +1,25 @@
-"""Small messy folders and manifests, made from a seed."""
+"""Small messy folders, tables, pictures and sets of columns, made from a seed."""
 
 import csv
+import hashlib
+import io
 import os
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from tlsearch.config.progress import no_progress
-from tlsearch.config.schema import DataConfig
-from tlsearch.data.dataset import ImageSet
+from tlsearch.config.schema import DataConfig, SplitConfig
+from tlsearch.data.dataset import Files, ImageSet, image_set, with_columns
+from tlsearch.data.duplicates import perceptual_hash
 from tlsearch.data.sources import load_images
+from tlsearch.data.splits import Split, draw_splits
 
 
 def picture(seed: int, *, width: int = 48, height: int = 40) -> Image.Image:
@@ -101,3 +107,80 @@ def config(source: object, *, size: int = 16, **fields: object) -> DataConfig:
 def read(data: DataConfig, cache: Path) -> ImageSet:
     """Its images."""
     return load_images(data, cache=cache, on_progress=no_progress)
+
+
+def labelled(labels: Any, **columns: Any) -> ImageSet:
+    """A set of one pixel an image: a split looks at the columns alone."""
+    labels = np.asarray(labels)
+    pixels = (np.arange(len(labels)) % 251).astype(np.uint8)[:, None, None, None]
+    names = tuple(f"class {chr(97 + i)}" for i in range(int(labels.max()) + 1))
+    return image_set(pixels, labels, names, **{k: np.asarray(v) for k, v in columns.items()})
+
+
+def split_config(strategy: Any, **fields: Any) -> SplitConfig:
+    return SplitConfig(strategy=strategy, **fields)
+
+
+def draw(
+    data: ImageSet, split: SplitConfig, *, labels: int | None = None, redraw: int = 0
+) -> tuple[Split, ...]:
+    return draw_splits(data, split=split, labels_per_class=labels, redraw=redraw)
+
+
+def listed(splits: tuple[Split, ...]) -> list[list[list[int]]]:
+    return [[part.tolist() for part in parts] for parts in splits]
+
+
+SIDE = 32
+
+
+def photo(seed: int, *, side: int = 96) -> Image.Image:
+    """A piece of a real photo, with something to be seen in it; each seed another piece."""
+    photos = load_sample_images().images
+    draw = np.random.default_rng(seed)
+    while True:
+        whole = photos[seed % len(photos)]
+        y, x = (int(draw.integers(0, whole.shape[i] - side)) for i in (0, 1))
+        piece = whole[y : y + side, x : x + side]
+        if piece.std() > 30:
+            return Image.fromarray(piece)
+
+
+def jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    """The picture after it was saved as JPEG."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def folder_of(
+    pictures: Sequence[Image.Image],
+    labels: Sequence[int],
+    *,
+    names: Sequence[str] | None = None,
+    size: int = SIDE,
+    num_classes: int = 2,
+    **known: Any,
+) -> ImageSet:
+    """What a folder with these pictures gives; the file is known by pixels and size."""
+    stored = [np.asarray(p.convert("RGB").resize((size, size), 3)) for p in pictures]
+    digests = [
+        hashlib.sha256(p.tobytes() + repr(p.size).encode()).hexdigest()[:32] for p in pictures
+    ]
+    files = Files(
+        names=np.array(names or [f"{label}/{i}.png" for i, label in enumerate(labels)]),
+        sizes=np.array([p.size for p in pictures], np.int32).reshape(-1, 2),
+        digests=np.array(digests),
+        hashes=np.array([perceptual_hash(p) for p in pictures], np.uint64),
+    )
+    images = np.array(stored, np.uint8).reshape(len(stored), size, size, 3)
+    classes = tuple("abcdefgh"[:num_classes])
+    return with_columns(image_set(images, np.array(labels), classes), files=files, **known)
+
+
+def audit_config(*, split: str = "stratified", size: int = SIDE, **audit: Any) -> DataConfig:
+    """A study's data, of a folder; classes may be small unless said otherwise."""
+    rules = {"min_class_images": 1, **audit}
+    return DataConfig.model_validate(
+        {"source": {"folder": "x"}, "size": size, "split": {"strategy": split}, "audit": rules}
+    )

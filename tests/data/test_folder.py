@@ -1,3 +1,5 @@
+"""Folders of classes as users have them, and images found by name."""
+
 import os
 import unicodedata
 from pathlib import Path
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.made import UNREADABLE, config, read, write_classes, write_messy, write_picture
-from tlsearch.data.folder import list_folder, natural_key
+from tlsearch.data.folder import find_images, list_folder, natural_key
 from tlsearch.errors import RequestError
 
 
@@ -216,3 +218,72 @@ def test_parts_beside_another_folder_are_a_slip(tmp_path):
         write_classes(tmp_path / "x" / name, {"": 2})
     with pytest.raises(RequestError, match="parts test, train, and beside them extra"):
         list_folder(tmp_path / "x")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b/2.JPG", "b/é, x.png", "b/.hidden.png", "b/notes.txt", "b/.git/a.png", "a.webp",
+                 "b/c/deep/3.tiff", "odd[1].png"):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def images_of(*named: str) -> list[str]:
+    return [str(path) for path in find_images(named)]
+
+
+def test_folders_hold_images_by_suffix_in_order(here: Path) -> None:
+    assert here
+    assert images_of("b") == ["b/2.JPG", "b/é, x.png", "b/c/deep/3.tiff"]
+    assert images_of("b/c", "a.webp") == ["b/c/deep/3.tiff", "a.webp"]
+
+
+def test_a_named_file_is_taken_whatever_its_suffix(here: Path) -> None:
+    assert here
+    assert images_of("b/notes.txt", "b/.hidden.png") == ["b/notes.txt", "b/.hidden.png"]
+
+
+def test_patterns(here: Path) -> None:
+    assert here
+    assert images_of("*.webp", "b/*.JPG") == ["a.webp", "b/2.JPG"]
+    assert images_of("**/*.tiff") == ["b/c/deep/3.tiff"]
+    assert images_of("odd[1].png") == ["odd[1].png"], "a file of that very name goes first"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("*.gif", "no file matches this pattern"),
+        ("none.png", "no such file or folder"),
+        ("x" * 5000, "no such file or folder"),
+    ],
+)
+def test_what_is_not_there_is_told_at_once(here: Path, name: str, message: str) -> None:
+    assert here
+    with pytest.raises(RequestError, match=message):
+        find_images(["b", name])
+
+
+def test_links(here: Path) -> None:
+    (here / "b" / "c" / "up").symlink_to(here / "b", target_is_directory=True)
+    (here / "out").mkdir()
+    (here / "out" / "1.png").touch()
+    (here / "b" / "linked").symlink_to(here / "out", target_is_directory=True)
+    (here / "b" / "gone.png").symlink_to(here / "nowhere.png")
+    assert sorted(images_of("b")) == [
+        *("b/2.JPG", "b/c/deep/3.tiff", "b/gone.png", "b/linked/1.png", "b/é, x.png")
+    ]
+
+
+def test_an_empty_folder(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert images_of("empty") == []
+
+
+def test_names_that_are_no_text(here: Path) -> None:
+    name = os.fsdecode(b"b/\xff.png")
+    (here / name).touch()
+    assert name in images_of("b")

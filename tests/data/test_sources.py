@@ -1,13 +1,21 @@
+"""What every source promises, and planted defects."""
+
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.data.made import config, read, write_classes, write_table
+from tlsearch.config.progress import no_progress
+from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import SOURCES, known_facts
-from tlsearch.data import dataset as store
-from tlsearch.data.dataset import image_set, with_columns
-from tlsearch.data.sources import READERS, load_digits_images
+from tlsearch.data import dataset
+from tlsearch.data.audit import audited
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, image_set, with_columns
+from tlsearch.data.sources import READERS, load_digits_images, load_images, planted, read_images
+from tlsearch.data.splits import draw_splits
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +80,13 @@ ALL = [*EMBEDDED, *FROM_FILES]
 
 @pytest.fixture
 def sources(tmp_path):
-    """A small source of every kind, by name; what is embedded takes its defaults."""
+    """A small source of every kind, by name."""
     counts = {"a": 4, "b": 3}
     folder = write_classes(tmp_path / "photos", counts)
     names = [f"{name}/{i}.png" for name, count in counts.items() for i in range(count)]
     write_table(folder / "table.csv", [("path", "label"), *[(name, name[0]) for name in names]])
-    return {name: {name: {}} for name in EMBEDDED} | {
+    return {name: {name: {"images": 80}} for name in EMBEDDED} | {
+        "digits": "digits",
         "folder": {"folder": str(folder)},
         "manifest": {"manifest": str(folder / "table.csv")},
         "torchvision": {"torchvision": {"name": "FakeData", "images": 40}},
@@ -95,49 +104,36 @@ def test_what_a_study_knows_of_a_source_is_what_it_holds(source, tmp_path):
 
 
 @pytest.mark.parametrize("source", ALL)
-def test_every_source_gives_a_valid_set(source, sources, tmp_path):
-    images = read(config(sources[source]), tmp_path / "cache")
-    assert images.images.dtype == np.uint8
-    assert images.images.shape[1:3] == (16, 16)
-    assert images.images.shape[3] in (1, 3)
-    assert not images.images.flags.writeable
-    assert not images.labels.flags.writeable
-    assert set(np.unique(images.labels)) == set(range(len(images.class_names)))
-    assert all(isinstance(name, str) for name in images.class_names)
-    columns = (images.times, images.groups, images.parts, images.weights)
-    assert {len(c) for c in (images.labels, *columns) if c is not None} == {len(images.images)}
-    assert (images.clusters, images.rows, images.suspects) == (None, None, None)
-
-
-@pytest.mark.parametrize("source", ALL)
-def test_every_source_gives_the_same_again(source, sources, tmp_path):
+def test_every_source_gives_a_valid_set_again_and_from_disk(source, sources, tmp_path):
     first = read(config(sources[source]), tmp_path / "cache")
+    assert first.images.dtype == np.uint8
+    assert first.images.shape[1:3] == (16, 16)
+    assert first.images.shape[3] in (1, 3)
+    assert not first.images.flags.writeable
+    assert not first.labels.flags.writeable
+    assert set(np.unique(first.labels)) == set(range(len(first.class_names)))
+    assert all(isinstance(name, str) for name in first.class_names)
+    columns = (first.times, first.groups, first.parts, first.weights)
+    assert {len(c) for c in (first.labels, *columns) if c is not None} == {len(first.images)}
+    assert (first.clusters, first.rows, first.suspects) == (None, None, None)
+
     again = read(config(sources[source]), tmp_path / "cache")
     elsewhere = read(config(sources[source]), tmp_path / "other cache")
     assert first.fingerprint == again.fingerprint == elsewhere.fingerprint
     np.testing.assert_array_equal(first.images, elsewhere.images)
     assert read(config(sources[source], size=8), tmp_path / "c").fingerprint != first.fingerprint
 
+    loaded = dataset.load(dataset.save(first, tmp_path / "store"))
+    assert (loaded.fingerprint, loaded.failures) == (first.fingerprint, first.failures)
+    np.testing.assert_array_equal(loaded.images, first.images)
+    np.testing.assert_array_equal(loaded.labels, first.labels)
 
-@pytest.mark.parametrize("source", FROM_FILES)
-def test_sources_of_files_know_each_file(source, sources, tmp_path):
-    images = read(config(sources[source]), tmp_path / "cache")
-    assert {len(column) for column in images.files} == {len(images.labels)}
-    assert images.files.sizes.shape == (len(images.labels), 2)
-    assert images.files.hashes.dtype == np.uint64
-    assert len(set(images.files.digests)) == len(set(images.files.names)) == len(images.labels)
-    assert isinstance(images.images, np.ndarray)
-    assert np.load(images.pixel_file, mmap_mode="r").shape == images.images.shape
-
-
-@pytest.mark.parametrize("source", ALL)
-def test_every_set_comes_back_from_disk(source, sources, tmp_path):
-    images = read(config(sources[source]), tmp_path / "cache")
-    loaded = store.load(store.save(images, tmp_path / "store"))
-    assert loaded.fingerprint == images.fingerprint
-    assert loaded.failures == images.failures
-    np.testing.assert_array_equal(loaded.images, images.images)
-    np.testing.assert_array_equal(loaded.labels, images.labels)
+    if source in FROM_FILES:
+        assert {len(column) for column in first.files} == {len(first.labels)}
+        assert first.files.sizes.shape == (len(first.labels), 2)
+        assert first.files.hashes.dtype == np.uint64
+        assert len(set(first.files.digests)) == len(set(first.files.names)) == len(first.labels)
+        assert np.load(first.pixel_file, mmap_mode="r").shape == first.images.shape
 
 
 def test_a_folder_and_its_manifest_are_the_same_images(sources, tmp_path):
@@ -151,3 +147,79 @@ def test_a_folder_and_its_manifest_are_the_same_images(sources, tmp_path):
 def test_every_reader_reads_a_source_that_a_study_can_name():
     assert set(READERS) <= set(SOURCES)
     assert set(FROM_FILES) <= set(READERS)
+
+
+def planted_config(**changes: Any) -> DataConfig:
+    asked = {"label_noise": 0.2, "duplicates": 0.5, "seed": 0, **changes}
+    return DataConfig.model_validate(
+        {
+            "source": {"letters": {"images": 200, "classes": 5}},
+            "size": 16,
+            "split": {"strategy": "given", "validation": 0.2, "test": 0.3},
+            "planted": asked,
+        }
+    )
+
+
+def clean(of: DataConfig) -> ImageSet:
+    return load_images(of, cache=None, on_progress=no_progress)  # type: ignore[arg-type]
+
+
+def test_as_many_as_asked_for_and_in_the_training_part_alone() -> None:
+    before = clean(planted_config())
+    after = planted(before, planted_config())
+    assert after.parts is not None
+    assert len(after.labels) == 200 + 50  # a hundred train
+    assert [int((after.parts == part).sum()) for part in (TRAIN, VALIDATION, TEST)] == [150, 40, 60]
+    assert np.array_equal(after.images[:200], before.images)
+    assert (after.parts[200:] == TRAIN).all()
+    held = np.flatnonzero(after.parts[:200] != TRAIN)
+    assert np.array_equal(after.labels[held], before.labels[held])
+    known = {
+        image.tobytes(): label for image, label in zip(before.images, before.labels, strict=True)
+    }
+    assert len(known) == 200
+    train = {before.images[row].tobytes() for row in np.flatnonzero(after.parts[:200] == TRAIN)}
+    assert all(image.tobytes() in train for image in after.images[200:])
+    true = np.array([known[image.tobytes()] for image in after.images])
+    assert (true != after.labels).sum() == 30  # a fifth of 150
+    assert np.bincount(after.labels, minlength=5).min() > 0
+
+
+def test_the_same_defects_every_time_and_others_from_another_seed() -> None:
+    before = clean(planted_config())
+    one, two, other = (planted(before, planted_config(seed=seed)) for seed in (0, 0, 1))
+    assert one.fingerprint == two.fingerprint != other.fingerprint
+    assert np.array_equal(one.parts, other.parts[: len(one.parts)])  # type: ignore[arg-type, index]
+    without = planted_config().model_copy(update={"planted": None})
+    assert planted(before, without) is before
+
+
+def test_no_redraw_moves_a_planted_image_out_of_training() -> None:
+    asked = planted_config()
+    data = planted(clean(asked), asked)
+    assert data.parts is not None
+    for redraw in range(3):
+        (parts,) = draw_splits(data, split=asked.split, labels_per_class=8, redraw=redraw)
+        assert (data.parts[parts.train] == TRAIN).all()
+        assert (data.parts[parts.validation] == VALIDATION).all()
+        assert (data.parts[parts.test] == TEST).all()
+
+
+def test_the_audit_finds_and_drops_what_was_planted() -> None:
+    asked = planted_config(label_noise=0.3)
+    rules = {"conflicting_labels": "drop", "exact_duplicates": "drop", "near_duplicates": "off"}
+    policy = asked.audit.model_copy(update=rules)
+    asked = asked.model_copy(update={"audit": policy})
+    data, audit = read_images(asked, cache=None, on_progress=no_progress)  # type: ignore[arg-type]
+    found = {finding.kind: finding for finding in audit.findings}
+    assert found["exact_duplicates"].dropped > 0
+    assert found["conflicting_labels"].dropped > 0
+    # Each picture that is left stands there once.
+    left = [data.images[row].tobytes() for row in data.usable]
+    assert len(left) == len(set(left))
+    assert data.parts is not None
+    assert {int((data.parts[data.usable] == part).sum()) for part in (VALIDATION, TEST)} == {40, 60}
+    assert "unreadable" in audit.clean
+    embedded = asked.model_copy(update={"planted": None})
+    assert not audited(clean(embedded), embedded, on_progress=no_progress)[1].findings

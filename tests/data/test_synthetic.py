@@ -1,4 +1,7 @@
+"""Drawn sources: their seeds, sizes and difficulty, and the glyphs of the source model."""
+
 import math
+from dataclasses import replace
 from string import ascii_uppercase
 
 import numpy as np
@@ -7,9 +10,17 @@ import torch
 
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Glyphs, Letters, Textures
-from tlsearch.data.glyph_recipe import RECIPE, TRAINING_FACES
+from tlsearch.data.glyph_recipe import (
+    CHARACTERS,
+    RECIPE,
+    TRAINING_FACES,
+    UNSEEN_FACES,
+    Jitter,
+    font_file,
+    recipe_key,
+)
 from tlsearch.data.sources import load_images
-from tlsearch.data.synthetic.glyphs import render_alphabets, scaled
+from tlsearch.data.synthetic.glyphs import draw_batch, render_alphabets, render_glyphs, scaled
 from tlsearch.data.synthetic.letters import ORNATE_ALPHABETS, PLAIN_ALPHABETS
 from tlsearch.data.synthetic.textures import FAMILIES
 
@@ -17,17 +28,19 @@ KINDS = ["glyphs", "letters", "textures"]
 
 
 def draw(kind, *, size=16, **knobs):
-    told = []
+    shares = []
     data = DataConfig.model_validate({"source": {kind: knobs}, "size": size})
-    images = load_images(data, cache=None, on_progress=lambda share, _text: told.append(share))
-    assert told == sorted(told)
-    assert told[-1] == 1
+    images = load_images(data, cache=None, on_progress=lambda share, _text: shares.append(share))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
     return images
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_knobs_draw_the_same_images(kind):
+    before = torch.get_rng_state()
     first, again, other = (draw(kind, images=80, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(first.images, again.images)
     assert first.fingerprint == again.fingerprint
     np.testing.assert_array_equal(first.labels, other.labels)
@@ -38,26 +51,14 @@ def test_the_same_knobs_draw_the_same_images(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_images_leave_the_first_ones_as_they_were(kind):
-    few, many = draw(kind, images=80), draw(kind, images=700)
+    few, many = draw(kind, images=80), draw(kind, images=400)
+    assert len(np.unique(many.images.reshape(400, -1), axis=0)) == 400  # none is drawn twice
     np.testing.assert_array_equal(many.labels[:80], few.labels)
     np.testing.assert_array_equal(many.images[:80], few.images)
-    uneven = draw(kind, images=200, imbalance=5)
+    uneven = draw(kind, images=100, imbalance=5)
     for label in range(few.num_classes):
         mine, theirs = (found.images[found.labels == label] for found in (uneven, many))
         np.testing.assert_array_equal(mine, theirs[: len(mine)])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_image_is_drawn_twice(kind):
-    images = draw(kind, images=400).images.reshape(400, -1)
-    assert len(np.unique(images, axis=0)) == 400
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_torchs_own_generator_is_left_alone(kind):
-    before = torch.get_rng_state()
-    draw(kind, images=40)
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_balanced_classes_take_turns():
@@ -192,3 +193,121 @@ def test_patterns_by_hand():
     assert at("lattice", 0.0, 0.0) == 0
     assert at("bricks", 0.0, 0.25) == 0  # a joint
     assert at("bricks", 0.5, 0.25) == 1
+
+
+STILL = Jitter(
+    rotation=0,
+    shear=0,
+    scale=(1, 1),
+    aspect=0,
+    shift=0,
+    warp=0,
+    stroke=(0, 0),
+    coarse_share=0,
+    coarsest=8,
+    inverted_share=0,
+    contrast=(1, 1),
+    noise=0,
+)
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    return render_glyphs(("DejaVuSans.ttf", "cmr10.ttf"))
+
+
+def draw_glyphs(glyphs, count=64, size=32, seed=0, **changes):
+    return draw_batch(
+        glyphs,
+        count=count,
+        size=size,
+        jitter=replace(STILL, **changes),
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def test_faces_exist_and_none_is_in_both_parts():
+    assert len(set(TRAINING_FACES) | set(UNSEEN_FACES)) == 22
+    assert all(font_file(face).is_file() for face in TRAINING_FACES + UNSEEN_FACES)
+
+
+@pytest.mark.parametrize("face", TRAINING_FACES + UNSEEN_FACES)
+def test_every_face_has_every_character(face):
+    maps = render_glyphs((face,)).distances[0]
+    assert maps.shape == (len(CHARACTERS), 64, 64)
+    inked = (maps > 0).flatten(1).sum(1)
+    assert inked.min() > 40  # no blank
+    pairs = torch.cdist(maps.flatten(1), maps.flatten(1)) + torch.eye(36) * 9
+    assert pairs.min() > 0.1  # no placeholder drawn for two characters
+
+
+def test_glyphs_are_centred_and_fill_the_box(glyphs):
+    for ink in (glyphs.distances > 0).flatten(0, 1):
+        rows, columns = torch.nonzero(ink.any(1)), torch.nonzero(ink.any(0))
+        height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+        assert abs(int(max(height, width)) - 0.62 * 64) <= 2
+        assert (
+            abs(int(rows.max() + rows.min()) - 63) <= 2
+        )  # thin serifs may fall below half a pixel
+        assert (
+            abs(int(columns.max() + columns.min()) - 63) <= 2
+        )  # thin serifs may fall below half a pixel
+
+
+def test_the_same_seed_draws_the_same_batch(glyphs):
+    everything = {name: getattr(RECIPE.jitter, name) for name in RECIPE.jitter.__dataclass_fields__}
+    first, second = (draw_glyphs(glyphs, seed=3, **everything) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[0], draw_glyphs(glyphs, seed=4, **everything)[0])
+    assert first[0].shape == (64, 1, 32, 32)
+    assert first[0].min() >= 0
+    assert first[0].max() <= 1
+
+
+def test_without_jitter_a_class_has_one_picture_per_face(glyphs):
+    images, labels = draw_glyphs(glyphs, count=400)
+    pictures = images[labels == 8].unique(dim=0)
+    assert len(pictures) == 2
+
+
+def test_at_the_stored_size_the_ink_is_where_the_distance_is_positive(glyphs):
+    images, labels = draw_glyphs(glyphs._replace(distances=glyphs.distances[:1]), size=64)
+    distances = glyphs.distances[0, labels]
+    clear = distances.abs() > 1e-5  # an outline through a pixel's middle may fall to either side
+    assert torch.equal(images[:, 0][clear] > 0.5, distances[clear] > 0)
+
+
+def test_a_positive_stroke_thickens_and_a_negative_thins(glyphs):
+    thin, plain, thick = (draw_glyphs(glyphs, stroke=(s, s))[0].sum() for s in (-0.01, 0.0, 0.03))
+    assert thin < plain < thick
+
+
+def test_a_shift_moves_by_parts_of_the_canvas(glyphs):
+    still, moved = draw_glyphs(glyphs)[0], draw_glyphs(glyphs, scale=(0.5, 0.5))[0]
+    assert moved.sum() < 0.5 * still.sum()
+
+
+def test_inverting_all_is_one_minus(glyphs):
+    assert torch.allclose(
+        draw_glyphs(glyphs, inverted_share=1.0)[0], 1 - draw_glyphs(glyphs)[0], atol=1e-6
+    )
+
+
+def test_coarsening_touches_its_share_only(glyphs):
+    plain, coarse = draw_glyphs(glyphs)[0], draw_glyphs(glyphs, coarse_share=0.5)[0]
+    assert torch.equal(plain[32:], coarse[32:])
+    assert not torch.equal(plain[:32], coarse[:32])
+
+
+def test_the_key_changes_with_all_that_the_weights_depend_on():
+    key = recipe_key(RECIPE, backbone="resnet18", image_size=32)
+    assert key == recipe_key(RECIPE, backbone="resnet18", image_size=32)
+    warped = replace(RECIPE, jitter=replace(RECIPE.jitter, warp=0.5))
+    others = {
+        recipe_key(RECIPE, backbone="resnet34", image_size=32),
+        recipe_key(RECIPE, backbone="resnet18", image_size=64),
+        recipe_key(replace(RECIPE, num_images=1), backbone="resnet18", image_size=32),
+        recipe_key(warped, backbone="resnet18", image_size=32),
+    }
+    assert len(others | {key}) == 5

@@ -1,3 +1,5 @@
+"""Each finding under each policy."""
+
 import json
 import pickle
 from typing import Any
@@ -5,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.audit.made import SIZE, config, folder_of, jpeg, photo, quiet
+from tests.data.made import SIDE, audit_config, folder_of, jpeg, photo
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
@@ -27,7 +30,7 @@ LABELS = [0, 1] * 4
 
 
 def look(data: ImageSet, rules: DataConfig) -> tuple[ImageSet, Audit]:
-    return audited(data, rules, on_progress=quiet)
+    return audited(data, rules, on_progress=no_progress)
 
 
 def refused(data: ImageSet, rules: DataConfig) -> AuditError:
@@ -50,7 +53,7 @@ def with_more(*more: tuple[Any, int], **known: Any) -> ImageSet:
 
 def test_nothing_amiss_changes_nothing() -> None:
     data = with_more()
-    found, audit = look(data, config())
+    found, audit = look(data, audit_config())
     assert found is data
     assert audit.findings == ()
     assert audit.unseen == ()
@@ -73,7 +76,7 @@ def test_nothing_amiss_changes_nothing() -> None:
 def odd_size(data: ImageSet) -> ImageSet:
     assert data.files is not None
     sizes = data.files.sizes.copy()
-    sizes[3], sizes[5], sizes[6], sizes[7] = (SIZE, 3 * SIZE + 1), (15, 15), (16, 16), (32, 96)
+    sizes[3], sizes[5], sizes[6], sizes[7] = (SIDE, 3 * SIDE + 1), (15, 15), (16, 16), (32, 96)
     object.__setattr__(data, "files", data.files._replace(sizes=sizes))
     return data
 
@@ -126,7 +129,7 @@ def case(kind: str) -> tuple[ImageSet, dict[str, Any], list[int], int]:
 @pytest.mark.parametrize("kind", CASES)
 def test_drop_leaves_out_those_and_no_others(kind: str) -> None:
     data, asked, dropped, count = case(kind)
-    found, audit = look(data, config(**asked, **{kind: "drop"}))
+    found, audit = look(data, audit_config(**asked, **{kind: "drop"}))
     finding = only(audit, kind)
     assert (finding.policy, finding.count, finding.dropped) == ("drop", count, len(dropped))
     expected = np.setdiff1d(np.arange(len(data.labels)), dropped)
@@ -141,7 +144,7 @@ def test_drop_leaves_out_those_and_no_others(kind: str) -> None:
 def test_keep_leaves_out_nothing(kind: str) -> None:
     data, asked, _, count = case(kind)
     keeping = {"exact_duplicates": "keep", **asked, kind: "keep"}
-    found, audit = look(data, config(**keeping))
+    found, audit = look(data, audit_config(**keeping))
     finding = only(audit, kind)
     assert (finding.policy, finding.count, finding.dropped) == ("keep", count, 0)
     assert found.rows is None
@@ -151,7 +154,7 @@ def test_keep_leaves_out_nothing(kind: str) -> None:
 @pytest.mark.parametrize("kind", CASES)
 def test_error_names_field_count_files_and_remedy(kind: str) -> None:
     data, asked, _, count = case(kind)
-    error = refused(data, config(**asked, **{kind: "error"}))
+    error = refused(data, audit_config(**asked, **{kind: "error"}))
     finding = only(error.audit, kind)
     assert (finding.policy, finding.count) == ("error", count)
     text = str(error)
@@ -168,7 +171,7 @@ def test_all_errors_are_told_at_once() -> None:
         failures=(Failure("unreadable", "x.jpg", "the file is empty"),),
     )
     rules = {"unreadable": "error", "conflicting_labels": "error", "exact_duplicates": "error"}
-    text = str(refused(data, config(**rules)))
+    text = str(refused(data, audit_config(**rules)))
     assert text.startswith("the images: 3 problems\n")
     assert "x.jpg (the file is empty)" in text
     assert all(f"data.audit.{kind} = error" in text for kind in rules)
@@ -176,7 +179,7 @@ def test_all_errors_are_told_at_once() -> None:
 
 def test_a_message_names_the_first_files_and_counts_the_rest() -> None:
     failures = tuple(Failure("unreadable", f"{i}.jpg", "cut short") for i in range(1234))
-    text = str(refused(with_more(failures=failures), config(unreadable="error")))
+    text = str(refused(with_more(failures=failures), audit_config(unreadable="error")))
     assert "1,234 files that cannot be decoded: 0.jpg (cut short); 1.jpg (cut short); " in text
     assert "… and 1,231 more" in text
     assert "5.jpg" not in text
@@ -187,9 +190,9 @@ def test_a_message_names_the_first_files_and_counts_the_rest() -> None:
 def test_files_without_an_image_are_counted(kind: Any, policy: str) -> None:
     data = with_more(failures=(Failure(kind, "x", "why"), Failure("not_an_image", "Thumbs.db", "")))
     if policy == "error":
-        assert f"data.audit.{kind} = error" in str(refused(data, config(**{kind: "error"})))
+        assert f"data.audit.{kind} = error" in str(refused(data, audit_config(**{kind: "error"})))
         return
-    found, audit = look(data, config(**{kind: "drop"}))
+    found, audit = look(data, audit_config(**{kind: "drop"}))
     finding = only(audit, kind)
     assert (finding.count, finding.dropped) == (1, 1)
     assert (audit.num_images, audit.num_used) == (8, 8)
@@ -200,14 +203,14 @@ def test_files_without_an_image_are_counted(kind: Any, policy: str) -> None:
 
 def test_times_and_given_parts_matter_only_to_splits_by_them() -> None:
     data = with_more(times=np.full(8, np.nan), parts=np.array([TRAIN, TEST] * 4, np.int8))
-    _, audit = look(data, config(missing_times="error", leakage="error"))
+    _, audit = look(data, audit_config(missing_times="error", leakage="error"))
     assert audit.findings == ()
     assert not {"missing_times", "leakage"} & set(audit.clean)
 
 
 def test_near_and_exact_duplicates_share_a_cluster() -> None:
     data = with_more((jpeg(PHOTOS[2], 70), 0), (PHOTOS[2], 0), (PHOTOS[5], 1))
-    found, audit = look(data, config(exact_duplicates="keep"))
+    found, audit = look(data, audit_config(exact_duplicates="keep"))
     assert found.clusters is not None
     np.testing.assert_array_equal(found.clusters, [0, 1, 2, 3, 4, 5, 6, 7, 2, 2, 5])
     near = only(audit, "near_duplicates")
@@ -217,13 +220,13 @@ def test_near_and_exact_duplicates_share_a_cluster() -> None:
 
 
 def test_clusters_of_what_is_left_out_are_none() -> None:
-    found, _ = look(with_more((PHOTOS[2], 0)), config(exact_duplicates="drop"))
+    found, _ = look(with_more((PHOTOS[2], 0)), audit_config(exact_duplicates="drop"))
     assert found.clusters is None
 
 
 def test_near_duplicates_are_not_looked_for_when_they_are_off() -> None:
     data = with_more((jpeg(PHOTOS[2], 70), 1), (PHOTOS[3], 1))
-    found, audit = look(data, config(near_duplicates="off", exact_duplicates="keep"))
+    found, audit = look(data, audit_config(near_duplicates="off", exact_duplicates="keep"))
     assert {f.kind for f in audit.findings} == {"exact_duplicates"}
     assert "near_duplicates is off" in audit.unseen[0]
     np.testing.assert_array_equal(found.clusters, [0, 1, 2, 3, 4, 5, 6, 7, 8, 3])
@@ -232,7 +235,7 @@ def test_near_duplicates_are_not_looked_for_when_they_are_off() -> None:
 def test_of_copies_in_a_given_split_the_held_out_ones_stay() -> None:
     parts = np.array([TRAIN] * 8 + [TRAIN, TEST, TEST], np.int8)
     data = with_more((PHOTOS[0], 0), (PHOTOS[0], 0), (PHOTOS[0], 0), parts=parts)
-    found, audit = look(data, config(split="given"))
+    found, audit = look(data, audit_config(split="given"))
     # The leak first, then one of the two that are tested.
     np.testing.assert_array_equal(found.usable, [1, 2, 3, 4, 5, 6, 7, 9])
     assert only(audit, "leakage").dropped == 2
@@ -242,7 +245,7 @@ def test_of_copies_in_a_given_split_the_held_out_ones_stay() -> None:
 def test_a_class_that_is_dropped_leaves_the_names() -> None:
     labels = [0, 1, 2, 2, 2, 0, 2, 0]
     data = folder_of(PHOTOS, labels, num_classes=4)
-    found, audit = look(data, config(min_class_images=2, small_classes="drop"))
+    found, audit = look(data, audit_config(min_class_images=2, small_classes="drop"))
     assert found.class_names == ("a", "c")
     np.testing.assert_array_equal(found.labels, [0, -1, 1, 1, 1, 0, 1, 0])
     np.testing.assert_array_equal(found.usable, [0, 2, 3, 4, 5, 6, 7])
@@ -255,7 +258,7 @@ def test_a_class_that_is_dropped_leaves_the_names() -> None:
 
 def test_an_empty_class_that_is_dropped_changes_the_fingerprint() -> None:
     data = folder_of(PHOTOS, LABELS, num_classes=3)
-    found, _ = look(data, config(small_classes="drop"))
+    found, _ = look(data, audit_config(small_classes="drop"))
     assert found.class_names == ("a", "b")
     assert found.rows is None
     assert found.fingerprint != data.fingerprint
@@ -263,19 +266,21 @@ def test_an_empty_class_that_is_dropped_changes_the_fingerprint() -> None:
 
 def test_classes_are_counted_after_the_rest_was_left_out() -> None:
     data = with_more(*((PHOTOS[0], 0) for _ in range(10)))
-    _, audit = look(data, config(min_class_images=4, max_imbalance=1.5))
+    _, audit = look(data, audit_config(min_class_images=4, max_imbalance=1.5))
     assert not {"small_classes", "imbalance"} & {f.kind for f in audit.findings}
-    _, audit = look(data, config(exact_duplicates="keep", max_imbalance=3))
+    _, audit = look(data, audit_config(exact_duplicates="keep", max_imbalance=3))
     finding = only(audit, "imbalance")
     assert finding.text.startswith("the largest class has 3.5 times")
     assert (finding.policy, finding.files[0].names) == ("keep", ("b",))
-    error = refused(data, config(exact_duplicates="keep", max_imbalance=3, imbalance="error"))
+    error = refused(data, audit_config(exact_duplicates="keep", max_imbalance=3, imbalance="error"))
     assert "data.audit.imbalance = error" in str(error)
 
 
 def test_one_class_left_is_an_error() -> None:
     labels = [0] * 7 + [1]
-    text = str(refused(folder_of(PHOTOS, labels), config(min_class_images=2, small_classes="drop")))
+    text = str(
+        refused(folder_of(PHOTOS, labels), audit_config(min_class_images=2, small_classes="drop"))
+    )
     assert "only the class 'a' is left" in text
     assert "1 class below 2 images: b (1 image)" in text
 
@@ -284,14 +289,14 @@ def test_one_class_left_is_an_error() -> None:
 def test_no_image_at_all_is_an_error(failed: int) -> None:
     failures = tuple(Failure("unreadable", f"{i}.jpg", "cut short") for i in range(failed))
     data = folder_of([], [], failures=failures)
-    text = str(refused(data, config(small_classes="drop")))
+    text = str(refused(data, audit_config(small_classes="drop")))
     assert "none of the files gave an image" in text
     assert ("0.jpg (cut short)" in text) == bool(failed)
 
 
 def test_everything_dropped_is_an_error() -> None:
     data = with_more(times=np.full(8, np.nan))
-    error = refused(data, config(split="time", missing_times="drop", small_classes="keep"))
+    error = refused(data, audit_config(split="time", missing_times="drop", small_classes="keep"))
     assert "none of the 8 images is left" in str(error)
 
 
@@ -299,7 +304,7 @@ def test_an_audit_pickles_becomes_json_and_a_table() -> None:
     data = with_more(
         (PHOTOS[0], 1), (jpeg(PHOTOS[2], 70), 0), names=[f"ä,{i}\n" for i in range(10)]
     )
-    _, audit = look(data, config(conflicting_labels="keep"))
+    _, audit = look(data, audit_config(conflicting_labels="keep"))
     assert pickle.loads(pickle.dumps(audit)) == audit
     found = json.loads(json.dumps(as_json(audit)))
     assert found["class_counts"] == {"a": 5, "b": 5}
@@ -313,7 +318,7 @@ def test_an_audit_pickles_becomes_json_and_a_table() -> None:
 def test_a_summary_is_small_whatever_is_listed() -> None:
     failures = tuple(Failure("unreadable", "d/" * 500 + f"{i}.jpg", "x" * 999) for i in range(5000))
     copies = [(PHOTOS[0], 0)] * 30
-    _, audit = look(with_more(*copies, failures=failures), config(min_class_images=1))
+    _, audit = look(with_more(*copies, failures=failures), audit_config(min_class_images=1))
     found = summary(audit)
     assert len(json.dumps(found)) < 10_000
     unreadable, exact = found["findings"]
@@ -325,7 +330,7 @@ def test_a_summary_is_small_whatever_is_listed() -> None:
 
 def test_names_that_are_no_text_can_be_written() -> None:
     failures = (Failure("unreadable", "a\udcff\n.jpg", "cut\x1bshort"),)
-    _, audit = look(with_more(failures=failures), config())
+    _, audit = look(with_more(failures=failures), audit_config())
     row = only(audit, "unreadable").files[0]
     assert row.names == (r"a\udcff\n.jpg",)
     assert row.detail == r"cut\x1bshort"
@@ -346,9 +351,9 @@ def test_what_is_left_out_is_in_no_part(strategy: Any) -> None:
         parts=parts,
     )
     rules = {"small_classes": "drop", "conflicting_labels": "drop", "near_duplicates": "off"}
-    found, _ = look(data, config(split=strategy, min_class_images=5, **rules))
+    found, _ = look(data, audit_config(split=strategy, min_class_images=5, **rules))
     np.testing.assert_array_equal(found.usable, np.arange(1, 56))
-    split = config(split=strategy).split
+    split = audit_config(split=strategy).split
     (drawn,) = draw_splits(found, split=split, labels_per_class=None, redraw=0)
     np.testing.assert_array_equal(np.sort(np.concatenate(drawn)), found.usable)
     assert describe(found, (drawn,), split=split).counts("train") == tuple(

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests.data.splits.made import config, draw, made
+from tests.data.made import draw, labelled, split_config
 from tlsearch.data.dataset import Files
 from tlsearch.data.records import split_rows
 from tlsearch.data.split_facts import describe, fingerprint, listing
@@ -22,7 +22,7 @@ LABELS = [0, 0, 0, 1, 0, 1, 1, 1, 0]
 
 
 def test_shares_and_distances_by_hand() -> None:
-    facts = describe(made(LABELS), SPLIT, split=config("random"))
+    facts = describe(labelled(LABELS), SPLIT, split=split_config("random"))
     assert [(p.part, p.fold, p.class_counts) for p in facts.parts] == [
         ("train", 1, (3, 1)),
         ("validation", 1, (1, 1)),
@@ -45,7 +45,7 @@ def test_shares_and_distances_by_hand() -> None:
 
 
 def test_leakage_by_hand() -> None:
-    data = made(
+    data = labelled(
         LABELS,
         clusters=[0, 1, 2, 3, 0, 1, 0, 7, 8],
         groups=[0, 0, 1, 1, 1, 2, 2, 0, -1],
@@ -54,7 +54,7 @@ def test_leakage_by_hand() -> None:
     names = np.array([f"{i}.png" for i in range(9)])
     digests = np.array(["a", "b", "c", "d", "a", "e", "b", "a", "f"])
     files = Files(names, np.ones((9, 2), np.int32), digests, np.zeros(9, np.uint64))
-    facts = describe(replace(data, files=files), SPLIT, split=config("random"))
+    facts = describe(replace(data, files=files), SPLIT, split=split_config("random"))
     found = {
         (p.first, p.second): (p.duplicates, p.near_duplicates, p.groups, p.later)
         for p in facts.pairs
@@ -79,13 +79,13 @@ def test_leakage_by_hand() -> None:
 
 def test_a_class_that_is_never_seen_in_training() -> None:
     splits = split_of([0, 1, 2], [4, 5], [6, 7])
-    note, *_ = describe(made(LABELS), splits, split=config("random")).notes
+    note, *_ = describe(labelled(LABELS), splits, split=split_config("random")).notes
     assert note.startswith('no image of "class b" is in the training part: what is never seen')
 
 
 def test_rows_for_a_table() -> None:
-    data = made(np.arange(40) % 2, times=np.arange(40.0))
-    asked = config("time", folds=2, gap=2)
+    data = labelled(np.arange(40) % 2, times=np.arange(40.0))
+    asked = split_config("time", folds=2, gap=2)
     facts = describe(data, draw(data, asked), split=asked)
     rows = split_rows(json.loads(json.dumps(asdict(facts))))
     # 8 tested, 2 left out, 30 in three runs of ten, of which two are left out at the end
@@ -101,7 +101,7 @@ def test_rows_for_a_table() -> None:
 
 
 def test_listing_by_index() -> None:
-    told = listing(made(LABELS), SPLIT)
+    told = listing(labelled(LABELS), SPLIT)
     assert json.loads(json.dumps(told)) == {
         "fingerprint": fingerprint(SPLIT),
         "images": "index",
@@ -125,8 +125,8 @@ def test_a_fingerprint_tells_any_index(other: tuple[Split, ...]) -> None:
 
 @pytest.mark.parametrize("strategy", ["random", "time"])
 def test_digits_in_time_do_not_leak_and_by_lot_do(strategy: str) -> None:
-    data = made(np.arange(200) % 4, times=np.arange(200.0))
-    asked = config(strategy)
+    data = labelled(np.arange(200) % 4, times=np.arange(200.0))
+    asked = split_config(strategy)
     facts = describe(data, draw(data, asked), split=asked)
     later = next(p.later for p in facts.pairs if (p.first, p.second) == ("train", "test"))
     assert later is not None

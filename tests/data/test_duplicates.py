@@ -1,3 +1,5 @@
+"""Which pictures are the same, and which hashes are close."""
+
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -5,10 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from tests.data.audit.made import folder_of, jpeg, photo
+from tests.data.made import folder_of, jpeg, photo
 from tlsearch.data import duplicates
 from tlsearch.data.dataset import ImageSet, connected
-from tlsearch.data.duplicates import exact_groups, find_duplicates, near_pairs
+from tlsearch.data.duplicates import (
+    MAX_DISTANCE,
+    close_pairs,
+    exact_groups,
+    find_duplicates,
+    near_pairs,
+)
 from tlsearch.data.sources import load_digits_images
 
 NUM = 40
@@ -116,3 +124,46 @@ def test_images_of_few_pixels_and_none_at_all() -> None:
     nothing = np.empty(0, np.int64)
     found = find_duplicates(tiny, nothing, near=True)
     np.testing.assert_array_equal(found.exact, [0, 1, 2])
+
+
+def brute(found: np.ndarray) -> set[tuple[int, int]]:
+    apart = np.bitwise_count(found[:, None] ^ found[None, :])
+    return {(int(a), int(b)) for a, b in np.argwhere(apart <= MAX_DISTANCE) if a < b}
+
+
+def pairs_of(found: np.ndarray) -> list[tuple[int, int]]:
+    return [(min(a, b), max(a, b)) for piece in close_pairs(found) for a, b in piece.tolist()]
+
+
+def with_near_ones(seed: int, *, bits: int) -> np.ndarray:
+    """Sixty random hashes, and each again with so many bits turned over."""
+    draw = np.random.default_rng(seed)
+    hashes_made = draw.integers(0, 2**64, 60, dtype=np.uint64)
+    turned = hashes_made.copy()
+    for i in range(len(hashes_made)):
+        for bit in draw.permutation(64)[:bits]:
+            turned[i] ^= np.uint64(1) << np.uint64(bit)
+    return np.concatenate([hashes_made, turned])
+
+
+@pytest.mark.parametrize("bits", [0, 1, 4, MAX_DISTANCE, MAX_DISTANCE + 1])
+def test_every_close_pair_is_found_once_and_no_other(bits: int) -> None:
+    hashes_made = with_near_ones(bits, bits=bits)
+    found = pairs_of(hashes_made)
+    assert len(set(found)) == len(found)
+    assert set(found) == brute(hashes_made)
+    assert len(found) == (60 if bits <= MAX_DISTANCE else 0)
+
+
+def test_blocks_and_one_crowded_byte_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes_made = np.random.default_rng(0).integers(0, 2**12, 300, dtype=np.uint64)
+    expected = brute(hashes_made)
+    assert len(expected) > 10_000
+    monkeypatch.setattr(duplicates, "_BLOCK", 32)
+    found = pairs_of(hashes_made)
+    assert len(set(found)) == len(found)
+    assert set(found) == expected
+
+
+def test_no_hash_has_no_pair() -> None:
+    assert pairs_of(np.empty(0, np.uint64)) == []

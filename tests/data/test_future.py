@@ -1,4 +1,4 @@
-"""The future set by hand, and on digits what it is for."""
+"""The future set apart by hand, and on digits what it is for."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.svm import SVC
 
-from tests.data.splits.made import config, draw, made
+from tests.data.made import draw, labelled, split_config
 from tlsearch.data.sources import load_digits_images
 from tlsearch.data.splits import draw_past, draw_past_parts, set_future_apart
 from tlsearch.errors import RequestError
@@ -24,14 +24,14 @@ def past_of(
 
 
 def test_the_latest_by_their_times() -> None:
-    data = made(TWENTY, times=np.arange(20.0)[::-1])
+    data = labelled(TWENTY, times=np.arange(20.0)[::-1])
     past, future = set_future_apart(data, share=0.25)
     assert future.tolist() == [0, 1, 2, 3, 4]
     assert past.tolist() == list(range(5, 20))
 
 
 def test_without_times_the_last_of_those_that_may_be_used() -> None:
-    data = made(TWENTY, rows=np.array([0, 1, 2, 3, 4, 5, 6, 7, 12, 13]))
+    data = labelled(TWENTY, rows=np.array([0, 1, 2, 3, 4, 5, 6, 7, 12, 13]))
     past, future = set_future_apart(data, share=0.3)
     assert (past.tolist(), future.tolist()) == ([0, 1, 2, 3, 4, 5, 6], [7, 12, 13])
 
@@ -39,10 +39,10 @@ def test_without_times_the_last_of_those_that_may_be_used() -> None:
 def test_images_of_one_time_stay_on_one_side() -> None:
     # The border at 15 cuts a run of 13 … 17: its earlier end is nearer.
     times = np.array([*range(13), *[13] * 5, 18, 19], float)
-    past, future = set_future_apart(made(TWENTY, times=times), share=0.25)
+    past, future = set_future_apart(labelled(TWENTY, times=times), share=0.25)
     assert (len(past), len(future)) == (13, 7)
     # At 17 its later end is.
-    past, future = set_future_apart(made(TWENTY, times=times), share=0.15)
+    past, future = set_future_apart(labelled(TWENTY, times=times), share=0.15)
     assert (len(past), len(future)) == (18, 2)
 
 
@@ -50,9 +50,9 @@ def test_images_of_one_time_stay_on_one_side() -> None:
 def test_no_part_touches_the_future(strategy: Any) -> None:
     rng = np.random.default_rng(1)
     times, groups = rng.permutation(120).astype(float), rng.integers(0, 30, 120)
-    data = made(rng.permutation(np.arange(120) % 3), times=times, groups=groups)
+    data = labelled(rng.permutation(np.arange(120) % 3), times=times, groups=groups)
     for seed in range(5):
-        parts, future = past_of(data, config(strategy, test=0.3), seed=seed)
+        parts, future = past_of(data, split_config(strategy, test=0.3), seed=seed)
         inside = np.concatenate(parts)
         assert len(future) == 30
         assert len(inside) == len(np.unique(inside)) == 90
@@ -61,14 +61,14 @@ def test_no_part_touches_the_future(strategy: Any) -> None:
 
 def test_the_past_is_divided_as_if_it_were_all_there_is() -> None:
     columns = {"times": np.arange(40.0), "clusters": np.arange(40) // 2, "weights": np.ones(40)}
-    data = made(np.arange(40) % 2, suspects=np.arange(40) % 9 == 0, **columns)
-    alone = made(
+    data = labelled(np.arange(40) % 2, suspects=np.arange(40) % 9 == 0, **columns)
+    alone = labelled(
         np.arange(30) % 2,
         suspects=np.arange(30) % 9 == 0,
         **{k: v[:30] for k, v in columns.items()},
     )
-    parts, future = past_of(data, config("stratified", seed=7), labels=3, seed=4)
-    (theirs,) = draw(alone, config("stratified", seed=4), labels=3)
+    parts, future = past_of(data, split_config("stratified", seed=7), labels=3, seed=4)
+    (theirs,) = draw(alone, split_config("stratified", seed=4), labels=3)
     for ours, other in zip(parts, theirs, strict=True):
         np.testing.assert_array_equal(ours, other)
     assert future.tolist() == list(range(30, 40))
@@ -76,11 +76,11 @@ def test_the_past_is_divided_as_if_it_were_all_there_is() -> None:
 
 
 def test_a_seed_redraws_every_part_that_lots_decide() -> None:
-    data = made(np.arange(80) % 2, times=np.arange(80.0))
-    first, second = (past_of(data, config("random"), seed=seed)[0] for seed in (0, 1))
+    data = labelled(np.arange(80) % 2, times=np.arange(80.0))
+    first, second = (past_of(data, split_config("random"), seed=seed)[0] for seed in (0, 1))
     for a, b in zip(first, second, strict=True):
         assert a.tolist() != b.tolist()
-    first, second = (past_of(data, config("time", gap=3), seed=seed)[0] for seed in (0, 1))
+    first, second = (past_of(data, split_config("time", gap=3), seed=seed)[0] for seed in (0, 1))
     assert [rows.tolist() for rows in first] == [rows.tolist() for rows in second]
     assert first.test.tolist() == list(range(48, 60))
     assert first.validation.tolist() == list(range(33, 45))
@@ -89,8 +89,8 @@ def test_a_seed_redraws_every_part_that_lots_decide() -> None:
 
 def test_whole_parts_keep_suspects_all_labels_and_single_classes() -> None:
     labels = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1])
-    data = made(labels, times=np.arange(12.0), suspects=np.arange(12) < 4)
-    split = config("time", validation=0.2, test=0.2)
+    data = labelled(labels, times=np.arange(12.0), suspects=np.arange(12) < 4)
+    split = split_config("time", validation=0.2, test=0.2)
     parts = draw_past_parts(data, split=split, share=0.17, seed=0)
     assert [rows.tolist() for rows in parts] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
     with pytest.raises(RequestError, match="train part holds images of one class only"):
@@ -115,21 +115,21 @@ def test_whole_parts_keep_suspects_all_labels_and_single_classes() -> None:
 )
 def test_what_is_refused(labels: Any, columns: Any, share: float, message: str) -> None:
     with pytest.raises(RequestError, match=rf"^comparison.future = {share}: {message}"):
-        set_future_apart(made(labels, **columns), share=share)
+        set_future_apart(labelled(labels, **columns), share=share)
 
 
 def test_what_the_past_cannot_do_is_refused_as_ever() -> None:
-    data = made(TWENTY)
+    data = labelled(TWENTY)
     with pytest.raises(
         RequestError, match=r"data\.split\.strategy = time: the source has no times"
     ):
-        past_of(data, config("time"))
+        past_of(data, split_config("time"))
     with pytest.raises(RequestError, match=r"data\.split\.folds = 3: .* — write null"):
-        past_of(data, config("random", folds=3))
+        past_of(data, split_config("random", folds=3))
     with pytest.raises(RequestError, match="leaves no image of 15 for the"):
-        past_of(data, config("random", test=0.9, validation=0.09))
+        past_of(data, split_config("random", test=0.9, validation=0.09))
     with pytest.raises(RequestError, match=r"class b\S* has 1 image; each of the 3 parts"):
-        past_of(made([0] * 14 + [1, 1, 0, 0, 1, 0]), config("stratified"))
+        past_of(labelled([0] * 14 + [1, 1, 0, 0, 1, 0]), split_config("stratified"))
 
 
 def test_digits_stand_in_the_order_of_writing() -> None:
@@ -151,8 +151,8 @@ def test_a_shuffled_estimate_promises_more_than_digits_keep() -> None:
         return found[0], found[1]
 
     for strategy in ("random", "stratified"):
-        estimates, later = np.array([judged(config(strategy), seed) for seed in range(3)]).T
+        estimates, later = np.array([judged(split_config(strategy), seed) for seed in range(3)]).T
         assert (estimates - later > 0.05).all()  # 8 and 9 points over five seeds
     for gap in (0, 50):
-        estimate, later = judged(config("time", gap=gap), 0)
+        estimate, later = judged(split_config("time", gap=gap), 0)
         assert abs(estimate - later) < 0.02  # less than a point

@@ -1,8 +1,11 @@
+"""Wrong labels that were planted are found, and the test part decides nothing."""
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, make_blobs
 
-from tests.data.audit.made import config, quiet
+from tests.data.made import audit_config
+from tlsearch.config.progress import no_progress
 from tlsearch.data.dataset import ImageSet, image_set, with_columns
 from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
 from tlsearch.metrics.linear_probe import FOLDS
@@ -33,7 +36,7 @@ def suspects(
         judged=np.setdiff1d(np.arange(len(data.labels)), tested),
         held_out=tested,
         seed=seed,
-        on_progress=quiet,
+        on_progress=no_progress,
     )
 
 
@@ -135,7 +138,7 @@ def test_what_is_told_of_them(policy: str) -> None:
         suggested_probability=np.array([0.875, 0.75]),
         agreement=np.array(0.5),
     )
-    rules = config(label_errors=policy).audit
+    rules = audit_config(label_errors=policy).audit
     finding = finding_of(found, data, config=rules, held_out=np.array([1]))
     assert finding is not None
     assert (finding.policy, finding.count) == (policy, 2)

@@ -1,3 +1,5 @@
+"""Sets on disk."""
+
 from dataclasses import replace
 from pathlib import Path
 
