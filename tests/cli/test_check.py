@@ -49,7 +49,7 @@ def test_the_findings_are_told(photos: Path, tlsearch: Invoke) -> None:
         "files that are no images: 1 file",
         "exact duplicates: 1 image that repeats another under the same label → 1 left out",
         "dog/01.png, dog/copy.png (dog)",
-        "near duplicates: 2 images that look alike, in 1 group of up to 2 → kept; a split by lot",
+        "near duplicates: 2 images that look alike, in 1 group of up to 2 → kept; a random split",
         "add --label-errors here",
         "trainings: 4 trials, 3 for baselines",
     ):
