@@ -231,7 +231,7 @@ def test_a_trial_that_is_refused_holds_nobody_up(mirror: MakeMirror, client: Mlf
     study = mirror()
     study.flush()
     study.start("bad", run_name="bad", params={}, tags={})
-    study.metrics("bad", step=object(), values={"loss": 1.0}, timestamp_ms=1)  # type: ignore[arg-type]
+    study.metrics("bad", step=1, values={"loss": 1.0}, timestamp_ms=-1)
     study.start("good", run_name="good", params={}, tags={})
     while not study.flush():
         pass

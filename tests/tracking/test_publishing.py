@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tlsearch.errors import WorkError
-from tlsearch.tracking import publishing
+from tlsearch.tracking import registry
 from tlsearch.tracking.reconcile import MAX_TAG_CHARS
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -28,7 +28,7 @@ def page(tmp_path: Path) -> Path:
 
 
 def publish(**given: Any) -> None:
-    publishing.publish(**({"figures": {}, "children": {}} | given))
+    registry.publish(**({"figures": {}, "children": {}} | given))
 
 
 def notes(client: MlflowClient, run_id: str) -> tuple[str, str]:

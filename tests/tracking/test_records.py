@@ -12,13 +12,12 @@ from tlsearch.tracking.reconcile import (
     Known,
     Point,
     Wanted,
-    agree,
-    difference,
+    missing,
+    one_run_per_key,
 )
 
 KNOWN = Known(
     run_id="r",
-    artifact_uri="file:///a",
     status="RUNNING",
     start_ms=1,
     params={"lr": "0.1"},
@@ -41,14 +40,14 @@ def test_nothing_to_write() -> None:
         points=[Point("loss", 2, 9, 7.0)],
         status="RUNNING",
     )
-    assert difference(same, KNOWN, identity={KEY_TAG: "0"}) is None
+    assert missing(same, KNOWN, identity={KEY_TAG: "0"}) is None
 
 
 def test_only_what_is_missing() -> None:
     points = [Point("loss", step, step, 1.0) for step in (1, 2, 3, 4, 4)] + [
         Point("acc", 1, 1, 0.5)
     ]
-    change = difference(
+    change = missing(
         wanted(params={"lr": "0.1", "new": "x"}, tags={"state": "done"}, points=points),
         KNOWN,
         identity={KEY_TAG: "0"},
@@ -57,13 +56,13 @@ def test_only_what_is_missing() -> None:
     assert change.params == {"new": "x"}
     assert change.tags == {"state": "done"}
     assert [(p.name, p.step) for p in change.points] == [("loss", 3), ("loss", 4), ("acc", 1)]
-    after = change.applied(run_id="r", artifact_uri="file:///a")
+    after = KNOWN.after(change)
     assert after.steps == {"loss": 4, "acc": 1}
     assert after.status == "RUNNING"
 
 
 def test_a_param_that_changed_becomes_a_tag() -> None:
-    change = difference(wanted(params={"lr": "0.2"}), KNOWN, identity={})
+    change = missing(wanted(params={"lr": "0.2"}), KNOWN, identity={})
     assert change is not None
     assert change.params == {}
     assert change.tags == {"tlsearch.changed.lr": "0.1 → 0.2"}
@@ -89,15 +88,21 @@ def test_numbers_of_any_kind_are_metrics() -> None:
 def test_the_fullest_run_is_kept() -> None:
     fuller = KNOWN._replace(run_id="fuller", steps={"loss": 3})
     older = fuller._replace(run_id="older", start_ms=0)
-    plan = agree([KNOWN, fuller, older], truth={"0": {"lr": "0.1"}}, protected=())
-    assert plan.kept["0"].run_id == "older"
-    assert {run.run_id for run in plan.deleted} == {"r", "fuller"}
+    kept, deleted = one_run_per_key([KNOWN, fuller, older])
+    assert kept["0"].run_id == "older"
+    assert {run.run_id for run in deleted} == {"r", "fuller"}
 
 
 def test_no_row_no_run() -> None:
-    assert agree([KNOWN], truth={}, protected=()).deleted == (KNOWN,)
-    assert agree([KNOWN], truth={}, protected={"0"}).kept == {"0": KNOWN}
-    assert agree([KNOWN], truth={"0": {"lr": "7"}}, protected=()).deleted == (KNOWN,)
+    contradicting = {"0": Wanted("0", params={"lr": "7"})}
+    for truth, protected, is_kept in (
+        ({}, (), False),
+        ({}, {"0"}, True),
+        ({"0": Wanted("0", params={"lr": "0.1"})}, (), True),
+        (contradicting, (), False),
+    ):
+        kept, deleted = one_run_per_key([KNOWN], truth=truth, protected=protected)
+        assert (kept, deleted) == (({"0": KNOWN}, []) if is_kept else ({}, [KNOWN]))
 
 
 def test_addresses_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

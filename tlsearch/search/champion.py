@@ -25,7 +25,7 @@ from tlsearch.search.ledger import MIRRORED, MLFLOW, NOTED, PUBLISHED, Ledger
 from tlsearch.search.scheduler import POLL_SECONDS
 from tlsearch.search.stage import tracking_address
 from tlsearch.tracking.address import absolute_address
-from tlsearch.tracking.publishing import publish as publish_in_mlflow
+from tlsearch.tracking.registry import publish as publish_in_mlflow
 
 if TYPE_CHECKING:
     import optuna

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
+CLOSED = ("FINISHED", "FAILED", "KILLED")
 PARENT = ""  # the parent's key; every child's key is longer
 STUDY_TAG = "tlsearch.study_key"
 KEY_TAG = "tlsearch.key"
@@ -66,36 +67,24 @@ class Known(NamedTuple):
     """What MLflow holds of one run; `steps` is the last step of each metric."""
 
     run_id: str
-    artifact_uri: str
     status: str
     start_ms: int
     params: Mapping[str, str]
     tags: Mapping[str, str]
     steps: Mapping[str, int]
 
+    @property
+    def key(self) -> str:
+        """The key that it mirrors; the parent's is empty."""
+        return self.tags.get(KEY_TAG, PARENT)
 
-class Change(NamedTuple):
-    """What one run lacks in MLflow; `known` is None for a run to be created."""
-
-    key: str
-    known: Known | None
-    run_name: str
-    start_ms: int
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    points: Sequence[Point]
-    artifacts: Mapping[str, str]
-    status: Status | None
-    end_ms: int | None
-
-    def applied(self, *, run_id: str, artifact_uri: str) -> Known:
-        """What MLflow holds once this change is written."""
-        before = self.known or Known(run_id, artifact_uri, "RUNNING", self.start_ms, {}, {}, {})
-        return before._replace(
-            status=self.status or before.status,
-            params={**before.params, **self.params},
-            tags={**before.tags, **self.tags},
-            steps={**before.steps, **{p.name: p.step for p in self.points}},
+    def after(self, written: "Wanted") -> "Known":
+        """What MLflow holds once this is written."""
+        return self._replace(
+            status=written.status or self.status,
+            params={**self.params, **written.params},
+            tags={**self.tags, **written.tags},
+            steps={**self.steps, **{p.name: p.step for p in written.points}},
         )
 
 
@@ -113,6 +102,11 @@ class Wanted:
     artifacts: dict[str, str] = field(default_factory=dict)
     status: Status | None = None
     end_ms: int | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """What the run is called in MLflow's table."""
+        return _encodable(self.run_name or self.key)[:_MAX_NAME_CHARS]
 
     def add_params(self, params: Mapping[str, Any]) -> None:
         """Add params; what exceeds MLflow's limit is cut visibly and kept whole as an artifact."""
@@ -173,43 +167,29 @@ def wanted_from(row: MirrorRow) -> Wanted:
     return wanted
 
 
-def difference(
-    wanted: Wanted, known: Known | None, *, identity: Mapping[str, str]
-) -> Change | None:
+def missing(wanted: Wanted, known: Known, *, identity: Mapping[str, str]) -> Wanted | None:
     """What must be written so that the run shows what is wanted; None if it already does.
 
-    Steps are written in ascending order, each batch whole or not at all, so a metric lacks
-    exactly the steps beyond its last one: a trial that repeats epochs after a crash adds no point
-    twice. MLflow's params cannot change, so a new value becomes a tag beside the old one.
+    Steps are written in ascending order, each batch whole or not at all, so a metric lacks exactly
+    the steps beyond its last one: a trial that repeats epochs after a crash adds no point twice.
+    MLflow's params cannot change, so a new value becomes a tag beside the old one.
     """
-    has = known or Known("", "", "", 0, {}, {}, {})
-    tags = {**wanted.tags, **identity, **_not_finite_tag(wanted, has)}
+    tags = {**wanted.tags, **identity, **_not_finite_tag(wanted, known)}
     for name, value in wanted.params.items():
-        if name in has.params and has.params[name] != value:
-            tags[CHANGED_TAG + name] = f"{has.params[name]} → {value}"[:MAX_TAG_CHARS]
-    tags = {name: value for name, value in tags.items() if has.tags.get(name) != value}
-    params = {name: value for name, value in wanted.params.items() if name not in has.params}
-    points = _unseen(wanted.points, has.steps)
-    status = wanted.status if wanted.status != has.status else None
-    artifacts = wanted.artifacts
-    if known and status is None and known.status in ("FINISHED", "FAILED", "KILLED"):
-        # A closing status is written last, so its artifacts are there.
-        artifacts = {} if not (points or params or tags) else artifacts
-    if known and not (params or tags or points or artifacts or status):
-        return None
-    run_name = _encodable(wanted.run_name or wanted.key)[:_MAX_NAME_CHARS]
-    return Change(
-        key=wanted.key,
-        known=known,
-        run_name=run_name,
-        start_ms=wanted.start_ms or 0,
-        params=params,
-        tags=tags,
-        points=points,
-        artifacts=artifacts,
-        status=status,
-        end_ms=wanted.end_ms,
+        if known.params.get(name, value) != value:
+            tags[CHANGED_TAG + name] = f"{known.params[name]} → {value}"[:MAX_TAG_CHARS]
+    lacks = replace(
+        wanted,
+        params={k: v for k, v in wanted.params.items() if k not in known.params},
+        tags={k: v for k, v in tags.items() if known.tags.get(k) != v},
+        points=_unseen(wanted.points, known.steps),
+        not_finite=[],
+        status=wanted.status if wanted.status != known.status else None,
     )
+    is_new = bool(lacks.params or lacks.tags or lacks.points or lacks.status)
+    if known.status in CLOSED and not is_new:
+        return None  # a closing status is written last, so its artifacts are there
+    return lacks if is_new or lacks.artifacts else None
 
 
 def _unseen(points: Iterable[Point], steps: Mapping[str, int]) -> list[Point]:
@@ -238,60 +218,35 @@ def _encodable(text: str) -> str:
 # One pass after a crash: which runs mirror which trial, and which mirror none.
 
 
-_CLOSED = ("FINISHED", "FAILED", "KILLED")
+def one_run_per_key(
+    runs: Sequence[Known],
+    *,
+    truth: Mapping[str, Wanted] | None = None,
+    protected: Collection[str] = (),
+) -> tuple[dict[str, Known], list[Known]]:
+    """The fullest run of each key, the oldest of equally full ones; and the runs to delete.
 
+    With a `truth`, only the parent, its keys and the protected keys have a run. One whose params
+    contradict the truth mirrors something else and goes as well: params cannot be changed.
+    """
 
-class Plan(NamedTuple):
-    """The one run of each key, and the runs to delete."""
+    def belongs(run: Known) -> bool:
+        if truth is None or run.key == PARENT or run.key in protected:
+            return True
+        wanted = truth.get(run.key)
+        return wanted is not None and all(
+            wanted.params.get(name, value) == value for name, value in run.params.items()
+        )
 
-    kept: dict[str, Known]
-    deleted: tuple[Known, ...]
+    def emptiness(run: Known) -> tuple[int, int, bool, int]:
+        steps = sum(run.steps.values())
+        return -steps, -len(run.params), run.status not in CLOSED, run.start_ms
 
-
-def key_of(run: Known) -> str:
-    """The key that a run mirrors; the parent's is empty."""
-    return run.tags.get(KEY_TAG, PARENT)
-
-
-def one_run_per_key(runs: Sequence[Known]) -> Plan:
-    """Keep the fullest run of each key, the oldest of equally full ones."""
     kept: dict[str, Known] = {}
     deleted: list[Known] = []
-    for run in sorted(runs, key=_emptiness):
-        if key_of(run) in kept:
-            deleted.append(run)
+    for run in sorted(runs, key=emptiness):
+        if belongs(run) and run.key not in kept:
+            kept[run.key] = run
         else:
-            kept[key_of(run)] = run
-    return Plan(kept, tuple(deleted))
-
-
-def agree(
-    runs: Sequence[Known], *, truth: Mapping[str, Mapping[str, str]], protected: Collection[str]
-) -> Plan:
-    """Keep one run for the parent, for each key of the truth (key → params) and each protected key.
-
-    A run whose params contradict the truth mirrors something else and goes as well: params cannot
-    be changed in MLflow.
-    """
-    fitting = [run for run in runs if _fits(run, truth, protected)]
-    plan = one_run_per_key(fitting)
-    strays = tuple(run for run in runs if run not in fitting)
-    return Plan(plan.kept, plan.deleted + strays)
-
-
-def _fits(run: Known, truth: Mapping[str, Mapping[str, str]], protected: Collection[str]) -> bool:
-    key = key_of(run)
-    if key == PARENT or key in protected:
-        return True
-    params = truth.get(key)
-    return params is not None and all(params.get(k, v) == v for k, v in run.params.items())
-
-
-def _emptiness(run: Known) -> tuple[int, int, bool, int]:
-    """Sorts the fullest run first: most steps, most params, closed, oldest."""
-    return (
-        -sum(run.steps.values()),
-        -len(run.params),
-        run.status not in _CLOSED,
-        run.start_ms,
-    )
+            deleted.append(run)
+    return kept, deleted

@@ -1,28 +1,29 @@
-"""What the mirror's thread does: one study's runs in one open store, and what is known of them."""
+"""What the mirror's thread does: one study's runs in one open store, and what is known of them.
+
+Everything goes through MLflow's public client, some 20 ms a trial.
+"""
 
 import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tlsearch.config.values import hidden
 from tlsearch.tracking.reconcile import (
+    CLOSED,
     KEY_TAG,
     PARENT,
     PARENT_TAG,
     STUDY_TAG,
-    Change,
     DatasetFacts,
     Known,
-    Plan,
     Wanted,
-    agree,
-    difference,
+    missing,
     one_run_per_key,
 )
 from tlsearch.tracking.store import Store, first_line, open_store
-from tlsearch.tracking.writers import CLOSED
 
 _MAX_REJECTIONS = 2
 _PASSING = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "ABORTED")
@@ -72,10 +73,11 @@ class Session:
                 artifact_root=self._artifact_root,
                 experiment=self._experiment,
             )
-        self._parent = parent
+        # What a parent is created with: a key, and a place where somebody deleted it.
+        self._parent = replace(parent, artifacts={})
         with _outages():
             self._look(self._store)
-            self._write_together(self._store, {PARENT: parent})
+            self._write_run(self._store, parent)
             for facts in datasets:
                 _log_dataset(self._store, self._known[PARENT].run_id, facts)
 
@@ -93,13 +95,8 @@ class Session:
         """Make the children those of `truth` and those written by this session, nothing else."""
         assert self._store is not None
         with _outages():
-            plan = agree(
-                self._store.runs(self._study_key),
-                truth={key: wanted.params for key, wanted in truth.items()},
-                protected=self._mine,
-            )
-            self._accept(self._store, plan)
-            self._write_together(self._store, dict(truth))
+            self._look(self._store, truth=truth)
+        self.write(dict(truth))
 
     def abandon(self, study_key: str) -> None:
         """End what a study set aside by `--fresh` left open. By its key: on a server that is
@@ -121,73 +118,81 @@ class Session:
         if not batch:
             return
         assert self._store is not None
-        for key in [key for key in batch if self._rejections[key] > _MAX_REJECTIONS]:
-            del batch[key]
-        self._mine |= batch.keys() - {PARENT}
-        if self._doubtful:
-            self._write_singly(self._store, batch)
-            return
-        try:
+        if self._doubtful:  # see first what arrived all the same
             with _outages():
-                self._write_together(self._store, batch)
-        except OutageError:
-            self._doubtful = True
-            raise
-
-    def _write_together(self, store: Store, batch: dict[str, Wanted]) -> None:
-        def acknowledge(change: Change, known: Known) -> None:
-            self._known[change.key] = known
-            del batch[change.key]
-
-        changes = []
-        for key in sorted(batch, key=lambda k: k != PARENT):
-            change = difference(batch[key], self._known.get(key), identity=self._identity(key))
-            if change is None:
-                del batch[key]
-            else:
-                changes.append(change)
-        store.writer.write(changes, acknowledge)
-
-    def _write_singly(self, store: Store, batch: dict[str, Wanted]) -> None:
-        """After a failure: see first what arrived all the same, then find what is refused."""
-        with _outages():
-            self._look(store)
+                self._look(self._store)
+            self._doubtful = False
+        self._mine |= batch.keys() - {PARENT}
         refused: OutageError | None = None
         for key in sorted(batch, key=lambda k: k != PARENT):
-            single = {key: batch[key]}
-            try:
-                with _outages():
-                    self._write_together(store, single)
-            except OutageError as outage:
-                if not outage.rejected:
-                    raise
-                refused = outage
-                self._reject(key, outage)
-            if not single or self._rejections[key] > _MAX_REJECTIONS:
-                del batch[key]
-        self._doubtful = refused is not None
-        if refused is not None and batch:
+            if self._rejections[key] <= _MAX_REJECTIONS:
+                try:
+                    with _outages():
+                        self._write_run(self._store, batch[key])
+                except OutageError as outage:
+                    self._doubtful = True
+                    if not outage.rejected:
+                        raise
+                    if not self._is_given_up(key, outage):
+                        refused = outage
+                        continue
+            del batch[key]
+        if refused is not None:
             raise refused
 
-    def _reject(self, key: str, outage: OutageError) -> None:
+    def _is_given_up(self, key: str, outage: OutageError) -> bool:
         self._rejections[key] += 1
-        if self._rejections[key] > _MAX_REJECTIONS:
-            self.notices.append(
-                f"MLflow at {hidden(self._tracking_uri)} refuses {key or 'the parent run'!r}"
-                f" ({outage}). The study goes on without it there, and running it again"
-                " completes MLflow"
-            )
+        if self._rejections[key] <= _MAX_REJECTIONS:
+            return False
+        self.notices.append(
+            f"MLflow at {hidden(self._tracking_uri)} refuses {key or 'the parent run'!r}"
+            f" ({outage}). The study goes on without it there, and running it again"
+            " completes MLflow"
+        )
+        return True
 
-    def _look(self, store: Store) -> None:
-        """Learn what MLflow holds; a run that was created twice (an answer was lost) goes."""
-        self._accept(store, one_run_per_key(store.runs(self._study_key)))
+    def _write_run(self, store: Store, wanted: Wanted) -> None:
+        """Write what a run lacks; a closing status comes last, after artifacts and metrics."""
+        from mlflow.entities import Metric, Param, RunTag
 
-    def _accept(self, store: Store, plan: Plan) -> None:
-        for run in plan.deleted:
+        client, key = store.client, wanted.key
+        known = self._known.get(key)
+        if known is None:
+            name, identity = wanted.shown_name, self._identity(key)
+            info = client.create_run(
+                store.experiment_id, start_time=wanted.start_ms or 0, tags=identity, run_name=name
+            ).info
+            known = Known(info.run_id, info.status, info.start_time, {}, identity, {})
+            self._known[key] = known
+        lacks = missing(wanted, known, identity=self._identity(key))
+        if lacks is None:
+            return
+        for path, text in lacks.artifacts.items():
+            client.log_text(known.run_id, text, path)
+        client.log_batch(
+            known.run_id,
+            metrics=[Metric(p.name, p.value, p.timestamp_ms, p.step) for p in lacks.points],
+            params=[Param(name, value) for name, value in lacks.params.items()],
+            tags=[RunTag(name, value) for name, value in lacks.tags.items()],
+        )
+        if lacks.status in CLOSED:
+            client.set_terminated(known.run_id, lacks.status, lacks.end_ms)
+        elif lacks.status is not None:
+            client.update_run(known.run_id, status=lacks.status)
+        self._known[key] = known.after(lacks)
+
+    def _look(self, store: Store, truth: Mapping[str, Wanted] | None = None) -> None:
+        """Learn what MLflow holds; a run that was created twice (an answer was lost) goes, and with
+        a truth whatever mirrors none of it.
+        """
+        kept, deleted = one_run_per_key(
+            store.runs(self._study_key), truth=truth, protected=self._mine
+        )
+        for run in deleted:
             store.client.delete_run(run.run_id)
-        self._known = plan.kept
-        if PARENT not in self._known:  # a new study, or somebody deleted it
-            self._write_together(store, {PARENT: self._parent})
+        self._known = kept
+        if PARENT not in kept:  # a new study, or somebody deleted it
+            self._write_run(store, self._parent)
 
     def _identity(self, key: str) -> dict[str, str]:
         if key == PARENT:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
+from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.config.values import hidden
 from tlsearch.errors import WorkError
 from tlsearch.tracking.address import artifact_location, sqlite_path
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
-from tlsearch.tracking.writers import ClientWriter, TableWriter, Writer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What MLflow does unless told otherwise; a variable that the user has set is left alone.
 _MANNERS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it asks a server for its settings at import
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeating is the mirror's, which checks first
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; 120 would outlast any farewell
@@ -35,11 +36,10 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Store(NamedTuple):
-    """An open store: one experiment in it, and the quickest way to write there."""
+    """An open store, and one experiment in it."""
 
     client: "MlflowClient"
     experiment_id: str
-    writer: Writer
 
     def runs(self, study_key: str) -> list[Known]:
         """Every live run of one study, the parent's included, in pages of a thousand."""
@@ -72,7 +72,7 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
     path = sqlite_path(tracking_uri)
     root = artifact_root if artifact_root or path is None else path.parent / "artifacts"
     if path is not None:
-        _ready_sqlite(path, artifact_root=root or path.parent)
+        _ready_sqlite(path)
     try:
         client = MlflowClient(tracking_uri)
         found = client.get_experiment_by_name(experiment)
@@ -90,27 +90,16 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
             f" back with `mlflow experiments restore -x {found.experiment_id}`, or name"
             " the study otherwise"
         )
-    writer: Writer = ClientWriter(client=client, experiment_id=found.experiment_id)
-    if path is not None:
-        tables = TableWriter(
-            client=client, experiment_id=found.experiment_id, location=found.artifact_location
-        )
-        writer = tables if tables.fits() else writer
-    return Store(client, found.experiment_id, writer)
+    return Store(client, found.experiment_id)
 
 
 def hush() -> None:
-    """Import MLflow so that nothing of it reaches the terminal from this thread."""
+    """Prepare for MLflow's import: nothing of it reaches the terminal."""
     for name, value in _MANNERS.items():
         os.environ.setdefault(name, value)
-    # MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates; no user can mend that.
+    # MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates; no user can help that.
     warnings.filterwarnings("ignore", message="The ``noload`` loader", category=DeprecationWarning)
-    from mlflow.utils.logging_utils import SuppressLogFilter, should_suppress_logs_in_thread
-
-    retries = logging.getLogger("urllib3.connectionpool")
-    if not any(isinstance(known, SuppressLogFilter) for known in retries.filters):
-        retries.addFilter(SuppressLogFilter())
-    should_suppress_logs_in_thread.set(True)  # type: ignore[no-untyped-call]
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells every retry
 
 
 def first_line(error: BaseException) -> str:
@@ -119,7 +108,7 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0][:300]
 
 
-def _ready_sqlite(path: Path, *, artifact_root: Path) -> None:
+def _ready_sqlite(path: Path) -> None:
     """Make sure that a whole database lies there and can be written.
 
     It is built under another name and then renamed: a process that is killed in the middle of
@@ -133,7 +122,7 @@ def _ready_sqlite(path: Path, *, artifact_root: Path) -> None:
         if not _filled(path):
             with FileLock(f"{path}.lock", timeout=120):
                 if not _filled(path):
-                    _build(path, artifact_root=artifact_root)
+                    _build(path)
         with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
             database.execute("PRAGMA user_version = 0")
@@ -149,32 +138,25 @@ def _filled(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _build(path: Path, *, artifact_root: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+def _build(path: Path) -> None:
+    from mlflow import MlflowClient
 
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink()  # by a process that was killed; the lock is ours
-    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    draft.touch()  # fails here and now where MLflow would try for minutes
-    try:
-        address = f"sqlite:///{draft.as_posix()}"
-        store = SqlAlchemyStore(address, artifact_root.absolute().as_uri())  # type: ignore[no-untyped-call]
-        store.engine.dispose()
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    remove_drafts(path)  # the lock is held
+    # A name that was never used: MLflow remembers by address what it has built.
+    with atomic_write(path, suffix=f".{uuid4().hex}") as draft:
+        draft.touch()  # fails here and now where MLflow would try for minutes
+        MlflowClient(f"sqlite:///{draft.as_posix()}").search_experiments(max_results=1)
 
 
 def _known(run: "Run") -> Known:
     return Known(
         run_id=run.info.run_id,
-        artifact_uri=run.info.artifact_uri,
         status=run.info.status,
         start_ms=run.info.start_time,
         params=run.data.params,
         tags=run.data.tags,
-        # The public `metrics` leaves out the step, and asking for it costs a call a metric.
-        steps={metric.key: metric.step for metric in run.data._metric_objs},
+        # `metrics` leaves out the step, and asking for it costs a call a metric.
+        steps={metric.key: metric.step for metric in run.data.to_proto().metrics},
     )
 
 
