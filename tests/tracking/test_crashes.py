@@ -238,7 +238,8 @@ def test_a_trial_that_is_refused_holds_nobody_up(mirror: MakeMirror, client: Mlf
     study.finish("bad", status="FINISHED", tags={}, artifacts={})
     study.finish("good", status="FINISHED", tags={}, artifacts={})
     assert study.flush()
-    assert [run.info.status for run in runs(client)[1].values()] == ["FINISHED"]
+    statuses = {key: run.info.status for key, run in runs(client)[1].items()}
+    assert statuses == {"bad": "KILLED", "good": "FINISHED"}
     refusals = [notice for notice in study.take_notices() if "refuses 'bad'" in notice]
     assert len(refusals) == 1
 

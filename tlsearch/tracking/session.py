@@ -6,7 +6,7 @@ Everything goes through MLflow's public client, some 20 ms a trial.
 import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +149,9 @@ class Session:
             f" ({outage}). The study goes on without it there, and running it again"
             " completes MLflow"
         )
+        if key in self._known and self._store is not None:  # it was created, and must not stay open
+            with suppress(OutageError), _outages():
+                self._store.client.set_terminated(self._known[key].run_id, "KILLED")
         return True
 
     def _write_run(self, store: Store, wanted: Wanted) -> None:
