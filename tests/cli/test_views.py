@@ -16,7 +16,7 @@ from tlsearch.config.strategy import Strategy
 from tlsearch.data.sources import read_images
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
-from tlsearch.execution.examples import NUM_IMAGES, NUM_VIEWED_EPOCHS, policies, views_of
+from tlsearch.execution.examples import NUM_TRAINED, NUM_VIEWED_EPOCHS, policies, views_of
 from tlsearch.execution.source import own_source
 from tlsearch.models.backbones import MEAN, STD
 from tlsearch.training.augmentation import make_stages, through
@@ -46,7 +46,7 @@ def test_a_picture_is_written_and_nothing_else(here: Path, tlsearch: Invoke, fil
     assert set(files()) - before <= {"v.png", "cache", "cache/images"}
     with Image.open(here / "v.png") as picture:
         # Two augmentations of four images, above each other, at two times their size.
-        assert picture.height > 2 * NUM_IMAGES * 64
+        assert picture.height > 2 * NUM_TRAINED * 64
         assert picture.width > (1 + NUM_VIEWED_EPOCHS) * 64
     told = json.loads(tlsearch("check", "study.yaml", *SETS, "--json", "--views", "v.html").stdout)
     assert told["searched"]["augmentation"] == ["none", "basic", "trivial"]
@@ -74,9 +74,9 @@ def test_the_views_are_those_that_trials_see(here: Path) -> None:
     )
     pixels = Pixels(data.images, data.labels, MEAN, STD)
     for one, policy in zip(shown, policies(config.space), strict=True):
-        assert one.images.shape == (NUM_IMAGES, 1 + NUM_VIEWED_EPOCHS, 32, 32, 3)
+        assert one.images.shape == (NUM_TRAINED, 1 + NUM_VIEWED_EPOCHS, 32, 32, 3)
         rows = rows_shown(one.images, data.images, parts.train)
-        assert len(set(data.labels[rows])) == NUM_IMAGES
+        assert len(set(data.labels[rows])) == NUM_TRAINED
         chosen = Strategy.from_params(policy.params, init="random")
         stages = make_stages(chosen, mean=MEAN, seed=3)
         images = unit_batch(pixels, np.array(rows), device=CPU)

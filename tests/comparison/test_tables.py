@@ -13,7 +13,7 @@ from tests.comparison.compared import KINDS, RATES, arm_of, comparison, sweep_of
 from tests.comparison.simulated import World, answers
 from tlsearch.comparison.answers import (
     ClaimAnswer,
-    Foretelling,
+    Forecast,
     Tables,
     tables_csv,
     tables_json,
@@ -275,7 +275,7 @@ def test_how_far_an_estimate_lies_from_what_came_true() -> None:
         empty = np.zeros((len(estimates), 0), dtype=bool)
         return ArmResults(np.array([]), {}, 0, empty, values, tuple(range(len(estimates))))
 
-    def told(later_images: float, **arms: ArmResults) -> dict[str, Foretelling | None]:
+    def told(later_images: float, **arms: ArmResults) -> dict[str, Forecast | None]:
         results = comparison("B", arms, traits=Scenario(order="time"))._replace(future=0.25)
         facts = {"later_images": later_images}
         (place,) = results.scenarios

@@ -40,10 +40,11 @@ class ClaimAnswer:
     geometric means; `arm` and `reference` say whose they are. `smallest` is delta.
     `n` counts what `n_of` names: test images, or numbers where there is one a seed, redraw or
     scenario; `seeds` is the number of seeds or redraws a scenario, `scenarios` those it rests on.
-    `needed` of `needed_of`, in each scenario, or of scenarios, would settle an
-    *inconclusive* claim; None if not even 1,000 would. `needs_images`: only more test images could.
-    `sign_flip_p`, `bca_low` and `bca_high` are second opinions. `figure` and `text`
-    are what was *described*, `reason` is why it was *not measured*.
+    `needed` of `needed_of`, in each scenario or of scenarios, would settle an *inconclusive* claim;
+    None if not even 1,000 would. `needs_images`: only more test images could. `sign_flip_p`,
+    `bca_low` and `bca_high` are second opinions. `figure` and `text` are what was *described*,
+    `reason` is why it was *not measured*. `notes` are sentences: what was left out, and that an
+    *inconclusive* claim is so for the correction alone.
     """
 
     table: Table
@@ -127,7 +128,7 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foretelling:
+class Forecast:
     """A split's forecast: the accuracy that it makes one expect, and that on later images.
 
     `estimate` and `later_accuracy` are means over `redraws`; `optimism` is the first less the
@@ -147,7 +148,7 @@ class Foretelling:
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A mean over `repeats`, seeds or redraws, with a 95 % interval; None for both ends where one
-    repeat tells no spread. `is_geometric`: of a positive figure whose ratios count.
+    repeat shows no spread. `is_geometric`: of a positive figure whose ratios count.
     """
 
     mean: float
@@ -194,7 +195,7 @@ class ArmOverview:
     low: float | None
     high: float | None
     gain: Gain | None
-    foretelling: Foretelling | None
+    foretelling: Forecast | None
     n: int
     seeds: int
     settings: int

@@ -146,7 +146,7 @@ CLAIMS: tuple[Claim, ...] = (
     _cell("A1", "against", "converges slowly", "epochs_to_share", "A2", 1),
     _cell("A1", "fits", "similar data, easy task", "accuracy", "others", 1, SIMILAR_EASY),
     _cell("A2", "for", "does not oscillate near the optimum", "oscillation", "A1", -1),
-    _cell("A2", "for", "reaches a better final accuracy", "accuracy", "A1", 1),
+    _cell("A2", "for", "better final accuracy", "accuracy", "A1", 1),
     _cell("A2", "against", "its own parameters take several trials",
           "trials_to_come_within", "A1", 1),
     _cell("A2", "fits", "similar data, hard task", "accuracy", "others", 1, SIMILAR_HARD),

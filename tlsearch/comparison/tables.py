@@ -13,7 +13,7 @@ from tlsearch.comparison.answers import (
     Cell,
     ClaimAnswer,
     Estimate,
-    Foretelling,
+    Forecast,
     Gain,
     Protocol,
     Provenance,
@@ -249,7 +249,7 @@ def _gain(arm: str, places: Sequence[ScenarioResults], reference: str) -> Gain |
     return Gain(arm=arm, mean=mean, low=mean - half, high=mean + half, scenarios=count)
 
 
-def _forecast(arm: ArmResults, later_images: float) -> Foretelling | None:
+def _forecast(arm: ArmResults, later_images: float) -> Forecast | None:
     """Over the redraws that have all figures; None with fewer than two of them.
 
     All redraws meet the same later images, and of a split in time the same test images, so that
@@ -272,7 +272,7 @@ def _forecast(arm: ArmResults, later_images: float) -> Foretelling | None:
     freedom = satterthwaite(parts, [found.freedom, *(n - 1 for n in numbers)])
     half = half_width(sum(parts), freedom, level=0.95)
     low, high = found.mean - half, found.mean + half
-    return Foretelling(
+    return Forecast(
         estimate=expected,
         later_accuracy=observed,
         optimism=found.mean,

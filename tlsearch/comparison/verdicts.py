@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tlsearch.comparison.answers import Answered, Basis, ClaimAnswer
+from tlsearch.comparison.answers import Answered, ClaimAnswer
 from tlsearch.comparison.claims import TAKEN_OVER, Claim
 from tlsearch.comparison.design import ComparisonResults, Scenario, ScenarioResults
 from tlsearch.comparison.power import MoreSeeds, noise_of, seeds_to_settle
@@ -32,18 +32,13 @@ from tlsearch.comparison.variance import (
     two_sided_p,
 )
 
-_BASIS: Mapping[str, Basis] = {
-    "answers": "test images",
-    "seed": "seeds",
-    "redraw": "redraws",
-    "scenario": "scenarios",
-}
 _NEEDED: Mapping[str, Literal["seeds", "redraws", "scenarios"]] = {
     "answers": "seeds",
     "seed": "seeds",
     "redraw": "redraws",
     "scenario": "scenarios",
 }
+"""What there must be more of, by the statistic's repeat."""
 
 
 class Evidence(NamedTuple):
@@ -98,7 +93,7 @@ def _gathered(claim: Claim, results: ComparisonResults, scenario: str) -> Eviden
     return _unjudged(claim, scenario, verdict="described", figure=figure, text=text)
 
 
-# Gathering: the paired values of a claim from all scenarios that it speaks of.
+# Gathering: the paired values of a claim from all scenarios that it is about.
 
 
 def gather(claim: Claim, results: ComparisonResults) -> Evidence:
@@ -324,7 +319,7 @@ def judge(
                 arm_mean=arm_mean,
                 reference_mean=reference_mean,
                 n=one.num_images or mean.num_pairs,
-                n_of=_BASIS.get(basis),
+                n_of="test images" if basis == "answers" else _NEEDED.get(basis),
                 seeds=one.repeats,
                 scenarios=one.scenarios,
                 p=_finite(ps[index]),

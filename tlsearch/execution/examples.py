@@ -31,7 +31,7 @@ from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.execution.prepare import find_device, find_weights
 from tlsearch.execution.source import SourceData, glyph_source, own_source
-from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
+from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.augmentation import Stage, Views
 from tlsearch.training.batches import Pixels
@@ -63,14 +63,14 @@ def choose(labels: np.ndarray, probabilities: np.ndarray) -> Chosen:
     Of the right answers of a class the one of median probability stands for it, so that it is no
     showpiece; of many classes, those with most mistakes come, in their order.
     """
-    said = probabilities.argmax(axis=1)
+    answers = probabilities.argmax(axis=1)
     sure = probabilities.max(axis=1)
-    wrong = np.flatnonzero(said != labels)
+    wrong = np.flatnonzero(answers != labels)
     surest = wrong[np.argsort(-sure[wrong], kind="stable")]
     mistakes = np.bincount(labels[wrong], minlength=probabilities.shape[1])
-    found = np.intersect1d(labels[said == labels], np.arange(probabilities.shape[1]))
+    found = np.intersect1d(labels[answers == labels], np.arange(probabilities.shape[1]))
     shown = np.sort(found[np.argsort(-mistakes[found], kind="stable")][:NUM_RIGHT])
-    right = [_typical(np.flatnonzero((said == labels) & (labels == k)), sure) for k in shown]
+    right = [_typical(np.flatnonzero((answers == labels) & (labels == k)), sure) for k in shown]
     return Chosen(surest[:NUM_WRONG], np.array(right, dtype=np.int64), len(wrong))
 
 
@@ -155,7 +155,7 @@ _OFF = {"crop": 1}
 
 class Policy(NamedTuple):
     """`params` are those of a complete strategy that leaves images alone but for this. `detail`
-    tells the parameters that do something.
+    names the parameters that do something.
     """
 
     title: str
@@ -201,22 +201,22 @@ def _ends(dimension: Dimension) -> list[Scalar]:
 
 
 def _detail(chosen: Mapping[str, Any], dimensions: Mapping[str, Dimension]) -> str:
-    told = [
+    named = [
         f"{name.replace('_', ' ')} {'at least ' if name == 'crop' else ''}{value:g}"
         f"{_UNITS.get(name, '')}"
         for name, value in chosen.items()
         if value != _OFF.get(name, 0)
     ]
     is_searched = any(not isinstance(d, Fixed) for d in dimensions.values())
-    return ", ".join(told) + (" (the strongest of the search)" if is_searched else "")
+    return ", ".join(named) + (" (the strongest of the search)" if is_searched else "")
 
 
 # What a study makes of its own training images, epoch by epoch: augmentation, adaptation.
 
 
-NUM_IMAGES, NUM_VIEWED_EPOCHS = 4, 7
-_ASKING = ("fgsm", "pgd", "style")
-"""They ask the pretrained network; all others do without."""
+NUM_VIEWED_EPOCHS = 7
+_USE_WEIGHTS = ("fgsm", "pgd", "style")
+"""They use the pretrained network; all others do without."""
 
 
 class Shown(NamedTuple):
@@ -250,15 +250,17 @@ def views_of(config: StudyConfig, *, cache: Path, on_progress: OnProgress) -> li
     torch.set_num_threads(1)
     ours = wanted[0][0]
     data, _ = read_images(ours.data, cache=cache / "images", on_progress=on_progress)
-    rows = _rows(data, ours)
+    split, labels = ours.data.split, ours.data.labels_per_class
+    (parts, *_) = draw_splits(data, split=split, labels_per_class=labels, redraw=0)
+    rows = first_of_classes(data.labels, parts.train)
     makers: dict[str, _Maker] = {}
     shown = []
     for i, (of, policy, arm) in enumerate(wanted):
         on_progress(i / len(wanted), f"drawing {policy.title}")
-        is_asked = policy.title in _ASKING
-        key = of.backbone.model_dump_json() + str(is_asked)
+        needs_weights = policy.title in _USE_WEIGHTS
+        key = of.backbone.model_dump_json() + str(needs_weights)
         if key not in makers:
-            makers[key] = _Maker(of, data, is_asked, cache, on_progress)
+            makers[key] = _Maker(of, data, needs_weights, cache, on_progress)
         detail = "; ".join(filter(None, (policy.detail, arm and f"arm {arm}")))
         shown.append(Shown(policy.title, detail, makers[key].images(policy, rows)))
     return shown
@@ -281,33 +283,36 @@ def _wanted(config: StudyConfig) -> Iterator[tuple[StudyConfig, Policy, str]]:
                 yield ours, policy, cell.arm
 
 
-def _rows(data: ImageSet, config: StudyConfig) -> np.ndarray:
-    """A training image of each of the first classes, or more of them where there are few."""
-    split, labels = config.data.split, config.data.labels_per_class
-    train = draw_splits(data, split=split, labels_per_class=labels, redraw=0)[0].train
-    _, first = np.unique(data.labels[train], return_index=True)
-    others = np.setdiff1d(np.arange(len(train)), first)
-    return np.sort(train[np.concatenate([first, others])[:NUM_IMAGES]])
-
-
 class _Maker:
-    """Makes views for one backbone; its weights are looked for only where it `is_asked`."""
+    """Makes views for one backbone; its weights are looked for only where it `needs_weights`."""
 
     def __init__(
         self,
         config: StudyConfig,
         data: ImageSet,
-        is_asked: bool,
+        needs_weights: bool,
         cache: Path,
         on_progress: OnProgress,
     ) -> None:
-        mean, std = normalisation(config.backbone.name)
         self._config, self._num_classes = config, data.num_classes
         self._cache, self._on_progress = cache, on_progress
-        self._pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
         self._device = find_device(config, None)
+        mean, std = normalisation(config.backbone.name)
+        self._pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
+        backbone = build_backbone(
+            name=config.backbone.name,
+            num_classes=data.num_classes,
+            image_size=config.data.size,
+            dropout=0.0,
+            seed=derive_seed(config.search.seed, "init"),
+        )
+        if needs_weights:
+            weights, _ = find_weights(config, cache=cache, threads=1, on_progress=on_progress)
+            state = pretrained_state(backbone=config.backbone.name, weights=weights)
+            if state is not None:
+                load_pretrained(backbone, state)
         self._forward = Forward(
-            _network(config, data.num_classes, is_asked, cache, on_progress),
+            backbone,
             pixels=self._pixels,
             activations=None,
             kept_rows=None,
@@ -337,7 +342,7 @@ class _Maker:
         if not isinstance(chosen, Style):
             return stage_of(chosen, source=source, among=among, seed=seed)
         with TemporaryDirectory() as folder:  # a few images, made in a moment: not worth keeping
-            atelier = StyledImages(
+            styled = StyledImages(
                 folder=Path(folder),
                 pixels=self._pixels,
                 source=source,
@@ -350,7 +355,7 @@ class _Maker:
                 device=self._device,
                 on_progress=self._on_progress,
             )
-            return StyleStage(atelier, rows=rows, strength=chosen.strength)
+            return StyleStage(styled, rows=rows, strength=chosen.strength)
 
     @cached_property
     def _source(self) -> SourceData:
@@ -381,24 +386,6 @@ def training_views(
     if not views.is_plain:
         columns += [views.images(rows, rows, epoch=e)[0] for e in range(1, num_epochs + 1)]
     return np.stack([_bytes(column) for column in columns], axis=1)
-
-
-def _network(
-    config: StudyConfig, num_classes: int, is_asked: bool, cache: Path, on_progress: OnProgress
-) -> Backbone:
-    backbone = build_backbone(
-        name=config.backbone.name,
-        num_classes=num_classes,
-        image_size=config.data.size,
-        dropout=0.0,
-        seed=derive_seed(config.search.seed, "init"),
-    )
-    if is_asked:
-        weights, _ = find_weights(config, cache=cache, threads=1, on_progress=on_progress)
-        state = pretrained_state(backbone=config.backbone.name, weights=weights)
-        if state is not None:
-            load_pretrained(backbone, state)
-    return backbone
 
 
 def _bytes(images: Tensor) -> np.ndarray:

@@ -117,8 +117,8 @@ def _arm(
 
 
 def _with_scores(arm: ArmResults, board: Board, ledger: Ledger, chosen: Chosen) -> ArmResults:
-    """The arm with what its network promised, where that was asked for and it is not thrown away
-    by starting at random.
+    """The arm with the scores of its network, where they were taken and it did not start at
+    random.
     """
     (spec, *_) = confirm_specs(ledger.config, chosen)
     noted = board.noted(f"networks:{spec.scenario}") or {}

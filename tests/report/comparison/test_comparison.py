@@ -216,7 +216,7 @@ def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) 
     table = text.partition("similar easy few")[0].splitlines()
     assert max(map(len, table[2:])) <= width
     assert summary(tables) in text
-    row = next(line for line in table if "ends more accurate" in line)
+    row = next(line for line in table if "better final accuracy" in line)
     assert "supported" in row
     assert "+4." in row
     assert "A1  fixed rate" in text
@@ -224,8 +224,10 @@ def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) 
 
 def test_the_page_says_first_what_held(tables: Tables) -> None:
     found = {one.lead: one.text for one in findings(tables)}
-    assert "Decay (A2): ends more accurate" in found["Held"]
-    assert "Layer-wise rates (A3): makes better use of pretraining" in found["The opposite held"]
+    assert "Decay (A2): better final accuracy" in found["Held"]
+    assert (
+        "Layer-wise rates (A3): uses the pretrained knowledge better" in found["The opposite held"]
+    )
     assert "; fits similar data, hard task." in found["Held"]
     page = Page(render_comparison_html(tables))
     told = " ".join(page.text.split())

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tlsearch.comparison.answers import Estimate, Foretelling, Gain, SweepPoint, Tables
+from tlsearch.comparison.answers import Estimate, Forecast, Gain, SweepPoint, Tables
 from tlsearch.report.figures.style import (
     DASHES,
     GREY,
@@ -234,7 +234,7 @@ class Expectation(NamedTuple):
 
     place: str
     arm: str
-    found: Foretelling
+    found: Forecast
 
 
 class Expectations(NamedTuple):
