@@ -26,7 +26,7 @@ from tlsearch.data.splits import draw_splits
 
 PHOTOS = [photo(i) for i in range(8)]
 LABELS = [0, 1] * 4
-"""Eight pictures of two classes with nothing amiss."""
+"""Eight pictures of two classes without a finding."""
 
 
 def look(data: ImageSet, rules: DataConfig) -> tuple[ImageSet, Audit]:
@@ -51,7 +51,7 @@ def with_more(*more: tuple[Any, int], **known: Any) -> ImageSet:
     )
 
 
-def test_nothing_amiss_changes_nothing() -> None:
+def test_a_clean_set_stays_as_it_is() -> None:
     data = with_more()
     found, audit = look(data, audit_config())
     assert found is data
@@ -164,7 +164,7 @@ def test_error_names_field_count_files_and_remedy(kind: str) -> None:
     assert error.exit_code == 2
 
 
-def test_all_errors_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     data = with_more(
         (PHOTOS[0], 1),
         (PHOTOS[1], 1),

@@ -108,7 +108,7 @@ def test_a_kill_in_between_leaves_nothing_that_counts(tmp_path: Path) -> None:
 
 def test_two_at_once_decode_once(tmp_path: Path) -> None:
     entered, leave = threading.Event(), threading.Event()
-    told: list[str] = []
+    reported: list[str] = []
 
     def slow() -> Work:
         entered.set()
@@ -120,12 +120,12 @@ def test_two_at_once_decode_once(tmp_path: Path) -> None:
     assert entered.wait(30)
 
     def tell(_share: float, text: str) -> None:
-        told.append(text)
+        reported.append(text)
         leave.set()
 
     decode_once("key", cache=tmp_path, size=SIZE, work=forbidden, on_progress=tell)
     first.join()
-    assert told == ["waiting for another process that decodes these images"]
+    assert reported == ["waiting for another process that decodes these images"]
 
 
 def test_a_step_that_breaks_leaves_nothing(tmp_path: Path) -> None:
@@ -170,18 +170,20 @@ def test_nothing_readable_is_an_entry_of_no_rows(tmp_path: Path) -> None:
     assert len(make(tmp_path, forbidden).rows) == 0
 
 
-def test_progress_is_told_in_tenths_of_a_second(
+def test_progress_is_reported_in_tenths_of_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(np.arange(10_000) * 0.03)
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    told: list[tuple[float, str]] = []
-    decode_once("key", cache=tmp_path, size=SIZE, work=work, on_progress=lambda *t: told.append(t))
-    shares = [share for share, _ in told]
+    reported: list[tuple[float, str]] = []
+    decode_once(
+        "key", cache=tmp_path, size=SIZE, work=work, on_progress=lambda *t: reported.append(t)
+    )
+    shares = [share for share, _ in reported]
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert 10 <= len(shares) <= 40
-    assert {text for _, text in told} == {"decoding 50 images"}
+    assert {text for _, text in reported} == {"decoding 50 images"}
 
 
 def test_the_key_follows_the_files(tmp_path: Path) -> None:
@@ -255,11 +257,11 @@ def test_fit_and_size_are_the_studys(tmp_path: Path) -> None:
 
 def test_progress_of_a_source_reaches_the_end(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "p", {"a": 3, "b": 3})
-    told: list[float] = []
+    reported: list[float] = []
     load_images(
         config({"folder": str(root)}),
         cache=tmp_path / "cache",
-        on_progress=lambda share, _: told.append(share),
+        on_progress=lambda share, _: reported.append(share),
     )
-    assert told[0] == 0
-    assert told[-1] == 1
+    assert reported[0] == 0
+    assert reported[-1] == 1

@@ -186,11 +186,11 @@ def test_a_folder_that_teaches_nothing(made: str, rule: str, tmp_path: Path) -> 
         write_classes(root, {"a": 2})
     with pytest.raises(RequestError) as caught:
         list_folder(root)
-    told = str(caught.value)
-    assert told.startswith(f"data.source.folder.path = {root}: ")
-    assert rule in told
-    assert " — " in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(f"data.source.folder.path = {root}: ")
+    assert rule in message
+    assert " — " in message
+    assert "\n" not in message
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_patterns(here: Path) -> None:
         ("x" * 5000, "no such file or folder"),
     ],
 )
-def test_what_is_not_there_is_told_at_once(here: Path, name: str, message: str) -> None:
+def test_what_is_not_there_is_refused_at_once(here: Path, name: str, message: str) -> None:
     assert here
     with pytest.raises(RequestError, match=message):
         find_images(["b", name])

@@ -83,9 +83,9 @@ def test_the_test_parts_labels_have_no_say_in_what_is_dropped() -> None:
     other = suspects(features, set_of(nonsense, 4), held_out=held_out)
     assert found is not None
     assert other is not None
-    told, untold = (set(f.rows.tolist()) - set(held_out.tolist()) for f in (found, other))
-    assert told == untold
-    assert len(told) > 30
+    own, others = (set(f.rows.tolist()) - set(held_out.tolist()) for f in (found, other))
+    assert own == others
+    assert len(own) > 30
     # They are judged all the same, for a person to look at.
     tested = np.intersect1d(found.rows, held_out)
     assert len(np.intersect1d(tested, rows)) >= 0.8 * len(np.intersect1d(held_out, rows))
@@ -129,7 +129,7 @@ def test_a_probe_that_learns_nothing_does_not_judge() -> None:
 
 
 @pytest.mark.parametrize("policy", ["drop", "keep", "error"])
-def test_what_is_told_of_them(policy: str) -> None:
+def test_what_is_reported_of_them(policy: str) -> None:
     data = set_of(np.array([0, 1, 0, 1]), 2)
     found = Suspects(
         rows=np.array([2, 1]),

@@ -69,10 +69,10 @@ def test_leakage_by_hand() -> None:
         "near duplicates on both sides of the test part (1): its figure may be too good",
         "groups on both sides of the test part (1): its figure may be too good",
     )
-    told = listing(replace(data, files=files), SPLIT)
-    assert told["images"] == "name"
-    assert told["test"] == ["6.png", "7.png"]
-    assert told["folds"] == [
+    found = listing(replace(data, files=files), SPLIT)
+    assert found["images"] == "name"
+    assert found["test"] == ["6.png", "7.png"]
+    assert found["folds"] == [
         {"train": [f"{i}.png" for i in range(4)], "validation": ["4.png", "5.png"]}
     ]
 
@@ -101,8 +101,8 @@ def test_rows_for_a_table() -> None:
 
 
 def test_listing_by_index() -> None:
-    told = listing(labelled(LABELS), SPLIT)
-    assert json.loads(json.dumps(told)) == {
+    found = listing(labelled(LABELS), SPLIT)
+    assert json.loads(json.dumps(found)) == {
         "fingerprint": fingerprint(SPLIT),
         "images": "index",
         "test": [6, 7],

@@ -81,7 +81,7 @@ def test_parquet_says_the_same(folder: Path) -> None:
     check_rows(read_with(folder / "table.parquet"))
 
 
-def test_columns_are_told_apart_by_the_fingerprint(folder: Path) -> None:
+def test_columns_are_distinguished_by_the_fingerprint(folder: Path) -> None:
     whole = load(folder, [HEADER, *ROWS])
     assert load(folder, [HEADER, *ROWS]).fingerprint == whole.fingerprint
     fewer = load(folder, [row[:2] for row in (HEADER, *ROWS)])
@@ -180,7 +180,7 @@ def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "fields", "told"),
+    ("rows", "fields", "expected"),
     [
         ([HEADER], {}, "manifest.path = {table}: has no rows"),
         ([("path", "labels"), ("a", "b")], {}, "label = label: the table has no such column — did"),
@@ -214,13 +214,13 @@ def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_message(
-    rows: list[Sequence[object]], fields: dict[str, object], told: str, folder: Path
+    rows: list[Sequence[object]], fields: dict[str, object], expected: str, folder: Path
 ) -> None:
     with pytest.raises(RequestError) as caught:
         load(folder, rows, **fields)
     message = str(caught.value)
     assert message.startswith("data.source.manifest.")
-    assert told.format(table=folder / "table.csv") in message
+    assert expected.format(table=folder / "table.csv") in message
     assert " — " in message
     assert "\n" not in message
 

@@ -148,7 +148,7 @@ def test_fake_data_need_no_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("CIFAR1O", "torchvision has no such data set — did you mean 'CIFAR10'?"),
         ("xyzzy", "torchvision has no such data set — see torchvision.datasets"),
@@ -160,11 +160,11 @@ def test_fake_data_need_no_place(tmp_path: Path) -> None:
         ("ImageNet", "put its files there, or name their folder"),
     ],
 )
-def test_what_a_study_cannot_have_is_refused(name: str, told: str, tmp_path: Path) -> None:
+def test_what_a_study_cannot_have_is_refused(name: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         load(name, tmp_path)
     assert str(caught.value).startswith(f"data.source.torchvision.name = {name}: ")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -195,11 +195,11 @@ def test_no_network_is_one_line(
 ) -> None:
     with pytest.raises(WorkError) as caught:
         load(name, tmp_path)
-    told = str(caught.value)
-    assert str(tmp_path / "cache" / "torchvision" / name) in told
-    assert "fetching it failed" in told
-    assert "run where there is a network, or put its files there" in told
-    assert "\n" not in told
+    expected = str(caught.value)
+    assert str(tmp_path / "cache" / "torchvision" / name) in expected
+    assert "fetching it failed" in expected
+    assert "run where there is a network, or put its files there" in expected
+    assert "\n" not in expected
     assert capsys.readouterr() == ("", "")
     assert socket.getdefaulttimeout() is None
 

@@ -197,6 +197,11 @@ class _Draw:
         if self._every_class:
             wished = _whole_numbers(wished, num, counts - leave, rng)
         order = rng.permutation(len(np.unique(self._blocks[pool])))
+        if len(order) == len(pool) and (self._every_class or np.count_nonzero(counts) == 1):
+            strata = self._strata[pool]
+            order = order[np.argsort(strata[order], kind="stable")]
+            rank = np.arange(len(pool)) - (np.cumsum(counts) - counts)[strata[order]]
+            return np.sort(pool[order[rank < np.round(wished)[strata[order]]]])
         return self._allocate(pool, np.stack([counts - wished, wished]), (leave, 1), order)[1]
 
     def folds(
