@@ -341,3 +341,26 @@ def test_no_server_at_the_start(mirror: MakeMirror) -> None:
     open_parent(study)
     with pytest.raises(WorkError, match=r"127.0.0.1:9 cannot be used: .* — start the server or"):
         study.flush()
+
+
+def test_what_a_set_aside_study_left_open_is_ended(
+    mirror: MakeMirror, client: MlflowClient
+) -> None:
+    killed = mirror(study_key="old")
+    for key in ("trial-0", "trial-1"):
+        killed.start(key, run_name=key, params={}, tags={})
+    killed.finish("trial-1", status="SCHEDULED", tags={}, artifacts={})
+    assert killed.flush()  # and here its process is killed
+    assert mirror(study_key="of another folder").flush()
+    fresh = mirror(study_key="new")
+    fresh.abandon("old")
+    fresh.start("trial-0", run_name="trial-0", params={}, tags={})
+    assert fresh.flush()
+    assert fresh.experiment_id is not None
+    found = {
+        (run.data.tags[STUDY_TAG], run.info.run_name): run.info.status
+        for run in client.search_runs([fresh.experiment_id])
+    }
+    ended = dict.fromkeys([("old", "quickstart"), ("old", "trial-0"), ("old", "trial-1")], "KILLED")
+    going = [("of another folder", "quickstart"), ("new", "quickstart"), ("new", "trial-0")]
+    assert found == ended | dict.fromkeys(going, "RUNNING")

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracking.conftest import FreshStore, MakeMirror, history, open_parent, runs
-from tlsearch.errors import RequestError, WorkError
+from tlsearch.errors import WorkError
 from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.tracking.reconcile import PARENT, DatasetFacts
 
@@ -33,11 +33,13 @@ def test_one_parent_and_one_child_a_trial(mirror: MakeMirror, client: MlflowClie
     study = mirror()
     for number in range(3):
         run_trial(study, str(number))
+    study.annotate(PARENT, tags={"tlsearch.best": "7"}, artifacts={"report.html": "<p>"})
     assert study.close(status="FINISHED", tags={"tlsearch.trials": 3})
 
     (parent,), children = runs(client)
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["tlsearch.trials"] == "3"
+    assert (parent.data.tags["tlsearch.trials"], parent.data.tags["tlsearch.best"]) == ("3", "7")
+    assert Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text() == "<p>"
     assert set(children) == {"0", "1", "2"}
     child = children["1"]
     assert child.info.run_name == "trial-0001"
@@ -163,38 +165,8 @@ def test_a_long_value_is_cut_where_one_sees_it(mirror: MakeMirror, client: Mlflo
     assert Path(whole).read_text() == "x" * 7000
 
 
-def test_names_sort_as_trials_do(mirror: MakeMirror, client: MlflowClient) -> None:
-    study = mirror()
-    for number in (10, 2, 7):
-        name = f"trial-{number:04d} · freeze 3 · lr 2e-03"
-        study.start(str(number), run_name=name, params={}, tags={})
-    study.close(status="KILLED", tags={})
-    experiment = client.get_experiment_by_name("quickstart")
-    named = client.search_runs(
-        [experiment.experiment_id],
-        filter_string="attributes.run_name LIKE 'trial-%'",
-        order_by=["attributes.run_name ASC"],
-    )
-    assert [run.info.run_name[6:10] for run in named] == ["0002", "0007", "0010"]
-
-
-def test_annotating_the_parent(mirror: MakeMirror, client: MlflowClient) -> None:
-    study = mirror()
-    study.annotate(PARENT, tags={"tlsearch.best": "7"}, artifacts={"report.html": "<p>"})
-    study.close(status="FINISHED", tags={})
-    (parent,), _ = runs(client)
-    assert parent.data.tags["tlsearch.best"] == "7"
-    assert Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text() == "<p>"
-
-
 def test_a_mirror_that_was_never_opened_closes(mirror: MakeMirror) -> None:
     assert mirror(opened=False).close(status="FINISHED", tags={})
-
-
-@pytest.mark.parametrize("address", ["./mlruns", "file:///tmp/x", "gopher://x", "sqlite://"])
-def test_an_address_that_is_none(mirror: MakeMirror, address: str) -> None:
-    with pytest.raises(RequestError, match=r"MLflow address = .* — use"):
-        mirror(opened=False, tracking_uri=address)
 
 
 def test_a_place_that_cannot_be_written(mirror: MakeMirror, tmp_path: Path) -> None:

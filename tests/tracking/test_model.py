@@ -111,6 +111,7 @@ class Unexportable(nn.Module):
         return images.mean((2, 3)) if images.sum().item() > 0 else images.sum((2, 3))
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_exported(uri: str, client: MlflowClient, tmp_path: Path) -> None:
     store = open_store(tracking_uri=uri, artifact_root=tmp_path / "art", experiment="quickstart")
     with pytest.raises(WorkError, match=r"could not be saved in MLflow at .* — its checkpoint"):

@@ -1,11 +1,5 @@
-"""The comparison behind every write, by hand-made cases; and what an address may be."""
+"""The comparison behind every write, by hand-made cases."""
 
-from pathlib import Path
-
-import pytest
-
-from tlsearch.errors import RequestError
-from tlsearch.tracking.address import absolute_address, artifact_location, sqlite_path
 from tlsearch.tracking.reconcile import (
     KEY_TAG,
     EpochMetrics,
@@ -103,42 +97,3 @@ def test_no_row_no_run() -> None:
     ):
         kept, deleted = one_run_per_key([KNOWN], truth=truth, protected=protected)
         assert (kept, deleted) == (({"0": KNOWN}, []) if is_kept else ({}, [KNOWN]))
-
-
-def test_addresses_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert absolute_address("sqlite:///a b/é.db") == f"sqlite:///{tmp_path}/a b/é.db"
-    assert absolute_address(f"sqlite:///{tmp_path}/x.db") == f"sqlite:///{tmp_path}/x.db"
-    assert sqlite_path(f"sqlite:///{tmp_path}/x.db") == tmp_path / "x.db"
-    for remote in (
-        *("http://127.0.0.1:5000", "https://[::1]", "HTTP://me:p@h:1/x"),
-        *("postgresql+psycopg://u@h/db", "postgresql://me:a[b/c@h/x"),
-    ):
-        assert absolute_address(remote) == remote
-        assert sqlite_path(remote) is None
-
-
-@pytest.mark.parametrize("address", [
-    "", "mlruns", "file:/x", "C:/x", "ftp://x", "sqlite:///a?b", "http://[::1/", "http://h:port",
-    "http:///x",
-])  # fmt: skip
-def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(RequestError, match=r"MLflow address = .* use"):
-        absolute_address(address)
-
-
-@pytest.mark.parametrize("kind", ["ftp", "file", "sqlite"])
-def test_a_refused_address_keeps_its_password(kind: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        absolute_address(f"{kind}://me:secret@h")
-    assert f"MLflow address = {kind}://me:***@h: " in str(caught.value)
-
-
-def test_every_experiment_has_a_folder_of_its_own() -> None:
-    names = ["a b", "a-b", "a/b", "é", "../x", "x" * 100, "x" * 101]
-    places = {artifact_location(root=Path("/art"), experiment=name) for name in names}
-    assert len(places) == len(names)
-    assert artifact_location(root=Path("/a b"), experiment="quick_start.1") == (
-        "file:///a%20b/quick_start.1"
-    )
-    assert all("/.." not in place for place in places)
