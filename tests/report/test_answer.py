@@ -29,9 +29,9 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     record = fake.ledger.fixed.user_attrs["tlsearch:test"]
     assert answer.accuracy == Effect(**record["accuracy"])
     assert [g.baseline for g in answer.gains] == [
-        "linear probe",
-        "full fine-tuning",
-        "from scratch",
+        "linear probe (one fixed recipe)",
+        "full fine-tuning (one fixed recipe)",
+        "training from scratch (one fixed recipe)",
     ]
     for gain, name in zip(answer.gains, BASELINE_ACCURACIES, strict=True):
         assert gain.gain == Effect(**record["baselines"][name]["gain"])
@@ -62,7 +62,9 @@ def test_negative_transfer_and_a_better_baseline_are_flagged(tmp_path: Path) -> 
     confirm(fake, winner=0.90, references={**BASELINE_ACCURACIES, "linear_probe": 0.80})
     answer = answer_of(fake)
     assert any(text.startswith("Negative transfer") for text in answer.warnings)
-    assert any("full fine-tuning does better" in text for text in answer.warnings)
+    assert any(
+        "full fine-tuning (one fixed recipe) is more accurate" in text for text in answer.warnings
+    )
     assert [g.verdict for g in answer.gains] == ["better", "worse", "worse"]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.report.fake import baselines, fake_study, know_data
+from tlsearch.report.answer import difficulty
 from tlsearch.report.context import ReportData, read_report
-from tlsearch.report.difficulty import difficulty
 from tlsearch.training.results import FoldResult
 
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.report.fake import STUDY, fake_study, know_data, train
-from tlsearch.report import networks
+from tlsearch.report import answer
 from tlsearch.report.build import build_report
 from tlsearch.report.context import read_report
 from tlsearch.search.ledger import NETWORKS
@@ -22,11 +22,11 @@ def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
         run = fake.ledger.ask()
         train(fake, run, REACHED[run.backbone])
     data = read_report(fake.ledger, fake.layout)
-    rows = networks.table(data)
+    rows = answer.network_table(data)
     assert [row[0] for row in rows] == ["resnet18", "resnet10", "mobilenet_v2"]
     assert rows[0][1:5] == ("0.200", "–", "–", "–")
     assert rows[0][6] == "90.0\N{NO-BREAK SPACE}%"
-    told = networks.verdict(data)
+    told = answer.network_verdict(data)
     # Of three pairs one is the wrong way round.
     assert "LogME τ = +0.33" in told
     assert "n = 3" in told
@@ -44,13 +44,13 @@ def test_a_study_on_one_network_says_nothing_of_it(tmp_path: Path) -> None:
     know_data(fake)
     data = read_report(fake.ledger, fake.layout)
     assert data.networks is None
-    assert networks.table(data) == []
-    assert networks.verdict(data) == ""
+    assert answer.network_table(data) == []
+    assert answer.network_verdict(data) == ""
     assert '"networks"' not in build_report(fake.ledger, fake.layout, format="json")
 
 
 def test_before_any_score_there_is_nothing_to_tell(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, study=SEVERAL)
     data = read_report(fake.ledger, fake.layout)
-    assert len(networks.table(data)) == 3
-    assert networks.verdict(data).startswith("Too few networks")
+    assert len(answer.network_table(data)) == 3
+    assert answer.network_verdict(data).startswith("Too few networks")

@@ -174,7 +174,7 @@ _STYLES = {
 
 def show_tables(tables: "Tables", console: Console) -> None:
     """The pooled verdicts, then each scenario's arms; verdicts are worded, colours only help."""
-    from tlsearch.report.comparison_summary import scenarios_of, summary, warnings
+    from tlsearch.report.comparison_text import scenarios_of, summary, warnings
 
     protocol = tables.protocol
     pooled = tables.tables[0]
@@ -199,8 +199,7 @@ def show_tables(tables: "Tables", console: Console) -> None:
 
 
 def _verdicts(tables: "Tables") -> Table:
-    from tlsearch.report.comparison_summary import rows_of
-    from tlsearch.report.verdict_text import SIDES
+    from tlsearch.report.comparison_text import SIDES, rows_of
 
     is_own = tables.protocol.table == "own"
     names = ("arm", "verdict", "measured") if is_own else ("", "claim", "verdict", "measured")

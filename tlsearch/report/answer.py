@@ -1,15 +1,20 @@
 """The answer of a study in sentences and numbers, the same for every format."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tlsearch.comparison.variance import Effect
+from tlsearch.config.data_checks import knows_source
+from tlsearch.execution.runs import RunRow
+from tlsearch.metrics.transferability import RankAgreement
 from tlsearch.report.context import ReportData
 from tlsearch.report.wording import (
     accuracy_text,
     basis,
     count,
     gain_text,
+    joined,
     percent,
     plain,
     recipe_text,
@@ -17,6 +22,7 @@ from tlsearch.report.wording import (
     value_text,
 )
 from tlsearch.search.confirm import effect
+from tlsearch.search.summary import SCORES, Foretold
 
 
 class Gain(NamedTuple):
@@ -77,7 +83,7 @@ def find_answer(data: ReportData) -> Answer:
         headline=recipe_text(params, data.groups),
         result=_confirmed(data) if accuracy else _unconfirmed(data),
         accuracy=accuracy,
-        gains=_gains(test),
+        gains=_gains(data),
         warnings=tuple(_warnings(data)),
         notes=tuple(_notes(data, accuracy)),
         parameters=tuple(
@@ -123,7 +129,7 @@ def _unconfirmed(data: ReportData) -> str:
         )
     return (
         f"Unconfirmed: {why}. Trial {best.number} is the best of {len(data.ranked)} complete ones, "
-        f"with {found}; the best of several is flattered by its choice, and the test part has not "
+        f"with {found}; choosing the best of several favours luck, and the test part has not "
         "been used."
     )
 
@@ -139,12 +145,20 @@ def _nothing(data: ReportData) -> str:
     return "No trial has been completed yet."
 
 
-def _gains(test: Mapping[str, Any]) -> tuple[Gain, ...]:
+def _gains(data: ReportData) -> tuple[Gain, ...]:
+    test = data.summary.test
     found = test.get("baselines", {}) if test else {}
     return tuple(
-        Gain(plain(name), effect(record["accuracy"]), effect(record["gain"]))
+        Gain(_recipe(name, data), effect(record["accuracy"]), effect(record["gain"]))
         for name, record in found.items()
     )
+
+
+def _recipe(name: str, data: ReportData) -> str:
+    """A baseline as what it is: trained with one fixed recipe, or tuned."""
+    is_tuned = (name, "tuned") in data.config.baselines.items()
+    training = "training from scratch" if name == "from_scratch" else plain(name)
+    return f"{training} ({'tuned' if is_tuned else 'one fixed recipe'})"
 
 
 def _warnings(data: ReportData) -> list[str]:
@@ -153,14 +167,14 @@ def _warnings(data: ReportData) -> list[str]:
     if data.summary.negative_transfer:
         lost = effect(test["baselines"]["from_scratch"]["gain"])
         told.append(
-            f"Negative transfer: against training from scratch the winner gains "
+            f"Negative transfer: over {_recipe('from_scratch', data)} the winner gains "
             f"{gain_text(lost)}. The pretrained weights hurt on these images; train from scratch "
             "or look for a closer source."
         )
     told += [
-        f"The plain baseline {gain.baseline} does better than the winner."
-        for gain in _gains(test)
-        if gain.gain.high < 0 and gain.baseline != plain("from_scratch")
+        f"The baseline {gain.baseline} is more accurate than the winner."
+        for gain in _gains(data)
+        if gain.gain.high < 0 and gain.baseline != _recipe("from_scratch", data)
     ]
     if test and test.get("scorings", 1) > 1:
         told.append(
@@ -208,3 +222,156 @@ def gain_rows(answer: Answer) -> list[tuple[str, str, str, str]]:
     return [
         (g.baseline, accuracy_text(g.accuracy), gain_text(g.gain), g.verdict) for g in answer.gains
     ]
+
+
+# Of a study over several networks: scores, values reached, whether they agree.
+
+
+NETWORK_HEAD = (
+    "network",
+    *SCORES.values(),
+    "trials",
+    "best value",
+    "parameters",
+    "images/s in training",
+)
+
+
+def network_table(data: ReportData) -> list[tuple[str, ...]]:
+    """A row for each network under `NETWORK_HEAD`, best first; empty for a study on one."""
+    if data.networks is None:
+        return []
+    sign = -1 if data.maximise else 1
+    ranked = sorted(
+        data.networks.networks, key=lambda n: math.inf if n.best is None else sign * n.best
+    )
+    return [
+        (
+            network.backbone,
+            *(_score(network.scores.get(name)) for name in SCORES),
+            str(network.trials),
+            value_text(network.best, data.summary.metric),
+            _in_millions(network.scores.get("parameters")),
+            _whole(network.scores.get("training_images_per_second")),
+        )
+        for network in ranked
+    ]
+
+
+def network_verdict(data: ReportData) -> str:
+    """Whether the scores predicted the order of the networks, in a sentence or two."""
+    found = data.networks
+    if found is None:
+        return ""
+    told = {SCORES[name]: a for name, a in found.agreements.items() if a is not None}
+    known = {name: a for name, a in told.items() if not math.isnan(a.kendall)}
+    if not known:
+        return "Too few networks have a score and a complete trial to tell whether scores predict."
+    best = plain(data.summary.metric)
+    parts = ", ".join(f"{name} τ = {agreement.kendall:+.2f}" for name, agreement in known.items())
+    return (
+        f"Order of the networks by score against that by best {best} of their trials: {parts} "
+        f"(Kendall; +1 the same order, −1 the reverse; n = {_num(known)}). {_caution(found, known)}"
+    )
+
+
+def _num(known: dict[str, RankAgreement]) -> str:
+    numbers = sorted({agreement.num for agreement in known.values()})
+    return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
+
+
+def _caution(found: Foretold, known: dict[str, RankAgreement]) -> str:
+    most = max(agreement.num for agreement in known.values())
+    orders = math.factorial(most)
+    fewest = min(network.trials for network in found.networks)
+    return (
+        f"A hint, no comparison: {most} networks stand in the right order by chance once in "
+        f"{orders:,}, and the sampler gave some networks more trials than others, "
+        f"{count(fewest, 'complete one')} at the least."
+    )
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _in_millions(value: float | None) -> str:
+    return "–" if value is None else f"{value / 1e6:.1f} M"
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+# How hard the images are, and how much the pretrained network brings along.
+
+
+def difficulty(data: ReportData) -> list[str]:
+    """Sentences; the baselines on the study's own split stand in for measures of their own."""
+    rows = {row.run.key: row for row in data.fixed}
+    told = []
+    for name, words in (
+        ("linear_probe", "a linear probe of the frozen features reads"),
+        ("from_scratch", "a network from scratch"),
+    ):
+        row = rows.get(f"{name}-seed-0")
+        reached = _accuracy(row) if row else None
+        if reached is not None:
+            told.append(f"{words} {percent(reached)}")
+    if not told:
+        return []
+    counts = _validated(data.provenance.facts.get("facts", {}))
+    if sum(counts):
+        told.append(f"naming the commonest class alone {percent(max(counts) / sum(counts))}")
+    folds = data.config.data.split.folds
+    mean = f", mean over {folds} folds" if folds else ""
+    return [f"How hard these images are, by the validation part{mean}: {joined(told)}."]
+
+
+def _accuracy(row: RunRow) -> float | None:
+    """The validation accuracy of the weights that a finished run kept; over folds their mean."""
+    if row.value is None:
+        return None
+    if row.folds:
+        return row.folds[-1].mean_val_accuracy
+    return row.kept.val_accuracy if row.kept else None
+
+
+def _validated(facts: Mapping[str, Any]) -> Sequence[int]:
+    """Validation images of each class, over all folds."""
+    parts = facts.get("split", {}).get("parts", ())
+    counts = [p["class_counts"] for p in parts if p["part"] == "validation"]
+    return [sum(column) for column in zip(*counts, strict=True)] or facts.get(
+        "validation_counts", ()
+    )
+
+
+# How much the images look like those that the network was trained on, in words.
+
+
+def source_similarity(data: ReportData) -> str:
+    """What was measured of it, or why nothing was; "" for a network that has learnt nothing."""
+    found, backbone = data.likeness, data.config.backbone
+    ours = data.config.with_backbone(backbone.names[0])
+    if ours.backbone.weights == "none":
+        return ""
+    if not knows_source(ours):
+        return (
+            "How much they look like the images that the network was trained on is not known: "
+            "backbone.source names none."
+        )
+    similarity, apart = found.get("similarity"), found.get("frechet_distance")
+    if similarity is None:
+        return "How much they look like the source's images was not measured."
+    told = (
+        f"Similarity to the source's images: {similarity:.2f}, as {ours.backbone.name} sees both "
+        "before it is fine-tuned (1: like the source itself; 0: no more than the source's images "
+        "with their pixels in disorder)."
+    )
+    error = found.get("domain_error")
+    if apart is None or error is None:
+        return told
+    return (
+        f"{told} Fréchet distance of the features: {apart:.2f} per feature; a linear classifier "
+        f"that is to tell the two apart errs in {percent(error)} of the images."
+    )

@@ -6,24 +6,33 @@ from typing import Any, NamedTuple
 
 from tlsearch.comparison.answers import Tables
 from tlsearch.execution.runs import RunRow
-from tlsearch.report import networks
-from tlsearch.report.answer import find_answer, gain_rows, status
-from tlsearch.report.comparison_summary import (
+from tlsearch.report.answer import (
+    NETWORK_HEAD,
+    difficulty,
+    find_answer,
+    gain_rows,
+    network_table,
+    network_verdict,
+    source_similarity,
+    status,
+)
+from tlsearch.report.comparison_text import (
+    MEANINGS,
+    SIDES,
+    arm_name,
     findings,
-    foretold,
     protocol_text,
-    provenance_told,
+    provenance_facts,
     rows_of,
     scenarios_of,
+    split_findings,
     summary,
     warnings,
 )
 from tlsearch.report.context import ReportData
-from tlsearch.report.difficulty import difficulty, likeness
 from tlsearch.report.figures.gallery import answer_picture, pictures, reasons
 from tlsearch.report.figures.style import Picture
 from tlsearch.report.provenance import REPEAT, cost_text, machine_text
-from tlsearch.report.verdict_text import MEANINGS, SIDES, arm_name
 from tlsearch.report.wording import duration, plain, printable, setting_text, value_text
 
 # The frame of every page: one HTML file that asks no host for anything.
@@ -93,14 +102,14 @@ def render_html(data: ReportData) -> str:
         gain_rows=gain_rows(answer),
         status=status(data),
         settings=tuple(data.space),
-        network_head=networks.HEAD,
-        network_rows=networks.table(data),
-        network_verdict=networks.verdict(data),
+        network_head=NETWORK_HEAD,
+        network_rows=network_table(data),
+        network_verdict=network_verdict(data),
         trials=[_trial(row, data) for row in data.trials],
         fixed=[_fixed(row, data) for row in data.fixed],
         open_rows=OPEN_ROWS,
         metric=plain(data.summary.metric),
-        difficulty=[*difficulty(data), likeness(data)],
+        difficulty=[*difficulty(data), source_similarity(data)],
         cost=cost_text(data.provenance),
         machine=machine_text(data.provenance),
         repeat=REPEAT,
@@ -154,13 +163,13 @@ def render_comparison_html(tables: Tables) -> str:
         is_own=tables.protocol.table == "own",
         summary=summary(tables),
         findings=findings(tables),
-        foretold=foretold(tables),
+        split_findings=split_findings(tables),
         warnings=warnings(tables),
         meanings=MEANINGS,
         sides=SIDES,
         rows=rows_of(tables, pooled),
         scenarios=scenarios_of(tables),
         protocol=protocol_text(tables),
-        provenance=provenance_told(tables),
+        provenance=provenance_facts(tables),
         study=tables.provenance.study if tables.provenance else None,
     )

@@ -4,25 +4,32 @@ import re
 from collections.abc import Sequence
 
 from tlsearch.comparison.answers import Tables
-from tlsearch.report import networks
-from tlsearch.report.answer import find_answer, gain_rows, status
-from tlsearch.report.comparison_summary import (
+from tlsearch.report.answer import (
+    NETWORK_HEAD,
+    find_answer,
+    gain_rows,
+    network_table,
+    network_verdict,
+    source_similarity,
+    status,
+)
+from tlsearch.report.comparison_text import (
+    MEANINGS,
+    SIDES,
     Finding,
     SpokenRow,
     SpokenScenario,
     findings,
-    foretold,
     protocol_text,
-    provenance_told,
+    provenance_facts,
     rows_of,
     scenarios_of,
+    split_findings,
     summary,
     warnings,
 )
 from tlsearch.report.context import ReportData
-from tlsearch.report.difficulty import likeness
 from tlsearch.report.provenance import cost_text
-from tlsearch.report.verdict_text import MEANINGS, SIDES
 from tlsearch.report.wording import Absent, accuracy_text, plain, printable, value_text
 
 TOP = 5
@@ -86,8 +93,8 @@ def _trials(data: ReportData) -> list[str]:
 
 
 def _networks(data: ReportData) -> list[str]:
-    rows = networks.table(data)
-    return [table_text(networks.HEAD, rows), networks.verdict(data)] if rows else []
+    rows = network_table(data)
+    return [table_text(NETWORK_HEAD, rows), network_verdict(data)] if rows else []
 
 
 def _classes(data: ReportData) -> list[str]:
@@ -109,7 +116,9 @@ def _images(data: ReportData) -> list[str]:
             for f in found.findings
         ]
         parts.append(table_text(("found", "what", "what happened", "such as"), rows))
-    parts += [escaped(sentence) for sentence in (*found.unseen, likeness(data)) if sentence]
+    parts += [
+        escaped(sentence) for sentence in (*found.unseen, source_similarity(data)) if sentence
+    ]
     if found.classes:
         sums = map(sum, zip(*(row.counts for row in found.classes), strict=True))
         told = ", ".join(f"{total:,} {part}" for part, total in zip(found.parts, sums, strict=True))
@@ -154,20 +163,20 @@ def table_text(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def render_comparison_markdown(tables: Tables) -> str:
-    """What held, the verdicts and what they mean, each scenario's arms and verdicts, how it was
+    """The findings, the verdicts and what they mean, each scenario's arms and verdicts, how it was
     measured, where it comes from.
     """
     parts = _markdown_answer(tables)
     for place in scenarios_of(tables):
         parts += _scenario(place, is_own=tables.protocol.table == "own")
     parts += ["### How this was measured", *map(escaped, protocol_text(tables))]
-    found = provenance_told(tables)
+    found = provenance_facts(tables)
     parts.append("\n".join(f"- {one.term}: {escaped(one.text)}" for one in found))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def render_answer(tables: Tables) -> str:
-    """What held, the verdicts and what they mean: the beginning of the whole."""
+    """The findings, the verdicts and what they mean: the beginning of the whole."""
     return "\n\n".join(part for part in _markdown_answer(tables) if part) + "\n"
 
 
@@ -180,7 +189,7 @@ def _markdown_answer(tables: Tables) -> list[str]:
         escaped((tables.provenance and tables.provenance.about) or ""),
         f"**{escaped(pooled.title)}.** {escaped(summary(tables))}",
         *(f"> **{escaped(warning)}**" for warning in warnings(tables)),
-        _list([*findings(tables), *foretold(tables)]),
+        _list([*findings(tables), *split_findings(tables)]),
         _verdicts(rows_of(tables, pooled), is_own=is_own),
         f"Better and worse are *supported* and *contradicted*. {meanings}." if is_own else meanings,
     ]

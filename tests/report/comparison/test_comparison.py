@@ -12,11 +12,18 @@ from tlsearch.cli.console import show_tables
 from tlsearch.comparison.answers import ClaimAnswer, Tables
 from tlsearch.comparison.design import Scenario
 from tlsearch.comparison.tables import ALL, make_tables
-from tlsearch.report.comparison_summary import findings, summary
+from tlsearch.report.comparison_text import (
+    MEANINGS,
+    basis_text,
+    effect_text,
+    findings,
+    spoken,
+    summary,
+    varying,
+)
 from tlsearch.report.figures.comparison import POOLED, Forest
 from tlsearch.report.html import render_comparison_html
 from tlsearch.report.markdown import render_comparison_markdown
-from tlsearch.report.verdict_text import MEANINGS, basis_text, effect_text, spoken, varying
 from tlsearch.report.wording import Absent
 
 
@@ -74,6 +81,13 @@ def test_an_effect_without_an_interval_says_why_in_every_format() -> None:
         assert "? to ?" not in texts(text)
 
 
+def test_an_open_claim_whose_interval_excludes_0_says_why_it_is_open() -> None:
+    assert "many claims" not in spoken(answer()).effect
+    text = spoken(answer(low=0.001)).effect
+    assert text.endswith("; this interval excludes 0, the one corrected for many claims does not")
+    assert "many claims" not in spoken(answer(low=0.001, verdict="supported")).effect
+
+
 def test_what_an_effect_rests_on() -> None:
     assert basis_text(answer()) == "n = 1,000 test images, 8 seeds, 2 scenarios"
     assert basis_text(answer(n=16, n_of="seeds")) == "n = 16 pairs of models, 8 seeds, 2 scenarios"
@@ -89,7 +103,7 @@ def test_what_an_effect_rests_on() -> None:
         ({"needed_of": "scenarios"}, "about 20 scenarios would settle it"),
         (
             {"needed": None, "needs_images": True},
-            "more seeds never would settle it: it takes more test images",
+            "more seeds would not settle it: it takes more test images",
         ),
         ({"needed": None}, "not even 1,000 seeds would settle it"),
         ({"verdict": "supported", "needed": None, "needed_of": None}, ""),
@@ -160,7 +174,11 @@ def test_names_of_users_stay_text() -> None:
 def test_markdown_has_the_tables_in_the_documents_order(tables: Tables) -> None:
     text = render_comparison_markdown(tables)
     assert text == render_comparison_markdown(tables)
-    rows = re.findall(r"^\| ([\w -]+) \((A\d)\) \| said", text.partition("###")[0], re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([\w -]+) \((A\d)\) \| (?:advantage|drawback|suited)",
+        text.partition("###")[0],
+        re.MULTILINE,
+    )
     assert list(dict.fromkeys(row for _, row in rows)) == ["A1", "A2", "A3", "A4", "A5"]
     for place in tables.scenarios:
         assert f"### {place.scenario}" in text
@@ -193,7 +211,7 @@ def test_without_two_scored_arms_there_is_no_forest() -> None:
     found = judged(comparison("own", arms, traits=Scenario(), reference="one"))
     assert isinstance(Forest.compute(found), Absent)
     assert "No two arms" in render_comparison_html(found)
-    assert summary(found) == "Nothing to judge yet."
+    assert summary(found) == "Nothing has been measured yet."
 
 
 def test_only_parameters_that_vary_are_shown(tables: Tables) -> None:
@@ -224,16 +242,14 @@ def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) 
 
 def test_the_page_says_first_what_held(tables: Tables) -> None:
     found = {one.lead: one.text for one in findings(tables)}
-    assert "Decay (A2): better final accuracy" in found["Held"]
-    assert (
-        "Layer-wise rates (A3): uses the pretrained knowledge better" in found["The opposite held"]
-    )
-    assert "; fits similar data, hard task." in found["Held"]
+    assert "Decay (A2): better final accuracy" in found["Supported"]
+    assert "Layer-wise rates (A3): uses the pretrained knowledge better" in found["Contradicted"]
+    assert "; suited to similar data, hard task." in found["Supported"]
     page = Page(render_comparison_html(tables))
     told = " ".join(page.text.split())
-    assert told.index(found["Still open"]) < told.index("The verdicts")
+    assert told.index(found["Inconclusive"]) < told.index("The verdicts")
     text = render_comparison_markdown(tables)
-    assert text.index("- **The opposite held:** ") < text.index("| strategy |")
+    assert text.index("- **Contradicted:** ") < text.index("| strategy |")
 
 
 def test_an_own_table_names_who_is_better() -> None:
@@ -244,5 +260,5 @@ def test_an_own_table_names_who_is_better() -> None:
     found = judged(comparison("own", arms, traits=Scenario(), reference="usual"))
     told = [tuple(one) for one in findings(found)]
     assert told == [
-        ("Better", "good."), ("Worse", "bad."), ("No difference worth having", "same.")
+        ("Better", "good."), ("Worse", "bad."), ("No material effect", "same.")
     ]  # fmt: skip

@@ -14,7 +14,12 @@ from tlsearch.cli.console import show_tables
 from tlsearch.comparison.answers import Provenance, Tables, tables_json, tables_schema_text
 from tlsearch.comparison.design import ArmResults, ComparisonResults, Scenario
 from tlsearch.comparison.tables import make_tables
-from tlsearch.report.comparison_summary import foretold, measured_text, protocol_text, said_text
+from tlsearch.report.comparison_text import (
+    measured_text,
+    protocol_text,
+    said_text,
+    split_findings,
+)
 from tlsearch.report.figures.comparison import Expectations
 from tlsearch.report.html import render_comparison_html
 from tlsearch.report.markdown import render_comparison_markdown
@@ -79,12 +84,12 @@ def tables() -> Tables:
 FINDING = (
     "Too optimistic: random (B1) (+5.0 points) and B3 with gap (+3.0 points). "
     "Too pessimistic: stratified (B2) (−10.0 points). No bias shown: by time (B3) (+0.5 points). "
-    "Nearest to what came true: by time (B3)."
+    "Nearest to the later accuracy: by time (B3)."
 )
 
 
 def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
-    (found,) = foretold(tables)
+    (found,) = split_findings(tables)
     assert (found.lead, found.text.replace("\u00a0", " ")) == ("here", FINDING)
     page = " ".join(Page(render_comparison_html(tables)).text.split())
     assert page.index(FINDING) < page.index("What the verdicts mean")
@@ -133,7 +138,7 @@ def test_how_splits_were_measured(tables: Tables) -> None:
         "other draws and seeds",
     ):  # fmt: skip
         assert part in text
-    assert "met the test images" not in text
+    assert "scored on the test images" not in text
 
 
 def test_how_it_was_measured_fits_what_was_tuned() -> None:
@@ -156,11 +161,11 @@ def test_how_it_was_measured_fits_what_was_tuned() -> None:
 
 def test_a_scenario_is_told_in_the_readers_order(tables: Tables) -> None:
     (place,) = tables.scenarios
-    assert said_text(place) == "Said to be in order of time."
+    assert said_text(place) == "Described as in order of time."
     assert measured_text(place).replace("\u00a0", " ") == (
         "Measured: similarity to the source 0.76 (1: like the source); 1,646 / 216 / 216 / 10,000 "
         "images (train / validation / test / later); 10 classes; largest class 1.05 times the "
-        "smallest; a linear probe is right on 97.0 %."
+        "smallest; a linear probe classifies 97.0 % correctly."
     )
     known = dataclasses.replace(place, traits={}, facts={"difficulty": 0.125})
     assert said_text(known) == ""

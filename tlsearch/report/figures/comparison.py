@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from tlsearch.comparison.answers import Estimate, Forecast, Gain, SweepPoint, Tables
+from tlsearch.report.comparison_text import arm_name
 from tlsearch.report.figures.style import (
     DASHES,
     GREY,
@@ -19,7 +20,6 @@ from tlsearch.report.figures.style import (
     label,
     rounded,
 )
-from tlsearch.report.verdict_text import arm_name
 from tlsearch.report.wording import Absent, count, percent, points, setting_text
 
 POOLED = "all scenarios"

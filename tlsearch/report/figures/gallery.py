@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tlsearch.comparison.answers import Tables
+from tlsearch.report.comparison_text import arm_name
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures.comparison import (
     Drift,
@@ -26,7 +27,6 @@ from tlsearch.report.figures.search import (
 )
 from tlsearch.report.figures.strategies import Depths, Gains, RateMap
 from tlsearch.report.figures.style import Drawable, Picture, make_picture
-from tlsearch.report.verdict_text import arm_name
 from tlsearch.report.wording import Absent
 
 

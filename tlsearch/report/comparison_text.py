@@ -1,5 +1,6 @@
-"""What a comparison comes to, in few sentences: what its reader sees first."""
+"""Words for a comparison: verdicts, findings, how it was measured; the same in every format."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -15,16 +16,8 @@ from tlsearch.comparison.answers import (
     VerdictTable,
 )
 from tlsearch.comparison.variance import Effect
-from tlsearch.report.verdict_text import (
-    MEANINGS,
-    OWN,
-    Spoken,
-    arm_name,
-    params_text,
-    spoken,
-    varying,
-)
 from tlsearch.report.wording import (
+    MINUS,
     accuracy_text,
     count,
     duration,
@@ -32,13 +25,200 @@ from tlsearch.report.wording import (
     joined,
     percent,
     points,
+    setting_text,
 )
 
+SIDES: Mapping[str, str] = {"for": "advantage", "against": "drawback", "fits": "suited to"}
+
+MEANINGS: Mapping[Answered, str] = {
+    "supported": "the interval lies wholly on the side that the claim says",
+    "contradicted": "the interval lies wholly on the other side",
+    "no material effect": "the interval lies within ± the smallest effect that matters",
+    "inconclusive": "the interval is too wide to decide: it takes more seeds or test images",
+    "described": "a fact without chance, shown and not tested",
+    "not measured": "the comparison lacks what this needs; the reason stands beside it",
+}
+OWN: Mapping[str, str] = {"supported": "better", "contradicted": "worse"}
+"""What verdicts are called in an own table."""
+_NOUNS = {"epochs": "epochs", "decades": "decades", "ranks": "ranks", "groups": "groups"}
+_TIED = "\u00a0"
+
+
+class Spoken(NamedTuple):
+    """One answer as texts. `verdict` is for people, `kind` one of `MEANINGS` for colours.
+
+    `effect` holds the interval, `sides` both means, `basis` what they rest on, `settled_by` what
+    would settle an *inconclusive* claim; "" where there is none. `details` are sentences of lesser
+    weight.
+    """
+
+    says: str
+    verdict: str
+    kind: str
+    effect: str
+    sides: str
+    basis: str
+    settled_by: str
+    details: tuple[str, ...]
+
+
+def spoken(answer: ClaimAnswer) -> Spoken:
+    """An answer in words."""
+    if answer.verdict == "not measured":
+        return _fact(answer, answer.reason or "")
+    if answer.verdict == "described":
+        figure = "" if answer.figure is None else f"{answer.measure}: {answer.figure:,.4g}"
+        return _fact(answer, figure or f"{answer.measure}: {answer.text}")
+    verdict = OWN.get(answer.verdict, answer.verdict) if answer.table == "own" else answer.verdict
+    notes = [note for note in answer.notes if note != _why_open(answer)]
+    return Spoken(
+        says=answer.says,
+        verdict=verdict,
+        kind=answer.verdict,
+        effect=effect_text(answer) + _little(answer) + _corrected(answer),
+        sides=_sides(answer),
+        basis=basis_text(answer),
+        settled_by=_settled_by(answer),
+        details=(*_details(answer), *(f"{note[0].upper()}{note[1:]}." for note in notes)),
+    )
+
+
+def effect_text(answer: ClaimAnswer) -> str:
+    """An effect with its interval: `+3.1 points (+2.2 to +4.0)`, `×1.25 (×1.10 to ×1.42)`; or with
+    the reason why it has none.
+    """
+    figures = (answer.effect, answer.low, answer.high)
+    mean, low, high = (_difference(figure, answer.unit) for figure in figures)
+    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
+    named = f"{mean}{_TIED}{unit}" if unit else mean
+    why = _why_open(answer)
+    return f"{named} (no interval: {why})" if why else f"{named} ({low}{_TIED}to{_TIED}{high})"
+
+
+def _why_open(answer: ClaimAnswer) -> str:
+    """Why an effect has no interval: judging says it last of all; "" where there is one."""
+    return answer.notes[-1] if answer.low is None and answer.notes else ""
+
+
+def basis_text(answer: ClaimAnswer) -> str:
+    """What an answer rests on: `n = 1,078 test images, 8 seeds, 2 scenarios`."""
+    parts = [f"n = {answer.n:,} {'pairs of models' if answer.n_of == 'seeds' else answer.n_of}"]
+    if answer.n_of == "redraws":
+        parts.append(f"{answer.seeds:,} a scenario")
+    elif answer.n_of != "scenarios":
+        parts.append(count(answer.seeds, "seed"))
+    if len(answer.scenarios) > 1 and answer.n_of != "scenarios":
+        parts.append(count(len(answer.scenarios), "scenario"))
+    return ", ".join(parts)
+
+
+def arm_name(arm: str, tables: Tables) -> str:
+    """An arm by the name of its strategy: `decay (A2)`; one of the user's own by its own."""
+    names = {row.id: row.strategy for row in tables.tables[0].rows}
+    return f"{names[arm]} ({arm})" if names.get(arm, arm) != arm else arm
+
+
+def params_text(params: Mapping[str, object], varying: Iterable[str]) -> str:
+    """The parameters named by `varying`, as `lr 0.01, optimizer sgd`."""
+    return ", ".join(f"{name} {setting_text(params[name])}" for name in varying if name in params)
+
+
+def varying(tables: Tables) -> tuple[str, ...]:
+    """Parameters that are not the same in all arms and scenarios."""
+    seen: dict[str, set[object]] = {}
+    arms = [arm for place in tables.scenarios for arm in place.arms]
+    for arm in arms:
+        for name in arm.params:
+            seen.setdefault(name, set())
+    for name, values in seen.items():
+        values.update(arm.params.get(name) for arm in arms)
+    return tuple(name for name, values in seen.items() if len(values) > 1)
+
+
+def _little(answer: ClaimAnswer) -> str:
+    """What must stand beside an effect that is certain and yet too small to matter."""
+    if answer.verdict not in ("supported", "contradicted") or answer.effect is None:
+        return ""
+    if abs(answer.effect) >= answer.smallest:
+        return ""
+    return f", less than the {_worth(answer)} that matter"
+
+
+def _corrected(answer: ClaimAnswer) -> str:
+    """Why an effect whose own interval excludes 0 is no evidence all the same."""
+    if answer.verdict != "inconclusive" or answer.low is None or answer.high is None:
+        return ""
+    if answer.low <= 0 <= answer.high:
+        return ""
+    none = "1" if answer.unit == "log ratio" else "0"
+    return f"; this interval excludes {none}, the one corrected for many claims does not"
+
+
+def _worth(answer: ClaimAnswer) -> str:
+    small = _difference(answer.smallest, answer.unit).lstrip("+")
+    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
+    return f"{small}{_TIED}{unit}" if unit else small
+
+
+def _fact(answer: ClaimAnswer, text: str) -> Spoken:
+    return Spoken(answer.says, answer.verdict, answer.verdict, "", text, "", "", ())
+
+
+def _sides(answer: ClaimAnswer) -> str:
+    arm = f"{answer.measure}: {answer.arm} {_own(answer.arm_mean, answer.unit)}"
+    if answer.reference_mean is None:
+        return arm
+    return f"{arm}, {answer.reference} {_own(answer.reference_mean, answer.unit)}"
+
+
+def _details(answer: ClaimAnswer) -> Iterable[str]:
+    if answer.adjusted_p is not None:
+        yield f"p {_p(answer.adjusted_p)} after Holm's correction."
+    yield f"Smallest effect that matters: {_worth(answer)}."
+
+
+def _settled_by(answer: ClaimAnswer) -> str:
+    if answer.needed is not None:
+        each = "" if answer.needed_of == "scenarios" else " a scenario"
+        needed = count(answer.needed, (answer.needed_of or "")[:-1])
+        return f"about {needed}{each} would settle it"
+    if answer.needs_images:
+        return "more seeds would not settle it: it takes more test images"
+    return f"not even 1,000 {answer.needed_of} would settle it" if answer.needed_of else ""
+
+
+def _difference(value: float | None, unit: str) -> str:
+    """A signed difference; of log ratios the factor."""
+    if value is None:
+        return "?"
+    if unit == "share":
+        return points(value)
+    if unit == "log ratio":
+        return f"×{math.exp(value):.2f}" if abs(value) < 7 else f"×{math.exp(value):.1e}"
+    return f"{value + 0.0:+.2f}".replace("-", MINUS)
+
+
+def _own(value: float | None, unit: str) -> str:
+    """A value by itself."""
+    if value is None:
+        return "?"
+    if unit == "share":
+        return f"{100 * value:.1f}{_TIED}%"
+    return f"{value:.3g}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+# What came out, in few sentences: what a reader sees first.
+
+
 _LEADS: Mapping[Answered, str] = {
-    "supported": "Held",
-    "contradicted": "The opposite held",
-    "no material effect": "No difference worth having",
-    "inconclusive": "Still open",
+    "supported": "Supported",
+    "contradicted": "Contradicted",
+    "no material effect": "No material effect",
+    "inconclusive": "Inconclusive",
     "not measured": "Not measured",
 }
 _OWN_LEADS: Mapping[Answered, str] = {**_LEADS, "supported": "Better", "contradicted": "Worse"}
@@ -63,11 +243,15 @@ def summary(tables: Tables) -> str:
     order = [OWN.get(v, v) if tables.protocol.table == "own" else v for v in MEANINGS]
     told = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
     thing = "arm" if tables.protocol.table == "own" else "claim"
-    return f"Of {count(len(found), thing)}: {joined(told)}." if found else "Nothing to judge yet."
+    return (
+        f"Of {count(len(found), thing)}: {joined(told)}."
+        if found
+        else "Nothing has been measured yet."
+    )
 
 
 def findings(tables: Tables) -> tuple[Finding, ...]:
-    """What held, what did not and what stays open, by name; facts without chance are no finding."""
+    """Claims by verdict, or arms by name; facts without chance are no finding."""
     is_own = tables.protocol.table == "own"
     found = []
     for verdict, lead in (_OWN_LEADS if is_own else _LEADS).items():
@@ -78,13 +262,13 @@ def findings(tables: Tables) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def foretold(tables: Tables) -> tuple[Finding, ...]:
-    """Scenario by scenario, whose estimates came true; empty where a table is not about splits."""
-    found = [Finding(s.scenario, foretold_text(s, tables)) for s in tables.scenarios]
+def split_findings(tables: Tables) -> tuple[Finding, ...]:
+    """Scenario by scenario, whose estimates were right; empty where a table is not about splits."""
+    found = [Finding(s.scenario, bias_text(s, tables)) for s in tables.scenarios]
     return tuple(finding for finding in found if finding.text)
 
 
-def foretold_text(place: ScenarioOverview, tables: Tables) -> str:
+def bias_text(place: ScenarioOverview, tables: Tables) -> str:
     """Which splits' estimates are too optimistic, which too pessimistic, which is nearest."""
     told = [(arm_name(a.arm, tables), a.foretelling) for a in place.arms if a.foretelling]
     sentences = []
@@ -94,7 +278,7 @@ def foretold_text(place: ScenarioOverview, tables: Tables) -> str:
             sentences.append(f"{lead}: {joined(alike)}.")
     if len(told) > 1:
         nearest = min(told, key=lambda one: abs(one[1].optimism))
-        sentences.append(f"Nearest to what came true: {nearest[0]}.")
+        sentences.append(f"Nearest to the later accuracy: {nearest[0]}.")
     return " ".join(sentences)
 
 
@@ -104,7 +288,7 @@ def warnings(tables: Tables) -> tuple[str, ...]:
     if not lost:
         return ()
     return (
-        f"Negative transfer in {joined(lost)}: training from scratch does better than every "
+        f"Negative transfer in {joined(lost)}: training from scratch is more accurate than every "
         "other arm.",
     )
 
@@ -114,11 +298,11 @@ def _pooled(tables: Tables) -> list[ClaimAnswer]:
 
 
 def _said(answers: Iterable[ClaimAnswer], tables: Tables) -> str:
-    """Row by row what was said: `Decay (A2): comes to rest; ends more accurate.`"""
+    """Claims by strategy: `Decay (A2): comes to rest; ends more accurate.`"""
     rows: dict[str, list[str]] = {}
     for answer in answers:
-        fits = "fits " if answer.side == "fits" else ""
-        rows.setdefault(arm_name(answer.id, tables), []).append(f"{fits}{answer.says}")
+        suited = "suited to " if answer.side == "fits" else ""
+        rows.setdefault(arm_name(answer.id, tables), []).append(f"{suited}{answer.says}")
     return " ".join(f"{row[0].upper()}{row[1:]}: {'; '.join(said)}." for row, said in rows.items())
 
 
@@ -137,7 +321,7 @@ def protocol_text(tables: Tables) -> tuple[str, ...]:
     paired = "redraw" if is_splits else "seed and test image"
     tuned = bool(_arms(tables, tuned=True)) and not is_splits
     # Tuning once for all seeds leaves this out; tuning for each seed would cost as many times more.
-    luck = " It does not allow for other luck in tuning, which few validation images leave much of."
+    luck = " It leaves out the chance in tuning, which is large with few validation images."
     allowed = (
         "other draws and seeds; that of an estimate less the later accuracy also for other images"
         if is_splits
@@ -145,24 +329,24 @@ def protocol_text(tables: Tables) -> tuple[str, ...]:
     )
     return (
         " ".join((sizes, *(_splits(tables) if is_splits else _trainings(tables)))),
-        "An effect is the mean difference between an arm and what it is held against, paired by "
+        "An effect is the mean difference between an arm and what it is compared with, paired by "
         f"{paired}. Brackets hold its {_share(1 - found.alpha)} interval, which allows for "
         f"{allowed}.{luck if tuned else ''}",
-        "With many claims some would come out by luck. So verdicts are read off wider intervals "
+        "With many claims some would come out by chance. So verdicts are read off wider intervals "
         f"(Holm's correction), which keep the chance of any false verdict in a table below "
         f"{_share(found.alpha)}; an interval may therefore leave out 0 and its claim still be "
         "inconclusive.",
     )
 
 
-class Told(NamedTuple):
+class Fact(NamedTuple):
     """One fact of where the figures come from."""
 
     term: str
     text: str
 
 
-def provenance_told(tables: Tables) -> tuple[Told, ...]:
+def provenance_facts(tables: Tables) -> tuple[Fact, ...]:
     """Command, cost, machine, fingerprints and versions, as far as they are known; empty where
     nothing was run.
     """
@@ -170,10 +354,10 @@ def provenance_told(tables: Tables) -> tuple[Told, ...]:
 
 
 def said_text(place: ScenarioOverview) -> str:
-    """What a scenario is said to be; "" where nothing is."""
+    """The traits that the study gives a scenario; "" where there are none."""
     words = {"labels": "with {} labels", "order": "in order of {}"}
     said = ", ".join(words.get(name, "{}").format(v) for name, v in place.traits.items())
-    return f"Said to be {said}." if said else ""
+    return f"Described as {said}." if said else ""
 
 
 def measured_text(place: ScenarioOverview) -> str:
@@ -205,7 +389,7 @@ def _facts(facts: dict[str, float]) -> Iterator[str]:
             else "all classes of equal size"
         )
     if "probe_accuracy" in facts:
-        yield f"a linear probe is right on {percent(facts['probe_accuracy'])}"
+        yield f"a linear probe classifies {percent(facts['probe_accuracy'])} correctly"
 
 
 def _trainings(tables: Tables) -> Iterator[str]:
@@ -217,7 +401,7 @@ def _trainings(tables: Tables) -> Iterator[str]:
         yield (
             f"In each scenario every arm was tuned with {count(found.trials, 'trial')} of up to "
             f"{epochs}, judged on validation images alone; its best configuration was trained "
-            f"again with {seeds}, and each of these models met the test images once."
+            f"again with {seeds}, and each of these models was scored on the test images once."
         )
         untuned = [arm for arm in _arms(tables, tuned=False) if arm not in tuned]
         if untuned:
@@ -226,7 +410,8 @@ def _trainings(tables: Tables) -> Iterator[str]:
     else:
         yield (
             "Nothing was tuned: the study sets every arm's configuration. Each was trained with "
-            f"{seeds} for up to {epochs}, and each of these models met the test images once."
+            f"{seeds} for up to {epochs}, and each of these models was scored on the test images "
+            "once."
         )
     if any(c.statistic in _SWEPT and c.verdict != "not measured" for c in tables.claims):
         yield (
@@ -260,27 +445,27 @@ def _arms(tables: Tables, *, tuned: bool) -> list[str]:
     return list(dict.fromkeys(arm.arm for arm in arms if bool(arm.settings) == tuned))
 
 
-def _provenance(found: Provenance) -> Iterator[Told]:
+def _provenance(found: Provenance) -> Iterator[Fact]:
     if found.command:
-        yield Told("Command", found.command)
+        yield Fact("Command", found.command)
     states = ", ".join(f"{number:,} {state}" for state, number in found.trainings.items())
     cost = [count(sum(found.trainings.values()), "training") + (f" ({states})" if states else "")]
     if found.images_trained:
         cost.append(f"{found.images_trained:,} images seen")
     date = f"; the last ended on {found.date}" if found.date else ""
-    yield Told("Cost", f"{', '.join([*cost, duration(found.seconds)])} in all{date}")
+    yield Fact("Cost", f"{', '.join([*cost, duration(found.seconds)])} in all{date}")
     cores = count(found.cores, "core") if found.cores else ""
     machine = [*found.precisions, *found.devices, *([cores] if cores else [])]
     if machine:
-        yield Told("Number format and machine", ", ".join(machine))
+        yield Fact("Number format and machine", ", ".join(machine))
     if found.fingerprints:
         told = "; ".join(f"{name} {value}" for name, value in found.fingerprints.items())
-        yield Told("Fingerprints", told)
+        yield Fact("Fingerprints", told)
     if found.revision:
-        yield Told("Revision", found.revision)
+        yield Fact("Revision", found.revision)
     if found.versions:
         told = ", ".join(f"{name} {number}" for name, number in found.versions.items())
-        yield Told("Versions", told)
+        yield Fact("Versions", told)
 
 
 def _share(share: float) -> str:
@@ -346,14 +531,14 @@ def scenarios_of(tables: Tables) -> list[SpokenScenario]:
 def _scenario(
     tables: Tables, place: ScenarioOverview, table: VerdictTable | None
 ) -> SpokenScenario:
-    lost = ("Negative transfer: training from scratch does better than every other arm here.",)
+    lost = ("Negative transfer: training from scratch is more accurate than every other arm here.",)
     is_splits = tables.protocol.future is not None
     return SpokenScenario(
         name=place.scenario,
         said=said_text(place),
         measured=measured_text(place),
         warnings=(*(lost if place.negative_transfer else ()), *place.remarks),
-        finding=foretold_text(place, tables),
+        finding=bias_text(place, tables),
         columns=_SPLITS if is_splits else _columns(tables),
         arms=[_split(arm, tables) if is_splits else _arm(arm, tables) for arm in place.arms],
         rows=rows_of(tables, table) if table else [],
