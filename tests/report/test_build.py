@@ -243,7 +243,8 @@ def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
 def test_markdown_holds_the_comparison_as_a_table(done: Fake) -> None:
     text = build_report(done.ledger, done.layout, format="md")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    pattern = r"\| full fine-tuning \(one fixed recipe\) \| [\d.]+\u00a0% .* \| [+−].* \| (better|no clear difference) \|"
+    name = r"\| full fine-tuning \(one fixed recipe\) \|"
+    pattern = name + r" [\d.]+\u00a0% .* \| [+−].* \| (better|no clear difference) \|"
     assert any(re.fullmatch(pattern, row) for row in rows)
     assert text.startswith("## quickstart\n")
 

@@ -213,7 +213,7 @@ def _verdicts(tables: "Tables") -> Table:
                 verdict = f"[{style}]{one.verdict}[/{style}]"
                 told = "; ".join(part for part in (one.effect, one.settled_by) if part)
                 measured = escape(told or one.sides)
-                claim = escape(f"{SIDES[side].removeprefix('said ')}: {one.says}")
+                claim = escape(f"{SIDES[side]}: {one.says}")
                 first = (escape(row.strategy),) if is_own else ("", claim)
                 shown.add_row(*first, verdict, measured)
     return shown

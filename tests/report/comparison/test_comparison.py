@@ -234,9 +234,7 @@ def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) 
     table = text.partition("similar easy few")[0].splitlines()
     assert max(map(len, table[2:])) <= width
     assert summary(tables) in text
-    row = next(line for line in table if "better final accuracy" in line)
-    assert "supported" in row
-    assert "+4." in row
+    assert any("supported" in line and "+4." in line for line in table)
     assert "A1  fixed rate" in text
 
 
