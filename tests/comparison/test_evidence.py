@@ -338,6 +338,25 @@ def test_the_spread_comes_from_the_estimates() -> None:
     assert pair.reference.tolist() == pytest.approx([0.1, 0.1, 0])
 
 
+def test_scores_of_networks_are_ranked_against_the_accuracy_reached() -> None:
+    def networks(*scores: float) -> dict[str, ArmResults]:
+        # Accuracies 1/4, 1/2, 3/4, and one that was not scored.
+        rows = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
+        found = {
+            f"network {i}": arm(rows[i], rows[i], log_me=[score] * 2)
+            for i, score in enumerate(scores)
+        }
+        return {**found, "network none": arm(log_me=[9.0, 9.0])}
+
+    key = "C13-for-score_correlation-network-log_me"
+    gathered = found(key, place("s", networks(1, 2, 3)), place("t", networks(3, 1, 2)))
+    # All pairs agree; of three pairs one agrees.
+    assert gathered.pairs["all"].arm.tolist() == pytest.approx([1, -1 / 3])
+    assert "read alike" in reason(BY_KEY[key], place("s", networks(1, 1, 1)))
+    few = {name: one for name, one in networks(1, 2, 3).items() if name != "network 1"}
+    assert "fewer than three networks" in reason(BY_KEY[key], place("s", few))
+
+
 def test_facts_are_described() -> None:
     one = place("s", {"A1": arm(settings=1), "A3": arm(settings=2)})
     settings = answered(BY_KEY["A1-for-settings-A1"], among(one))

@@ -62,17 +62,17 @@ def test_similarity_has_ends_and_no_scale() -> None:
 def test_domain_error_of_what_is_apart_of_one_domain_and_of_the_best_cut() -> None:
     assert domain_error(normal(images=40), normal(20, images=60), seed=0) == 0
     rng = np.random.default_rng(0)
-    same = [domain_error(*rng.normal(size=(2, 50, 4)), seed=0) for _ in range(20)]
-    assert np.mean(same) == pytest.approx(0.5, abs=0.05)
+    same = [domain_error(*rng.normal(size=(2, 50, 4)), seed=0) for _ in range(10)]
+    assert np.mean(same) == pytest.approx(0.5, abs=0.08)
     # Two normal domains d apart overlap by Φ(-d / 2).
-    left, right = rng.normal(size=(4000, 1)), rng.normal(2, size=(4000, 1))
-    assert domain_error(left, right, seed=0) == pytest.approx(0.1587, abs=0.012)
+    left, right = rng.normal(size=(1500, 1)), rng.normal(2, size=(1500, 1))
+    assert domain_error(left, right, seed=0) == pytest.approx(0.1587, abs=0.02)
     # A classifier that leaned to the larger side would be right on all but 20 of 520.
     unequal = [
         domain_error(rng.normal(size=(20, 2)), rng.normal(size=(500, 2)), seed=seed)
-        for seed in range(20)
+        for seed in range(12)
     ]
-    assert np.mean(unequal) == pytest.approx(0.5, abs=0.08)
+    assert np.mean(unequal) == pytest.approx(0.5, abs=0.1)
     assert np.isnan(domain_error(normal(images=4), normal(images=9), seed=0))
 
 
