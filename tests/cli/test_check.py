@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Files, Invoke
-from tests.data.audit.made import jpeg, photo
+from tests.data.made import jpeg, photo
 from tlsearch.comparison.claims import claims_of
 from tlsearch.comparison.power import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data.audit.made import folder_of, quiet
+from tests.data.made import folder_of
 from tlsearch.config.loader import read_study
+from tlsearch.config.progress import no_progress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.records import Audit, AuditError
@@ -29,7 +30,7 @@ space: {lr: {low: 1.0e-3, high: 1.0e-1, log: true}}
 """
 NUM, WRONG = 100, (3, 8, 21, 46, 55, 70, 83, 94)
 NOTHING = Audit(num_images=0, num_used=0, class_counts=(), findings=(), clean=(), unseen=())
-SEEN = {"weights_key": "w", "device": torch.device("cpu"), "on_progress": quiet}
+SEEN = {"weights_key": "w", "device": torch.device("cpu"), "on_progress": no_progress}
 
 
 def study(folder: Path, *overrides: str) -> StudyConfig:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.data.audit.made import quiet
 from tests.execution.test_dividing import BODY, HEAD, images
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
@@ -130,7 +129,7 @@ def test_features_are_what_the_head_sees() -> None:
 
 def test_source_images_are_not_those_of_a_study() -> None:
     asked = DataConfig.model_validate({"source": {"glyphs": {"images": 1000}}, "size": 16})
-    of_study = load_images(asked, cache=Path("."), on_progress=quiet)
+    of_study = load_images(asked, cache=Path("."), on_progress=no_progress)
     held_out = glyph_images(size=16)
     assert held_out.images.shape == of_study.images.shape == (1000, 16, 16, 1)
     theirs = {image.tobytes() for image in of_study.images}
@@ -168,7 +167,7 @@ def similarities(weights: Path) -> dict[str, float]:
 
 def similarity_of(asked: Any, backbone: Backbone) -> float:
     config = DataConfig.model_validate({"source": asked, "size": 32})
-    data = load_images(config, cache=Path("."), on_progress=quiet)
+    data = load_images(config, cache=Path("."), on_progress=no_progress)
     (parts,) = draw_splits(data, split=config.split, labels_per_class=None, redraw=0)
     found = survey(
         data,
@@ -188,7 +187,12 @@ def test_the_order_of_the_embedded_scenarios(tmp_path: Path) -> None:
     """A sixth of the source model's images suffices to tell them apart."""
     brief = replace(RECIPE, num_images=9600)
     weights = glyph_weights(
-        brief, backbone="resnet10", image_size=32, cache=tmp_path, threads=1, on_progress=quiet
+        brief,
+        backbone="resnet10",
+        image_size=32,
+        cache=tmp_path,
+        threads=1,
+        on_progress=no_progress,
     )
     found = similarities(weights)
     # measured: 1.00, 0.86, 0.72, 0.57, 0.40, 0.12; after all images 1.00, 0.82, 0.77, 0.66, 0.66,

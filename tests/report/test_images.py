@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.data.audit.made import config, folder_of, jpeg, photo, quiet
+from tests.data.made import audit_config, folder_of, jpeg, photo
 from tests.report.fake import Fake, fake_study, know_data, search
 from tests.report.test_build import HOSTILE, Page, html_of
+from tlsearch.config.progress import no_progress
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import Failure
 from tlsearch.data.records import Audit, summary
@@ -22,7 +23,7 @@ def audit() -> Audit:
     names = [*HOSTILE, *"efgh"]
     failures = tuple(Failure("unreadable", f"{HOSTILE[0]}{i}", HOSTILE[3]) for i in range(12))
     data = folder_of(pictures, [0, 1] * 4, names=names, failures=failures)
-    _, found = audited(data, config(near_duplicates="drop"), on_progress=quiet)
+    _, found = audited(data, audit_config(near_duplicates="drop"), on_progress=no_progress)
     assert [f.kind for f in found.findings] == ["unreadable", "exact_duplicates", "near_duplicates"]
     return found
 
