@@ -1,8 +1,10 @@
-"""Networks that answer differently to different images, as trained ones do."""
+"""Networks that answer differently to different images, as trained ones do; and their buffers."""
 
 import torch
+from torch import Tensor
 
-from tlsearch.models.backbones import build_backbone
+from tlsearch.config.catalog import group_of
+from tlsearch.models.backbones import Backbone, build_backbone
 from tlsearch.models.export import Classifier
 from tlsearch.models.model_facts import ModelFacts
 
@@ -50,3 +52,14 @@ def facts_of(name: str, *, image_size: int, num_classes: int) -> ModelFacts:
         test={"mean": 0.9, "low": 0.8, "high": 1.0, "num_seeds": 1, "num_images": 50},
         weights="float32",
     )
+
+
+def named_buffers(backbone: Backbone) -> dict[str, dict[str, Tensor]]:
+    """Every buffer by name, in the group that owns it: that of the parameters of its own layer.
+
+    These are BatchNorm's statistics and Swin's constant tables of relative positions.
+    """
+    owned: dict[str, dict[str, Tensor]] = {group: {} for group in backbone.groups}
+    for name, buffer in backbone.model.named_buffers():
+        owned[group_of(backbone.facts, name)][name] = buffer
+    return owned

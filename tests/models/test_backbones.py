@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from tests.models.lively import named_buffers
 from tlsearch.config.catalog import (
     BACKBONES,
     LAST_ACTIVATION,
@@ -27,7 +28,6 @@ from tlsearch.models.backbones import (
     Head,
     build_backbone,
     load_pretrained,
-    named_buffers,
     named_groups,
     normalisation,
 )

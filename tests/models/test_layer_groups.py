@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.lively import named_buffers
 from tests.models.strategies import strategy
 from tests.training.small import trainer
 from tlsearch.config.catalog import BACKBONES
-from tlsearch.models.backbones import Backbone, build_backbone, named_buffers, named_groups
+from tlsearch.models.backbones import Backbone, build_backbone, named_groups
 from tlsearch.models.freezing import freeze, set_train_mode
 from tlsearch.models.layer_groups import layer_distances
 from tlsearch.training.feature_cache import run_stages

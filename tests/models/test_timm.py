@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models import test_backbones, test_layer_groups
+from tests.models.lively import named_buffers
 from tlsearch.config.catalog import PREFIX, TIMM, group_of, groups
 from tlsearch.errors import RequestError, WeightsError
 from tlsearch.models.backbones import (
@@ -20,7 +21,6 @@ from tlsearch.models.backbones import (
     Head,
     build_backbone,
     load_pretrained,
-    named_buffers,
     named_groups,
 )
 from tlsearch.models.freezing import freeze

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tests.models.lively import named_buffers
 from tests.models.strategies import strategy
 from tlsearch.config.catalog import BACKBONES, groups
 from tlsearch.config.strategy import Strategy
-from tlsearch.models.backbones import MEAN, STD, Backbone, Head, named_buffers, named_groups
+from tlsearch.models.backbones import MEAN, STD, Backbone, Head, named_groups
 from tlsearch.models.layer_groups import stages_of
 from tlsearch.training.augmentation import Stage
 from tlsearch.training.batches import Pixels, TrainingData

@@ -293,7 +293,7 @@ def test_the_cases_are_what_they_say(tmp_path: Path) -> None:
     assert len(set(plateau)) == 3
     assert len(list(make("patience that ends it", tmp_path).epochs())) == 4
     unfreezing = make("gradual unfreezing", tmp_path)
-    assert [unfreezing.plan.frozen_depth(e) for e in range(1, 7)] == [4, 3, 2, 1, 0, 0]
+    assert [len(unfreezing.plan.open_in(e)) for e in range(1, 7)] == [2, 3, 4, 5, 6, 6]
 
 
 def test_interrupted_twice(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.paths import draft_of
 from tlsearch.data import glyph_recipe
 from tlsearch.data.glyph_recipe import (
     RECIPE,
@@ -188,17 +189,17 @@ def test_an_interruption_leaves_nothing_and_passes_through(tmp_path, error):
 
 
 def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch):
-    def stop(_from, _to):
+    def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", stop)
+    monkeypatch.setattr(Path, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path)
     assert visible(tmp_path) == []
 
 
 def test_what_a_killed_process_left_is_removed(made, tmp_path):
-    leftover = tmp_path / f"{made.name}.4194304.part"
+    leftover = draft_of(tmp_path / made.name, 4194304)
     leftover.write_bytes(b"half")
     stranger = tmp_path / "other.part"
     stranger.write_bytes(b"mine")

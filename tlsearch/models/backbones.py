@@ -199,17 +199,6 @@ def named_groups(backbone: Backbone) -> dict[str, dict[str, nn.Parameter]]:
     return owned
 
 
-def named_buffers(backbone: Backbone) -> dict[str, dict[str, Tensor]]:
-    """Every buffer by name, in the group that owns it: that of the parameters of its own layer.
-
-    These are BatchNorm's statistics and Swin's constant tables of relative positions.
-    """
-    owned: dict[str, dict[str, Tensor]] = {group: {} for group in backbone.groups}
-    for name, buffer in backbone.model.named_buffers():
-        owned[group_of(backbone.facts, name)][name] = buffer
-    return owned
-
-
 def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Fill all groups but the head from `state`, in the types of the model; all or nothing.
 

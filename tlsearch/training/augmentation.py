@@ -40,11 +40,11 @@ from tlsearch.training.image_transforms import (
 
 class Mixed(NamedTuple):
     """Images (B, 3, H, W) that are `share` of the batch's own and the rest of `partners` (B,),
-    rows of the data set.
+    rows of the data set, or None where nothing is mixed.
     """
 
     images: Tensor
-    partners: np.ndarray
+    partners: np.ndarray | None
     share: float
 
 
@@ -307,29 +307,23 @@ class Views:
         images, partners, share = self.images(rows, keys, epoch=epoch)
         return View(self._forward.logits_of(images), rows, partners, share)
 
-    def images(
-        self, rows: np.ndarray, keys: np.ndarray, *, epoch: int
-    ) -> tuple[Tensor, np.ndarray | None, float]:
-        """Images (B, 3, H, W) in 0 … 1 as the network gets them but for the normalisation; the rows
-        that they are mixed with, and the share of `rows` in them.
-        """
+    def images(self, rows: np.ndarray, keys: np.ndarray, *, epoch: int) -> Mixed:
+        """Images in 0 … 1 as the network gets them but for the normalisation."""
         images = through(self._adaptation, self._forward.unit_images(rows), rows, epoch=epoch)
         images = through(self._stages, images, keys, epoch=epoch)
-        partners, share = None, 1.0
+        mixed = Mixed(images, None, 1.0)
         if self._mixing is not None:
-            images, partners, share = self._mixing(images, rows, epoch=epoch)
-        if self._adversary is not None:
-            targets = self._targets(rows, partners, share)
-            images = self._adversary(images, targets, rows, epoch=epoch)
-        return images, partners, share
+            mixed = self._mixing(images, rows, epoch=epoch)
+        if self._adversary is None:
+            return mixed
+        targets = self._targets(rows, mixed)
+        return mixed._replace(images=self._adversary(mixed.images, targets, rows, epoch=epoch))
 
-    def _targets(self, rows: np.ndarray, partners: np.ndarray | None, share: float) -> Tensor:
+    def _targets(self, rows: np.ndarray, mixed: Mixed) -> Tensor:
         """Classes (B,), or their shares (B, K) where images are mixed."""
         labels = self._forward.labels(rows)
-        if partners is None:
+        if mixed.partners is None:
             return labels
-        own, others = (
-            F.one_hot(found, self._num_classes).float()
-            for found in (labels, self._forward.labels(partners))
-        )
-        return share * own + (1 - share) * others
+        others = self._forward.labels(mixed.partners)
+        own, others = (F.one_hot(of, self._num_classes).float() for of in (labels, others))
+        return mixed.share * own + (1 - mixed.share) * others

@@ -54,10 +54,6 @@ class TrainPlan:
         """Groups that train in `epoch` (counted from 1)."""
         return [p for p in self.phases if p.first_epoch <= epoch][-1].open_groups
 
-    def frozen_depth(self, epoch: int) -> int:
-        """Number of groups before the first that trains in `epoch`: their output stays the same."""
-        return self.groups.index(self.open_in(epoch)[0])
-
     def base_lr(self, step: int, *, val_losses: Sequence[float]) -> float:
         """The head's rate at `step`, given the validation losses of the epochs before it."""
         factor = lr_factor(

@@ -141,10 +141,15 @@ def _train(
         now = time.monotonic()
         if now - reported >= _REPORT_SECONDS or step + 1 == num_steps:
             reported = now
-            _check_finite(loss, network.name)
-            on_progress(
-                (step + 1) / (num_steps + 1), _progress_line(step, num_steps, now - started, recipe)
-            )
+            if not torch.isfinite(loss):
+                raise WorkError(
+                    f"source model of {network.name}: training diverged — use backbone.weights of "
+                    "torchvision, a .safetensors file, or another backbone"
+                )
+            left = (now - started) / (step + 1) * (num_steps - step - 1)
+            rate = recipe.batch_size * (step + 1) / max(now - started, 1e-9)
+            text = f"source model: {rate:,.0f} images/s, {left:.0f} s left"
+            on_progress((step + 1) / (num_steps + 1), text)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -165,20 +170,6 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             weight_decay=recipe.sgd_weight_decay,
         )
     return torch.optim.AdamW(rows, lr=recipe.adamw_lr, weight_decay=recipe.adamw_weight_decay)
-
-
-def _progress_line(step: int, num_steps: int, seconds: float, recipe: Recipe) -> str:
-    left = seconds / (step + 1) * (num_steps - step - 1)
-    rate = recipe.batch_size * (step + 1) / max(seconds, 1e-9)
-    return f"source model: {rate:,.0f} images/s, {left:.0f} s left"
-
-
-def _check_finite(loss: Tensor, name: str) -> None:
-    if not torch.isfinite(loss):
-        raise WorkError(
-            f"source model of {name}: training diverged — use backbone.weights of torchvision,"
-            " a .safetensors file, or another backbone"
-        )
 
 
 def _unseen_font_accuracy(network: Backbone, recipe: Recipe, image_size: int) -> float:
@@ -290,22 +281,17 @@ def _locked(file: Path, on_progress: OnProgress) -> Iterator[None]:
     lock = FileLock(f"{file}.lock")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        while not _acquired(lock):
-            on_progress(0.0, "source model: another process is making it; waiting")
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=_LOCK_POLL_SECONDS)
+            except Timeout:
+                on_progress(0.0, "source model: another process is making it; waiting")
     except OSError as error:
         raise _not_written(file.parent, error.strerror or str(error)) from None
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=_LOCK_POLL_SECONDS)
-    except Timeout:
-        return False
-    return True
 
 
 def _not_written(folder: Path, reason: str) -> WorkError:

@@ -1,7 +1,8 @@
 """Style transfer by Gram matrices: an image that keeps its content and takes another's texture."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -86,7 +87,7 @@ def transfer_style(network: StyleNetwork, images: Tensor, sources: Tensor) -> Te
         roughness = _roughness(images).clamp_min(1e-6)
     made = images.clone().requires_grad_()
     optimizer = torch.optim.Adam([made], lr=STEP_SIZE)
-    with _closed(network.backbone.model), torch.enable_grad():
+    with _without_gradients(network.backbone.model), torch.enable_grad():
         for step in range(NUM_STEPS):
             optimizer.param_groups[0]["lr"] = STEP_SIZE * (1 - step / NUM_STEPS)
             found = network.features(made)
@@ -99,18 +100,15 @@ def transfer_style(network: StyleNetwork, images: Tensor, sources: Tensor) -> Te
     return made.detach()
 
 
-class _closed:  # noqa: N801  - a context manager, read as a word
+@contextmanager
+def _without_gradients(model: nn.Module) -> Iterator[None]:
     """The weights of a model without gradients, for a while."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._open = [p for p in model.parameters() if p.requires_grad]
-
-    def __enter__(self) -> None:
-        for parameter in self._open:
-            parameter.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self._open:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
             parameter.requires_grad_(True)
 
 
