@@ -130,7 +130,7 @@ def test_reading_commands_write_nothing(shared: Shared, tmp_path: Path) -> None:
         assert (status["finished"], status["running"]) == (True, False)
         assert status["trials"] == ended["trials"]
         assert f"{name}: finished; " in shared.tlsearch("status", f"{name}.yaml").stdout
-        for kind, start in (("html", "<!doctype html"), ("md", "# "), ("json", "{")):
+        for kind, start in (("html", "<!doctype html"), ("md", "#"), ("json", "{")):
             path = tmp_path / f"{name}.{kind}"
             done = shared.tlsearch("report", f"{name}.yaml", "--format", kind, "-o", str(path))
             assert done.stdout == f"{path}\n"
