@@ -1,5 +1,7 @@
-"""What can go wrong in ways that a user can mend. The command line prints the message alone."""
+"""What can go wrong in ways that a user can put right: messages without a stack trace."""
 
+import json
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import ClassVar, NamedTuple
@@ -69,3 +71,35 @@ def nearest(word: str, known: Sequence[str]) -> str:
 def refused(field: str, value: str, rule: str, remedy: str) -> RequestError:
     """The error about one field of a study."""
     return RequestError(str(Problem(field, value, rule, remedy)))
+
+
+def shown(value: object) -> str:
+    """A value as a study file would hold it, on one line and cut to a readable length."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=True, default=str)
+    except (TypeError, ValueError):
+        text = repr(value)
+    if isinstance(value, dict | list):
+        text = re.sub(r'"([A-Za-z_][\w.]*)"', r"\1", text)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_ADDRESSES = re.compile(r"://\S+")
+_SECRET_PARAMETER = re.compile(
+    r"([?&;][^=&;]*(?:pass|pwd|secret|token|odbc_connect)[^=&;]*=)[^&]*", re.IGNORECASE
+)
+
+
+def hidden(value: object) -> object:
+    """The value without the passwords of the addresses in it, also inside lists and mappings."""
+    if isinstance(value, dict):
+        return {key: hidden(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [hidden(inner) for inner in value]
+    return _ADDRESSES.sub(_without_passwords, value) if isinstance(value, str) else value
+
+
+def _without_passwords(address: re.Match[str]) -> str:
+    # Up to the last @: SQLAlchemy takes what stands before it for the password, slashes included.
+    text = _SECRET_PARAMETER.sub(r"\1***", address[0])
+    return re.sub(r"(?<=://)([^:/]*):.*@", r"\1:***@", text)

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from tests.config.conftest import Read, Refused
-from tlsearch.config.arms import ComparisonConfig
 from tlsearch.config.cells import Cell, cell_config, cells
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.cost import num_runs, plan
 from tlsearch.config.dimensions import Fixed, Range
 from tlsearch.config.resolved import to_yaml
@@ -208,16 +208,15 @@ NO_SCENARIO = "set fields of data and backbone, or of space for all arms alike"
         (
             "  arms:\n    one: {}\n",
             [
-                "line 5: comparison.arms = {one: {}}: needs two arms at least — write "
-                "{fixed: {space.schedule: constant}, cosine: {space.schedule: cosine}}"
+                "line 5: comparison.arms = {one: {}}: must have at least 2 — add it, such as "
+                "`arms: {fixed: {space.schedule: constant}}`"
             ],
         ),
         (
             "  arms:\n    one: {}\n    two:\n",
             [
-                "line 7: comparison.arms.two = null: must be a mapping from dotted fields to "
-                "values — write "
-                "{fixed: {space.schedule: constant}, cosine: {space.schedule: cosine}}"
+                "line 7: comparison.arms.two = null: must be a mapping of fields — write its "
+                "fields below it, indented"
             ],
         ),
         (
@@ -233,8 +232,13 @@ NO_SCENARIO = "set fields of data and backbone, or of space for all arms alike"
             [
                 'line 5: comparison.arms.v1.0 = "v1.0": must be 1 to 40 letters, digits, spaces, '
                 "'_' or '-', the first a letter or digit — it names files and runs",
-                "line 5: comparison.arms.A_b = \"A_b\": names the same files as 'a b' — "
-                "rename one of them",
+            ],
+        ),
+        (
+            "  arms: {a b: {}, A_b: {space.lr: 1}}\n",
+            [
+                "line 5: comparison.arms = {\"a b\": {}, A_b: {space.lr: 1}}: 'A_b' names the same "
+                "files as 'a b' — rename one of them",
             ],
         ),
         (
@@ -389,19 +393,19 @@ def test_scenarios_and_seeds_that_are_refused(
         ),
         (
             "{arm: fixed, dimension: lr, values: [1, 1.0]}",
-            ".values[1] = 1.0: a value is listed twice — drop one of them",
+            ".values = [1, 1.0]: 1.0 is listed twice — drop one of them",
         ),
         (
             "{arm: fixed, dimension: lr, values: [[0.1, 1], 2]}",
-            ".values[0] = [0.1, 1]: must be one value — a sweep takes no ranges and no lists",
+            ".values = [[0.1, 1], 2]: must be single values — a sweep takes no ranges and no lists",
         ),
         (
             "{arm: fixed, dimension: lr, values: [0.1]}",
-            ".values = [0.1]: must be a list of two values at least — write [0.01, 0.1]",
+            ".values = [0.1]: must have at least 2 — add it, such as `values: [0.01, 0.1]`",
         ),
         (
             "{arm: fixed, dimension: lr, values: [-1, 0.1]}",
-            ": space.lr = -1: must be a number above 0",
+            ": space.lr = -1: must be above 0",
         ),
         (
             "{arm: fixed, dimension: freeze_depth, values: [0, 9]}",

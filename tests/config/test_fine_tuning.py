@@ -88,8 +88,7 @@ def test_searched_with_what_each_choice_opens() -> None:
         ),
         (
             "trained: 3",
-            "space.trained = 3: must be all, norms or layer groups joined by + — write one "
-            "such as layer1+layer2",
+            "space.trained = 3: must be text",
         ),
         (
             "trained: norms, freeze_depth: [0, 2]",
@@ -117,9 +116,9 @@ def test_searched_with_what_each_choice_opens() -> None:
             "layer_decay: 0.7, freeze_depth: 5",
             "space.layer_decay = 0.7: nothing trains but the head — drop it, or let more train",
         ),
-        ("layer_decay: 0", "space.layer_decay = 0: must be a number above 0 and at most 1"),
+        ("layer_decay: 0", "space.layer_decay = 0: must be above 0"),
         ("l2_sp: 0.1, freeze_depth: 5", "space.l2_sp = 0.1: nothing trains but the head"),
-        ("l2_sp: -1", "space.l2_sp = -1: must be a number of at least 0"),
+        ("l2_sp: -1", "space.l2_sp = -1: must be at least 0"),
         (
             "head_init: prob",
             "space.head_init = \"prob\": must be random or probe — did you mean 'probe'?",
@@ -144,14 +143,14 @@ def test_searched_with_what_each_choice_opens() -> None:
         ),
         (
             "class_balance: {loss: {beta: 1.5}}",
-            "space.class_balance.loss.beta = 1.5: must be a number of at least 0 and at most 1",
+            "space.class_balance.loss.beta = 1.5: must be at most 1",
         ),
         (
             "class_balance: losses",
             'space.class_balance = "losses": must be one of none, loss, sampling — did you '
             "mean 'loss'?",
         ),
-        ("ema_decay: 1", "space.ema_decay = 1: must be a number above 0 and below 1 or null"),
+        ("ema_decay: 1", "space.ema_decay = 1: must be below 1"),
     ],
 )
 def test_what_clashes_with_the_network_or_with_freezing(

@@ -79,7 +79,6 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
         ("budget: {trials: 3.0}", "budget.trials = 3.0: must be a whole number — write 3"),
         ("budget: {trials: true}", "budget.trials = true: must be a whole number"),
         ("budget: {trials: '3'}", 'budget.trials = "3": must be a whole number — this is text'),
-        ("budget: {epochs: 1_0}", 'budget.epochs = "1_0": must be a whole number'),
         ("budget: {timeout: 5x}", 'budget.timeout = "5x": must be a duration above 0 — write'),
         ("budget: {timeout: 0}", "budget.timeout = 0: must be a duration above 0"),
         ("budget: {timeout: 0s}", 'budget.timeout = "0s": must be a duration above 0'),
@@ -91,7 +90,7 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
         ("device: gpu", 'device = "gpu": must be auto, cpu or cuda — did you mean'),
         ("precision: 16", "precision = 16: must be auto, fp32 or bf16"),
         ("search: {sampler: tpo}", 'search.sampler = "tpo": must be one of tpe, random, gp'),
-        ("search: {sampler: null}", 'search.sampler = "null": must be one of tpe, random, gp'),
+        ("search: {sampler: null}", "search.sampler = null: must be one of tpe, random, gp"),
         ("search: {sampler: [tpe, gp]}", "search.sampler = [tpe, gp]: must be exactly one"),
         ("search: {sampler: {tpe: {}, gp: {}}}", "must be exactly one — keep one name"),
         ("search: {sampler: {}}", "search.sampler = {}: names no option — known: tpe"),
@@ -121,9 +120,9 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
             "baselines: yes",
             "baselines = \"yes\": must be true, false, a list or a mapping — 'yes' is text",
         ),
-        ("baselines: [scratch]", 'baselines[0] = "scratch": must be one of linear_probe'),
-        ("baselines: [from_scratch, from_scratch]", "baselines[1] = "),
-        ("baselines: {scratch: tuned}", 'baselines.scratch = "scratch": must be one of linear'),
+        ("baselines: [scratch]", 'baselines.scratch = "scratch": must be linear_probe, full'),
+        ("baselines: [from_scratch, from_scratch]", "from_scratch is listed twice"),
+        ("baselines: {scratch: tuned}", 'baselines.scratch = "scratch": must be linear_probe'),
         ("baselines: {from_scratch: tune}", "must be fixed or tuned — did you mean"),
         ("baselines: {linear_probe: tuned}", "must be fixed — only full_fine_tuning and from_scr"),
         ("storage: studies.db", 'storage = "studies.db": must be a database\'s address — write'),
@@ -131,25 +130,25 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
         ("storage: 'sqlite:///:memory:'", "is lost when the run ends"),
         ("tracking_uri: mlruns", 'tracking_uri = "mlruns": must be an MLflow server\'s'),
         ("tracking_uri: file:///mlruns", "MLflow closed its file store in 3.13 — write one such"),
-        ("presets: small", 'presets = "small": must be a mapping from names to settings'),
-        ("presets: {small: 8}", "presets.small = 8: must be a mapping from dotted fields"),
-        ("presets: {small: {}}", "presets.small = {}: must be a mapping from dotted fields"),
+        ("presets: small", 'presets = "small": must be a mapping of fields'),
+        ("presets: {small: 8}", "presets.small = 8: must be a mapping of fields"),
+        ("presets: {small: {}}", "presets.small = {}: must have at least 1"),
         ("space: {lr: {low: 1, high: 0.1}}", "space.lr = {low: 1, high: 0.1}: an empty range"),
         ("space: {optimizer: sdg}", 'space.optimizer = "sdg": must be one of sgd, adam, adamw'),
-        ("space: {optimizer: [sgd, sgd]}", 'space.optimizer[1] = "sgd": is listed twice'),
+        ("space: {optimizer: [sgd, sgd]}", "sgd is listed twice"),
         ("space: {optimizer: []}", "space.optimizer = []: names no option — known: sgd"),
-        ("space: {optimizer: 3}", 'space.optimizer = "3": must be one of sgd'),
+        ("space: {optimizer: 3}", "space.optimizer = 3: must be one of sgd"),
         (
             "space: {optimizer: {sgd: {momentun: 0.9}}}",
             "space.optimizer.sgd.momentun = 0.9: unknown field — did you mean 'momentum'?",
         ),
         (
             "space: {optimizer: {sgd: {momentum: {low: 0.8, high: 1}}}}",
-            "space.optimizer.sgd.momentum.high = 1: must be a number of at least 0 and below 1",
+            "space.optimizer.sgd.momentum.high = 1: must be below 1",
         ),
         (
             "space: {warmup_start_fraction: 1}",
-            "space.warmup_start_fraction = 1: must be a number of at least 0 and below 1",
+            "space.warmup_start_fraction = 1: must be below 1",
         ),
     ],
 )
@@ -227,15 +226,19 @@ space:
     assert [m.split(":")[0] for m in messages] == [
         "line 4",
         "line 7",
-        "line 8",
         "line 9",
-        "line 10",
         "line 11",
         "line 12",
     ]
     assert "space.lr: is set twice, first in line 6 — keep one of them" in messages[1]
-    assert "resnet18 has 6 layer groups (stem, layer1" in messages[2]
-    assert "warm-up is as long as training, 3 epochs" in messages[4]
+
+
+def test_all_contradictions_at_once_when_all_fields_are_right(refused: Refused) -> None:
+    text = "budget: {epochs: 3}\nspace:\n  freeze_depth: {low: 0, high: 7}\n  warmup_epochs: 5\n"
+    depth, warmup = refused(text)
+    assert depth.startswith("line 6: ")
+    assert "resnet18 has 6 layer groups (stem, layer1" in depth
+    assert "warm-up is as long as training, 3 epochs" in warmup
 
 
 def test_no_contradiction_is_told_about_a_field_that_is_wrong_itself(refused: Refused) -> None:

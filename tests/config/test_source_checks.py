@@ -41,13 +41,13 @@ NONE = "backbone.weights=none"
         (("space.adaptation={none: {}, style: {strength: 0}}", GLYPHS), ["0 changes no image"]),
         (("space.adaptation=forier", GLYPHS), ["must be one of none, fourier", "did you mean"]),
         (("space.adaptation={fourier: {bend: 0.1}}", GLYPHS), ["unknown field", "'band'"]),
-        (("space.adaptation={fourier: {band: 1.5}}", GLYPHS), ["at least 0 and at most 1"]),
-        (("space.adaptation={moments: {strength: -1}}", GLYPHS), ["of at least 0"]),
+        (("space.adaptation={fourier: {band: 1.5}}", GLYPHS), ["at most 1"]),
+        (("space.adaptation={moments: {strength: -1}}", GLYPHS), ["at least 0"]),
         (
             ("space.adaptation={style: {layers: 0}}", GLYPHS),
-            ["a whole number of at least 1"],
+            ["at least 1"],
         ),
-        (("space.source_task_weight=-1", GLYPHS), ["of at least 0"]),
+        (("space.source_task_weight=-1", GLYPHS), ["at least 0"]),
         (("backbone.source=photos/", FILE), ["write {folder:"]),
     ],
 )

@@ -22,8 +22,8 @@ from tlsearch.cli.check_images import (
     write_listing,
 )
 from tlsearch.cli.console import progress
-from tlsearch.config.arms import Traits
 from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.comparison import Traits
 from tlsearch.config.cost import Estimate, Plan, estimate, part_sizes, plan
 from tlsearch.config.data_checks import knows_source
 from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
@@ -32,9 +32,8 @@ from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_checks import notes, seed_notes
 from tlsearch.config.strategy_checks import augmentation_notes, fine_tuning_notes
-from tlsearch.config.validation import shown
 from tlsearch.data.records import as_json as audit_json
-from tlsearch.errors import Problem, RequestError
+from tlsearch.errors import Problem, RequestError, shown
 
 if TYPE_CHECKING:
     from tlsearch.comparison.claims import Claim

@@ -29,8 +29,7 @@ import typer
 from tlsearch.cli.request import not_started
 from tlsearch.config.paths import layout_here
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.values import hidden
-from tlsearch.errors import WorkError
+from tlsearch.errors import WorkError, hidden
 from tlsearch.tracking.address import (
     ASK_SECONDS,
     absolute_address,

@@ -17,8 +17,7 @@ from rich.markup import escape
 from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import Layout, layout_here, user_cache
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.values import hidden
-from tlsearch.errors import RequestError, TlsearchError, WorkError, nearest
+from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden, nearest
 from tlsearch.models.weights import downloads
 from tlsearch.search.provenance import versions
 from tlsearch.search.storage import is_running, open_storage, storage_address

@@ -2,6 +2,7 @@
 choice.
 """
 
+import json
 import os
 import re
 import shlex
@@ -10,12 +11,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
 from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate, visible_gpus
-from tlsearch.config.loader import read_study
+from tlsearch.config.loader import parse, read_study
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION
@@ -348,12 +348,11 @@ def _value(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """Text that YAML 1.1 and 1.2 read as this text, quoted unless it is plain in every position."""
+    """Text that YAML 1.2 reads as this text, quoted unless it is plain in every position."""
     plain = re.fullmatch(r"([A-Za-z_]|\.{0,2}/)[\w./-]*", value, re.ASCII) is not None
-    if plain and yaml.safe_load(value) == value:
+    if plain and parse(value, origin="").data == value:
         return value
-    quoted: str = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)
-    return quoted.strip()
+    return json.dumps(value, ensure_ascii=False)
 
 
 def as_json(started: Started) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tlsearch.config.values import hidden
-from tlsearch.errors import RequestError, TlsearchError
+from tlsearch.errors import RequestError, TlsearchError, hidden
 
 if TYPE_CHECKING:
     from tlsearch.config.schema import StudyConfig

@@ -137,7 +137,7 @@ def existing(config: StudyConfig, asked: str) -> "Board":
 def _found(board: "Board", layout: Layout) -> dict[str, Any]:
     """The object that `run --json` ends with: the contract's fields, without those of a search."""
     from tlsearch.comparison.answers import tables_json
-    from tlsearch.config.values import hidden
+    from tlsearch.errors import hidden
     from tlsearch.search.collect import tables_of
     from tlsearch.search.comparison_run import is_done
     from tlsearch.search.ledger import MLFLOW

@@ -1,10 +1,13 @@
 """Changes of training images: augmentation, mixing, attacks, adaptation; fields and ranges."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
+
+from tlsearch.config.validation import must
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -105,13 +108,22 @@ class CutMix:
     alpha: Annotated[float, _ALPHA] = 1.0
 
 
-PIXEL_SHARE = "pixel share"
-"""Marks a change of pixels as a share of their range, which papers write in 255ths."""
+def _in_255ths(value: object) -> str:
+    """What to write for a change in grey levels, which papers write in 255ths, or for a fraction
+    that YAML takes for text.
+    """
+    levels: object = value
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*/\s*255\s*", value)):
+        levels = float(match[1])
+    if isinstance(levels, bool) or not isinstance(levels, int | float) or not 0 < levels <= 255:
+        levels = 8
+    return f"a share of the pixel range 0 … 1: write {levels:g}/255 = {levels / 255:.2g}"
+
 
 AttackSize = Annotated[
     float,
     Field(gt=0, le=1, description="largest change of a pixel, as a share of the range 0 … 1"),
-    PIXEL_SHARE,
+    must("must be a number above 0 and at most 1", _in_255ths),
 ]
 AttackedShare = Annotated[
     float,

@@ -1,12 +1,49 @@
-"""From a comparison to its cells: the study of one arm in one scenario."""
+"""From a comparison to its cells: the study of one arm in one scenario, its fields overridden."""
 
 import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tlsearch.config.arms import ComparisonConfig
-from tlsearch.config.document import Override, apply
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.validation import Loc
+
+
+class Override(NamedTuple):
+    """A field that is set from outside its section; `origin` names the place in messages."""
+
+    loc: tuple[str, ...]
+    value: Any
+    origin: str
+    line: int | None
+
+
+def apply(data: dict[str, Any], override: Override) -> None:
+    """Set one value in the tree; a name on the way becomes the mapping that it abbreviates."""
+    *way, last = override.loc
+    here: dict[str, Any] = data
+    for part, following in zip(way, override.loc[1:], strict=True):
+        inner = here.get(part)
+        if isinstance(inner, list) and all(isinstance(i, str) for i in inner):
+            inner = {name: {} for name in inner}
+        elif isinstance(inner, str) and inner == following:
+            inner = {inner: {}}
+        elif not isinstance(inner, dict):
+            inner = {}
+        here[part] = inner
+        here = inner
+    here[last] = copy.deepcopy(override.value)
+
+
+def replaces(later: Override, earlier: Override) -> bool:
+    """Whether nothing is left of `earlier` once `later` is applied; see `apply`."""
+    size = len(earlier.loc)
+    if later.loc[:size] != earlier.loc or len(later.loc) == size:
+        return earlier.loc[: len(later.loc)] == later.loc
+    value = earlier.value
+    is_names = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return not (isinstance(value, dict) or is_names or value == later.loc[size])
+
 
 SEPARATOR = ":"
 """Between the names of study, scenario and arm; no name that a user gives holds it."""
@@ -71,7 +108,7 @@ def cells(comparison: ComparisonConfig) -> list[Cell]:
 
 
 def cell_overrides(
-    comparison: ComparisonConfig, cell: Cell, *, lines: Mapping[tuple[str | int, ...], int]
+    comparison: ComparisonConfig, cell: Cell, *, lines: Mapping[Loc, int]
 ) -> list[Override]:
     """What a scenario and an arm change in the study, and where the file says so."""
     places: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
@@ -92,7 +129,7 @@ def cell_overrides(
 
 
 def sweep_overrides(
-    comparison: ComparisonConfig, cell: Cell, *, lines: Mapping[tuple[str | int, ...], int]
+    comparison: ComparisonConfig, cell: Cell, *, lines: Mapping[Loc, int]
 ) -> list[Override]:
     """Every setting that an arm's dimensions are swept over in a scenario, one at a time."""
     found = []
@@ -103,8 +140,8 @@ def sweep_overrides(
         for dimension in sweep.dimension:
             loc = ("space", *dimension.split("."))
             line = lines.get((*place, "values"), lines.get(place))
-            told = f"comparison.sweeps.of[{index}]: space.{dimension}"
-            found += [Override(loc, value, told, line) for value in sweep.values]
+            origin = f"comparison.sweeps.of[{index}]: space.{dimension}"
+            found += [Override(loc, value, origin, line) for value in sweep.values]
     return found
 
 

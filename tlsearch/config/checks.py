@@ -5,7 +5,7 @@ from math import inf
 
 from tlsearch.config.catalog import groups
 from tlsearch.config.comparison_checks import comparison_contradictions
-from tlsearch.config.contradiction import Contradiction, clash, dimension
+from tlsearch.config.contradiction import dimension
 from tlsearch.config.cost import num_batches, train_images
 from tlsearch.config.data_checks import (
     backbone_contradictions,
@@ -16,9 +16,10 @@ from tlsearch.config.dimensions import can_be, highest, lowest, raw
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_checks import pruner_contradictions, sampler_contradictions
 from tlsearch.config.strategy_checks import augmentation_contradictions, fine_tuning_contradictions
+from tlsearch.config.validation import Fault, Loc, clash
 
 
-def contradictions(config: StudyConfig) -> list[Contradiction]:
+def contradictions(config: StudyConfig) -> list[Fault]:
     """All contradictions of a study, in the order of its fields; those of a comparison's cells are
     found in the cells.
     """
@@ -41,7 +42,7 @@ def contradictions(config: StudyConfig) -> list[Contradiction]:
     return [found for check in checks for found in check(config)]
 
 
-def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
+def _freezing(config: StudyConfig) -> Iterator[Fault]:
     facts, epochs = config.backbone.shallowest, config.budget.epochs
     names = groups(facts)
     field, freeze, value = dimension(config, "freeze_depth")
@@ -61,27 +62,27 @@ def _freezing(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
 
 
-def _fine_tuning(config: StudyConfig) -> Iterator[Contradiction]:
+def _fine_tuning(config: StudyConfig) -> Iterator[Fault]:
     yield from _of_each_network(config, fine_tuning_contradictions)
 
 
-def _source(config: StudyConfig) -> Iterator[Contradiction]:
+def _source(config: StudyConfig) -> Iterator[Fault]:
     yield from _of_each_network(config, source_contradictions)
 
 
 def _of_each_network(
-    config: StudyConfig, check: Callable[[StudyConfig], Iterator[Contradiction]]
-) -> Iterator[Contradiction]:
+    config: StudyConfig, check: Callable[[StudyConfig], Iterator[Fault]]
+) -> Iterator[Fault]:
     """Those of each network; what several have in common is told once."""
-    told: set[tuple[str, str]] = set()
+    told: set[tuple[Loc, str]] = set()
     for name in config.backbone.with_weights:
         for found in check(config.with_backbone(name)):
-            if (found.field, found.rule) not in told:
-                told.add((found.field, found.rule))
+            if (found.loc, found.rule) not in told:
+                told.add((found.loc, found.rule))
                 yield found
 
 
-def _schedule(config: StudyConfig) -> Iterator[Contradiction]:
+def _schedule(config: StudyConfig) -> Iterator[Fault]:
     epochs = config.budget.epochs
     # A plateau shows after a first epoch, and a cut needs an epoch after it.
     rules = {
@@ -97,7 +98,7 @@ def _schedule(config: StudyConfig) -> Iterator[Contradiction]:
             yield clash(field, raw(found), rule, remedy, "space.schedule", "budget.epochs")
 
 
-def _warmup(config: StudyConfig) -> Iterator[Contradiction]:
+def _warmup(config: StudyConfig) -> Iterator[Fault]:
     epochs = config.budget.epochs
     field, warm, value = dimension(config, "warmup_epochs")
     steps_field, steps, steps_value = dimension(config, "warmup_steps")
@@ -117,7 +118,7 @@ def _warmup(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(start_field, start_value, rule, remedy, field, steps_field)
 
 
-def step_contradictions(config: StudyConfig, images: int) -> Iterator[Contradiction]:
+def step_contradictions(config: StudyConfig, images: int) -> Iterator[Fault]:
     """What cannot go together with a training part of so many images; of files their number is
     known only once they are read.
     """
@@ -131,7 +132,7 @@ def step_contradictions(config: StudyConfig, images: int) -> Iterator[Contradict
         yield clash(field, value, rule, remedy, *others)
 
 
-def _optimizer(config: StudyConfig) -> Iterator[Contradiction]:
+def _optimizer(config: StudyConfig) -> Iterator[Fault]:
     dimensions = config.space.dimensions()
     nesterov = dimensions.get("optimizer.sgd.nesterov")
     momentum = dimensions.get("optimizer.sgd.momentum")
@@ -142,7 +143,7 @@ def _optimizer(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(field, raw(nesterov), rule, remedy, "space.optimizer.sgd.momentum")
 
 
-def _stopping(config: StudyConfig) -> Iterator[Contradiction]:
+def _stopping(config: StudyConfig) -> Iterator[Fault]:
     epochs = config.budget.epochs
     field, patience, value = dimension(config, "patience_epochs")
     if highest(patience) >= epochs:

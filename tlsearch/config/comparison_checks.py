@@ -2,16 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 
-from tlsearch.config.arms import ComparisonConfig
-from tlsearch.config.cells import Cell, cell_config, cell_overrides, cells, compared
-from tlsearch.config.contradiction import Contradiction, clash
+from tlsearch.config.cells import (
+    Cell,
+    Override,
+    cell_config,
+    cell_overrides,
+    cells,
+    compared,
+    replaces,
+)
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.dimensions import raw
-from tlsearch.config.document import Override, replaces
-from tlsearch.config.schema import BACKBONE, BudgetConfig, ConfirmConfig, StudyConfig
+from tlsearch.config.schema import (
+    BACKBONE,
+    BudgetConfig,
+    ConfirmConfig,
+    StudyConfig,
+    fixed_baselines,
+)
 from tlsearch.config.search_options import Median, Tpe
-from tlsearch.config.validation import shown
-from tlsearch.config.values import fixed_baselines
-from tlsearch.errors import Problem, nearest
+from tlsearch.config.validation import Fault, clash
+from tlsearch.errors import Problem, nearest, shown
 
 _ROWS = {"A": ("A1", "A2", "A3", "A4", "A5"), "B": ("B1", "B2", "B3", "B3 with gap")}
 _POOLED = "all"
@@ -22,9 +33,7 @@ _SCENARIOS = ("data.", "backbone.", "space.")
 _CHOICES = ("schedule", "optimizer", "adaptation")
 
 
-def comparison_contradictions(
-    config: StudyConfig, comparison: ComparisonConfig
-) -> Iterator[Contradiction]:
+def comparison_contradictions(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
     """What cannot go together in a comparison, apart from its cells."""
     yield from _unused(config)
     yield from _names(comparison)
@@ -34,7 +43,7 @@ def comparison_contradictions(
     yield from _future(comparison)
 
 
-def _unused(config: StudyConfig) -> Iterator[Contradiction]:
+def _unused(config: StudyConfig) -> Iterator[Fault]:
     """Settings of a search, which a comparison would ignore without a word."""
     written = config.model_dump(mode="json")
     used = {
@@ -52,7 +61,7 @@ def _unused(config: StudyConfig) -> Iterator[Contradiction]:
             yield clash(field, value, "is not used by a comparison", remedy, "comparison")
 
 
-def _names(comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def _names(comparison: ComparisonConfig) -> Iterator[Fault]:
     arms, scenarios = list(comparison.arms), list(comparison.scenarios)
     if comparison.reference is not None and comparison.reference not in arms:
         yield _unknown("comparison.reference", comparison.reference, "an arm", arms)
@@ -75,7 +84,7 @@ def _names(comparison: ComparisonConfig) -> Iterator[Contradiction]:
         yield clash(field, [], "leaves no scenario to run", "name at least one")
 
 
-def _scenarios(comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def _scenarios(comparison: ComparisonConfig) -> Iterator[Fault]:
     arms, reference = list(comparison.arms), comparison.held_against
     for scenario, place in comparison.scenarios.items():
         field = f"comparison.scenarios.{scenario}"
@@ -95,12 +104,12 @@ def _scenarios(comparison: ComparisonConfig) -> Iterator[Contradiction]:
             yield clash(f"{field}.arms", place.arms, rule, remedy, "comparison.reference")
 
 
-def _unknown(field: str, value: str, what: str, known: list[str]) -> Contradiction:
+def _unknown(field: str, value: str, what: str, known: list[str]) -> Fault:
     remedy = nearest(value, known) or f"known: {', '.join(known)}"
     return clash(field, value, f"must be {what} of this comparison", remedy)
 
 
-def _arms(comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def _arms(comparison: ComparisonConfig) -> Iterator[Fault]:
     allowed = _OURS_IN_B if comparison.table == "B" else _OURS
     rows = _ROWS.get(comparison.table)
     for arm, fields in comparison.arms.items():
@@ -122,7 +131,7 @@ def _arms(comparison: ComparisonConfig) -> Iterator[Contradiction]:
                 yield clash(place, {dotted: value}, rule, remedy)
 
 
-def _sweeps(comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def _sweeps(comparison: ComparisonConfig) -> Iterator[Fault]:
     for index, sweep in enumerate(comparison.sweeps.of):
         field = f"comparison.sweeps.of.{index}"
         if sweep.arm not in comparison.arms:
@@ -145,7 +154,7 @@ def _sweeps(comparison: ComparisonConfig) -> Iterator[Contradiction]:
                 yield clash(f"{field}.dimension", name, rule, "make one sweep of it")
 
 
-def _future(comparison: ComparisonConfig) -> Iterator[Contradiction]:
+def _future(comparison: ComparisonConfig) -> Iterator[Fault]:
     field = "comparison.future"
     if comparison.table != "B":
         if comparison.future is not None:
@@ -159,9 +168,7 @@ def _future(comparison: ComparisonConfig) -> Iterator[Contradiction]:
         yield clash("comparison.sweeps", "sweeps", "table B sweeps nothing", "drop it")
 
 
-def cell_contradictions(
-    config: StudyConfig, comparison: ComparisonConfig
-) -> Iterator[Contradiction]:
+def cell_contradictions(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
     """What cannot be in a study that is a cell of this comparison, whoever set it."""
     folds = config.data.split.folds
     if folds:
@@ -174,7 +181,7 @@ def cell_contradictions(
             yield clash(field, raw(dimension), rule, "write one value for it")
 
 
-def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Contradiction]:
+def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Fault]:
     """Swept dimensions that this arm has not; the cell must be right by itself."""
     comparison = compared(config)
     known = cell_config(config, cell).space.dimensions()
@@ -190,7 +197,7 @@ def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Contradict
                 yield clash(field, name, rule, nearest(name, inner) or f"has: {', '.join(inner)}")
 
 
-def identical_arms(config: StudyConfig) -> Iterator[Contradiction]:
+def identical_arms(config: StudyConfig) -> Iterator[Fault]:
     """Arms that come to the same strategy; the cells must be right by themselves."""
     comparison, told = compared(config), set[str]()
     seen: dict[tuple[str, str], str] = {}
@@ -207,10 +214,9 @@ def identical_arms(config: StudyConfig) -> Iterator[Contradiction]:
 def replaced_options(comparison: ComparisonConfig, options: Sequence[Override]) -> list[Problem]:
     """Options of the command line that no cell would have anything of."""
     return [
-        Problem(option.told, shown(option.value), *told)
+        Problem(option.origin, shown(option.value), *found)
         for option in options
-        for told in [_replaced(comparison, option)]
-        if told is not None
+        if (found := _replaced(comparison, option)) is not None
     ]
 
 

@@ -1,26 +1,8 @@
 """One contradiction, and what every check needs to find some."""
 
-from typing import NamedTuple
-
 from tlsearch.config.catalog import groups
 from tlsearch.config.dimensions import Dimension, highest, lowest, raw, values
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.validation import shown
-
-
-class Contradiction(NamedTuple):
-    """Fields that are right alone and wrong together; `field` is where to show it."""
-
-    field: str
-    value: str
-    rule: str
-    remedy: str
-    involved: tuple[str, ...]
-
-
-def clash(field: str, value: object, rule: str, remedy: str, *others: str) -> Contradiction:
-    """A contradiction of `field` with `others`."""
-    return Contradiction(field, shown(value), rule, remedy, (field, *others))
 
 
 def dimension(config: StudyConfig, name: str) -> tuple[str, Dimension, object]:

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from math import ceil
 
 from tlsearch.config.catalog import CATALOGUE, TIMM, BackboneFacts, groups
-from tlsearch.config.contradiction import Contradiction, clash, dimension, head_alone_trains
+from tlsearch.config.contradiction import dimension, head_alone_trains
 from tlsearch.config.dimensions import Fixed, highest, raw
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Digits, EmbeddedSource, known_facts, source_name
-from tlsearch.config.validation import shown
-from tlsearch.errors import nearest
+from tlsearch.config.validation import Fault, clash
+from tlsearch.errors import nearest, shown
 
 _FRACTIONS = ("data.split.validation", "data.split.test")
 _NEEDS = {"group": "groups", "stratified_group": "groups", "given": "parts", "time": "times"}
 
 
-def data_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def data_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What cannot go together under `data`."""
     yield from _fractions(config)
     yield from _strategy(config)
@@ -23,7 +23,7 @@ def data_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     yield from _gap(config)
 
 
-def _fractions(config: StudyConfig) -> Iterator[Contradiction]:
+def _fractions(config: StudyConfig) -> Iterator[Fault]:
     split, source = config.data.split, known_facts(config.data.source)
     held_out = split.test
     held_out += (1 - split.test) / split.folds if split.folds else split.validation
@@ -31,7 +31,8 @@ def _fractions(config: StudyConfig) -> Iterator[Contradiction]:
         rule = f"validation + test = {held_out:g} leaves nothing to train on"
         written = {"validation": split.validation, "test": split.test}
         remedy = "lower one of them, to a sum below 1"
-        yield Contradiction("data.split", shown(written), rule, remedy, _FRACTIONS)
+        involved = tuple(tuple(field.split(".")) for field in _FRACTIONS)
+        yield Fault(("data", "split"), shown(written), rule, remedy, involved)
         return
     labels = config.data.labels_per_class
     if source is None or labels is None:
@@ -47,7 +48,7 @@ def _fractions(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash("data.labels_per_class", labels, rule, remedy, *others)
 
 
-def _gap(config: StudyConfig) -> Iterator[Contradiction]:
+def _gap(config: StudyConfig) -> Iterator[Fault]:
     split, source = config.data.split, known_facts(config.data.source)
     if split.strategy != "time" or source is None:
         return
@@ -61,7 +62,7 @@ def _gap(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash("data.split.gap", split.gap, rule, "lower it, or validate on less", *others)
 
 
-def _strategy(config: StudyConfig) -> Iterator[Contradiction]:
+def _strategy(config: StudyConfig) -> Iterator[Fault]:
     split, source = config.data.split, config.data.source
     if split.gap and split.strategy != "time":
         rule = f"a split that is {split.strategy} has no order in time to leave a gap in"
@@ -76,7 +77,7 @@ def _strategy(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash("data.split.strategy", split.strategy, rule, remedy, "data.source")
 
 
-def _planted(config: StudyConfig) -> Iterator[Contradiction]:
+def _planted(config: StudyConfig) -> Iterator[Fault]:
     planted, split, source = config.data.planted, config.data.split, config.data.source
     if planted is None:
         return
@@ -110,7 +111,7 @@ def knows_source(config: StudyConfig) -> bool:
     return config.backbone.weights == "glyphs" or config.backbone.source is not None
 
 
-def source_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def source_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What asks for source images that are not there, and what they would not change."""
     backbone = config.backbone
     if backbone.weights == "glyphs" and backbone.source is not None:
@@ -122,7 +123,7 @@ def source_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
     yield from _second_task(config)
 
 
-def _adaptation(config: StudyConfig) -> Iterator[Contradiction]:
+def _adaptation(config: StudyConfig) -> Iterator[Fault]:
     chosen = [name for name in config.space.adaptation.names if name != "none"]
     if chosen and not knows_source(config):
         verb = "takes" if len(chosen) == 1 else "take"
@@ -148,7 +149,7 @@ def _adaptation(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(field, raw(layers), rule, f"take 1 to {len(body)}", "backbone.name")
 
 
-def _second_task(config: StudyConfig) -> Iterator[Contradiction]:
+def _second_task(config: StudyConfig) -> Iterator[Fault]:
     field, weight, value = dimension(config, "source_task_weight")
     if highest(weight) <= 0:
         return
@@ -164,7 +165,7 @@ def _second_task(config: StudyConfig) -> Iterator[Contradiction]:
 # Networks that cannot take the study's images, or whose weights nobody has.
 
 
-def backbone_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def backbone_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What cannot go together in the section `backbone`, and with `data.size`."""
     networks = [CATALOGUE[name] for name in config.backbone.names]
     yield from _mapping(config)
@@ -181,7 +182,7 @@ def backbone_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash("backbone.weights", given, rule, remedy, "backbone.name")
 
 
-def _mapping(config: StudyConfig) -> Iterator[Contradiction]:
+def _mapping(config: StudyConfig) -> Iterator[Fault]:
     given, names = config.backbone.given_weights, config.backbone.names
     if isinstance(given, str):
         return
@@ -197,7 +198,7 @@ def _mapping(config: StudyConfig) -> Iterator[Contradiction]:
             yield clash(f"backbone.weights.{name}", given[name], rule, remedy, "backbone.name")
 
 
-def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Contradiction]:
+def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Fault]:
     size, by = config.data.size, max(1, facts.size_multiple)
     least = ceil(facts.min_size / by) * by
     if size < least:
@@ -209,7 +210,7 @@ def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Contradiction]:
         yield clash("data.size", size, rule, f"write {lower} or {upper}", "backbone.name")
 
 
-def _published(field: str, weights: str, facts: BackboneFacts) -> Iterator[Contradiction]:
+def _published(field: str, weights: str, facts: BackboneFacts) -> Iterator[Fault]:
     if weights in ("none", "glyphs", *facts.weights) or weights.endswith(".safetensors"):
         return
     publisher = "timm" if facts.name in TIMM else "torchvision"

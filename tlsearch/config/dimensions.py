@@ -2,28 +2,29 @@
 
 import math
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, ClassVar
+from functools import reduce
+from operator import or_
+from types import NoneType
+from typing import Annotated, Any, get_args
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
-
-from tlsearch.config.strategy import ALL, NORMS
-from tlsearch.config.validation import (
-    Complaint,
-    Loc,
-    boolean_hint,
-    list_schema,
-    number_hint,
-    parsed_schema,
-    refusal,
-    shown,
-    unknown,
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    create_model,
+    model_validator,
 )
-from tlsearch.errors import nearest
+from pydantic.fields import FieldInfo
+
+from tlsearch.config.validation import LARGEST_COUNT, Section, tag, wrong
+from tlsearch.errors import shown
 
 Scalar = float | int | bool | str | None
 
@@ -135,181 +136,35 @@ def _ends(dimension: Dimension) -> list[float]:
     return [v for v in found if isinstance(v, int | float)]
 
 
-# Annotations that turn a field into a dimension: `lr: Annotated[Dimension, FloatDim(gt=0)]`.
+# The type that pydantic reads a dimension by, from the type of its values.
+
+_VALUE, _LIST, _RANGE = tag("value"), tag("list"), tag("range")
 
 
-LARGEST_COUNT = 10**9  # no study counts further, and floats and numpy cannot follow much further
-_RANGE_KEYS = ("low", "high", "log", "step")
-_Reader = Callable[[object, Loc, list[Complaint]], Scalar]
+class RangeFields(Section):
+    """A range as a study file holds it; the bounds have the type of the dimension's values."""
 
+    low: Any
+    high: Any
+    log: bool = False
+    step: Any = None
 
-@dataclass(frozen=True, kw_only=True)
-class NumberDim:
-    """Annotation of a numeric dimension; its bounds hold for every value it may take."""
-
-    gt: float | None = None
-    ge: float | None = None
-    lt: float | None = None
-    le: float | None = None
-    nullable: bool = False
-    whole: ClassVar[bool]
-
-    def parse(self, value: object) -> Dimension:
-        """Read a scalar, a list or a range; pydantic's error names all that is wrong."""
-        if isinstance(value, Fixed | Range | Choice):
-            value = raw(value)
-        found: list[Complaint] = []
-        if isinstance(value, Mapping):
-            parsed: Dimension = self._range(value, found)
-        else:
-            parsed = scalar_or_list(value, self._scalar, found)
-        if found:
-            raise refusal(found)
-        return parsed
-
-    @property
-    def wanted(self) -> str:
-        """The rule for one value, in words."""
-        bounds = [
-            f"{word} {bound:g}"
-            for word, bound in (
-                ("above", self.gt),
-                ("of at least", self.ge),
-                ("below", self.lt),
-                ("at most", self.le),
-            )
-            if bound is not None
-        ]
-        noun = "a whole number" if self.whole else "a number"
-        null = " or null" if self.nullable else ""
-        return f"must be {noun} {' and '.join(bounds)}".rstrip() + null
-
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        if value is None and self.nullable:
-            return None
-        number = self._number(value)
-        if number is None or not self._within(number):
-            if self.whole and isinstance(value, int) and value > LARGEST_COUNT:
-                found.append(Complaint(loc, shown(value), f"must be at most {LARGEST_COUNT}", ""))
-                return None
-            helpful = isinstance(value, str) or (self.whole and isinstance(value, float))
-            hint = number_hint(value) if helpful and self._could_be(value) else ""
-            found.append(Complaint(loc, shown(value), self.wanted, hint))
-        return number
-
-    def _number(self, value: object) -> float | None:
-        """The value as this dimension's type, or None; a whole 3.0 is no 3."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        if self.whole:
-            return value if isinstance(value, int) and abs(value) <= LARGEST_COUNT else None
-        try:
-            return float(value)
-        except OverflowError:
-            return None
-
-    def _could_be(self, value: object) -> bool:
-        """Whether the number that a text or a whole float stands for would be right."""
-        try:
-            return self._within(float(str(value).replace("_", "").replace(",", ".")))
-        except ValueError:
-            return False
-
-    def _within(self, number: float) -> bool:
-        return (
-            math.isfinite(number)
-            and (self.gt is None or number > self.gt)
-            and (self.ge is None or number >= self.ge)
-            and (self.lt is None or number < self.lt)
-            and (self.le is None or number <= self.le)
-        )
-
-    def _range(self, value: Mapping[Any, Any], found: list[Complaint]) -> Range:
-        before = len(found)
-        for key in value:
-            if key not in _RANGE_KEYS:
-                remedy = unknown(key, _RANGE_KEYS)
-                found.append(Complaint((key,), shown(value[key]), "no part of a range", remedy))
-        for key in ("low", "high"):
-            if key not in value:
-                remedy = "a range is written {low: …, high: …}"
-                found.append(Complaint((key,), "", "is missing", remedy))
-            elif value[key] is None:
-                rule = self.wanted.removesuffix(" or null")
-                remedy = "list null as a value of its own: [null, …]" if self.nullable else ""
-                found.append(Complaint((key,), "null", rule, remedy))
-            else:
-                self._scalar(value[key], (key,), found)
-        log, step = value.get("log", False), value.get("step")
-        if not isinstance(log, bool):
-            rule = "must be true or false"
-            found.append(Complaint(("log",), shown(log), rule, boolean_hint(log)))
-        spacing = None if step is None else self._number(step)
-        if step is not None and not (spacing and 0 < spacing < math.inf):
-            noun = "a whole number" if self.whole else "a number"
-            found.append(Complaint(("step",), shown(step), f"must be {noun} above 0", ""))
-        if len(found) > before:
-            return Range(0, 0, False, None)
-        low, high = self._number(value["low"]), self._number(value["high"])
-        assert low is not None
-        assert high is not None
-        found.extend(_range_complaints(value, low, high, log, spacing))
-        plain = log or (self.whole and spacing == 1)
-        return Range(low, high, log, None if plain else spacing)
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Hook of pydantic: the whole union of types is read by `parse`."""
-        return parsed_schema(self.parse, raw)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Hook of pydantic: what an editor may offer."""
-        bounds = {
-            "exclusiveMinimum": self.gt,
-            "minimum": self.ge,
-            "exclusiveMaximum": self.lt,
-            "maximum": self.le,
-        }
-        number: dict[str, Any] = {
-            "type": "integer" if self.whole else "number",
-            **{key: bound for key, bound in bounds.items() if bound is not None},
-        }
-        step = {"type": number["type"], "exclusiveMinimum": 0}
-        span = {
-            "type": "object",
-            "properties": {"low": number, "high": number, "log": {"type": "boolean"}, "step": step},
-            "required": ["low", "high"],
-            "additionalProperties": False,
-        }
-        scalar = {"anyOf": [number, {"type": "null"}]} if self.nullable else number
-        return {"anyOf": [scalar, list_schema(scalar), span]}
-
-
-def _range_complaints(
-    value: Mapping[Any, Any], low: float, high: float, log: bool, step: float | None
-) -> list[Complaint]:
-    text = shown(dict(value))
-    if low > high:
-        return [Complaint((), text, "an empty range: low is above high", "swap them")]
-    if low == high:
-        rule = "low equals high: nothing to search"
-        return [Complaint((), text, rule, f"write the value itself: {shown(low)}")]
-    if log and step is not None:
-        return [Complaint((), text, "log and step exclude one another", "drop one of them")]
-    if log and low <= 0:
-        remedy = "raise low, or drop log"
-        rule = "a logarithmic range must start above 0"
-        return [Complaint(("low",), shown(value["low"]), rule, remedy)]
-    if step is not None:
-        reached = _last_reached(low, high, step)
-        if reached != high:
+    @model_validator(mode="after")
+    def _check(self) -> "RangeFields":
+        low, high, step = self.low, self.high, self.step
+        if low > high:
+            raise wrong("an empty range: low is above high", "swap them")
+        if low == high:
+            raise wrong("low equals high: nothing to search", f"write the value itself: {low}")
+        if self.log and step is not None:
+            raise wrong("log and step exclude one another", "drop one of them")
+        if self.log and low <= 0:
+            raise wrong("a logarithmic range must start above 0", "raise low, or drop log")
+        if step is not None and (reached := _last_reached(low, high, step)) != high:
             rule = f"low plus whole steps never meets high = {shown(high)}"
             remedy = f"write high: {shown(reached)}" if reached > low else "take a smaller step"
-            return [Complaint(("step",), shown(value["step"]), rule, remedy)]
-    return []
+            raise wrong(rule, remedy)
+        return self
 
 
 def _last_reached(low: float, high: float, step: float) -> float:
@@ -321,150 +176,67 @@ def _last_reached(low: float, high: float, step: float) -> float:
     return int(reached) if isinstance(low, int) else float(reached)
 
 
-class FloatDim(NumberDim):
-    """Annotation of a dimension of real numbers."""
+def dimension_type(hint: Any) -> tuple[Any, FieldInfo]:
+    """The type of a field whose value is a dimension of values of type `hint`, and what `hint` says
+    of the field: its description and examples.
 
-    whole = False
-
-
-class IntDim(NumberDim):
-    """Annotation of a dimension of whole numbers."""
-
-    whole = True
-
-
-class PixelShareDim(FloatDim):
-    """Annotation of a change of pixels as a share of their range; papers write it in 255ths."""
-
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        before = len(found)
-        number = super()._scalar(value, loc, found)
-        if len(found) > before:
-            remedy = f"a share of the pixel range 0 … 1: {_in_255ths(value)}"
-            found[-1] = found[-1]._replace(remedy=remedy)
-        return number
-
-
-def _in_255ths(value: object) -> str:
-    """What to write for a change in grey levels, or for a fraction that YAML takes for text."""
-    levels: object = value
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*/\s*255\s*", value)):
-        levels = float(match[1])
-    if isinstance(levels, bool) or not isinstance(levels, int | float) or not 0 < levels <= 255:
-        levels = 8
-    return f"write {levels:g}/255 = {levels / 255:.2g}"
-
-
-class ListedDim(ABC):
-    """Base of the annotations of dimensions that have no range: a value fixes, a list searches."""
-
-    def parse(self, value: object) -> Dimension:
-        """Read a value or a list of values; pydantic's error names all that is wrong."""
-        if isinstance(value, Fixed | Range | Choice):
-            value = raw(value)
-        found: list[Complaint] = []
-        parsed = scalar_or_list(value, self._scalar, found)
-        if found:
-            raise refusal(found)
-        return parsed
-
-    @abstractmethod
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        """The value as it is kept; what is wrong with it goes to `found`."""
-
-    @abstractmethod
-    def _schema(self) -> dict[str, Any]:
-        """The JSON Schema of one value."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Hook of pydantic: the whole union of types is read by `parse`."""
-        return parsed_schema(self.parse, raw)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Hook of pydantic: what an editor may offer."""
-        return {"anyOf": [self._schema(), list_schema(self._schema())]}
-
-
-class BoolDim(ListedDim):
-    """Annotation of a dimension that is true or false."""
-
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        if isinstance(value, bool):
-            return value
-        remedy = boolean_hint(value) or "to search both write [true, false]"
-        found.append(Complaint(loc, shown(value), "must be true or false", remedy))
-        return None
-
-    def _schema(self) -> dict[str, Any]:
-        return {"type": "boolean"}
-
-
-def scalar_or_list(value: object, read: _Reader, found: list[Complaint]) -> Dimension:
-    """A value that is fixed, or a list that is searched; `read` adds complaints to `found`."""
-    if not isinstance(value, list | tuple):
-        return Fixed(read(value, (), found))
-    if not value:
-        found.append(Complaint((), "[]", "an empty list", "name at least one value"))
-    read_values = [read(v, (i,), found) for i, v in enumerate(value)]
-    for i, one in enumerate(read_values):
-        if one in read_values[:i] and not found:
-            found.append(Complaint((i,), shown(one), "is listed twice", "drop one of them"))
-    # A list of one searches nothing.
-    return Choice(tuple(read_values)) if len(read_values) > 1 else Fixed(*read_values or (None,))
-
-
-# Dimensions of text: one of a few words, or names of layer groups joined by `+`.
-
-
-_GROUP = r"[A-Za-z][A-Za-z0-9_]*"
-_GROUPS = rf"{_GROUP}(\+{_GROUP})*"
-
-
-@dataclass(frozen=True)
-class WordDim(ListedDim):
-    """Annotation of a dimension that is one of `words`."""
-
-    words: tuple[str, ...]
-
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        if isinstance(value, str) and value in self.words:
-            return value
-        rule = f"must be {' or '.join(self.words)}"
-        meant = nearest(value, self.words) if isinstance(value, str) else ""
-        remedy = meant or f"to search both write [{', '.join(self.words)}]"
-        found.append(Complaint(loc, shown(value), rule, remedy))
-        return None
-
-    def _schema(self) -> dict[str, Any]:
-        return {"enum": list(self.words)}
-
-
-class GroupsDim(ListedDim):
-    """Annotation of a dimension that is `all`, `norms`, or layer groups: `layer1+layer2`.
-
-    Whether the backbone has such groups is known to the study's checks alone.
+    A value fixes the dimension, a list searches it, as does {low, high} where values are numbers.
     """
+    info = FieldInfo.from_annotation(hint)
+    (base, *_) = [k for k in get_args(info.annotation) if k is not NoneType] or [info.annotation]
+    limits = list(info.metadata)
+    if base is int and not any(isinstance(limit, Le) for limit in limits):
+        limits.append(Le(LARGEST_COUNT))
+    value: Any = Annotated[(info.annotation, *limits)] if limits else info.annotation
+    listed: Any = Annotated[
+        list[value], Field(min_length=1, json_schema_extra={"uniqueItems": True})
+    ]
+    forms: list[Any] = [Annotated[value, Tag(_VALUE)], Annotated[listed, Tag(_LIST)]]
+    form = _form
+    if base in (int, float):
+        forms.append(Annotated[_range_of(base, tuple(limits)), Tag(_RANGE)])
+        form = _number_form
+    return Annotated[
+        reduce(or_, forms),
+        Discriminator(form),
+        BeforeValidator(lambda found: raw(found) if isinstance(found, Dimension) else found),
+        AfterValidator(_made),
+        PlainSerializer(raw),
+    ], info
 
-    def _scalar(self, value: object, loc: Loc, found: list[Complaint]) -> Scalar:
-        text = value.replace(" ", "") if isinstance(value, str) else ""
-        if not re.fullmatch(_GROUPS, text):
-            rule = "must be all, norms or layer groups joined by +"
-            found.append(Complaint(loc, shown(value), rule, "write one such as layer1+layer2"))
-            return None
-        names = text.split("+")
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                rule = f"names {name} twice"
-                found.append(Complaint(loc, shown(value), rule, "drop one of them"))
-            elif name in (ALL, NORMS) and len(names) > 1:
-                rule = f"{name} goes with no other name"
-                remedy = f"write {name} alone, or groups alone"
-                found.append(Complaint(loc, shown(value), rule, remedy))
-        return text
 
-    def _schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": rf"^ *{_GROUP}( *\+ *{_GROUP})* *$"}
+def _form(value: object) -> str:
+    return _LIST if isinstance(value, list | tuple) else _VALUE
+
+
+def _number_form(value: object) -> str:
+    return _RANGE if isinstance(value, Mapping) else _form(value)
+
+
+def _range_of(base: type, limits: tuple[Any, ...]) -> type[RangeFields]:
+    bound: Any = Annotated[(base, *limits)] if limits else base
+    step: Any = Annotated[base, Gt(0)]
+    bounds = [limit for limit in limits if isinstance(limit, Gt | Ge | Lt | Le)]
+    words = re.sub(r"\W", "", "".join(map(str, bounds)))
+    made: type[RangeFields] = create_model(
+        f"{base.__name__.title()}Range{words}",
+        __base__=RangeFields,
+        low=(bound, Field(examples=["…"])),
+        high=(bound, Field(examples=["…"])),
+        step=(step | None, None),
+    )
+    return made
+
+
+def _made(found: Any) -> Dimension:
+    """A dimension from a value, a list or a range that is right."""
+    if isinstance(found, RangeFields):
+        plain = found.log or (isinstance(found.low, int) and found.step == 1)
+        return Range(found.low, found.high, found.log, None if plain else found.step)
+    if not isinstance(found, list):
+        return Fixed(found)
+    for i, value in enumerate(found):
+        if value in found[:i]:
+            raise wrong(f"{shown(value)} is listed twice", "drop one of them")
+    # A list of one searches nothing.
+    return Choice(tuple(found)) if len(found) > 1 else Fixed(found[0])

@@ -5,41 +5,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from tlsearch.config.arms import ComparisonConfig
-from tlsearch.config.cells import Cell, as_cell, cell_overrides, sweep_overrides
+from tlsearch.config.cells import (
+    Cell,
+    Override,
+    apply,
+    as_cell,
+    cell_overrides,
+    sweep_overrides,
+)
 from tlsearch.config.checks import contradictions
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.comparison_checks import (
     cell_contradictions,
     identical_arms,
     replaced_options,
     sweep_contradictions,
 )
-from tlsearch.config.contradiction import Contradiction
-from tlsearch.config.document import (
-    Document,
-    Override,
-    apply,
-    describe,
-    option,
-    parse,
-    presets,
-    whole_section,
-)
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.validation import Complaint, Loc, complaints
-from tlsearch.errors import Problem, RequestError, StudyError, nearest
+from tlsearch.config.validation import Fault, Loc, dotted, faults, named_fields, section_in
+from tlsearch.errors import Problem, RequestError, StudyError, nearest, shown
 
 _LARGEST_FILE = 1_000_000  # bytes: more is no study but a mistaken path
-# Stand in for required fields that are missing or wrong, so that the rest can still be checked;
-# no contradiction that involves one of them is shown.
-_STAND_INS: Mapping[tuple[str, ...], str] = {
-    ("name",): "study",
-    ("data", "source"): "digits",
-    ("backbone", "name"): "resnet18",
-    ("backbone", "weights"): "none",
-}
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "str")}
+# What YAML 1.1 knows and a study has no use for: such scalars are text.
+_TEXTS = {f"{_TAG}{name}" for name in ("timestamp", "value", "merge")}
+
+
+class Document(NamedTuple):
+    """Plain data, the line of each place in it, and what was wrong without stopping the reading."""
+
+    data: Any
+    lines: dict[Loc, int]
+    faults: list[Fault]
 
 
 class _Outcome(NamedTuple):
@@ -60,9 +63,11 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
     document = parse(_text(path), origin=str(path))
     if not isinstance(document.data, dict):
         remedy = "write at least `name`, `data` and `backbone`"
-        raise RequestError(f"{path}: {describe(document.data)}, not a mapping of fields — {remedy}")
-    options = [option(text) for text in overrides]
-    named = presets(document)
+        raise RequestError(
+            f"{path}: {_described(document.data)}, not a mapping of fields — {remedy}"
+        )
+    options = [_option(text) for text in overrides]
+    named = _presets(document)
     chosen: list[Override] = []
     if preset is not None:
         if preset not in named:
@@ -175,124 +180,210 @@ def _outcome(
     document: Document, overrides: Sequence[Override], comparison: ComparisonConfig | None = None
 ) -> _Outcome:
     """Validate and check the document with the overrides applied; with a comparison, as the cell
-    that they make of it.
+    that they make of it. What contradicts one another is told once all fields are right.
     """
     data = copy.deepcopy(document.data)
     problems: list[Problem] = []
     for override in overrides:
-        problem = whole_section(override)
+        problem = _whole_section(override)
         if problem:
             problems.append(problem)
         else:
             apply(data, override)
     if comparison is not None:
         data = as_cell(data, comparison)
-
-    def told(complaint: Complaint | Contradiction) -> Problem:
-        return _problem(complaint, document.lines, overrides)
-
-    problems += [told(c) for c in document.complaints]
-    config, found = _validated(data)
-    problems += [told(c) for c in found]
-    broken = [c.loc for c in found]
-    checked = config or _repaired(data, found)
-    if checked is not None:
-        between = contradictions(checked)
+    found, config = list(document.faults), None
+    try:
+        config = StudyConfig.model_validate(data)
+    except ValidationError as error:
+        found += faults(error, StudyConfig, data)
+    if config is not None and not problems and not found:
+        found += contradictions(config)
         if comparison is not None:
-            between += cell_contradictions(checked, comparison)
-        problems += [told(c) for c in between if not _touches(c, broken)]
+            found += cell_contradictions(config, comparison)
+    problems += [_problem(fault, document.lines, overrides) for fault in found]
     return _Outcome(config if not problems else None, sorted(problems, key=lambda p: p.line or 0))
 
 
-def _validated(data: dict[str, Any]) -> tuple[StudyConfig | None, list[Complaint]]:
-    try:
-        return StudyConfig.model_validate(data), []
-    except ValidationError as error:
-        return None, complaints(error, StudyConfig)
-
-
-def _repaired(data: dict[str, Any], found: Sequence[Complaint]) -> StudyConfig | None:
-    """The study without its broken fields, or None if too little is left of it."""
-    data = copy.deepcopy(data)
-    for _ in range(4):  # each round cuts one level higher
-        for complaint in found:
-            _cut(data, complaint.loc)
-        for loc, word in _STAND_INS.items():
-            section = data
-            for part in loc[:-1]:
-                if not isinstance(section.get(part), dict):
-                    section[part] = {}
-                section = section[part]
-            section.setdefault(loc[-1], word)
-        config, found = _validated(data)
-        if config is not None:
-            return config
-    return None
-
-
-def _cut(data: dict[str, Any], loc: Loc) -> None:
-    """Remove what lies at `loc`, or what encloses it if nothing does or it stands in a list."""
-    way: list[dict[Any, Any]] = [data]
-    for part in loc[:-1]:
-        inner = way[-1].get(part)
-        if not isinstance(inner, dict):
-            break
-        way.append(inner)
-    depth = len(way) - 1
-    if loc[depth] in way[depth]:
-        del way[depth][loc[depth]]
-    elif depth:
-        del way[depth - 1][loc[depth - 1]]
-
-
-def _touches(contradiction: Contradiction, broken: Sequence[Loc]) -> bool:
-    """Whether one of the fields involved is broken itself, or part of what is."""
-    return any(
-        a == b[: len(a)] or b == a[: len(b)]
-        for a in (tuple(f.split(".")) for f in contradiction.involved)
-        for b in broken
-    )
-
-
-def _problem(
-    complaint: Complaint | Contradiction,
-    lines: Mapping[Loc, int],
-    overrides: Sequence[Override],
-) -> Problem:
+def _problem(fault: Fault, lines: Mapping[Loc, int], overrides: Sequence[Override]) -> Problem:
     """Name the place: the option or the preset that set it last, or else its line."""
-    if isinstance(complaint, Contradiction):
-        loc = _place(complaint.field, lines)
-        blamed: list[Loc] = [tuple(f.split(".")) for f in complaint.involved]
-    else:
-        loc = complaint.loc
-        blamed = [loc]
-        parent = loc[:-1]
-        if parent and not any(at[: len(parent)] == parent and at != parent for at in lines):
-            blamed.append(parent)  # which is not in the file, so that an override made it
-    field = _dotted(loc) or "study"
+    loc = _in_lists(fault.loc, lines)
+    blamed = [*(fault.involved or (loc,))]
+    parent = loc[:-1]
+    if (
+        not fault.involved
+        and parent
+        and not any(at[: len(parent)] == parent and at != parent for at in lines)
+    ):
+        blamed.append(parent)  # which is not in the file, so that an override made it
+    field = dotted(loc) or "study"
     line = next(lines[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in lines)
     for place in blamed:
         for override in reversed(overrides):
             size = len(override.loc)
             if place[:size] == override.loc or override.loc[: len(place)] == place:
-                field = override.told if loc == override.loc else f"{override.told}: {field}"
-                return Problem(
-                    field, complaint.value, complaint.rule, complaint.remedy, override.line
-                )
-    return Problem(field, complaint.value, complaint.rule, complaint.remedy, line)
+                field = override.origin if loc == override.loc else f"{override.origin}: {field}"
+                return Problem(field, fault.value, fault.rule, fault.remedy, override.line)
+    return Problem(field, fault.value, fault.rule, fault.remedy, line)
 
 
-def _place(field: str, lines: Mapping[Loc, int]) -> Loc:
-    """Where a field lies: a number is a place in a list if the document has one there."""
-    loc: Loc = ()
-    for part in field.split("."):
-        is_index = part.isdigit() and (*loc, int(part)) in lines
-        loc = (*loc, int(part) if is_index else part)
-    return loc
-
-
-def _dotted(loc: Loc) -> str:
-    text = ""
+def _in_lists(loc: Loc, lines: Mapping[Loc, int]) -> Loc:
+    """The same place with the numbers that are places in a list, not keys."""
+    found: Loc = ()
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+        is_index = isinstance(part, str) and part.isdigit() and (*found, int(part)) in lines
+        found = (*found, int(part) if is_index else part)
+    return found
+
+
+# YAML as plain data with the lines of everything in it.
+
+
+def parse(text: str, *, origin: str) -> Document:
+    """Read one YAML document by YAML 1.2; `origin` opens every message.
+
+    Raises:
+        RequestError: the text is not YAML, or uses what no study needs: anchors, aliases and tags
+            could hide or explode one.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    document = Document(None, {}, [])
+    try:
+        # Composing constructs nothing; scalars alone are constructed, by the safe loader.
+        node = yaml.compose(text)
+        data = None if node is None else _plain(node, (), document, yaml)
+    except YAMLError as error:
+        raise RequestError(f"{origin}: {_yaml_message(error)}") from None
+    except RecursionError:
+        raise RequestError(f"{origin}: nested too deeply for a study") from None
+    except _UnsupportedError as error:
+        raise RequestError(f"{origin}: {error}") from None
+    return document._replace(data=data)
+
+
+class _UnsupportedError(Exception):
+    """Legal YAML that no study needs."""
+
+
+def _plain(node: Node, loc: Loc, document: Document, yaml: YAML) -> Any:
+    line, tag = node.start_mark.line + 1, str(node.tag)
+    document.lines.setdefault(loc, line)
+    if node.anchor:
+        raise _UnsupportedError(
+            f"line {line}: anchors and aliases are not read: write the value out"
+        )
+    if isinstance(node, ScalarNode):
+        if tag in _TEXTS:
+            return node.value
+        if tag in _SCALARS:
+            try:
+                return yaml.constructor.construct_object(node)
+            except ValueError:  # Python refuses integers of thousands of digits
+                return node.value
+    elif isinstance(node, SequenceNode) and tag == f"{_TAG}seq":
+        return [_plain(v, (*loc, i), document, yaml) for i, v in enumerate(node.value)]
+    elif isinstance(node, MappingNode) and tag == f"{_TAG}map":
+        return _mapping(node, loc, document, yaml)
+    raise _UnsupportedError(f"line {line}: tags such as {tag} are not read: drop it")
+
+
+def _mapping(node: MappingNode, loc: Loc, document: Document, yaml: YAML) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, ScalarNode):
+            rule, remedy = "a key must be a word", "quote it or write a word"
+            document.faults.append(Fault(loc, "", rule, remedy))
+            continue
+        here: Loc = (*loc, key.value)
+        if key.value in data:
+            rule = f"is set twice, first in line {document.lines[here]}"
+            document.faults.append(Fault(here, "", rule, "keep one of them"))
+        document.lines[here] = key.start_mark.line + 1  # of several, the last is shown
+        data[key.value] = _plain(value, here, document, yaml)
+    return data
+
+
+def _yaml_message(error: YAMLError) -> str:
+    """A scanner's or parser's error on one line."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    where = f"line {mark.line + 1}: " if mark is not None else ""
+    remedy = ""
+    if "'\\t'" in problem:
+        remedy = " — indent with spaces, not tabs"
+    elif "another document" in str(error) or "single document" in str(error):
+        remedy = " — keep one document in the file"
+    elif "mapping values are not allowed" in problem:
+        remedy = " — check the indentation, or quote a text that holds ': '"
+    elif "expected ',' or" in problem or "<stream end>" in problem:
+        remedy = " — check brackets, quotes and commas"
+    return f"{where}not valid YAML: {' '.join(str(problem).split())}{remedy}"
+
+
+def _described(value: object) -> str:
+    """What a document is, where a mapping was wanted."""
+    if value is None:
+        return "is empty"
+    kind = "a list" if isinstance(value, list) else f"the single value {shown(value)}"
+    return f"holds {kind}"
+
+
+# Values set from outside a study's fields: `--set` options and presets.
+
+
+def _option(text: str) -> Override:
+    """One `a.b=c` of the command line."""
+    field, equals, value = text.partition("=")
+    origin = f"--set {field.strip()}"
+    if not equals:
+        raise RequestError(
+            f"--set {text}: has no '=' — write --set {text or 'budget.trials'}=VALUE"
+        )
+    if not value.strip():
+        raise RequestError(f"{origin}: has no value — write null to clear a field")
+    loc = tuple(field.strip().split("."))
+    if not all(loc):
+        raise RequestError(f"{origin}: is no field — write one such as budget.trials=8")
+    document = parse(value, origin=origin)
+    if document.faults:
+        raise RequestError(f"{origin}: {document.faults[0].rule}")
+    override = Override(loc, document.data, origin, None)
+    problem = _whole_section(override)
+    if problem:
+        raise RequestError(str(problem))
+    return override
+
+
+def _presets(document: Document) -> dict[str, list[Override]]:
+    """The settings of each preset that is a mapping; others are reported as fields."""
+    found = document.data.get("presets")
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: [
+            Override(
+                tuple(field.split(".")),
+                value,
+                f"presets.{name}.{field}",
+                document.lines.get(("presets", name, field)),
+            )
+            for field, value in (settings.items() if isinstance(settings, dict) else ())
+        ]
+        for name, settings in found.items()
+    }
+
+
+def _whole_section(override: Override) -> Problem | None:
+    """Refuse to replace a section by a mapping: its other fields would fall back silently."""
+    if not isinstance(override.value, dict):
+        return None
+    model: type[BaseModel] = StudyConfig
+    for part in override.loc:
+        inner = section_in(model, part)
+        if inner is None:
+            return None
+        model = inner
+    first = next(iter(named_fields(model)))
+    remedy = f"set its fields one by one, such as {'.'.join(override.loc)}.{first}"
+    rule = "is a section, and would lose its other fields"
+    return Problem(override.origin, shown(override.value), rule, remedy, override.line)

@@ -1,40 +1,37 @@
 """A study written out: every default as YAML that reads back equal, and the schema for editors."""
 
 import json
-import re
 from collections.abc import Mapping
+from io import StringIO
 from typing import Any
 
-import yaml
 from pydantic.json_schema import GenerateJsonSchema
+from ruamel.yaml import YAML
 
-from tlsearch.config.choices import Branches
 from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
-from tlsearch.config.document import FLOAT
+from tlsearch.config.options import Branches, written
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import PRUNERS, SAMPLERS
 from tlsearch.config.space import with_defaults
-from tlsearch.config.validation import Section, shown
-from tlsearch.config.values import hidden
+from tlsearch.config.validation import Section
+from tlsearch.errors import hidden, shown
 
 
 def to_yaml(config: StudyConfig) -> str:
     """The complete study; reading it gives an equal one. May hold a store's password."""
-    text: str = yaml.dump(
-        config.model_dump(mode="json"),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=100,
-    )
-    return text
+    yaml: Any = YAML(typ="safe", pure=True)
+    stream = StringIO()
+    yaml.default_flow_style, yaml.width, yaml.allow_unicode = None, 100, True
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.representer.ignore_aliases = lambda _: True
+    yaml.dump(config.model_dump(mode="json"), stream)
+    return stream.getvalue()
 
 
 def redacted(config: StudyConfig) -> StudyConfig:
     """The study without the passwords of its stores, fit to be shown and logged."""
-    told = ("storage", "tracking_uri", "presets")
-    return config.model_copy(update={name: hidden(getattr(config, name)) for name in told})
+    names = ("storage", "tracking_uri", "presets")
+    return config.model_copy(update={name: hidden(getattr(config, name)) for name in names})
 
 
 def json_schema() -> dict[str, Any]:
@@ -48,20 +45,6 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 or 1.2 would take for something else than text; never aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
-
-
-# PyYAML's own rule for floats wants a dot, and would leave the text "1e-4" unquoted.
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT.pattern})$"), list("-+.0123456789")
-)
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("^0o[0-7]+$"), ["0"])
-
-
 class _SchemaGenerator(GenerateJsonSchema):
     """Writes defaults as a study file holds them."""
 
@@ -71,9 +54,9 @@ class _SchemaGenerator(GenerateJsonSchema):
         if isinstance(dft, Branches):
             return dft.written()
         if isinstance(dft, Section):
-            kinds = {kind: name for name, kind in {**SAMPLERS, **PRUNERS}.items()}
-            written = dft.model_dump(mode="json")
-            return {kinds[type(dft)]: written} if type(dft) in kinds else written
+            kinds = {**SAMPLERS, **PRUNERS}
+            is_option = type(dft) in kinds.values()
+            return written(dft, kinds) if is_option else dft.model_dump(mode="json")
         return super().encode_default(dft)
 
 
@@ -106,7 +89,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """
     old = _with_later_fields(_with_new_dimensions(old))
     return [
-        f"{name}: {_told(old, name)} → {_told(new, name)}"
+        f"{name}: {_value_in(old, name)} → {_value_in(new, name)}"
         for name in dict.fromkeys((*old, *new))
         if name not in old or name not in new or old[name] != new[name]
     ]
@@ -127,7 +110,7 @@ def _with_new_dimensions(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, **{f"{prefix}{n}": v for n, v in with_defaults(space).items()}}
 
 
-def _told(fields: Mapping[str, Any], name: str) -> str:
+def _value_in(fields: Mapping[str, Any], name: str) -> str:
     return shown(fields[name]) if name in fields else "absent"
 
 

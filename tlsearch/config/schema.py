@@ -4,107 +4,199 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
-
-from tlsearch.config.arms import ComparisonConfig
-from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
-from tlsearch.config.choices import OneOf, Perhaps
-from tlsearch.config.dimensions import LARGEST_COUNT, Choice, Dimension, Fixed, Scalar, values
-from tlsearch.config.search_options import (
-    PRUNERS,
-    SAMPLERS,
-    AtLeast0,
-    AtLeast1,
-    Median,
-    Pruner,
-    Sampler,
-    Tpe,
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
 )
+
+from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
+from tlsearch.config.comparison import ComparisonConfig
+from tlsearch.config.dimensions import Choice, Dimension, Fixed, Scalar, values
+from tlsearch.config.options import one_of
+from tlsearch.config.search_options import PRUNERS, SAMPLERS, Median, Pruner, Sampler, Tpe
 from tlsearch.config.sources import SOURCES, Source
 from tlsearch.config.space import Space, Suggest
 from tlsearch.config.validation import (
-    Complaint,
-    Parsed,
-    Section,
-    complaints_in,
-    list_schema,
-    refusal,
-    refuse,
-    shown,
-)
-from tlsearch.config.values import (
-    WEIGHTS_SCHEMA,
+    LARGEST_COUNT,
+    As,
+    AtLeast0,
+    AtLeast1,
     AutoOrCount,
-    Baselines,
-    Duration,
-    Seed,
-    StorageUrl,
-    TrackingUri,
-    as_it_is,
-    fixed_baselines,
-    read_weights,
+    Section,
+    boolean_hint,
+    must,
+    tag,
+    wrong,
 )
 from tlsearch.errors import nearest
 
-# The study's section `backbone`: one network, or several to choose among, and their weights.
+# Single values with a syntax of their own.
+
+# numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DURATION = r"(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?"
+_Seconds = Annotated[float, Field(gt=0, lt=1e15)]
 
 
-_NAME_SCHEMA = {"enum": list(CATALOGUE)}
-_RULE = "must be the name of a backbone"
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and value and re.fullmatch(_DURATION, value):
+        parts = re.findall(r"([\d.]+)([dhms])", value)
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return value
 
 
-def _read_names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        return (_backbone_section_read_name(value),)
-    found: list[Complaint] = []
-    for i, name in enumerate(value):
-        if not (isinstance(name, str) and name in CATALOGUE):
-            found.append(Complaint((i,), shown(name), _RULE, _remedy(name)))
-        elif name in value[:i]:
-            found.append(Complaint((i,), shown(name), "is listed twice", "drop one of them"))
-    if not value:
-        found.append(Complaint((), "[]", "an empty list names no backbone", "name one or more"))
-    if found:
-        raise refusal(found)
-    return tuple(value)
+Duration = Annotated[
+    _Seconds | None,
+    BeforeValidator(
+        _seconds,
+        json_schema_input_type=_Seconds
+        | Annotated[str, Field(min_length=2, pattern=f"^{_DURATION}$")]
+        | None,
+    ),
+    must("must be a duration above 0", "write seconds, 90s, 30m, 1h30m, or null for no limit"),
+]
+"""Seconds from a number above 0 or text such as `1h30m`; null for no limit."""
 
 
-def _backbone_section_read_name(value: object) -> str:
-    if isinstance(value, str) and value in CATALOGUE:
-        return value
-    raise refuse(value, _RULE, _remedy(value))
+def _weights_remedy(value: object) -> str:
+    match value:
+        case None:
+            return "for a random start write none"
+        case "DEFAULT":
+            return "DEFAULT changes with torchvision's versions: write a name such as IMAGENET1K_V1"
+        case str() if re.search(r"\.(pth?|bin|ckpt|pkl)$", value):
+            return "pickles are never loaded: save the state dict with safetensors.torch.save_file"
+        case str():
+            meant = nearest(value, ["glyphs", "none", "IMAGENET1K_V1", "IMAGENET1K_V2"])
+            return meant or "write a name such as IMAGENET1K_V1"
+    return "write a name such as IMAGENET1K_V1"
 
 
-def _remedy(value: object) -> str:
-    return nearest(str(value), list(CATALOGUE)) or "write one such as resnet18"
+Weights = Annotated[
+    Literal["glyphs", "none"]
+    | Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_V\d+$")]  # torchvision's names
+    | Annotated[str, Field(pattern=r"^([a-z0-9]+_)+in\d+k$")]  # timm's
+    | Annotated[str, Field(pattern=r".\.safetensors$")],
+    must("must be glyphs, none, a name of torchvision's or a .safetensors file", _weights_remedy),
+]
+"""A known word, the name of published weights, or a path to safetensors."""
+
+_ADDRESS = r"^[a-z][a-z0-9+]*://"
 
 
-def _read_weights(value: object) -> str | Mapping[str, str]:
-    if not isinstance(value, dict):
-        return read_weights(value)
-    found: list[Complaint] = []
-    for name, weights in value.items():
-        if not (isinstance(name, str) and name in CATALOGUE):
-            found.append(Complaint((name,), shown(weights), _RULE, _remedy(name)))
-            continue
-        try:
-            read_weights(weights)
-        except ValidationError as error:
-            found += [complaint.under(name) for complaint in complaints_in(error)]
-    if not value:
-        remedy = "write {resnet18: IMAGENET1K_V1, …}, or one word for all"
-        found.append(Complaint((), "{}", "an empty mapping names no weights", remedy))
-    if found:
-        raise refusal(found)
-    return dict(value)
+def _check_storage(value: str) -> str:
+    if re.fullmatch(r"sqlite(\+\w+)?://(/?:memory:)?/?", value):
+        raise wrong("is lost when the run ends", _STORAGE_REMEDY)
+    return value
 
 
-def _write_names(names: tuple[str, ...]) -> Any:
-    return names[0] if len(names) == 1 else list(names)
+def _check_tracking_uri(value: str) -> str:
+    if value.startswith("file:"):
+        raise wrong("MLflow closed its file store in 3.13", _TRACKING_REMEDY)
+    return value
 
 
-def _write_weights(weights: str | Mapping[str, str]) -> Any:
-    return weights if isinstance(weights, str) else dict(weights)
+_STORAGE_REMEDY = "write one such as sqlite:///studies.db, or null for a journal under mlruns/"
+_TRACKING_REMEDY = "write one such as http://localhost:5000 or sqlite:///mlflow.db, or null"
+StorageUrl = Annotated[
+    str,
+    Field(pattern=_ADDRESS),
+    must("must be a database's address", _STORAGE_REMEDY),
+    AfterValidator(_check_storage),
+]
+TrackingUri = Annotated[
+    str,
+    Field(pattern=_ADDRESS + "."),
+    must("must be an MLflow server's or database's address", _TRACKING_REMEDY),
+    AfterValidator(_check_tracking_uri),
+]
+
+BaselineName = Literal["linear_probe", "full_fine_tuning", "from_scratch"]
+BaselineMode = Literal["fixed", "tuned"]
+BASELINES: tuple[BaselineName, ...] = ("linear_probe", "full_fine_tuning", "from_scratch")
+TUNABLE: tuple[BaselineName, ...] = ("full_fine_tuning", "from_scratch")
+"""Baselines that may be given as many trials as the search; `linear_probe` has nothing to tune."""
+
+
+def fixed_baselines() -> dict[BaselineName, BaselineMode]:
+    """All of them, one fixed recipe each: the default."""
+    return dict.fromkeys(BASELINES, "fixed")
+
+
+def _read_baselines(value: object) -> object:
+    if isinstance(value, bool):
+        return fixed_baselines() if value else {}
+    if isinstance(value, list):
+        names = [str(name) for name in value]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise wrong(f"{name} is listed twice", "drop one of them")
+        return dict.fromkeys(names, "fixed")
+    if not isinstance(value, Mapping):
+        remedy = boolean_hint(value) or f"of {', '.join(BASELINES)}"
+        raise wrong("must be true, false, a list or a mapping", remedy)
+    return value
+
+
+def _check_baselines(
+    modes: dict[BaselineName, BaselineMode],
+) -> dict[BaselineName, BaselineMode]:
+    for name, mode in modes.items():
+        if mode == "tuned" and name not in TUNABLE:
+            raise wrong(f"{name} must be fixed", f"only {' and '.join(TUNABLE)} can be tuned")
+    return {name: modes[name] for name in BASELINES if name in modes}
+
+
+def _write_baselines(modes: Mapping[BaselineName, BaselineMode]) -> object:
+    return dict(modes) if "tuned" in modes.values() else list(modes)
+
+
+Baselines = Annotated[
+    dict[BaselineName, BaselineMode],
+    BeforeValidator(
+        _read_baselines,
+        json_schema_input_type=bool
+        | Annotated[list[BaselineName], Field(json_schema_extra={"uniqueItems": True})]
+        | dict[BaselineName, BaselineMode],
+    ),
+    AfterValidator(_check_baselines),
+    PlainSerializer(_write_baselines),
+]
+
+
+# The section `backbone`: one network, or several to choose among, and their weights.
+
+
+def _check_network(name: str) -> str:
+    if name not in CATALOGUE:
+        remedy = nearest(name, list(CATALOGUE)) or "write one such as resnet18"
+        raise wrong("must be the name of a backbone", remedy)
+    return name
+
+
+def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise wrong("an empty list names no backbone", "name one or more")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise wrong(f"{name} is listed twice", "drop one of them")
+    return names
+
+
+_KNOWN_NETWORK: Any = Literal[tuple(CATALOGUE)]
+Network = Annotated[
+    str,
+    must("must be the name of a backbone", "write one such as resnet18"),
+    AfterValidator(_check_network),
+]
+_ONE, _EACH = tag("one"), tag("each")
 
 
 class BackboneConfig(Section):
@@ -113,33 +205,38 @@ class BackboneConfig(Section):
     model_config = ConfigDict(serialize_by_alias=True)
 
     names: Annotated[
-        tuple[str, ...],
-        Parsed(_read_names, {"anyOf": [_NAME_SCHEMA, list_schema(_NAME_SCHEMA)]}, _write_names),
-        Field(alias="name", examples=["resnet18"], description="a list searches among networks"),
+        tuple[Network, ...],
+        Field(
+            alias="name",
+            strict=False,
+            examples=["resnet18"],
+            description="a list searches among networks",
+        ),
+        BeforeValidator(
+            lambda value: value if isinstance(value, list | tuple) else [value],
+            json_schema_input_type=_KNOWN_NETWORK
+            | Annotated[
+                list[_KNOWN_NETWORK],
+                Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+            ],
+        ),
+        AfterValidator(_check_distinct),
+        PlainSerializer(lambda names: names[0] if len(names) == 1 else list(names)),
     ]
     given_weights: Annotated[
-        str | Mapping[str, str],
-        Parsed(
-            _read_weights,
-            {
-                "anyOf": [
-                    WEIGHTS_SCHEMA,
-                    {
-                        "type": "object",
-                        "propertyNames": _NAME_SCHEMA,
-                        "additionalProperties": WEIGHTS_SCHEMA,
-                        "minProperties": 1,
-                    },
-                ]
-            },
-            _write_weights,
-        ),
+        Annotated[Weights, Tag(_ONE)]
+        | Annotated[
+            dict[Annotated[Network, WithJsonSchema({"enum": list(CATALOGUE)})], Weights],
+            Field(min_length=1),
+            Tag(_EACH),
+        ],
+        Discriminator(lambda value: _EACH if isinstance(value, Mapping) else _ONE),
         Field(alias="weights", examples=["glyphs"], description="a mapping names each network's"),
     ]
 
     source: Annotated[
         Source | None,
-        Perhaps(SOURCES),
+        As(one_of(SOURCES) | None),
         Field(
             description="images of the task that the weights were trained on; glyphs know theirs"
         ),
@@ -191,7 +288,7 @@ class BackboneConfig(Section):
         return self.model_copy(update={"names": (name,), "given_weights": self.weights_of(name)})
 
 
-# The study's section `data`: which images, how they are prepared, audited and divided.
+# The section `data`: which images, how they are prepared, audited and divided.
 
 
 Part = Annotated[float, Field(gt=0, lt=1)]
@@ -286,7 +383,7 @@ class PlantedConfig(Section):
 class DataConfig(Section):
     """Which images, at which size, and how many labels of them may be used."""
 
-    source: Annotated[Source, OneOf(SOURCES), Field(examples=["digits"])]
+    source: Annotated[Source, As(one_of(SOURCES)), Field(examples=["digits"])]
     size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
     fit: Annotated[
         Fit, Field(description="how an image becomes square: cut, padded or stretched")
@@ -302,36 +399,11 @@ class DataConfig(Section):
     ] = None
 
 
+# The study.
+
+
 BACKBONE = "backbone"
 """The name of the network's dimension, in Optuna and among a trial's parameters."""
-
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-
-
-def _read_name(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(_NAME, value):
-        return value
-    rule = "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
-    raise refuse(value, rule, "it names folders and experiments")
-
-
-def _read_confirm(value: object) -> object:
-    return {"seeds": 0} if value is None else value
-
-
-def _read_presets(value: object) -> dict[str, dict[str, Any]]:
-    if not isinstance(value, dict):
-        rule = "must be a mapping from names to settings"
-        raise refuse(value, rule, "write {small: {budget.trials: 8}}")
-    rule = "must be a mapping from dotted fields to values"
-    found = [
-        Complaint((name,), shown(settings), rule, "write {budget.trials: 8}")
-        for name, settings in value.items()
-        if not isinstance(settings, dict) or not settings
-    ]
-    if found:
-        raise refusal(found)
-    return value
 
 
 class BudgetConfig(Section):
@@ -345,8 +417,8 @@ class BudgetConfig(Section):
 class SearchConfig(Section):
     """Who proposes strategies, who stops them early, and what is better."""
 
-    sampler: Annotated[Sampler, OneOf(SAMPLERS)] = Tpe()
-    pruner: Annotated[Pruner, OneOf(PRUNERS)] = Median()
+    sampler: Annotated[Sampler, As(one_of(SAMPLERS))] = Tpe()
+    pruner: Annotated[Pruner, As(one_of(PRUNERS))] = Median()
     seed: Seed = 0
     metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
 
@@ -363,8 +435,11 @@ class StudyConfig(Section):
 
     name: Annotated[
         str,
-        Parsed(_read_name, {"type": "string", "pattern": f"^{_NAME}$"}, as_it_is),
-        Field(examples=["my-study"]),
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["my-study"]),
+        must(
+            "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
+            "it names folders and experiments",
+        ),
     ]
     about: Annotated[
         str | None,
@@ -382,7 +457,10 @@ class StudyConfig(Section):
     space: Space = Space()
     confirm: Annotated[
         ConfirmConfig,
-        BeforeValidator(_read_confirm, json_schema_input_type=ConfirmConfig | None),
+        BeforeValidator(
+            lambda value: {"seeds": 0} if value is None else value,
+            json_schema_input_type=ConfirmConfig | None,
+        ),
         Field(description="null turns it off"),
     ] = ConfirmConfig()
     baselines: Annotated[
@@ -395,21 +473,16 @@ class StudyConfig(Section):
     ] = Field(default_factory=fixed_baselines)
     comparison: Annotated[
         ComparisonConfig | None,
-        Field(description="strategies held against one another, in place of a search"),
+        Field(description="strategies compared with one another, in place of a search"),
     ] = None
     storage: Annotated[
-        StorageUrl, Field(description="of Optuna; null for a journal under mlruns/")
+        StorageUrl | None, Field(description="of Optuna; null for a journal under mlruns/")
     ] = None
     tracking_uri: Annotated[
-        TrackingUri, Field(description="of MLflow; null for a database under mlruns/")
+        TrackingUri | None, Field(description="of MLflow; null for a database under mlruns/")
     ] = None
     presets: Annotated[
-        dict[str, dict[str, Any]],
-        Parsed(
-            _read_presets,
-            {"type": "object", "additionalProperties": {"type": "object", "minProperties": 1}},
-            as_it_is,
-        ),
+        dict[str, Annotated[dict[str, Any], Field(min_length=1)]],
         Field(description="named sets of dotted overrides, chosen by --preset"),
     ] = Field(default_factory=dict)
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from math import ceil, log2
 
-from tlsearch.config.contradiction import Contradiction, clash
 from tlsearch.config.dimensions import Choice, Dimension, count, raw
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import (
@@ -19,6 +18,7 @@ from tlsearch.config.search_options import (
     Wilcoxon,
 )
 from tlsearch.config.strategy_checks import augmentation_notes, fine_tuning_notes
+from tlsearch.config.validation import Fault, clash
 
 _LARGEST_GRID = 100_000  # Optuna lists all points in memory
 _SAMPLER, _PRUNER = "search.sampler", "search.pruner"
@@ -26,7 +26,7 @@ _LENGTH = {"epochs": "budget.epochs", "folds": "data.split.folds"}
 _MORE = {"epochs": "lower it, or train longer", "folds": "lower it, or take more folds"}
 
 
-def sampler_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def sampler_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What the sampler cannot do in this space."""
     sampler = config.search.sampler
     match sampler:
@@ -46,7 +46,7 @@ def sampler_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
             yield from _grid(config)
 
 
-def _unconditional(config: StudyConfig, name: str) -> Iterator[Contradiction]:
+def _unconditional(config: StudyConfig, name: str) -> Iterator[Fault]:
     """Only TPE and random sampling have an answer to dimensions that come and go."""
     for conditional in config.space.conditional():
         field = f"space.{conditional}"
@@ -55,7 +55,7 @@ def _unconditional(config: StudyConfig, name: str) -> Iterator[Contradiction]:
         yield clash(field, value, rule, "fix it, or use tpe or random", _SAMPLER)
 
 
-def _cmaes(config: StudyConfig, sampler: CmaEs) -> Iterator[Contradiction]:
+def _cmaes(config: StudyConfig, sampler: CmaEs) -> Iterator[Fault]:
     numeric = [d for d in config.searched().values() if not isinstance(d, Choice)]
     least = 2 if sampler.use_separable_cma else 1
     if len(numeric) < least:
@@ -69,7 +69,7 @@ def _cmaes(config: StudyConfig, sampler: CmaEs) -> Iterator[Contradiction]:
         yield clash(first, True, rule, "keep one of them", *others)
 
 
-def _grid(config: StudyConfig) -> Iterator[Contradiction]:
+def _grid(config: StudyConfig) -> Iterator[Fault]:
     endless = {n: d for n, d in config.searched().items() if count(d) is None}
     for name, found in endless.items():
         yield clash(f"space.{name}", raw(found), "has no grid of values", _listed(found), _SAMPLER)
@@ -96,7 +96,7 @@ def pruning_steps(config: StudyConfig) -> tuple[int, str]:
     return (folds, "folds") if folds else (config.budget.epochs, "epochs")
 
 
-def pruner_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def pruner_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What the pruner cannot do within the epochs, or folds, of a trial."""
     steps, pruner = pruning_steps(config), config.search.pruner
     most, unit = steps
@@ -132,7 +132,7 @@ def pruner_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
                 yield clash(f"{field}.p_threshold", sure, rule, remedy, _LENGTH[unit], _PRUNER)
 
 
-def _hyperband(pruner: Hyperband, steps: tuple[int, str]) -> Iterator[Contradiction]:
+def _hyperband(pruner: Hyperband, steps: tuple[int, str]) -> Iterator[Fault]:
     (number, unit), field = steps, f"{_PRUNER}.hyperband"
     most = pruner.most_steps(number)
     if pruner.min_resource > number:
@@ -145,13 +145,13 @@ def _hyperband(pruner: Hyperband, steps: tuple[int, str]) -> Iterator[Contradict
         yield clash(f"{field}.max_resource", most, rule, "write auto", _LENGTH[unit])
 
 
-def _rung(field: str, value: int, rung: int, steps: tuple[int, str]) -> Contradiction:
+def _rung(field: str, value: int, rung: int, steps: tuple[int, str]) -> Fault:
     (most, unit), after = steps, f"{rung}" if rung < 10**9 else "countless"
     rule = f"the first rung, after {after} {unit}, is beyond the {most} of a trial"
     return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)
 
 
-def _never(field: str, value: int, steps: tuple[int, str]) -> Contradiction:
+def _never(field: str, value: int, steps: tuple[int, str]) -> Fault:
     most, unit = steps
     rule = f"prunes nothing within {most} {unit}"
     return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)

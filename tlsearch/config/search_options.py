@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tlsearch.config.dimensions import LARGEST_COUNT
-from tlsearch.config.validation import Section
-from tlsearch.config.values import AutoOrCount
+from tlsearch.config.validation import AtLeast0, AtLeast1, AtLeast2, AutoOrCount, Section
 
 if TYPE_CHECKING:
     from tlsearch.config.schema import StudyConfig
-
-AtLeast0 = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
-AtLeast1 = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-AtLeast2 = Annotated[int, Field(ge=2, le=LARGEST_COUNT)]
 
 
 class Sampler(Section):

@@ -4,13 +4,12 @@ Paths are relative to the folder where the command runs, as the state under mlru
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from tlsearch.config.choices import Kinds
-from tlsearch.config.dimensions import LARGEST_COUNT
-from tlsearch.config.validation import Section
+from tlsearch.config.validation import LARGEST_COUNT, Section
 
 
 class SourceFacts(NamedTuple):
@@ -168,13 +167,14 @@ class TorchvisionSet(Section):
     ] = None
     download: bool = True
     images: Annotated[
-        int | None, Field(ge=1, le=LARGEST_COUNT, description="take so many by lot; null for all")
+        int | None,
+        Field(ge=1, le=LARGEST_COUNT, description="a random subset of so many; null for all"),
     ] = None
 
 
 Source = Digits | Glyphs | Letters | Textures | Folder | Manifest | TorchvisionSet
 
-SOURCES: Kinds = {
+SOURCES: Mapping[str, type[Section]] = {
     "digits": Digits,
     "glyphs": Glyphs,
     "letters": Letters,

@@ -3,91 +3,55 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import Field, create_model
-from pydantic.fields import FieldInfo
 
-from tlsearch.config.augmentation import IMAGE_CHANGES, PIXEL_SHARE
-from tlsearch.config.choices import AnyOf, Branches
+from tlsearch.config.augmentation import IMAGE_CHANGES
 from tlsearch.config.dimensions import (
-    BoolDim,
     Choice,
     Dimension,
     Fixed,
-    FloatDim,
-    GroupsDim,
-    IntDim,
-    PixelShareDim,
     Scalar,
-    WordDim,
     count,
+    dimension_type,
     raw,
     values,
 )
-from tlsearch.config.strategy import CHOICES, LAYER_GROUPS, Strategy
+from tlsearch.config.options import Branches, any_of
+from tlsearch.config.strategy import CHOICES, Strategy
 from tlsearch.config.validation import Section
 
 Suggest = Callable[[str, Dimension], Any]
 
 
-def dimension(hint: Any) -> tuple[Any, dict[str, Any]]:
-    """The dimension whose values are of type `hint`, for pydantic, and what describes it."""
-    base, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    info = FieldInfo.from_annotation(hint)
-    kinds = [kind for kind in get_args(base) if kind is not NoneType] or [base]
-    bounds = {
-        word: value
-        for found in info.metadata
-        for word in ("gt", "ge", "lt", "le")
-        if (value := getattr(found, word, None)) is not None
-    }
-    reader: Any
-    if get_origin(base) is Literal:
-        reader = WordDim(get_args(base))
-    elif kinds[0] is bool:
-        reader = BoolDim()
-    elif LAYER_GROUPS in metadata:
-        reader = GroupsDim()
-    else:
-        number = IntDim if kinds[0] is int else FloatDim
-        number = PixelShareDim if PIXEL_SHARE in metadata else number
-        reader = number(**bounds, nullable=len(kinds) < len(get_args(base)))
-    described = {"description": info.description, "examples": info.examples}
-    return Annotated[Dimension, reader], {k: v for k, v in described.items() if v is not None}
-
-
 def section_of(option: type) -> type[Section]:
     """The section of a study file whose fields are the dimensions of `option`, a dataclass."""
     hints = get_type_hints(option, include_extras=True)
-    fields: dict[str, Any] = {}
+    made: Any = {}
     for field in dataclasses.fields(option):
-        if field.name == "init":  # no dimension: a baseline's alone may be random
+        if field.name == "init":  # no dimension: only a baseline starts at random
             continue
+        annotation, info = dimension_type(hints[field.name])
+        default: Any = ... if field.default is dataclasses.MISSING else Fixed(field.default)
         if field.name in CHOICES:
-            info = FieldInfo.from_annotation(hints[field.name])
-            described: Any = {"description": info.description} if info.description else {}
-            annotation: Any = Annotated[Branches, _ANY_OF[field.name]]
-            default: Any = Branches(_named_option(field.name, field.default))
-        else:
-            annotation, described = dimension(hints[field.name])
-            default = ... if field.default is dataclasses.MISSING else Fixed(field.default)
-        fields[field.name] = (annotation, Field(default, **described))
-    made: type[Section] = create_model(
-        f"{option.__name__}Space", __base__=Section, __doc__=option.__doc__, **fields
+            annotation = _ANY_OF[field.name]
+            default = Branches(_options_of(field.name, field.default))
+        described = Field(default, description=info.description, examples=info.examples)
+        made[field.name] = (annotation, described)
+    section: type[Section] = create_model(
+        f"{option.__name__}Space", __base__=Section, __doc__=option.__doc__, **made
     )
-    return made
+    return section
 
 
-def _named_option(field: str, option: Any) -> dict[str, dict[str, Dimension]]:
+def _options_of(field: str, option: Any) -> dict[str, dict[str, Dimension]]:
     name = next(name for name, kind in CHOICES[field].items() if kind is type(option))
-    values = {f.name: Fixed(getattr(option, f.name)) for f in dataclasses.fields(option)}
-    return {name: dict(values)}
+    return {name: {f.name: Fixed(getattr(option, f.name)) for f in dataclasses.fields(option)}}
 
 
 _ANY_OF = {
-    field: AnyOf({name: section_of(kind) for name, kind in kinds.items()}, IMAGE_CHANGES)
+    field: any_of({name: section_of(kind) for name, kind in kinds.items()}, elsewhere=IMAGE_CHANGES)
     for field, kinds in CHOICES.items()
 }
 _Fields: Any = section_of(Strategy)
@@ -161,8 +125,8 @@ def _named(field: Branches) -> Dimension:
 
 
 def _inner(name: str, field: Branches, chosen: str) -> Iterator[tuple[str, Dimension]]:
-    for inner, dimension in field.options[chosen].items():
-        yield f"{name}.{chosen}.{inner}", dimension
+    for inner, found in field.options[chosen].items():
+        yield f"{name}.{chosen}.{inner}", found
 
 
 def _value(name: str, dimension: Dimension, suggest: Suggest) -> Any:

@@ -4,11 +4,12 @@ Each field is declared once, here, with its default and the range of its values;
 is derived from it. Fields that are choices with parameters of their own are registered in CHOICES.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tlsearch.config.augmentation import (
     ADAPTATIONS,
@@ -26,6 +27,7 @@ from tlsearch.config.augmentation import (
 )
 from tlsearch.config.optimizers import OPTIMIZERS, Optimizer, Sgd
 from tlsearch.config.schedules import SCHEDULES, CosineDecay, Schedule
+from tlsearch.config.validation import wrong
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -35,8 +37,22 @@ Features = Annotated[int, Field(ge=1, description="features that the head sees",
 
 ALL, NORMS = "all", "norms"
 """Values of `trained` that name no groups: everything; normalisation layers."""
-LAYER_GROUPS = "layer groups"
-"""Marks a text that names layer groups joined by +."""
+
+
+def read_groups(text: str) -> str:
+    """`all`, `norms`, or layer groups joined by +, without spaces; whether a backbone has them is
+    known to the study's checks alone.
+    """
+    names = text.replace(" ", "").split("+")
+    for i, name in enumerate(names):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            rule = "must be all, norms or layer groups joined by +"
+            raise wrong(rule, "write one such as layer1+layer2")
+        if name in names[:i]:
+            raise wrong(f"names {name} twice", "drop one of them")
+        if name in (ALL, NORMS) and len(names) > 1:
+            raise wrong(f"{name} goes with no other name", f"write {name} alone, or groups alone")
+    return "+".join(names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +170,7 @@ class Strategy:
     trained: Annotated[
         str,
         Field(description="all, norms, or the layer groups that train beside the head: layer1+…"),
-        LAYER_GROUPS,
+        AfterValidator(read_groups),
     ] = ALL
     layer_decay: Annotated[
         Decay, Field(description="factor on the rate per layer or block towards the input")

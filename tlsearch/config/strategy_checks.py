@@ -10,7 +10,7 @@ from tlsearch.config.catalog import (
     groups,
     norm_momentum,
 )
-from tlsearch.config.contradiction import Contradiction, clash, dimension, head_alone_trains
+from tlsearch.config.contradiction import dimension, head_alone_trains
 from tlsearch.config.cost import num_batches, train_images
 from tlsearch.config.dimensions import (
     Dimension,
@@ -24,6 +24,7 @@ from tlsearch.config.dimensions import (
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import TorchvisionSet, source_name
 from tlsearch.config.strategy import ALL, NORMS
+from tlsearch.config.validation import Fault, clash
 from tlsearch.errors import nearest
 
 _FREEZE, _TRAINED, _WEIGHTS = "space.freeze_depth", "space.trained", "backbone.weights"
@@ -32,7 +33,7 @@ LAGGING = 0.1
 _NO_START = "there are no pretrained weights"
 
 
-def fine_tuning_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def fine_tuning_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What cannot go together among these dimensions, with the backbone, or with freezing."""
     yield from _trained(config)
     yield from _rates(config)
@@ -82,7 +83,7 @@ def _lagging_norms(config: StudyConfig, steps: int) -> list[str]:
     return found
 
 
-def _trained(config: StudyConfig) -> Iterator[Contradiction]:
+def _trained(config: StudyConfig) -> Iterator[Fault]:
     facts = config.backbone.facts
     field, trained, value = dimension(config, "trained")
     known = groups(facts)
@@ -100,7 +101,7 @@ def _trained(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(field, value, rule, "set space.freeze_depth: 0", _FREEZE)
 
 
-def _rates(config: StudyConfig) -> Iterator[Contradiction]:
+def _rates(config: StudyConfig) -> Iterator[Fault]:
     field, decay, value = dimension(config, "layer_decay")
     ratio_field, ratio, ratio_value = dimension(config, "lr_ratio")
     if lowest(decay) < 1 and lowest(ratio) < 1:
@@ -115,7 +116,7 @@ def _rates(config: StudyConfig) -> Iterator[Contradiction]:
 _NOTHING_TRAINS = ("nothing trains but the head", "drop it, or let more train")
 
 
-def _pretrained(config: StudyConfig) -> Iterator[Contradiction]:
+def _pretrained(config: StudyConfig) -> Iterator[Fault]:
     field, pull, value = dimension(config, "l2_sp")
     if highest(pull) > 0 and config.backbone.weights == "none":
         rule = f"{_NO_START} to be pulled towards"
@@ -136,7 +137,7 @@ def _pretrained(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(field, value, rule, "write random, or choose backbone.weights", _WEIGHTS)
 
 
-def _norms(config: StudyConfig) -> Iterator[Contradiction]:
+def _norms(config: StudyConfig) -> Iterator[Fault]:
     field, momentum, value = dimension(config, "norm_momentum")
     facts = config.backbone.facts
     if highest(momentum) > 0 and norm_momentum(facts) is None:
@@ -144,7 +145,7 @@ def _norms(config: StudyConfig) -> Iterator[Contradiction]:
         yield clash(field, value, rule, "write null", "backbone.name")
 
 
-def _selection(config: StudyConfig) -> Iterator[Contradiction]:
+def _selection(config: StudyConfig) -> Iterator[Fault]:
     selection, facts = config.space.feature_selection, config.backbone.facts
     asked = [name for name in selection.names if name != "none"]
     if not asked:
@@ -178,7 +179,7 @@ _CHARACTERS = ("digits", "glyphs", "letters")
 _CHARACTER_SETS = ("MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN", "Omniglot")
 
 
-def augmentation_contradictions(config: StudyConfig) -> Iterator[Contradiction]:
+def augmentation_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """A choice of `basic` that leaves every image as it is."""
     found = _basic(config)
     if found and all(_is_off(name, dimension) for name, dimension in found.items()):

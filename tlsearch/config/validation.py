@@ -1,27 +1,19 @@
-"""How a wrong value is told: complaints travel inside pydantic's errors, worded by us alone."""
+"""Sections of a study file, and what pydantic finds wrong with one in words for its author."""
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin
+from collections.abc import Callable, Iterator, Sequence
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError
 
-from tlsearch.errors import nearest
+from tlsearch.errors import hidden, nearest, shown
 
 Loc = tuple[str | int, ...]
 
-_KIND = "complaint"
+LARGEST_COUNT = 10**9  # no study counts further, and floats and numpy cannot follow much further
 _ENGLISH_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false"}
 
 
@@ -34,93 +26,151 @@ class Section(BaseModel):
 
     shorthand: ClassVar[str | None] = None
     lone: ClassVar[str | None] = None
+    fields_are_values: ClassVar[bool] = False
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    @classmethod
+    def unknown(cls, name: str) -> tuple[str, str]:
+        """Rule and remedy for a field that it has not."""
+        known = list(named_fields(cls))
+        if not known:
+            return "unknown field", "there is nothing to set here: drop it"
+        return "unknown field", nearest(name, known) or f"known: {', '.join(known)}"
 
-class Complaint(NamedTuple):
-    """A rule that raw data breaks; `loc` leads there, `value` is what was found, as text."""
+
+class Fault(NamedTuple):
+    """A rule that a study breaks: its place, what was found there as text, and what to do.
+
+    `involved` are the places of all fields of a contradiction.
+    """
 
     loc: Loc
     value: str
     rule: str
     remedy: str
+    involved: tuple[Loc, ...] = ()
 
-    def under(self, *outer: str | int) -> "Complaint":
-        """The same complaint seen from `outer` sections."""
-        return self._replace(loc=(*outer, *self.loc))
-
-
-def shown(value: object) -> str:
-    """A value as a study file would hold it, on one line and cut to a readable length."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=True, default=str)
-    except (TypeError, ValueError):
-        text = repr(value)
-    if isinstance(value, dict | list):
-        text = re.sub(r'"([A-Za-z_][\w.]*)"', r"\1", text)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    @property
+    def field(self) -> str:
+        """The place as a user writes it: `comparison.sweeps.of[0].arm`."""
+        return dotted(self.loc)
 
 
-def refusal(complaints: Sequence[Complaint]) -> ValidationError:
-    """The error to raise inside a validator; pydantic merges it under the field's own place."""
-    return ValidationError.from_exception_data(
-        "study",
-        [
-            InitErrorDetails(
-                type=PydanticCustomError(
-                    _KIND, "{rule}", {"value": c.value, "rule": c.rule, "remedy": c.remedy}
-                ),
-                loc=c.loc,
-                input=None,
-            )
-            for c in complaints
-        ],
-    )
+def dotted(loc: Loc) -> str:
+    """A place as a user writes it."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
 
 
-def refuse(value: object, rule: str, remedy: str) -> ValidationError:
-    """`refusal` of one value at its own place."""
-    return refusal([Complaint((), shown(value), rule, remedy)])
+def clash(field: str, value: object, rule: str, remedy: str, *others: str) -> Fault:
+    """Fields that are right alone and wrong together; `field`, dotted, is where to show it."""
+    involved = tuple(tuple(name.split(".")) for name in (field, *others))
+    return Fault(involved[0], shown(value), rule, remedy, involved)
 
 
-def complaints_in(error: ValidationError) -> list[Complaint]:
-    """The complaints that an error of `refusal` was made of."""
-    return [
-        Complaint(e["loc"], *(e["ctx"][part] for part in ("value", "rule", "remedy")))
-        for e in error.errors(include_url=False)
-    ]
+def wrong(rule: str, remedy: str = "") -> PydanticCustomError:
+    """The error to raise in a validator of a field."""
+    return PydanticCustomError("rule", "{rule}", {"rule": rule, "remedy": remedy})
 
 
-def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint]:
-    """Every line of a pydantic error about `model`, in our words."""
-    return [_complaint(e, model) for e in error.errors(include_url=False)]
+def must(rule: str, remedy: str | Callable[[Any], str] = "") -> WrapValidator:
+    """Annotation: `rule` in place of all that pydantic has to say of a value that is refused."""
+
+    def check(value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise wrong(rule, remedy if isinstance(remedy, str) else remedy(value)) from None
+
+    return WrapValidator(check)
 
 
-def unknown(word: object, known: Sequence[str]) -> str:
-    """The remedy for a word that is not among the known ones."""
-    if not known:
-        return "there is nothing to set here: drop it"
-    return nearest(str(word), known) or f"known: {', '.join(known)}"
+def tag(name: str) -> str:
+    """A name for a member of a union that no field can have, so that `faults` leaves it out."""
+    return f"<{name}>"
 
 
-def _complaint(error: Any, model: type[BaseModel]) -> Complaint:
-    kind, loc, value, ctx = error["type"], error["loc"], error["input"], error.get("ctx", {})
-    if kind == _KIND:
-        return Complaint(loc, ctx["value"], ctx["rule"], ctx["remedy"])
+class As:
+    """Annotation of a field that pydantic reads as another type than the one that it holds."""
+
+    def __init__(self, read_as: Any) -> None:
+        self.read_as = read_as
+
+    def __get_pydantic_core_schema__(self, source: object, handler: Any) -> Any:
+        """Hook of pydantic."""
+        return handler.generate_schema(self.read_as)
+
+
+AtLeast0 = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+AtLeast1 = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+AtLeast2 = Annotated[int, Field(ge=2, le=LARGEST_COUNT)]
+AutoOrCount = Annotated[
+    AtLeast1 | Literal["auto"],
+    must(
+        "must be a whole number of at least 1, or auto",
+        lambda value: (
+            number_hint(value) or (nearest(value, ["auto"]) if isinstance(value, str) else "")
+        ),
+    ),
+]
+
+
+def faults(error: ValidationError, model: type[BaseModel], data: object) -> list[Fault]:
+    """Every line of a pydantic error about `model` and the `data` that it was given."""
+    return [_fault(e, model, data) for e in error.errors(include_url=False)]
+
+
+def _fault(error: Any, model: type[BaseModel], data: object) -> Fault:
+    kind, value, ctx = error["type"], error["input"], error.get("ctx", {})
+    loc, text = _placed(error["loc"], data), shown(hidden(value))
     if kind == "missing":
-        return Complaint(loc, "", "is missing", _example(model, loc))
+        return Fault(loc, "", "is missing", _example(model, error["loc"]))
     if kind == "extra_forbidden":
-        return Complaint(loc, shown(value), "unknown field", unknown(loc[-1], _fields(model, loc)))
-    rule, remedy = _worded(kind, ctx, value)
-    return Complaint(loc, shown(value), rule, remedy)
+        section, name = _sections(model, error["loc"][:-1])[0], str(loc[-1])
+        if section.fields_are_values:  # written by name, in a mapping or without one
+            loc, text = loc if _is_mapping(data, loc[:-1]) else loc[:-1], shown(name)
+        return Fault(loc, text, *section.unknown(name))
+    if kind == "rule":
+        return Fault(loc, text, ctx["rule"], ctx["remedy"])
+    if kind == "too_short":
+        rule = f"must have at least {ctx['min_length']}"
+        return Fault(loc, text, rule, _example(model, error["loc"]))
+    return Fault(loc, text, *_worded(kind, ctx, value))
+
+
+def _placed(loc: Loc, data: Any) -> Loc:
+    """Where a user would say that it is: without members of unions, and without the places of a
+    list that stands for a single value.
+    """
+    found: Loc = ()
+    for part in loc:
+        if isinstance(part, str) and (part == "[key]" or part.startswith("<")):
+            continue
+        if isinstance(part, int) and not isinstance(data, list):
+            continue
+        found = (*found, part)
+        try:
+            data = data[part]
+        except (TypeError, LookupError):
+            data = None
+    return found
+
+
+def _is_mapping(data: Any, loc: Loc) -> bool:
+    for part in loc:
+        data = data[part]
+    return isinstance(data, dict)
 
 
 def _worded(kind: str, ctx: dict[str, Any], value: object) -> tuple[str, str]:
     match kind:
         case "literal_error":
             words = re.findall(r"'([^']*)'", ctx["expected"])
-            rule = f"must be {_either(words)}"
-            return rule, nearest(value, words) if isinstance(value, str) else ""
+            return f"must be {either(words)}", nearest(value, words) if isinstance(
+                value, str
+            ) else ""
         case "greater_than":
             return f"must be above {ctx['gt']:g}", ""
         case "greater_than_equal":
@@ -139,12 +189,17 @@ def _worded(kind: str, ctx: dict[str, Any], value: object) -> tuple[str, str]:
             return "must be a finite number", ""
         case "string_type":
             return "must be text", "" if isinstance(value, dict | list) else "put it in quotes"
+        case "string_too_short":
+            return "must not be empty", ""
+        case "list_type" | "tuple_type":
+            return "must be a list", "write [first, second]"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a mapping of fields", "write its fields below it, indented"
     return f"is not accepted ({kind.replace('_', ' ')})", ""
 
 
-def _either(words: Sequence[str]) -> str:
+def either(words: Sequence[str]) -> str:
+    """`a, b or c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -160,90 +215,66 @@ def number_hint(value: object) -> str:
         return f"write {value:.0f}"  # where a float is wrong, a whole number is wanted
     if not isinstance(value, str):
         return ""
+    plain = value.replace("_", "").replace(",", ".")
     try:
-        number = float(value.replace("_", "").replace(",", "."))
+        return f"this is text: write {plain}" if abs(float(plain)) < float("inf") else ""
     except ValueError:
         return ""
-    plain = value.replace("_", "").replace(",", ".")
-    return f"this is text: write {plain}" if abs(number) < float("inf") else ""
 
 
-def section_in(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
-    """The section that a field of `model` holds, perhaps in place of null; None for another."""
-    field = fields_of(model).get(str(part))
-    return _model(field.annotation) if field else None
+# The way through the models, for the names and the examples that belong to a place.
 
 
-def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def named_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields by the names that a study file has for them."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
-    """The innermost section of `model` on the way to `loc`, through mappings and lists of them."""
-    parts = iter(loc)
-    for part in parts:
-        inner = section_in(model, part)
-        if inner is None:
-            field = fields_of(model).get(str(part))
-            inner = _model((get_args(field.annotation) or (None,))[-1]) if field else None
-            if inner is None or next(parts, None) is None:
-                break
-        model = inner
-    return model
+def section_in(model: type[BaseModel], part: str | int) -> type[BaseModel] | None:
+    """The section that a field of `model` holds, perhaps in place of null; None for another."""
+    field = named_fields(model).get(str(part))
+    if field is None:
+        return None
+    found = _read(field)
+    kinds = [k for k in get_args(found) if k is not NoneType] or [found]
+    is_section = len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], Section)
+    return kinds[0] if is_section and not kinds[0].fields_are_values else None
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
-    if get_origin(annotation) in (Union, UnionType):
-        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
-        annotation = kinds[0] if len(kinds) == 1 else None  # one of several has a name before it
-    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if is_model else None
+def _sections(model: type[BaseModel], loc: Loc) -> list[Any]:
+    """The sections that may stand at `loc`; the enclosing ones if none can."""
+    here: list[Any] = [model]
+    for part in loc:
+        fields = [named_fields(section).get(str(part)) for section in here]
+        inner = [
+            section
+            for field in fields
+            if field is not None
+            for section in _sections_of(_read(field))
+        ]
+        here = inner or here
+    return here
 
 
-def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
-    return list(fields_of(_section(model, loc[:-1])))
+def _read(field: FieldInfo) -> Any:
+    """The type that pydantic reads a field by."""
+    return next((m.read_as for m in field.metadata if isinstance(m, As)), field.annotation)
+
+
+def _sections_of(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+        return
+    for found in get_args(annotation):
+        yield from _sections_of(found)
 
 
 def _example(model: type[BaseModel], loc: Loc) -> str:
-    examples = fields_of(_section(model, loc[:-1]))[str(loc[-1])].examples
-    if not examples:
-        return "add it"
-    example = examples[0] if isinstance(examples[0], str) else shown(examples[0])
-    return f"add it, such as `{loc[-1]}: {example}`"
-
-
-# Fields that pydantic leaves to a function of ours: to read, to write and to describe.
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """Annotation of a field with a syntax of its own: how to read, describe and write it."""
-
-    parse: Callable[[Any], Any]
-    schema: Mapping[str, Any]
-    write: Callable[[Any], Any]
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Hook of pydantic: read by `parse`."""
-        return parsed_schema(self.parse, self.write)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """Hook of pydantic: what an editor may offer."""
-        return dict(self.schema)
-
-
-def parsed_schema(parse: Callable[[Any], Any], write: Callable[[Any], Any]) -> CoreSchema:
-    """The pydantic schema of a value that `parse` reads and `write` gives back."""
-    return core_schema.no_info_plain_validator_function(
-        parse, serialization=core_schema.plain_serializer_function_ser_schema(write)
-    )
-
-
-def list_schema(item: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a list that offers a choice."""
-    return {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+    name = str(loc[-1])
+    for section in _sections(model, loc[:-1]):
+        field = named_fields(section).get(name)
+        if field is not None and field.examples:
+            (example, *_) = field.examples
+            text = example if isinstance(example, str) else shown(example)
+            return f"add it, such as `{name}: {text}`"
+    return "add it"

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tlsearch.config.schema import SplitConfig
-from tlsearch.config.validation import shown
 from tlsearch.data.dataset import Dataset
 from tlsearch.data.records import PairFacts, PartFacts, SplitFacts
 from tlsearch.data.splits import Split
+from tlsearch.errors import shown
 
 _FIELDS = {"training": "train"}
 _CONSEQUENCES = {

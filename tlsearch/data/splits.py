@@ -15,9 +15,8 @@ import numpy as np
 
 from tlsearch.config.schema import SplitConfig
 from tlsearch.config.seeds import derive_seed
-from tlsearch.config.validation import shown
 from tlsearch.data.dataset import TEST, VALIDATION, Dataset
-from tlsearch.errors import RequestError, refused
+from tlsearch.errors import RequestError, refused, shown
 
 AnySet = TypeVar("AnySet", bound=Dataset)
 

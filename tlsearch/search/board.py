@@ -5,8 +5,8 @@ from typing import Any
 
 import optuna
 
-from tlsearch.config.arms import ComparisonConfig
 from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.search.ledger import Ledger, is_started

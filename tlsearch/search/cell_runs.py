@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tlsearch.config.arms import SweepConfig
 from tlsearch.config.cells import cell_of, compared
+from tlsearch.config.comparison import SweepConfig
 from tlsearch.config.cost import num_tuning
 from tlsearch.config.schema import BACKBONE, StudyConfig
-from tlsearch.config.validation import shown
+from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.confirm import best_first, maximises
 from tlsearch.search.runs import study_name

@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlsearch.config.paths import Layout
-from tlsearch.config.values import hidden
-from tlsearch.errors import TlsearchError, WorkError
+from tlsearch.errors import TlsearchError, WorkError, hidden
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
 from tlsearch.models.model_facts import ModelFacts

@@ -18,8 +18,8 @@ from tlsearch.comparison.design import (
 )
 from tlsearch.comparison.power import ALPHA, POWER
 from tlsearch.comparison.tables import make_tables
-from tlsearch.config.arms import SweepConfig
 from tlsearch.config.cells import Cell
+from tlsearch.config.comparison import SweepConfig
 from tlsearch.config.paths import scores_folder, write_text
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.board import Board

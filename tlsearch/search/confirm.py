@@ -12,8 +12,7 @@ from tlsearch.comparison.variance import Effect, paired_effect
 from tlsearch.config.paths import examples_path, scores_folder, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Grid
-from tlsearch.config.values import hidden
-from tlsearch.errors import RequestError, WorkError
+from tlsearch.errors import RequestError, WorkError, hidden
 from tlsearch.execution.interrupts import Interrupts
 from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
 from tlsearch.execution.runs import Run, RunRow

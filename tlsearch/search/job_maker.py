@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlsearch.comparison.claims import advice_about
-from tlsearch.config.arms import ComparisonConfig
 from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.paths import checkpoint_path, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.messages import TrainJob

@@ -17,7 +17,7 @@ from tlsearch.config.cost import usable_cores
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import source_name, source_text
-from tlsearch.config.values import hidden
+from tlsearch.errors import hidden
 from tlsearch.execution.messages import Setting
 from tlsearch.search.board import Board
 from tlsearch.search.ledger import FACTS

@@ -14,8 +14,7 @@ from tlsearch.config.cost import usable_cores, visible_gpus
 from tlsearch.config.paths import Layout, sweep, user_cache, write_text
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.values import hidden
-from tlsearch.errors import RequestError, WorkError
+from tlsearch.errors import RequestError, WorkError, hidden
 from tlsearch.execution.executor import LocalExecutor
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import Event, Job, Prepared, PrepareJob

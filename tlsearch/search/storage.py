@@ -21,8 +21,7 @@ from tlsearch.config.cells import SEPARATOR
 from tlsearch.config.paths import PARTS, Layout
 from tlsearch.config.resolved import changes
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.values import hidden
-from tlsearch.errors import StoreError, WorkError
+from tlsearch.errors import StoreError, WorkError, hidden
 from tlsearch.search.runs import aside_name, fixed_name
 
 LOCK_GRACE_SECONDS = 5

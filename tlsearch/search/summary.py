@@ -11,10 +11,10 @@ import numpy as np
 from tlsearch.config.data_checks import knows_source
 from tlsearch.config.paths import Layout, write_text
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.values import hidden
 from tlsearch.data.records import TITLES, Audit, csv_text, summary
 from tlsearch.data.records import as_json as auditing_as_json
 from tlsearch.data.records import effect as auditing_effect
+from tlsearch.errors import hidden
 from tlsearch.execution.messages import NetworkJob, NetworkScored, Setting, Surveyed, SurveyJob
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement

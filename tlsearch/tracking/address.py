@@ -11,8 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tlsearch.config.values import hidden
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, hidden
 
 _SQLITE = "sqlite:///"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")

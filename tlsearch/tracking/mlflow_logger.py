@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlsearch.config.values import hidden
-from tlsearch.errors import TlsearchError, WorkError
+from tlsearch.errors import TlsearchError, WorkError, hidden
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import (
     PARENT,

@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tlsearch.config.values import hidden
-from tlsearch.errors import WorkError
+from tlsearch.errors import WorkError, hidden
 from tlsearch.tracking.reconcile import KEY_TAG, MAX_TAG_CHARS, PARENT_TAG
 from tlsearch.tracking.store import first_line, hush
 

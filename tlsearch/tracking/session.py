@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from tlsearch.config.values import hidden
+from tlsearch.errors import hidden
 from tlsearch.tracking.reconcile import (
     CLOSED,
     KEY_TAG,

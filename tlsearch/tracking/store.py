@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from tlsearch.config.paths import atomic_write, remove_drafts
-from tlsearch.config.values import hidden
-from tlsearch.errors import WorkError
+from tlsearch.errors import WorkError, hidden
 from tlsearch.tracking.address import artifact_location, sqlite_path
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tlsearch.config.arms import ComparisonConfig
+from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.search.job_maker import MEASURES, measures_of
 
 

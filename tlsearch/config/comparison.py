@@ -1,102 +1,41 @@
-"""The study's section `comparison`: which strategies are held against one another, and where."""
+"""The study's section `comparison`: which strategies are compared with one another, and where."""
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from tlsearch.config.dimensions import LARGEST_COUNT
-from tlsearch.config.validation import (
-    Complaint,
-    Parsed,
-    Section,
-    list_schema,
-    refusal,
-    refuse,
-    shown,
-)
+from tlsearch.config.validation import LARGEST_COUNT, Section, must, wrong
+from tlsearch.errors import shown
 
 Table = Literal["A", "B", "C", "own"]
 Overrides = dict[str, Any]
-
-_NAME = r"[A-Za-z0-9][A-Za-z0-9 _-]{0,39}"
-_OVERRIDES = {"type": "object"}
-
-
-def _read_arms(value: object) -> dict[str, Overrides]:
-    example = "write {fixed: {space.schedule: constant}, cosine: {space.schedule: cosine}}"
-    if not isinstance(value, dict):
-        rule = "must be a mapping from arms to the fields that define them"
-        raise refuse(value, rule, example)
-    found = _bad_names(value)
-    found += [
-        Complaint((name,), shown(fields), "must be a mapping from dotted fields to values", example)
-        for name, fields in value.items()
-        if not isinstance(fields, dict)
-    ]
-    if len(value) < 2:
-        found.append(Complaint((), shown(value), "needs two arms at least", example))
-    if found:
-        raise refusal(found)
-    return value
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,39}$"),
+    must(
+        "must be 1 to 40 letters, digits, spaces, '_' or '-', the first a letter or digit",
+        "it names files and runs",
+    ),
+]
+"""The name of an arm or a scenario."""
 
 
-def _read_settings(value: object) -> Overrides:
-    if isinstance(value, dict):
-        return value
-    rule = "must be a mapping from dotted fields to values"
-    raise refuse(value, rule, "write {data.labels_per_class: 5}")
-
-
-def _check_scenarios(value: object) -> object:
-    found = _bad_names(value) if isinstance(value, dict) else []
-    if found:
-        raise refusal(found)
-    return value
-
-
-def _bad_names(value: dict[Any, Any]) -> list[Complaint]:
-    """Names of arms or scenarios that files and runs cannot bear, or not beside one another."""
-    found: list[Complaint] = []
+def _name_files_apart(named: dict[str, Any]) -> dict[str, Any]:
     known: dict[str, str] = {}
-    rule = "must be 1 to 40 letters, digits, spaces, '_' or '-', the first a letter or digit"
-    for name in value:
-        if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
-            found.append(Complaint((name,), shown(name), rule, "it names files and runs"))
-            continue
+    for name in named:
         other = known.setdefault(name.replace(" ", "_").casefold(), name)
         if other != name:
-            alike = f"names the same files as {other!r}"
-            found.append(Complaint((name,), shown(name), alike, "rename one of them"))
+            raise wrong(f"{name!r} names the same files as {other!r}", "rename one of them")
+    return named
+
+
+def _check_values(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    for i, value in enumerate(found):
+        if isinstance(value, dict | list):
+            raise wrong("must be single values", "a sweep takes no ranges and no lists")
+        if value in found[:i]:
+            raise wrong(f"{shown(value)} is listed twice", "drop one of them")
     return found
-
-
-def _read_dimension(value: object) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
-        return tuple(names)
-    raise refuse(value, "must be a dimension of `space`, or a list of them", "write lr")
-
-
-def _read_values(value: object) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple) or len(value) < 2:
-        raise refuse(value, "must be a list of two values at least", "write [0.01, 0.1]")
-    found = [
-        Complaint((i,), shown(v), "must be one value", "a sweep takes no ranges and no lists")
-        for i, v in enumerate(value)
-        if isinstance(v, dict | list)
-    ]
-    found += [
-        Complaint((i,), shown(v), "a value is listed twice", "drop one of them")
-        for i, v in enumerate(value)
-        if v in value[:i]
-    ]
-    if found:
-        raise refusal(found)
-    return tuple(value)
-
-
-Settings = Annotated[Overrides, Parsed(_read_settings, _OVERRIDES, dict)]
 
 
 class Traits(Section):
@@ -116,7 +55,7 @@ class ScenarioConfig(Section):
     Source weights, target data and the number of labels may differ between scenarios.
     """
 
-    set: Annotated[Settings, Field(description="dotted fields of the study and their values")] = (
+    set: Annotated[Overrides, Field(description="dotted fields of the study and their values")] = (
         Field(default_factory=dict)
     )
     traits: Traits = Traits()
@@ -157,17 +96,16 @@ class SweepConfig(Section):
     arm: Annotated[str, Field(examples=["A1"])]
     dimension: Annotated[
         tuple[str, ...],
-        Parsed(
-            _read_dimension,
-            {"anyOf": [{"type": "string"}, list_schema({"type": "string"})]},
-            list,
+        Field(strict=False, min_length=1, examples=["lr"]),
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value,
+            json_schema_input_type=str | list[str],
         ),
-        Field(examples=["lr"]),
     ]
     values: Annotated[
         tuple[Any, ...],
-        Parsed(_read_values, {"type": "array", "minItems": 2}, list),
-        Field(examples=[[0.01, 0.1]]),
+        Field(strict=False, min_length=2, examples=[[0.01, 0.1]]),
+        AfterValidator(_check_values),
     ]
 
 
@@ -190,13 +128,13 @@ class ComparisonConfig(Section):
 
     table: Table = "own"
     arms: Annotated[
-        dict[str, Overrides],
-        Parsed(_read_arms, {"type": "object", "additionalProperties": _OVERRIDES}, dict),
-        Field(examples=[{"fixed": {"space.schedule": "constant"}}]),
+        dict[Name, Overrides],
+        Field(min_length=2, examples=[{"fixed": {"space.schedule": "constant"}}]),
+        AfterValidator(_name_files_apart),
     ]
     scenarios: Annotated[
-        dict[str, ScenarioConfig],
-        BeforeValidator(_check_scenarios),
+        dict[Name, ScenarioConfig],
+        AfterValidator(_name_files_apart),
         Field(description="none: the study as it is, by the name `here`"),
     ] = Field(default_factory=lambda: {"here": ScenarioConfig()})
     only: Annotated[
