@@ -75,14 +75,27 @@ def find_suspects(
     if len(held_out):
         also = _suspected(labels[both], probabilities[both])
         suspected.append(held_out[also[len(judged) :]])
-    return _ranked(np.concatenate(suspected), labels, probabilities, classes, agreement)
+    rows = np.concatenate(suspected)
+    given = probabilities[rows, labels[rows]]
+    others = probabilities[rows]
+    others[np.arange(len(rows)), labels[rows]] = -1
+    rather = others.max(axis=1)
+    order = np.argsort(given - rather, kind="stable")
+    return Suspects(
+        rows=rows[order],
+        suggested=classes[others.argmax(axis=1)[order]],
+        given_probability=given[order],
+        suggested_probability=rather[order],
+        agreement=np.asarray(agreement),
+    )
 
 
 def finding_of(
     found: Suspects, data: ImageSet, *, config: AuditConfig, held_out: np.ndarray
 ) -> Finding | None:
     """A finding of the audit; `drop` takes suspects out of training alone, so that validation and
-    test are scored by the labels that they have."""
+    test are scored by the labels that they have.
+    """
     if not len(found.rows):
         return None
     assert config.label_errors != "off"
@@ -114,20 +127,3 @@ def _suspected(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
     found: np.ndarray = find_label_issues(labels, probabilities, n_jobs=1)
     return found
-
-
-def _ranked(
-    rows: np.ndarray,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    classes: np.ndarray,
-    agreement: np.ndarray,
-) -> Suspects:
-    given = probabilities[rows, labels[rows]]
-    others = probabilities[rows].copy()
-    others[np.arange(len(rows)), labels[rows]] = -1
-    suggested = others.argmax(axis=1)
-    rather = others.max(axis=1) if len(rows) else given
-    order = np.argsort(given - rather, kind="stable")
-    found = rows[order], classes[suggested[order]], given[order], rather[order]
-    return Suspects(*found, np.asarray(agreement))

@@ -86,7 +86,7 @@ def survey(path: Path) -> Survey:
     """
     if path.is_dir():
         source = Folder(path=str(path))
-        found = _told(source, list_folder(path))
+        found = _survey_of(source, list_folder(path))
     elif not path.exists():
         raise RequestError(f"{path}: is not there — paths start from {Path.cwd()}")
     elif path.suffix.lower() in TABLES:
@@ -115,23 +115,15 @@ def _table(path: Path) -> Survey:
     head = read_table(path, field="PATH").columns
     source = guessed_columns(path, head)
     try:
-        return _told(source, _listed(source))
+        return _survey_of(source, list_manifest(DataConfig(source=source)))
     except RequestError:
         # A column that was only guessed to be a time, say, is better left out than a hindrance.
         for field in ("time", "weight", "group"):
             if field in source.model_fields_set:
                 with suppress(RequestError):
                     kept = Manifest(**{**source.model_dump(exclude_unset=True), field: None})
-                    return _told(kept, _listed(kept))
+                    return _survey_of(kept, list_manifest(DataConfig(source=kept)))
         raise
-
-
-def _listed(source: Manifest) -> Listing:
-    return list_manifest(DataConfig(source=source))
-
-
-def _default(field: str) -> str:
-    return str(Manifest.model_fields[field].default)
 
 
 def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
@@ -158,7 +150,8 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
         if found[field] is None:
             raise RequestError(
                 f"{path}: no column looks like the {what}; there are "
-                f"{', '.join(map(repr, list(head)[:12]))} — rename it to {_default(field)}, or "
+                f"{', '.join(map(repr, list(head)[:12]))} — rename it to "
+                f"{Manifest.model_fields[field].default}, or "
                 f"write a study with source: {{manifest: {{path: …, {field}: its name}}}}"
             )
     named = {k: name for k, name in found.items() if name is not None}
@@ -176,7 +169,7 @@ def _are_parts(values: Sequence[str]) -> bool:
     return bool(written) and written <= set(PART_NAMES)
 
 
-def _told(source: Folder | Manifest, listing: Listing) -> Survey:
+def _survey_of(source: Folder | Manifest, listing: Listing) -> Survey:
     names = listing.class_names
     parts, groups, times = (listing.columns.get(c) for c in ("parts", "groups", "times"))
     unlabelled = sum(failure.kind == "missing_labels" for failure in listing.failures)

@@ -50,7 +50,7 @@ _SPLITS = (
     (TEST, ("test",)),
 )
 _PART_WORDS = {TRAIN: "train", VALIDATION: "validation", TEST: "test", -1: "all"}
-_LOT = 0  # seed of the draw that `images` asks for
+_SEED = 0  # of the draw that `images` asks for
 _SECONDS = 15.0  # of silence after which a download is given up
 
 
@@ -238,8 +238,8 @@ def _files(root: Path) -> Iterator[str]:
 def _work(parts: Sequence[_Part], data: DataConfig, root: Path, images: int | None) -> Work:
     places = [(p, i) for p, part in enumerate(parts) for i in range(len(part.data))]
     if images is not None and images < len(places):
-        lot = np.random.default_rng(_LOT).permutation(len(places))[:images]
-        places = [places[i] for i in np.sort(lot)]
+        drawn = np.random.default_rng(_SEED).permutation(len(places))[:images]
+        places = [places[i] for i in np.sort(drawn)]
     labels = np.full(len(places), -1, np.int64)
     names = [f"{_PART_WORDS[parts[p].part]}/{i:05d}" for p, i in places]
     one_at_a_time = threading.Lock()  # sets need not bear threads: one reseeds torch for a moment
@@ -286,11 +286,11 @@ def _class_names(data: Any, highest: int) -> list[str]:
     if len(names) <= highest:
         return [str(i) for i in range(highest + 1)]
     seen: dict[str, int] = {}
-    told = []
+    unique = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return told
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique
 
 
 def _listing(columns: dict[str, np.ndarray]) -> Listing:
