@@ -141,15 +141,15 @@ def test_a_file_that_timm_wrote_is_loaded(name: str, tmp_path: Path) -> None:
 
 
 def test_published_weights_come_through_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = timm.create_model, []
+    real, calls = timm.create_model, []
 
     def create(name: str, *, pretrained: bool, **options: Any) -> Any:
-        asked.append((name, pretrained))
+        calls.append((name, pretrained))
         return real(name, pretrained=False, **options)  # no network here
 
     monkeypatch.setattr(timm, "create_model", create)
     state = pretrained_state(backbone="timm/resnet10t", weights="c3_in1k")
-    assert asked == [("resnet10t.c3_in1k", True)]
+    assert calls == [("resnet10t.c3_in1k", True)]
     assert state is not None
     assert state["fc.weight"].shape == (1000, 512)
 

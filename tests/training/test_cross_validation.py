@@ -65,13 +65,13 @@ def test_each_fold_is_what_it_is_alone(case: str, tmp_path: Path) -> None:
     )
     assert np.sum(found.confusion) == 54
     for fold, (result, run) in enumerate(zip(ended, runs, strict=True), start=1):
-        told = found.folds[fold - 1]
+        fold_result = found.folds[fold - 1]
         assert result.chosen is not None
-        assert (told.fold, told.val_loss) == (fold, result.chosen.val_loss)
-        assert told.last_epoch == sum(map(len, runs[:fold]))
+        assert (fold_result.fold, fold_result.val_loss) == (fold, result.chosen.val_loss)
+        assert fold_result.last_epoch == sum(map(len, runs[:fold]))
         chosen = [e.chosen.val_accuracy for e in ended[:fold] if e.chosen]
-        assert told.mean_val_accuracy == pytest.approx(fmean(chosen))
-        assert whole.fold_ended(whole.history[told.last_epoch - 1]) == told
+        assert fold_result.mean_val_accuracy == pytest.approx(fmean(chosen))
+        assert whole.fold_ended(whole.history[fold_result.last_epoch - 1]) == fold_result
         assert len(run) <= EPOCHS
     values = [e.value("val_loss") for e in ended]
     assert found.value("val_loss") == pytest.approx(fmean(values))

@@ -119,13 +119,13 @@ def test_batches_of_the_source_are_drawn_from_seed_epoch_and_step(
     assert len({loss(), loss(1), loss(epoch=2), loss(step=2)}) == 4
 
 
-@pytest.mark.parametrize(("asked", "least", "seen"), [(4, 16, 16), (20, 16, 20), (4, 64, 30)])
+@pytest.mark.parametrize(("batch_size", "least", "seen"), [(4, 16, 16), (20, 16, 20), (4, 64, 30)])
 def test_a_small_batch_of_the_target_goes_with_a_larger_one_of_the_source(
-    asked: int, least: int, seen: int, monkeypatch: pytest.MonkeyPatch
+    batch_size: int, least: int, seen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tlsearch.training.multi_task.MIN_BATCH_SIZE", least)
-    assert len(drawn(asked)) == seen
-    assert len(set(drawn(asked))) == seen  # no image twice
+    assert len(drawn(batch_size)) == seen
+    assert len(set(drawn(batch_size))) == seen  # no image twice
 
 
 def test_more_images_than_there_are_repeat_some() -> None:

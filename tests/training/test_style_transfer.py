@@ -60,7 +60,7 @@ def test_all_groups_before_the_head_tell_a_style(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet10", "swin_t", "vit_b_16"])
 def test_every_family_tells_a_style(name: str) -> None:
-    """Channels and places are told apart: a picture that is turned has the same colours."""
+    """Channels and places are distinguished: a picture that is turned has the same colours."""
     with torch.device("meta"):
         backbone = build_backbone(name=name, num_classes=2, image_size=32, dropout=0.0, seed=0)
         found = StyleNetwork(backbone, 2, TARGET).features(torch.empty(3, 3, 32, 32))
@@ -100,15 +100,15 @@ def test_the_network_stays_as_it_was() -> None:
     net = network()
     net.backbone.stages[0].requires_grad_(False)
     before = {k: v.clone() for k, v in net.backbone.model.state_dict().items()}
-    asked = [p.requires_grad for p in net.backbone.model.parameters()]
+    trained = [p.requires_grad for p in net.backbone.model.parameters()]
     transfer_style(net, images(np.arange(3)), images(AMONG[:3], SOURCE))
     assert all(torch.equal(v, before[k]) for k, v in net.backbone.model.state_dict().items())
-    assert [p.requires_grad for p in net.backbone.model.parameters()] == asked
+    assert [p.requires_grad for p in net.backbone.model.parameters()] == trained
     assert all(p.grad is None for p in net.backbone.model.parameters())
 
 
-class Told:
-    """Counts what an atelier does."""
+class Calls:
+    """Counts what the making of styled images calls."""
 
     def __init__(self) -> None:
         self.networks, self.lines = 0, list[tuple[float, str]]()
@@ -121,18 +121,18 @@ class Told:
         self.lines.append((share, text))
 
 
-def atelier(folder: Path, told: Told | None = None, **changes: Any) -> StyledImages:
-    told = told or Told()
+def styled_images(folder: Path, calls: Calls | None = None, **changes: Any) -> StyledImages:
+    calls = calls or Calls()
     made = StyledImages(
         folder=folder,
         pixels=TARGET,
         source=SOURCE,
         among=AMONG,
-        network=told.network,
+        network=calls.network,
         keys=("data", "source", "weights"),
         seed=0,
         device=CPU,
-        on_progress=told.progress,
+        on_progress=calls.progress,
     )
     return replace(made, **changes)
 
@@ -144,14 +144,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_images_are_made_once_and_found_again(tmp_path: Path) -> None:
-    told, again = Told(), Told()
-    made = atelier(tmp_path, told).styled(ROWS)
+    calls, again = Calls(), Calls()
+    made = styled_images(tmp_path, calls).styled(ROWS)
     assert made.shape == (len(ROWS), 12, 12, 3)
     assert made.dtype == np.uint8
-    assert told.networks == 1
-    assert [share for share, _ in told.lines] == sorted(share for share, _ in told.lines)
-    assert told.lines[-1] == (1.0, f"style: {len(ROWS)} images")
-    assert np.array_equal(atelier(tmp_path, again).styled(ROWS), made)
+    assert calls.networks == 1
+    assert [share for share, _ in calls.lines] == sorted(share for share, _ in calls.lines)
+    assert calls.lines[-1] == (1.0, f"style: {len(ROWS)} images")
+    assert np.array_equal(styled_images(tmp_path, again).styled(ROWS), made)
     assert (again.networks, again.lines) == (0, [])
     assert not [p for p in tmp_path.iterdir() if p.suffix not in (".npy", ".lock")]
 
@@ -161,12 +161,12 @@ def test_images_are_made_once_and_found_again(tmp_path: Path) -> None:
     [{"seed": 1}, {"among": AMONG[:-1]}, {"keys": ("data", "source", "others")}],
 )
 def test_another_request_has_images_of_its_own(changes: dict[str, Any], tmp_path: Path) -> None:
-    atelier(tmp_path).styled(ROWS)
-    told = Told()
-    atelier(tmp_path, told, **changes).styled(ROWS)
-    assert told.networks == 1
-    other = Told()
-    atelier(tmp_path, other).styled(ROWS[:-1])
+    styled_images(tmp_path).styled(ROWS)
+    calls = Calls()
+    styled_images(tmp_path, calls, **changes).styled(ROWS)
+    assert calls.networks == 1
+    other = Calls()
+    styled_images(tmp_path, other).styled(ROWS[:-1])
     assert other.networks == 1
     assert len(list(tmp_path.glob("*.npy"))) == 3
 
@@ -179,7 +179,7 @@ class KilledError(BaseException):
 def test_after_a_kill_only_what_was_not_finished_is_made(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = np.array(atelier(tmp_path / "whole").styled(ROWS))
+    whole = np.array(styled_images(tmp_path / "whole").styled(ROWS))
     make, done = styled.transfer_style, list[int]()
 
     def until(*arguments: Any) -> Tensor:
@@ -191,7 +191,7 @@ def test_after_a_kill_only_what_was_not_finished_is_made(
     with monkeypatch.context() as patch:
         patch.setattr(styled, "transfer_style", until)
         with pytest.raises(KilledError):
-            atelier(tmp_path).styled(ROWS)
+            styled_images(tmp_path).styled(ROWS)
     assert not list(tmp_path.glob("*.npy"))
     count: list[int] = []
 
@@ -200,33 +200,33 @@ def test_after_a_kill_only_what_was_not_finished_is_made(
         return make(*arguments)
 
     monkeypatch.setattr(styled, "transfer_style", counted)
-    assert np.array_equal(atelier(tmp_path).styled(ROWS), whole)
+    assert np.array_equal(styled_images(tmp_path).styled(ROWS), whole)
     assert len(count) == 4 - at  # fifteen images in blocks of four
     assert not list(tmp_path.glob("*.parts"))
 
 
 def test_a_file_that_is_cut_short_is_made_again(tmp_path: Path) -> None:
-    made = np.array(atelier(tmp_path).styled(ROWS))
+    made = np.array(styled_images(tmp_path).styled(ROWS))
     (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:-100])
-    assert np.array_equal(atelier(tmp_path).styled(ROWS), made)
+    assert np.array_equal(styled_images(tmp_path).styled(ROWS), made)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("a file")
     with pytest.raises(WorkError, match="it may be deleted at any time"):
-        atelier(tmp_path / "there" / "styled").styled(ROWS)
+        styled_images(tmp_path / "there" / "styled").styled(ROWS)
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Callable[[float], StyleStage]:
-    return lambda strength: StyleStage(atelier(tmp_path), rows=ROWS, strength=strength)
+    return lambda strength: StyleStage(styled_images(tmp_path), rows=ROWS, strength=strength)
 
 
 def test_strength_mixes_the_image_with_what_was_made_of_it(
     stage: Callable[[float], StyleStage], tmp_path: Path
 ) -> None:
-    made = atelier(tmp_path).styled(ROWS)
+    made = styled_images(tmp_path).styled(ROWS)
     picked = np.array([7, 1, 29])
     plain = images(picked)
     wanted = torch.from_numpy(made[[3, 0, 14]]).permute(0, 3, 1, 2) / 255
@@ -242,5 +242,7 @@ def test_rows_that_were_not_foreseen_are_made_when_they_are_asked_for(
 ) -> None:
     rows = np.array([2, 1, 50])
     found = stage(1.0)(images(rows), rows, epoch=1)
-    wanted = torch.from_numpy(np.array(atelier(tmp_path).styled(rows))).permute(0, 3, 1, 2) / 255
+    wanted = (
+        torch.from_numpy(np.array(styled_images(tmp_path).styled(rows))).permute(0, 3, 1, 2) / 255
+    )
     torch.testing.assert_close(found, wanted)
