@@ -36,7 +36,7 @@ def test_what_is_tested_has_a_direction_and_a_delta() -> None:
         assert claim.arm != claim.reference or claim.elsewhere is not None
 
 
-def test_advice_is_asked_for_by_both_its_arms() -> None:
+def test_advice_belongs_to_both_its_arms() -> None:
     assert {claim.id for claim in advice_about(["l1", "no penalty"])} == {"C2"}
     assert {claim.id for claim in advice_about(["none", "clipped", "dropout"])} == {"C4", "C12"}
     assert {claim.id for claim in advice_about(["freeze 0", "freeze 5"])} == {"C5"}

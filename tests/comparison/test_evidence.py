@@ -122,7 +122,7 @@ def test_numbers_a_seed() -> None:
     assert gathered.num_images == 0
 
 
-def test_a_claim_speaks_of_scenarios_of_its_kind() -> None:
+def test_a_claim_is_about_scenarios_of_its_kind() -> None:
     arms = {"A1": arm([1, 1], [1, 0]), "A3": arm([0, 1], [1, 0])}
     places = [
         place("near", arms),
@@ -223,7 +223,7 @@ def test_settings_of_a_sweep_are_named_by_the_other_seeds() -> None:
     assert pair.reference.tolist() == [[0, 0], [1, 1], [1, 1]]
 
 
-def test_sweeps_are_told_apart_by_their_dimension() -> None:
+def test_sweeps_are_distinguished_by_their_dimension() -> None:
     start = sweep("warmup_start_fraction", (0.0, 0.5), answers=[[[1, 0], [1, 1]], [[0, 0], [0, 1]]])
     where = place("s", {"A4": arm()}, start)
     length = BY_KEY["A4-against-sensitivity-A4-warmup_epochs"]

@@ -66,7 +66,7 @@ def test_a_small_test_set_is_never_settled() -> None:
     assert more.more_never_would
 
 
-def test_a_need_of_very_many_seeds_is_told_from_never() -> None:
+def test_a_need_of_very_many_seeds_is_not_never() -> None:
     noise = Noise(seed=1.0, image=0.0, rest=0.0, num_images=0)
     more = seeds_to_settle([noise], [1.0], effect=0.0, smallest=0.01, level=0.95, power=0.8)
     assert more == (None, False)

@@ -405,7 +405,7 @@ def test_what_is_judged_by_ratios_has_a_geometric_mean() -> None:
     assert (frozen.mean, frozen.is_geometric) == (0.25, False)
 
 
-def test_one_repeat_tells_no_spread_and_none_nothing() -> None:
+def test_one_repeat_has_no_spread_and_none_no_estimate() -> None:
     found = estimate("oscillation", np.array([0.5, np.nan]))
     assert found is not None
     assert (found.mean, found.low, found.high) == (pytest.approx(0.5), None, None)

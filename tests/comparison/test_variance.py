@@ -184,7 +184,7 @@ def test_ratios_are_judged_by_their_logarithm() -> None:
     assert pooled.mean == pytest.approx(np.log([2, 4]).mean())
 
 
-def test_pairs_without_a_value_are_left_out_and_told() -> None:
+def test_pairs_without_a_value_are_left_out_with_a_note() -> None:
     arm = np.array([1.0, np.nan, 3.0, np.inf])
     pooled = pool({"s": Paired(arm, np.array([0, 0, 0, np.inf]), "digits")}, as_log=False)
     assert pooled.mean == 2

@@ -108,7 +108,7 @@ def test_what_is_kept_names_files_and_rounds_probabilities() -> None:
     assert (content["num_images"], content["num_wrong"], content["num_classes"]) == (2, 1, 2)
 
 
-def test_pictures_are_asked_for_once_and_a_study_does_without(scene: Make) -> None:
+def test_pictures_are_made_once_and_a_study_does_without(scene: Make) -> None:
     def story(job: Any, attempt: int) -> Story:
         assert isinstance(job, ExamplesJob)
         if attempt == 0:

@@ -50,7 +50,7 @@ def ended(of: Trainer, **changes: Any) -> Trained:
     return Trained(trainer=of, result=of.finish(), **settings | changes)
 
 
-def test_only_what_is_asked_for_is_taken() -> None:
+def test_only_the_named_measures_are_taken() -> None:
     def forbidden() -> Any:
         raise AssertionError("not asked for")
 

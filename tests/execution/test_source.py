@@ -244,7 +244,7 @@ def train(setting: Setting, *, measures: tuple[str, ...] = (), **params: Any) ->
     return trainer, bench.measure(job, trainer, trainer.finish())
 
 
-def test_own_source_images_are_read_divided_and_told_apart(study: Study, tmp_path: Path) -> None:
+def test_own_source_images_are_read_divided_and_fingerprinted(study: Study, tmp_path: Path) -> None:
     setting = prepared(study, tmp_path)
     assert setting.source is not None
     assert setting.source_fingerprint == store.load(setting.source).fingerprint
@@ -272,7 +272,7 @@ def test_a_class_of_a_single_image_is_trained_on() -> None:
     assert labels[found.held_out.rows].tolist() == [0, 1]
 
 
-def test_a_folder_that_is_not_there_is_told_by_its_own_field(study: Study, tmp_path: Path) -> None:
+def test_an_absent_folder_is_refused_by_its_own_field(study: Study, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"^backbone\.source.*nowhere"):
         prepared(study, tmp_path, "backbone.source={folder: nowhere}")
 

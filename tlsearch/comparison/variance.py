@@ -233,17 +233,10 @@ def _differences(name: str, pair: Paired, *, as_log: bool) -> np.ndarray:
         raise ValueError(f"{name}: arm {arm.shape} and reference {other.shape} are not paired")
     if arm.ndim not in (1, 2) or not arm.size:
         raise ValueError(f"{name}: shape {arm.shape} is neither (seeds,) nor (seeds, images)")
-    if as_log:
-        arm = _log(arm)
-        other = None if other is None else _log(other)
-    with np.errstate(invalid="ignore"):  # infinity less infinity: the pair is left out below
+    with np.errstate(divide="ignore", invalid="ignore"):  # `pool` leaves out what is not finite
+        if as_log:
+            arm, other = np.log(arm), None if other is None else np.log(other)
         return arm if other is None else arm - other
-
-
-def _log(values: np.ndarray) -> np.ndarray:
-    logs = np.full(values.shape, np.nan)
-    np.log(values, out=logs, where=values > 0)
-    return logs
 
 
 # Second opinions from scipy that assume no distribution: sign flips and BCa bootstraps.
