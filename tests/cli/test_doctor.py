@@ -119,6 +119,8 @@ def test_the_command_tells_and_its_exit_code_says_whether_all_works(
     done = tlsearch("doctor", "--json")
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["ok"] is True
+    names = {"section", "name", "state", "told", "remedy"}
+    assert all(set(finding) == names for finding in told["findings"])
     assert {f["section"] for f in told["findings"]} == {
         *("versions", "devices", "stores", "caches", "extras")
     }
@@ -152,7 +154,7 @@ def test_each_cache_is_shown_with_its_size_and_cleared_on_request(
 ) -> None:
     names = [name for name in caches if name not in ("", "store")]
     shown = {f["name"]: f for f in json.loads(tlsearch("doctor", "--json").stdout)["findings"]}
-    assert all(shown[name]["detail"].endswith("1 files, 1.0 kB") for name in names)
+    assert all(shown[name]["told"].endswith("1 files, 1.0 kB") for name in names)
     done = tlsearch("doctor", "--clear-cache", "activations", "--json")
     assert json.loads(done.stdout)["cleared"] == ["activations: 1 files deleted, 1.0 kB"]
     assert [name for name, file in caches.items() if not file.exists()] == ["activations"]

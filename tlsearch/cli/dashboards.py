@@ -55,11 +55,11 @@ def runs_page(server: str, experiment: str) -> str:
     opener = DIRECT if is_ours else urllib.request.build_opener()
     address = f"{server}/api/2.0/mlflow/experiments/get-by-name?"
     try:
-        asked = request(address + urllib.parse.urlencode({"experiment_name": experiment}))
-        with opener.open(asked, timeout=ASK_SECONDS) as answer:
+        query = request(address + urllib.parse.urlencode({"experiment_name": experiment}))
+        with opener.open(query, timeout=ASK_SECONDS) as answer:
             found = json.load(answer)["experiment"]
         number, tags = found["experiment_id"], {tag["key"] for tag in found.get("tags", ())}
-    except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not ask
+    except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not read it
         return f"{server}/"
     except (OSError, ValueError, KeyError, TypeError, HTTPException) as error:
         reason = (

@@ -52,9 +52,9 @@ class Finding(NamedTuple):
 def examine(
     config: StudyConfig | None, layout: Layout, *, tracking_uri: str | None
 ) -> list[Finding]:
-    """All findings; `config` is None where no study is asked for, whose stores are then looked at.
+    """All findings; without a study (`config` None) those of the folder's own stores.
 
-    `tracking_uri` is MLflow's address if something else than the folder's own is asked for.
+    `tracking_uri` is MLflow's address where it is not the folder's.
     """
     return [
         *_packages(),
@@ -122,7 +122,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _precision(device: "torch.device") -> str:
-    """What a probe of one network says; a study probes its own."""
+    """The result of a probe of one network; a study probes its own."""
     from tlsearch.models.backbones import build_backbone
     from tlsearch.training.precision import probe_precision
 
@@ -148,11 +148,11 @@ def _state_folder(layout: Layout) -> Finding:
 
 
 def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
-    asked = tracking_uri or f"sqlite:///{layout.mlflow_db}"
-    shown = str(hidden(asked))
+    wanted = tracking_uri or f"sqlite:///{layout.mlflow_db}"
+    shown = str(hidden(wanted))
     remedy = "start the server, or correct the address (MLFLOW_TRACKING_URI or the study's)"
     try:
-        address = absolute_address(asked)
+        address = absolute_address(wanted)
         found = look(address)
     except (TlsearchError, OSError) as error:
         lines = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
@@ -302,7 +302,10 @@ def doctor(config: StudyConfig | None, *, as_json: bool, clear: Sequence[str]) -
     findings = examine(config, layout_here(), tracking_uri=named or None)
     failed = [finding for finding in findings if finding.state == "fails"]
     if as_json:
-        shown = [finding._asdict() for finding in findings]
+        # Scripts know what was found as "told".
+        shown = [{**f._asdict(), "told": f.detail} for f in findings]
+        for fields in shown:
+            del fields["detail"]
         text = {"ok": not failed, "findings": shown, **({"cleared": cleared} if clear else {})}
         typer.echo(json.dumps(text))
     else:
