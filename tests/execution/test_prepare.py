@@ -38,12 +38,12 @@ def images(num: int = 120, **columns: Any) -> ImageSet:
     return image_set(pixels, np.arange(num) % 3, ("ape", "bee", "cat"), **columns)
 
 
-def asked(study: Study, split: str = "{}", lines: str = "", *overrides: str) -> Any:
+def config_of(study: Study, split: str = "{}", lines: str = "", *overrides: str) -> Any:
     return study(*overrides, body=BODY + lines, head=HEAD % split)
 
 
 def test_facts_and_listing(study: Study) -> None:
-    config, data = asked(study, "{folds: 4, test: 0.4}"), images()
+    config, data = config_of(study, "{folds: 4, test: 0.4}"), images()
     facts, parts = divide(data, config)
     splits = draw_splits(data, split=config.data.split, labels_per_class=None, redraw=0)
     assert facts.train_counts == (18, 18, 18)
@@ -60,18 +60,18 @@ def test_facts_and_listing(study: Study) -> None:
 def test_warm_up_that_outlasts_the_images_that_were_found(study: Study, folds: str) -> None:
     split = f"{{{folds}test: 0.4, validation: 0.2}}"
     # 48 images (or 54 in a fold) in batches of 32 make 2 steps, three times
-    config = asked(study, split, "", "space.warmup_steps=6")
+    config = config_of(study, split, "", "space.warmup_steps=6")
     with pytest.raises(RequestError) as caught:
         divide(images(), config)
     assert str(caught.value) == (
         "space.warmup_steps = 6: warm-up is as long as training, 6 steps at batch size 32 — "
         "take less than 6"
     )
-    divide(images(), asked(study, split, "", "space.warmup_steps=5"))
+    divide(images(), config_of(study, split, "", "space.warmup_steps=5"))
 
 
 def test_more_labels_than_were_found(study: Study) -> None:
-    config = asked(study, "{}", "", "data.labels_per_class=30")
+    config = config_of(study, "{}", "", "data.labels_per_class=30")
     rule = 'labels_per_class = 30: the training part has 24 images of its smallest class, ".*" — '
     with pytest.raises(RequestError, match=rule + "take 24 or less, or null for all"):
         divide(images(), config)
@@ -80,7 +80,9 @@ def test_more_labels_than_were_found(study: Study) -> None:
 def test_a_draw_of_the_confirmation_is_refused_before_the_first_trial(study: Study) -> None:
     # Six groups of one class each: some draws hold one class only.
     data = images(60, groups=np.arange(60) % 6)
-    config = asked(study, "{strategy: group, validation: 0.3, test: 0.3}", "", "confirm.seeds=50")
+    config = config_of(
+        study, "{strategy: group, validation: 0.3, test: 0.3}", "", "confirm.seeds=50"
+    )
     with pytest.raises(RequestError, match=r"(confirmation seed \d+: )?data\.split = .* one class"):
         divide(data, config)
 
@@ -106,7 +108,7 @@ def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> Train
 
 def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path) -> None:
     weights = np.random.default_rng(1).uniform(1, 2, 60).astype(np.float32)
-    config, data = asked(study, "{folds: 3, test: 0.4}"), images(60, weights=weights)
+    config, data = config_of(study, "{folds: 3, test: 0.4}"), images(60, weights=weights)
     facts, _ = divide(data, config)
     place = store.save(data, tmp_path / "images")
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
@@ -127,15 +129,15 @@ def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path)
 
 
 def test_what_mlflow_is_told(study: Study, tmp_path: Path) -> None:
-    config, data = asked(study, "{folds: 4, test: 0.4}"), images()
+    config, data = config_of(study, "{folds: 4, test: 0.4}"), images()
     facts, parts = divide(data, config)
     setting = replace(setting_of(config, tmp_path), data=facts)
     setting.store.mkdir()
     setting.split_file.write_text(json.dumps(parts))
     assert facts.split.fingerprint in setting.split_file.name
-    told = parent_params(config, setting)
+    params = parent_params(config, setting)
     sizes = ("split", "folds", "train_images", "validation_images", "test_images")
-    assert [told[name] for name in sizes] == ["stratified", 4, 54, 18, 48]
+    assert [params[name] for name in sizes] == ["stratified", 4, 54, 18, 48]
     assert parent_tags(setting)["tlsearch.split"] == facts.split.fingerprint
     file = parent_texts(config, setting)["split.json"]
     assert file["parts"] == parts
@@ -156,7 +158,7 @@ def test_a_study_goes_on_with_its_own_split_alone(study: Study, tmp_path: Path) 
 
 
 def test_what_depends_on_the_number_of_images_is_said_once_files_are_read(study: Study) -> None:
-    facts, _ = divide(images(), asked(study, "{}", "", "space.ema_decay=0.999"))
+    facts, _ = divide(images(), config_of(study, "{}", "", "space.ema_decay=0.999"))
     (note,) = [text for text in facts.split.notes if "ema_decay" in text]
     assert "is not reached" in note
 

@@ -70,7 +70,7 @@ def client(uri: str) -> MlflowClient:
 
 @pytest.fixture
 def mirror(uri: str, tmp_path: Path) -> Iterator[MakeMirror]:
-    """Makes mirrors, opened unless told otherwise; closes those that a test left open."""
+    """Makes mirrors, opened by default; closes those that a test left open."""
     made: list[Mirror] = []
 
     def make(*, opened: bool = True, **changes: object) -> Mirror:

@@ -76,7 +76,7 @@ def parent_of(study: Mirror) -> str:
     return run_id
 
 
-def test_a_pass_mends_everything_at_once(mirror: MakeMirror, client: MlflowClient) -> None:
+def test_one_pass_reconciles_everything(mirror: MakeMirror, client: MlflowClient) -> None:
     study = mirror()
     parent = parent_of(study)
     plant(client, parent, "running", epochs=2)

@@ -120,7 +120,7 @@ def atomic_write(path: Path, *, suffix: str | None = None) -> Iterator[Path]:
     """A draft to write, which takes the place of `path` when the block ends.
 
     Whoever reads `path` finds all of it, or what was there before: also after an error, a kill or
-    a power cut. The folder is made; the draft has the suffix of `path` unless told otherwise,
+    a power cut. The folder is made; the draft has the suffix of `path` unless another is given,
     as some writers choose the format by it. What is no file, such as /dev/stdout or a pipe, is
     written directly.
 

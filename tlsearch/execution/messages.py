@@ -212,7 +212,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class TrainDone:
-    """A training ended: `ending` says whether by itself, by diverging, or as it was told."""
+    """A training ended: `ending` says whether by itself, by diverging, or by a `Decision`."""
 
     key: str
     ending: Literal["complete", "diverged", "stopped", "paused"]

@@ -43,7 +43,7 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
     Every draw of the confirmation is tried as well: it would be too late to refuse it there.
 
     Raises:
-        RequestError: the images cannot be divided as asked, or their number contradicts the study.
+        RequestError: the images cannot be divided so, or their number contradicts the study.
     """
     split, labels = config.data.split, config.data.labels_per_class
     splits = draw_splits(data, split=split, labels_per_class=labels, redraw=0)
@@ -56,19 +56,19 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
         smallest = min(smallest, *(len(parts.train) for parts in again))
     for found in step_contradictions(config, smallest):
         raise RequestError(str(Problem(found.field, found.value, found.rule, found.remedy)))
-    told = describe(data, splits, split=split)
+    facts = describe(data, splits, split=split)
     if train_images(config) is None:  # else these were among the study's own notes
-        told = replace(told, notes=(*told.notes, *step_notes(config, smallest)))
-    facts = DataFacts(
+        facts = replace(facts, notes=(*facts.notes, *step_notes(config, smallest)))
+    known = DataFacts(
         num_images=len(data.labels),
         class_names=data.class_names,
         fingerprint=data.fingerprint,
-        train_counts=told.counts("train"),
-        validation_counts=told.counts("validation"),
-        test_counts=told.counts("test"),
-        split=told,
+        train_counts=facts.counts("train"),
+        validation_counts=facts.counts("validation"),
+        test_counts=facts.counts("test"),
+        split=facts,
     )
-    return facts, listing(data, splits)
+    return known, listing(data, splits)
 
 
 PROBE_BATCH_SIZE = 32

@@ -135,7 +135,7 @@ class Workbench:
 
     def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
         """What the job wants measured of its training, which has ended with `result`, and what its
-        split foretold.
+        split estimates of the future.
         """
         assert isinstance(trainer, Trainer), "folds are not measured"
         pretrained = job.strategy.init == "pretrained" and self._setting.weights != "none"
@@ -146,7 +146,7 @@ class Workbench:
             pretrained=self._pretrained if pretrained else None,
             source=(lambda: self._source.task) if pretrained and self._source.is_known else None,
         )
-        return {**take_measures(job.measures, trained), **self._foretold(job, trainer)}
+        return {**take_measures(job.measures, trained), **self._split_figures(job, trainer)}
 
     def _pretrained(self) -> Backbone:
         """The network before training, its head at random."""
@@ -217,7 +217,7 @@ class Workbench:
             device=self._device,
         )
 
-    def _foretold(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
+    def _split_figures(self, job: TrainJob, trainer: Trainer) -> dict[str, float]:
         """`split_figures` of a finished training; none where its job has no future."""
         if job.split is None or job.future is None:
             return {}

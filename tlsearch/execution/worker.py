@@ -47,7 +47,7 @@ CHECKPOINT_SHARE = "TLSEARCH_CHECKPOINT_SHARE"
 
 
 def main(pipe: "Connection[Any, Any]", device_index: int | None) -> None:
-    """Serve jobs from `pipe` until it is told None or the coordinator is gone."""
+    """Serve jobs from `pipe` until it gets None or the coordinator is gone."""
     ignore_interrupts()
     leave_with_parent()
     server = _Server(pipe, device_index)

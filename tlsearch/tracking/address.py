@@ -106,8 +106,8 @@ def look(address: str) -> str | None:
 
 def _version(address: str) -> str:
     try:
-        asked = request(f"{address.rstrip('/')}/version")
-        with urllib.request.urlopen(asked, timeout=ASK_SECONDS) as answer:  # noqa: S310
+        sent = request(f"{address.rstrip('/')}/version")
+        with urllib.request.urlopen(sent, timeout=ASK_SECONDS) as answer:  # noqa: S310
             found: bytes = answer.read(40)
     except HTTPException as error:  # what listens there speaks another language
         raise OSError(f"is no web server ({type(error).__name__})") from error
@@ -149,7 +149,7 @@ def _database(address: str) -> str | None:
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:  # a driver that is not installed is told when the engine is made
+    try:  # a driver that is not installed is noticed when the engine is made
         engine = create_engine(address)
         try:
             return "reachable" if inspect(engine).has_table("runs") else None

@@ -22,7 +22,7 @@ from tlsearch.tracking.session import OutageError, Session
 
 _MAX_PAUSE = 30.0  # seconds between two attempts to reach a store that is gone
 _WAITED_FOR_PAUSE = 1.0  # the same while a caller waits
-_HURRY = 1.0  # how long a caller waits who has been told to give up
+_HURRY = 1.0  # how long a caller waits that gives up
 
 
 class Mirror:
@@ -63,7 +63,7 @@ class Mirror:
         self._wanted: dict[str, Wanted] = {}
         self._orders: list[Callable[[], None]] = []
         self._gives_up: Callable[[], bool] = lambda: False
-        self._asked = self._answered = self._attempts = 0
+        self._requested = self._answered = self._attempts = 0
         self._ended = self._lost = False
         self._failing_since: float | None = None
         self._last_turn, self._pause = 0.0, flush_seconds
@@ -219,8 +219,8 @@ class Mirror:
 
     def _settled(self) -> bool:
         """Ask for all to be written and wait; the lock is held."""
-        self._asked += 1
-        mine, attempts, since = self._asked, self._attempts, time.monotonic()
+        self._requested += 1
+        mine, attempts, since = self._requested, self._attempts, time.monotonic()
         self._changed.notify_all()
         while self._answered < mine and not self._ended:
             hurries = self._gives_up() and time.monotonic() - since > _HURRY
@@ -249,7 +249,7 @@ class Mirror:
                 return False
             orders, self._orders = self._orders, []
             batch, self._wanted = self._wanted, {}
-            asked = self._asked
+            requested = self._requested
         failure: OutageError | None = None
         try:
             while orders:
@@ -264,7 +264,7 @@ class Mirror:
                 batch.setdefault(key, Wanted(key)).add(later)
             self._wanted = batch  # what is not written yet, and what came meanwhile
             if failure is None:
-                self._answered = asked
+                self._answered = requested
             self._judge(failure)
             self._changed.notify_all()
         return True
@@ -272,7 +272,7 @@ class Mirror:
     def _await_work(self) -> None:
         """Wait for the next turn; the lock is held."""
         while not self._ended:
-            waited_for = self._asked > self._answered
+            waited_for = self._requested > self._answered
             due: float | None = None
             if self._failing_since is not None:
                 pause = min(self._pause, _WAITED_FOR_PAUSE) if waited_for else self._pause

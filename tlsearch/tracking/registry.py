@@ -274,8 +274,8 @@ def _found(
     for key, files in children.items():
         words = {PARENT_TAG: parent.info.run_id, KEY_TAG: key}
         if "'" not in key:
-            asked = " and ".join(f"tags.`{tag}` = '{word}'" for tag, word in words.items())
-            for run in client.search_runs([parent.info.experiment_id], asked, max_results=1):
+            query = " and ".join(f"tags.`{tag}` = '{word}'" for tag, word in words.items())
+            for run in client.search_runs([parent.info.experiment_id], query, max_results=1):
                 yield run.info.run_id, files
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-# What MLflow does unless told otherwise; a variable that the user has set is left alone.
+# What MLflow does unless configured; a variable that the user has set is left alone.
 _MANNERS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it asks a server for its settings at import
     "MLFLOW_LOGGING_LEVEL": "ERROR",
