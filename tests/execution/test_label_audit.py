@@ -68,7 +68,7 @@ def held_out(data: ImageSet, config: StudyConfig) -> np.ndarray:
 
 
 def test_suspects_leave_training_alone(data: ImageSet, state: Any, tmp_path: Path) -> None:
-    config = study(tmp_path)
+    config = study(tmp_path, "data.split.seed=3")  # two of the wrong ones are in the test part
     found, audit = audit_labels(
         data, NOTHING, config, state=state, numerics=FP32, cache=tmp_path, **SEEN
     )
