@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from tlsearch.comparison.answers import tables_of
-from tlsearch.report.markdown import render_comparison_markdown
+from tlsearch.report.markdown import render_markdown
 from tlsearch.report.stills import answer_still
 
 RESULTS = Path(__file__).parents[1] / "studies" / "results"
@@ -22,7 +22,7 @@ DOTS = 100
 
 def render(path: Path) -> None:
     tables = tables_of(json.loads(path.read_text()))
-    path.with_suffix(".md").write_text(render_comparison_markdown(tables))
+    path.with_suffix(".md").write_text(render_markdown(tables))
     picture = answer_still(tables, dots=DOTS)
     if picture is not None:
         path.with_name(f"{path.stem}_gains.png").write_bytes(picture)

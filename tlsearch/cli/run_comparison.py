@@ -110,13 +110,13 @@ def write_report(board: "Board", layout: Layout, kind: Format, output: Path | No
 
         text = tables_csv(tables)
     elif kind == "md":
-        from tlsearch.report.markdown import render_comparison_markdown
+        from tlsearch.report.markdown import render_markdown
 
-        text = render_comparison_markdown(tables)
+        text = render_markdown(tables)
     else:
-        from tlsearch.report.html import render_comparison_html
+        from tlsearch.report.html import render_html
 
-        text = render_comparison_html(tables)
+        text = render_html(tables)
     path = output or layout.study(board.config.name) / f"report.{kind}"
     write_text(path, text)
     return path

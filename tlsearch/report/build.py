@@ -1,10 +1,14 @@
-"""A report as text, in one of three formats, and its file."""
+"""A report as text, in one of three formats."""
 
+import json
 from math import isfinite
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tlsearch.config.paths import Layout
 from tlsearch.search.ledger import Ledger
+
+if TYPE_CHECKING:
+    from tlsearch.report.context import ReportData
 
 
 def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md", "json"]) -> str:  # noqa: A002
@@ -12,11 +16,11 @@ def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md"
 
     What is missing is named in the report and stops nothing.
     """
-    if format == "json":
-        return _json(ledger, layout)
     from tlsearch.report.context import read_report
 
     data = read_report(ledger, layout)
+    if format == "json":
+        return _json(data)
     if format == "md":
         from tlsearch.report.markdown import render_markdown
 
@@ -26,46 +30,32 @@ def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md"
     return render_html(data)
 
 
-def _json(ledger: Ledger, layout: Layout) -> str:
-    import json
-
+def _json(data: "ReportData") -> str:
     from tlsearch.report.provenance import as_json as provenance_json
-    from tlsearch.report.provenance import find_provenance
-    from tlsearch.search.ledger import AUDIT, FACTS, LIKENESS
-    from tlsearch.search.summary import as_json, summarise
+    from tlsearch.search.summary import as_json
 
-    summary = summarise(ledger, layout)
-    found = as_json(summary, report=None, seconds=None)
-    attributes = ledger.search.user_attrs
-    facts = attributes.get(FACTS) or {}
-    data = {**facts.get("facts", {}), "audit": attributes.get(AUDIT)}
-    # The tables and claims of a comparison; a study that only searches has none.
-    whole = {
-        **found,
-        "data": data,
-        **_networks(ledger),
-        "likeness": attributes.get(LIKENESS) or None,
-        "provenance": provenance_json(find_provenance(ledger, summary)),
+    found = {
+        **as_json(data.summary, report=None, seconds=None),
+        "data": {**data.provenance.facts.get("facts", {}), "audit": data.audit},
+        **_networks(data),
+        "likeness": data.likeness or None,
+        "provenance": provenance_json(data.provenance),
+        # The tables and claims of a comparison; a study that only searches has none.
         "tables": [],
         "claims": [],
     }
-    text = json.dumps(whole, indent=2, ensure_ascii=False)
+    text = json.dumps(found, indent=2, ensure_ascii=False)
     # Halves of characters, from names of files that are no text, can be written as escapes alone.
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
-def _networks(ledger: Ledger) -> dict[str, Any]:
+def _networks(data: "ReportData") -> dict[str, Any]:
     """What is known of each of several networks; nothing for a study on one."""
-    from tlsearch.search.ledger import NETWORKS
-    from tlsearch.search.summary import foretold
-
-    promised = ledger.search.user_attrs.get(NETWORKS) or {}
-    found = foretold(ledger.config, ledger.rows(), promised)
-    if found is None:
+    if data.networks is None:
         return {}
     agreements = {
         score: agreement and {k: v if isfinite(v) else None for k, v in agreement._asdict().items()}
-        for score, agreement in found.agreements.items()
+        for score, agreement in data.networks.agreements.items()
     }
-    networks = [network._asdict() for network in found.networks]
+    networks = [network._asdict() for network in data.networks.networks]
     return {"networks": networks, "score_agreement": agreements}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -169,6 +169,7 @@ class ReportData:
     evaluation: Evaluation | Absent
     examples: Examples | Absent
     images: Images
+    audit: Mapping[str, Any] | None
     networks: Foretold | None
     likeness: Mapping[str, float | None]
     provenance: Provenance
@@ -277,6 +278,7 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         evaluation=evaluation,
         examples=examples,
         images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
+        audit=ledger.search.user_attrs.get(AUDIT),
         networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
         likeness=ledger.search.user_attrs.get(LIKENESS) or {},
         provenance=find_provenance(ledger, summary),

@@ -1,4 +1,4 @@
-"""The report of a search as one HTML file."""
+"""The report of a search, or of a comparison, as one HTML file."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -89,8 +89,12 @@ class TableRow(NamedTuple):
     is_best: bool
 
 
-def render_html(data: ReportData) -> str:
-    """The whole page; every text of a user is escaped."""
+def render_html(report: ReportData | Tables) -> str:
+    """The whole page of a search or of a comparison; every text of a user is escaped."""
+    return _comparison_page(report) if isinstance(report, Tables) else _search_page(report)
+
+
+def _search_page(data: ReportData) -> str:
     answer = find_answer(data)
     shown = pictures(data)
     return render_page(
@@ -146,8 +150,7 @@ def _common(row: RunRow, data: ReportData) -> dict[str, Any]:
 # A comparison's tables as one HTML file.
 
 
-def render_comparison_html(tables: Tables) -> str:
-    """The whole page; every text of a user is escaped."""
+def _comparison_page(tables: Tables) -> str:
     pooled = tables.tables[0]
     answer, behind = answer_picture(tables), reasons(tables)
     return render_page(

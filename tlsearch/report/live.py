@@ -170,14 +170,14 @@ class _Builder:
         if self._storage is None:
             return None
         if config.comparison is not None:
-            from tlsearch.report.html import render_comparison_html
+            from tlsearch.report.html import render_html
             from tlsearch.search.board import existing_board
             from tlsearch.search.collect import tables_of
 
             board = existing_board(config, self._storage)
             if board is None:
                 return None
-            return render_comparison_html(tables_of(board, layout.study(config.name)))
+            return render_html(tables_of(board, layout.study(config.name)))
         from tlsearch.report.build import build_report
 
         ledger = existing_ledger(config, self._storage)

@@ -37,7 +37,12 @@ WORST_CLASSES = 3
 EXAMPLES = 2
 
 
-def render_markdown(data: ReportData) -> str:
+def render_markdown(report: ReportData | Tables) -> str:
+    """The answer first, then what it rests on and where it comes from."""
+    return _comparison(report) if isinstance(report, Tables) else _search(report)
+
+
+def _search(data: ReportData) -> str:
     """The answer, what it gains, its parameters, the best trials, where it comes from."""
     parts = [
         f"## {escaped(data.summary.name)}",
@@ -162,7 +167,7 @@ def table_text(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 # A comparison's tables as Markdown, for a pull request.
 
 
-def render_comparison_markdown(tables: Tables) -> str:
+def _comparison(tables: Tables) -> str:
     """The findings, the verdicts and what they mean, each scenario's arms and verdicts, how it was
     measured, where it comes from.
     """

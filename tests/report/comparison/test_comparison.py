@@ -22,8 +22,8 @@ from tlsearch.report.comparison_text import (
     varying,
 )
 from tlsearch.report.figures.comparison import POOLED, Forest
-from tlsearch.report.html import render_comparison_html
-from tlsearch.report.markdown import render_comparison_markdown
+from tlsearch.report.html import render_html
+from tlsearch.report.markdown import render_markdown
 from tlsearch.report.wording import Absent
 
 
@@ -75,8 +75,8 @@ def test_an_effect_without_an_interval_says_why_in_every_format() -> None:
     assert len(spoken(claim).details) == 2  # what the effect says is not said twice
     out = StringIO()
     show_tables(found, Console(file=out, width=400, highlight=False))
-    page = Page(render_comparison_html(found)).text
-    for text in (page, out.getvalue(), render_comparison_markdown(found)):
+    page = Page(render_html(found)).text
+    for text in (page, out.getvalue(), render_markdown(found)):
         assert why in text
         assert "? to ?" not in texts(text)
 
@@ -119,10 +119,10 @@ def test_every_format_says_what_would_settle_an_open_claim(tables: Tables) -> No
     assert told
     out = StringIO()
     show_tables(tables, Console(file=out, width=400, highlight=False))
-    page = Page(render_comparison_html(tables)).text
+    page = Page(render_html(tables)).text
     for text in told:
         assert text in out.getvalue()
-        assert text in render_comparison_markdown(tables)
+        assert text in render_markdown(tables)
         assert f"{text[0].upper()}{text[1:]}." in page
 
 
@@ -138,7 +138,7 @@ def test_a_claim_that_was_not_measured_says_why() -> None:
 
 
 def test_the_page_says_every_claim_with_its_verdict_in_words(tables: Tables) -> None:
-    page = Page(render_comparison_html(tables))
+    page = Page(render_html(tables))
     told = " ".join(page.text.split())
     for claim in tables.claims:
         assert claim.says in told
@@ -158,13 +158,13 @@ def test_names_of_users_stay_text() -> None:
     results = comparison("own", arms, traits=Scenario(), reference=HOSTILE[0])
     place = results.scenarios[0]._replace(name=HOSTILE[3])
     found = judged(results._replace(name=HOSTILE[2], scenarios=(place,)))
-    html = render_comparison_html(found)
+    html = render_html(found)
     page = Page(html)
     assert len(page.all("script")) == 4  # two figures' data, plotly, and what draws
     assert "onload" not in {key for _, attrs in page.elements for key in attrs}
     for name in (*HOSTILE[1:], HOSTILE[0]):
         assert name in page.text
-    text = render_comparison_markdown(found)
+    text = render_markdown(found)
     assert "<script>" not in text.replace("\\<", "")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = {len(re.findall(r"(?<!\\)\|", line)) - 1 for line in rows}
@@ -172,8 +172,8 @@ def test_names_of_users_stay_text() -> None:
 
 
 def test_markdown_has_the_tables_in_the_documents_order(tables: Tables) -> None:
-    text = render_comparison_markdown(tables)
-    assert text == render_comparison_markdown(tables)
+    text = render_markdown(tables)
+    assert text == render_markdown(tables)
     rows = re.findall(
         r"^\| ([\w -]+) \((A\d)\) \| (?:advantage|drawback|suited)",
         text.partition("###")[0],
@@ -210,7 +210,7 @@ def test_without_two_scored_arms_there_is_no_forest() -> None:
     arms = {"one": arm_of(rng, rng.random((3, 30)) < 0.9)}
     found = judged(comparison("own", arms, traits=Scenario(), reference="one"))
     assert isinstance(Forest.compute(found), Absent)
-    assert "No two arms" in render_comparison_html(found)
+    assert "No two arms" in render_html(found)
     assert summary(found) == "Nothing has been measured yet."
 
 
@@ -220,7 +220,7 @@ def test_only_parameters_that_vary_are_shown(tables: Tables) -> None:
     first.params["lr"] = 0.1
     try:
         assert varying(tables) == ("lr",)
-        assert "lr 0.1" in render_comparison_markdown(tables)
+        assert "lr 0.1" in render_markdown(tables)
     finally:
         first.params["lr"] = 0.01
 
@@ -243,10 +243,10 @@ def test_the_page_says_first_what_held(tables: Tables) -> None:
     assert "Decay (A2): better final accuracy" in found["Supported"]
     assert "Layer-wise rates (A3): uses the pretrained knowledge better" in found["Contradicted"]
     assert "; suited to similar data, hard task." in found["Supported"]
-    page = Page(render_comparison_html(tables))
+    page = Page(render_html(tables))
     told = " ".join(page.text.split())
     assert told.index(found["Inconclusive"]) < told.index("The verdicts")
-    text = render_comparison_markdown(tables)
+    text = render_markdown(tables)
     assert text.index("- **Contradicted:** ") < text.index("| strategy |")
 
 

@@ -13,7 +13,7 @@ from tlsearch.comparison.answers import Tables
 from tlsearch.comparison.design import ComparisonResults
 from tlsearch.report.figures.comparison import Drift, FirstSteps, Sensitivity
 from tlsearch.report.figures.gallery import reasons
-from tlsearch.report.html import render_comparison_html
+from tlsearch.report.html import render_html
 from tlsearch.report.wording import Absent
 
 GROUPS = ("stem", "layer1", "head")
@@ -107,12 +107,12 @@ def test_gradients_of_the_first_steps_on_a_logarithmic_axis(tables: Tables) -> N
 
 
 def test_the_page_draws_what_was_measured_and_names_what_was_not(tables: Tables) -> None:
-    page = Page(render_comparison_html(tables))
+    page = Page(render_html(tables))
     drawn = {a["id"] for a in page.all("div") if a.get("class") == "plot"}
     assert drawn == {"forest", "sensitivity", "drift", "first_steps"}
     assert "What lies behind it" in page.text
     places = tuple(replace(place, sweeps=()) for place in tables.scenarios)
-    some = Page(render_comparison_html(replace(tables, scenarios=places)))
+    some = Page(render_html(replace(tables, scenarios=places)))
     assert "sweeps no arm over the learning rate" in some.text
     assert "How right the learning rate" not in some.text
 
@@ -124,4 +124,4 @@ def test_nothing_measured_leaves_no_empty_section(results: ComparisonResults) ->
     for figure in (Sensitivity, Drift, FirstSteps):
         assert isinstance(figure.compute(bare), Absent)
     assert all(picture.plot is None for picture in reasons(bare))
-    assert "What lies behind it" not in Page(render_comparison_html(bare)).text
+    assert "What lies behind it" not in Page(render_html(bare)).text

@@ -21,8 +21,8 @@ from tlsearch.report.comparison_text import (
     split_findings,
 )
 from tlsearch.report.figures.comparison import Expectations
-from tlsearch.report.html import render_comparison_html
-from tlsearch.report.markdown import render_comparison_markdown
+from tlsearch.report.html import render_html
+from tlsearch.report.markdown import render_markdown
 
 ORIGIN = Provenance(
     command="tlsearch run 'a b.yaml' --set name=<b>",
@@ -91,7 +91,7 @@ FINDING = (
 def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
     (found,) = split_findings(tables)
     assert (found.lead, found.text.replace("\u00a0", " ")) == ("here", FINDING)
-    page = " ".join(Page(render_comparison_html(tables)).text.split())
+    page = " ".join(Page(render_html(tables)).text.split())
     assert page.index(FINDING) < page.index("What the verdicts mean")
     assert page.count(FINDING) == 2  # at the top, and with its scenario
 
@@ -100,8 +100,8 @@ def test_every_format_shows_estimate_and_later_accuracy(tables: Tables) -> None:
     line = r"random \(B1\)\W*95.0 %\W*90.0 %\W*5.0 points \(\+4.\d to \+5.\d\)"
     out = StringIO()
     show_tables(tables, Console(file=out, width=120, highlight=False))
-    page = " ".join(Page(render_comparison_html(tables)).text.split())
-    for text in (page, render_comparison_markdown(tables), out.getvalue()):
+    page = " ".join(Page(render_html(tables)).text.split())
+    for text in (page, render_markdown(tables), out.getvalue()):
         text = text.replace("\u00a0", " ").replace("\\", "")
         assert re.search(line, text), text
         assert "test accuracy" not in text
@@ -125,7 +125,7 @@ def test_the_figure_joins_what_was_expected_and_what_came_true(tables: Tables) -
     assert random.x[2] is None
     assert random.marker.symbol[:2] == ("circle", "circle-open")
     assert [trace.y[0] for trace in figure.data] == pytest.approx([0.3, 0.1, -0.1, -0.3])
-    html = render_comparison_html(tables)
+    html = render_html(tables)
     assert 'id="expectations-data"' in html
     assert "forest" not in html.partition("<script>")[0]
 
@@ -185,8 +185,8 @@ def test_where_the_figures_come_from_ends_the_report(tables: Tables) -> None:
         "Revision": "0123abc",
         "Versions": "tlsearch 1.2, torch 2.15.0",
     }
-    page = " ".join(Page(render_comparison_html(tables)).text.split())
-    markdown = render_comparison_markdown(tables).replace("\\", "")
+    page = " ".join(Page(render_html(tables)).text.split())
+    markdown = render_markdown(tables).replace("\\", "")
     for term, text in parts.items():
         assert f"{term} {text}" in page or f"{term}{text}" in page
         assert f"- {term}: {text}\n" in markdown
@@ -198,9 +198,9 @@ def test_what_a_comparison_is_about_opens_its_report(tables: Tables) -> None:
     assert tables.provenance is not None
     about = dataclasses.replace(tables.provenance, about="Which split is honest?")
     asked = dataclasses.replace(tables, provenance=about)
-    assert "<p>Which split is honest?</p>" in render_comparison_html(asked)
-    assert "\n\nWhich split is honest?\n\n" in render_comparison_markdown(asked)
-    assert "honest?" not in render_comparison_html(tables)
+    assert "<p>Which split is honest?</p>" in render_html(asked)
+    assert "\n\nWhich split is honest?\n\n" in render_markdown(asked)
+    assert "honest?" not in render_html(tables)
 
 
 def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
@@ -208,7 +208,7 @@ def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
         command=None, date=None, versions={}, trainings={"complete": 1}, seconds=5.0,
         precisions=(), devices=(), cores=None,
     )  # fmt: skip
-    text = render_comparison_markdown(dataclasses.replace(tables, provenance=bare))
+    text = render_markdown(dataclasses.replace(tables, provenance=bare))
     assert text.endswith("\n\n- Cost: 1 training (1 complete), 5 s in all\n")
-    without = render_comparison_markdown(dataclasses.replace(tables, provenance=None))
+    without = render_markdown(dataclasses.replace(tables, provenance=None))
     assert "training (" not in without
