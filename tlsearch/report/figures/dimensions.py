@@ -117,6 +117,7 @@ class Parallel(NamedTuple):
                     opacity=0.8,
                 )
                 figure.add_trace(line)
+        figure.layout.annotations, figure.layout.shapes = (), ()  # an update would keep colours
         figure.update_layout(
             annotations=[
                 {**note.to_plotly_json(), "x": note.y, "y": note.x, "xanchor": "center",
