@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tests.execution.test_dividing import images
+from tests.execution.test_prepare import images
 from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.execution.test_dividing import BODY, HEAD, images
+from tests.execution.test_prepare import BODY, HEAD, images
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import CPU, tiny_backbone

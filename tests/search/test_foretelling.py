@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.execution.test_dividing import images, job
+from tests.execution.test_prepare import images, job
 from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
