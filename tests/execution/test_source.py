@@ -311,7 +311,15 @@ def test_glyphs_know_their_source() -> None:
     assert glyph_source(backbone="resnet10", image_size=16).key != found.key
 
 
-@pytest.mark.parametrize("name", ["none", "fourier", "moments", "style"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "none",
+        pytest.param("fourier", marks=pytest.mark.slow),
+        pytest.param("moments", marks=pytest.mark.slow),
+        "style",
+    ],
+)
 def test_a_training_adapts_its_images_and_its_distance_is_measured(
     name: str, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
