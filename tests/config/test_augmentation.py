@@ -22,10 +22,10 @@ from tlsearch.config.augmentation import (
     RandAugment,
     TrivialAugment,
 )
+from tlsearch.config.checks import notes
 from tlsearch.config.cost import attack_passes, estimate
 from tlsearch.config.loader import read_study
 from tlsearch.config.resolved import changes, identity
-from tlsearch.config.search_checks import notes
 from tlsearch.config.space import Space, with_defaults
 from tlsearch.config.strategy import Strategy
 from tlsearch.execution.examples import policies

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.config.conftest import Read, Refused
-from tlsearch.config.search_checks import notes
+from tlsearch.config.checks import notes
 
 HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights: %s}\n"
 

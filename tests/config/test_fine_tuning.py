@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.config.conftest import Read, Refused
+from tlsearch.config.checks import notes
 from tlsearch.config.dimensions import Choice, Fixed
 from tlsearch.config.resolved import changes, identity
-from tlsearch.config.search_checks import notes
 from tlsearch.config.space import Space, with_defaults
 from tlsearch.config.strategy import (
     AllFeatures,

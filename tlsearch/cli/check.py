@@ -23,6 +23,7 @@ from tlsearch.cli.check_images import (
 )
 from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.checks import augmentation_notes, fine_tuning_notes, notes, seed_notes
 from tlsearch.config.comparison import Traits
 from tlsearch.config.cost import Estimate, Plan, estimate, part_sizes, plan
 from tlsearch.config.data_checks import knows_source
@@ -30,8 +31,6 @@ from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_checks import notes, seed_notes
-from tlsearch.config.strategy_checks import augmentation_notes, fine_tuning_notes
 from tlsearch.data.records import as_json as audit_json
 from tlsearch.errors import Problem, RequestError, shown
 

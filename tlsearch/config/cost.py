@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tlsearch.config.catalog import CATALOGUE, BackboneFacts
+from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.cells import Cell, cell_config, cells, compared
-from tlsearch.config.contradiction import reuses_features
-from tlsearch.config.dimensions import Fixed, highest, lowest
+from tlsearch.config.dimensions import Dimension, Fixed, highest, lowest, raw, values
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
 from tlsearch.config.space import Space
@@ -257,3 +256,35 @@ def num_swept(config: StudyConfig, cell: Cell) -> int:
 def num_runs(config: StudyConfig, cell: Cell) -> int:
     """All trainings of a cell."""
     return num_tuning(config) + config.confirm.seeds + num_swept(config, cell)
+
+
+# Which part of a network the strategies of a study train at the most.
+
+
+def dimension(config: StudyConfig, name: str) -> tuple[str, Dimension, object]:
+    """A dimension's full field name, itself, and what the file holds for it."""
+    found: Dimension = getattr(config.space, name)
+    return f"space.{name}", found, raw(found)
+
+
+def head_alone_trains(config: StudyConfig) -> bool:
+    """Whether no strategy of the space trains more than the head."""
+    space, deepest = config.space, len(groups(config.backbone.facts)) - 1
+    stands = lowest(space.freeze_depth) >= deepest and highest(space.unfreeze_every_epochs) == 0
+    return stands or values(space.trained) == [_head(config)]
+
+
+def reuses_features(config: StudyConfig) -> bool:
+    """Whether every strategy, on each network, trains the head alone on images that never change:
+    what the body makes of them is then computed once and kept.
+    """
+    space = config.space
+    changes = (space.augmentation, space.mixing, space.adversarial, space.adaptation)
+    is_plain = highest(space.erasing) <= 0 and all(set(c.names) <= {"none"} for c in changes)
+    return is_plain and all(
+        head_alone_trains(config.with_backbone(name)) for name in config.backbone.names
+    )
+
+
+def _head(config: StudyConfig) -> str:
+    return groups(config.backbone.facts)[-1]

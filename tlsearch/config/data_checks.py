@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from tlsearch.config.catalog import CATALOGUE, TIMM, BackboneFacts, groups
-from tlsearch.config.contradiction import dimension, head_alone_trains
+from tlsearch.config.cost import dimension, head_alone_trains
 from tlsearch.config.dimensions import Fixed, highest, raw
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Digits, EmbeddedSource, known_facts, source_name

@@ -17,7 +17,6 @@ from tlsearch.config.search_options import (
     Tpe,
     Wilcoxon,
 )
-from tlsearch.config.strategy_checks import augmentation_notes, fine_tuning_notes
 from tlsearch.config.validation import Fault, clash
 
 _LARGEST_GRID = 100_000  # Optuna lists all points in memory
@@ -155,59 +154,3 @@ def _never(field: str, value: int, steps: tuple[int, str]) -> Fault:
     most, unit = steps
     rule = f"prunes nothing within {most} {unit}"
     return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)
-
-
-def notes(config: StudyConfig) -> list[str]:
-    """What is no mistake, but good to know before running: one sentence each."""
-    found: list[str] = []
-    trials, search = config.budget.trials, config.search
-    if not config.searched():
-        found.append("space searches nothing: all trials train the same strategy")
-    startup = getattr(search.sampler, "n_startup_trials", 0)
-    if startup >= trials and config.searched():
-        found.append(
-            f"the sampler's first {startup} trials are random, so all {trials} trials will be"
-        )
-    if config.confirm.seeds and config.confirm.top > trials:
-        found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
-    if isinstance(search.sampler, CmaEs):
-        unmodelled = [n for n, d in config.searched().items() if isinstance(d, Choice)]
-        if unmodelled:
-            found.append(f"cmaes leaves lists to chance: {', '.join(unmodelled)}")
-    if isinstance(search.pruner, Hyperband):
-        brackets = search.pruner.brackets(pruning_steps(config)[0])
-        if brackets > 1 and isinstance(search.sampler, Tpe):
-            found.append(
-                f"hyperband splits the trials into {brackets} brackets, and tpe learns in each "
-                f"apart: its first {startup} trials there are random"
-            )
-    if isinstance(search.pruner, Wilcoxon) and not config.data.split.folds:
-        found.append(
-            "wilcoxon compares learning curves epoch by epoch as if epochs were independent; "
-            "it is made for folds, so read its p_threshold as a setting and not as a probability"
-        )
-    split = config.data.split
-    if split.folds and isinstance(search.pruner, Median | Percentile):
-        found.append(
-            "median and percentile judge a trial by the best of its means so far, so a lucky first "
-            "fold protects it; hyperband and wilcoxon do not"
-        )
-    if split.folds and config.confirm.seeds and split.strategy != "time":
-        found.append(
-            f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
-            "once and holds out one fold of a draw of its own"
-        )
-    found += [*augmentation_notes(config), *fine_tuning_notes(config)]
-    return [*found, *seed_notes(config)]
-
-
-def seed_notes(config: StudyConfig) -> list[str]:
-    """What confirmation seeds do not redraw: a sentence, or none."""
-    split = config.data.split
-    if split.strategy != "time" or not config.confirm.seeds:
-        return []
-    last = "all train on the last fold's parts; " if split.folds else ""
-    return [
-        f"{last}time cannot be drawn again: confirmation seeds differ in initial weights, in "
-        "order and in which labels labels_per_class picks, not in their parts"
-    ]

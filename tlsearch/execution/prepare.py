@@ -12,12 +12,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from tlsearch.config.checks import step_contradictions
+from tlsearch.config.checks import step_contradictions, step_notes
 from tlsearch.config.cost import train_images
 from tlsearch.config.paths import write_text
 from tlsearch.config.progress import OnProgress
 from tlsearch.config.schema import SplitConfig, StudyConfig
-from tlsearch.config.strategy_checks import step_notes
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import RECIPE
