@@ -195,6 +195,7 @@ Network = Annotated[
     must("must be the name of a backbone", "write one such as resnet18"),
     AfterValidator(_check_network),
 ]
+_SOURCE = one_of(SOURCES)
 _ONE, _EACH = tag("one"), tag("each")
 
 
@@ -235,7 +236,7 @@ class BackboneConfig(Section):
 
     source: Annotated[
         Source | None,
-        As(one_of(SOURCES) | None),
+        As(_SOURCE | None),
         Field(
             description="images of the task that the weights were trained on; glyphs know theirs"
         ),
@@ -382,7 +383,7 @@ class PlantedConfig(Section):
 class DataConfig(Section):
     """Which images, at which size, and how many labels of them may be used."""
 
-    source: Annotated[Source, As(one_of(SOURCES)), Field(examples=["digits"])]
+    source: Annotated[Source, As(_SOURCE), Field(examples=["digits"])]
     size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
     fit: Annotated[
         Fit, Field(description="how an image becomes square: cut, padded or stretched")

@@ -115,7 +115,9 @@ def _options_type(
 ) -> Any:
     bounds: dict[str, Any] = {"minProperties": 1} | ({"maxProperties": most} if most else {})
     fields: Any = {name: (_option_type(kind), None) for name, kind in kinds.items()}
-    section = create_model("Options", __base__=Options, **fields)
+    # Named by what it holds, so that the published schema's names are stable.
+    title = "".join(name.title() for name in kinds)
+    section = create_model(f"{title}Options", __base__=Options, **fields)
     section.kinds, section.elsewhere = kinds, elsewhere
     section.model_config["json_schema_extra"] = bounds
 
