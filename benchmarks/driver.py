@@ -2,7 +2,7 @@
 
     uv run python benchmarks/driver.py [--trials 500]
 
-Drives the real coordinator, ledger (journal) and mirror (SQLite) with workers that train in no
+Drives the real coordinator, store (journal) and mirror (SQLite) with workers that train in no
 time: 8 dimensions, 10 epochs, random sampler. Prints milliseconds a trial in blocks, the share of
 each part, and the ratio of the last block to the first.
 """
@@ -30,10 +30,10 @@ from tlsearch.execution.messages import (
     TrainDone,
     TrainJob,
 )
-from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import Ledger
-from tlsearch.search.scheduler import Coordinator
+from tlsearch.search.coordinator import Coordinator
+from tlsearch.search.jobs import job_maker
 from tlsearch.search.storage import open_storage
+from tlsearch.search.store import Store
 from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.training.results import EpochResult, TrainResult
 
@@ -132,12 +132,12 @@ def main() -> None:
         layout.create()
         storage = open_storage(config, layout, create=True)
         assert storage is not None, "it may be made"
-        ledger = Ledger(config, storage)
+        store = Store(config, storage)
         mirror = Mirror(
             tracking_uri=f"sqlite:///{layout.mlflow_db}",
             artifact_root=layout.artifacts,
             experiment="benchmark",
-            study_key=ledger.key,
+            study_key=store.key,
             flush_seconds=2.0,
             patience_seconds=10.0,
         )
@@ -146,9 +146,12 @@ def main() -> None:
         folder = layout.study(config.name)
         folder.mkdir(parents=True)
         coordinator = Coordinator(
-            make_job=train_job,
-            ledger=ledger,
-            executor=InstantExecutor(),
+            make_job=job_maker(config),
+            store=store,
+            layout=layout,
+            workers=InstantExecutor(),
+            preparer=InstantExecutor(),
+            num_workers=2,
             mirror=mirror,
             watch=lambda _: None,
             interrupts=Interrupts(),
@@ -173,7 +176,7 @@ def main() -> None:
         )
         blocks, started, cpu = [], time.perf_counter(), time.process_time()
         for done in range(0, num_trials, BLOCK):
-            asked = (ledger.ask() for _ in range(min(BLOCK, num_trials - done)))
+            asked = (store.ask() for _ in range(min(BLOCK, num_trials - done)))
             coordinator.carry_out(partial(next, asked, None))
             mirror.flush()  # what the mirror's thread still owes belongs to these trials
             now = time.perf_counter()

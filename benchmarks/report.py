@@ -36,10 +36,9 @@ from tlsearch.report.context import read_report
 from tlsearch.report.figures.gallery import pictures
 from tlsearch.report.html import render_html
 from tlsearch.report.importances import find_importances
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.ledger import FACTS, Ledger
-from tlsearch.search.runs import fixed_name
+from tlsearch.search.baselines import baseline_run
 from tlsearch.search.storage import open_storage
+from tlsearch.search.store import FACTS, Store
 from tlsearch.training.results import EpochResult, TrainResult
 
 QUICKSTART = Path(__file__).parents[1] / "studies" / "quickstart.yaml"
@@ -48,14 +47,14 @@ WORSE = 0.9
 BASELINES = {"linear_probe": 0.885, "full_fine_tuning": 0.951, "from_scratch": 0.938}
 
 
-def train(ledger: Ledger, run: Run, accuracy: float, rng: np.random.Generator) -> None:
+def train(store: Store, run: Run, accuracy: float, rng: np.random.Generator) -> None:
     """Ten epochs towards `accuracy`, or three where that is low."""
     epochs: list[EpochResult] = []
     pruned = run.role == "trial" and accuracy < WORSE
     for n in range(1, 4 if pruned else run.num_epochs + 1):
         reached = accuracy * (1 - 0.6 ** (n + 1)) + 0.01 * rng.normal()
         epochs.append(EpochResult(n, 1 / n, reached, 1 - reached, reached, 0.01, 2.0, 0.5))
-        ledger.report(run, epochs[-1], fold=None)
+        store.report(run, epochs[-1], fold=None)
     result = TrainResult(
         ending="complete",
         reason="",
@@ -69,7 +68,7 @@ def train(ledger: Ledger, run: Run, accuracy: float, rng: np.random.Generator) -
         folds=(),
         measures={},
     )
-    ledger.tell(run, "pruned" if pruned else "complete", result, reason="")
+    store.tell(run, "pruned" if pruned else "complete", result, reason="")
 
 
 def fill(config: StudyConfig, layout: Layout) -> None:
@@ -77,27 +76,27 @@ def fill(config: StudyConfig, layout: Layout) -> None:
     layout.create()
     storage = open_storage(config, layout, create=True)
     assert storage is not None, "it may be made"
-    ledger, rng = Ledger(config, storage), np.random.default_rng(0)
+    store, rng = Store(config, storage), np.random.default_rng(0)
     counts = {f"{part}_counts": [20] * 10 for part in ("train", "validation", "test")}
     facts = {"num_images": 600, "class_names": list("0123456789"), **counts}
     found = {"data": "0" * 16, "weights": "0" * 16, "precision": "fp32", "groups": []}
-    ledger.search.set_user_attr(FACTS, {**found, "facts": facts})
+    store.note(FACTS, {**found, "facts": facts})
     with mock.patch.object(os, "fsync", return_value=None):
-        ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
-        while (run := ledger.ask_fixed()) is not None:
-            train(ledger, run, BASELINES[run.name], rng)
+        store.enqueue([baseline_run(config, name, seed=0) for name in config.baselines])
+        while (run := store.ask_fixed()) is not None:
+            train(store, run, BASELINES[run.name], rng)
         for _ in range(config.budget.trials):
-            run = ledger.ask()
+            run = store.ask()
             params = run.params
             distance = 0.05 * (math.log10(params["lr"]) + 2) ** 2 + 0.02 * params["dropout"]
-            train(ledger, run, 0.97 - distance - 0.004 * abs(params["freeze_depth"] - 2), rng)
+            train(store, run, 0.97 - distance - 0.004 * abs(params["freeze_depth"] - 2), rng)
 
 
 def copied(config: StudyConfig, layout: Layout, address: str) -> None:
     """The same studies in a database."""
     storage = open_storage(config, layout, create=False)
     assert storage is not None, "it has just been made"
-    for name in (config.name, fixed_name(config.name)):
+    for name in optuna.get_all_study_names(storage):
         optuna.copy_study(
             from_study_name=name, from_storage=storage,
             to_storage=address,
@@ -134,12 +133,12 @@ def measure(config: StudyConfig, layout: Layout) -> tuple[dict[str, float], floa
     with timed("open"):
         storage = open_storage(config, layout, create=False)
     assert storage is not None, "it has just been made"
-    with timed("ledger"):
-        ledger = Ledger(config, storage)
+    with timed("store"):
+        store = Store(config, storage)
     with timed("rows"):
-        data = read_report(ledger, layout)
+        data = read_report(store, layout)
     with timed("of these importances"):
-        find_importances(config, ledger.search)
+        find_importances(config, store.study)
     with timed("page"):
         page = render_html(data)
     with timed("of these figures"):

@@ -12,7 +12,7 @@ from tlsearch.config.cells import compared
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import layout_here
 from tlsearch.search.collect import JSON_FILE
-from tlsearch.search.comparison_run import run_comparison
+from tlsearch.search.runner import run_study
 
 STUDIES = {path.stem: path for path in sorted(Path("studies").absolute().glob("c[01]*.yaml"))}
 PRESETS = (None, "small")
@@ -67,7 +67,7 @@ def test_one_of_them_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
     config = read_study(STUDIES["c03_l2_penalty"], overrides=tiny, preset="small")
     layout = layout_here()
-    run_comparison(config, layout=layout, fresh=False, watch=lambda _event: None)
+    run_study(config, layout=layout, fresh=False, watch=lambda _event: None)
     told = json.loads((layout.study(config.name) / JSON_FILE).read_text())
     answers = {claim["statistic"]: claim for claim in told["claims"]}
     assert set(answers) == {"weight_norm", "generalisation_gap"}

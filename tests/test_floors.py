@@ -105,8 +105,8 @@ def test_a_workers_code_knows_no_optuna_and_no_mlflow() -> None:
 
 def test_a_forbidden_import_would_be_seen(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
-    file.write_text("def f():\n    from tlsearch.search import ledger\n    import mlflow.pytorch\n")
-    assert set(imported(file)) == {"tlsearch.search.ledger", "mlflow.pytorch"}
+    file.write_text("def f():\n    from tlsearch.search import store\n    import mlflow.pytorch\n")
+    assert set(imported(file)) == {"tlsearch.search.store", "mlflow.pytorch"}
 
 
 def test_no_module_is_a_drawer() -> None:

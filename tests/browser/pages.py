@@ -16,13 +16,13 @@ from tlsearch.report.html import render_html
 def search(folder: Path) -> str:
     """A whole search, confirmed and scored."""
     fake = finished(folder)
-    return build_report(fake.ledger, fake.layout, format="html")
+    return build_report(fake.store, fake.layout, format="html")
 
 
 def empty(folder: Path) -> str:
     """A search that has not been run yet."""
     fake = fake_study(folder)
-    return build_report(fake.ledger, fake.layout, format="html")
+    return build_report(fake.store, fake.layout, format="html")
 
 
 def comparison(_folder: Path) -> str:

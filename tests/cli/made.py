@@ -65,6 +65,9 @@ def summary(**changes: Any) -> Summary:
         "budget": 30,
         "best": row(0, "complete", 0.9),
         "baselines": {"linear_probe": 0.85, "from_scratch": None},
+        "recipes": {
+            name: {"recipe": "fixed", "trials": 1} for name in ("linear_probe", "from_scratch")
+        },
         "test": {},
         "is_finished": False,
         "mlflow": {"tracking_uri": "sqlite:////a b/mlflow.db", "experiment_id": "7"},
@@ -81,6 +84,7 @@ def record_of(*, scratch: dict[str, Any], scorings: int = 1, seeds: int = 3) -> 
         "champion": "confirm-0000-seed-1",
         "scorings": scorings,
         "accuracy": found(0.961, 0.95, 0.972, seeds),
+        "champion_accuracy": found(0.958, 0.94, 0.97, 1),
         "baselines": {
             "linear_probe": {"accuracy": found(0.9, 0.88, 0.92), "gain": found(0.061, 0.04, 0.08)},
             "from_scratch": {"accuracy": found(0.95, 0.93, 0.97), "gain": scratch},

@@ -21,8 +21,8 @@ from tlsearch.config.loader import read_study
 from tlsearch.config.paths import layout_here
 from tlsearch.models import export as onnx_files
 from tlsearch.search import export
-from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import open_storage
+from tlsearch.search.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.usefixtures("exported")]
 
@@ -350,7 +350,7 @@ def test_a_study_without_a_winner(
     layout_here().create()
     storage = open_storage(config, layout_here(), create=True)
     assert storage is not None
-    Ledger(config, storage)
+    Store(config, storage)
     before = sorted(here.rglob("*"))
     assert message in tlsearch("export", "study.yaml", *options, code=2).stderr
     assert sorted(here.rglob("*")) == before

@@ -11,7 +11,7 @@ from tests.cli.made import epoch, spec
 from tlsearch.cli import watching as board_module
 from tlsearch.cli import watching as watching_module
 from tlsearch.cli.watching import Board, LiveView, PlainView, line_of, recipe, time_left
-from tlsearch.search.events import (
+from tlsearch.execution.events import (
     EpochSeen,
     Preparing,
     Remark,

@@ -13,6 +13,7 @@ from tests.search.fakes import Story
 from tests.search.scenes import Make
 from tlsearch.config.paths import examples_path
 from tlsearch.data.dataset import Files, image_set
+from tlsearch.execution.events import Remark
 from tlsearch.execution.examples import (
     NUM_RIGHT,
     NUM_WRONG,
@@ -23,8 +24,8 @@ from tlsearch.execution.examples import (
     first_of_classes,
 )
 from tlsearch.execution.messages import ExamplesJob, ExamplesKept, JobFailed
-from tlsearch.search.confirm import has_examples, keep_examples
-from tlsearch.search.events import Remark
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.champion import has_examples, keep_examples
 
 
 def two(sure: list[float], said: list[int]) -> np.ndarray:
@@ -119,12 +120,12 @@ def test_pictures_are_made_once_and_a_study_does_without(scene: Make) -> None:
             yield ExamplesKept()
 
     it = scene(story)
-    run = it.ledger.ask()
-    it.ledger.tell(run, "failed", None, reason="")
-    rows, record = it.ledger.rows(), {"champion": run.key}
+    run = baseline_run(it.store.config, "from_scratch", seed=0)
+    it.store.enqueue([run])
+    record = {"champion": run.key}
 
     def keep() -> None:
-        keep_examples(it.coordinator, rows, run.key, folder=it.folder, watch=it.watched)
+        keep_examples(it.coordinator, run.key)
 
     keep()
     (remark,) = it.watched.of(Remark)

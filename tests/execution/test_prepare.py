@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.made import labelled, split_config
 from tests.search.conftest import Study
-from tests.search.fakes import memory_ledger, setting_of
+from tests.search.fakes import memory_store, setting_of
 from tlsearch.config.progress import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
@@ -20,7 +20,7 @@ from tlsearch.errors import RequestError, StoreError
 from tlsearch.execution.messages import SharesJob, TrainJob
 from tlsearch.execution.prepare import divide, share_distances, shares_of
 from tlsearch.execution.workbench import Workbench
-from tlsearch.search.provenance import parent_params, parent_tags, parent_texts
+from tlsearch.search.provenance import parent_params, parent_tags
 from tlsearch.search.runner import agreed
 from tlsearch.training.cross_validation import CrossValidation
 from tlsearch.training.trainer import Trainer
@@ -139,22 +139,19 @@ def test_what_mlflow_is_told(study: Study, tmp_path: Path) -> None:
     sizes = ("split", "folds", "train_images", "validation_images", "test_images")
     assert [params[name] for name in sizes] == ["stratified", 4, 54, 18, 48]
     assert parent_tags(setting)["tlsearch.split"] == facts.split.fingerprint
-    file = parent_texts(config, setting)["split.json"]
-    assert file["parts"] == parts
-    assert file["facts"]["fingerprint"] == facts.split.fingerprint
 
 
 def test_a_study_goes_on_with_its_own_split_alone(study: Study, tmp_path: Path) -> None:
-    ledger = memory_ledger(study())
+    kept = memory_store(study())
     setting = setting_of(study(), tmp_path)
     split = replace(setting.data.split, fingerprint="6" * 16)
     other = replace(setting, data=replace(setting.data, split=split))
-    agreed(ledger, other)
-    agreed(ledger, setting)  # nothing has run yet, so nothing is mixed
-    ledger.ask()
-    agreed(ledger, setting)
+    agreed(kept, other)
+    agreed(kept, setting)  # nothing has run yet, so nothing is mixed
+    kept.ask()
+    agreed(kept, setting)
     with pytest.raises(StoreError, match=f"the split .fingerprint {'5' * 16} → {'6' * 16}"):
-        agreed(ledger, other)
+        agreed(kept, other)
 
 
 def test_what_depends_on_the_number_of_images_is_said_once_files_are_read(study: Study) -> None:

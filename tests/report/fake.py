@@ -1,4 +1,4 @@
-"""Studies whose trainings are made up, told through the ledger as the coordinator tells them."""
+"""Studies whose trainings are made up, told through the store as the coordinator tells them."""
 
 import json
 import math
@@ -21,10 +21,11 @@ from tlsearch.config.paths import (
 from tlsearch.data.dataset import image_set
 from tlsearch.execution.examples import as_json
 from tlsearch.execution.runs import Run
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.confirm import choose, confirm_specs, effects_on_test
-from tlsearch.search.ledger import FACTS, MLFLOW, TEST, Ledger
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.champion import baseline_keys, effects_on_test, recipe_of
+from tlsearch.search.confirm import choose, runs_after
 from tlsearch.search.mirroring import evaluation
+from tlsearch.search.store import FACTS, MLFLOW, SEARCH, TEST, Store
 from tlsearch.training.results import EpochResult, TrainResult
 
 STUDY = """
@@ -51,19 +52,19 @@ DIGITS = tuple(str(i) for i in range(10))
 
 
 class Fake(NamedTuple):
-    ledger: Ledger
+    store: Store
     layout: Layout
 
     @property
     def folder(self) -> Path:
-        return self.layout.study(self.ledger.config.name)
+        return self.layout.study(self.store.config.name)
 
 
 def fake_study(folder: Path, *overrides: str, study: str = STUDY) -> Fake:
     path = folder / "study.yaml"
     path.write_text(study)
     config = read_study(path, overrides=overrides, preset=None)
-    return Fake(Ledger(config, optuna.storages.InMemoryStorage()), Layout(folder / "mlruns"))
+    return Fake(Store(config, optuna.storages.InMemoryStorage()), Layout(folder / "mlruns"))
 
 
 def know_data(fake: Fake, names: Sequence[str] = DIGITS, *, test_images: int = 270) -> None:
@@ -77,10 +78,8 @@ def know_data(fake: Fake, names: Sequence[str] = DIGITS, *, test_images: int = 2
         "test_counts": [test_images // size] * size,
     }
     found = {"data": "0123456789abcdef", "weights": "fedcba9876543210", "precision": "bf16"}
-    fake.ledger.search.set_user_attr(FACTS, {**found, "groups": [], "facts": facts})
-    fake.ledger.search.set_user_attr(
-        MLFLOW, {"tracking_uri": "sqlite:///mlflow.db", "experiment_id": "1"}
-    )
+    fake.store.note(FACTS, {**found, "groups": [], "facts": facts})
+    fake.store.note(MLFLOW, {"tracking_uri": "sqlite:///mlflow.db", "experiment_id": "1"})
 
 
 def accuracy_of(params: dict[str, Any]) -> float:
@@ -119,7 +118,7 @@ def train(
     if ending != "complete":
         epochs = epochs[:3]
     for epoch in epochs:
-        fake.ledger.report(run, epoch, fold=None)
+        fake.store.report(run, epoch, fold=None)
     last = epochs[-1]._replace(val_accuracy=accuracy)
     result = TrainResult(
         ending="diverged" if ending == "diverged" else "complete",
@@ -134,7 +133,7 @@ def train(
         folds=(),
         measures={},
     )
-    fake.ledger.tell(run, ending, None if ending == "failed" else result, reason=reason)
+    fake.store.tell(run, ending, None if ending == "failed" else result, reason=reason)
     if ending == "complete":
         write_evaluation(fake, run.key, accuracy, names)
 
@@ -151,7 +150,7 @@ def write_evaluation(fake: Fake, key: str, accuracy: float, names: Sequence[str]
 def search(fake: Fake, trials: int, *, names: Sequence[str] = DIGITS) -> None:
     """Trials as a search has them: most complete, some pruned, a few diverged, one failed."""
     for number in range(trials):
-        run = fake.ledger.ask()
+        run = fake.store.ask()
         ending = "pruned" if number % 7 == 4 else "diverged" if number % 13 == 6 else "complete"
         if number == 11:
             ending = "failed"
@@ -167,8 +166,8 @@ BASELINE_ACCURACIES = {"linear_probe": 0.885, "full_fine_tuning": 0.951, "from_s
 
 
 def baselines(fake: Fake, *, names: Sequence[str] = DIGITS) -> None:
-    config = fake.ledger.config
-    fake.ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
+    config = fake.store.config
+    fake.store.enqueue([baseline_run(config, name, seed=0) for name in config.baselines])
     _carry_out(fake, names)
 
 
@@ -181,28 +180,32 @@ def confirm(
     references: dict[str, float] = BASELINE_ACCURACIES,
 ) -> None:
     """Confirmation, the scores on the test part, and the record of what they say."""
-    config = fake.ledger.config
-    fake.ledger.enqueue(confirm_specs(config, fake.ledger.rows()))
+    config = fake.store.config
+    fake.store.enqueue(runs_after(fake.store, SEARCH))
     _carry_out(fake, names)
-    rows = fake.ledger.rows()
-    choice = choose(config, rows)
+    rows = fake.store.rows()
+    choice = choose(fake.store)
     assert choice is not None
     for row in rows:
         if row.run.redraw:
             accuracy = references.get(row.run.name, winner)
             write_scores(fake, row.run.key, accuracy, names, test_images)
     write_examples(fake, choice.champion)
-    complete = frozenset(row.run.key for row in rows)
-    record = {
+    complete = {row.run.key for row in rows}
+    compared = {n: keys for n, keys in baseline_keys(fake.store).items() if complete >= set(keys)}
+    record: dict[str, Any] = {
         "winner": choice.number,
         "mean_validation": choice.mean,
         "keys": list(choice.keys),
         "champion": choice.champion,
         "scorings": 1,
-        **effects_on_test(config, choice, complete, scores_folder(fake.folder)),
+        "backbone": config.backbone.name,
+        **effects_on_test(choice, compared, scores_folder(fake.folder)),
         "model": "models:/m-0123",
     }
-    fake.ledger.fixed.set_user_attr(TEST, record)
+    for name, found in record["baselines"].items():
+        found |= recipe_of(fake.store, name)
+    fake.store.note(TEST, record)
 
 
 def write_scores(fake: Fake, key: str, accuracy: float, names: Sequence[str], images: int) -> None:
@@ -229,7 +232,7 @@ def write_examples(fake: Fake, key: str) -> None:
 
 
 def _carry_out(fake: Fake, names: Sequence[str]) -> None:
-    while (run := fake.ledger.ask_fixed()) is not None:
+    while (run := fake.store.ask_fixed()) is not None:
         train(fake, run, BASELINE_ACCURACIES.get(run.name, 0.96) + 0.001 * run.redraw, names=names)
 
 

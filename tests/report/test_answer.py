@@ -20,13 +20,13 @@ from tlsearch.report.wording import gain_text, joined, points, setting_text, val
 
 
 def answer_of(fake: Fake) -> Answer:
-    return find_answer(read_report(fake.ledger, fake.layout))
+    return find_answer(read_report(fake.store, fake.layout))
 
 
 def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     fake = finished(tmp_path)
     answer = answer_of(fake)
-    record = fake.ledger.fixed.user_attrs["tlsearch:test"]
+    record = fake.store.noted("test")
     assert answer.accuracy == Effect(**record["accuracy"])
     assert [g.baseline for g in answer.gains] == [
         "linear probe (one fixed recipe)",
@@ -43,7 +43,7 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
 
 def test_the_recipe_is_told_in_words_and_numbers(tmp_path: Path) -> None:
     fake = finished(tmp_path)
-    data = read_report(fake.ledger, fake.layout)
+    data = read_report(fake.store, fake.layout)
     assert data.summary.best is not None
     params = data.summary.best.run.params
     answer = find_answer(data)
@@ -70,8 +70,8 @@ def test_negative_transfer_and_a_better_baseline_are_flagged(tmp_path: Path) -> 
 
 def test_a_test_part_scored_twice_is_flagged(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=4)
-    record = fake.ledger.fixed.user_attrs["tlsearch:test"]
-    fake.ledger.fixed.set_user_attr("tlsearch:test", {**record, "scorings": 2})
+    record = fake.store.noted("test")
+    fake.store.note("test", {**record, "scorings": 2})
     assert any("scored 2 times" in text for text in answer_of(fake).warnings)
 
 
@@ -103,15 +103,15 @@ def test_nothing_is_an_answer_too(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     assert "No trial has been started" in answer_of(fake).result
     for _ in range(2):
-        train(fake, fake.ledger.ask(), 0.1, ending="diverged", reason="NaN")
+        train(fake, fake.store.ask(), 0.1, ending="diverged", reason="NaN")
     answer = answer_of(fake)
     assert answer.result.startswith("All trials diverged")
-    assert status(read_report(fake.ledger, fake.layout)) == (
+    assert status(read_report(fake.store, fake.layout)) == (
         "not finished; 2 diverged of a budget of 30 trials"
     )
-    train(fake, fake.ledger.ask(), 0.1, ending="failed", reason="no memory")
+    train(fake, fake.store.ask(), 0.1, ending="failed", reason="no memory")
     assert "table of trials" in answer_of(fake).result
-    fake.ledger.ask()
+    fake.store.ask()
     assert answer_of(fake).result == "No trial has been completed yet."
 
 
@@ -120,9 +120,9 @@ def test_an_unfinished_baseline_is_named(tmp_path: Path) -> None:
     know_data(fake)
     search(fake, 3)
     confirm(fake)
-    record = dict(fake.ledger.fixed.user_attrs["tlsearch:test"])
+    record = dict(fake.store.noted("test"))
     record["baselines"] = {k: v for k, v in record["baselines"].items() if k != "linear_probe"}
-    fake.ledger.fixed.set_user_attr("tlsearch:test", record)
+    fake.store.note("test", record)
     assert any(note.endswith("seeds: linear probe.") for note in answer_of(fake).notes)
 
 

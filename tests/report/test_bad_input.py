@@ -22,7 +22,7 @@ from tests.report.test_build import Page, html_of
 from tlsearch.config.paths import Layout, examples_path, scores_path, write_text
 from tlsearch.data.records import Audit, Finding, Listed, summary
 from tlsearch.report.build import build_report
-from tlsearch.search.ledger import AUDIT
+from tlsearch.search.store import AUDIT
 
 FORMATS = ("html", "md", "json")
 HOSTILE = (
@@ -38,13 +38,13 @@ HOSTILE = (
 
 def texts(fake: Fake) -> dict[str, str]:
     return {
-        kind: build_report(fake.ledger, fake.layout, format=kind)  # type: ignore[arg-type]
+        kind: build_report(fake.store, fake.layout, format=kind)  # type: ignore[arg-type]
         for kind in FORMATS
     }
 
 
 def champion(fake: Fake) -> str:
-    return str(fake.ledger.fixed.user_attrs["tlsearch:test"]["champion"])
+    return str(fake.store.noted("test")["champion"])
 
 
 def hostile_audit() -> Audit:
@@ -69,7 +69,7 @@ def test_hostile_names_are_text_in_every_format(tmp_path: Path) -> None:
     search(fake, 6, names=HOSTILE)
     confirm(fake, names=HOSTILE, winner=0.7, test_images=70)
     reason = HOSTILE[0] + HOSTILE[2]
-    train(fake, fake.ledger.ask(), 0.1, ending="failed", reason=reason)
+    train(fake, fake.store.ask(), 0.1, ending="failed", reason=reason)
     found = texts(fake)
     for kind, text in found.items():
         write_text(tmp_path / f"report.{kind}", text)  # it can be written as UTF-8
@@ -91,7 +91,7 @@ def test_hostile_names_are_text_in_every_format(tmp_path: Path) -> None:
 def test_names_of_files_that_are_no_text_are_shown_and_written(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     know_data(fake)
-    fake.ledger.search.set_user_attr(AUDIT, summary(hostile_audit()))
+    fake.store.note(AUDIT, summary(hostile_audit()))
     for kind, text in texts(fake).items():
         write_text(tmp_path / f"report.{kind}", text)
     assert "half \ufffd é" in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_when_all_trials_failed_each_reason_is_told(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "budget.trials=3")
     know_data(fake)
     for number in range(3):
-        train(fake, fake.ledger.ask(), 0.1, ending="failed", reason=f"no memory {number}")
+        train(fake, fake.store.ask(), 0.1, ending="failed", reason=f"no memory {number}")
     page = Page(html_of(fake))
     assert "There is no answer yet." in page.text
     assert "No trial was completed" in page.text

@@ -59,7 +59,7 @@ class Page(HTMLParser):
 
 
 def html_of(fake: Fake) -> str:
-    return build_report(fake.ledger, fake.layout, format="html")
+    return build_report(fake.store, fake.layout, format="html")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_page_asks_no_host_for_anything(page: Page) -> None:
 
 
 def num_drawn(fake: Fake) -> int:
-    shown = pictures(read_report(fake.ledger, fake.layout))
+    shown = pictures(read_report(fake.store, fake.layout))
     return sum(bool(picture.plot) for part in shown.values() for picture in part.values())
 
 
@@ -110,7 +110,7 @@ def test_every_figure_has_a_text_for_those_who_do_not_see_it(done: Fake, page: P
 
 
 def test_the_answer_comes_first_then_the_reasons_then_the_detail(done: Fake, page: Page) -> None:
-    record = done.ledger.fixed.user_attrs["tlsearch:test"]
+    record = done.store.noted("test")
     mean = f"{100 * record['accuracy']['mean']:.1f}\u00a0%"
     places = [page.text.index(part) for part in ("What to use", mean, "The search", "All runs")]
     assert places == sorted(places)
@@ -138,20 +138,20 @@ def test_names_of_users_are_text_and_never_markup(tmp_path: Path) -> None:
         if '"scaleanchor"' in text and text.startswith("{")
     )
     assert matrix["layout"]["xaxis"]["ticktext"][0].startswith("&lt;script&gt;")
-    markdown = build_report(fake.ledger, fake.layout, format="md")
+    markdown = build_report(fake.store, fake.layout, format="md")
     assert "<script>" not in markdown.replace(r"\<script\>", "")
 
 
 def train_reason(fake: Fake) -> None:
     reason = "<img src=x onerror=alert(3)>"
-    train(fake, fake.ledger.ask(), 0.1, ending="failed", reason=reason)
+    train(fake, fake.store.ask(), 0.1, ending="failed", reason=reason)
 
 
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     address = "tracking_uri=https://me:secret@host/path"
     fake = fake_study(tmp_path, address)
     assert "secret" not in html_of(fake)
-    assert "secret" not in build_report(fake.ledger, fake.layout, format="md")
+    assert "secret" not in build_report(fake.store, fake.layout, format="md")
 
 
 @pytest.mark.parametrize("kind", ["html", "md", "json"])
@@ -159,19 +159,19 @@ def test_small_studies_build_in_every_format(tmp_path: Path, kind: Any) -> None:
     fake = fake_study(tmp_path)
 
     def build() -> str:
-        return build_report(fake.ledger, fake.layout, format=kind)
+        return build_report(fake.store, fake.layout, format=kind)
 
     assert build()
     assert not fake.layout.root.exists(), "a report creates nothing"
-    train(fake, fake.ledger.ask(), 0.1, ending="diverged", reason="NaN")
+    train(fake, fake.store.ask(), 0.1, ending="diverged", reason="NaN")
     assert "no answer yet" in build() or kind == "json"
-    train(fake, fake.ledger.ask(), 0.8)
+    train(fake, fake.store.ask(), 0.8)
     assert "only complete one" in build() or kind == "json"
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=6)
-    record = fake.ledger.fixed.user_attrs["tlsearch:test"]
+    record = fake.store.noted("test")
     scores = scores_folder(fake.folder) / f"{record['champion']}.npz"
     scores.write_bytes(scores.read_bytes()[:100])
     page = Page(html_of(fake))
@@ -184,19 +184,19 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     assert f"{scores} is missing" in page.text
     assert f"{evaluation} cannot be read" in page.text
     evaluation.unlink()
-    assert f"{evaluation} is missing" in build_report(
-        fake.ledger, fake.layout, format="md"
-    ).replace("\\", "")
+    assert f"{evaluation} is missing" in build_report(fake.store, fake.layout, format="md").replace(
+        "\\", ""
+    )
 
 
 @pytest.mark.parametrize("kind", ["html", "md", "json"])
 def test_a_study_whose_model_is_still_being_logged(tmp_path: Path, kind: Any) -> None:
     """The test part has been scored, and the report is asked for before the run has ended."""
     fake = finished(tmp_path, trials=6)
-    record = dict(fake.ledger.fixed.user_attrs["tlsearch:test"])
+    record = dict(fake.store.noted("test"))
     record.pop("model")
-    fake.ledger.fixed.set_user_attr("tlsearch:test", record)
-    text = build_report(fake.ledger, fake.layout, format=kind)
+    fake.store.note("test", record)
+    text = build_report(fake.store, fake.layout, format=kind)
     assert "test part" in text or kind == "json"
     assert "models:/" not in text
 
@@ -220,16 +220,16 @@ def test_two_hundred_classes_and_five_hundred_trials_stay_under_six_megabytes(
 def test_what_a_study_is_about_opens_its_report(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "about=Does <freezing> help?")
     assert (
-        "Does <freezing> help?" in Page(build_report(fake.ledger, fake.layout, format="html")).text
+        "Does <freezing> help?" in Page(build_report(fake.store, fake.layout, format="html")).text
     )
-    told = build_report(fake.ledger, fake.layout, format="md")
+    told = build_report(fake.store, fake.layout, format="md")
     assert told.startswith("## quickstart\n\nDoes \\<freezing\\> help?\n")
 
 
 def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
-    found = json.loads(build_report(done.ledger, done.layout, format="json"))
-    expected = as_json(summarise(done.ledger, done.layout), report=None, seconds=None)
-    data = done.ledger.search.user_attrs["tlsearch:facts"]["facts"]
+    found = json.loads(build_report(done.store, done.layout, format="json"))
+    expected = as_json(summarise(done.store, done.layout), report=None, seconds=None)
+    data = done.store.noted("facts")["facts"]
     assert found.pop("provenance")["images_trained"] > 0
     assert found == {
         **expected,
@@ -241,7 +241,7 @@ def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
 
 
 def test_markdown_holds_the_comparison_as_a_table(done: Fake) -> None:
-    text = build_report(done.ledger, done.layout, format="md")
+    text = build_report(done.store, done.layout, format="md")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     name = r"\| full fine-tuning \(one fixed recipe\) \|"
     pattern = name + r" [\d.]+\u00a0% .* \| [+−].* \| (better|no clear difference) \|"

@@ -15,7 +15,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     fake = fake_study(tmp_path_factory.mktemp("study"))
     know_data(fake)
     baselines(fake)
-    return read_report(fake.ledger, fake.layout)
+    return read_report(fake.store, fake.layout)
 
 
 def with_rows(data: ReportData, **changed: Any) -> ReportData:
@@ -63,4 +63,4 @@ def test_over_folds_their_mean_is_told(data: ReportData) -> None:
 def test_what_has_not_ended_says_nothing(data: ReportData, tmp_path: Path) -> None:
     assert difficulty(with_rows(data, state="running", value=None)) == []
     fake = fake_study(tmp_path)
-    assert difficulty(read_report(fake.ledger, fake.layout)) == []
+    assert difficulty(read_report(fake.store, fake.layout)) == []

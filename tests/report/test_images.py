@@ -12,7 +12,7 @@ from tlsearch.data.audit import audited
 from tlsearch.data.dataset import Failure
 from tlsearch.data.records import Audit, summary
 from tlsearch.report.build import build_report
-from tlsearch.search.ledger import AUDIT, FACTS
+from tlsearch.search.store import AUDIT, FACTS
 from tlsearch.search.summary import audit_texts, record_audit, remarks
 
 
@@ -33,7 +33,7 @@ def told(tmp_path: Path) -> Fake:
     fake = fake_study(tmp_path, "budget.trials=3")
     know_data(fake, HOSTILE)
     search(fake, 3, names=HOSTILE)
-    fake.ledger.search.set_user_attr(AUDIT, summary(audit()))
+    fake.store.note(AUDIT, summary(audit()))
     return fake
 
 
@@ -52,24 +52,24 @@ def test_the_page_tells_findings_and_what_happened(told: Fake) -> None:
 
 
 def test_markdown_and_json(told: Fake) -> None:
-    text = build_report(told.ledger, told.layout, format="md")
+    text = build_report(told.store, told.layout, format="md")
     assert "Data: 8 images were read, and 2 of them are left out." in text
     row = next(line for line in text.splitlines() if line.startswith("| unreadable files"))
     assert "and 10 more" in row
     assert "<script>" not in text.replace(r"\<script\>", "")
     assert "4 classes of 123 images: 80 training, 144 validation, 268 test." in text
-    found = json.loads(build_report(told.ledger, told.layout, format="json"))["data"]
+    found = json.loads(build_report(told.store, told.layout, format="json"))["data"]
     assert found["audit"]["findings"][0]["listed"] == 12
     assert found["train_counts"] == [20] * 4
 
 
 def test_of_folds_the_counts_are_said_to_be_of_the_first(told: Fake) -> None:
-    formats = [build_report(told.ledger, told.layout, format="md"), Page(html_of(told)).text]
+    formats = [build_report(told.store, told.layout, format="md"), Page(html_of(told)).text]
     assert not any("first of" in text for text in formats)
-    facts = told.ledger.search.user_attrs[FACTS]
+    facts = told.store.noted(FACTS)
     facts["facts"]["split"] = {"folds": 3, "parts": [], "pairs": []}
-    told.ledger.search.set_user_attr(FACTS, facts)
-    text = build_report(told.ledger, told.layout, format="md")
+    told.store.note(FACTS, facts)
+    text = build_report(told.store, told.layout, format="md")
     assert "4 classes of 123 images (first of 3 folds): 80 training" in text
     page = Page(html_of(told)).text
     for said in (
@@ -87,8 +87,8 @@ def test_a_study_that_was_not_audited_says_so(tmp_path: Path) -> None:
 
 def test_the_listing_is_kept_whole(tmp_path: Path) -> None:
     fake, found = fake_study(tmp_path), audit()
-    record_audit(fake.ledger, found, tmp_path / "folder")
-    assert fake.ledger.search.user_attrs[AUDIT] == summary(found)
+    record_audit(fake.store, found, tmp_path / "folder")
+    assert fake.store.noted(AUDIT) == summary(found)
     texts = audit_texts(found)
     assert (tmp_path / "folder" / "audit.csv").read_text() == texts["audit.csv"]
     listed: Any = texts["audit.json"]["findings"][0]["files"]

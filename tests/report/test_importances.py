@@ -14,7 +14,7 @@ from tlsearch.report.wording import Absent
 
 
 def importances(fake: Fake) -> Importances | Absent:
-    return read_report(fake.ledger, fake.layout).importances
+    return read_report(fake.store, fake.layout).importances
 
 
 def test_a_dominant_rate_is_found_on_its_log_scale(tmp_path: Path) -> None:
@@ -35,13 +35,13 @@ def test_it_is_optunas_own_figure_where_nothing_is_logarithmic(tmp_path: Path) -
     linear = {"lr": "{low: 0.001, high: 0.1}", "lr_ratio": "0.5", "optimizer": "sgd"}
     fake = fake_study(tmp_path, *(f"space.{k}={v}" for k, v in linear.items()))
     for _ in range(12):
-        run = fake.ledger.ask()
+        run = fake.store.ask()
         train(fake, run, 0.5 + 3 * run.params["lr"])
     found = importances(fake)
     assert isinstance(found, Importances)
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=0)
     shares = {one.name: one.share for one in found.shares}
-    assert shares == pytest.approx(evaluator.evaluate(fake.ledger.search))
+    assert shares == pytest.approx(evaluator.evaluate(fake.store.study))
 
 
 def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> 
     assert "need 10 complete trials, and there are 4" in found.reason
     same = fake_study(tmp_path)
     for _ in range(12):
-        train(same, same.ledger.ask(), 0.5)
+        train(same, same.store.ask(), 0.5)
     assert importances(same) == Absent(
         "All complete trials have the same value: nothing to explain."
     )
@@ -64,7 +64,7 @@ def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> 
 def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     for _ in range(MAX_TRIALS + 5):
-        run = fake.ledger.ask()
+        run = fake.store.ask()
         train(fake, run, 0.9 + 0.01 * math.log10(run.params["lr"]))
     found = importances(fake)
     assert isinstance(found, Importances)
@@ -74,7 +74,7 @@ def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
 def but_one_alike(folder: Path, number: int, odd: int) -> Fake:
     fake = fake_study(folder)
     for i in range(number):
-        train(fake, fake.ledger.ask(), 0.99 if i == odd else 1.0)
+        train(fake, fake.store.ask(), 0.99 if i == odd else 1.0)
     return fake
 
 
@@ -102,7 +102,7 @@ def test_resamples_without_the_odd_trial_count_for_nothing(
 def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     for _ in range(60):
-        run = fake.ledger.ask()
+        run = fake.store.ask()
         complete = run.params["optimizer"] == "adam"
         accuracy = 0.9 + 0.01 * math.log10(run.params["lr"])
         train(fake, run, accuracy, ending="complete" if complete else "pruned")
@@ -111,7 +111,7 @@ def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
     assert found.unvaried == ("optimizer",)
     assert "optimizer" not in {one.name for one in found.shares}
     told = "Nothing is known of optimizer: all these trials had the same value."
-    shown = ImportancePlot.compute(read_report(fake.ledger, fake.layout))
+    shown = ImportancePlot.compute(read_report(fake.store, fake.layout))
     assert isinstance(shown, ImportancePlot)
     assert told in shown.caption
 

@@ -6,7 +6,7 @@ from tests.report.fake import STUDY, fake_study, know_data
 from tlsearch.report.answer import source_similarity
 from tlsearch.report.build import build_report
 from tlsearch.report.context import read_report
-from tlsearch.search.ledger import LIKENESS
+from tlsearch.search.store import LIKENESS
 
 MEASURED = {
     "similarity": 0.764,
@@ -19,17 +19,17 @@ MEASURED = {
 def test_every_format_tells_what_was_measured(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "backbone.weights=glyphs")
     know_data(fake)
-    fake.ledger.search.set_user_attr(LIKENESS, MEASURED)
-    told = source_similarity(read_report(fake.ledger, fake.layout))
+    fake.store.note(LIKENESS, MEASURED)
+    told = source_similarity(read_report(fake.store, fake.layout))
     assert told.startswith("Similarity to the source's images: 0.76, as resnet18 sees both")
     assert "Fréchet distance of the features: 0.42 per feature" in told
     assert "errs in 3.1\N{NO-BREAK SPACE}%" in told
-    text = build_report(fake.ledger, fake.layout, format="md")
+    text = build_report(fake.store, fake.layout, format="md")
     assert told.replace("\N{NO-BREAK SPACE}", " ") in text
     assert "Similarity to the source&#39;s images: 0.76" in build_report(
-        fake.ledger, fake.layout, format="html"
+        fake.store, fake.layout, format="html"
     )
-    assert '"similarity": 0.764' in build_report(fake.ledger, fake.layout, format="json")
+    assert '"similarity": 0.764' in build_report(fake.store, fake.layout, format="json")
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_what_is_missing_is_said(
     weights: str, measured: dict[str, float | None], words: str, tmp_path: Path
 ) -> None:
     fake = fake_study(tmp_path, f"backbone.weights={weights}", study=STUDY)
-    fake.ledger.search.set_user_attr(LIKENESS, measured)
-    assert source_similarity(read_report(fake.ledger, fake.layout)).endswith(words)
+    fake.store.note(LIKENESS, measured)
+    assert source_similarity(read_report(fake.store, fake.layout)).endswith(words)

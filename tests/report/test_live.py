@@ -18,8 +18,8 @@ from tlsearch.config.loader import read_study
 from tlsearch.config.paths import Layout
 from tlsearch.report import live
 from tlsearch.report.live import can_open_pages, live_page, live_report, put_to_rest
-from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import open_storage
+from tlsearch.search.store import Store
 
 PATIENCE_SECONDS = 120
 
@@ -32,7 +32,7 @@ def begun(folder: Path) -> tuple[Path, Layout]:
     config = read_study(file, overrides=[], preset=None)
     storage = open_storage(config, layout, create=True)
     assert storage is not None
-    Ledger(config, storage)
+    Store(config, storage)
     return file, layout
 
 

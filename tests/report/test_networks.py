@@ -4,7 +4,7 @@ from tests.report.fake import STUDY, fake_study, know_data, train
 from tlsearch.report import answer
 from tlsearch.report.build import build_report
 from tlsearch.report.context import read_report
-from tlsearch.search.ledger import NETWORKS
+from tlsearch.search.store import NETWORKS
 
 SEVERAL = STUDY.replace("name: resnet18,", "name: [resnet10, resnet18, mobilenet_v2],")
 REACHED = {"resnet10": 0.8, "resnet18": 0.9, "mobilenet_v2": 0.7}
@@ -17,11 +17,11 @@ def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
         name: {"log_me": value, "leep": None, "parameters": 5_000_000}
         for name, value in {"resnet10": 0.3, "resnet18": 0.2, "mobilenet_v2": 0.1}.items()
     }
-    fake.ledger.search.set_user_attr(NETWORKS, scores)
+    fake.store.note(NETWORKS, {"scores": scores})
     for _ in range(12):
-        run = fake.ledger.ask()
+        run = fake.store.ask()
         train(fake, run, REACHED[run.backbone])
-    data = read_report(fake.ledger, fake.layout)
+    data = read_report(fake.store, fake.layout)
     rows = answer.network_table(data)
     assert [row[0] for row in rows] == ["resnet18", "resnet10", "mobilenet_v2"]
     assert rows[0][1:5] == ("0.200", "–", "–", "–")
@@ -32,25 +32,25 @@ def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
     assert "n = 3" in told
     assert "once in 6" in told
     for text in (
-        build_report(fake.ledger, fake.layout, format="md"),
-        build_report(fake.ledger, fake.layout, format="html"),
+        build_report(fake.store, fake.layout, format="md"),
+        build_report(fake.store, fake.layout, format="html"),
     ):
         assert "LogME τ = +0.33" in text
-    assert '"kendall": 0.3333' in build_report(fake.ledger, fake.layout, format="json")
+    assert '"kendall": 0.3333' in build_report(fake.store, fake.layout, format="json")
 
 
 def test_a_study_on_one_network_says_nothing_of_it(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     know_data(fake)
-    data = read_report(fake.ledger, fake.layout)
+    data = read_report(fake.store, fake.layout)
     assert data.networks is None
     assert answer.network_table(data) == []
     assert answer.network_verdict(data) == ""
-    assert '"networks"' not in build_report(fake.ledger, fake.layout, format="json")
+    assert '"networks"' not in build_report(fake.store, fake.layout, format="json")
 
 
 def test_before_any_score_there_is_nothing_to_tell(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, study=SEVERAL)
-    data = read_report(fake.ledger, fake.layout)
+    data = read_report(fake.store, fake.layout)
     assert len(answer.network_table(data)) == 3
     assert answer.network_verdict(data).startswith("Too few networks")

@@ -8,8 +8,8 @@ from tests.report.fake import finished
 from tlsearch.report.build import build_report
 from tlsearch.report.context import read_report
 from tlsearch.report.provenance import cost_text, machine_text
-from tlsearch.search.ledger import ORIGIN
 from tlsearch.search.provenance import origin
+from tlsearch.search.store import ORIGIN
 
 
 def test_what_was_noted_while_it_ran_is_told(
@@ -19,32 +19,32 @@ def test_what_was_noted_while_it_ran_is_told(
     words = ["run", "my studies/a.yaml", "--set", "tracking_uri=https://me:secret@host/x"]
     monkeypatch.setattr(sys, "argv", ["/somewhere/tlsearch", *words])
     noted = {**origin(), "revision": "abc123", "cores": 7}
-    fake.ledger.search.set_user_attr(ORIGIN, noted)
+    fake.store.note(ORIGIN, noted)
     command = "tlsearch run 'my studies/a.yaml' --set 'tracking_uri=https://me:***@host/x'"
-    found = read_report(fake.ledger, fake.layout).provenance
+    found = read_report(fake.store, fake.layout).provenance
     assert (found.asked, found.revision, found.is_noted) == (command, "abc123", True)
     assert machine_text(found) == "7 cores, number format bf16"
     assert found.seeds == {"split": "0", "search": "0", "confirmation": "1, 2, 3"}
-    page = build_report(fake.ledger, fake.layout, format="html")
+    page = build_report(fake.store, fake.layout, format="html")
     assert "(when the study ran)" in page
     assert "secret" not in page
-    assert command in build_report(fake.ledger, fake.layout, format="md")
-    told = json.loads(build_report(fake.ledger, fake.layout, format="json"))["provenance"]
+    assert command in build_report(fake.store, fake.layout, format="md")
+    told = json.loads(build_report(fake.store, fake.layout, format="json"))["provenance"]
     assert (told["command"], told["cores"]) == (command, 7)
     assert told["fingerprints"] == {"data": "0123456789abcdef", "weights": "fedcba9876543210"}
 
 
 def test_of_an_older_study_the_moment_of_the_report_is_told(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=3)
-    found = read_report(fake.ledger, fake.layout).provenance
+    found = read_report(fake.store, fake.layout).provenance
     assert (found.asked, found.cores, found.is_noted) == (None, None, False)
-    assert "(when this report was made)" in build_report(fake.ledger, fake.layout, format="html")
+    assert "(when this report was made)" in build_report(fake.store, fake.layout, format="html")
 
 
 def test_cost_is_that_of_every_training(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=3)
-    found = read_report(fake.ledger, fake.layout).provenance
-    rows = fake.ledger.rows()
+    found = read_report(fake.store, fake.layout).provenance
+    rows = fake.store.rows()
     images = sum(row.images_trained for row in rows)
     assert found.trainings == len(rows) == 3 + 3 + 3 * 3 + 3 * 3
     # ResNet-18 has 1.81 giga multiply-adds at 224 px; forward once, backward twice.

@@ -30,9 +30,9 @@ def share(image: Any, red: int, green: int, blue: int) -> float:
 
 def test_a_study_has_its_figures_and_those_of_its_best_trials(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=14)
-    made = search_stills(fake.ledger, fake.layout)
+    made = search_stills(fake.store, fake.layout)
     assert made.study.keys() == {"gains.png", "history.png", "curves.png", "confusion.png"}
-    best = [row.run.key for row in read_report(fake.ledger, fake.layout).ranked]
+    best = [row.run.key for row in read_report(fake.store, fake.layout).ranked]
     assert set(made.trials) == set(best[:BEST_TRIALS])
     for png in (*made.study.values(), *made.trials.values()):
         assert Image.open(BytesIO(png)).format == "PNG"
@@ -43,7 +43,7 @@ def test_a_study_has_its_figures_and_those_of_its_best_trials(tmp_path: Path) ->
 
 def test_a_study_without_runs_has_none(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
-    made = search_stills(fake.ledger, fake.layout)
+    made = search_stills(fake.store, fake.layout)
     assert (made.study, made.trials) == ({}, {})
 
 

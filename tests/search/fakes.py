@@ -10,6 +10,7 @@ import optuna
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.records import SplitFacts
+from tlsearch.execution.events import Notice
 from tlsearch.execution.messages import (
     DataFacts,
     Decision,
@@ -22,8 +23,7 @@ from tlsearch.execution.messages import (
     WorkerDied,
 )
 from tlsearch.execution.runs import Run
-from tlsearch.search.events import Notice
-from tlsearch.search.ledger import Ledger
+from tlsearch.search.store import Store
 from tlsearch.training.results import EpochResult, TrainResult
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -65,13 +65,13 @@ def train(key: str, accuracies: list[float], measures: Mapping[str, float] | Non
     yield TrainDone(key, "complete", replace(result(accuracies), measures=measures or {}))
 
 
-def drive(ledger: Ledger, run: Run, accuracies: list[float]) -> bool:
+def drive(store: Store, run: Run, accuracies: list[float]) -> bool:
     """Report a whole run and tell it; whether it was pruned."""
     for number, accuracy in enumerate(accuracies, 1):
-        if ledger.report(run, epoch(number, accuracy), fold=None):
-            ledger.tell(run, "pruned", result(accuracies, last=number), reason="")
+        if store.report(run, epoch(number, accuracy), fold=None):
+            store.tell(run, "pruned", result(accuracies, last=number), reason="")
             return True
-    ledger.tell(run, "complete", result(accuracies), reason="")
+    store.tell(run, "complete", result(accuracies), reason="")
     return False
 
 
@@ -222,13 +222,13 @@ def setting_of(config: StudyConfig, folder: Path) -> Setting:
     )
 
 
-def memory_ledger(config: StudyConfig) -> Ledger:
+def memory_store(config: StudyConfig) -> Store:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return Ledger(config, optuna.storages.InMemoryStorage())
+    return Store(config, optuna.storages.InMemoryStorage())
 
 
-def states(ledger: Ledger) -> dict[str, str]:
-    return {row.run.key: row.state for row in ledger.rows()}
+def states(store: Store) -> dict[str, str]:
+    return {row.run.key: row.state for row in store.rows()}
 
 
 def layout_in(folder: Path) -> Layout:

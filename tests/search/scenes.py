@@ -1,4 +1,4 @@
-"""A coordinator among stand-ins: workers that do as a test tells them."""
+"""A coordinator among stand-ins: workers that do as a test says."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +9,17 @@ from tests.search.fakes import (
     FakeMirror,
     Story,
     Watched,
-    memory_ledger,
+    layout_in,
+    memory_store,
     setting_of,
     train,
 )
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.interrupts import Interrupts
 from tlsearch.execution.runs import Run
-from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import Ledger
-from tlsearch.search.scheduler import Coordinator
+from tlsearch.search.coordinator import Coordinator
+from tlsearch.search.jobs import job_maker
+from tlsearch.search.store import Store
 
 Tell = Callable[[Any, int], Story]
 
@@ -27,14 +28,17 @@ class Scene:
     """A coordinator with everything around it."""
 
     def __init__(self, config: StudyConfig, folder: Path, story: Tell, *, workers: int = 1) -> None:
-        self.ledger = memory_ledger(config)
+        self.store = memory_store(config)
         self.executor = FakeExecutor(workers, story)
         self.mirror, self.watched = FakeMirror(), Watched()
         self.interrupts, self.folder = Interrupts(), folder
         self.coordinator = Coordinator(
-            make_job=train_job,
-            ledger=self.ledger,
-            executor=self.executor,
+            make_job=job_maker(config),
+            store=self.store,
+            layout=layout_in(folder.parent),
+            workers=self.executor,
+            preparer=self.executor,
+            num_workers=workers,
             mirror=self.mirror,  # type: ignore[arg-type]
             watch=self.watched,
             interrupts=self.interrupts,
@@ -43,18 +47,18 @@ class Scene:
         self.coordinator.configure(setting_of(config, folder))
 
     def run(self, trials: int) -> None:
-        self.coordinator.carry_out(limited(self.ledger, trials))
+        self.coordinator.carry_out(limited(self.store, trials))
 
     @property
     def keys(self) -> list[str]:
         return [job.key for job in self.executor.jobs]  # type: ignore[union-attr]
 
 
-def limited(ledger: Ledger, trials: int) -> Callable[[], Run | None]:
+def limited(store: Store, trials: int) -> Callable[[], Run | None]:
     def next_run() -> Run | None:
-        if ledger.num_ended() + ledger.num_running() >= trials:
+        if store.num_ended() + store.num_running() >= trials:
             return None
-        return ledger.ask()
+        return store.ask()
 
     return next_run
 

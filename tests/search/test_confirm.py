@@ -1,183 +1,232 @@
+"""Choosing, confirming, and what is done when; in a search and in the cells of a comparison."""
+
+import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
-from tests.search.conftest import Study
-from tests.search.fakes import drive, memory_ledger
+from tests.search.conftest import BODY, HEAD, Study
+from tests.search.fakes import drive, memory_store, result
 from tlsearch.config.catalog import BACKBONES, groups
-from tlsearch.config.schema import StudyConfig
-from tlsearch.execution.runs import RunRow
-from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_spec
+from tlsearch.config.cells import Cell
+from tlsearch.config.paths import scores_path
+from tlsearch.errors import StoreError
+from tlsearch.execution.events import Notice, StageStarted
+from tlsearch.execution.runs import Run, RunRow
+from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_run, confirm_fold
+from tlsearch.search.champion import baseline_keys, effects_on_test, recipe_of
+from tlsearch.search.collect import CSV_FILE, JSON_FILE, collect, write_tables
 from tlsearch.search.confirm import (
     Choice,
     best_first,
+    cell_is_done,
     choose,
-    confirm_key,
-    confirm_specs,
-    effects_on_test,
+    chosen,
     is_finished,
-    search_left,
+    runs_after,
+    trials_left,
 )
-from tlsearch.search.ledger import Ledger
-from tlsearch.search.runs import confirm_fold
+from tlsearch.search.jobs import MEASURES, job_maker, measures_of
+from tlsearch.search.runner import Queue
+from tlsearch.search.store import SEARCH, SURVEY, TEST, Store
+from tlsearch.search.summary import as_json, summarise
 from tlsearch.training.plan import make_plan
 from tlsearch.training.results import FoldResult
 
+COMPARISON = """
+space: {lr: {low: 1.0e-3, high: 1.0e-1, log: true}}
+comparison:
+  arms:
+    one: {space.schedule: constant}
+    other: {space.schedule: cosine}
+    given: {space.lr: 0.05}
+  scenarios:
+    here: {traits: {labels: few}}
+    there: {set: {data.labels_per_class: 3}, arms: [one, other]}
+  tuning: {trials: 3, epochs: 2}
+  confirm: {seeds: 3}
+  sweeps: {seeds: 2, scenarios: [here], of: [{arm: given, dimension: lr, values: [0.05, 0.5]}]}
+"""
+ONE, OTHER, GIVEN = (Cell("here", arm) for arm in ("one", "other", "given"))
+RIGHT = {"one": (1, 1, 0, 1), "other": (1, 0, 0, 1), "given": (0, 0, 0, 1)}
+"""Which of four test images each arm answers rightly."""
 
-def searched(config: StudyConfig, values: list[float]) -> Ledger:
-    ledger = memory_ledger(config)
-    for value in values:
-        drive(ledger, ledger.ask(), [value] * 3)
-    return ledger
+
+def queue_of(store: Store) -> tuple[Queue, list[Notice]]:
+    notices: list[Notice] = []
+    work: Any = SimpleNamespace(store=store, watch=notices.append, num_workers=1)
+    return Queue(work), notices
 
 
-def confirmed(ledger: Ledger, values: dict[str, float]) -> Choice | None:
-    """Carry out the confirmation with these values; a run without one fails."""
-    ledger.enqueue(confirm_specs(ledger.config, ledger.rows()))
-    while run := ledger.ask_fixed():
-        if run.key in values:
-            drive(ledger, run, [values[run.key]] * 3)
+def carry_out(
+    store: Store, value: Callable[[Run], float | None], *, scenario: str = "", epochs: int = 3
+) -> list[str]:
+    """Run a scenario to its end with one worker; a run without a value fails. The keys in order."""
+    queue, keys = queue_of(store)[0], []
+    cells = [cell for cell in store.cells if cell.scenario == scenario]
+    while (run := queue.next_run(cells)) is not None:
+        keys.append(run.key)
+        found = value(run)
+        if found is None:
+            store.tell(run, "failed", None, reason="")
         else:
-            ledger.tell(run, "failed", None, reason="")
-    return choose(ledger.config, ledger.rows())
+            store.tell(run, "complete", result([found] * epochs), reason="")
+    return keys
+
+
+def by_trial(*values: float) -> Callable[[Run], float]:
+    return lambda run: values[run.trial] if run.role == "trial" and run.trial is not None else 0.5
+
+
+def searched(study: Study, values: list[float], *overrides: str) -> Store:
+    store = memory_store(study(*overrides))
+    for value in values:
+        drive(store, store.ask(), [value] * 3)
+    return store
+
+
+def score(folder: Path, key: str, right: tuple[int, ...]) -> None:
+    """Store a run's probabilities of two classes for the test images."""
+    labels = np.arange(len(right)) % 2
+    answers = np.where(np.array(right, dtype=bool), labels, 1 - labels)
+    path = scores_path(folder, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = np.arange(len(right))
+    np.savez(path, probabilities=np.eye(2)[answers], labels=labels, rows=rows)
+
+
+# A search.
 
 
 def test_best_first(study: Study) -> None:
-    ledger = searched(study(), [0.4, 0.7, 0.5, 0.7])
-    run = ledger.ask()
-    ledger.tell(run, "failed", None, reason="")
-    numbers = [row.number for row in best_first(ledger.rows(), maximise=True)]
-    assert numbers == [1, 3, 2, 0]
-    numbers = [row.number for row in best_first(ledger.rows(), maximise=False)]
-    assert numbers == [0, 2, 1, 3]
-
-
-def test_of_equal_accuracies_the_smaller_loss_is_better(study: Study) -> None:
-    one, two, three = searched(study(), [0.7, 0.7, 0.8]).rows()
+    store = searched(study, [0.4, 0.7, 0.5, 0.7])
+    assert [row.number for row in best_first(store.rows(), maximise=True)] == [1, 3, 2, 0]
+    assert [row.number for row in best_first(store.rows(), maximise=False)] == [0, 2, 1, 3]
+    one, two = store.rows()[1:4:2]
 
     def with_losses(row: RunRow, losses: list[float], patience: int | None) -> RunRow:
-        """Its last three epochs are equally accurate."""
-        (last, *_) = row.epochs[::-1]
-        epochs = tuple(last._replace(epoch=i, val_loss=x) for i, x in enumerate(losses, 1))
+        epochs = tuple(
+            row.epochs[-1]._replace(epoch=i, val_loss=x) for i, x in enumerate(losses, 1)
+        )
         params = {**row.run.params, "patience_epochs": patience}
         return replace(row, epochs=epochs, run=replace(row.run, params=params))
 
-    def ranked(*rows: RunRow) -> list[int]:
-        return [row.number for row in best_first(rows, maximise=True)]
-
-    # The last epoch's weights are kept, with early stopping those of the first best.
-    assert ranked(with_losses(one, [1, 1, 3], None), with_losses(two, [9, 9, 2], None)) == [1, 0]
-    assert ranked(with_losses(one, [1, 1, 3], 2), with_losses(two, [9, 9, 2], 2)) == [0, 1]
-    assert ranked(with_losses(one, [2, 2, 2], 2), with_losses(two, [2, 2, 2], None)) == [0, 1]
-    assert ranked(with_losses(one, [0, 0, 0], None), with_losses(three, [9, 9, 9], None)) == [2, 0]
+    # Of equal accuracies the smaller loss of the last epoch is better, with patience or without.
+    for patience in (None, 2):
+        pair = [with_losses(one, [1, 1, 3], patience), with_losses(two, [9, 9, 2], None)]
+        assert [row.number for row in best_first(pair, maximise=True)] == [3, 1]
     folds = (FoldResult(1, 3, 5.0, 0.7, 5.0, 0.7), FoldResult(2, 6, 1.0, 0.7, 3.0, 0.7))
-    validated = replace(one, folds=folds)
-    assert validated.val_loss == 3.0
+    assert replace(one, folds=folds).val_loss == 3.0
     assert replace(one, epochs=()).val_loss == math.inf
 
 
-def test_the_epoch_that_counts_is_the_one_that_was_kept(study: Study) -> None:
-    (row,) = searched(study("search.metric=val_loss"), [0.5]).rows()
-    (last, *_) = row.epochs[::-1]
-    figures = [(1, 0.9, 0.6), (2, 0.5, 0.8), (3, 0.9, 0.95)]  # epoch, loss, accuracy
-    epochs = tuple(last._replace(epoch=e, val_loss=x, val_accuracy=a) for e, x, a in figures)
-
-    def kept(patience: int | None) -> int:
-        spec = replace(row.run, params={**row.run.params, "patience_epochs": patience})
-        found = replace(row, epochs=epochs, run=spec, value=0.5 if patience else 0.9).kept
-        assert found is not None
-        return found.epoch
-
-    assert kept(patience=2) == 2
-    assert kept(patience=None) == 3
-    assert replace(row, epochs=()).kept is None
-
-
-def test_the_best_are_confirmed_beside_all_baselines(study: Study) -> None:
-    ledger = searched(study(), [0.4, 0.7, 0.5])
-    specs = confirm_specs(ledger.config, ledger.rows())
-    keys = [spec.key for spec in specs]
+def test_a_search_in_its_order(study: Study) -> None:
+    store = memory_store(study())
+    queue, notices = queue_of(store)
+    queue.announce()
+    keys = carry_out(store, by_trial(0.4, 0.7, 0.5, 0.1))
+    names = list(store.config.baselines)
     assert keys == [
-        key
-        for seed in (1, 2)
-        for key in (
-            confirm_key(1, seed),
-            confirm_key(2, seed),
-            *(f"{name}-seed-{seed}" for name in ledger.config.baselines),
-        )
+        *(f"{name}-seed-0" for name in names),
+        *(f"trial-000{i}" for i in range(4)),
+        *(
+            key
+            for seed in (1, 2)
+            for key in (
+                f"confirm-0001-seed-{seed}",
+                f"confirm-0002-seed-{seed}",
+                *(f"{name}-seed-{seed}" for name in names),
+            )
+        ),
     ]
-    rows = {row.number: row for row in ledger.rows()}
-    for spec in specs:
-        assert spec.seed == ledger.config.search.seed + spec.redraw
-        assert spec.redraw == int(spec.key[-1])  # another draw of training and validation part
-        if spec.role == "confirm":
-            assert spec.trial is not None
-            assert spec.params == rows[spec.trial].run.params
+    rows = {row.run.key: row.run for row in store.rows()}
+    again = rows["confirm-0002-seed-2"]
+    assert (again.seed, again.redraw, again.params) == (2, 2, rows["trial-0002"].params)
+    assert carry_out(store, by_trial(1.0)) == []
+    queue.announce()
+    started = [n for n in notices if isinstance(n, StageStarted)]
+    assert [(n.name, n.done, n.total) for n in started] == [("search", 0, 4), ("search", 4, 4)]
+    assert started[1].best == (0.7, rows["trial-0001"])
 
 
-def test_folds_take_turns_but_in_time_the_last_one_stands(study: Study) -> None:
-    by_lot = study("data.split.folds=3", "confirm.seeds=4")
-    assert [confirm_fold(by_lot, seed) for seed in (1, 2, 3, 4)] == [(0,), (1,), (2,), (0,)]
-    in_time = study("data.split.folds=3", "confirm.seeds=4", "data.split.strategy=time")
-    assert [confirm_fold(in_time, seed) for seed in (1, 2, 3, 4)] == [(2,)] * 4
+def test_a_tuned_baseline_has_as_many_trials_and_its_best_is_confirmed(study: Study) -> None:
+    store = memory_store(study("baselines={from_scratch: tuned, linear_probe: fixed}"))
+
+    def value(run: Run) -> float:
+        return 0.5 + 0.1 * (run.role == "baseline" and run.trial == 2)
+
+    keys = carry_out(store, value)
+    assert [key for key in keys if key.startswith("from_scratch")] == [
+        *(f"from_scratch-000{i}-seed-0" for i in range(4)),
+        *(f"from_scratch-0002-seed-{seed}" for seed in (1, 2)),
+    ]
+    assert recipe_of(store, "from_scratch") == {"recipe": "tuned", "trials": 4}
+    assert recipe_of(store, "linear_probe") == {"recipe": "fixed", "trials": 1}
+    assert baseline_keys(store)["from_scratch"] == tuple(
+        f"from_scratch-0002-seed-{seed}" for seed in (1, 2)
+    )
+    from tlsearch.config.paths import Layout
+
+    found = summarise(store, Layout(Path("/x/mlruns")))
+    assert found.counts == {"complete": 4}
+    assert found.baselines["from_scratch"] == 0.6
+    assert "tuned with 4 trials" in found.negative_transfer_text
+    assert as_json(found, report=None, seconds=None)["baselines"]["from_scratch"] == {
+        "value": 0.6, "recipe": "tuned", "trials": 4
+    }  # fmt: skip
 
 
-def test_the_winner_has_the_best_mean_and_its_best_model_is_the_champion(study: Study) -> None:
-    ledger = searched(study(), [0.4, 0.7, 0.5])
-    values = {confirm_key(1, 1): 0.5, confirm_key(1, 2): 0.6}
-    values |= {confirm_key(2, 1): 0.9, confirm_key(2, 2): 0.7}
-    choice = confirmed(ledger, values)
+def test_the_winner_has_the_best_mean_and_the_first_seed_is_its_champion(study: Study) -> None:
+    store = searched(study, [0.4, 0.7, 0.5, 0.1])
+    values = {
+        "confirm-0001-seed-1": 0.5, "confirm-0001-seed-2": 0.6,
+        "confirm-0002-seed-1": 0.7, "confirm-0002-seed-2": 0.9,
+    }  # fmt: skip
+    carry_out(store, lambda run: values.get(run.key, 0.3))
+    choice = choose(store)
     assert choice is not None
-    assert (choice.number, choice.champion) == (2, confirm_key(2, 1))
+    # Seeds validate on different images: the best of them is no better than the first.
+    assert (choice.number, choice.champion) == (2, "confirm-0002-seed-1")
     assert choice.mean == pytest.approx(0.8)
 
 
-def test_of_equals_the_better_trial_wins(study: Study) -> None:
-    ledger = searched(study(), [0.4, 0.7, 0.5])
-    values = {confirm_key(n, s): 0.6 for n in (1, 2) for s in (1, 2)}
-    choice = confirmed(ledger, values)
-    assert choice is not None
-    assert (choice.number, choice.champion) == (1, confirm_key(1, 1))
-
-
 def test_a_failed_seed_rules_a_candidate_out(study: Study) -> None:
-    ledger = searched(study(), [0.4, 0.7, 0.5])
-    choice = confirmed(ledger, {confirm_key(1, 1): 0.9} | {confirm_key(2, s): 0.1 for s in (1, 2)})
+    store = searched(study, [0.4, 0.7, 0.5, 0.1])
+    carry_out(store, lambda run: None if run.key == "confirm-0001-seed-2" else 0.1)
+    choice = choose(store)
     assert choice is not None
     assert choice.number == 2
-    assert confirmed(searched(study(), [0.4, 0.7]), {}) is None
+    none = searched(study, [0.4, 0.7, 0.5, 0.1])
+    carry_out(none, lambda _run: None)
+    assert choose(none) is None
 
 
 def test_a_loss_is_chosen_by_its_least(study: Study) -> None:
-    ledger = searched(study("search.metric=val_loss"), [0.4, 0.7, 0.5])
-    values = {confirm_key(n, s): 0.1 * n + 0.01 * s for n in (1, 2) for s in (1, 2)}
-    choice = confirmed(ledger, values)
+    store = memory_store(study("search.metric=val_loss"))
+    carry_out(store, lambda run: 0.1 * (run.trial or 0))
+    choice = choose(store)
     assert choice is not None
-    assert (choice.number, choice.champion) == (2, confirm_key(2, 2))
+    assert choice.number == 3
 
 
-def write_scores(folder: Path, right: dict[str, list[int]]) -> None:
-    for key, answers in right.items():
-        labels = np.arange(len(answers)) % 2
-        found = np.where(np.array(answers, dtype=bool), labels, 1 - labels)
-        np.savez(folder / f"{key}.npz", probabilities=np.eye(2)[found], labels=labels)
-
-
-def test_effects_are_paired_by_seed_and_image(study: Study, tmp_path: Path) -> None:
-    config = study()
-    choice = Choice(number=3, mean=0.9, keys=("confirm-a", "confirm-b"), champion="confirm-a")
-    probes = ("linear_probe-seed-1", "linear_probe-seed-2")
-    right = {"confirm-a": [1] * 40, "confirm-b": [1] * 36 + [0] * 4}
-    right |= {probes[0]: [1] * 30 + [0] * 10, probes[1]: [1] * 26 + [0] * 14}
-    write_scores(tmp_path, right)
-    complete = frozenset((*probes, "from_scratch-seed-1"))
-    effects = effects_on_test(config, choice, complete, tmp_path)
+def test_effects_are_paired_by_seed_and_image(tmp_path: Path) -> None:
+    choice = Choice(number=3, mean=0.9, keys=("a", "b"), champion="a")
+    for key, wrong in {"a": 0, "b": 4, "p": 10, "q": 14}.items():
+        score(tmp_path, key, (1,) * (40 - wrong) + (0,) * wrong)
+    effects = effects_on_test(choice, {"linear_probe": ("p", "q")}, tmp_path / "scores")
     assert effects["accuracy"]["mean"] == pytest.approx(0.95)
-    assert set(effects["baselines"]) == {"linear_probe"}  # the others lack a seed
+    # The exported model's own accuracy, which is not the mean over seeds.
+    assert (effects["champion_accuracy"]["mean"], effects["champion_accuracy"]["num_seeds"]) == (
+        1,
+        1,
+    )
     probe = effects["baselines"]["linear_probe"]
     assert probe["accuracy"]["mean"] == pytest.approx(0.7)
     # Every image that the winner gains, it gains at both seeds: the interval is that of 10 of 40.
@@ -185,88 +234,223 @@ def test_effects_are_paired_by_seed_and_image(study: Study, tmp_path: Path) -> N
     assert 0 < probe["gain"]["low"] < 0.25 < probe["gain"]["high"] < 0.45
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_baselines_are_valid_for_every_backbone(study: Study, backbone: str) -> None:
-    facts = BACKBONES[backbone]
-    size = max(facts.min_size, facts.size_multiple, facts.native_size if "vit" in backbone else 0)
-    config = study(f"backbone.name={backbone}", f"data.size={size}")
-    names = groups(facts)
-    for name in BASELINES:
-        spec = baseline_spec(config, name, seed=0)
-        plan = make_plan(
-            spec.strategy, groups=names, num_train_images=40, num_epochs=spec.num_epochs
-        )
-        assert plan is not None
-        depth = spec.params["freeze_depth"]
-        assert depth == (len(names) - 1 if name == "linear_probe" else 0)
-        factor = PROBE_EPOCHS_FACTOR if name == "linear_probe" else 1
-        assert spec.num_epochs == 3 * factor
-
-
-def test_only_the_one_from_scratch_forgets_the_weights(study: Study) -> None:
-    glyphs = study("backbone.weights=glyphs")
-    inits = {name: baseline_spec(glyphs, name, seed=1).init for name in BASELINES}
-    assert inits == {
-        "linear_probe": "pretrained",
-        "full_fine_tuning": "pretrained",
-        "from_scratch": "random",
-    }
-    assert {baseline_spec(study(), name, seed=0).init for name in BASELINES} == {"random"}
-
-
-def baselines_done(ledger: Ledger) -> None:
-    config = ledger.config
-    ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
-    while run := ledger.ask_fixed():
-        drive(ledger, run, [0.5] * 3)
-
-
-def test_when_a_study_is_finished(study: Study) -> None:
-    ledger = searched(study("confirm=null"), [0.4, 0.7, 0.5])
-    baselines_done(ledger)
-    assert search_left(ledger) == 1
-    assert not is_finished(ledger)
-    run = ledger.ask()
-    assert not is_finished(ledger)
-    ledger.tell(run, "failed", None, reason="")
-    assert search_left(ledger) == 0
-    assert is_finished(ledger)
-
-
-def test_a_baseline_that_was_added_is_still_to_be_run(study: Study) -> None:
-    none: Any = searched(study("confirm=null", "baselines=[]"), [0.1] * 4)
-    assert is_finished(none)
-    storage = none._storage
-    assert not is_finished(Ledger(study("confirm=null"), storage))
-
-
-def test_a_lowered_budget_leaves_trials_waiting(study: Study) -> None:
-    ledger = searched(study("confirm=null", "baselines=[]"), [0.1] * 3)
-    ledger.pause(ledger.ask())
-    lower = Ledger(study("confirm=null", "baselines=[]", "budget.trials=3"), ledger._storage)
+def test_when_a_search_is_finished(study: Study) -> None:
+    store = memory_store(study())
+    carry_out(store, by_trial(0.4, 0.7, 0.5, 0.1))
+    assert trials_left(store) == 0
+    assert not is_finished(store)  # the test part is not scored
+    choice = choose(store)
+    assert choice is not None
+    store.note(TEST, {"keys": list(choice.keys)})
+    assert not is_finished(store)  # no model is logged
+    store.note(TEST, {"keys": list(choice.keys), "model": "models:/m"})
+    assert is_finished(store)
+    assert not is_finished(Store(study("confirm.seeds=3"), store.storage))
+    assert not is_finished(Store(study("budget.trials=5"), store.storage))
+    lower = Store(study("budget.trials=3"), store.storage)
     assert is_finished(lower)
-    assert not is_finished(ledger)
     lower.ask()
     assert not is_finished(lower)  # a trial that is RUNNING must be taken care of
+    bare = memory_store(study("confirm=null", "baselines=[]"))
+    assert not is_finished(bare)
+    carry_out(bare, by_trial(0.4, 0.7, 0.5, 0.1))
+    assert is_finished(bare)
+    assert not is_finished(Store(study("confirm=null"), bare.storage))  # a baseline was added
 
 
-def test_a_study_is_not_finished_before_its_model_is_logged(study: Study) -> None:
-    from tlsearch.search.ledger import TEST
+def test_folds_take_turns_but_in_time_the_last_one_stands(study: Study) -> None:
+    drawn = study("data.split.folds=3", "confirm.seeds=4")
+    assert [confirm_fold(drawn, seed) for seed in (1, 2, 3, 4)] == [(0,), (1,), (2,), (0,)]
+    in_time = study("data.split.folds=3", "confirm.seeds=4", "data.split.strategy=time")
+    assert [confirm_fold(in_time, seed) for seed in (1, 2, 3, 4)] == [(2,)] * 4
 
-    ledger = searched(study(), [0.4, 0.7, 0.5, 0.1])
-    baselines_done(ledger)
-    assert not is_finished(ledger)
-    values = {confirm_key(n, s): 0.6 for n in (1, 2) for s in (1, 2)}
-    values |= {f"{name}-seed-{s}": 0.5 for name in ledger.config.baselines for s in (1, 2)}
-    choice = confirmed(ledger, values)
-    assert choice is not None
-    assert not is_finished(ledger)
-    record = {"winner": choice.number, "keys": list(choice.keys)}
-    ledger.fixed.set_user_attr(TEST, record)
-    assert not is_finished(ledger)
-    ledger.fixed.set_user_attr(TEST, record | {"model": "models:/m"})
-    assert is_finished(ledger)
-    more = Ledger(study("confirm.seeds=3"), ledger._storage)
-    assert not is_finished(more)
-    confirmed(more, {confirm_key(n, 3): 0.6 for n in (1, 2)})
-    assert not is_finished(more)  # three seeds were asked for, and the record tells of two
+
+def test_baselines_are_valid_for_every_backbone(study: Study) -> None:
+    for backbone, facts in BACKBONES.items():
+        native = facts.native_size if "vit" in backbone else 0
+        size = max(facts.min_size, facts.size_multiple, native)
+        config = study(f"backbone.name={backbone}", f"data.size={size}")
+        names = groups(facts)
+        for name in BASELINES:
+            run = baseline_run(config, name, seed=0)
+            make_plan(run.strategy, groups=names, num_train_images=40, num_epochs=run.num_epochs)
+            is_probe = name == "linear_probe"
+            assert run.params["freeze_depth"] == (len(names) - 1 if is_probe else 0)
+            assert run.num_epochs == 3 * (PROBE_EPOCHS_FACTOR if is_probe else 1)
+    glyphs = study("backbone.weights=glyphs")
+    assert [baseline_run(glyphs, name, seed=1).init for name in BASELINES] == [
+        "pretrained", "pretrained", "random"
+    ]  # fmt: skip
+
+
+# The cells of a comparison.
+
+
+@pytest.fixture
+def compared(study: Study) -> Store:
+    return comparison(study)
+
+
+def comparison(
+    study: Study, *overrides: str, storage: optuna.storages.BaseStorage | None = None
+) -> Store:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    config = study(*overrides, body=COMPARISON, head=HEAD)
+    return Store(config, storage or optuna.storages.InMemoryStorage())
+
+
+def by_rate(run: Run) -> float:
+    """The nearer to 0.01, the better."""
+    return 1.0 - abs(float(np.log10(run.params["lr"])) + 2) / 10
+
+
+def scored(store: Store, folder: Path) -> list[str]:
+    store.note(SURVEY, {"similarity": 0.25, "test_images": 4}, "here")
+
+    def value(run: Run) -> float:
+        if run.role != "trial":
+            score(folder, run.key, RIGHT[run.arm])
+        return by_rate(run)
+
+    return carry_out(store, value, scenario="here", epochs=2)
+
+
+def test_every_arm_tunes_alike_before_it_is_confirmed(compared: Store, tmp_path: Path) -> None:
+    keys = scored(compared, tmp_path)
+    rates = {
+        cell.arm: [row.run.params["lr"] for row in compared.trials(cell)]
+        for cell in (ONE, OTHER, GIVEN)
+    }
+    assert rates["one"] == rates["other"]
+    assert len(set(rates["one"])) == 3
+    assert rates["given"] == []
+    assert len(keys) == len(set(keys)) == 6 + 9 + 2
+    best = chosen(compared, ONE)
+    assert best is not None
+    assert {f"one@here.confirm-{best.trial:04d}-seed-{seed}" for seed in (1, 2, 3)} <= set(keys)
+    # A setting that the confirmation has is not trained twice.
+    assert {key for key in keys if "sweep" in key} == {
+        f"given@here.sweep-as-given-lr=0.5-seed-{seed}" for seed in (1, 2)
+    }
+    runs = [r.run for r in compared.fixed_rows("here") if r.run.role == "confirm"]
+    assert {(run.seed, run.redraw, run.num_epochs) for run in runs} == {
+        (s, s, 2) for s in (1, 2, 3)
+    }
+    assert all(cell_is_done(compared, cell) for cell in (ONE, OTHER, GIVEN))
+    assert not cell_is_done(compared, Cell("there", "one"))
+
+
+def test_trials_beyond_the_number_asked_for_do_not_count(study: Study) -> None:
+    store = comparison(study)
+    for accuracy in (0.5, 0.7, 0.6, 0.9):  # the last one of a time when four were asked for
+        drive(store, store.ask(ONE), [accuracy] * 2)
+    best = chosen(store, ONE)
+    assert best is not None
+    assert best.trial == 1
+    given = chosen(store, GIVEN)
+    assert given is not None
+    assert (given.trial, given.params["lr"]) == (None, 0.05)
+
+
+def test_more_of_everything_goes_on(study: Study, tmp_path: Path) -> None:
+    store = comparison(study)
+    scored(store, tmp_path)
+    seeds = comparison(study, "comparison.confirm.seeds=4", storage=store.storage)
+    keys = scored(seeds, tmp_path)
+    assert len(keys) == 3
+    assert all(key.endswith("-seed-4") for key in keys)
+    added = comparison(study, "comparison.arms.more={space.lr: 0.001}", storage=store.storage)
+    assert {run.arm for run in runs_after(added, Cell("here", "more"))} == {"more"}
+    changed = "comparison.arms.one={space.schedule: exponential}"
+    with pytest.raises(StoreError, match=r"comparison\.arms\.one in scenario 'here'"):
+        comparison(study, changed, storage=store.storage)
+
+
+def test_results_by_hand(compared: Store, tmp_path: Path) -> None:
+    scored(compared, tmp_path)
+    found = collect(compared, tmp_path)
+    here, there = found.scenarios
+    assert (found.reference, found.trials, found.epochs) == ("one", 3, 2)
+    assert there.arms == {}
+    # The best arm answers three of four.
+    assert here.facts == {"similarity": 0.25, "test_images": 4, "difficulty": 0.25}
+    one, given = here.arms["one"], here.arms["given"]
+    assert one.answers.tolist() == [list(RIGHT["one"])] * 3
+    assert (one.settings, given.settings) == (1, 0)
+    assert one.tuning.tolist() == [row.value for row in compared.trials(ONE)]
+    assert given.tuning.size == 0
+    assert one.seeds == given.seeds == (1, 2, 3)
+    (sweep,) = here.sweeps
+    assert (sweep.arm, sweep.dimension, sweep.settings) == ("given", "lr", (0.05, 0.5))
+    assert sweep.answers.shape == (2, 2, 4)
+
+
+def test_runs_that_diverge_answer_nothing_and_those_that_fail_are_missing(
+    compared: Store, tmp_path: Path
+) -> None:
+    compared.note(SURVEY, {"test_images": 4}, "here")
+    queue, _ = queue_of(compared)
+    while (run := queue.next_run([ONE, OTHER, GIVEN])) is not None:
+        ending: Any = "complete"
+        if run.arm == "other":
+            ending = {1: "diverged", 2: "failed"}.get(run.redraw, "complete")
+            if run.role == "trial":
+                ending = "diverged" if run.trial == 0 else "complete"
+        if ending == "complete" and run.role != "trial":
+            score(tmp_path, run.key, RIGHT[run.arm])
+        done = None if ending == "failed" else result([0.1, by_rate(run)], ending=ending)
+        compared.tell(run, ending, done, reason="")
+    other = collect(compared, tmp_path).scenarios[0].arms["other"]
+    assert other.tuning[0] == 0
+    assert other.answers[0].tolist() == [0] * 4
+    assert np.isnan(other.answers[1]).all()
+    assert other.answers[2].tolist() == list(RIGHT["other"])
+    content = write_tables(compared, tmp_path)[JSON_FILE]
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert (tmp_path / CSV_FILE).exists()
+
+
+def test_tuning_never_touches_the_test_part(study: Study, compared: Store, tmp_path: Path) -> None:
+    """Of no run but confirmations and sweeps are test answers ordered, and no weights are kept."""
+    make, jobs = job_maker(compared.config), dict[str, list[Any]]()
+
+    def value(run: Run) -> float:
+        jobs.setdefault(run.role, []).append(make(run, tmp_path))
+        return by_rate(run)
+
+    carry_out(compared, value, scenario="here", epochs=2)
+    assert {role: len(its) for role, its in jobs.items()} == {"trial": 6, "confirm": 9, "sweep": 2}
+    assert all(job.scores_to is None and job.measures == () for job in jobs["trial"])
+    assert all(job.scores_to is not None for job in (*jobs["confirm"], *jobs["sweep"]))
+    assert all(job.measures for job in jobs["confirm"])
+    assert all(job.weights_to is None for its in jobs.values() for job in its)
+    # Of a search the weights are kept of what may be scored later.
+    make = job_maker(study(body=BODY))
+    baseline = make(baseline_run(study(body=BODY), "linear_probe", seed=1), tmp_path)
+    assert (baseline.scores_to, baseline.weights_to is not None) == (None, True)
+    assert make(memory_store(study()).ask(), tmp_path).weights_to is None
+
+
+@pytest.mark.parametrize(
+    ("arms", "measures"),
+    [
+        (("small batch", "large batch"), {"images_per_second", "noise_scale"}),
+        (("no penalty", "l1"), {"sparsity"}),
+        (("none", "dropout"), set()),  # the gap between training and validation is always taken
+        (("all at once", "gradual"), {"cka_drift", "source_accuracy"}),
+        (("none", "adversarial"), {"robust_accuracy"}),
+    ],
+)
+def test_of_the_advice_what_its_arms_are_there_for(
+    arms: tuple[str, ...], measures: set[str]
+) -> None:
+    from tlsearch.config.comparison import ComparisonConfig
+
+    asked = ComparisonConfig(table="C", arms={arm: {} for arm in arms})
+    assert set(measures_of(asked)) - set(MEASURES["C"]) == measures
+
+
+def test_the_one_cell_of_a_search(study: Study) -> None:
+    store = memory_store(study())
+    assert list(store.cells) == [SEARCH]
+    assert store.cells[SEARCH] == store.config

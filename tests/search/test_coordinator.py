@@ -9,10 +9,10 @@ import pytest
 from tests.search.fakes import GROUPS, Story, epoch, result, states, train
 from tests.search.scenes import Make
 from tlsearch.config.paths import checkpoint_path, evaluation_path
+from tlsearch.execution.events import EpochSeen, Remark, RunEnded, RunStarted
 from tlsearch.execution.interrupts import Interrupted
 from tlsearch.execution.messages import EpochDone, TrainDone
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.events import EpochSeen, Remark, RunEnded, RunStarted
+from tlsearch.search.baselines import baseline_run
 from tlsearch.search.mirroring import evaluation, mirror_row
 from tlsearch.tracking.reconcile import EpochMetrics, Wanted, wanted_from
 
@@ -21,7 +21,7 @@ from tlsearch.tracking.reconcile import EpochMetrics, Wanted, wanted_from
 def test_all_goes_well(scene: Make, workers: int) -> None:
     it = scene(workers=workers)
     it.run(4)
-    assert states(it.ledger) == {f"trial-000{i}": "complete" for i in range(4)}
+    assert states(it.store) == {f"trial-000{i}": "complete" for i in range(4)}
     assert sorted(it.mirror.started) == sorted(it.keys) == [f"trial-000{i}" for i in range(4)]
     assert it.mirror.steps == {key: [1, 2, 3] for key in it.keys}
     assert {(key, status) for key, status, _ in it.mirror.finished} == {
@@ -38,7 +38,7 @@ def test_what_a_worker_and_the_mirror_are_told(scene: Make) -> None:
     it = scene()
     it.run(1)
     (job,) = it.executor.jobs
-    (row,) = it.ledger.rows()
+    (row,) = it.store.rows()
     assert job.strategy == row.run.strategy
     assert (job.seed, job.redraw, job.num_epochs, job.weights_to) == (0, 0, 3, None)
     assert job.checkpoint == checkpoint_path(it.folder, "trial-0000")
@@ -55,11 +55,11 @@ def test_what_a_worker_and_the_mirror_are_told(scene: Make) -> None:
 
 def test_fixed_runs_keep_their_weights(scene: Make) -> None:
     it = scene()
-    it.ledger.enqueue([baseline_spec(it.ledger.config, "linear_probe", seed=0)])
-    it.coordinator.carry_out(it.ledger.ask_fixed)
+    it.store.enqueue([baseline_run(it.store.config, "linear_probe", seed=1)])
+    it.coordinator.carry_out(it.store.ask_fixed)
     (job,) = it.executor.jobs
-    assert job.weights_to == it.folder / "weights" / "linear_probe-seed-0.safetensors"
-    tags = it.mirror.tags["linear_probe-seed-0"]
+    assert job.weights_to == it.folder / "weights" / "linear_probe-seed-1.safetensors"
+    tags = it.mirror.tags["linear_probe-seed-1"]
     assert tags["tlsearch.baseline"] == "linear_probe"
     assert "tlsearch.trial" not in tags
 
@@ -70,14 +70,14 @@ def test_pruned(scene: Make) -> None:
 
     it = scene(story, "search.pruner={median: {n_startup_trials: 1}}")
     it.run(3)
-    assert list(states(it.ledger).values()) == ["complete", "pruned", "pruned"]
+    assert list(states(it.store).values()) == ["complete", "pruned", "pruned"]
     assert it.mirror.steps["trial-0001"] == [1]
     assert [(k, s) for k, s, _ in it.mirror.finished][1:] == [
         ("trial-0001", "KILLED"),
         ("trial-0002", "KILLED"),
     ]
     assert it.mirror.finished[1][2] == {"tlsearch.state": "pruned"}
-    assert [row.value for row in it.ledger.rows()] == [0.9, None, None]
+    assert [row.value for row in it.store.rows()] == [0.9, None, None]
 
 
 def test_diverged(scene: Make) -> None:
@@ -88,7 +88,7 @@ def test_diverged(scene: Make) -> None:
 
     it = scene(story)
     it.run(1)
-    (row,) = it.ledger.rows()
+    (row,) = it.store.rows()
     assert (row.state, row.reason, len(row.epochs)) == ("diverged", "loss is nan", 1)
     tags = {"tlsearch.state": "diverged", "tlsearch.reason": "loss is nan"}
     assert it.mirror.finished == [("trial-0000", "FAILED", tags)]
@@ -102,7 +102,7 @@ def test_a_run_that_was_paused_goes_on_where_it_was(scene: Make) -> None:
     it.executor.between = lambda: None
     it.interrupts.count = 0
     it.run(2)
-    assert list(states(it.ledger).values()) == ["complete"] * 2
+    assert list(states(it.store).values()) == ["complete"] * 2
     assert it.keys == ["trial-0000", "trial-0000", "trial-0001"]
     seen = [n.result.epoch for n in it.watched.of(EpochSeen)]
     assert seen == [1, 2, 3, 1, 2, 3]
@@ -142,11 +142,11 @@ def test_measures_are_stored_and_mirrored_as_a_later_pass_would(scene: Make) -> 
     taken = {"seconds": 3.5, "cka_drift": math.nan, "noise_scale": math.inf}
     it = scene(lambda job, _attempt: train(job.key, [0.2, 0.3, 0.4], taken))
     it.run(1)
-    (row,) = it.ledger.rows()
+    (row,) = it.store.rows()
     assert row.measures.keys() == taken.keys()
     assert (row.measures["seconds"], row.measures["noise_scale"]) == (3.5, math.inf)
     assert math.isnan(row.measures["cka_drift"])
-    json.dumps(it.ledger.search.trials[0].user_attrs, allow_nan=False)  # as a server stores it
+    json.dumps(it.store.study.trials[0].user_attrs, allow_nan=False)  # as a server stores it
     step, told = it.mirror.measured[row.run.key]
     assert (step, told["measure.seconds"]) == (3, 3.5)
     again = mirror_row(row, GROUPS, {})

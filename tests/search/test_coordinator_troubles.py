@@ -7,11 +7,11 @@ import pytest
 from tests.search.fakes import Story, epoch, states, train
 from tests.search.scenes import Make, Scene, Tell
 from tlsearch.errors import WorkError
+from tlsearch.execution.events import EpochSeen, Remark, RunEnded
 from tlsearch.execution.interrupts import Interrupted
 from tlsearch.execution.messages import EpochDone, Event, JobFailed, OutOfMemory, WorkerDied
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.events import EpochSeen, Remark, RunEnded
-from tlsearch.search.scheduler import MAX_DEATHS, MAX_FAULTS
+from tlsearch.execution.scheduler import MAX_DEATHS, MAX_FAULTS
+from tlsearch.search.baselines import baseline_run
 
 
 def dies_until(attempts: int, *, after: int = 1) -> Tell:
@@ -33,9 +33,9 @@ def dies_until(attempts: int, *, after: int = 1) -> Tell:
 def test_a_dead_worker_costs_nothing(scene: Make, deaths: int, after: int, workers: int) -> None:
     it = scene(dies_until(deaths, after=after), workers=workers)
     it.run(3)
-    assert list(states(it.ledger).values()) == ["complete"] * 3
+    assert list(states(it.store).values()) == ["complete"] * 3
     assert it.keys.count("trial-0001") == deaths + 1
-    (trial,) = (t for t in it.ledger.search.get_trials() if t.number == 1)
+    (trial,) = (t for t in it.store.study.get_trials() if t.number == 1)
     assert trial.intermediate_values == {1: 0.2, 2: 0.3, 3: 0.4}
     seen = [n.result.epoch for n in it.watched.of(EpochSeen) if n.run.key == "trial-0001"]
     assert seen == [1, 2, 3]
@@ -46,8 +46,8 @@ def test_a_dead_worker_costs_nothing(scene: Make, deaths: int, after: int, worke
 def test_a_job_that_kills_its_workers_is_given_up(scene: Make) -> None:
     it = scene(dies_until(MAX_DEATHS))
     it.run(3)
-    assert list(states(it.ledger).values()) == ["complete", "failed", "complete"]
-    reason = it.ledger.rows()[1].reason
+    assert list(states(it.store).values()) == ["complete", "failed", "complete"]
+    reason = it.store.rows()[1].reason
     assert "died (exit code -9) in trial-0001, 3 times" in reason
     assert it.mirror.finished[1][1] == "FAILED"
     assert it.keys.count("trial-0001") == MAX_DEATHS
@@ -68,7 +68,7 @@ def test_an_idle_worker_that_dies_is_replaced(scene: Make) -> None:
     it = scene(workers=2)
     dies_idle(it, 7, turns=MAX_DEATHS - 1)
     it.run(2)
-    assert set(states(it.ledger).values()) == {"complete"}
+    assert set(states(it.store).values()) == {"complete"}
 
 
 def test_a_worker_that_cannot_start_ends_the_study(scene: Make) -> None:
@@ -76,7 +76,7 @@ def test_a_worker_that_cannot_start_ends_the_study(scene: Make) -> None:
     dies_idle(it, 7, turns=MAX_DEATHS)
     with pytest.raises(WorkError, match=r"worker 7 died 3 times in a row .*\(exit code 1\)"):
         it.run(2)
-    assert set(states(it.ledger).values()) == {"waiting"}
+    assert set(states(it.store).values()) == {"waiting"}
 
 
 def test_runs_that_all_kill_their_workers_end_the_study(scene: Make) -> None:
@@ -86,7 +86,7 @@ def test_runs_that_all_kill_their_workers_end_the_study(scene: Make) -> None:
     it = scene(story)
     with pytest.raises(WorkError, match=r"3 runs in a row failed.*exit code 1"):
         it.run(9)
-    assert list(states(it.ledger).values()) == ["failed"] * MAX_FAULTS
+    assert list(states(it.store).values()) == ["failed"] * MAX_FAULTS
 
 
 def test_out_of_memory_prunes_what_was_drawn_and_the_study_goes_on(scene: Make) -> None:
@@ -99,11 +99,9 @@ def test_out_of_memory_prunes_what_was_drawn_and_the_study_goes_on(scene: Make) 
 
     it = scene(story)
     it.run(4)
-    it.ledger.enqueue(
-        [baseline_spec(it.ledger.config, n, seed=0) for n in it.ledger.config.baselines]
-    )
-    it.coordinator.carry_out(it.ledger.ask_fixed)
-    found = states(it.ledger)
+    it.store.enqueue([baseline_run(it.store.config, n, seed=0) for n in it.store.config.baselines])
+    it.coordinator.carry_out(it.store.ask_fixed)
+    found = states(it.store)
     assert [found[f"trial-000{i}"] for i in range(4)] == ["pruned", "pruned", "complete", "pruned"]
     assert found["full_fine_tuning-seed-0"] == found["from_scratch-seed-0"] == "failed"
     assert found["linear_probe-seed-0"] == "complete"
@@ -126,7 +124,7 @@ def fails(exit_code: int | None, *, keys: tuple[str, ...] = ("trial-0000",)) -> 
 def test_a_wrong_request_of_a_run_is_a_failed_run(scene: Make) -> None:
     it = scene(fails(2))
     it.run(2)
-    assert list(states(it.ledger).values()) == ["failed", "complete"]
+    assert list(states(it.store).values()) == ["failed", "complete"]
     tags = {"tlsearch.state": "failed", "tlsearch.reason": "KeyError: 'x'"}
     assert it.mirror.finished[0] == ("trial-0000", "FAILED", tags)
     assert not (it.folder / "faults.log").exists()
@@ -136,7 +134,7 @@ def test_work_that_cannot_go_on_ends_the_study_and_keeps_the_run(scene: Make) ->
     it = scene(fails(1, keys=("trial-0001",)), workers=2)
     with pytest.raises(WorkError, match="KeyError"):
         it.run(4)
-    assert set(states(it.ledger).values()) == {"waiting"}
+    assert set(states(it.store).values()) == {"waiting"}
     assert it.executor.shutdowns == [True]
     assert {status for _, status, _ in it.mirror.finished} == {"SCHEDULED"}
 
@@ -145,7 +143,7 @@ def test_a_fault_of_ours_is_logged_and_the_study_goes_on(scene: Make) -> None:
     it = scene(fails(None, keys=("trial-0000", "trial-0002")))
     it.folder.mkdir()
     it.run(4)
-    assert list(states(it.ledger).values()) == ["failed", "complete"] * 2
+    assert list(states(it.store).values()) == ["failed", "complete"] * 2
     assert (it.folder / "faults.log").read_text().count("Traceback …") == 2
 
 
@@ -154,7 +152,7 @@ def test_faults_in_a_row_end_the_study(scene: Make) -> None:
     it.folder.mkdir()
     with pytest.raises(WorkError, match=r"3 runs in a row failed.*faults\.log"):
         it.run(8)
-    assert list(states(it.ledger).values()) == ["failed"] * MAX_FAULTS
+    assert list(states(it.store).values()) == ["failed"] * MAX_FAULTS
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -169,7 +167,7 @@ def test_asked_to_leave_once(scene: Make, workers: int) -> None:
     with pytest.raises(Interrupted) as caught:
         it.run(4)
     assert caught.value.exit_code == 130
-    assert list(states(it.ledger).values()) == ["waiting"] * workers
+    assert list(states(it.store).values()) == ["waiting"] * workers
     assert [d for _, d in it.executor.answers] == ["continue"] * workers + ["pause"] * workers
     assert {(k, s) for k, s, _ in it.mirror.finished} == {
         (f"trial-000{i}", "SCHEDULED") for i in range(workers)
@@ -189,7 +187,7 @@ def test_asked_to_leave_twice(scene: Make) -> None:
     with pytest.raises(Interrupted, match="at once"):
         it.run(4)
     assert it.executor.shutdowns == [True]
-    assert set(states(it.ledger).values()) == {"waiting"}
+    assert set(states(it.store).values()) == {"waiting"}
 
 
 def test_pruning_goes_before_leaving(scene: Make) -> None:
@@ -205,7 +203,7 @@ def test_pruning_goes_before_leaving(scene: Make) -> None:
     it.executor.between = leave_in_the_second_run
     with pytest.raises(Interrupted):
         it.run(4)
-    assert list(states(it.ledger).values()) == ["complete", "pruned"]
+    assert list(states(it.store).values()) == ["complete", "pruned"]
 
 
 def test_a_worker_dies_while_all_leave(scene: Make) -> None:
@@ -221,7 +219,7 @@ def test_a_worker_dies_while_all_leave(scene: Make) -> None:
     it.executor.between = leave
     with pytest.raises(Interrupted):
         it.run(2)
-    assert states(it.ledger) == {"trial-0000": "waiting"}
+    assert states(it.store) == {"trial-0000": "waiting"}
 
 
 def test_whatever_ends_the_loop_leaves_nothing_running(scene: Make) -> None:
@@ -234,5 +232,5 @@ def test_whatever_ends_the_loop_leaves_nothing_running(scene: Make) -> None:
     it.executor.between = break_down
     with pytest.raises(OSError, match="No space"):
         it.run(4)
-    assert list(states(it.ledger).values()) == ["waiting"] * 3
+    assert list(states(it.store).values()) == ["waiting"] * 3
     assert it.executor.shutdowns == [True]

@@ -8,10 +8,10 @@ import pytest
 from tests.search.fakes import Story
 from tests.search.scenes import Make
 from tlsearch.errors import RequestError, WorkError
+from tlsearch.execution.events import Preparing
 from tlsearch.execution.interrupts import Interrupted
 from tlsearch.execution.messages import JobFailed, Progress, Scored, ScoreJob, WorkerDied
-from tlsearch.search.events import Preparing
-from tlsearch.search.scheduler import MAX_DEATHS
+from tlsearch.execution.scheduler import MAX_DEATHS
 
 SCORE = ScoreJob(weights=(), scores_to=Path("x"), backbone="")
 
@@ -22,7 +22,7 @@ def test_an_errand_tells_of_its_progress(scene: Make) -> None:
         yield Scored((("a", 0.9),))
 
     it = scene(story, workers=2)
-    assert it.coordinator.errand(SCORE) == Scored((("a", 0.9),))
+    assert it.coordinator.run_job(SCORE) == Scored((("a", 0.9),))
     assert it.watched.of(Preparing) == [Preparing(0.5, "half")]
     assert it.executor.idle() == [0, 1]
 
@@ -37,7 +37,7 @@ def test_an_errand_that_fails(scene: Make, exit_code: int | None, error: type) -
     it = scene(story)
     it.folder.mkdir()
     with pytest.raises(error, match="no such weights") as caught:
-        it.coordinator.errand(SCORE)
+        it.coordinator.run_job(SCORE)
     assert ("faults.log" in str(caught.value)) == (exit_code is None)
     assert it.executor.idle() == [0]
 
@@ -52,10 +52,10 @@ def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
 
     it = scene(story)
     if deaths < MAX_DEATHS:
-        assert it.coordinator.errand(SCORE) == Scored(())
+        assert it.coordinator.run_job(SCORE) == Scored(())
     else:
         with pytest.raises(WorkError, match=r"died 3 times .* while it did ScoreJob"):
-            it.coordinator.errand(SCORE)
+            it.coordinator.run_job(SCORE)
 
 
 def test_an_errand_can_be_left(scene: Make) -> None:
@@ -66,5 +66,5 @@ def test_an_errand_can_be_left(scene: Make) -> None:
     it = scene(story)
     it.executor.between = lambda: setattr(it.interrupts, "count", 1)
     with pytest.raises(Interrupted):
-        it.coordinator.errand(SCORE)
+        it.coordinator.run_job(SCORE)
     assert it.executor.shutdowns == [True]

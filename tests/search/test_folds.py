@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from tests.search.conftest import BODY, Study
-from tests.search.fakes import GROUPS, drive, epoch, memory_ledger, result
+from tests.search.fakes import GROUPS, drive, epoch, memory_store, result
 from tlsearch.execution.runs import Run
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.confirm import best_first, confirm_specs
-from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import Ledger
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.confirm import best_first, runs_after
+from tlsearch.search.jobs import job_maker
 from tlsearch.search.mirroring import mirror_row
-from tlsearch.search.runs import read_spec, spec_json
 from tlsearch.search.samplers import make_pruner
+from tlsearch.search.store import SEARCH, Store
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 HEAD = """
@@ -28,9 +27,9 @@ EPOCHS = 3
 
 
 @pytest.fixture
-def crossed(study: Study) -> Callable[..., Ledger]:
-    def make(pruner: str = "none", *overrides: str) -> Ledger:
-        return memory_ledger(study(f"search.pruner={pruner}", *overrides, body=BODY, head=HEAD))
+def crossed(study: Study) -> Callable[..., Store]:
+    def make(pruner: str = "none", *overrides: str) -> Store:
+        return memory_store(study(f"search.pruner={pruner}", *overrides, body=BODY, head=HEAD))
 
     return make
 
@@ -45,15 +44,15 @@ def told(accuracies: list[float]) -> tuple[list[EpochResult], list[FoldResult]]:
     return epochs, folds
 
 
-def run_through(ledger: Ledger, run: Run, accuracies: list[float]) -> int:
+def run_through(store: Store, run: Run, accuracies: list[float]) -> int:
     """Report all epochs until it is pruned or told; the number of epochs."""
     epochs, folds = told(accuracies)
     ended = {fold.last_epoch: fold for fold in folds}
     for number, one in enumerate(epochs, 1):
-        if ledger.report(run, one, fold=ended.get(one.epoch)):
-            ledger.tell(run, "pruned", summed(epochs[:number], folds[: number // 3]), reason="")
+        if store.report(run, one, fold=ended.get(one.epoch)):
+            store.tell(run, "pruned", summed(epochs[:number], folds[: number // 3]), reason="")
             return number
-    ledger.tell(run, "complete", summed(epochs, folds), reason="")
+    store.tell(run, "complete", summed(epochs, folds), reason="")
     return len(epochs)
 
 
@@ -74,63 +73,62 @@ def summed(epochs: list[EpochResult], folds: list[FoldResult]) -> TrainResult:
 
 
 def test_a_trials_value_is_the_mean_over_folds(crossed: Any) -> None:
-    ledger = crossed()
-    run = ledger.ask()
+    store = crossed()
+    run = store.ask()
     assert run.folds == (0, 1, 2, 3)
     assert run.total_epochs == 12
-    assert run_through(ledger, run, [0.9, 0.5, 0.6, 0.8]) == 12
-    (row,) = ledger.rows()
+    assert run_through(store, run, [0.9, 0.5, 0.6, 0.8]) == 12
+    (row,) = store.rows()
     assert row.value == pytest.approx(0.7)
     assert (len(row.epochs), row.folds) == (12, tuple(told([0.9, 0.5, 0.6, 0.8])[1]))
-    assert read_spec(spec_json(row.run)) == row.run
 
 
 def test_optuna_hears_of_folds_alone_and_of_their_running_mean(crossed: Any) -> None:
-    ledger = crossed()
-    run_through(ledger, ledger.ask(), [0.9, 0.5, 0.6, 0.8])
-    (trial,) = ledger.search.get_trials()
+    store = crossed()
+    run_through(store, store.ask(), [0.9, 0.5, 0.6, 0.8])
+    (trial,) = store.study.get_trials()
     assert trial.intermediate_values == pytest.approx({1: 0.9, 2: 0.7, 3: 2 / 3, 4: 0.7})
 
 
 def test_wilcoxon_hears_of_each_fold_itself(crossed: Any) -> None:
-    ledger = crossed("{wilcoxon: {p_threshold: 0.1}}")
-    run_through(ledger, ledger.ask(), [0.9, 0.5, 0.6, 0.8])
-    (trial,) = ledger.search.get_trials()
+    store = crossed("{wilcoxon: {p_threshold: 0.1}}")
+    run_through(store, store.ask(), [0.9, 0.5, 0.6, 0.8])
+    (trial,) = store.study.get_trials()
     assert trial.intermediate_values == {1: 0.9, 2: 0.5, 3: 0.6, 4: 0.8}
 
 
 def test_a_loss_is_reported_as_a_loss(crossed: Any) -> None:
-    ledger = crossed("none", "search.metric=val_loss")
-    run_through(ledger, ledger.ask(), [0.9, 0.5])
-    (trial,) = ledger.search.get_trials()
+    store = crossed("none", "search.metric=val_loss")
+    run_through(store, store.ask(), [0.9, 0.5])
+    (trial,) = store.study.get_trials()
     assert trial.intermediate_values == pytest.approx({1: 0.1, 2: 0.3})
 
 
 def test_pruned_between_folds_alone(crossed: Any) -> None:
-    ledger = crossed("{median: {n_startup_trials: 1, n_warmup_steps: 2}}")
-    assert run_through(ledger, ledger.ask(), [0.8, 0.8, 0.8, 0.8]) == 12
-    assert run_through(ledger, ledger.ask(), [0.7, 0.5, 0.9, 0.9]) == 2 * EPOCHS
-    assert [row.state for row in ledger.rows()] == ["complete", "pruned"]
+    store = crossed("{median: {n_startup_trials: 1, n_warmup_steps: 2}}")
+    assert run_through(store, store.ask(), [0.8, 0.8, 0.8, 0.8]) == 12
+    assert run_through(store, store.ask(), [0.7, 0.5, 0.9, 0.9]) == 2 * EPOCHS
+    assert [row.state for row in store.rows()] == ["complete", "pruned"]
 
 
 def test_the_last_fold_is_never_pruned(crossed: Any) -> None:
-    ledger = crossed("{median: {n_startup_trials: 1}}")
-    run_through(ledger, ledger.ask(), [0.8] * 4)
-    assert run_through(ledger, ledger.ask(), [0.9, 0.8, 0.8, 0.1]) == 12
-    assert ledger.rows()[1].value == pytest.approx(0.65)
+    store = crossed("{median: {n_startup_trials: 1}}")
+    run_through(store, store.ask(), [0.8] * 4)
+    assert run_through(store, store.ask(), [0.9, 0.8, 0.8, 0.1]) == 12
+    assert store.rows()[1].value == pytest.approx(0.65)
 
 
 def test_what_is_repeated_after_an_interruption_is_recorded_once(crossed: Any) -> None:
-    ledger = crossed("{median: {n_startup_trials: 1, n_warmup_steps: 2}}")
-    run_through(ledger, ledger.ask(), [0.8] * 4)
-    run = ledger.ask()
+    store = crossed("{median: {n_startup_trials: 1, n_warmup_steps: 2}}")
+    run_through(store, store.ask(), [0.8] * 4)
+    run = store.ask()
     epochs, folds = told([0.7, 0.5, 0.9, 0.9])
     for one in epochs[:3]:
-        ledger.report(run, one, fold=folds[0] if one.epoch == 3 else None)
-    ledger.pause(run)
-    again = ledger.ask()
-    assert run_through(ledger, again, [0.7, 0.5, 0.9, 0.9]) == 6
-    trial = ledger.search.get_trials()[1]
+        store.report(run, one, fold=folds[0] if one.epoch == 3 else None)
+    store.pause(run)
+    again = store.ask()
+    assert run_through(store, again, [0.7, 0.5, 0.9, 0.9]) == 6
+    trial = store.study.get_trials()[1]
     assert trial.intermediate_values == pytest.approx({1: 0.7, 2: 0.6})
 
 
@@ -140,43 +138,43 @@ def test_hyperband_counts_folds(study: Study) -> None:
 
 
 def test_confirmation_takes_turns(crossed: Any) -> None:
-    ledger = crossed("none", "confirm.seeds=6", "confirm.top=1")
-    run_through(ledger, ledger.ask(), [0.7] * 4)
-    specs = confirm_specs(ledger.config, ledger.rows())
+    store = crossed("none", "confirm.seeds=6", "confirm.top=1")
+    run_through(store, store.ask(), [0.7] * 4)
+    specs = runs_after(store, SEARCH)
     by_seed = {spec.redraw: spec.folds for spec in specs}
     assert by_seed == {1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (0,), 6: (1,)}
     assert all(spec.folds == by_seed[spec.redraw] for spec in specs)
-    assert baseline_spec(ledger.config, "linear_probe", seed=0).folds == (0, 1, 2, 3)
+    assert baseline_run(store.config, "linear_probe", seed=0).folds == (0, 1, 2, 3)
 
 
 def test_a_holdout_is_one_fold(study: Study) -> None:
-    ledger = memory_ledger(study())
-    run = ledger.ask()
-    drive(ledger, run, [0.5] * 3)
+    store = memory_store(study())
+    run = store.ask()
+    drive(store, run, [0.5] * 3)
     assert run.folds == (0,)
     assert result([0.5]).folds == ()
-    (row,) = ledger.rows()
+    (row,) = store.rows()
     assert (row.folds, best_first([row], maximise=True)) == ((), [row])
     specs = [
-        *confirm_specs(ledger.config, [row]),
-        baseline_spec(ledger.config, "linear_probe", seed=0),
+        *runs_after(store, SEARCH),
+        baseline_run(store.config, "linear_probe", seed=0),
     ]
     assert {spec.folds for spec in specs} == {(0,)}
 
 
 def test_weights_are_kept_of_single_trainings(crossed: Any, tmp_path: Path) -> None:
     config = crossed().config
-    one, whole = (baseline_spec(config, "linear_probe", seed=seed) for seed in (1, 0))
-    assert train_job(one, tmp_path).weights_to is not None
-    assert train_job(one, tmp_path).folds == (0,)
-    assert train_job(whole, tmp_path).weights_to is None
-    assert train_job(whole, tmp_path).folds == (0, 1, 2, 3)
+    one, whole = (baseline_run(config, "linear_probe", seed=seed) for seed in (1, 0))
+    assert job_maker(config)(one, tmp_path).weights_to is not None
+    assert job_maker(config)(one, tmp_path).folds == (0,)
+    assert job_maker(config)(whole, tmp_path).weights_to is None
+    assert job_maker(config)(whole, tmp_path).folds == (0, 1, 2, 3)
 
 
 def test_mlflow_shows_folds_at_their_last_epochs(crossed: Any) -> None:
-    ledger = crossed()
-    run_through(ledger, ledger.ask(), [0.9, 0.5, 0.6, 0.8])
-    row = mirror_row(ledger.rows()[0], GROUPS, {})
+    store = crossed()
+    run_through(store, store.ask(), [0.9, 0.5, 0.6, 0.8])
+    row = mirror_row(store.rows()[0], GROUPS, {})
     assert [m.step for m in row.metrics] == list(range(1, 13))
     assert {m.step: m.values["fold"] for m in row.metrics if "fold" in m.values} == {
         3: 1,

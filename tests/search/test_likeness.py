@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from tests.search.conftest import Study
-from tests.search.fakes import memory_ledger, setting_of
+from tests.search.fakes import memory_store, setting_of
 from tlsearch.execution.messages import Surveyed, SurveyJob
-from tlsearch.search.summary import FIGURES, measure_likeness
+from tlsearch.search.runner import _measure_similarity
+from tlsearch.search.store import LIKENESS, Store
+from tlsearch.search.summary import SIMILARITY_FIGURES
 
 FACTS = {
     "similarity": 0.7,
@@ -23,23 +25,24 @@ FACTS = {
 class FakeStage(SimpleNamespace):
     """Answers surveys and counts them."""
 
-    def __init__(self) -> None:
-        super().__init__(asked=[], preparer=SimpleNamespace(configure=lambda _: None))
+    def __init__(self, store: Store) -> None:
+        super().__init__(store=store, asked=[], preparer=SimpleNamespace(configure=lambda _: None))
 
     def watch(self, _event: Any) -> None:
         """Nobody looks."""
 
-    def errand(self, job: Any) -> Surveyed:
+    def prepare_job(self, job: Any) -> Surveyed:
         self.asked.append(job)
         return Surveyed(tuple(FACTS.items()))
 
 
 def test_it_is_measured_once_and_kept(study: Study, tmp_path: Path) -> None:
     config = study("backbone.weights=glyphs")
-    ledger, stage, setting = memory_ledger(config), FakeStage(), setting_of(config, tmp_path)
-    wanted = {name: FACTS[name] for name in FIGURES}
-    assert measure_likeness(ledger, setting, stage) == wanted  # type: ignore[arg-type]
-    assert measure_likeness(ledger, setting, stage) == wanted  # type: ignore[arg-type]
+    store, setting = memory_store(config), setting_of(config, tmp_path)
+    stage = FakeStage(store)
+    for _ in range(2):
+        _measure_similarity(stage, setting)  # type: ignore[arg-type]
+        assert store.noted(LIKENESS) == {name: FACTS[name] for name in SIMILARITY_FIGURES}
     assert stage.asked == [SurveyJob(future=None)]
 
 
@@ -48,7 +51,8 @@ def test_nothing_is_measured_where_nothing_is_known(
     study: Study, weights: str, tmp_path: Path
 ) -> None:
     config = study(f"backbone.weights={weights}")
-    ledger, stage = memory_ledger(config), FakeStage()
+    stage = FakeStage(memory_store(config))
     setting = replace(setting_of(config, tmp_path), config=config)
-    assert measure_likeness(ledger, setting, stage) == {}  # type: ignore[arg-type]
+    _measure_similarity(stage, setting)  # type: ignore[arg-type]
+    assert stage.store.noted(LIKENESS) is None
     assert stage.asked == []

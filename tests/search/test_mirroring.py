@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.search.conftest import Study
-from tests.search.fakes import GROUPS, drive, epoch, memory_ledger, setting_of
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.confirm import confirm_specs
-from tlsearch.search.ledger import Ledger
+from tests.search.fakes import GROUPS, drive, epoch, memory_store, setting_of
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.confirm import runs_after
 from tlsearch.search.mirroring import (
     begun,
     end_tags,
@@ -27,27 +26,26 @@ from tlsearch.search.provenance import (
     git_revision,
     parent_params,
     parent_tags,
-    parent_texts,
     requirements,
     study_texts,
     versions,
 )
-from tlsearch.search.runs import read_spec, spec_json
+from tlsearch.search.store import SEARCH, Store
 from tlsearch.training.results import FoldResult
 
 
 @pytest.fixture
-def ledger(study: Study) -> Ledger:
-    return memory_ledger(study("space.freeze_depth=2", "space.lr_ratio=0.5"))
+def store(study: Study) -> Store:
+    return memory_store(study("space.freeze_depth=2", "space.lr_ratio=0.5"))
 
 
-def test_names_sort(ledger: Ledger) -> None:
-    spec = ledger.ask()
+def test_names_sort(store: Store) -> None:
+    spec = store.ask()
     assert run_name(spec) == f"trial-0000 · freeze 2 · lr {spec.params['lr']:.0e}"
 
 
-def test_rates_per_group(ledger: Ledger) -> None:
-    spec = ledger.ask()
+def test_rates_per_group(store: Store) -> None:
+    spec = store.ask()
     params, lr = run_params(spec, GROUPS), spec.params["lr"]
     rates = [params[f"group_lr.{group}"] for group in GROUPS]
     assert rates == pytest.approx([0, 0, lr / 8, lr / 4, lr / 2, lr])
@@ -56,13 +54,13 @@ def test_rates_per_group(ledger: Ledger) -> None:
 
 
 def test_gradual_unfreezing_gives_every_group_a_rate(study: Study) -> None:
-    spec = memory_ledger(study("space.freeze_depth=2", "space.unfreeze_every_epochs=1")).ask()
+    spec = memory_store(study("space.freeze_depth=2", "space.unfreeze_every_epochs=1")).ask()
     params = run_params(spec, GROUPS)
     assert {params[f"group_lr.{group}"] for group in GROUPS} == {spec.params["lr"]}
 
 
 def test_groups_that_are_named_have_a_rate_and_the_others_none(study: Study) -> None:
-    spec = memory_ledger(study("space.trained=layer3+stem", "space.lr_ratio=0.5")).ask()
+    spec = memory_store(study("space.trained=layer3+stem", "space.lr_ratio=0.5")).ask()
     params, lr = run_params(spec, GROUPS), spec.params["lr"]
     rates = [params[f"group_lr.{group}"] for group in GROUPS]
     assert rates == pytest.approx([lr / 32, 0, 0, lr / 4, 0, lr])
@@ -71,7 +69,7 @@ def test_groups_that_are_named_have_a_rate_and_the_others_none(study: Study) -> 
 
 
 def test_a_group_whose_layers_have_rates_of_their_own_has_none(study: Study) -> None:
-    spec = memory_ledger(study("space.layer_decay=0.5", "space.freeze_depth=2")).ask()
+    spec = memory_store(study("space.layer_decay=0.5", "space.freeze_depth=2")).ask()
     params = run_params(spec, GROUPS)
     found = {name: value for name, value in params.items() if name.startswith("group_lr.")}
     assert found == {
@@ -83,34 +81,24 @@ def test_a_group_whose_layers_have_rates_of_their_own_has_none(study: Study) -> 
 
 def test_unfreezing_that_does_not_come_so_far_gives_no_rate(study: Study) -> None:
     # Three epochs open two of the four.
-    spec = memory_ledger(study("space.freeze_depth=4", "space.unfreeze_every_epochs=1")).ask()
+    spec = memory_store(study("space.freeze_depth=4", "space.unfreeze_every_epochs=1")).ask()
     params = run_params(spec, GROUPS)
     opened = [params[f"group_lr.{group}"] > 0 for group in GROUPS]
     assert opened == [False, False, True, True, True, True]
 
 
-def test_a_record_from_before_a_dimension_has_its_default(ledger: Ledger) -> None:
-    spec = ledger.ask()
-    record = spec_json(spec)
-    late = ("trained", "layer_decay", "l2_sp", "head_init", "feature_selection", "class_balance")
-    old = {**record, "params": {n: v for n, v in spec.params.items() if n not in late}}
-    assert len(old["params"]) == len(spec.params) - len(late)
-    assert read_spec(old) == spec
-    assert read_spec(old).strategy == spec.strategy
-
-
-def test_tags_tell_the_kinds_apart(ledger: Ledger) -> None:
-    run = ledger.ask()
-    drive(ledger, run, [0.5] * 3)
+def test_tags_tell_the_kinds_apart(store: Store) -> None:
+    run = store.ask()
+    drive(store, run, [0.5] * 3)
     common = {"tlsearch.state": "running"}
     assert run_tags(run) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
-    baseline = baseline_spec(ledger.config, "full_fine_tuning", seed=0)
+    baseline = baseline_run(store.config, "full_fine_tuning", seed=0)
     assert run_tags(baseline) == {
         **common,
         "tlsearch.kind": "baseline",
         "tlsearch.baseline": "full_fine_tuning",
     }
-    confirm = confirm_specs(ledger.config, ledger.rows())[0]
+    confirm = runs_after(store, SEARCH)[0]
     assert run_tags(confirm) == {
         **common,
         "tlsearch.kind": "confirm",
@@ -145,12 +133,12 @@ def test_metrics_of_an_epoch() -> None:
     }
 
 
-def test_a_row_shows_all_of_a_run(ledger: Ledger) -> None:
+def test_a_row_shows_all_of_a_run(store: Store) -> None:
     before = datetime.now(tz=UTC).timestamp() * 1000
-    drive(ledger, ledger.ask(), [0.2, 0.5, 0.4])
-    ledger.ask()
+    drive(store, store.ask(), [0.2, 0.5, 0.4])
+    store.ask()
     after = datetime.now(tz=UTC).timestamp() * 1000
-    ended, running = (mirror_row(row, GROUPS, {"a.json": [1]}) for row in ledger.rows())
+    ended, running = (mirror_row(row, GROUPS, {"a.json": [1]}) for row in store.rows())
     assert (ended.key, ended.status) == ("trial-0000", "FINISHED")
     assert [m.step for m in ended.metrics] == [1, 2, 3]
     assert ended.metrics[1].values["val_accuracy"] == 0.5
@@ -165,29 +153,29 @@ def test_a_row_shows_all_of_a_run(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("ending", "status"), [("pruned", "KILLED"), ("diverged", "FAILED"), ("failed", "FAILED")]
 )
-def test_statuses(ledger: Ledger, ending: str, status: str) -> None:
-    run = ledger.ask()
-    ledger.tell(run, ending, None, reason="why")  # type: ignore[arg-type]
-    row = mirror_row(ledger.rows()[0], GROUPS, {})
+def test_statuses(store: Store, ending: str, status: str) -> None:
+    run = store.ask()
+    store.tell(run, ending, None, reason="why")  # type: ignore[arg-type]
+    row = mirror_row(store.rows()[0], GROUPS, {})
     assert row.status == status
     assert row.tags["tlsearch.reason"] == "why"
 
 
-def test_a_paused_run_is_scheduled(ledger: Ledger) -> None:
-    ledger.pause(ledger.ask())
-    assert mirror_row(ledger.rows()[0], GROUPS, {}).status == "SCHEDULED"
+def test_a_paused_run_is_scheduled(store: Store) -> None:
+    store.pause(store.ask())
+    assert mirror_row(store.rows()[0], GROUPS, {}).status == "SCHEDULED"
 
 
-def test_what_waits_in_the_queue_is_not_shown(ledger: Ledger) -> None:
+def test_what_waits_in_the_queue_is_not_shown(store: Store) -> None:
     """It would have begun in 1970."""
-    ledger.enqueue([baseline_spec(ledger.config, "from_scratch", seed=0)])
-    assert len(ledger.rows()) == 1
-    assert begun(ledger.rows()) == []
-    ledger.ask()
-    fixed = ledger.ask_fixed()
+    store.enqueue([baseline_run(store.config, "from_scratch", seed=0)])
+    assert len(store.rows()) == 1
+    assert begun(store.rows()) == []
+    store.ask()
+    fixed = store.ask_fixed()
     assert fixed is not None
-    ledger.pause(fixed)
-    assert [row.run.key for row in begun(ledger.rows())] == ["trial-0000", fixed.key]
+    store.pause(fixed)
+    assert [row.run.key for row in begun(store.rows())] == ["trial-0000", fixed.key]
 
 
 def test_versions_without_importing() -> None:
@@ -242,10 +230,10 @@ def test_the_parent_tells_everything_but_passwords(
     assert "tlsearch.about" not in parent_tags(setting)
     asked = replace(setting, config=config.model_copy(update={"about": "Does freezing help?"}))
     assert parent_tags(asked)["tlsearch.about"] == "Does freezing help?"
-    told = [parent_tags(setting), parent_params(config, setting), parent_texts(config, setting)]
+    told = [parent_tags(setting), parent_params(config, setting), study_texts(config)]
     assert "secret" not in str(told)
     assert told[0]["tlsearch.data"] == "f" * 16
     assert told[1]["train_images"] == 8
     assert "freeze_depth" in told[2]["study.yaml"]
     command = "tlsearch run 'my study.yaml' --set 'storage=postgresql://me:***@h/x'\n"
-    assert told[2]["command.txt"] == study_texts(config)["command.txt"] == command
+    assert told[2]["command.txt"] == command

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +7,16 @@ import numpy as np
 import pytest
 
 from tests.search.conftest import Study
-from tests.search.fakes import drive, memory_ledger, setting_of
+from tests.search.fakes import drive, memory_store, setting_of
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError
 from tlsearch.execution.messages import Setting
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.confirm import confirm_specs
-from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import FACTS
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.confirm import runs_after
+from tlsearch.search.jobs import job_maker
 from tlsearch.search.mirroring import run_name, run_params
 from tlsearch.search.runner import agreed
-from tlsearch.search.runs import read_spec, spec_json
+from tlsearch.search.store import FACTS, SEARCH
 from tlsearch.search.summary import foretold
 
 TWO = ("backbone.name=[resnet10, mobilenet_v2]",)
@@ -42,28 +40,27 @@ def two_settings(config: StudyConfig, folder: Path) -> Setting:
 
 def test_a_trial_carries_its_network_to_the_worker(study: Study, tmp_path: Path) -> None:
     config = study(*TWO)
-    ledger = memory_ledger(config)
+    store = memory_store(config)
     seen = set()
     for _ in range(8):
-        run = spec = ledger.ask()
+        run = spec = store.ask()
         assert spec.backbone == spec.params["backbone"]
-        assert train_job(spec, tmp_path).backbone == spec.backbone
+        assert job_maker(config)(spec, tmp_path).backbone == spec.backbone
         assert spec.backbone in run_name(spec)
-        assert read_spec(json.loads(json.dumps(spec_json(spec)))) == spec
         seen.add(spec.backbone)
-        drive(ledger, run, [0.2, 0.4])
+        drive(store, run, [0.2, 0.4])
     assert seen == {"resnet10", "mobilenet_v2"}
     # So do its confirmations; baselines take the first network of the list.
-    by_number = {row.number: row.run.backbone for row in ledger.rows()}
-    for again in confirm_specs(config, ledger.rows()):
+    by_number = {row.number: row.run.backbone for row in store.rows()}
+    for again in runs_after(store, SEARCH):
         wanted = "resnet10" if again.trial is None else by_number[again.trial]
         assert again.backbone == wanted
-    assert baseline_spec(config, "linear_probe", seed=0).params["freeze_depth"] == 5
+    assert baseline_run(config, "linear_probe", seed=0).params["freeze_depth"] == 5
 
 
 def test_a_study_on_one_network_has_no_such_parameter(study: Study, tmp_path: Path) -> None:
-    ledger = memory_ledger(study())
-    spec = ledger.ask()
+    store = memory_store(study())
+    spec = store.ask()
     assert "backbone" not in spec.params
     assert spec.backbone == "resnet18"
     assert run_params(spec, ("head",))["backbone"] == "resnet18"
@@ -82,26 +79,26 @@ def test_each_network_has_a_setting_of_its_own(study: Study, tmp_path: Path) -> 
 
 def test_a_study_goes_on_with_its_weights_and_number_formats(study: Study, tmp_path: Path) -> None:
     config = study(*TWO)
-    ledger = memory_ledger(config)
+    store = memory_store(config)
     setting = two_settings(config, tmp_path)
-    assert agreed(ledger, setting) == setting
-    facts = ledger.search.user_attrs[FACTS]
+    assert agreed(store, setting) == setting
+    facts = store.noted(FACTS)
     assert facts["precision"] == "resnet10 bf16, mobilenet_v2 fp32"
-    drive(ledger, ledger.ask(), [0.5])
-    found = agreed(ledger, setting.with_precisions({"resnet10": "fp32", "mobilenet_v2": "bf16"}))
+    drive(store, store.ask(), [0.5])
+    found = agreed(store, setting.with_precisions({"resnet10": "fp32", "mobilenet_v2": "bf16"}))
     assert found == setting
     second = replace(setting.others[0], weights_fingerprint="others")
-    with pytest.raises(StoreError, match=r"mobilenet_v2 of mobilenet_v2 → .*mobilenet_v2 others"):
-        agreed(ledger, replace(setting, others=(second,)))
+    with pytest.raises(StoreError, match=r"weights of mobilenet_v2 .* of mobilenet_v2 → others"):
+        agreed(store, replace(setting, others=(second,)))
 
 
 def run_all(study: Study, best: Mapping[str, float], *overrides: str) -> Any:
     config = study(f"backbone.name=[{', '.join(best)}]", *overrides)
-    ledger = memory_ledger(config)
+    store = memory_store(config)
     for _ in range(20):
-        run = ledger.ask()
-        drive(ledger, run, [best[run.backbone]])
-    return config, ledger.rows()
+        run = store.ask()
+        drive(store, run, [best[run.backbone]])
+    return config, store.rows()
 
 
 def test_what_was_promised_is_held_against_what_was_reached(study: Study) -> None:

@@ -13,8 +13,8 @@ from tests.search.conftest import Study
 from tests.search.fakes import drive, layout_in
 from tlsearch.config.paths import Layout
 from tlsearch.errors import StoreError, WorkError
-from tlsearch.search.ledger import Ledger
 from tlsearch.search.storage import is_running, open_storage, storage_address, study_lock
+from tlsearch.search.store import Store
 
 
 def files(folder: Path) -> list[str]:
@@ -27,15 +27,15 @@ def test_a_torn_last_line_is_cut(study: Study, tmp_path: Path, torn: bytes) -> N
     for done in range(2):  # the second time, something stands before and after the cut
         storage = open_storage(config, layout, create=True)
         assert storage is not None
-        ledger = Ledger(config, storage)
-        assert len(ledger.rows()) == done
-        drive(ledger, ledger.ask(), [0.5] * 3)
+        store = Store(config, storage)
+        assert len(store.rows()) == done
+        drive(store, store.ask(), [0.5] * 3)
         assert b"\n" + torn not in layout.journal.read_bytes()
         before = layout.journal.read_bytes()
         layout.journal.write_bytes(before + torn)
         reading = open_storage(config, layout, create=False)
         assert reading is not None
-        assert len(Ledger(config, reading).rows()) == done + 1
+        assert len(Store(config, reading).rows()) == done + 1
         assert layout.journal.read_bytes() == before + torn, "a reading command writes nothing"
 
 
@@ -45,7 +45,7 @@ def test_a_journal_of_nothing_but_a_torn_line(study: Study, tmp_path: Path, cont
     layout.journal.write_bytes(content)
     storage = open_storage(study(), layout, create=True)
     assert storage is not None
-    Ledger(study(), storage)
+    Store(study(), storage)
     assert layout.journal.read_bytes().startswith(b"{")
 
 
@@ -81,7 +81,7 @@ def test_a_reader_waits_for_a_database_that_is_being_made(
     config, layout = study("storage=sqlite:///x.db"), layout_in(tmp_path)
     storage = open_storage(config, layout, create=True)
     assert storage is not None
-    Ledger(config, storage)
+    Store(config, storage)
 
     def fails(*_: object, **__: object) -> None:
         raise AssertionError("a reader makes tables")
@@ -173,8 +173,8 @@ def test_a_database_works_like_a_journal(study: Study, tmp_path: Path) -> None:
     config, layout = study("storage=sqlite:///x.db"), layout_in(tmp_path)
     storage = open_storage(config, layout, create=True)
     assert storage is not None
-    ledger = Ledger(config, storage)
-    drive(ledger, ledger.ask(), [0.5] * 3)
+    store = Store(config, storage)
+    drive(store, store.ask(), [0.5] * 3)
     assert (tmp_path / "x.db").exists()
     assert not layout.journal.exists()
     again = open_storage(config, layout, create=False)

@@ -2,32 +2,32 @@ from pathlib import Path
 from typing import Any
 
 from tests.search.conftest import Study
-from tests.search.fakes import drive, memory_ledger, result
+from tests.search.fakes import drive, memory_store, result
 from tlsearch.config.paths import Layout
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.ledger import MLFLOW, TEST, Ledger
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.store import MLFLOW, TEST, Store
 from tlsearch.search.summary import Summary, as_json, summarise
 
 
-def summary_of(ledger: Ledger) -> Summary:
-    return summarise(ledger, Layout(Path("/x/mlruns")))
+def summary_of(store: Store) -> Summary:
+    return summarise(store, Layout(Path("/x/mlruns")))
 
 
-def searched(study: Study, *overrides: str) -> Ledger:
-    ledger = memory_ledger(study("confirm=null", *overrides))
-    ledger.enqueue([baseline_spec(ledger.config, n, seed=0) for n in ledger.config.baselines])
-    drive(ledger, ledger.ask_fixed(), [0.55] * 3)  # type: ignore[arg-type]
+def searched(study: Study, *overrides: str) -> Store:
+    store = memory_store(study("confirm=null", *overrides))
+    store.enqueue([baseline_run(store.config, n, seed=0) for n in store.config.baselines])
+    drive(store, store.ask_fixed(), [0.55] * 3)  # type: ignore[arg-type]
     for value in (0.4, 0.7):
-        drive(ledger, ledger.ask(), [value] * 3)
+        drive(store, store.ask(), [value] * 3)
     ended = result([0.1], ending="diverged", reason="nan")
-    ledger.tell(ledger.ask(), "diverged", ended, reason="nan")
-    return ledger
+    store.tell(store.ask(), "diverged", ended, reason="nan")
+    return store
 
 
 def test_a_study_half_way(study: Study) -> None:
-    ledger = searched(study)
-    ledger.ask()
-    found = summary_of(ledger)
+    store = searched(study)
+    store.ask()
+    found = summary_of(store)
     assert found.counts == {"complete": 2, "diverged": 1, "running": 1}
     assert found.best is not None
     assert (found.best.number, found.best.value) == (1, 0.7)
@@ -44,13 +44,13 @@ def test_a_study_half_way(study: Study) -> None:
 
 
 def test_before_the_first_trial(study: Study) -> None:
-    found = summary_of(memory_ledger(study()))
+    found = summary_of(memory_store(study()))
     assert found.best is None
     assert as_json(found, report=None, seconds=None)["best"] is None
 
 
 def test_the_winner_of_the_confirmation_is_the_best(study: Study) -> None:
-    ledger = searched(study)
+    store = searched(study)
     effect: dict[str, Any] = {"mean": 0.9, "low": 0.8, "high": 1.0, "num_seeds": 1, "num_images": 9}
     gain = effect | {"mean": -0.1, "low": -0.2, "high": -0.01}
     record = {
@@ -61,23 +61,29 @@ def test_the_winner_of_the_confirmation_is_the_best(study: Study) -> None:
         "model": "models:/m",
         "registered": "models:/s@champion",
     }
-    ledger.fixed.set_user_attr(TEST, record)
-    ledger.search.set_user_attr(MLFLOW, {"tracking_uri": "http://h", "experiment_id": "1"})
-    found = summary_of(ledger)
+    store.note(TEST, record)
+    store.note(MLFLOW, {"tracking_uri": "http://h", "experiment_id": "1"})
+    found = summary_of(store)
     assert found.best is not None
     assert found.best.number == 0
     assert found.negative_transfer
     told = as_json(found, report=Path("/r.html"), seconds=1.0)
     assert told["best"]["confirmed"] is True
     assert told["test"] == {"winner": 0, "keys": [], "accuracy": effect}
-    assert told["baselines"]["from_scratch"] == {"value": None, "accuracy": effect, "gain": gain}
-    assert told["baselines"]["linear_probe"] == {"value": 0.55}
+    assert told["baselines"]["from_scratch"] == {
+        "value": None,
+        "recipe": "fixed",
+        "trials": 1,
+        "accuracy": effect,
+        "gain": gain,
+    }
+    assert told["baselines"]["linear_probe"] == {"value": 0.55, "recipe": "fixed", "trials": 1}
     assert told["model"] == "models:/m"
     assert told["registered"] == "models:/s@champion"
     assert told["mlflow"] == {"tracking_uri": "http://h", "experiment_id": "1"}
 
 
 def test_no_password_is_told(study: Study) -> None:
-    ledger = searched(study, "storage=postgresql://me:secret@h/x")
-    told = as_json(summary_of(ledger), report=None, seconds=None)
+    store = searched(study, "storage=postgresql://me:secret@h/x")
+    told = as_json(summary_of(store), report=None, seconds=None)
     assert told["optuna"]["storage"] == "postgresql://me:***@h/x"

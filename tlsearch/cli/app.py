@@ -2,16 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from tlsearch.cli.request import answering, asked, existing_ledger, read_asked
+from tlsearch.cli.request import answering, asked, existing_store, read_asked
 from tlsearch.errors import RequestError
-
-if TYPE_CHECKING:
-    from tlsearch.config.schema import StudyConfig
-
 
 app = typer.Typer(
     name="tlsearch",
@@ -157,9 +153,11 @@ def run(
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
     with answering():
+        from tlsearch.cli import run as running
+
         config, words = read_asked(study, sets, preset), asked(study, sets, preset)
         told = {"as_json": as_json, "open_report": open_report}
-        _commands_of(config).run(config, fresh=fresh, asked=words, **told)
+        running.run(config, fresh=fresh, asked=words, **told)
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
@@ -168,8 +166,10 @@ def status(
 ) -> None:
     """Tell where a study stands; creates nothing."""
     with answering():
+        from tlsearch.cli import run as running
+
         config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        _commands_of(config).status(config, as_json=as_json, asked=words)
+        running.status(config, as_json=as_json, asked=words)
 
 
 @app.command(epilog="Example: tlsearch report studies/quickstart.yaml -o report.html")
@@ -185,8 +185,10 @@ def report(
 ) -> None:
     """Write what a study found as one self-contained file."""
     with answering():
+        from tlsearch.cli import run as running
+
         config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        typer.echo(_commands_of(config).report(config, kind=kind, output=output, asked=words))
+        typer.echo(running.report(config, kind=kind, output=output, asked=words))
 
 
 @app.command(epilog="Example: tlsearch ui studies/quickstart.yaml")
@@ -234,10 +236,10 @@ def export(
                 f"name = {config.name!r}: a comparison keeps no model — run a study without "
                 "`comparison`, with the strategy that did best as its space"
             )
-        ledger = existing_ledger(config, asked(study, sets, preset))
+        store = existing_store(config, asked(study, sets, preset))
         from tlsearch.search.export import export_study
 
-        done = export_study(ledger, layout_here(), path=output, kind=chosen, half=half)
+        done = export_study(store, layout_here(), path=output, kind=chosen, half=half)
         if as_json:
             typer.echo(json.dumps(done.as_json()))
         else:
@@ -296,11 +298,3 @@ def doctor(
 
         config = None if study is None else read_asked(study, sets, preset)
         examined.doctor(config, as_json=as_json, clear=clear_cache or ())
-
-
-def _commands_of(config: "StudyConfig") -> Any:
-    """The module with the commands for what this study does."""
-    from tlsearch.cli import run as searching
-    from tlsearch.cli import run_comparison as comparing
-
-    return searching if config.comparison is None else comparing

@@ -88,20 +88,31 @@ def _test(summary: "Summary") -> list[str]:
     plural = "s" if found["num_seeds"] != 1 else ""
     seeds = f"{found['num_seeds']} seed{plural}, {found['num_images']} images"
     lines = [f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}"]
+    own_model = test["champion_accuracy"]
+    lines.append(
+        f"  of the exported model, seed 1 alone: {own_model['mean']:.4f} {_interval(own_model)}"
+    )
     for name, entry in test["baselines"].items():
         gain, own = entry["gain"], entry["accuracy"]["mean"]
         words = _words(gain)
         lines.append(
-            f"  against {BASELINE_LABELS[name]} ({own:.4f}): {100 * gain['mean']:+.1f} points "
-            f"{_interval(gain, points=True)} {words}"
+            f"  against {BASELINE_LABELS[name]}, {_recipe(entry)} ({own:.4f}): "
+            f"{100 * gain['mean']:+.1f} points {_interval(gain, points=True)} {words}"
         )
     if found["num_seeds"] == 2:
         lines.append("  two seeds make wide intervals; a larger confirm.seeds narrows them")
     if test["scorings"] > 1:
         lines.append(f"  the test part has been scored {test['scorings']} times")
     if summary.negative_transfer:
-        lines.append("[bold]negative transfer[/bold]: training from scratch does better here")
+        lines.append(escape(summary.negative_transfer_text))
     return lines
+
+
+def _recipe(entry: Mapping[str, Any]) -> str:
+    """What a baseline had to choose from: the winner is the best of many trials."""
+    if entry.get("recipe") == "tuned":
+        return f"tuned with {entry['trials']} trials"
+    return "one fixed recipe"
 
 
 def _words(gain: Mapping[str, Any]) -> str:

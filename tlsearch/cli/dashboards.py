@@ -144,9 +144,9 @@ def stores_of(config: StudyConfig, *, asked: str) -> Stores:
         RequestError: it was not.
         WorkError: Optuna's storage cannot be read.
     """
-    from tlsearch.search.ledger import is_started
-    from tlsearch.search.stage import tracking_address
+    from tlsearch.search.coordinator import tracking_address
     from tlsearch.search.storage import open_storage, storage_address
+    from tlsearch.search.store import is_started
 
     layout = layout_here()
     storage = open_storage(config, layout, create=False)

@@ -14,7 +14,7 @@ from tlsearch.errors import RequestError, TlsearchError, hidden
 
 if TYPE_CHECKING:
     from tlsearch.config.schema import StudyConfig
-    from tlsearch.search.ledger import Ledger
+    from tlsearch.search.store import Store
 
 
 def asked(study: Path, sets: list[str] | None, preset: str | None) -> str:
@@ -37,17 +37,16 @@ def read_asked(study: Path, sets: list[str] | None, preset: str | None) -> "Stud
     return config.model_copy(update={"tracking_uri": named})  # the mirror checks it
 
 
-def existing_ledger(config: "StudyConfig", text: str) -> "Ledger":
-    """The ledger of a study that was started; `text` is what `asked` gives. Creates nothing."""
+def existing_store(config: "StudyConfig", text: str) -> "Store":
+    """The store of a study that was started; `text` is what `asked` gives. Creates nothing."""
     from tlsearch.config.paths import layout_here
-    from tlsearch.search.ledger import existing_ledger as existing
     from tlsearch.search.storage import open_storage
+    from tlsearch.search.store import existing_store as existing
 
-    storage = open_storage(config, layout_here(), create=False)
-    ledger = existing(config, storage) if storage is not None else None
-    if ledger is None:
+    store = existing(config, open_storage(config, layout_here(), create=False))
+    if store is None:
         raise not_started(config.name, text)
-    return ledger
+    return store
 
 
 def not_started(name: str, text: str) -> RequestError:

@@ -1,96 +1,197 @@
-"""What the commands do where a study searches: run, status and report."""
+"""What `run`, `status` and `report` do with a study, whether it searches or compares."""
 
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
-from tlsearch.cli.request import existing_ledger
+from tlsearch.cli.check import refuse_unclaimed
+from tlsearch.cli.request import existing_store
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError
 
 if TYPE_CHECKING:
-    from tlsearch.search.ledger import Ledger
+    from tlsearch.search.store import Store
 
 
 Format = Literal["html", "md", "json", "csv"]
 
 
 def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
-    """Search, confirm, write the report and print what was found."""
-    from tlsearch.cli.console import show_outcome
+    """Carry a study on to its end, write its report and print what was found."""
+    if config.comparison is not None:
+        refuse_unclaimed(config)
     from tlsearch.cli.watching import watching
 
     started = time.monotonic()
     follow = following(config, wanted=open_report)
     with follow, watching(config, to_stderr=as_json) as watch:
         from tlsearch.search.runner import run_study
-        from tlsearch.search.summary import as_json as summary_json
-        from tlsearch.search.summary import summarise
 
-        layout = layout_here()
-        ledger = run_study(config, layout=layout, fresh=fresh, watch=watch)
-    path = _write_report(ledger, "html", None)
-    _publish(ledger, path)
-    summary, seconds = summarise(ledger, layout), time.monotonic() - started
+        store = run_study(config, layout=layout_here(), fresh=fresh, watch=watch)
+    path = _write_report(store, "html", None)
+    _publish(store, path)
+    seconds = time.monotonic() - started
     if as_json:
-        typer.echo(json.dumps(summary_json(summary, report=path, seconds=seconds)))
+        typer.echo(json.dumps(_as_json(store, report=path, seconds=seconds)))
     else:
-        show_outcome(summary, asked=asked, report=path, seconds=seconds)
+        _show(store, asked=asked, report=path, seconds=seconds)
 
 
-def _publish(ledger: "Ledger", path: Path) -> None:
-    from tlsearch.report.build import build_report
-    from tlsearch.report.stills import search_stills
-    from tlsearch.search.champion import publish
+def _show(store: "Store", *, asked: str, report: Path, seconds: float) -> None:
+    from tlsearch.cli.console import places, show_outcome, show_tables
+    from tlsearch.search.collect import CSV_FILE, JSON_FILE, tables_of
+    from tlsearch.search.summary import summarise
 
     layout = layout_here()
-    text = build_report(ledger, layout, format="md")
-    trouble = publish(
-        ledger, layout, text=text, report=path, draw=lambda: search_stills(ledger, layout)
-    )
+    summary = summarise(store, layout)
+    if store.config.comparison is None:
+        show_outcome(summary, asked=asked, report=report, seconds=seconds)
+        return
+    folder, console = layout.study(store.config.name), Console(highlight=False)
+    show_tables(tables_of(store, folder), console)
+    console.print()
+    for line in (
+        f"report            {escape(str(report))}",
+        f"tables            {escape(str(folder / CSV_FILE))}, {JSON_FILE}",
+        f"dashboards        tlsearch ui {escape(asked)}",
+        *places(summary.mlflow, summary.storage),
+        f"report again      tlsearch report {escape(asked)}",
+    ):
+        console.print(line, soft_wrap=True)
+    console.print(f"\n{_trainings(store)}; {seconds:.0f} s", soft_wrap=True)
+
+
+def _publish(store: "Store", path: Path) -> None:
+    from tlsearch.search.champion import publish
+    from tlsearch.search.collect import tables_of
+
+    layout = layout_here()
+    if store.config.comparison is None:
+        from tlsearch.report.build import build_report
+        from tlsearch.report.stills import search_stills
+
+        text = build_report(store, layout, format="md")
+        trouble = publish(
+            store, layout, text=text, report=path, draw=lambda: search_stills(store, layout)
+        )
+    else:
+        from tlsearch.report.markdown import render_answer
+        from tlsearch.report.stills import comparison_stills
+
+        tables = tables_of(store, layout.study(store.config.name))
+        trouble = publish(
+            store,
+            layout,
+            text=render_answer(tables),
+            report=path,
+            draw=lambda: comparison_stills(tables),
+        )
     if trouble is not None:
         typer.echo(f"note: {trouble}", err=True)
 
 
 def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:
-    """Tell where a study stands; creates nothing."""
+    """Show where a study stands; creates nothing."""
     from tlsearch.cli.console import show_status
+    from tlsearch.search.confirm import cell_is_done
     from tlsearch.search.storage import is_running
-    from tlsearch.search.summary import as_json as summary_json
     from tlsearch.search.summary import summarise
 
-    layout = layout_here()
-    summary = summarise(existing_ledger(config, asked), layout)
+    layout, store = layout_here(), existing_store(config, asked)
     running = is_running(layout.study(config.name))
     if as_json:
-        found = summary_json(summary, report=None, seconds=None)
+        found = _as_json(store, report=None, seconds=None)
         typer.echo(json.dumps({**found, "running": running}))
-    else:
-        show_status(summary, asked=asked, running=running)
+        return
+    if config.comparison is None:
+        show_status(summarise(store, layout), asked=asked, running=running)
+        return
+    console, done = Console(highlight=False), {c: cell_is_done(store, c) for c in store.cells}
+    finished = all(done.values())
+    state = "running" if running else "finished" if finished else "not finished"
+    console.print(f"[bold]{escape(config.name)}[/bold]: {state}; {_trainings(store)}")
+    for scenario in config.comparison.used:
+        arms = [is_done for cell, is_done in done.items() if cell.scenario == scenario]
+        line = f"  {escape(scenario)}: {sum(arms)} of {len(arms)} arms done"
+        console.print(line, soft_wrap=True)
+    if not running and not finished:
+        console.print(f"carry on with: tlsearch run {escape(asked)}", soft_wrap=True)
+
+
+def _trainings(store: "Store") -> str:
+    from collections import Counter
+
+    from tlsearch.config.cost import num_runs
+
+    counts = Counter(row.state for row in store.rows())
+    found = [f"{counts[s]} {s}" for s in ("complete", "diverged", "failed") if counts[s]]
+    planned = sum(num_runs(config, cell) for cell, config in store.cells.items())
+    return f"at most {planned} trainings: {', '.join(found) or 'none yet'}"
+
+
+def _as_json(store: "Store", *, report: Path | None, seconds: float | None) -> dict[str, Any]:
+    """The object that `run --json` ends with; of a comparison without a search's fields."""
+    from tlsearch.search.summary import as_json, summarise
+
+    layout = layout_here()
+    summary = summarise(store, layout)
+    if store.config.comparison is None:
+        return as_json(summary, report=report, seconds=seconds)
+    from tlsearch.comparison.answers import tables_json
+    from tlsearch.search.collect import tables_of
+
+    whole = as_json(summary, report=report, seconds=seconds)
+    shared = {name: whole[name] for name in ("study", "finished", "trials", "mlflow", "optuna")}
+    ended = {"report": whole["report"], "seconds": seconds} if report is not None else {}
+    return {**shared, **tables_json(tables_of(store, layout.study(store.config.name))), **ended}
 
 
 def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str) -> Path:
     """Write what a study found so far as one file; where it was written."""
-    return _write_report(existing_ledger(config, asked), kind, output)
+    return _write_report(existing_store(config, asked), kind, output)
 
 
-def _write_report(ledger: "Ledger", kind: Format, output: Path | None) -> Path:
-    from tlsearch.report.build import build_report
-
-    if kind == "csv":
-        raise RequestError(
-            "--format csv: only a comparison has tables of claims — write html, md or json"
-        )
-    layout = layout_here()
-    path = output or layout.study(ledger.config.name) / f"report.{kind}"
-    write_text(path, build_report(ledger, layout, format=kind))
+def _write_report(store: "Store", kind: Format, output: Path | None) -> Path:
+    path = output or layout_here().study(store.config.name) / f"report.{kind}"
+    write_text(path, _rendered(store, kind))
     return path
+
+
+def _rendered(store: "Store", kind: Format) -> str:
+    layout = layout_here()
+    if store.config.comparison is None:
+        from tlsearch.report.build import build_report
+
+        if kind == "csv":
+            raise RequestError(
+                "--format csv: only a comparison has tables of claims — write html, md or json"
+            )
+        return build_report(store, layout, format=kind)
+    from tlsearch.search.collect import tables_of
+
+    tables = tables_of(store, layout.study(store.config.name))
+    if kind == "json":
+        found = _as_json(store, report=None, seconds=None)
+        return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    if kind == "csv":
+        from tlsearch.comparison.answers import tables_csv
+
+        return tables_csv(tables)
+    if kind == "md":
+        from tlsearch.report.markdown import render_markdown
+
+        return render_markdown(tables)
+    from tlsearch.report.html import render_html
+
+    return render_html(tables)
 
 
 # `tlsearch run --open-report`: the report in a browser while the study runs.

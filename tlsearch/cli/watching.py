@@ -14,8 +14,7 @@ from rich.text import Text
 
 from tlsearch.config.augmentation import augmentations_of
 from tlsearch.config.schema import StudyConfig
-from tlsearch.execution.runs import Run
-from tlsearch.search.events import (
+from tlsearch.execution.events import (
     EpochSeen,
     Notice,
     Preparing,
@@ -26,6 +25,7 @@ from tlsearch.search.events import (
     Tick,
     Watcher,
 )
+from tlsearch.execution.runs import Run
 from tlsearch.training.results import EpochResult
 
 # What a run looks like at this moment, kept up to date from the coordinator's notices.

@@ -45,26 +45,11 @@ def replaces(later: Override, earlier: Override) -> bool:
     return not (isinstance(value, dict) or is_names or value == later.loc[size])
 
 
-SEPARATOR = ":"
-"""Between the names of study, scenario and arm; no name that a user gives holds it."""
-
-
 class Cell(NamedTuple):
     """A place in a comparison; the arm is "" for what all arms of a scenario share."""
 
     scenario: str
     arm: str
-
-    @property
-    def key(self) -> str:
-        """Begins the keys of its runs, which name files."""
-        return f"{self.arm}@{self.scenario}".replace(" ", "_")
-
-
-def cell_of(config: StudyConfig) -> Cell | None:
-    """Where a cell's study stands; None for a study of its own."""
-    _, *place = config.name.split(SEPARATOR)
-    return Cell(*place) if len(place) == 2 else None
 
 
 def cell_config(config: StudyConfig, cell: Cell) -> StudyConfig:
@@ -78,8 +63,7 @@ def cell_config(config: StudyConfig, cell: Cell) -> StudyConfig:
     for override in cell_overrides(comparison, cell, lines={}):
         apply(data, override)
     found = StudyConfig.model_validate(as_cell(data, comparison))
-    name = SEPARATOR.join((config.name, cell.scenario, cell.arm))
-    return found.model_copy(update={"name": name, "comparison": comparison})
+    return found.model_copy(update={"comparison": comparison})
 
 
 def scenario_config(config: StudyConfig, scenario: str) -> StudyConfig:

@@ -158,7 +158,11 @@ class Strategy:
     label_smoothing: Fraction = 0.0
     patience_epochs: Annotated[
         int | None,
-        Field(ge=1, description="stop early after so many epochs without gain; null for never"),
+        Field(
+            ge=1,
+            description="stop early after so many epochs without gain, with the best epoch's "
+            "weights; null for never. The search compares last epochs either way",
+        ),
     ] = None
     augmentation: Augmentation = NoAugmentation()  # noqa: RUF009 (frozen)
     erasing: Annotated[

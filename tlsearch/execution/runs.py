@@ -82,7 +82,7 @@ class Run:
             words.append(self.name.replace("=", " = "))
         elif not self.arm:
             words.append(f"trial {self.trial} again")
-        if self.role != "trial":
+        if self.redraw or (self.role != "trial" and self.trial is None):
             words.append(f"seed {self.redraw}")
         return ", ".join(words)
 
@@ -134,21 +134,12 @@ class RunRow:
 
     @property
     def val_loss(self) -> float:
-        """The validation loss of the weights that `value` is of; over folds their mean. Infinite
-        where the store holds none.
+        """The validation loss of the last epoch, as `value` is of it; over folds their mean.
+        Infinite where the store holds none.
         """
         if self.folds:
             return self.folds[-1].mean_val_loss
-        return math.inf if self.kept is None else self.kept.val_loss
-
-    @property
-    def kept(self) -> EpochResult | None:
-        """The epoch whose weights `value` is of; None where the store holds none."""
-        if self.run.params["patience_epochs"] is None:
-            return self.epochs[-1] if self.epochs else None
-        # Early stopping keeps the first of the best epochs.
-        kept = (e for e in self.epochs if self.value in (e.val_accuracy, e.val_loss))
-        return next(kept, None)
+        return self.epochs[-1].val_loss if self.epochs else math.inf
 
 
 class Work(Protocol):

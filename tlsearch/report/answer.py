@@ -21,7 +21,6 @@ from tlsearch.report.wording import (
     setting_text,
     value_text,
 )
-from tlsearch.search.confirm import effect
 from tlsearch.search.summary import SCORES, Foretold
 
 
@@ -78,7 +77,7 @@ def find_answer(data: ReportData) -> Answer:
             parameters=(),
         )
     params = best.run.params
-    accuracy = effect(test["accuracy"]) if test else None
+    accuracy = Effect(**test["accuracy"]) if test else None
     return Answer(
         headline=recipe_text(params, data.groups),
         result=_confirmed(data) if accuracy else _unconfirmed(data),
@@ -105,7 +104,7 @@ def status(data: ReportData) -> str:
 
 def _confirmed(data: ReportData) -> str:
     test = data.summary.test
-    accuracy = effect(test["accuracy"])
+    accuracy = Effect(**test["accuracy"])
     return (
         f"Trial {test['winner']} reaches {percent(accuracy.mean)} on the test part "
         f"(95 % interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}; {basis(accuracy)})."
@@ -149,7 +148,7 @@ def _gains(data: ReportData) -> tuple[Gain, ...]:
     test = data.summary.test
     found = test.get("baselines", {}) if test else {}
     return tuple(
-        Gain(_recipe(name, data), effect(record["accuracy"]), effect(record["gain"]))
+        Gain(_recipe(name, data), Effect(**record["accuracy"]), Effect(**record["gain"]))
         for name, record in found.items()
     )
 
@@ -165,7 +164,7 @@ def _warnings(data: ReportData) -> list[str]:
     test = data.summary.test
     told: list[str] = []
     if data.summary.negative_transfer:
-        lost = effect(test["baselines"]["from_scratch"]["gain"])
+        lost = Effect(**test["baselines"]["from_scratch"]["gain"])
         told.append(
             f"Negative transfer: over {_recipe('from_scratch', data)} the winner gains "
             f"{gain_text(lost)}. The pretrained weights hurt on these images; train from scratch "
@@ -334,7 +333,7 @@ def _accuracy(row: RunRow) -> float | None:
         return None
     if row.folds:
         return row.folds[-1].mean_val_accuracy
-    return row.kept.val_accuracy if row.kept else None
+    return row.epochs[-1].val_accuracy if row.epochs else None
 
 
 def _validated(facts: Mapping[str, Any]) -> Sequence[int]:

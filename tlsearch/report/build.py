@@ -5,20 +5,20 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from tlsearch.config.paths import Layout
-from tlsearch.search.ledger import Ledger
+from tlsearch.search.store import Store
 
 if TYPE_CHECKING:
     from tlsearch.report.context import ReportData
 
 
-def build_report(ledger: Ledger, layout: Layout, *, format: Literal["html", "md", "json"]) -> str:  # noqa: A002
+def build_report(store: Store, layout: Layout, *, format: Literal["html", "md", "json"]) -> str:  # noqa: A002
     """The report of a study as it stands, also while it runs; nothing is created.
 
     What is missing is named in the report and stops nothing.
     """
     from tlsearch.report.context import read_report
 
-    data = read_report(ledger, layout)
+    data = read_report(store, layout)
     if format == "json":
         return _json(data)
     if format == "md":

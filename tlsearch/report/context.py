@@ -1,6 +1,7 @@
 """From the stores to one object that holds everything a report shows, read in one pass."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +31,8 @@ from tlsearch.report.importances import Importances, find_importances
 from tlsearch.report.provenance import Provenance, find_provenance
 from tlsearch.report.wording import Absent
 from tlsearch.search.confirm import best_first, maximises
-from tlsearch.search.ledger import AUDIT, FACTS, LIKENESS, NETWORKS, Ledger
-from tlsearch.search.summary import Foretold, Summary, foretold, summarise
+from tlsearch.search.store import AUDIT, FACTS, LIKENESS, Store
+from tlsearch.search.summary import Foretold, Summary, foretold, network_scores, summarise
 
 # What the winner said of every image of the test part.
 
@@ -187,10 +188,13 @@ class ReportData:
 
     @cached_property
     def baselines(self) -> Mapping[str, RunRow]:
-        """The baselines on the study's own split by name, as far as they were started."""
-        rows = {row.run.key: row for row in self.fixed}
-        keys = {name: f"{name}-seed-0" for name in self.config.baselines}
-        return {name: rows[key] for name, key in keys.items() if key in rows}
+        """The baselines on the study's own split by name, as far as they were started; of a tuned
+        one its best trial.
+        """
+        rows = [r for r in self.fixed if r.run.role == "baseline" and r.run.redraw == 0]
+        sign = 1 if self.maximise else -1
+        rows.sort(key=lambda row: -math.inf if row.value is None else sign * row.value)
+        return {row.run.name: row for row in rows}
 
     @property
     def baseline_values(self) -> Mapping[str, float]:
@@ -252,11 +256,11 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     raise AssertionError("a fixed dimension is not searched")
 
 
-def read_report(ledger: Ledger, layout: Layout) -> ReportData:
+def read_report(store: Store, layout: Layout) -> ReportData:
     """Read all that a report needs; nothing is created, and a missing file is named."""
-    config = ledger.config
-    summary = summarise(ledger, layout)
-    facts = ledger.search.user_attrs.get(FACTS) or {}
+    config = store.config
+    summary = summarise(store, layout)
+    facts = store.noted(FACTS) or {}
     names = facts.get("facts", {}).get("class_names")
     class_names, folder = tuple(map(str, names)) if names else None, layout.study(config.name)
     scores = find_scores(summary, folder, class_names)
@@ -277,11 +281,11 @@ def read_report(ledger: Ledger, layout: Layout) -> ReportData:
         scores=scores,
         evaluation=evaluation,
         examples=examples,
-        images=find_images(facts, ledger.search.user_attrs.get(AUDIT)),
-        audit=ledger.search.user_attrs.get(AUDIT),
-        networks=foretold(config, summary.rows, ledger.search.user_attrs.get(NETWORKS) or {}),
-        likeness=ledger.search.user_attrs.get(LIKENESS) or {},
-        provenance=find_provenance(ledger, summary),
+        images=find_images(facts, store.noted(AUDIT)),
+        audit=store.noted(AUDIT),
+        networks=foretold(config, summary.rows, network_scores(store)),
+        likeness=store.noted(LIKENESS) or {},
+        provenance=find_provenance(store, summary),
         missing=tuple(missing),
     )
 

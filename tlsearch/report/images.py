@@ -52,7 +52,7 @@ class Images(NamedTuple):
 
 
 def find_images(facts: Mapping[str, Any], audit: Mapping[str, Any] | None) -> Images:
-    """From what the ledger keeps: `facts` of the data, and the summary of the audit."""
+    """From what the store keeps: `facts` of the data, and the summary of the audit."""
     found = facts.get("facts", {})
     columns = [found[field] for _, field in _PARTS] if found else []
     names = map(str, found.get("class_names", ()))

@@ -162,23 +162,19 @@ class _Builder:
         return "written"
 
     def _page(self) -> str | None:
-        from tlsearch.search.ledger import existing_ledger
         from tlsearch.search.storage import open_storage
+        from tlsearch.search.store import existing_store
 
         config, layout = self._config, self._layout
         self._storage = self._storage or open_storage(config, layout, create=False)
-        if self._storage is None:
+        store = existing_store(config, self._storage)
+        if store is None:
             return None
         if config.comparison is not None:
             from tlsearch.report.html import render_html
-            from tlsearch.search.board import existing_board
             from tlsearch.search.collect import tables_of
 
-            board = existing_board(config, self._storage)
-            if board is None:
-                return None
-            return render_html(tables_of(board, layout.study(config.name)))
+            return render_html(tables_of(store, layout.study(config.name)))
         from tlsearch.report.build import build_report
 
-        ledger = existing_ledger(config, self._storage)
-        return None if ledger is None else build_report(ledger, layout, format="html")
+        return build_report(store, layout, format="html")

@@ -8,8 +8,8 @@ from tlsearch.config.cost import giga_macs
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.report.wording import count, duration
-from tlsearch.search.ledger import FACTS, ORIGIN, Ledger
 from tlsearch.search.provenance import git_revision, versions
+from tlsearch.search.store import FACTS, ORIGIN, Store
 from tlsearch.search.summary import Summary
 
 REPEAT = "tlsearch run study.yaml"
@@ -43,10 +43,10 @@ class Provenance(NamedTuple):
     as_of: str | None
 
 
-def find_provenance(ledger: Ledger, summary: Summary) -> Provenance:
-    """From what the ledger noted while the study ran, and all its runs."""
-    config, attributes = ledger.config, ledger.search.user_attrs
-    origin = attributes.get(ORIGIN) or {}
+def find_provenance(store: Store, summary: Summary) -> Provenance:
+    """From what was noted while the study ran, and all its runs."""
+    config = store.config
+    origin = store.noted(ORIGIN) or {}
     ends = [row.ended for row in summary.rows if row.ended is not None]
     return Provenance(
         study_yaml=to_yaml(redacted(config)),
@@ -55,7 +55,7 @@ def find_provenance(ledger: Ledger, summary: Summary) -> Provenance:
         revision=origin["revision"] if origin else git_revision(),
         cores=origin.get("cores"),
         is_noted=bool(origin),
-        facts=attributes.get(FACTS) or {},
+        facts=store.noted(FACTS) or {},
         seeds=_seeds(config),
         image_size=config.data.size,
         trainings=sum(bool(row.epochs) for row in summary.rows),

@@ -28,7 +28,7 @@ from tlsearch.report.figures.strategies import Gains
 from tlsearch.report.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SERIES
 from tlsearch.report.wording import Absent, plain, printable, shortened
 from tlsearch.search.champion import Stills
-from tlsearch.search.ledger import Ledger
+from tlsearch.search.store import Store
 
 BEST_TRIALS = 10
 """So many trials get a confusion matrix of their own: drawing one takes a tenth of a second."""
@@ -46,10 +46,10 @@ _STATES = {
 }
 
 
-def search_stills(ledger: Ledger, layout: Layout) -> Stills:
+def search_stills(store: Store, layout: Layout) -> Stills:
     """What the dashboards show of a search."""
-    data = read_report(ledger, layout)
-    folder = layout.study(ledger.config.name)
+    data = read_report(store, layout)
+    folder = layout.study(store.config.name)
     made = {name: draw(data) for name, draw in _SEARCH.items()}
     trials = {row.run.key: _of_trial(row, folder) for row in data.ranked[:BEST_TRIALS]}
     return Stills(

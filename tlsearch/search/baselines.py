@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlsearch.config.catalog import CATALOGUE, groups
+from tlsearch.config.dimensions import Fixed
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import with_defaults
+from tlsearch.config.strategy import ALL
 from tlsearch.execution.runs import Run
-from tlsearch.search.runs import all_folds, confirm_fold, study_name
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
@@ -58,18 +59,27 @@ BASELINES: Mapping[str, Mapping[str, Any]] = {
         "freeze_depth": 0,
     },
 }
+_TRANSFER_ONLY: Mapping[str, Any] = {
+    "lr_ratio": 1.0,
+    "layer_decay": 1.0,
+    "l2_sp": 0.0,
+    "head_init": "random",
+    "norm_momentum": None,
+    "source_task_weight": 0.0,
+}
+"""What a network without pretrained weights has no use for."""
 
 
-def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> Run:
-    """One baseline on one draw: seed 0 is the search's own split with all its folds, as a trial has
-    them; others redraw it and hold out one. Of several networks it takes the first.
+def baseline_run(config: StudyConfig, name: str, *, seed: int) -> Run:
+    """One fixed baseline on one draw: seed 0 is the search's own split with all its folds, as a
+    trial has them; others redraw it and hold out one. Of several networks it takes the first.
     """
     network = config.backbone.names[0]
     head_only = len(groups(CATALOGUE[network])) - 1
     scratch = name == "from_scratch" or config.backbone.weights_of(network) == "none"
     factor = PROBE_EPOCHS_FACTOR if name == "linear_probe" else 1
     return Run(
-        study=study_name(config),
+        study=config.name,
         scenario="",
         arm="",
         role="baseline",
@@ -83,3 +93,31 @@ def baseline_spec(config: StudyConfig, name: str, *, seed: int) -> Run:
         num_epochs=config.budget.epochs * factor,
         backbone=network,
     )
+
+
+def tuned_config(config: StudyConfig, name: str) -> StudyConfig:
+    """The settings of a baseline that is tuned: the study's own space and budget on its first
+    network, with every layer trained, and from scratch without what only transfer has.
+    """
+    fixed: dict[str, Any] = {"freeze_depth": 0, "trained": ALL, "unfreeze_every_epochs": 0}
+    if name == "from_scratch":
+        fixed |= _TRANSFER_ONLY
+    space = config.space.model_copy(update={field: Fixed(value) for field, value in fixed.items()})
+    one = config.with_backbone(config.backbone.names[0])
+    return one.model_copy(update={"space": space, "baselines": {}})
+
+
+def all_folds(config: StudyConfig) -> tuple[int, ...]:
+    """The folds of a search's trial: all of them, or the one holdout."""
+    return tuple(range(config.data.split.folds or 1))
+
+
+def confirm_fold(config: StudyConfig, seed: int) -> tuple[int, ...]:
+    """The one fold that a confirmation's seed, counted from 1, holds out of its own redraw: seeds
+    take turns, so that as many seeds as folds validate on every image. In time the folds are no
+    equals: the last one trains on all that came before it.
+    """
+    num_folds = len(all_folds(config))
+    if config.data.split.strategy == "time":
+        return (num_folds - 1,)
+    return ((seed - 1) % num_folds,)

@@ -1,33 +1,294 @@
-"""The winner as a model that others can load: logged to MLflow and registered there, from a process
-of its own.
+"""The winner of a search: scored on the test part once, logged as a model, its answer published.
 
-It needs torch and mlflow together, which neither the coordinator nor a worker carries.
+Logging needs torch and mlflow together, which neither the coordinator nor a worker carries, so it
+has a process of its own.
 """
 
 import importlib.util
 import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from tlsearch.config.paths import Layout
-from tlsearch.errors import TlsearchError, WorkError, hidden
+import numpy as np
+
+from tlsearch.comparison.variance import paired_effect
+from tlsearch.config.cells import Cell
+from tlsearch.config.paths import Layout, examples_path, scores_folder, scores_path, weights_path
+from tlsearch.config.schema import StudyConfig
+from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden
+from tlsearch.execution.events import Preparing, Remark
 from tlsearch.execution.interrupts import Interrupted, Interrupts
+from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
+from tlsearch.execution.scheduler import POLL_SECONDS
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
 from tlsearch.models.model_facts import ModelFacts
-from tlsearch.search.ledger import MIRRORED, MLFLOW, NOTED, PUBLISHED, Ledger
-from tlsearch.search.scheduler import POLL_SECONDS
-from tlsearch.search.stage import tracking_address
+from tlsearch.search.confirm import (
+    Choice,
+    choose,
+    confirmed_baseline,
+    is_about,
+    num_trials,
+    test_record,
+)
+from tlsearch.search.coordinator import Coordinator, tracking_address
+from tlsearch.search.jobs import job_maker
+from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Store
 from tlsearch.tracking.address import absolute_address
+from tlsearch.tracking.reconcile import PARENT
 from tlsearch.tracking.registry import publish as publish_in_mlflow
 
-if TYPE_CHECKING:
-    import optuna
+
+def test_and_log(work: Coordinator, setting: Setting) -> None:
+    """Choose the winner of the confirmation, score it and the baselines once, log its model."""
+    store, watch = work.store, work.watch
+    choice = choose(store)
+    if choice is None:
+        if any(row.run.role == "confirm" for row in store.fixed_rows()):
+            watch(Remark("no trial completed its confirmation: the test part stays untouched"))
+        return
+    record = _score(work, choice)
+    keep_examples(work, choice.champion)
+    if not _holds_model(work, record):
+        watch(Preparing(1.0, "logging the model"))
+        _train_again(work, [choice.champion])
+        _log_model(work, setting, record)
+    # Free the disk of all weights but the champion's; probabilities stay, and what a larger budget
+    # calls for is trained again.
+    for path in (work.folder / "weights").glob("*.safetensors"):
+        if path.stem != choice.champion:
+            path.unlink()
+
+
+def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
+    """Score the winner and the baselines on the test part, unless that was done before."""
+    store, folder, watch = work.store, work.folder, work.watch
+    record = dict(test_record(store))
+    if is_about(record, choice):
+        return record
+    times = record.get("scorings", 0) + 1
+    if times > 1:
+        watch(
+            Remark(
+                f"the test part is scored for the {times}. time, for a new winner or more seeds: "
+                "its figure is no longer that of untouched data"
+            )
+        )
+    rows = {row.run.key: row for row in store.fixed_rows() if row.state == "complete"}
+    baselines = {
+        name: keys for name, keys in baseline_keys(store).items() if rows.keys() >= set(keys)
+    }
+    scores = scores_folder(folder)
+    wanted = [*choice.keys, *(key for keys in baselines.values() for key in keys)]
+    missing = [key for key in wanted if not scores_path(folder, key).exists()]
+    _train_again(work, missing)
+    watch(Preparing(1.0, "scoring the test part"))
+    for backbone in dict.fromkeys(rows[key].run.backbone for key in missing):
+        weights = [
+            (k, weights_path(folder, k)) for k in missing if rows[k].run.backbone == backbone
+        ]
+        work.run_job(ScoreJob(weights=tuple(weights), scores_to=scores, backbone=backbone))
+    record = {
+        "winner": choice.number,
+        "mean_validation": choice.mean,
+        "keys": list(choice.keys),
+        "champion": choice.champion,
+        "backbone": rows[choice.champion].run.backbone,
+        "scorings": times,
+        **effects_on_test(choice, baselines, scores),
+    }
+    for name, found in record["baselines"].items():
+        found |= recipe_of(store, name)
+    store.note(TEST, record)
+    return record
+
+
+def baseline_keys(store: Store) -> Mapping[str, tuple[str, ...]]:
+    """The keys of each baseline's confirmation runs; a tuned one without a best trial has none."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in store.config.baselines:
+        seeds = range(1, store.config.confirm.seeds + 1)
+        runs = [confirmed_baseline(store, name, seed) for seed in seeds]
+        keys = tuple(run.key for run in runs if run is not None)
+        if len(keys) == len(seeds):
+            found[name] = keys
+    return found
+
+
+def recipe_of(store: Store, name: str) -> dict[str, Any]:
+    """How a baseline came to its configuration: one fixed recipe, or the best of so many trials."""
+    cell = Cell("", name)
+    if cell not in store.cells:
+        return {"recipe": "fixed", "trials": 1}
+    return {"recipe": "tuned", "trials": num_trials(store, cell)}
+
+
+def effects_on_test(
+    choice: Choice, baselines: Mapping[str, Sequence[str]], scores: Path
+) -> dict[str, Any]:
+    """The winner's test accuracy over seeds, that of the exported model alone, and the winner's
+    gain over each baseline, paired by seed and image.
+    """
+    winner = _right(scores, choice.keys)
+    effects: dict[str, Any] = {
+        "accuracy": paired_effect(winner, None)._asdict(),
+        "champion_accuracy": paired_effect(_right(scores, [choice.champion]), None)._asdict(),
+        "baselines": {},
+    }
+    for name, keys in baselines.items():
+        reference = _right(scores, keys)
+        effects["baselines"][name] = {
+            "accuracy": paired_effect(reference, None)._asdict(),
+            "gain": paired_effect(winner, reference)._asdict(),
+        }
+    return effects
+
+
+def _right(scores: Path, keys: Sequence[str]) -> np.ndarray:
+    """Which test images each model answered rightly, (seeds, images)."""
+    rows = []
+    for key in keys:
+        with np.load(scores / f"{key}.npz") as file:
+            rows.append(file["probabilities"].argmax(1) == file["labels"])
+    return np.stack(rows)
+
+
+def _train_again(work: Coordinator, keys: Sequence[str]) -> None:
+    """Train runs again, with the same bits, whose weights were freed before they were wanted: a
+    larger budget may call for a candidate that had lost. Or somebody deleted them.
+    """
+    make_job = job_maker(work.store.config)
+    for row in work.store.fixed_rows():
+        path = weights_path(work.folder, row.run.key)
+        if row.run.key in keys and not path.exists():
+            work.watch(Preparing(0.0, f"making the weights of {row.run.label} again"))
+            work.run_job(make_job(row.run, work.folder))
+
+
+def has_examples(record: Mapping[str, Any], folder: Path) -> bool:
+    """Whether the pictures of the champion are there, or none are due: `record` is what the test
+    part said, empty before.
+    """
+    return not record or examples_path(folder, record["champion"]).exists()
+
+
+def keep_examples(work: Coordinator, champion: str) -> None:
+    """Keep the pictures that the report shows of the champion, unless they are there. A study does
+    not fail for want of them: it says so, and the next run tries again.
+
+    Raises:
+        Interrupted: the user asked to leave.
+    """
+    path = examples_path(work.folder, champion)
+    if path.exists():
+        return
+    run = next(row.run for row in work.store.fixed_rows() if row.run.key == champion)
+    job = ExamplesJob(
+        strategy=run.strategy,
+        seed=run.seed,
+        redraw=run.redraw,
+        fold=run.folds[0],
+        num_epochs=run.num_epochs,
+        scores=scores_path(work.folder, champion),
+        examples_to=path,
+        backbone=run.backbone,
+    )
+    try:
+        work.run_job(job)
+    except (RequestError, WorkError) as error:
+        work.watch(Remark(f"the report will be without pictures: {error}"))
+
+
+# The model in MLflow.
+
+
+def _holds_model(work: Coordinator, record: Mapping[str, Any]) -> bool:
+    """Whether the parent run in this MLflow is the one that the model was logged to."""
+    if not record.get("model"):
+        return False
+    work.mirror.flush()
+    return work.mirror.run_id(PARENT) in (None, record.get("model_run"))
+
+
+def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> None:
+    """Log and register the champion under the parent run and remember its addresses."""
+    store, mirror = work.store, work.mirror
+    weights = weights_path(work.folder, record["champion"])
+    mirror.annotate(PARENT, tags=_result_tags(record), artifacts={"test.json": record})
+    mirror.flush()
+    run_id = mirror.run_id(PARENT)
+    if run_id is None:
+        raise WorkError(
+            f"MLflow at {hidden(mirror.tracking_uri)} is gone, so the model cannot be logged — "
+            f"its weights are kept in {weights}; run again to try once more"
+        )
+    logged = log_champion(
+        Champion(
+            weights=weights,
+            tracking_uri=mirror.tracking_uri,
+            run_id=run_id,
+            facts=champion_facts(store.config, record, setting.data.class_names),
+            tags=_version_tags(record),
+        ),
+        interrupts=work.interrupts,
+    )
+    if logged.remark:
+        work.watch(Remark(logged.remark))
+    addresses = {"model": logged.model, "registered": logged.registered}
+    store.note(TEST, {**record, **addresses, "model_run": run_id})
+    tags = {f"tlsearch.{name}": address for name, address in addresses.items() if address}
+    mirror.annotate(PARENT, tags=tags, artifacts={})
+
+
+def champion_facts(
+    config: StudyConfig, record: Mapping[str, Any], class_names: Sequence[str]
+) -> ModelFacts:
+    """What a champion's file says of it; `record` is what the test part said. The accuracy is that
+    of this very model.
+    """
+    return ModelFacts(
+        class_names=tuple(class_names),
+        image_size=config.data.size,
+        fit=config.data.fit,
+        backbone=record["backbone"],
+        study=config.name,
+        trial=record["winner"],
+        run=record["champion"],
+        test=record["champion_accuracy"],
+        weights="float32",
+    )
+
+
+def _version_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Of a version in the registry: the accuracy of this model, and the mean over seeds of the
+    configuration that it was trained with.
+    """
+    own, over_seeds = record["champion_accuracy"], record["accuracy"]
+    return {
+        "tlsearch.trial": str(record["winner"]),
+        "tlsearch.run": record["champion"],
+        "tlsearch.test_accuracy": f"{own['mean']:.4f}",
+        "tlsearch.test_interval": f"{own['low']:.4f} to {own['high']:.4f}",
+        "tlsearch.mean_test_accuracy": f"{over_seeds['mean']:.4f}",
+        "tlsearch.mean_test_seeds": str(over_seeds["num_seeds"]),
+    }
+
+
+def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the parent run: means over seeds, and the exported model's own accuracy."""
+    tags = {
+        "tlsearch.winner": record["winner"],
+        "tlsearch.test_accuracy": f"{record['accuracy']['mean']:.4f}",
+        "tlsearch.model_test_accuracy": f"{record['champion_accuracy']['mean']:.4f}",
+    }
+    for name, found in record["baselines"].items():
+        tags[f"tlsearch.gain_over.{name}"] = f"{found['gain']['mean']:+.4f}"
+    return tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +410,7 @@ class Stills(NamedTuple):
 
 
 def publish(
-    ledger: Ledger, layout: Layout, *, text: str, report: Path, draw: Callable[[], Stills]
+    store: Store, layout: Layout, *, text: str, report: Path, draw: Callable[[], Stills]
 ) -> str | None:
     """Make `text` (Markdown) the description of the study in both, and give them the page and what
     `draw` makes; once for each answer, where MLflow was left whole, and again until all of it is
@@ -157,11 +418,10 @@ def publish(
 
     Returns what went wrong, if anything did: no reason to fail a study.
     """
-    run_id = ledger.search.user_attrs.get(MLFLOW, {}).get("run_id")
+    run_id = (store.noted(MLFLOW) or {}).get("run_id")
     shown = {"run": run_id, "text": _digest(text)}
-    before = ledger.search.user_attrs.get(PUBLISHED) or {}
-    is_there = run_id is not None and ledger.search.user_attrs.get(MIRRORED)
-    if not is_there or before == shown:
+    before = store.noted(PUBLISHED) or {}
+    if run_id is None or not store.noted(MIRRORED) or before == shown:
         return None
     stills, troubles = Stills({}, {}), []
     try:
@@ -169,14 +429,14 @@ def publish(
     except Exception as error:  # a defect of ours, or a library's: the study is done all the same
         why = f"{type(error).__name__}: {error}"
         troubles.append(f"figures could not be drawn for the dashboards ({why})")
-    _note(ledger, text)
+    _note(store, text)
     try:
-        _attach(ledger, layout.optuna_artifacts, stills)
+        _attach(store, layout.optuna_artifacts, stills)
     except OSError as error:
         troubles.append(f"figures could not be added to Optuna's artifacts ({error})")
     try:
         publish_in_mlflow(
-            tracking_uri=absolute_address(tracking_address(ledger.config, layout)),
+            tracking_uri=absolute_address(tracking_address(store.config, layout)),
             run_id=run_id,
             text=text,
             report=report,
@@ -186,61 +446,61 @@ def publish(
     except WorkError as error:
         troubles.append(str(error))
     if not troubles:
-        ledger.search.set_user_attr(PUBLISHED, shown)
+        store.note(PUBLISHED, shown)
     return "; ".join(troubles) or None
 
 
-def _note(ledger: Ledger, text: str) -> None:
+def _note(store: Store, text: str) -> None:
     """Optuna Dashboard's note of the study, unless a user has written another one."""
     if importlib.util.find_spec("optuna_dashboard") is None:
         return
     from optuna_dashboard import get_note, save_note
 
-    known, attributes = get_note(ledger.search), ledger.search.user_attrs
-    # Earlier releases kept the digest with the rest, and a killed run may have kept none.
-    published = (attributes.get(PUBLISHED) or {}).get("text")
-    ours = (attributes.get(NOTED) or published, _digest(text))
-    if not known or _digest(known) in ours:
-        save_note(ledger.search, text)
-        ledger.search.set_user_attr(NOTED, _digest(text))
+    known = get_note(store.study)
+    # A run that was killed between the two lines below has noted no digest.
+    if not known or _digest(known) in (store.noted(NOTED), _digest(text)):
+        save_note(store.study, text)
+        store.note(NOTED, _digest(text))
 
 
-def _attach(ledger: Ledger, folder: Path, stills: Stills) -> None:
+def _attach(store: Store, folder: Path, stills: Stills) -> None:
     """Give Optuna the pictures. A trial that has ended takes no artifact any more: its picture
     stands beside the study, and its note shows it, unless a user has written one.
     """
     import optuna
 
     folder.mkdir(parents=True, exist_ok=True)
-    store, search = optuna.artifacts.FileSystemArtifactStore(folder), ledger.search
+    files_store, search = optuna.artifacts.FileSystemArtifactStore(folder), store.study
     files = {**stills.study} | {f"{key}-{CONFUSION}": png for key, png in stills.trials.items()}
     found = optuna.artifacts.get_all_artifact_meta(search)
     known = {meta.filename: meta.artifact_id for meta in found}
     with TemporaryDirectory() as draft:
         for name, content in files.items():
             if name in known:  # drawn anew: the same picture of more trials
-                store.write(known[name], BytesIO(content))
+                files_store.write(known[name], BytesIO(content))
                 continue
             path = Path(draft) / name
             path.write_bytes(content)
             known[name] = optuna.artifacts.upload_artifact(
-                artifact_store=store, file_path=str(path), study_or_trial=search
+                artifact_store=files_store, file_path=str(path), study_or_trial=search
             )
     if importlib.util.find_spec("optuna_dashboard") is not None:
-        numbers = {row.run.key: row.number for row in ledger.rows_of(search)}
+        numbers = {row.run.key: row.number for row in store.trials()}
         for key in stills.trials:
-            _note_picture(search, numbers[key], known[f"{key}-{CONFUSION}"])
+            _note_picture(store, numbers[key], known[f"{key}-{CONFUSION}"])
 
 
-def _note_picture(study: "optuna.Study", number: int, artifact_id: str) -> None:
+def _note_picture(store: Store, number: int, artifact_id: str) -> None:
     import optuna
     from optuna_dashboard import get_note, save_note
     from optuna_dashboard.artifact import get_artifact_path
 
-    study.sampler = optuna.samplers.RandomSampler()  # a `Trial` asks the sampler when it is made
-    trial = optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+    store.study.sampler = optuna.samplers.RandomSampler()  # a `Trial` samples when it is made
+    study_id = store.storage.get_study_id_from_name(store.study.study_name)
+    trial_id = store.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    trial = optuna.Trial(store.study, trial_id)
     if not get_note(trial):
-        save_note(trial, f"![Confusion matrix]({get_artifact_path(study, artifact_id)})")
+        save_note(trial, f"![Confusion matrix]({get_artifact_path(store.study, artifact_id)})")
 
 
 def _digest(text: str) -> str:

@@ -18,72 +18,71 @@ from tlsearch.comparison.design import (
 )
 from tlsearch.comparison.power import ALPHA, POWER
 from tlsearch.comparison.tables import make_tables
-from tlsearch.config.cells import Cell
+from tlsearch.config.cells import Cell, compared
 from tlsearch.config.comparison import SweepConfig
 from tlsearch.config.paths import scores_folder, write_text
 from tlsearch.execution.runs import Run, RunRow
-from tlsearch.search.board import Board
-from tlsearch.search.cell_runs import (
-    Chosen,
-    choose,
-    confirm_specs,
-    sweep_specs,
+from tlsearch.search.confirm import (
+    Candidate,
+    chosen,
+    confirm_runs,
+    counted_trials,
+    sweep_runs,
     swept_dimension,
-    tuned,
 )
-from tlsearch.search.ledger import Ledger
 from tlsearch.search.provenance import provenance_of
+from tlsearch.search.store import NETWORKS, SHARES, SURVEY, Store
 from tlsearch.search.summary import SCORES
 
 _ENDED = ("complete", "diverged")
 
 
-def collect(board: Board, folder: Path) -> ComparisonResults:
+def collect(store: Store, folder: Path) -> ComparisonResults:
     """All that a comparison measured so far; arms without a confirmed configuration are absent.
 
     A diverged run answers nothing rightly; a run that failed, or was not run yet, is not a number.
     """
-    comparison = board.comparison
+    comparison = compared(store.config)
     return ComparisonResults(
-        name=board.config.name,
+        name=store.config.name,
         table=comparison.table,
         reference=comparison.held_against,
-        scenarios=tuple(_scenario(board, name, folder) for name in comparison.used),
+        scenarios=tuple(_scenario(store, name, folder) for name in comparison.used),
         trials=comparison.tuning.trials,
         epochs=comparison.tuning.epochs,
         future=comparison.future,
     )
 
 
-def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
-    facts = board.noted(f"facts:{name}") or {}
+def _scenario(store: Store, name: str, folder: Path) -> ScenarioResults:
+    comparison, facts = compared(store.config), store.noted(SURVEY, name) or {}
     found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
-    future = board.comparison.future
+    future = comparison.future
     if future is not None:
         found["later_images"] = round(_past(found) * future / (1 - future))
     tested = 0 if future is not None else int(found.get("test_images", 0))
     answers = _Answers(scores_folder(folder), num_images=tested)
     arms: dict[str, ArmResults] = {}
     sweeps: list[SweepResults] = []
-    for cell, ledger in board.of_scenario(name).items():
-        chosen = choose(ledger.config, ledger.rows_of(ledger.search))
-        if chosen is None:
+    rows = {row.run.key: row for row in store.fixed_rows(name)}
+    for cell in store.cells:
+        best = chosen(store, cell) if cell.scenario == name else None
+        if best is None:
             continue
-        rows = {row.run.key: row for row in ledger.rows_of(ledger.fixed)}
-        arms[cell.arm] = _with_scores(_arm(ledger, chosen, rows, answers), board, ledger, chosen)
+        arms[cell.arm] = _with_scores(_arm(store, cell, best, rows, answers), store, cell, best)
         if future is not None:
-            arms[cell.arm] = _with_split(arms[cell.arm], board, cell, found)
+            arms[cell.arm] = _with_split(arms[cell.arm], store, cell, found)
         sweeps += [
-            _sweep(ledger, chosen, sweep, rows, answers)
-            for sweep in board.comparison.sweeps_in(name)
-            if sweep.arm == cell.arm and swept_dimension(chosen, sweep)
+            _sweep(store, cell, best, sweep, rows, answers)
+            for sweep in comparison.sweeps_in(name)
+            if sweep.arm == cell.arm and swept_dimension(best, sweep)
         ]
-    best = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
-    if np.isfinite(best):
-        found["difficulty"] = 1.0 - best
+    highest = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
+    if np.isfinite(highest):
+        found["difficulty"] = 1.0 - highest
     return ScenarioResults(
         name=name,
-        traits=Scenario(**board.comparison.scenarios[name].traits.model_dump()),
+        traits=Scenario(**comparison.scenarios[name].traits.model_dump()),
         facts=found,
         block=answers.block(str(facts.get("data", name))),
         arms=arms,
@@ -92,14 +91,15 @@ def _scenario(board: Board, name: str, folder: Path) -> ScenarioResults:
 
 
 def _arm(
-    ledger: Ledger,
-    chosen: Chosen,
+    store: Store,
+    cell: Cell,
+    best: Candidate,
     rows: Mapping[str, RunRow],
     answers: "_Answers",
 ) -> ArmResults:
-    specs = confirm_specs(ledger.config, chosen)
+    specs = confirm_runs(store, cell, [best])
     confirmed = [rows.get(spec.key) for spec in specs]
-    trials = tuned(ledger.config, ledger.rows_of(ledger.search))
+    trials = counted_trials(store, cell)
     # As they were taken, so that layer groups keep the network's order.
     names = dict.fromkeys(name for row in confirmed if row for name in row.measures)
     values = {
@@ -108,20 +108,20 @@ def _arm(
     }
     return ArmResults(
         tuning=np.array([_val_accuracy(r) for r in trials if r.state in _ENDED]),
-        params=chosen.params,
-        settings=len(ledger.config.searched()),
+        params=best.params,
+        settings=len(store.cells[cell].searched()),
         answers=answers.of(specs, rows),
         values=values,
         seeds=tuple(spec.seed for spec in specs),
     )
 
 
-def _with_scores(arm: ArmResults, board: Board, ledger: Ledger, chosen: Chosen) -> ArmResults:
+def _with_scores(arm: ArmResults, store: Store, cell: Cell, best: Candidate) -> ArmResults:
     """The arm with the scores of its network, where they were taken and it did not start at
     random.
     """
-    (spec, *_) = confirm_specs(ledger.config, chosen)
-    noted = board.noted(f"networks:{spec.scenario}") or {}
+    (spec, *_) = confirm_runs(store, cell, [best])
+    noted = store.noted(NETWORKS, spec.scenario) or {}
     scores = noted.get("scores", {}).get(spec.backbone, {})
     if spec.init != "pretrained":
         return arm
@@ -134,12 +134,12 @@ def _with_scores(arm: ArmResults, board: Board, ledger: Ledger, chosen: Chosen) 
 
 
 def _with_split(
-    arm: ArmResults, board: Board, cell: Cell, facts: Mapping[str, float]
+    arm: ArmResults, store: Store, cell: Cell, facts: Mapping[str, float]
 ) -> ArmResults:
     """The arm with what is known of its split beside the figures of its models."""
-    shares = (board.noted(f"shares:{cell.scenario}") or {}).get(cell.arm, ())
+    shares = (store.noted(SHARES, cell.scenario) or {}).get(cell.arm, ())
     tested = facts.get("test_images", 0)
-    if board.cells[cell].config.data.split.strategy not in ("time", "given"):  # drawn anew
+    if store.cells[cell].data.split.strategy not in ("time", "given"):  # drawn anew
         tested = min(tested * len(arm.seeds), _past(facts))
     known = {
         "class_share_distance": np.array(shares),
@@ -154,13 +154,14 @@ def _past(facts: Mapping[str, float]) -> float:
 
 
 def _sweep(
-    ledger: Ledger,
-    chosen: Chosen,
+    store: Store,
+    cell: Cell,
+    best: Candidate,
     sweep: SweepConfig,
     rows: Mapping[str, RunRow],
     answers: "_Answers",
 ) -> SweepResults:
-    specs = sweep_specs(ledger.config, chosen, sweep)
+    specs = sweep_runs(store, cell, best, sweep)
     shape = (len(sweep.values), len(specs) // len(sweep.values))
     validation, diverged = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     for (place, seed), spec in specs.items():
@@ -174,7 +175,7 @@ def _sweep(
     ]
     return SweepResults(
         arm=sweep.arm,
-        dimension=swept_dimension(chosen, sweep),
+        dimension=swept_dimension(best, sweep),
         settings=sweep.values,
         validation=validation,
         answers=np.stack(by_setting),
@@ -217,10 +218,10 @@ class _Answers:
 
 
 def _val_accuracy(row: RunRow) -> float:
-    """Of the epoch that counts; 0 for a diverged run, not a number for one that failed."""
+    """Of the last epoch; 0 for a diverged run, not a number for one that failed."""
     if row.state == "diverged":
         return 0.0
-    return np.nan if row.value is None or row.kept is None else row.kept.val_accuracy
+    return np.nan if row.value is None or not row.epochs else row.epochs[-1].val_accuracy
 
 
 def _mean(answers: np.ndarray) -> float:
@@ -236,21 +237,21 @@ RESAMPLES = 9999
 JSON_FILE, CSV_FILE = "tables.json", "tables.csv"
 
 
-def tables_of(board: Board, folder: Path) -> Tables:
+def tables_of(store: Store, folder: Path) -> Tables:
     """Every verdict that the runs so far allow."""
     return make_tables(
-        collect(board, folder),
+        collect(store, folder),
         alpha=ALPHA,
         power=POWER,
         resamples=RESAMPLES,
-        seed=board.config.search.seed,
-        provenance=provenance_of(board),
+        seed=store.config.search.seed,
+        provenance=provenance_of(store),
     )
 
 
-def write_tables(board: Board, folder: Path) -> Mapping[str, Any]:
+def write_tables(store: Store, folder: Path) -> Mapping[str, Any]:
     """Keep the tables beside the study; the same as artifacts of MLflow's parent run."""
-    tables = tables_of(board, folder)
+    tables = tables_of(store, folder)
     content, lines = tables_json(tables), tables_csv(tables)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(folder / JSON_FILE, text)

@@ -1,36 +1,39 @@
-"""Confirmation: the best trials and the baselines again over seeds, one winner, one test."""
+"""Choosing and confirming, alike in a search and in the cells of a comparison.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+The best trials by validation are trained again over seeds, each on its own redraw of what is not
+tested; sweeps vary the chosen configuration. In a search the best mean over seeds wins.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from tlsearch.comparison.variance import Effect, paired_effect
-from tlsearch.config.paths import examples_path, scores_folder, scores_path, weights_path
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.cells import Cell, compared
+from tlsearch.config.comparison import SweepConfig
+from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.search_options import Grid
-from tlsearch.errors import RequestError, WorkError, hidden
-from tlsearch.execution.interrupts import Interrupts
-from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
+from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
-from tlsearch.models.model_facts import ModelFacts
-from tlsearch.search.baselines import baseline_spec
-from tlsearch.search.champion import Champion, log_champion
-from tlsearch.search.events import Preparing, Remark, StageStarted, Watcher
-from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import TEST, Ledger
-from tlsearch.search.runs import confirm_fold
-from tlsearch.search.scheduler import Coordinator
-from tlsearch.tracking.mlflow_logger import Mirror
-from tlsearch.tracking.reconcile import PARENT
+from tlsearch.search.baselines import baseline_run, confirm_fold
+from tlsearch.search.store import SEARCH, TEST, Store
+
+
+class Candidate(NamedTuple):
+    """A configuration to confirm; `trial` is the number of its trial, None where the arm leaves
+    nothing to tune.
+    """
+
+    trial: int | None
+    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The winner of the confirmation, by its mean validation value over seeds."""
+    """The winner of the confirmation, by its mean validation value over seeds. `champion` is the
+    run whose model is exported: that of the first seed, whatever its validation value. Seeds
+    validate on different images, so that the best of them would be the luckiest draw.
+    """
 
     number: int
     mean: float
@@ -38,400 +41,252 @@ class Choice:
     champion: str
 
 
-def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
-    """Complete trials of the search from best to worst. Equal accuracies are common where few
-    images validate: the smaller loss decides, then the earlier trial.
-    """
-    complete = [r for r in rows if r.run.role == "trial" and r.value is not None]
-    sign = -1 if maximise else 1
-    return sorted(complete, key=lambda r: (sign * (r.value or 0.0), r.val_loss, r.number))
-
-
-def best_trial(config: StudyConfig, rows: Sequence[RunRow]) -> tuple[float, Run] | None:
-    """The search's best trial so far, after its value; None before one is complete."""
-    ranked = best_first(rows, maximise=maximises(config))
-    if not ranked or ranked[0].value is None:
-        return None
-    return ranked[0].value, ranked[0].run
-
-
-def confirm_specs(config: StudyConfig, rows: Sequence[RunRow]) -> list[Run]:
-    """The runs of the confirmation, seed by seed, so that an early stop leaves whole seeds. Each is
-    one training: where the search had folds, its seed's own draw holds out one of them.
-    """
-    top = best_first(rows, maximise=maximises(config))[: config.confirm.top]
-    specs: list[Run] = []
-    for seed in range(1, config.confirm.seeds + 1):
-        specs += [
-            replace(
-                row.run,
-                role="confirm",
-                seed=config.search.seed + seed,
-                redraw=seed,
-                folds=confirm_fold(config, seed),
-            )
-            for row in top
-        ]
-        specs += [baseline_spec(config, name, seed=seed) for name in config.baselines]
-    return specs
-
-
-def choose(config: StudyConfig, rows: Sequence[RunRow]) -> Choice | None:
-    """The candidate with the best mean over all seeds; None if none completed them all."""
-    maximise = maximises(config)
-    seeds = range(1, config.confirm.seeds + 1)
-    by_key = {row.run.key: row for row in rows if row.value is not None}
-    found = []
-    for row in best_first(rows, maximise=maximise)[: config.confirm.top]:
-        keys = [confirm_key(row.number, seed) for seed in seeds]
-        if all(key in by_key for key in keys):
-            values = {key: by_key[key].value or 0.0 for key in keys}
-            champion = (max if maximise else min)(keys, key=values.__getitem__)
-            mean = fmean(values.values())
-            found.append(Choice(number=row.number, mean=mean, keys=tuple(keys), champion=champion))
-    pick = max if maximise else min
-    return pick(found, key=lambda c: c.mean) if found else None
-
-
-def confirm_key(number: int, seed: int) -> str:
-    """The key of a trial's confirmation on one seed."""
-    return f"confirm-{number:04d}-seed-{seed}"
-
-
 def maximises(config: StudyConfig) -> bool:
     """Whether more of the metric is better."""
     return config.search.metric == "val_accuracy"
 
 
-def effects_on_test(
-    config: StudyConfig, choice: Choice, complete: frozenset[str], scores: Path
-) -> dict[str, Any]:
-    """The winner's test accuracy and its gain over each baseline, paired by seed and image.
-
-    A baseline that did not complete every seed is left out.
+def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
+    """Complete trials of a search from best to worst. Equal accuracies are common where few
+    images validate: the smaller loss decides, then the earlier trial.
     """
-    winner = _right(scores, choice.keys)
-    effects: dict[str, Any] = {
-        "accuracy": paired_effect(winner, None)._asdict(),
-        "baselines": {},
-    }
-    for name, keys in baseline_keys(config).items():
-        if complete.issuperset(keys):
-            reference = _right(scores, keys)
-            effects["baselines"][name] = {
-                "accuracy": paired_effect(reference, None)._asdict(),
-                "gain": paired_effect(winner, reference)._asdict(),
-            }
-    return effects
+    return _ranked([row for row in rows if row.run.role == "trial"], maximise=maximise)
 
 
-def baseline_keys(config: StudyConfig) -> Mapping[str, tuple[str, ...]]:
-    """The keys of each baseline's confirmation runs."""
-    seeds = range(1, config.confirm.seeds + 1)
-    return {name: tuple(f"{name}-seed-{seed}" for seed in seeds) for name in config.baselines}
+def _ranked(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:
+    sign = -1 if maximise else 1
+    complete = [row for row in rows if row.value is not None]
+    return sorted(complete, key=lambda r: (sign * (r.value or 0.0), r.val_loss, r.number))
 
 
-def effect(record: Mapping[str, Any]) -> Effect:
-    """An effect as it was stored."""
-    return Effect(**record)
+def best_trial(store: Store) -> tuple[float, Run] | None:
+    """The search's best trial so far, after its value; None before one is complete."""
+    ranked = best_first(store.trials(), maximise=maximises(store.config))
+    if not ranked or ranked[0].value is None:
+        return None
+    return ranked[0].value, ranked[0].run
 
 
-def _right(scores: Path, keys: Sequence[str]) -> np.ndarray:
-    """Which test images each model answered rightly, (seeds, images)."""
-    rows = []
-    for key in keys:
-        with np.load(scores / f"{key}.npz") as file:
-            rows.append(file["probabilities"].argmax(1) == file["labels"])
-    return np.stack(rows)
+# How many trials, and which of them count.
 
 
-# Pictures beside the scores of the test part, for the report.
-
-
-def has_examples(record: Mapping[str, Any], folder: Path) -> bool:
-    """Whether the pictures of the champion are there, or none are due: `record` is what the test
-    part said, empty before.
+def num_trials(store: Store, cell: Cell) -> int:
+    """How many trials a cell is to have: the budget, or all points of a smaller grid. None where an
+    arm or a tuned baseline leaves nothing to search.
     """
-    return not record or examples_path(folder, record["champion"]).exists()
+    config = store.cells[cell]
+    if cell != SEARCH and not config.searched():
+        return 0
+    size = config.grid_size()
+    if isinstance(config.search.sampler, Grid) and size is not None:
+        return min(config.budget.trials, size)
+    return config.budget.trials
 
 
-def keep_examples(
-    coordinator: Coordinator,
-    rows: Sequence[RunRow],
-    champion: str,
-    *,
-    folder: Path,
-    watch: Watcher,
-) -> None:
-    """Keep the champion's pictures, unless they are there. A study does not fail for want of them:
-    it says so, and the next run tries again.
-
-    Raises:
-        Interrupted: the user asked to leave.
+def trials_left(store: Store, cell: Cell = SEARCH) -> int:
+    """How many trials of a cell have no ending yet. Those beyond a budget that was lowered count in
+    a search alone: elsewhere they would give one arm more to choose from than others have.
     """
-    path = examples_path(folder, champion)
-    if path.exists():
-        return
-    spec = next(row.run for row in rows if row.run.key == champion)
-    job = ExamplesJob(
-        strategy=spec.strategy,
-        seed=spec.seed,
-        redraw=spec.redraw,
-        fold=spec.folds[0],
-        num_epochs=spec.num_epochs,
-        scores=scores_path(folder, champion),
-        examples_to=path,
-        backbone=spec.backbone,
+    wanted = num_trials(store, cell)
+    ended = store.num_ended(cell) if cell == SEARCH else store.num_ended(cell, below=wanted)
+    return max(0, wanted - ended)
+
+
+def counted_trials(store: Store, cell: Cell) -> list[RunRow]:
+    """The trials of a cell that count, by number."""
+    rows = store.trials(cell)
+    if cell == SEARCH:
+        return rows
+    wanted = num_trials(store, cell)
+    return [row for row in rows if row.number < wanted]
+
+
+def candidates(store: Store, cell: Cell) -> list[Candidate]:
+    """The best few of a cell, best first; none before a trial is complete."""
+    config = store.cells[cell]
+    if cell != SEARCH and not num_trials(store, cell):
+        return [Candidate(None, config.assign(_nothing_to_suggest))]
+    ranked = _ranked(counted_trials(store, cell), maximise=maximises(config))
+    return [Candidate(row.number, row.run.params) for row in ranked[: config.confirm.top]]
+
+
+def chosen(store: Store, cell: Cell) -> Candidate | None:
+    """A cell's best configuration by validation."""
+    return next(iter(candidates(store, cell)), None)
+
+
+def _nothing_to_suggest(name: str, _dimension: object) -> Any:
+    raise AssertionError(f"{name} is searched, so there is something to tune")
+
+
+# The runs that follow.
+
+
+def runs_after(store: Store, cell: Cell) -> list[Run]:
+    """All fixed runs that a cell's trials lead to."""
+    if cell.scenario:
+        if (best := chosen(store, cell)) is None:
+            return []
+        found = [*confirm_runs(store, cell, [best]), *_all_sweeps(store, cell, best)]
+        return list({run.key: run for run in found}.values())
+    best_few = candidates(store, cell)
+    if cell != SEARCH or not best_few:  # a tuned baseline is confirmed beside the search's best
+        return []
+    return [
+        run for seed in _seeds(store.config) for run in _seed_of_a_search(store, best_few, seed)
+    ]
+
+
+def _seed_of_a_search(store: Store, best_few: Sequence[Candidate], seed: int) -> Iterator[Run]:
+    """Seed by seed, so that an early stop leaves whole seeds."""
+    for candidate in best_few:
+        yield _repeated(store, SEARCH, candidate, seed)
+    for name in store.config.baselines:
+        run = confirmed_baseline(store, name, seed)
+        if run is not None:
+            yield run
+
+
+def confirm_runs(store: Store, cell: Cell, best_few: Sequence[Candidate]) -> list[Run]:
+    """Configurations over seeds. A seed redraws which of the images that are not tested train and
+    which validate, the head, the order and all else; it is the same for all arms.
+    """
+    seeds = _seeds(store.cells[cell])
+    return [_repeated(store, cell, one, seed) for seed in seeds for one in best_few]
+
+
+def _seeds(config: StudyConfig) -> range:
+    return range(1, config.confirm.seeds + 1)
+
+
+def confirmed_baseline(store: Store, name: str, seed: int) -> Run | None:
+    """A baseline on a confirmation's seed; of a tuned one its best trial, None without one."""
+    cell = Cell("", name)
+    if cell not in store.cells:
+        return baseline_run(store.config, name, seed=seed)
+    best = chosen(store, cell)
+    return best and _repeated(store, cell, best, seed)
+
+
+def _repeated(
+    store: Store, cell: Cell, candidate: Candidate, seed: int, *, setting: str = ""
+) -> Run:
+    """A cell's configuration again on a seed, counted from 1."""
+    config = store.cells[cell]
+    network = candidate.params.get(BACKBONE) or config.backbone.name
+    baseline = cell.arm if cell.arm and not cell.scenario else ""
+    scratch = baseline == "from_scratch" or config.backbone.weights_of(network) == "none"
+    return Run(
+        study=config.name,
+        scenario=cell.scenario,
+        arm="" if baseline else cell.arm,
+        role="baseline" if baseline else "sweep" if setting else "confirm",
+        name=baseline or setting,
+        trial=candidate.trial,
+        seed=config.search.seed + seed,
+        redraw=seed,
+        params=candidate.params,
+        init="random" if scratch else "pretrained",
+        folds=confirm_fold(config, seed),
+        num_epochs=config.budget.epochs,
+        backbone=network,
     )
-    try:
-        coordinator.errand(job)
-    except (RequestError, WorkError) as error:
-        watch(Remark(f"the report will be without pictures: {error}"))
 
 
-# The end of a study: confirmation over seeds, one scoring of the test part, one model.
+def sweep_runs(
+    store: Store, cell: Cell, best: Candidate, sweep: SweepConfig
+) -> dict[tuple[int, int], Run]:
+    """By place of the setting and seed: the chosen configuration with one dimension set.
+
+    Where that changes nothing, it is the confirmation's own run. Empty where the chosen
+    configuration has none of the dimensions.
+    """
+    dimension = swept_dimension(best, sweep)
+    confirmed, swept = _seeds(store.cells[cell]), compared(store.config).sweeps.seeds
+    found = {}
+    for place, value in enumerate(sweep.values) if dimension else ():
+        for seed in range(1, swept + 1):
+            if seed in confirmed and best.params[dimension] == value:
+                found[place, seed] = _repeated(store, cell, best, seed)
+                continue
+            changed = best._replace(params={**best.params, dimension: value})
+            setting = f"{dimension}={shown(value)}"
+            found[place, seed] = _repeated(store, cell, changed, seed, setting=setting)
+    return found
 
 
-def is_finished(ledger: Ledger) -> bool:
-    """Whether nothing is left to do: the trials, the baselines, the confirmation, the test."""
-    if search_left(ledger) or ledger.num_running() or not is_final(ledger):
-        return False
-    # Trials beyond a budget that was lowered wait until it is raised again.
-    fixed = {row.run.key: row.state for row in ledger.rows_of(ledger.fixed)}
-    wanted = {baseline_spec(ledger.config, name, seed=0).key for name in ledger.config.baselines}
-    return wanted <= fixed.keys() and not {"running", "waiting"} & set(fixed.values())
+def swept_dimension(best: Candidate, sweep: SweepConfig) -> str:
+    """The first of the sweep's dimensions that the chosen configuration has, or nothing."""
+    return next((d for d in sweep.dimension if d in best.params), "")
 
 
-def search_left(ledger: Ledger) -> int:
-    """How many trials of the budget have no ending yet."""
-    budget = ledger.config.budget.trials
-    size = ledger.config.grid_size()
-    if isinstance(ledger.config.search.sampler, Grid) and size is not None:
-        budget = min(budget, size)
-    return max(0, budget - ledger.num_ended())
+def _all_sweeps(store: Store, cell: Cell, best: Candidate) -> Iterator[Run]:
+    if store.config.comparison is None:
+        return
+    for sweep in store.config.comparison.sweeps_in(cell.scenario):
+        if sweep.arm == cell.arm:
+            yield from sweep_runs(store, cell, best, sweep).values()
 
 
-def is_final(ledger: Ledger) -> bool:
-    """Whether the confirmation that the trials call for is done, scored and logged."""
-    config = ledger.config
-    if not config.confirm.seeds:
-        return True
-    rows = ledger.rows()
-    known = {r.run.key for r in rows}
-    if any(spec.key not in known for spec in confirm_specs(config, rows)):
-        return False
-    choice, record = choose(config, rows), test_record(ledger)
-    if choice is None:
-        return True
-    return _is_about(record, choice) and bool(record.get("model"))
+# The winner of a search, and whether all is done.
 
 
-def test_record(ledger: Ledger) -> Mapping[str, Any]:
-    """What the test part said; empty before it was asked."""
-    return dict(ledger.fixed.user_attrs.get(TEST) or {})
+def choose(store: Store) -> Choice | None:
+    """The candidate of a search with the best mean over all seeds; None if none completed them."""
+    config = store.config
+    values = {row.run.key: row.value for row in store.fixed_rows() if row.value is not None}
+    found = []
+    for candidate in candidates(store, SEARCH):
+        keys = [run.key for run in confirm_runs(store, SEARCH, [candidate])]
+        if keys and candidate.trial is not None and values.keys() >= set(keys):
+            mean = fmean(values[key] for key in keys)
+            found.append(
+                Choice(number=candidate.trial, mean=mean, keys=tuple(keys), champion=keys[0])
+            )
+    pick = max if maximises(config) else min
+    return pick(found, key=lambda choice: choice.mean) if found else None
 
 
-def _is_about(record: Mapping[str, Any], choice: Choice) -> bool:
+def test_record(store: Store) -> Mapping[str, Any]:
+    """What the test part said; empty before it was scored."""
+    return dict(store.noted(TEST) or {})
+
+
+def is_about(record: Mapping[str, Any], choice: Choice) -> bool:
     """Whether the test part was scored for these very models."""
     return bool(record) and record["keys"] == list(choice.keys)
 
 
-def confirm_and_test(
-    ledger: Ledger,
-    coordinator: Coordinator,
-    mirror: Mirror,
-    setting: Setting,
-    *,
-    folder: Path,
-    interrupts: Interrupts,
-    watch: Watcher,
-    workers: int,
-) -> None:
-    """Train the best few and the baselines over seeds, choose, score the winner once, log it."""
-    config = ledger.config
-    rows = ledger.rows()
-    specs, best = confirm_specs(config, rows), best_trial(config, rows)
-    if not specs:
-        return
-    ledger.enqueue(specs)
-    left = ledger.num_open()
-    watch(StageStarted("confirmation", len(specs) - left, len(specs), workers, best))
-    coordinator.carry_out(ledger.ask_fixed)
-    rows = ledger.rows()
-    choice = choose(config, rows)
-    if choice is None:
-        watch(Remark("no trial completed its confirmation: the test part stays untouched"))
-        return
-    record = _score(ledger, coordinator, choice, rows, folder=folder, watch=watch)
-    keep_examples(coordinator, rows, choice.champion, folder=folder, watch=watch)
-    if not _holds_model(mirror, record):
-        watch(Preparing(1.0, "logging the model"))
-        _make_again(coordinator, rows, [choice.champion], folder=folder, watch=watch)
-        record = _log_model(
-            ledger,
-            mirror,
-            setting,
-            choice,
-            record,
-            folder=folder,
-            interrupts=interrupts,
-            watch=watch,
-        )
-    _clean(folder, keep=choice.champion)
-
-
-def _score(
-    ledger: Ledger,
-    coordinator: Coordinator,
-    choice: Choice,
-    rows: Sequence[RunRow],
-    *,
-    folder: Path,
-    watch: Watcher,
-) -> dict[str, Any]:
-    """Score the winner and the baselines on the test part, unless that was done before."""
-    record = dict(test_record(ledger))
-    if _is_about(record, choice):
-        return record
-    times = record.get("scorings", 0) + 1
-    if times > 1:
-        watch(
-            Remark(
-                f"the test part is scored for the {times}. time, for a new winner or more seeds: "
-                "its figure is no longer that of untouched data"
-            )
-        )
-    complete = frozenset(r.run.key for r in rows if r.state == "complete")
-    scores = scores_folder(folder)
-    keys = [*choice.keys, *(k for ks in baseline_keys(ledger.config).values() for k in ks)]
-    missing = [k for k in keys if k in complete and not (scores / f"{k}.npz").exists()]
-    _make_again(coordinator, rows, missing, folder=folder, watch=watch)
-    watch(Preparing(1.0, "scoring the test part"))
-    network = {row.run.key: row.run.backbone for row in rows}
-    for backbone in dict.fromkeys(network[key] for key in missing):
-        weights = [(k, weights_path(folder, k)) for k in missing if network[k] == backbone]
-        coordinator.errand(ScoreJob(weights=tuple(weights), scores_to=scores, backbone=backbone))
-    record = {
-        "winner": choice.number,
-        "mean_validation": choice.mean,
-        "keys": list(choice.keys),
-        "champion": choice.champion,
-        "backbone": network[choice.champion] or ledger.config.backbone.name,
-        "scorings": times,
-        **effects_on_test(ledger.config, choice, complete, scores),
-    }
-    ledger.fixed.set_user_attr(TEST, record)
-    return record
-
-
-def _make_again(
-    coordinator: Coordinator,
-    rows: Sequence[RunRow],
-    keys: Sequence[str],
-    *,
-    folder: Path,
-    watch: Watcher,
-) -> None:
-    """Train runs again, with the same bits, whose weights were freed before they were wanted: a
-    larger budget may call for a candidate that had lost. Or somebody deleted them.
-    """
-    for row in rows:
-        path = weights_path(folder, row.run.key)
-        if row.run.key in keys and not path.exists():
-            watch(Preparing(0.0, f"making the weights of {row.run.label} again"))
-            coordinator.errand(train_job(row.run, folder))
-
-
-def _holds_model(mirror: Mirror, record: Mapping[str, Any]) -> bool:
-    """Whether the parent run in this MLflow is the one that the model was logged to."""
-    if not record.get("model"):
+def cell_is_done(store: Store, cell: Cell) -> bool:
+    """Whether a cell has nothing left to run."""
+    if trials_left(store, cell) or store.num_running(cell):
         return False
-    mirror.flush()
-    return mirror.run_id(PARENT) in (None, record.get("model_run"))
+    ended = {row.run.key for row in store.fixed_rows(cell.scenario) if row.ended is not None}
+    return all(run.key in ended for run in planned_runs(store, cell))
 
 
-def _log_model(
-    ledger: Ledger,
-    mirror: Mirror,
-    setting: Setting,
-    choice: Choice,
-    record: dict[str, Any],
-    *,
-    folder: Path,
-    interrupts: Interrupts,
-    watch: Watcher,
-) -> dict[str, Any]:
-    """Log and register the champion under the parent run and remember its addresses."""
-    mirror.annotate(PARENT, tags=_result_tags(record), artifacts={"test.json": record})
-    mirror.flush()
-    run_id = mirror.run_id(PARENT)
-    if run_id is None:
-        raise WorkError(
-            f"MLflow at {hidden(mirror.tracking_uri)} is gone, so the model cannot be logged — "
-            f"its weights are kept in {weights_path(folder, choice.champion)}; run again to "
-            "try once more"
-        )
-    logged = log_champion(
-        Champion(
-            weights=weights_path(folder, choice.champion),
-            tracking_uri=mirror.tracking_uri,
-            run_id=run_id,
-            facts=champion_facts(ledger.config, record, setting.data.class_names),
-            tags=_version_tags(record),
-        ),
-        interrupts=interrupts,
-    )
-    if logged.remark:
-        watch(Remark(logged.remark))
-    addresses = {"model": logged.model, "registered": logged.registered}
-    record = {**record, **addresses, "model_run": run_id}
-    ledger.fixed.set_user_attr(TEST, record)
-    tags = {f"tlsearch.{name}": address for name, address in addresses.items() if address}
-    mirror.annotate(PARENT, tags=tags, artifacts={})
-    return record
+def planned_runs(store: Store, cell: Cell) -> list[Run]:
+    """All fixed runs of a cell as far as they are known; of a search its fixed baselines first."""
+    first = []
+    if cell == SEARCH:
+        first = [
+            baseline_run(store.config, name, seed=0)
+            for name, mode in store.config.baselines.items()
+            if mode == "fixed"
+        ]
+    return [*first, *runs_after(store, cell)]
 
 
-def champion_facts(
-    config: StudyConfig, record: Mapping[str, Any], class_names: Sequence[str]
-) -> ModelFacts:
-    """What a champion's file says of it; `record` is what the test part said."""
-    return ModelFacts(
-        class_names=tuple(class_names),
-        image_size=config.data.size,
-        fit=config.data.fit,
-        backbone=record.get("backbone") or config.backbone.name,
-        study=config.name,
-        trial=record["winner"],
-        run=record["champion"],
-        test=record["accuracy"],
-        weights="float32",
-    )
-
-
-def _version_tags(record: Mapping[str, Any]) -> dict[str, str]:
-    found = record["accuracy"]
-    return {
-        "tlsearch.trial": str(record["winner"]),
-        "tlsearch.run": record["champion"],
-        "tlsearch.test_accuracy": f"{found['mean']:.4f}",
-        "tlsearch.test_interval": f"{found['low']:.4f} to {found['high']:.4f}",
-    }
-
-
-def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
-    tags = {
-        "tlsearch.winner": record["winner"],
-        "tlsearch.test_accuracy": f"{record['accuracy']['mean']:.4f}",
-    }
-    for name, found in record["baselines"].items():
-        tags[f"tlsearch.gain_over.{name}"] = f"{found['gain']['mean']:+.4f}"
-    return tags
-
-
-def _clean(folder: Path, *, keep: str) -> None:
-    """Free the disk of all weights but the champion's; probabilities stay, and what a larger budget
-    calls for is made again.
+def is_finished(store: Store) -> bool:
+    """Whether nothing is left to do: trials, baselines, confirmation, and in a search the test and
+    the model.
     """
-    for path in (folder / "weights").glob("*.safetensors"):
-        if path.stem != keep:
-            path.unlink()
+    if not all(cell_is_done(store, cell) for cell in store.cells):
+        return False
+    if store.config.comparison is not None:
+        return True
+    # What was enqueued for a choice that later trials changed is carried out as well.
+    if any(row.ended is None for row in store.fixed_rows()):
+        return False
+    choice, record = choose(store), test_record(store)
+    return choice is None or (is_about(record, choice) and bool(record.get("model")))

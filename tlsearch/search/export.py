@@ -9,7 +9,7 @@ import numpy as np
 
 from tlsearch.config.paths import Layout, atomic_write, weights_path
 from tlsearch.config.seeds import derive_seed
-from tlsearch.data import dataset as store
+from tlsearch.data import dataset
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError, TlsearchError, WorkError
@@ -23,8 +23,9 @@ from tlsearch.models.export import (
 )
 from tlsearch.models.model_facts import ModelFacts
 from tlsearch.models.predict import PortableModel, TorchModel, readings, to_input
-from tlsearch.search.confirm import champion_facts, test_record
-from tlsearch.search.ledger import FACTS, Ledger
+from tlsearch.search.champion import champion_facts
+from tlsearch.search.confirm import test_record
+from tlsearch.search.store import FACTS, Store
 
 TOLERANCE = 1e-3
 """How far a probability in the file may lie from the model that was traced. Another order of
@@ -73,7 +74,7 @@ class Exported(NamedTuple):
 
 
 def export_study(
-    ledger: Ledger, layout: Layout, *, path: Path | None, kind: Format, half: bool
+    store: Store, layout: Layout, *, path: Path | None, kind: Format, half: bool
 ) -> Exported:
     """Write the champion to `path`, or NAME.pt2 or NAME.onnx here; whole, checked, or not at all.
 
@@ -84,19 +85,19 @@ def export_study(
     """
     if kind == "onnx":
         require_onnx(to_write=True)
-    path = path or Path(f"{ledger.config.name}.{kind}")
+    path = path or Path(f"{store.config.name}.{kind}")
     if path.is_dir():
         raise RequestError(f"--output = {path}: is a folder — name a file, such as {path}/m.{kind}")
-    facts = _facts(ledger, half)
-    weights = weights_path(layout.study(ledger.config.name), facts.run)
+    facts = _facts(store, half)
+    weights = weights_path(layout.study(store.config.name), facts.run)
     if not weights.exists():
         raise RequestError(
             f"{weights}: the champion's weights are gone — its model is still in MLflow "
-            f"({test_record(ledger).get('model')}); or train it again with --fresh"
+            f"({test_record(store).get('model')}); or train it again with --fresh"
         )
     trained = _load(weights, facts)
     module = Halved(_load(weights, facts)).eval() if half else trained
-    pixels, images = _images(ledger, layout, facts)
+    pixels, images = _images(store, layout, facts)
     with atomic_write(path, suffix=f".{kind}") as draft:
         try:
             write_model(module, draft, facts=facts, kind=kind)
@@ -120,9 +121,9 @@ def export_study(
     )
 
 
-def _facts(ledger: Ledger, half: bool) -> ModelFacts:
-    config, record = ledger.config, dict(test_record(ledger))
-    found = ledger.search.user_attrs.get(FACTS)
+def _facts(store: Store, half: bool) -> ModelFacts:
+    config, record = store.config, dict(test_record(store))
+    found = store.noted(FACTS)
     if not record or found is None:
         if not config.confirm.seeds:
             raise RequestError(
@@ -146,13 +147,13 @@ def _load(weights: Path, facts: ModelFacts) -> Classifier:
     )
 
 
-def _images(ledger: Ledger, layout: Layout, facts: ModelFacts) -> tuple[np.ndarray, str]:
+def _images(store: Store, layout: Layout, facts: ModelFacts) -> tuple[np.ndarray, str]:
     """Pixels uint8 (N, S, S, C) to compare on, and what they are."""
-    place = layout.cache / "images" / ledger.search.user_attrs[FACTS]["data"]
+    place = layout.cache / "images" / store.noted(FACTS)["data"]
     # The cache may be deleted or damaged at any time.
     with suppress(OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, TlsearchError):
-        data = store.load(place)
-        rows = _validation_rows(ledger, data, facts.run)
+        data = dataset.load(place)
+        rows = _validation_rows(store, data, facts.run)
         rows = rows[:: -(-len(rows) // CHECK_IMAGES)]
         return np.ascontiguousarray(data.images[rows]), "images of the validation part"
     rng = np.random.default_rng(derive_seed(0, "export"))
@@ -160,10 +161,10 @@ def _images(ledger: Ledger, layout: Layout, facts: ModelFacts) -> tuple[np.ndarr
     return rng.integers(0, 256, shape, dtype=np.uint8), "random images (the cache holds no others)"
 
 
-def _validation_rows(ledger: Ledger, data: ImageSet, run: str) -> np.ndarray:
-    """The images that chose this very model: its seed drew its own validation part."""
-    spec = next(row.run for row in ledger.rows_of(ledger.fixed) if row.run.key == run)
-    config = ledger.config.data
+def _validation_rows(store: Store, data: ImageSet, run: str) -> np.ndarray:
+    """The validation images of this very model: its seed drew its own part."""
+    spec = next(row.run for row in store.fixed_rows() if row.run.key == run)
+    config = store.config.data
     splits = draw_splits(
         data,
         split=config.split,

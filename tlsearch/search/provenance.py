@@ -1,26 +1,24 @@
 """Where a study comes from: versions, revision, fingerprints."""
 
-import json
 import platform
 import shlex
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import tlsearch
 from tlsearch.comparison.answers import Provenance
+from tlsearch.config.cells import compared
 from tlsearch.config.cost import usable_cores
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import source_name, source_text
 from tlsearch.errors import hidden
 from tlsearch.execution.messages import Setting
-from tlsearch.search.board import Board
-from tlsearch.search.ledger import FACTS
+from tlsearch.search.store import FACTS, ORIGIN, Store
 from tlsearch.tracking.reconcile import DatasetFacts
 
 _PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
@@ -131,16 +129,21 @@ def study_texts(config: StudyConfig) -> dict[str, Any]:
     }
 
 
-def parent_texts(config: StudyConfig, setting: Setting) -> dict[str, Any]:
-    """Files of a search's parent run: those of every one, what the split came to and which images
-    are in which part.
-    """
+def comparison_params(store: Store) -> dict[str, Any]:
+    """What a reader of a comparison's experiment wants to see at once."""
+    config = store.config
+    comparison = compared(config)
+    networks = dict.fromkeys(n for its in store.cells.values() for n in its.backbone.names)
     return {
-        **study_texts(config),
-        "split.json": {
-            "facts": asdict(setting.data.split),
-            "parts": json.loads(setting.split_file.read_text()),
-        },
+        "table": comparison.table,
+        "arms": ", ".join(comparison.arms),
+        "scenarios": ", ".join(comparison.used),
+        "trials": comparison.tuning.trials,
+        "epochs": comparison.tuning.epochs,
+        "seeds": comparison.confirm.seeds,
+        "backbone": ", ".join(networks),
+        "metric": config.search.metric,
+        "seed": config.search.seed,
     }
 
 
@@ -167,24 +170,17 @@ def dataset_facts(config: StudyConfig, setting: Setting) -> DatasetFacts:
 # Where a comparison's figures come from, noted while it ran.
 
 
-_ORIGIN = "origin"
 _ENDINGS = ("complete", "diverged", "failed")
 
 
-def note_origin(board: Board, *, has_work: bool) -> None:
-    """Keep command, versions, cores and revision of an invocation that has work to do, or is the
-    first that could note them.
-    """
-    if has_work or board.noted(_ORIGIN) is None:
-        board.note(_ORIGIN, origin())
-
-
-def provenance_of(board: Board) -> Provenance:
+def provenance_of(store: Store) -> Provenance:
     """What was noted, and what all trainings that have ended took; the same whenever it is read."""
-    noted = board.noted(_ORIGIN) or {}
-    rows = [row for row in board.rows() if row.state in _ENDINGS]
+    noted = store.noted(ORIGIN) or {}
+    rows = [row for row in store.rows() if row.state in _ENDINGS]
     states = Counter(row.state for row in rows)
-    facts = [ledger.search.user_attrs.get(FACTS) or {} for ledger in board.cells.values()]
+    known = facts_by_scenario(store)
+    facts = list(known.values())
+    weights = ", ".join(dict.fromkeys(str(found["weights"]) for found in facts))
     ends = [row.ended for row in rows if row.ended is not None]
     return Provenance(
         command=noted.get("command"),
@@ -192,24 +188,21 @@ def provenance_of(board: Board) -> Provenance:
         versions=noted.get("versions", {}),
         trainings={state: states[state] for state in _ENDINGS if states[state]},
         seconds=sum(row.seconds for row in rows),
-        precisions=tuple(sorted({found["precision"] for found in facts if "precision" in found})),
-        devices=tuple(sorted({found["device"] for found in facts if "device" in found})),
+        precisions=tuple(sorted({found["precision"] for found in facts})),
+        devices=tuple(sorted({found["device"] for found in facts})),
         cores=noted.get("cores"),
         revision=noted.get("revision"),
-        study=to_yaml(redacted(board.config)),
-        about=board.config.about,
+        study=to_yaml(redacted(store.config)),
+        about=store.config.about,
         images_trained=sum(row.images_trained for row in rows),
-        fingerprints=_fingerprints(board),
+        fingerprints={
+            **{f"data of {name}": str(found["data"]) for name, found in known.items()},
+            **({"weights": weights} if weights else {}),
+        },
     )
 
 
-def _fingerprints(board: Board) -> dict[str, str]:
-    """Of the data by scenario, then of all weights together, as far as anything was read."""
-    data: dict[str, str] = {}
-    weights: dict[str, None] = {}
-    for cell, ledger in board.cells.items():
-        facts = ledger.search.user_attrs.get(FACTS) or {}
-        if facts:
-            data[f"data of {cell.scenario}"] = str(facts["data"])
-            weights[str(facts["weights"])] = None
-    return data | ({"weights": ", ".join(weights)} if weights else {})
+def facts_by_scenario(store: Store) -> dict[str, dict[str, Any]]:
+    """What each scenario was started on, as far as it was read."""
+    names = dict.fromkeys(cell.scenario for cell in store.cells)
+    return {name: found for name in names if (found := store.noted(FACTS, name))}

@@ -1,55 +1,90 @@
-"""One invocation of a study, from the lock to the result."""
+"""One invocation of a study, from the lock to the result; a search is a comparison with one cell.
+
+Every scenario is read and divided before the first training. Then, scenario by scenario, each
+cell's trials are carried out and what they lead to: confirmations, baselines over seeds, sweeps.
+A search ends with the test of its winner, a comparison with its tables.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+from tlsearch.config.cells import Cell, compared, scenario_config
+from tlsearch.config.cost import num_runs
+from tlsearch.config.data_checks import knows_source
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.records import Audit
-from tlsearch.errors import StoreError
-from tlsearch.execution.interrupts import Deadline, Interrupts
-from tlsearch.execution.messages import Setting
+from tlsearch.errors import StoreError, TlsearchError
+from tlsearch.execution.events import Preparing, Remark, StageStarted, Watcher
+from tlsearch.execution.interrupts import Deadline, Interrupted, Interrupts
+from tlsearch.execution.messages import (
+    NetworkJob,
+    NetworkScored,
+    Setting,
+    Shares,
+    SharesJob,
+    Surveyed,
+    SurveyJob,
+)
 from tlsearch.execution.runs import Run
-from tlsearch.search.baselines import baseline_spec
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.champion import has_examples, test_and_log
+from tlsearch.search.collect import write_tables
 from tlsearch.search.confirm import (
     best_trial,
-    confirm_and_test,
-    has_examples,
+    cell_is_done,
     is_finished,
-    search_left,
+    num_trials,
+    planned_runs,
+    runs_after,
     test_record,
+    trials_left,
 )
-from tlsearch.search.events import Remark, StageStarted, Watcher
-from tlsearch.search.job_maker import train_job
-from tlsearch.search.ledger import FACTS, ORIGIN, Ledger
+from tlsearch.search.coordinator import Coordinator, begin, coordinating, is_mirrored, occupied
+from tlsearch.search.jobs import asks_for_scores, job_maker
 from tlsearch.search.mirroring import begun, kept_evaluation, mirror_row, table_view, to_ms
 from tlsearch.search.provenance import (
     by_network,
+    comparison_params,
     dataset_facts,
     origin,
     parent_params,
     parent_tags,
-    parent_texts,
+    study_texts,
+    what_and_where,
 )
-from tlsearch.search.scheduler import Coordinator
-from tlsearch.search.stage import begin, is_mirrored, occupied, staged
-from tlsearch.search.storage import told
-from tlsearch.search.summary import (
-    audit_texts,
-    measure_likeness,
-    record_audit,
-    remarks,
-    score_networks,
+from tlsearch.search.store import (
+    FACTS,
+    LIKENESS,
+    NETWORKS,
+    ORIGIN,
+    SEARCH,
+    SHARES,
+    SURVEY,
+    Store,
+    place_of,
 )
-from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.search.summary import SIMILARITY_FIGURES, audit_texts, record_audit, remarks
+from tlsearch.tracking.reconcile import PARENT
+
+REDRAWS = 100
+"""Redraws of each split whose class shares are compared (claims.md, B1)."""
 
 
-def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watcher) -> Ledger:
-    """Carry a study on to its end; the ledger then holds all there is to say.
+class Ready(NamedTuple):
+    """A scenario that can be run."""
+
+    config: StudyConfig
+    setting: Setting
+    audit: Audit
+
+
+def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watcher) -> Store:
+    """Carry a study on to its end; the store then holds all there is to say.
 
     Raises:
         StoreError: the study changed since it was started, or another process runs it.
@@ -59,148 +94,359 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
     """
     folder, interrupts = layout.study(config.name), Interrupts()
     with occupied(config, layout, fresh=fresh, interrupts=interrupts) as storage:
-        ledger = Ledger(config, storage)
-        ledger.adopt()
-        begin(folder, config, ledger.rows())
-        # What tlsearch carries cannot have changed; files are looked at again.
-        sources = (config.data.source, config.backbone.source)
-        is_embedded = all(s is None or isinstance(s, EmbeddedSource) for s in sources)
-        is_whole = is_mirrored(ledger, layout) and has_examples(test_record(ledger), folder)
-        if not (is_embedded and is_finished(ledger) and is_whole):
-            _carry_on(ledger, layout=layout, interrupts=interrupts, watch=watch)
-        return ledger
+        store = Store(config, storage)
+        store.adopt()
+        begin(folder, config, store.rows())
+        has_work = not _is_whole(store, layout)
+        if has_work or store.noted(ORIGIN) is None:
+            store.note(ORIGIN, origin())
+        if has_work:
+            _carry_on(store, layout=layout, interrupts=interrupts, watch=watch)
+        return store
 
 
-def _carry_on(ledger: Ledger, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
-    with staged(
-        ledger, ledger, make_job=train_job, layout=layout, interrupts=interrupts, watch=watch
-    ) as stage:
-        prepared = stage.prepare(ledger.config)
-        setting = agreed(ledger, prepared.setting)
-        if not is_finished(ledger):
-            ledger.search.set_user_attr(ORIGIN, origin())
-        measured = {
-            "networks.json": score_networks(ledger, setting, stage),
-            "likeness.json": measure_likeness(ledger, setting, stage),
-        }
-        stage.end_preparing()
-        record_audit(ledger, prepared.audit, stage.folder)
-        for remark in remarks(prepared.audit):
-            watch(remark)
-        stage.coordinator.configure(setting)
-        ledger.recover()
-        left_open = sum(r.state == "waiting" and r.started is not None for r in ledger.rows())
+def _is_whole(store: Store, layout: Layout) -> bool:
+    """Whether all is run, on data that cannot change, and MLflow was left whole. What tlsearch
+    carries cannot have changed; files are looked at again.
+    """
+    configs = store.cells.values()
+    sources = [s for c in configs for s in (c.data.source, c.backbone.source) if s is not None]
+    return (
+        all(isinstance(source, EmbeddedSource) for source in sources)
+        and is_finished(store)
+        and is_mirrored(store, layout)
+        and has_examples(test_record(store), layout.study(store.config.name))
+    )
+
+
+def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
+    make_job = job_maker(store.config)
+    with coordinating(
+        store, make_job=make_job, layout=layout, interrupts=interrupts, watch=watch
+    ) as work:
+        names = dict.fromkeys(cell.scenario for cell in store.cells)
+        scenarios = {name: _prepared(work, name) for name in names}
+        work.end_preparing()
+        left_open = store.recover()
         if left_open:
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
-        for text in setting.data.split.notes:
-            watch(Remark(text))
-        _open_mirror(stage.mirror, ledger, prepared.audit, setting, measured, stage.folder)
-        _search(ledger, stage.coordinator, watch, stage.workers)
-        confirm_and_test(
-            ledger,
-            stage.coordinator,
-            stage.mirror,
-            setting,
-            folder=stage.folder,
-            interrupts=interrupts,
-            watch=watch,
-            workers=stage.workers,
-        )
+        _open_mirror(work, scenarios)
+        queue = Queue(work)
+        queue.announce()
+        for name, ready in scenarios.items():
+            cells = [cell for cell in store.cells if cell.scenario == name]
+            if not all(cell_is_done(store, cell) for cell in cells):
+                work.configure(ready.setting)
+                work.carry_out(partial(queue.next_run, cells))
+        if store.config.comparison is None:
+            (ready,) = scenarios.values()
+            work.configure(ready.setting)
+            test_and_log(work, ready.setting)
+        else:
+            files = write_tables(store, work.folder)
+            work.mirror.annotate(PARENT, tags={}, artifacts=files)
 
 
-def _search(ledger: Ledger, coordinator: Coordinator, watch: Watcher, workers: int) -> None:
-    """Baselines first, then trials; workers that finish early are given the next at once."""
-    config = ledger.config
-    ledger.enqueue([baseline_spec(config, name, seed=0) for name in config.baselines])
-    deadline = Deadline(config.budget.timeout)
-    total = search_left(ledger) + ledger.num_ended()
-    best = best_trial(config, ledger.rows())
-    watch(StageStarted("search", ledger.num_ended(), total, workers, best))
+class Queue:
+    """What is to be run next: fixed runs that wait, then trials, then what the trials lead to. What
+    a run computes does not depend on the order in which runs are given out.
+    """
 
-    def next_run() -> Run | None:
-        fixed = ledger.ask_fixed()
-        if fixed is not None:
-            return fixed
-        # Those under way count: with one trial left, one worker gets it.
-        if search_left(ledger) <= ledger.num_running():
+    def __init__(self, work: Coordinator) -> None:
+        self._work, self._store = work, work.store
+        self._deadline = Deadline(self._store.config.budget.timeout)
+        self._led_on: set[Cell] = set()
+        store, config = self._store, self._store.config
+        if config.comparison is None:
+            fixed = [name for name, mode in config.baselines.items() if mode == "fixed"]
+            store.enqueue([baseline_run(config, name, seed=0) for name in fixed])
+
+    def announce(self) -> None:
+        """Say how much there is to do, and how much of it is done."""
+        store = self._store
+        if store.config.comparison is None:
+            done, total = store.num_ended(), store.num_ended() + trials_left(store)
+            self._begins("search", done, total)
+            return
+        total = sum(num_runs(config, cell) for cell, config in store.cells.items())
+        self._begins("comparison", sum(map(self._num_done, store.cells)), total)
+
+    def _begins(self, name: str, done: int, total: int) -> None:
+        best = best_trial(self._store) if SEARCH in self._store.cells else None
+        self._work.watch(StageStarted(name, done, total, self._work.num_workers, best))
+
+    def _num_done(self, cell: Cell) -> int:
+        """Runs of a cell that have an ending, but for those of a choice that trials changed."""
+        store = self._store
+        ended = {row.run.key for row in store.fixed_rows(cell.scenario) if row.ended is not None}
+        left = trials_left(store, cell)
+        fixed = 0 if left else sum(run.key in ended for run in planned_runs(store, cell))
+        return num_trials(store, cell) - left + fixed
+
+    def next_run(self, cells: list[Cell]) -> Run | None:
+        """The next run of one scenario's cells, or None while there is none."""
+        store, scenario = self._store, cells[0].scenario
+        if scenario:  # an arm goes on alone
+            for cell in cells:
+                self._lead_on([cell])
+        waiting = store.ask_fixed(scenario)
+        if waiting is not None:
+            return waiting
+        for cell in cells:
+            # Those under way count: with one trial left, one worker gets it.
+            if trials_left(store, cell) > store.num_running(cell) and not self._deadline.passed:
+                return store.ask(cell)
+        if scenario or not self._lead_on(cells):
             return None
-        if deadline.passed:
-            return None
-        return ledger.ask()
+        return store.ask_fixed(scenario)
 
-    coordinator.carry_out(next_run)
-    if deadline.passed and search_left(ledger):
-        watch(Remark(f"budget.timeout is over with {search_left(ledger)} trials not started"))
+    def _lead_on(self, cells: list[Cell]) -> bool:
+        """Enqueue what the trials of these cells lead to, once all of them have ended."""
+        store = self._store
+        if self._led_on.issuperset(cells):
+            return False
+        for cell in cells:
+            if store.num_running(cell):
+                return False
+            if trials_left(store, cell) and not self._deadline.passed:
+                return False
+        is_search = SEARCH in cells
+        if is_search and any(row.state == "running" for row in store.fixed_rows("")):
+            return False
+        self._led_on.update(cells)
+        left = sum(trials_left(store, cell) for cell in cells)
+        if left:
+            self._work.watch(Remark(f"budget.timeout is over with {left} trials not started"))
+        runs = [run for cell in cells for run in runs_after(store, cell)]
+        store.enqueue(runs)
+        if is_search and runs:
+            ended = {row.run.key for row in store.fixed_rows("") if row.ended is not None}
+            self._begins("confirmation", sum(run.key in ended for run in runs), len(runs))
+        return True
 
 
-def agreed(ledger: Ledger, setting: Setting) -> Setting:
-    """Compare what was found with what the study was started on, and keep its number formats.
+# A scenario before its first training: read, divided, measured, compared with what it was.
+
+
+def _prepared(work: Coordinator, scenario: str) -> Ready:
+    store, watch = work.store, work.watch
+    config = scenario_config(store.config, scenario) if scenario else store.config
+    place = f"{scenario}: " if scenario else ""
+    try:
+        prepared = work.prepare(config)
+    except Interrupted:
+        raise
+    except TlsearchError as error:
+        if not scenario:
+            raise
+        raise type(error)(f"scenario {scenario!r}: {error}") from None
+    setting = agreed(store, prepared.setting, scenario)
+    if scenario:
+        _survey_scenario(work, setting, scenario)
+    else:
+        record_audit(store, prepared.audit, work.folder)
+        _measure_similarity(work, setting)
+    if len(config.backbone.names) > 1 and not scenario:
+        _score_networks(work, setting, "")
+    for remark in remarks(prepared.audit):
+        watch(Remark(f"{place}{remark.text}"))
+    for text in setting.data.split.notes:
+        watch(Remark(f"{place}{text}"))
+    return Ready(config, setting, prepared.audit)
+
+
+def agreed(store: Store, setting: Setting, scenario: str = "") -> Setting:
+    """Compare what was found with what the scenario was started on, and keep its number formats.
+    An arm that was added may bring networks of its own.
 
     Raises:
         StoreError: data, split, weights or source images changed.
     """
-    ours = [setting.of(name) for name in ledger.config.backbone.names]
+    known = store.noted(FACTS, scenario)
+    cells = [cell for cell in store.cells if cell.scenario == scenario]
+    if known is not None and any(store.has_begun(cell) for cell in cells):
+        _refuse_other_data(store, cells[0], known, setting)
+        setting = setting.with_precisions(known["networks"]["precision"])
+    names = [one.config.backbone.name for one in setting.networks]
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
-        "weights": by_network(ours, lambda one: one.weights_fingerprint),
         "source images": setting.source_fingerprint,
-        "precision": by_network(ours, lambda one: one.precision),
+        "weights": by_network(setting.networks, lambda one: one.weights_fingerprint),
+        "precision": by_network(setting.networks, lambda one: one.precision),
         "device": setting.device,
-        "groups": list(ours[0].groups),
+        "groups": list(setting.groups),
         "facts": asdict(setting.data),
+        "networks": {
+            "weights": {name: setting.of(name).weights_fingerprint for name in names},
+            "precision": {name: setting.of(name).precision for name in names},
+        },
     }
-    known = ledger.search.user_attrs.get(FACTS)
-    if known is None or not ledger.has_begun():
-        ledger.search.set_user_attr(FACTS, json.loads(json.dumps(found)))
-        return setting
+    store.note(FACTS, json.loads(json.dumps(found)), scenario)
+    return setting
+
+
+def _refuse_other_data(
+    store: Store, cell: Cell, known: Mapping[str, Any], setting: Setting
+) -> None:
+    found = {
+        "data": setting.data.fingerprint,
+        "split": setting.data.split.fingerprint,
+        "source images": setting.source_fingerprint,
+    }
     before, now = known["facts"]["num_images"], setting.data.num_images
     images = "" if before == now else f", {before:,} → {now:,} images"
     changed = [
         f"  the {name} (fingerprint {known.get(name)} → {found[name]}"
         f"{images if name == 'data' else ''})"
-        for name in ("data", "split", "weights", "source images")
+        for name in found
         if known.get(name) != found[name]
     ]
+    for one in setting.networks:
+        name, now_is = one.config.backbone.name, one.weights_fingerprint
+        was = known["networks"]["weights"].get(name, now_is)
+        if was != now_is:
+            changed.append(f"  the weights of {name} (fingerprint {was} → {now_is})")
     if changed:
+        place = f"scenario {cell.scenario!r}" if cell.scenario else place_of(store.config, cell)
         raise StoreError(
-            f"{told(ledger.config.name)}: what the study was started on has changed, and its "
-            "trials cannot be mixed with new ones:\n" + "\n".join(changed) + "\nPut it back to "
-            "carry on, give the study a new name, or start it over with --fresh"
+            f"{place}: what the study was started on has changed, and its trials cannot be mixed "
+            "with new ones:\n" + "\n".join(changed) + "\nPut it back to carry on, give the study "
+            "a new name, or start it over with --fresh"
         )
-    formats = dict(zip(ledger.config.backbone.names, known["precision"].split(", "), strict=True))
-    return setting.with_precisions(
-        {name: told.rpartition(" ")[2] for name, told in formats.items()}
-    )
 
 
-def _open_mirror(
-    mirror: Mirror,
-    ledger: Ledger,
-    audit: Audit,
-    setting: Setting,
-    measured: Mapping[str, Mapping[str, Any]],
-    folder: Path,
-) -> None:
-    config, rows = ledger.config, begun(ledger.rows())
-    kept = {name: dict(figures) for name, figures in measured.items() if figures}
+def _score_networks(work: Coordinator, setting: Setting, scenario: str, of: Any = None) -> None:
+    """Score each network on the scenario's training part, unless that was done before; kept with
+    what the scores are `of`.
+    """
+    noted = work.store.noted(NETWORKS, scenario) or {}
+    known = dict(noted.get("scores", {})) if noted.get("of") == of else {}
+    work.preparer.configure(setting)
+    names = [network.config.backbone.name for network in setting.networks]
+    for i, name in enumerate(name for name in names if name not in known):
+        place = f"{scenario}: " if scenario else ""
+        work.watch(Preparing(i / len(names), f"{place}scoring {name}"))
+        answer = work.prepare_job(NetworkJob(backbone=name))
+        assert isinstance(answer, NetworkScored)
+        known[name] = dict(answer.scores)
+        work.store.note(NETWORKS, {"scores": known, "of": of}, scenario)
+
+
+def _measure_similarity(work: Coordinator, setting: Setting) -> None:
+    """How similar the study's images, but for the test part, are to the source's, by its first
+    network; measured once. Nothing where no image of the source is known.
+    """
+    store = work.store
+    if setting.config.backbone.weights == "none" or not knows_source(setting.config):
+        return
+    if store.noted(LIKENESS) is None:
+        work.preparer.configure(setting)
+        work.watch(Preparing(1.0, "measuring how similar the images are to the source's"))
+        answer = work.prepare_job(SurveyJob(future=None))
+        assert isinstance(answer, Surveyed)
+        facts = dict(answer.facts)
+        store.note(LIKENESS, {name: facts[name] for name in SIMILARITY_FIGURES})
+
+
+def _survey_scenario(work: Coordinator, setting: Setting, scenario: str) -> None:
+    """Measure what a scenario's traits are said to be, and how evenly its splits draw the classes,
+    unless that was done for the same: before its first run all of it may still change, and an arm
+    may be added later.
+    """
+    store, comparison = work.store, compared(work.store.config)
+    future = comparison.future
+    splits = {c.arm: its.data.split for c, its in store.cells.items() if c.scenario == scenario}
+    of = {
+        "data": setting.data.fingerprint,
+        "split": setting.data.split.fingerprint,
+        "weights": setting.weights_fingerprint,
+        "future": future
+        and [future, {arm: split.model_dump(mode="json") for arm, split in splits.items()}],
+        **({"source": setting.source_fingerprint} if setting.source else {}),
+    }
+    if (store.noted(SURVEY, scenario) or {}).get("of") != of:
+        work.preparer.configure(setting)
+        work.watch(Preparing(1.0, f"{scenario}: measuring similarity and size"))
+        surveyed = work.prepare_job(SurveyJob(future=future))
+        assert isinstance(surveyed, Surveyed)
+        if future is not None:
+            shares = work.prepare_job(
+                SharesJob(
+                    splits=tuple(splits.items()),
+                    future=future,
+                    seeds=tuple(range(1, comparison.confirm.seeds + 1)),
+                    redraws=REDRAWS,
+                )
+            )
+            assert isinstance(shares, Shares)
+            store.note(SHARES, dict(shares.distances), scenario)
+        facts = {**dict(surveyed.facts), "data": of["data"], "of": of}
+        store.note(SURVEY, facts, scenario)
+    if asks_for_scores(comparison):
+        _score_networks(work, setting, scenario, of)
+
+
+# MLflow's picture of the whole.
+
+
+def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
+    store, mirror, config = work.store, work.mirror, work.store.config
+    rows = begun(store.rows())
+    if config.comparison is None:
+        (ready,) = scenarios.values()
+        tags, params = parent_tags(ready.setting), parent_params(config, ready.setting)
+        measured = {
+            "networks.json": (store.noted(NETWORKS) or {}).get("scores"),
+            "likeness.json": store.noted(LIKENESS),
+        }
+        texts = {
+            "split.json": {
+                "facts": asdict(ready.setting.data.split),
+                "parts": json.loads(ready.setting.split_file.read_text()),
+            },
+            **audit_texts(ready.audit),
+            **{name: found for name, found in measured.items() if found},
+        }
+    else:
+        tags = {
+            "tlsearch.kind": "comparison",
+            "tlsearch.table": config.comparison.table,
+            "tlsearch.state": "running",
+        } | what_and_where(config)
+        params = comparison_params(store)
+        texts = {"scenarios.json": {name: _facts_of(one) for name, one in scenarios.items()}}
     mirror.open_parent(
         run_name=config.name,
-        tags=parent_tags(setting),
-        params=parent_params(config, setting),
-        texts={**parent_texts(config, setting), **audit_texts(audit), **kept},
-        datasets=[dataset_facts(config, setting)],
+        tags=tags,
+        params=params,
+        texts={**study_texts(config), **texts},
+        datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
         began_ms=to_ms(rows[0].started) if rows else None,
     )
     mirror.tag_experiment(table_view(config))
-    given_up = ledger.given_up()
+    given_up = store.given_up()
     if given_up is not None:
         mirror.abandon(given_up)
     mirror.reconcile(
         [
             mirror_row(
-                row, setting.of(row.run.backbone).groups, kept_evaluation(folder, row.run.key)
+                row,
+                scenarios[row.run.scenario].setting.of(row.run.backbone).groups,
+                kept_evaluation(work.folder, row.run.key),
             )
             for row in rows
         ]
     )
+
+
+def _facts_of(ready: Ready) -> dict[str, Any]:
+    """What is recorded of a scenario's data."""
+    setting = ready.setting
+    return {
+        "weights": by_network(setting.networks, lambda one: one.weights_fingerprint),
+        "precision": by_network(setting.networks, lambda one: one.precision),
+        "device": setting.device,
+        "data": asdict(setting.data),
+        "parts": json.loads(setting.split_file.read_text()),
+    }

@@ -1,11 +1,11 @@
-"""Optuna's storage and the lock that keeps a second coordinator off a study."""
+"""Optuna's storage itself: its address, a journal of whole lines, the lock, starting over."""
 
 import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,16 +13,16 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileSymlinkLock,
+)
 from optuna.trial import TrialState
 
-from tlsearch.config.cells import SEPARATOR
 from tlsearch.config.paths import PARTS, Layout
-from tlsearch.config.resolved import changes
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError, WorkError, hidden
-from tlsearch.search.runs import aside_name, fixed_name
 
 LOCK_GRACE_SECONDS = 5
 """A process killed while it appended leaves its lock behind; appends take milliseconds."""
@@ -63,9 +63,7 @@ def open_storage(
             return _for_reading(address) if _filled(address) else None
         if not layout.journal.exists() and not create:
             return None
-        lock = JournalFileSymlinkLock(str(layout.journal), grace_period=LOCK_GRACE_SECONDS)
-        backend = _WholeLines(str(layout.journal), lock_obj=lock)
-        return optuna.storages.JournalStorage(backend)
+        return optuna.storages.JournalStorage(WholeLines(layout.journal))
     except Exception as error:  # SQLAlchemy's, the driver's, JSON's: all mean the same here
         why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
         raise WorkError(
@@ -98,10 +96,21 @@ def _for_reading(address: str) -> optuna.storages.BaseStorage:
     return optuna.storages.get_storage(made)
 
 
-class _WholeLines(JournalFileBackend):
-    """Optuna's journal, which may never hold a record glued to half of another: a killed process
-    and a full disk leave such halves, and nobody could read the journal again.
+class WholeLines(BaseJournalBackend):
+    """Optuna's journal file, which may never hold a record glued to half of another: a killed
+    process and a full disk leave such halves, and nobody could read the journal again. Appends
+    take the same lock as Optuna's own; to report upstream: `JournalFileBackend` appends without
+    a look at how the file ends.
     """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_SECONDS)
+        self._file = JournalFileBackend(str(path), lock_obj=self._lock)  # makes the file
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Records from a number on."""
+        return self._file.read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write records, all or none.
@@ -109,19 +118,23 @@ class _WholeLines(JournalFileBackend):
         Raises:
             OSError: the disk is full, or the file may not be written.
         """
-        records = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs)
-        with get_lock_file(self._lock), Path(self._file_path).open("rb+", buffering=0) as file:
-            end = _end_of_lines(file)
-            try:
-                file.truncate(end)
-                file.seek(end)
-                content = memoryview(records.encode())
-                while content:
-                    content = content[file.write(content) :]
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(end)
-                raise
+        content = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()
+        self._lock.acquire()
+        try:
+            with self._path.open("rb+", buffering=0) as file:
+                end = _end_of_lines(file)
+                try:
+                    file.truncate(end)
+                    file.seek(end)
+                    view = memoryview(content)
+                    while view:
+                        view = view[file.write(view) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)
+                    raise
+        finally:
+            self._lock.release()
 
 
 def _end_of_lines(file: io.FileIO) -> int:
@@ -187,7 +200,7 @@ def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) 
     has: a fresh study has a new key, and so a parent run of its own.
     """
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    known = {s.study_name for s in storage.get_all_studies()}
+    known = optuna.get_all_study_names(storage)
     # Cells of a comparison, what is fixed, and the study itself, which goes last.
     ours = sorted(s for s in known if s.startswith(f"{name}:") and aside_name("", "") not in s)
     studies = [*ours, *([name] if name in known else [])]
@@ -210,42 +223,25 @@ def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) 
 def _end_open_trials(study: optuna.Study, storage: optuna.storages.BaseStorage) -> None:
     """Nobody will carry them on, and none may stay RUNNING for ever."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        set_trial_state(storage, study.study_name, trial.number, TrialState.FAIL)
+
+
+def set_trial_state(
+    storage: optuna.storages.BaseStorage, study_name: str, number: int, state: TrialState
+) -> None:
+    """Put a trial back in the queue, or end it. `Study.tell` can end a running one alone, and
+    Optuna has no other way to let a trial go on later under its number.
+    """
+    study_id = storage.get_study_id_from_name(study_name)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    storage.set_trial_state_values(trial_id, state)
+
+
+def aside_name(name: str, stamp: str) -> str:
+    """Name of an Optuna study that was set aside at a time; there is no space in a user's name."""
+    return f"{name} until {stamp}"
 
 
 def _drop_files(folder: Path) -> None:
     for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
-
-
-# A study that has begun and a file that has changed since.
-
-
-def told(name: str) -> str:
-    """A study as its user knows it: by its name, or a cell by its place in the comparison."""
-    _, *place = name.removesuffix(fixed_name("")).split(SEPARATOR)
-    if len(place) == 2:
-        return f"comparison.arms.{place[1]} in scenario {place[0]!r}"
-    return f"name = {name!r}"
-
-
-def refuse_changes(name: str, known: Any, ours: Mapping[str, Any]) -> None:
-    """Compare what a study was begun as, None if not by tlsearch, with what it is now.
-
-    Raises:
-        StoreError: they differ.
-    """
-    if known is None:
-        raise StoreError(
-            f"name = {name!r}: the store holds an Optuna study of this name that tlsearch did not "
-            "make — give this study another name"
-        )
-    changed = changes(known, ours)
-    if changed:
-        raise StoreError(
-            f"{told(name)}: the study was started with other settings, and its trials cannot be "
-            "mixed with new ones:\n"
-            + "\n".join(f"  {line}" for line in changed)
-            + "\nChange them back to carry on, give the study a new name, or start it over with "
-            "--fresh"
-        )

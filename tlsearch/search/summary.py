@@ -8,24 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tlsearch.config.data_checks import knows_source
+from tlsearch.config.cells import Cell
 from tlsearch.config.paths import Layout, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.records import TITLES, Audit, csv_text, summary
 from tlsearch.data.records import as_json as auditing_as_json
 from tlsearch.data.records import effect as auditing_effect
 from tlsearch.errors import hidden
-from tlsearch.execution.messages import NetworkJob, NetworkScored, Setting, Surveyed, SurveyJob
+from tlsearch.execution.events import Remark
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement
-from tlsearch.search.confirm import best_first, effect, is_finished, maximises, test_record
-from tlsearch.search.events import Preparing, Remark
-from tlsearch.search.ledger import AUDIT, LIKENESS, MLFLOW, NETWORKS, Ledger
-from tlsearch.search.stage import Stage
+from tlsearch.search.baselines import baseline_run
+from tlsearch.search.champion import recipe_of
+from tlsearch.search.confirm import best_first, chosen, is_finished, maximises, test_record
 from tlsearch.search.storage import storage_address
+from tlsearch.search.store import AUDIT, MLFLOW, NETWORKS, Store
 
 _NOT_TEST = ("baselines", "model", "model_run", "registered")
-CLEAR_LOSS = "negative transfer: training from scratch does better"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,7 @@ class Summary:
     budget: int
     best: RunRow | None
     baselines: Mapping[str, float | None]
+    recipes: Mapping[str, Mapping[str, Any]]
     test: Mapping[str, Any]
     is_finished: bool
     mlflow: Mapping[str, str] | None
@@ -52,35 +52,58 @@ class Summary:
     def negative_transfer(self) -> bool:
         """Whether training from scratch beats the winner by an interval that excludes 0."""
         found = self.test.get("baselines", {}).get("from_scratch") if self.test else None
-        return found is not None and effect(found["gain"]).high < 0
+        return found is not None and bool(found["gain"]["high"] < 0)
+
+    @property
+    def negative_transfer_text(self) -> str:
+        """What is said where it does, with what training from scratch had for it."""
+        recipe = self.recipes.get("from_scratch", {"recipe": "fixed"})
+        how = (
+            f"tuned with {recipe['trials']} trials of its own"
+            if recipe["recipe"] == "tuned"
+            else "with one fixed recipe, which was not tuned"
+        )
+        return f"negative transfer: training from scratch, {how}, does better than the winner"
 
 
-def summarise(ledger: Ledger, layout: Layout) -> Summary:
-    """Read all of a study in one pass."""
-    config, rows = ledger.config, ledger.rows()
-    search = [row for row in rows if row.run.role == "trial"]
-    test = test_record(ledger)
-    ranked = best_first(rows, maximise=maximises(config))
+def summarise(store: Store, layout: Layout) -> Summary:
+    """Read all of a study in one pass. A comparison counts all its runs, and has no best one."""
+    config, rows, is_search = store.config, store.rows(), store.config.comparison is None
+    test = test_record(store)
+    ranked = best_first(rows, maximise=maximises(config)) if is_search else []
     winner = next((r for r in ranked if test and r.number == test["winner"]), None)
-    values = {row.run.key: row.value for row in rows}
+    baselines = config.baselines if is_search else ()
     return Summary(
         name=config.name,
         metric=config.search.metric,
         rows=rows,
-        counts=Counter(row.state for row in search),
+        counts=Counter(row.state for row in rows if row.run.role == "trial" or not is_search),
         budget=config.budget.trials,
         best=winner or (ranked[0] if ranked else None),
-        baselines={name: values.get(f"{name}-seed-0") for name in config.baselines},
+        baselines={name: _baseline_value(store, name) for name in baselines},
+        recipes={name: recipe_of(store, name) for name in baselines},
         test=test,
-        is_finished=is_finished(ledger),
-        mlflow=ledger.search.user_attrs.get(MLFLOW),
+        is_finished=is_finished(store),
+        mlflow=store.noted(MLFLOW),
         storage=str(hidden(storage_address(config, layout))),
     )
+
+
+def _baseline_value(store: Store, name: str) -> float | None:
+    """A baseline's validation value on the search's own split; of a tuned one its best trial's."""
+    cell = Cell("", name)
+    if cell in store.cells:
+        best = chosen(store, cell)
+        values = {row.number: row.value for row in store.trials(cell)}
+        return None if best is None or best.trial is None else values[best.trial]
+    key = baseline_run(store.config, name, seed=0).key
+    return next((row.value for row in store.fixed_rows() if row.run.key == key), None)
 
 
 def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> dict[str, Any]:
     """The object that `tlsearch run --json` ends with."""
     best, test = summary.best, summary.test
+    found = test.get("baselines", {})
     counts = {k: summary.counts.get(k, 0) for k in ("complete", "pruned", "failed", "diverged")}
     return {
         "study": summary.name,
@@ -96,7 +119,7 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
         },
         "test": {k: v for k, v in test.items() if k not in _NOT_TEST} or None,
         "baselines": {
-            name: {"value": value, **test.get("baselines", {}).get(name, {})}
+            name: {"value": value, **summary.recipes[name], **found.get(name, {})}
             for name, value in summary.baselines.items()
         },
         "negative_transfer": summary.negative_transfer,
@@ -113,6 +136,10 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
 
 
 SCORES: Mapping[str, str] = {"log_me": "LogME", "h_score": "H-score", "leep": "LEEP", "nce": "NCE"}
+
+
+SIMILARITY_FIGURES = ("similarity", "frechet_distance", "domain_error", "probe_accuracy")
+"""Of the facts that a survey measures, those that a search keeps."""
 
 
 class NetworkResult(NamedTuple):
@@ -135,22 +162,10 @@ class Foretold(NamedTuple):
     agreements: Mapping[str, RankAgreement | None]
 
 
-def score_networks(ledger: Ledger, setting: Setting, stage: Stage) -> Mapping[str, Any]:
-    """The scores of each of several networks by name, kept in the study; none of a single one,
-    which there is nothing to hold against.
-    """
-    names = ledger.config.backbone.names
-    known: dict[str, Any] = dict(ledger.search.user_attrs.get(NETWORKS) or {})
-    if len(names) < 2:
-        return {}
-    stage.preparer.configure(setting)
-    for i, name in enumerate(name for name in names if name not in known):
-        stage.watch(Preparing(i / len(names), f"scoring {name}"))
-        answer = stage.errand(NetworkJob(backbone=name))
-        assert isinstance(answer, NetworkScored)
-        known[name] = dict(answer.scores)
-        ledger.search.set_user_attr(NETWORKS, known)
-    return known
+def network_scores(store: Store) -> Mapping[str, Any]:
+    """The scores of each of several networks by name; empty before they were taken."""
+    noted = store.noted(NETWORKS) or {}
+    return noted.get("scores") or {}
 
 
 def foretold(
@@ -187,40 +202,15 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-# How much a study's images look like those that its network was trained on.
-
-
-FIGURES = ("similarity", "frechet_distance", "domain_error", "probe_accuracy")
-"""Of the facts that `search.work.surveying.survey` measures, those that a search keeps."""
-
-
-def measure_likeness(ledger: Ledger, setting: Setting, stage: Stage) -> Mapping[str, float | None]:
-    """`FIGURES` of the study's images but the test part, by its first network; measured once and
-    kept in the study. Empty where no image of the source is known, or no network was trained on it.
-    """
-    if setting.config.backbone.weights == "none" or not knows_source(setting.config):
-        return {}
-    known: Mapping[str, float | None] | None = ledger.search.user_attrs.get(LIKENESS)
-    if known is None:
-        stage.preparer.configure(setting)
-        stage.watch(Preparing(1.0, "measuring how much the images look like the source's"))
-        answer = stage.errand(SurveyJob(future=None))
-        assert isinstance(answer, Surveyed)
-        facts = dict(answer.facts)
-        known = {name: facts[name] for name in FIGURES}
-        ledger.search.set_user_attr(LIKENESS, known)
-    return known
-
-
-# What a study keeps of its audit: a summary in the ledger, the whole listing beside the report.
+# What a study keeps of its audit: a summary in the store, the whole listing beside the report.
 
 
 LISTING = "audit.csv"
 
 
-def record_audit(ledger: Ledger, audit: Audit, folder: Path) -> None:
+def record_audit(store: Store, audit: Audit, folder: Path) -> None:
     """Keep what a report needs in the store, and the whole listing in the study's folder."""
-    ledger.search.set_user_attr(AUDIT, summary(audit))
+    store.note(AUDIT, summary(audit))
     write_text(folder / LISTING, csv_text(audit))
 
 

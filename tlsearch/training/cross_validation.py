@@ -85,17 +85,16 @@ class CrossValidation:
 
     def _close(self) -> None:
         result = self._current.finish()
-        chosen = result.chosen
-        assert chosen is not None, "a fold that has ended has an epoch"
-        losses = [*(f.val_loss for f in self._folds), chosen.val_loss]
-        accuracies = [*(f.val_accuracy for f in self._folds), chosen.val_accuracy]
+        last = result.epochs[-1]
+        losses = [*(f.val_loss for f in self._folds), last.val_loss]
+        accuracies = [*(f.val_accuracy for f in self._folds), last.val_accuracy]
         self._ended.append(replace(result, epochs=(), chosen=None))
         self._folds.append(
             FoldResult(
                 fold=self._index + 1,
                 last_epoch=len(self.history),
-                val_loss=chosen.val_loss,
-                val_accuracy=chosen.val_accuracy,
+                val_loss=last.val_loss,
+                val_accuracy=last.val_accuracy,
                 mean_val_loss=fmean(losses),
                 mean_val_accuracy=fmean(accuracies),
             )

@@ -29,7 +29,7 @@ class FoldResult(NamedTuple):
     """One fold of a cross-validation, counted from 1, once its training has ended.
 
     `last_epoch` is the number of its last epoch, which runs on over folds; the figures are those of
-    the epoch whose weights count, and the means are over the folds so far, this one included.
+    this epoch, and the means are over the folds so far, this one included.
     """
 
     fold: int
@@ -70,12 +70,14 @@ class TrainResult:
     measures: Mapping[str, float]
 
     def value(self, metric: str) -> float:
-        """What a complete training came to: the mean over folds, or the chosen epoch's figure."""
+        """What a complete training came to: the mean over folds, or the last epoch's figure. With
+        early stopping as well, whose best epoch has the best of many noisy figures: a search that
+        took it would prefer early stopping for that alone.
+        """
         if self.folds:
             mean: float = getattr(self.folds[-1], f"mean_{metric}")
             return mean
-        assert self.chosen is not None, "a complete training has an epoch"
-        value: float = getattr(self.chosen, metric)
+        value: float = getattr(self.epochs[-1], metric)
         return value
 
 

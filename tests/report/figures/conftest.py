@@ -8,4 +8,4 @@ from tlsearch.report.context import ReportData, read_report
 def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     """A whole study: 30 trials, confirmed and scored."""
     fake = finished(tmp_path_factory.mktemp("figures"))
-    return read_report(fake.ledger, fake.layout)
+    return read_report(fake.store, fake.layout)

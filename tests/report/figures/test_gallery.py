@@ -16,22 +16,22 @@ from tlsearch.report.html import render_html
 
 def all_fail(fake: Fake) -> None:
     for _ in range(4):
-        train(fake, fake.ledger.ask(), 0.1, ending="failed", reason="no memory")
+        train(fake, fake.store.ask(), 0.1, ending="failed", reason="no memory")
 
 
 def all_pruned(fake: Fake) -> None:
     for _ in range(4):
-        train(fake, fake.ledger.ask(), 0.5, ending="pruned")
+        train(fake, fake.store.ask(), 0.5, ending="pruned")
 
 
 def all_alike(fake: Fake) -> None:
     for _ in range(12):
-        train(fake, fake.ledger.ask(), 0.9)
+        train(fake, fake.store.ask(), 0.9)
 
 
 def under_way(fake: Fake) -> None:
     search(fake, 3)
-    fake.ledger.ask()
+    fake.store.ask()
 
 
 def whole(fake: Fake) -> None:
@@ -65,7 +65,7 @@ def test_it_is_drawn_or_says_why_not(name: str, tmp_path: Path) -> None:
     fake = fake_study(tmp_path, *overrides)
     know_data(fake)
     happens(fake)
-    shown = pictures(read_report(fake.ledger, fake.layout))
+    shown = pictures(read_report(fake.store, fake.layout))
     drawn = [p for section in shown.values() for p in section.values() if p.plot]
     assert len(drawn) >= 2 or name == "all failed"
     for section in shown.values():
@@ -97,7 +97,7 @@ def test_every_figure_has_words_beside_it(data: ReportData) -> None:
 
 def test_without_trials_every_figure_says_why_it_is_absent(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
-    found = pictures(read_report(fake.ledger, fake.layout))
+    found = pictures(read_report(fake.store, fake.layout))
     shown = [picture for section in found.values() for picture in section.values()]
     assert all(picture.plot is None and picture.caption for picture in shown)
 

@@ -15,7 +15,7 @@ from tlsearch.report.figures import model
 from tlsearch.report.figures.data import ClassShares
 from tlsearch.report.figures.model import Calibration, Confusion, LearningCurve, LearningCurves, Roc
 from tlsearch.report.wording import Absent
-from tlsearch.search.ledger import FACTS
+from tlsearch.search.store import FACTS
 from tlsearch.training.results import FoldResult
 
 
@@ -250,10 +250,10 @@ def test_the_drawing_holds_each_bin_once_above_its_count() -> None:
 def shares_of(folder: Path, train: list[int], test: list[int]) -> ClassShares:
     fake = fake_study(folder)
     know_data(fake, [f"c{i}" for i in range(len(train))])
-    told = fake.ledger.search.user_attrs[FACTS]
+    told = fake.store.noted(FACTS)
     told["facts"] |= {"train_counts": train, "validation_counts": train, "test_counts": test}
-    fake.ledger.search.set_user_attr(FACTS, told)
-    shares = ClassShares.compute(read_report(fake.ledger, fake.layout))
+    fake.store.note(FACTS, told)
+    shares = ClassShares.compute(read_report(fake.store, fake.layout))
     assert isinstance(shares, ClassShares)
     return shares
 
@@ -291,5 +291,5 @@ def test_of_many_classes_both_ends_are_drawn(tmp_path: Path) -> None:
 
 def test_before_the_data_are_read_it_says_so(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
-    absent = ClassShares.compute(read_report(fake.ledger, fake.layout))
+    absent = ClassShares.compute(read_report(fake.store, fake.layout))
     assert isinstance(absent, Absent)

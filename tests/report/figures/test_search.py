@@ -87,9 +87,9 @@ def test_history_draws_states_in_shapes_and_the_bad_at_the_edge(data: ReportData
 def test_history_of_a_loss_improves_downwards(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "search.metric=val_loss")
     for accuracy in (0.8, 0.7, 0.9):
-        train(fake, fake.ledger.ask(), accuracy)
-    train(fake, fake.ledger.ask(), 0.5, ending="diverged")
-    found = drawn(History.compute(read_report(fake.ledger, fake.layout)), History)
+        train(fake, fake.store.ask(), accuracy)
+    train(fake, fake.store.ask(), 0.5, ending="diverged")
+    found = drawn(History.compute(read_report(fake.store, fake.layout)), History)
     assert [number for number, _ in found.best] == [0, 2]
     assert named(found.draw())["diverged"].y[0] > found.window.high
 

@@ -36,7 +36,7 @@ def test_depths_hold_complete_trials_alone(data: ReportData) -> None:
 def test_depths_need_a_searched_depth(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "space.freeze_depth=2")
     search(fake, 2)
-    found = Depths.compute(read_report(fake.ledger, fake.layout))
+    found = Depths.compute(read_report(fake.store, fake.layout))
     assert found == Absent("The study fixes the freeze depth: there is nothing to compare.")
 
 

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 
 from tests.faults.running import Place
 from tlsearch.search.collect import CSV_FILE, JSON_FILE
-from tlsearch.search.runs import RESULT, RUN
 
+RESULT, RUN = "tlsearch:result", "tlsearch:run"
 STUDY = """
 name: tiny
 data:
@@ -122,7 +122,7 @@ def runs(place: Place) -> dict[str, dict[str, Any]]:
             key = key.replace(" ", "_")
             assert key not in found
             found[key] = {
-                "kind": run["kind"] if run else "search",
+                "kind": run["role"] if run else "search",
                 "state": trial.state.name,
                 "params": trial.params,
                 "values": trial.values,

@@ -1,11 +1,10 @@
-"""What a worker is told of a run."""
+"""What a worker is ordered to do for a run: which figures to take, where its results go."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from tlsearch.comparison.claims import advice_about
-from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.cells import Cell, cell_config
 from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.paths import checkpoint_path, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
@@ -16,29 +15,38 @@ from tlsearch.metrics.registry import MEASURES as ALL_MEASURES
 MakeJob = Callable[[Run, Path], TrainJob]
 
 
-def train_job(spec: Run, folder: Path) -> TrainJob:
-    """What a worker is told of a run; the weights of fixed runs are kept, unless each fold has its
-    own.
+def job_maker(config: StudyConfig) -> MakeJob:
+    """What a worker is ordered to do for each of a study's runs.
+
+    Of a search the weights of all runs over seeds are kept, whose test answers may be wanted. In a
+    comparison these answers are ordered at once, and none for tuning: it never touches the test
+    part.
     """
-    keep = spec.role != "trial" and len(spec.folds) == 1
-    return TrainJob(
-        key=spec.key,
-        strategy=spec.strategy,
-        seed=spec.seed,
-        redraw=spec.redraw,
-        folds=spec.folds,
-        num_epochs=spec.num_epochs,
-        checkpoint=checkpoint_path(folder, spec.key),
-        weights_to=weights_path(folder, spec.key) if keep else None,
-        scores_to=None,
-        measures=(),
-        split=None,
-        future=None,
-        backbone=spec.backbone,
-    )
+    comparison = config.comparison
 
+    def make(run: Run, folder: Path) -> TrainJob:
+        is_compared = comparison is not None
+        by_future = comparison is not None and comparison.table == "B"
+        is_scored = is_compared and run.redraw > 0 and not by_future
+        is_measured = comparison is not None and run.role == "confirm"
+        split = cell_config(config, Cell(run.scenario, run.arm)).data.split if by_future else None
+        return TrainJob(
+            key=run.key,
+            strategy=run.strategy,
+            seed=run.seed,
+            redraw=run.redraw,
+            folds=run.folds,
+            num_epochs=run.num_epochs,
+            checkpoint=checkpoint_path(folder, run.key),
+            weights_to=weights_path(folder, run.key) if run.redraw and not is_compared else None,
+            scores_to=scores_path(folder, run.key) if is_scored else None,
+            measures=measures_of(comparison) if comparison and is_measured else (),
+            split=split,
+            future=comparison.future if comparison and by_future else None,
+            backbone=run.backbone,
+        )
 
-# What a worker is told of a comparison's run: which figures to take, where its answers go.
+    return make
 
 
 _PLAIN = ("generalisation_gap", "epochs_spent", "seconds")
@@ -91,24 +99,3 @@ def asks_for_scores(comparison: ComparisonConfig) -> bool:
     """Whether some advice that the arms are there for speaks of what networks promise."""
     asked = advice_about(comparison.arms) if comparison.table == "C" else []
     return any(claim.statistic == "score_correlation" for claim in asked)
-
-
-def comparison_job(config: StudyConfig) -> MakeJob:
-    """How this comparison's runs are ordered: tuning alone never touches the test part."""
-    comparison = compared(config)
-    measures = measures_of(comparison)
-    splits = {cell: cell_config(config, cell).data.split for cell in cells(comparison)}
-
-    def make(spec: Run, folder: Path) -> TrainJob:
-        by_future = comparison.table == "B"
-        confirms = spec.role == "confirm"
-        return replace(
-            train_job(spec, folder),
-            weights_to=None,
-            measures=measures if confirms else (),
-            scores_to=None if spec.role == "trial" or by_future else scores_path(folder, spec.key),
-            split=splits[Cell(spec.scenario, spec.arm)] if by_future else None,
-            future=comparison.future if by_future else None,
-        )
-
-    return make

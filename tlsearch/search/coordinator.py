@@ -1,0 +1,322 @@
+"""What an invocation works with: store, mirror, workers and screen, opened once, always closed.
+
+The `Coordinator` is what the scheduler works for: it keeps what becomes of runs in Optuna, shows
+it in MLflow and on the screen.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from errno import EACCES, EEXIST, ENOTDIR, EPERM, EROFS
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+
+from tlsearch.config.cost import usable_cores, visible_gpus
+from tlsearch.config.paths import Layout, sweep, user_cache, write_text
+from tlsearch.config.resolved import redacted, to_yaml
+from tlsearch.config.schema import StudyConfig
+from tlsearch.errors import RequestError, WorkError, hidden
+from tlsearch.execution.events import (
+    EpochSeen,
+    Notice,
+    Remark,
+    RunEnded,
+    RunStarted,
+    Tick,
+    Watcher,
+)
+from tlsearch.execution.executor import Executor, LocalExecutor
+from tlsearch.execution.interrupts import Interrupted, Interrupts
+from tlsearch.execution.messages import Event, Job, Prepared, PrepareJob, Setting, TrainJob
+from tlsearch.execution.runs import Ending, Run, RunRow
+from tlsearch.execution.scheduler import Scheduler
+from tlsearch.search.jobs import MakeJob
+from tlsearch.search.mirroring import (
+    STATUS,
+    end_tags,
+    epoch_metrics,
+    keep_evaluation,
+    measure_metrics,
+    run_name,
+    run_params,
+    run_tags,
+)
+from tlsearch.search.storage import open_storage, set_aside, study_lock
+from tlsearch.search.store import MIRRORED, MLFLOW, Store
+from tlsearch.tracking.address import sqlite_path
+from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.reconcile import PARENT
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
+
+FLUSH_SECONDS = 2.0
+PATIENCE_SECONDS = 10.0
+SOURCE_THREADS = 1
+"""Threads that train the source model. Two give 1.7 times the speed on two idle cores and a tenth
+of it on busy ones, and the weights would depend on the number of cores.
+"""
+
+NextRun = Callable[[], Run | None]
+
+
+@dataclass(kw_only=True)
+class Coordinator:
+    """Everything that a study's order of work is carried out with."""
+
+    store: Store
+    layout: Layout
+    folder: Path
+    mirror: Mirror
+    workers: Executor
+    preparer: Executor
+    interrupts: Interrupts
+    watch: Watcher
+    make_job: MakeJob
+    num_workers: int
+    _setting: Setting | None = None
+    _next_run: NextRun = lambda: None
+    _seen: set[tuple[str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._scheduler = self._scheduler_of(self.workers)
+        self._preparing = self._scheduler_of(self.preparer)
+
+    def _scheduler_of(self, executor: Executor) -> Scheduler:
+        return Scheduler(
+            executor=executor, watch=self._note, interrupts=self.interrupts, folder=self.folder
+        )
+
+    def prepare(self, config: StudyConfig) -> Prepared:
+        """Read data and weights of a study in the process that prepares."""
+        found = self.prepare_job(
+            PrepareJob(
+                config=config,
+                cache=self.layout.cache,
+                user_cache=user_cache(),
+                threads=SOURCE_THREADS,
+            )
+        )
+        assert isinstance(found, Prepared)
+        return found
+
+    def prepare_job(self, job: Job) -> Event:
+        """Do one job in the process that prepares, which takes its memory with it."""
+        return self._preparing.run_job(job)
+
+    def end_preparing(self) -> None:
+        """Let the process go that prepares."""
+        self.preparer.shutdown(now=False)
+
+    def configure(self, setting: Setting) -> None:
+        """Give all workers what the trainings share."""
+        self._setting = setting
+        self._scheduler.configure(setting)
+
+    def run_job(self, job: Job) -> Event:
+        """Have a worker do one job that is no run."""
+        return self._scheduler.run_job(job)
+
+    def carry_out(self, next_run: NextRun) -> None:
+        """Run what `next_run` gives until it gives None and nothing is under way.
+
+        Raises:
+            Interrupted: the user asked to leave; what was under way is saved and will go on.
+            WorkError: the work cannot go on: a full disk, or the same fault again and again.
+        """
+        self._next_run = next_run
+        self._scheduler.run(self)
+
+    def next_run(self) -> tuple[Run, TrainJob] | None:
+        """The next run, claimed, and its job."""
+        run = self._next_run()
+        return None if run is None else (run, self.make_job(run, self.folder))
+
+    def started(self, run: Run) -> None:
+        """Show it in MLflow and on the screen."""
+        assert self._setting is not None
+        self.mirror.start(
+            run.key,
+            run_name=run_name(run),
+            params=run_params(run, self._setting.of(run.backbone).groups),
+            tags=run_tags(run),
+        )
+        self.watch(RunStarted(run))
+
+    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
+        """Record an epoch, and the fold that ended with it; whether the run is to be pruned."""
+        is_new = (run.key, result.epoch) not in self._seen
+        self._seen.add((run.key, result.epoch))
+        prune = self.store.report(run, result, fold=fold)
+        self.mirror.metrics(
+            run.key,
+            step=result.epoch,
+            values=epoch_metrics(result, fold),
+            timestamp_ms=_now_ms(),
+        )
+        if is_new:
+            self.watch(EpochSeen(run, result))
+        return prune
+
+    def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
+        """Record how a run ended."""
+        artifacts = {}
+        if result is not None and result.confusion and self._setting is not None:
+            names = self._setting.data.class_names  # before the store: what it has is whole
+            artifacts = keep_evaluation(self.folder, run.key, names, result.confusion)
+        value = self.store.tell(run, ending, result, reason=reason)
+        if result is not None and result.measures:
+            self.mirror.metrics(
+                run.key,
+                step=result.epochs[-1].epoch,
+                values=measure_metrics(result.measures),
+                timestamp_ms=_now_ms(),
+            )
+        self.mirror.finish(
+            run.key, status=STATUS[ending], tags=end_tags(ending, reason), artifacts=artifacts
+        )
+        self.watch(RunEnded(run, ending, value, reason))
+
+    def paused(self, run: Run) -> None:
+        """Put a run back in the queue: it goes on from its checkpoint."""
+        self.store.pause(run)
+        self.mirror.finish(run.key, status="SCHEDULED", tags=end_tags(None, ""), artifacts={})
+        self.watch(RunEnded(run, None, None, ""))
+
+    def _note(self, notice: Notice) -> None:
+        if isinstance(notice, Tick):
+            for text in self.mirror.take_notices():
+                self.watch(Remark(text))
+        self.watch(notice)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@contextmanager
+def occupied(
+    config: StudyConfig, layout: Layout, *, fresh: bool, interrupts: Interrupts
+) -> Iterator[optuna.storages.BaseStorage]:
+    """Hold a study for this process, its folder made and, if asked, the old study set aside.
+
+    Raises:
+        StoreError: another process runs it.
+        RequestError: the state folder cannot be used.
+        WorkError: a disk or a store failed.
+    """
+    folder = layout.study(config.name)
+    with disk_errors(layout), interrupts.listening():
+        layout.create()
+        folder.mkdir(parents=True, exist_ok=True)
+        with study_lock(folder, config.name):
+            storage = open_storage(config, layout, create=True)
+            assert storage is not None
+            if fresh:
+                set_aside(config.name, storage=storage, folder=folder)
+            yield storage
+
+
+def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:
+    """Write down what is run, and clear away what killed processes left."""
+    write_text(folder / "study.yaml", to_yaml(redacted(config)))
+    sweep(folder, open_keys={r.run.key for r in rows if r.state in ("running", "waiting")})
+
+
+def is_mirrored(store: Store, layout: Layout) -> bool:
+    """Whether MLflow was left whole, and its database is still there."""
+    file = sqlite_path(tracking_address(store.config, layout))
+    return bool(store.noted(MIRRORED)) and (file is None or file.exists())
+
+
+@contextmanager
+def coordinating(
+    store: Store, *, make_job: MakeJob, layout: Layout, interrupts: Interrupts, watch: Watcher
+) -> Iterator[Coordinator]:
+    """Open it all; at the end, whatever ends it, close it and note how MLflow was left."""
+    config, folder = store.config, layout.study(store.config.name)
+    gpus = 0 if config.device == "cpu" else visible_gpus()
+    num_workers = config.workers if config.workers != "auto" else gpus or usable_cores()
+    mirror = Mirror(  # checks the address, so it comes before there are processes to end
+        tracking_uri=tracking_address(config, layout),
+        artifact_root=layout.artifacts,
+        experiment=config.name,
+        study_key=store.key,
+        flush_seconds=FLUSH_SECONDS,
+        patience_seconds=PATIENCE_SECONDS,
+    )
+    # What prepares has a process of its own, which takes its memory with it; meanwhile the workers
+    # import torch and the mirror's thread imports mlflow, seconds each.
+    preparer = LocalExecutor(num_workers=1, num_devices=gpus)
+    executor = LocalExecutor(num_workers=num_workers, num_devices=gpus)
+    status: Any = "FAILED"
+    mirror.give_up_when(lambda: interrupts.at_once)
+    try:
+        store.note(MIRRORED, False)
+        yield Coordinator(
+            store=store,
+            layout=layout,
+            folder=folder,
+            mirror=mirror,
+            workers=executor,
+            preparer=preparer,
+            interrupts=interrupts,
+            watch=watch,
+            make_job=make_job,
+            num_workers=num_workers,
+        )
+        status = "FINISHED"
+    except Interrupted:
+        status = "KILLED"
+        raise
+    finally:
+        preparer.shutdown(now=True)
+        executor.shutdown(now=status != "FINISHED")
+        whole = mirror.close(status=status, tags={"tlsearch.state": status.lower()})
+        if mirror.experiment_id is not None:
+            address = hidden(mirror.tracking_uri)
+            ids = {"experiment_id": mirror.experiment_id, "run_id": mirror.run_id(PARENT)}
+            store.note(MLFLOW, {"tracking_uri": address, **ids})
+            store.note(MIRRORED, whole)
+        for text in mirror.take_notices():
+            watch(Remark(text))
+
+
+def tracking_address(config: StudyConfig, layout: Layout) -> str:
+    """MLflow's address: the study's, or a database under mlruns/."""
+    return config.tracking_uri or f"sqlite:///{layout.mlflow_db}"
+
+
+@contextmanager
+def disk_errors(layout: Layout) -> Iterator[None]:
+    """Word what the operating system says about the state folder.
+
+    Raises:
+        RequestError: the folder cannot be used.
+        WorkError: a disk or a store failed.
+    """
+    try:
+        yield
+    except StorageInternalError as error:
+        raise WorkError(
+            f"Optuna's storage cannot be used ({str(error).splitlines()[0]}) — start its server or "
+            "free some disk space, then run again; what is stored is kept"
+        ) from error
+    except OSError as error:
+        place = error.filename or layout.root
+        if error.errno in (EEXIST, ENOTDIR):
+            raise RequestError(
+                f"{place}: is no folder, and tlsearch keeps its state in {layout.root} — move it "
+                "away, or run in another folder"
+            ) from error
+        if error.errno in (EACCES, EPERM, EROFS):
+            raise RequestError(
+                f"{place}: {error.strerror} — tlsearch keeps its state in {layout.root}: make it "
+                "writable, or run in another folder"
+            ) from error
+        raise WorkError(
+            f"{place}: {error.strerror or error} — tlsearch keeps its state in {layout.root}: free "
+            "some space there, or run in another folder; what is stored is kept"
+        ) from error

@@ -1,0 +1,531 @@
+"""The only door to Optuna's storage, which holds the truth about a study.
+
+Optuna studies of one tlsearch study:
+
+- one for each *cell*: an arm in a scenario, a tuned baseline, or the search itself, which is a
+  comparison with one cell. A cell needs one of its own because a sampler learns from all trials
+  of its study, trials are counted by number (every arm gets the same), and Optuna demands that a
+  parameter has one distribution within a study, while arms are there to have different ones.
+- one for each scenario's *fixed runs* (baselines, confirmations, sweeps), whose configuration is
+  given: no sampler sees them, they do not count towards `budget.trials`, and `study.ask` hands
+  them out in the order in which they were enqueued. Scenarios run one after another on workers
+  that hold one data set, so each has a queue of its own.
+
+The study of the user's name keeps the notes of the whole. In a search it is the search's cell.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.resolved import changes, identity
+from tlsearch.config.schema import BACKBONE, StudyConfig
+from tlsearch.config.search_options import Grid, Wilcoxon
+from tlsearch.config.seeds import derive_seed
+from tlsearch.config.space import with_defaults
+from tlsearch.errors import StoreError
+from tlsearch.execution.runs import Ending, Run, RunRow
+from tlsearch.search.baselines import all_folds, tuned_config
+from tlsearch.search.samplers import (
+    grid_point,
+    make_pruner,
+    make_sampler,
+    stored_values,
+    suggest_with,
+)
+from tlsearch.search.storage import aside_name, set_trial_state
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
+
+LAYOUT_VERSION = 2
+"""Of what is stored; a study of another version is refused."""
+_PREFIX = "tlsearch:"
+(LAYOUT, IDENTITY, KEY, FACTS, AUDIT, MLFLOW, MIRRORED, TEST, PUBLISHED) = (
+    *("layout", "identity", "key", "facts", "audit", "mlflow", "mirrored", "test", "published"),
+)
+NETWORKS, ORIGIN, NOTED, LIKENESS, SURVEY, SHARES = (
+    *("networks", "origin", "noted", "likeness", "survey", "shares"),
+)
+"""Notes: version of the layout, what may not change, which beginning of the study this is, what
+was found before the first run, what the audit found, where MLflow's mirror stands and whether it is
+whole, what the test part said, which answer the dashboards show, what each network's scores are,
+how the study was run and with what, the digest of its note in Optuna Dashboard, how similar its
+images are to the source's, what a scenario's data are, and how evenly its splits draw the classes.
+"""
+_RUN, _RESULT = "tlsearch:run", "tlsearch:result"
+"""User attributes of a trial: which run it is, how it ended."""
+_OPEN = (TrialState.RUNNING, TrialState.WAITING)
+_STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,  # so that the sampler avoids the neighbourhood of a diverged one
+    "failed": TrialState.FAIL,
+}
+SEARCH = Cell("", "")
+"""The one cell of a study that only searches."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A run under way. `steps` are those that Optuna knows, from before an interruption too:
+    epochs, or folds where there are several. `decisions` are the pruner's, if steps come again.
+    """
+
+    run: Run
+    trial: optuna.Trial
+    study: optuna.Study
+    steps: set[int]
+    decisions: dict[int, bool]
+
+
+class Store:
+    """A study's runs and notes. Every change is on disk when a method returns.
+
+    Raises:
+        StoreError: the study was begun with other settings, by another version, or by others.
+        KeyError: it has not been started, and may not be created.
+    """
+
+    def __init__(
+        self, config: StudyConfig, storage: optuna.storages.BaseStorage, *, create: bool = True
+    ) -> None:
+        self.config, self.storage, self._create = config, storage, create
+        self.cells = study_cells(config)
+        self._claims: dict[str, _Claim] = {}
+        self._rows: dict[tuple[str, int], RunRow] = {}
+        self._known = set(optuna.get_all_study_names(storage))
+        self.study = self._open(config.name, config)
+        self._sampled = {
+            cell: self.study if cell == SEARCH else self._open(_sampled_name(config, cell), its)
+            for cell, its in self.cells.items()
+        }
+        scenarios = dict.fromkeys(cell.scenario for cell in self.cells)
+        self._fixed = {name: self._open(_fixed_name(config, name), config) for name in scenarios}
+        for cell, its in self.cells.items():
+            # Before its first run a cell may become another: what failed so far was preparation.
+            if self.has_begun(cell):
+                self._refuse_changes(cell, its)
+
+    def _open(self, name: str, config: StudyConfig) -> optuna.Study:
+        maximise = config.search.metric == "val_accuracy"
+        direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
+        if name in self._known or not self._create:
+            study = optuna.load_study(
+                study_name=name, storage=self.storage, pruner=make_pruner(config)
+            )
+        else:
+            study = optuna.create_study(
+                study_name=name,
+                storage=self.storage,
+                direction=direction,
+                pruner=make_pruner(config),
+            )
+        attributes = study.user_attrs
+        if attributes.get(_PREFIX + LAYOUT) == LAYOUT_VERSION:
+            return study
+        if _PREFIX + IDENTITY in attributes:
+            raise StoreError(
+                f"name = {config.name!r}: the study was made by another version of tlsearch, whose "
+                "store this one does not read — give this study another name, or start it over "
+                "with --fresh"
+            )
+        if study.get_trials(deepcopy=False):
+            raise StoreError(
+                f"name = {config.name!r}: the store holds an Optuna study of this name that "
+                "tlsearch did not make — give this study another name"
+            )
+        # A new one, or one whose coordinator was killed between the making and these lines.
+        if not self._create:
+            raise KeyError(name)
+        self._begin(study, config)
+        return study
+
+    def _begin(self, study: optuna.Study, config: StudyConfig) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([config.search.metric])  # else it is `Objective 0`
+        study.set_user_attr(_PREFIX + KEY, uuid4().hex)
+        study.set_user_attr(_PREFIX + IDENTITY, identity(config))
+        study.set_user_attr(_PREFIX + LAYOUT, LAYOUT_VERSION)
+
+    def _refuse_changes(self, cell: Cell, config: StudyConfig) -> None:
+        known = self._sampled[cell].user_attrs[_PREFIX + IDENTITY]
+        changed = changes(known, identity(config))
+        if changed:
+            raise StoreError(
+                f"{place_of(self.config, cell)}: the study was started with other settings, and "
+                "its trials cannot be mixed with new ones:\n"
+                + "\n".join(f"  {line}" for line in changed)
+                + "\nChange them back to carry on, give the study a new name, or start it over "
+                "with --fresh"
+            )
+
+    def adopt(self) -> None:
+        """Take the settings that the study has now wherever no run has begun."""
+        for cell, config in self.cells.items():
+            study = self._sampled[cell]
+            settings = identity(config)
+            if not self.has_begun(cell) and study.user_attrs[_PREFIX + IDENTITY] != settings:
+                self._begin(study, config)
+
+    # Notes.
+
+    def note(self, name: str, value: Any, scenario: str = "") -> None:
+        """Keep a fact of the whole study, or of one scenario, that JSON can hold."""
+        self.study.set_user_attr(_note_name(name, scenario), value)
+
+    def noted(self, name: str, scenario: str = "") -> Any:
+        """A fact that was kept, or None."""
+        return self.study.user_attrs.get(_note_name(name, scenario))
+
+    @property
+    def key(self) -> str:
+        """Tells this beginning of the study from others of the same name."""
+        return str(self.noted(KEY))
+
+    def given_up(self) -> str | None:
+        """The key of the beginning of this study that was set aside last, if there is one."""
+        prefix = aside_name(self.config.name, "")
+        names = [n for n in optuna.get_all_study_names(self.storage) if n.startswith(prefix)]
+        if not names:
+            return None
+        last = optuna.load_study(study_name=max(names), storage=self.storage)
+        return str(last.user_attrs[_PREFIX + KEY])
+
+    # Handing out.
+
+    def ask(self, cell: Cell = SEARCH) -> Run:
+        """The next trial of a cell: one that waits to go on, or a newly sampled one."""
+        study, config = self._sampled[cell], self.cells[cell]
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
+        if not waiting and isinstance(config.search.sampler, Grid):
+            # Optuna's own grid sampler wants to stop an `optimize` loop when it is told of the
+            # last point, and there is none.
+            study.enqueue_trial(grid_point(config, number))
+        # After a reload a sampler would repeat its draws: its seed depends on how far we are. In a
+        # comparison all arms of a scenario draw alike, and each scenario anew.
+        place = [cell.scenario] if cell.scenario else []
+        seed = derive_seed(config.search.seed, "sampler", *place, number) % 2**32
+        study.sampler = make_sampler(config, seed=seed)
+        trial = study.ask()
+        params = config.assign(suggest_with(trial))
+        return self._claimed(
+            _trial_run(self.config, cell, config, trial.number, params), trial, study
+        )
+
+    def enqueue(self, runs: Iterable[Run]) -> None:
+        """Add fixed runs that are not there yet."""
+        known = {row.run.key for row in self.fixed_rows()}
+        for run in runs:
+            if run.key not in known:
+                known.add(run.key)
+                self._fixed[run.scenario].enqueue_trial({}, user_attrs={_RUN: _run_json(run)})
+
+    def ask_fixed(self, scenario: str = "") -> Run | None:
+        """The next fixed run that waits, or None."""
+        study = self._fixed[scenario]
+        if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None
+        study.sampler = optuna.samplers.RandomSampler(seed=0)
+        trial = study.ask()
+        return self._claimed(_read_run(trial.user_attrs[_RUN]), trial, study)
+
+    def _claimed(self, run: Run, trial: optuna.Trial, study: optuna.Study) -> Run:
+        stored = study.get_trials(deepcopy=False)[trial.number]
+        self._claims[run.key] = _Claim(run, trial, study, set(stored.intermediate_values), {})
+        return run
+
+    # Recording.
+
+    def report(self, run: Run, result: EpochResult, *, fold: FoldResult | None) -> bool:
+        """Record an epoch, or the fold that it ends; whether the run is to be pruned. What is
+        repeated is recorded once, and its answer is the same.
+
+        Where there are folds, a pruner judges whole folds alone: by the mean so far, or by the
+        fold itself where it compares trials fold by fold. A run that has done all its epochs or
+        folds is complete, and is not pruned.
+        """
+        claim, by_folds = self._claims[run.key], len(run.folds) > 1
+        if by_folds and fold is None:
+            return False
+        config = self.config_of(run)
+        step, value = _step_and_value(config, result, fold if by_folds else None)
+        if step not in claim.steps:
+            claim.trial.report(value, step)
+            claim.steps.add(step)
+        last = len(run.folds) if by_folds else run.num_epochs
+        judged = run.role == "trial" or (run.role == "baseline" and run.redraw == 0)
+        if not judged or run.trial is None or step >= last or step != max(claim.steps):
+            return False
+        if step not in claim.decisions:
+            claim.decisions[step] = claim.trial.should_prune()
+        return claim.decisions[step]
+
+    def tell(
+        self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str
+    ) -> float | None:
+        """Record how a run ended, and return its value if it is complete."""
+        claim = self._claims.pop(run.key)
+        for name, shown in _shown_attributes(run, ending, result, reason).items():
+            claim.trial.set_user_attr(name, shown)
+        claim.trial.set_user_attr(_RESULT, _result_json(ending, result, reason))
+        value: float | None = None
+        if ending == "complete":
+            assert result is not None
+            value = result.value(self.config.search.metric)
+        claim.study.tell(claim.trial, value, _STATES[ending])
+        return value
+
+    def pause(self, run: Run) -> None:
+        """Put a run back in the queue; it goes on from its checkpoint."""
+        claim = self._claims.pop(run.key)
+        self._set_state(claim.study, claim.trial.number, TrialState.WAITING)
+
+    def recover(self) -> int:
+        """Put back in the queue what a killed coordinator left RUNNING; how many runs were begun
+        and have no ending.
+        """
+        for study in self._studies():
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self._set_state(study, trial.number, TrialState.WAITING)
+        return sum(row.state == "waiting" and row.started is not None for row in self.rows())
+
+    def _set_state(self, study: optuna.Study, number: int, state: TrialState) -> None:
+        set_trial_state(self.storage, study.study_name, number, state)
+
+    # Reading.
+
+    def config_of(self, run: Run) -> StudyConfig:
+        """The settings of the cell that a run is in."""
+        return self.cells[cell_of_run(run)]
+
+    def trials(self, cell: Cell = SEARCH) -> list[RunRow]:
+        """The sampled trials of a cell, by number."""
+        study, config = self._sampled[cell], self.cells[cell]
+        rows = []
+        for trial in study.get_trials(deepcopy=False):
+            row = self._rows.get((study.study_name, trial.number))
+            if row is None:
+                try:
+                    params = config.assign(stored_values(trial.params))
+                except KeyError:
+                    continue  # killed while it was sampled: it has no strategy yet
+                run = _trial_run(self.config, cell, config, trial.number, params)
+                row = self._row(study, run, trial)
+            rows.append(row)
+        return rows
+
+    def fixed_rows(self, scenario: str | None = None) -> list[RunRow]:
+        """The fixed runs, in the order in which they were enqueued; of all scenarios for None."""
+        rows = []
+        for study in self._fixed.values() if scenario is None else [self._fixed[scenario]]:
+            for trial in study.get_trials(deepcopy=False):
+                row = self._rows.get((study.study_name, trial.number))
+                rows.append(row or self._row(study, _read_run(trial.user_attrs[_RUN]), trial))
+        return rows
+
+    def _row(self, study: optuna.Study, run: Run, trial: FrozenTrial) -> RunRow:
+        row = _row_of(run, trial)
+        if trial.state.is_finished():
+            self._rows[study.study_name, trial.number] = row
+        return row
+
+    def rows(self) -> list[RunRow]:
+        """All runs: every cell's trials, then the fixed runs."""
+        return [*(row for cell in self.cells for row in self.trials(cell)), *self.fixed_rows()]
+
+    def has_begun(self, cell: Cell = SEARCH) -> bool:
+        """Whether a cell has any run, of whatever state."""
+        return bool(self._sampled[cell].get_trials(deepcopy=False)) or any(
+            cell_of_run(row.run) == cell for row in self.fixed_rows(cell.scenario)
+        )
+
+    def num_ended(self, cell: Cell = SEARCH, *, below: float = math.inf) -> int:
+        """Trials of a cell that have an ending; `below` leaves out higher numbers."""
+        trials = self._sampled[cell].get_trials(deepcopy=False)
+        return sum(t.state.is_finished() and t.number < below for t in trials)
+
+    def num_running(self, cell: Cell = SEARCH) -> int:
+        """Trials of a cell that are under way."""
+        found = self._sampled[cell].get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return len(found)
+
+    def _studies(self) -> list[optuna.Study]:
+        return [*self._sampled.values(), *self._fixed.values()]
+
+
+# Where a run stands, and the names of Optuna's studies, which nobody parses.
+
+
+def study_cells(config: StudyConfig) -> dict[Cell, StudyConfig]:
+    """Every cell's own settings: of arms in scenarios, or of the search and its tuned baselines."""
+    if config.comparison is not None:
+        return {cell: cell_config(config, cell) for cell in cells(compared(config))}
+    tuned = [name for name, mode in config.baselines.items() if mode == "tuned"]
+    return {SEARCH: config, **{Cell("", name): tuned_config(config, name) for name in tuned}}
+
+
+def cell_of_run(run: Run) -> Cell:
+    """The cell that a run is of; that of a fixed baseline is the search's."""
+    if run.role == "baseline":
+        return Cell("", run.name if run.trial is not None else "")
+    return Cell(run.scenario, run.arm)
+
+
+def place_of(config: StudyConfig, cell: Cell) -> str:
+    """A cell as its user knows it."""
+    if config.comparison is not None:
+        return f"comparison.arms.{cell.arm} in scenario {cell.scenario!r}"
+    return f"name = {config.name!r}" + (f", baseline {cell.arm}" if cell.arm else "")
+
+
+def _sampled_name(config: StudyConfig, cell: Cell) -> str:
+    """`:` is in no name that a user gives."""
+    return f"{config.name}:{cell.scenario}:{cell.arm}"
+
+
+def _fixed_name(config: StudyConfig, scenario: str) -> str:
+    return f"{config.name}:{scenario or 'fixed'}"
+
+
+def _note_name(name: str, scenario: str) -> str:
+    return f"{_PREFIX}{name}:{scenario}" if scenario else f"{_PREFIX}{name}"
+
+
+def existing_store(
+    config: StudyConfig, storage: optuna.storages.BaseStorage | None
+) -> Store | None:
+    """The store of a study that was started, opened without writing; None if there is none.
+
+    Raises:
+        StoreError: the study was begun with other settings, or by another version.
+    """
+    if storage is None or not is_started(config.name, storage):
+        return None
+    try:
+        return Store(config, storage, create=False)
+    except KeyError:  # set aside since we looked, or an arm that was never run
+        return None
+
+
+def is_started(name: str, storage: optuna.storages.BaseStorage) -> bool:
+    """Whether tlsearch began a study of this name in the storage."""
+    if name not in optuna.get_all_study_names(storage):
+        return False
+    attributes = optuna.load_study(study_name=name, storage=storage).user_attrs
+    return _PREFIX + IDENTITY in attributes
+
+
+# From Optuna's trials to rows and back.
+
+
+def _trial_run(
+    study: StudyConfig, cell: Cell, config: StudyConfig, number: int, params: Mapping[str, Any]
+) -> Run:
+    is_baseline = study.comparison is None and cell != SEARCH
+    network = params.get(BACKBONE) or config.backbone.name
+    scratch = is_baseline and cell.arm == "from_scratch"
+    scratch = scratch or config.backbone.weights_of(network) == "none"
+    return Run(
+        study=study.name,
+        scenario=cell.scenario,
+        arm="" if is_baseline else cell.arm,
+        role="baseline" if is_baseline else "trial",
+        name=cell.arm if is_baseline else "",
+        trial=number,
+        params=params,
+        init="random" if scratch else "pretrained",
+        seed=config.search.seed,
+        redraw=0,
+        folds=all_folds(config),
+        num_epochs=config.budget.epochs,
+        backbone=network,
+    )
+
+
+def _step_and_value(
+    config: StudyConfig, result: EpochResult, fold: FoldResult | None
+) -> tuple[int, float]:
+    """The step and the value that a pruner sees."""
+    metric = config.search.metric
+    if fold is None:
+        return result.epoch, getattr(result, metric)
+    alone = isinstance(config.search.pruner, Wilcoxon)
+    return fold.fold, getattr(fold, metric if alone else f"mean_{metric}")
+
+
+def _row_of(run: Run, trial: FrozenTrial) -> RunRow:
+    result = trial.user_attrs.get(_RESULT, {})
+    columns = result.get("epochs", {})
+    epochs = zip(*(columns[name] for name in EpochResult._fields), strict=True) if columns else ()
+    open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+    return RunRow(
+        run=run,
+        number=trial.number,
+        state=open_state.get(trial.state) or result.get("ending", "failed"),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        reason=result.get("reason", ""),
+        epochs=tuple(EpochResult(*row) for row in epochs),
+        folds=tuple(FoldResult(*row) for row in result.get("folds", ())),
+        max_grad_norm=result.get("max_grad_norm", 0.0),
+        measures={name: float(value) for name, value in result.get("measures", {}).items()},
+        images_trained=result.get("images_trained", 0),
+        seconds=result.get("seconds", 0.0),
+        step_seconds=result.get("step_seconds"),
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+        sampled=trial.params,
+    )
+
+
+def _result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict[str, Any]:
+    """How a run ended as a user attribute; the epochs column by column."""
+    if result is None:
+        return {"ending": ending, "reason": reason}
+    columns = zip(*result.epochs, strict=True)
+    return {
+        "ending": ending,
+        "reason": reason,
+        "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
+        "folds": [list(fold) for fold in result.folds],
+        "max_grad_norm": result.max_grad_norm,
+        # JSON has no such numbers as NaN: their names stand for them.
+        "measures": {n: v if math.isfinite(v) else str(v) for n, v in result.measures.items()},
+        "images_trained": result.images_trained,
+        "seconds": result.seconds,
+        "step_seconds": result.step_seconds,
+    }
+
+
+def _shown_attributes(
+    run: Run, ending: Ending, result: TrainResult | None, reason: str
+) -> dict[str, str | int | float]:
+    """What Optuna Dashboard shows of a run, a column each."""
+    shown: dict[str, str | int | float] = {"ending": ending, "strategy": run.scope}
+    if run.role != "trial":  # the trial's number says nothing
+        shown = {"run": run.label, **shown}
+    if reason:
+        shown["reason"] = reason
+    if result is not None:
+        shown |= {"epochs": len(result.epochs), "training seconds": round(result.seconds, 1)}
+    return shown
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    return {"key": run.key, **{name: getattr(run, name) for name in Run.__dataclass_fields__}}
+
+
+def _read_run(record: Mapping[str, Any]) -> Run:
+    # Records may be older than a dimension, which then was at its default.
+    params = with_defaults(record["params"])
+    fields = {name: record[name] for name in Run.__dataclass_fields__}
+    return Run(**{**fields, "params": params, "folds": tuple(record["folds"])})
