@@ -484,7 +484,7 @@ def _attach(store: Store, folder: Path, stills: Stills) -> None:
             known[name] = optuna.artifacts.upload_artifact(
                 artifact_store=files_store, file_path=str(path), study_or_trial=search
             )
-    if importlib.util.find_spec("optuna_dashboard") is not None:
+    if stills.trials and importlib.util.find_spec("optuna_dashboard") is not None:
         numbers = {row.run.key: row.number for row in store.trials()}
         for key in stills.trials:
             _note_picture(store, numbers[key], known[f"{key}-{CONFUSION}"])
