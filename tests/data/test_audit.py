@@ -21,8 +21,7 @@ from tlsearch.data.records import (
     effect,
     summary,
 )
-from tlsearch.data.split_facts import describe
-from tlsearch.data.splits import draw_splits
+from tlsearch.data.splits import describe, draw_splits
 
 PHOTOS = [photo(i) for i in range(8)]
 LABELS = [0, 1] * 4

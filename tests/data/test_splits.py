@@ -1,5 +1,6 @@
-"""What every strategy of splitting promises, by hand and with folds; and refusals."""
+"""What every strategy of splitting promises, by hand and with folds; refusals; and facts."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,9 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
 from tests.data.made import draw, labelled, listed, split_config
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, with_columns
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Files, ImageSet, with_columns
 from tlsearch.data.sources import load_digits_images
-from tlsearch.data.split_facts import describe
-from tlsearch.data.splits import Split, allocate
+from tlsearch.data.splits import Split, allocate, describe, fingerprint, listing
 from tlsearch.errors import RequestError
 
 STRATEGIES = ("random", "stratified", "time", "group", "stratified_group", "given")
@@ -66,68 +66,42 @@ def test_parts_are_sorted_disjoint_and_cover_what_may_be_used(
     assert data.suspects is not None
     for parts in splits:
         for rows in parts:
-            assert (np.diff(rows) > 0).all()
-            assert np.isin(rows, data.usable).all()
             np.testing.assert_array_equal(rows, np.unique(rows))
+            assert np.isin(rows, data.usable).all()
         assert sum(map(len, parts)) == len(np.unique(np.concatenate(parts)))
         assert not data.suspects[parts.train].any()
         assert data.suspects[parts.test].any()
+        np.testing.assert_array_equal(parts.test, splits[0].test)
         if not (strategy == "time" and folds):  # an expanding window leaves out what is later
             left = np.setdiff1d(data.usable, np.concatenate(parts))
             assert data.suspects[left].all()
-
-
-@every_strategy
-def test_folds_share_one_test_part_and_validate_each_image_once(strategy: str) -> None:
-    data, splits = made_for(strategy), drawn(strategy, 4)
-    for parts in splits:
-        np.testing.assert_array_equal(parts.test, splits[0].test)
     held = np.concatenate([parts.validation for parts in splits])
     assert len(held) == len(np.unique(held))
-    rest = np.setdiff1d(data.usable, splits[0].test)
-    if strategy != "time":
-        np.testing.assert_array_equal(np.sort(held), rest)
+    if folds and strategy != "time":
+        np.testing.assert_array_equal(np.sort(held), np.setdiff1d(data.usable, splits[0].test))
 
 
 @every_strategy
 @holdout_and_folds
-def test_the_test_part_heeds_the_seed_alone(strategy: str, folds: int | None) -> None:
-    (own,) = drawn(strategy, None)
-    for changes in ({}, {"labels": 5}, {"redraw": 3}, {"labels": 5, "redraw": 2}):
-        other = drawn(strategy, folds, **changes)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(other[0].test, own.test)
-
-
-@every_strategy
-@holdout_and_folds
-def test_the_same_request_gives_the_same_parts(strategy: str, folds: int | None) -> None:
-    assert listed(drawn(strategy, folds, labels=6)) == listed(drawn(strategy, folds, labels=6))
-
-
-@every_strategy
-@holdout_and_folds
-def test_a_redraw_moves_what_is_drawn_by_lot(strategy: str, folds: int | None) -> None:
-    own, again, third = (drawn(strategy, folds, redraw=i) for i in (0, 1, 2))
+def test_what_labels_and_redraws_change(strategy: str, folds: int | None) -> None:
+    data, (own,) = made_for(strategy), drawn(strategy, None)
+    full, again, third = (drawn(strategy, folds, redraw=i) for i in (0, 1, 2))
+    thin, other = (drawn(strategy, folds, labels=7, redraw=i) for i in (0, 1))
+    for splits in (full, again, third, thin, other):  # neither moves the test part
+        np.testing.assert_array_equal(splits[0].test, own.test)
     is_fixed = strategy == "time" or (strategy == "given" and not folds)
-    assert (listed(own) == listed(again)) == is_fixed
+    assert (listed(full) == listed(again)) == is_fixed
     assert (listed(again) == listed(third)) == is_fixed
-    labels = [listed(drawn(strategy, folds, labels=5, redraw=i)) for i in (0, 1)]
-    assert labels[0] != labels[1]
-
-
-@every_strategy
-@holdout_and_folds
-def test_fewer_labels_thin_the_training_part_alone(strategy: str, folds: int | None) -> None:
-    data = made_for(strategy)
-    for full, thin in zip(drawn(strategy, folds), drawn(strategy, folds, labels=7), strict=True):
-        np.testing.assert_array_equal(full.test, thin.test)
-        np.testing.assert_array_equal(full.validation, thin.validation)
-        assert set(thin.train) < set(full.train)
-        assert np.bincount(data.labels[thin.train]).tolist() == [7] * CLASSES
+    assert listed(thin) != listed(other)
+    assert listed(thin) == listed(drawn(strategy, folds, labels=7))
+    for whole, few in zip(full, thin, strict=True):
+        np.testing.assert_array_equal(whole.validation, few.validation)
+        assert set(few.train) < set(whole.train)
+        assert np.bincount(data.labels[few.train]).tolist() == [7] * CLASSES
 
 
 @pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s != "given"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_sizes_are_near_the_fractions(strategy: str, seed: int) -> None:
     data = replace(made_for(strategy, seed), suspects=None)
     num = len(data.usable)
@@ -146,7 +120,7 @@ def test_sizes_are_near_the_fractions(strategy: str, seed: int) -> None:
 
 @pytest.mark.parametrize("strategy", TOGETHER)
 @holdout_and_folds
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_near_duplicates_and_groups_stay_on_one_side(
     strategy: str, folds: int | None, seed: int
 ) -> None:
@@ -165,12 +139,10 @@ def test_near_duplicates_and_groups_stay_on_one_side(
         for column in together.values():
             assert column is not None
             sides = [set(column[rows]) for rows in parts]
-            assert not sides[0] & sides[1]
-            assert not sides[0] & sides[2]
-            assert not sides[1] & sides[2]
+            assert len(set().union(*sides)) == sum(map(len, sides))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 @holdout_and_folds
 def test_stratified_shares_are_near_with_near_duplicates_too(seed: int, folds: int | None) -> None:
     rng = np.random.default_rng(seed)
@@ -184,30 +156,14 @@ def test_stratified_shares_are_near_with_near_duplicates_too(seed: int, folds: i
             assert np.abs(shares - whole).sum() / 2 < 0.04
 
 
-UNGROUPED = ("random", "stratified")
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageSet:
-    return load_digits_images(8)
-
-
-@pytest.mark.parametrize("strategy", UNGROUPED)
-def test_the_sizes_of_the_parts(digits: ImageSet, strategy: str) -> None:
-    (parts,) = draw(digits, split_config(strategy, test=0.6))
-    assert [len(rows) for rows in parts] == [360, 359, 1078]
-
-
-def test_the_test_part_ignores_the_size_of_the_validation_part(digits: ImageSet) -> None:
-    (few,), (many,) = (draw(digits, split_config("stratified", validation=v)) for v in (0.1, 0.3))
-    np.testing.assert_array_equal(few.test, many.test)
-
-
-def test_clusters_of_one_image_change_nothing(digits: ImageSet) -> None:
+def test_clusters_of_one_image_change_nothing() -> None:
+    digits = load_digits_images(8)
     alone = replace(digits, clusters=np.arange(len(digits.labels)) + 5)
-    for strategy in UNGROUPED:
+    for strategy in ("random", "stratified"):
         asked = split_config(strategy, test=0.6)
-        assert listed(draw(alone, asked)) == listed(draw(digits, asked))
+        (parts,) = draw(digits, asked)
+        assert listed((parts,)) == listed(draw(alone, asked))
+        assert [len(rows) for rows in parts] == [360, 359, 1078]
 
 
 def test_shares_by_hand() -> None:
@@ -216,14 +172,7 @@ def test_shares_by_hand() -> None:
     assert [np.bincount(labels[rows]).tolist() for rows in parts] == [[4, 2], [6, 3], [10, 5]]
 
 
-def test_stratified_shares_are_as_near_as_rounding_allows(digits: ImageSet) -> None:
-    counts = np.bincount(digits.labels)
-    (parts,) = draw(digits, split_config("stratified", test=0.6))
-    for rows, fraction in zip(parts, (0.2, 0.2, 0.6), strict=True):
-        assert np.abs(np.bincount(digits.labels[rows]) - counts * fraction).max() < 1.5
-
-
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(5))
 def test_every_class_is_in_every_part_even_the_smallest(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(8), [3, 3, 4, 5, 7, 20, 50, 100]))
@@ -234,7 +183,7 @@ def test_every_class_is_in_every_part_even_the_smallest(seed: int) -> None:
     assert [len(rows) for rows in parts] == [192 - 19 - 58, 19, 58]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_stratified_folds_are_as_even_as_scikit_learns(seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 5, 203)
     splits = draw(labelled(labels), split_config("stratified", seed=seed, folds=5, test=0.3))
@@ -280,7 +229,7 @@ def test_a_long_chain_is_one_block() -> None:
     assert not data.blocks(by_group=True).any()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_groups_come_within_half_a_group(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 30, 12)
@@ -301,15 +250,6 @@ def test_every_group_may_be_tested() -> None:
         for g in groups[draw(data, split_config("group", seed=seed, test=0.3))[0].test].tolist()
     }
     assert tested == set(range(6))
-
-
-def test_folds_by_hand() -> None:
-    blocks = [((0, n),) for n in (6, 3, 2, 1)]
-    wished = np.array([[6], [6]])
-    part = allocate(blocks, wished, least=(1, 1), by_stratum=False, order=range(4))
-    assert [
-        sum(n for (((_, n),), p) in zip(blocks, part, strict=True) if p == k) for k in (0, 1)
-    ] == [6, 6]
 
 
 def test_each_part_gets_each_stratum_where_it_must() -> None:
@@ -338,11 +278,8 @@ def test_equal_times_stay_together() -> None:
     (parts,) = draw(data, split_config("time", validation=0.4, test=0.3))
     assert parts.test.tolist() == [8, 9]
     assert parts.validation.tolist() == [4, 5, 6, 7]
-
-
-def test_a_tie_on_both_sides_of_the_middle_goes_to_the_earlier_end() -> None:
-    times = np.array([0, 1, 2, 3, 4, 4, 5, 6], float)
-    data = labelled([0, 1] * 4, times=times)
+    # As near to both ends: the earlier one.
+    data = labelled([0, 1] * 4, times=np.array([0, 1, 2, 3, 4, 4, 5, 6], float))
     (parts,) = draw(data, split_config("time", validation=0.3, test=0.375))
     assert parts.test.tolist() == [4, 5, 6, 7]
 
@@ -361,7 +298,7 @@ def test_folds_are_scikit_learns(num: int, folds: int, gap: int) -> None:
 
 
 @pytest.mark.parametrize("folds", [None, 3])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_nothing_that_trains_is_as_late_as_what_is_predicted(seed: int, folds: int | None) -> None:
     rng = np.random.default_rng(seed)
     times = rng.integers(0, 60, 300).astype(float)
@@ -372,31 +309,6 @@ def test_nothing_that_trains_is_as_late_as_what_is_predicted(seed: int, folds: i
         assert times[parts.validation].max() < times[parts.test].min() or gap
         assert times[parts.validation].max() <= times[parts.test].min()
         assert times[parts.train].max() < times[parts.test].min()
-
-
-@pytest.mark.parametrize("folds", [None, 4])
-def test_a_gap_that_takes_all_is_refused(folds: int | None) -> None:
-    data = labelled([0, 1] * 10, times=np.arange(20.0))
-    with pytest.raises(RequestError, match=r"data.split.gap = 9: leaves none of 20 images"):
-        draw(data, split_config("time", gap=9, folds=folds))
-
-
-def test_one_time_for_all_is_refused() -> None:
-    data = labelled([0, 1] * 10, times=np.zeros(20))
-    with pytest.raises(RequestError, match=r"no image of 20 for the .* one time stay in one part"):
-        draw(data, split_config("time"))
-
-
-def test_missing_times_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"strategy = time: the source has no times — "):
-        draw(labelled([0, 1] * 10), split_config("time"))
-    times = np.array([np.nan, np.nan, *range(18)])
-    with pytest.raises(RequestError, match="2 images have none of the times"):
-        draw(labelled([0, 1] * 10, times=times), split_config("time"))
-    with pytest.raises(RequestError, match="1 image has none of the times"):
-        draw(labelled([0, 1] * 10, times=times, rows=np.arange(1, 20)), split_config("time"))
-    used = labelled([0, 1] * 10, times=times, rows=np.arange(2, 20))
-    assert len(draw(used, split_config("time"))) == 1
 
 
 HUNDRED = np.arange(100) % 2
@@ -432,14 +344,6 @@ def test_a_missing_test_part_is_drawn_from_train() -> None:
     assert listed((own,)) == listed((again,))
 
 
-def test_what_is_drawn_keeps_near_duplicates_together() -> None:
-    clusters = np.arange(100) // 4
-    (found,) = draw(
-        labelled(HUNDRED, parts=parts_of(80, 0, 20), clusters=clusters), split_config("given")
-    )
-    assert not set(clusters[found.train]) & set(clusters[found.validation])
-
-
 def test_folds_divide_what_is_not_tested() -> None:
     data = labelled(HUNDRED, parts=parts_of(50, 30, 20))
     splits = draw(data, split_config("given", folds=4))
@@ -469,114 +373,217 @@ def refused(data: Any, split: Any, **changes: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("strategy", ["random", "stratified"])
-@pytest.mark.parametrize(
-    ("num", "validation", "test", "part"),
-    [(4, 0.1, 0.5, "validation"), (4, 0.5, 0.1, "test"), (4, 0.45, 0.45, "train")],
-)
-def test_an_empty_part(strategy: str, num: int, validation: float, test: float, part: str) -> None:
-    asked = split_config(strategy, validation=validation, test=test)
-    assert f"no image of {num} for the {part} part" in refused(labelled(np.arange(num) % 2), asked)
-
-
-def test_a_class_that_is_too_small() -> None:
-    labels = np.repeat([0, 1], [20, 2])
-    message = refused(labelled(labels), split_config("stratified"))
-    assert message.startswith('data.split.strategy = stratified: class "class b" has 2 images; ')
-    assert "each of the 3 parts needs one — add images of it" in message
-    few = labelled(np.repeat([0, 1], [20, 20]), clusters=np.arange(40))
-    assert len(draw(few, split_config("stratified"))[0].test) == 8
-
-
-def test_a_class_of_near_duplicates_alone() -> None:
-    labels = np.repeat([0, 1], [20, 6])
-    clusters = np.arange(26)
-    clusters[20:26] = [90, 90, 90, 91, 91, 91]
-    message = refused(labelled(labels, clusters=clusters), split_config("stratified"))
-    assert 'class "class b" has 2 sets of near duplicates; each of the 3 parts' in message
-
-
-def test_a_class_with_fewer_images_than_folds() -> None:
-    labels = np.repeat([0, 1], [40, 5])
-    message = refused(labelled(labels), split_config("stratified", folds=5))
-    assert 'class "class b" has 4 images outside the test part; each of the 5 folds' in message
-    assert "take fewer folds" in message
-    assert len(draw(labelled(labels), split_config("stratified", folds=4))) == 4
+LABELS_20_2, LABELS_40_5 = np.repeat([0, 1], [20, 2]), np.repeat([0, 1], [40, 5])
+IN_PAIRS = np.array([*range(20), 90, 90, 90, 91, 91, 91])
+TIMES = np.arange(60.0)
+TWO_UNKNOWN = np.array([np.nan, np.nan, *range(58)])
+ONES_FIRST, ZEROS_LAST = EVEN.copy(), EVEN.copy()
+ONES_FIRST[:15], ZEROS_LAST[46:] = 1, 0
 
 
 @pytest.mark.parametrize(
-    ("groups", "folds", "rule"),
+    ("data", "split", "message"),
     [
-        (2, None, "there are 2 groups; each of the 3 parts needs one"),
-        (1, None, "there is 1 group; each of the 3 parts needs one"),
-        (5, 5, "there are 4 groups outside the test part; each of the 5 folds needs one"),
+        ({"labels": EVEN[:4]}, ("random", 0.1, 0.5), "no image of 4 for the validation part"),
+        ({"labels": EVEN[:4]}, ("stratified", 0.5, 0.1), "no image of 4 for the test part"),
+        ({"labels": EVEN[:4]}, ("random", 0.45, 0.45), "no image of 4 for the train part"),
+        (
+            {"labels": LABELS_20_2},
+            ("stratified",),
+            'strategy = stratified: class "class b" has 2 images; each of the 3 parts needs one — '
+            "add images of it",
+        ),
+        (
+            {"labels": np.repeat([0, 1], [20, 6]), "clusters": IN_PAIRS},
+            ("stratified",),
+            'class "class b" has 2 sets of near duplicates; each of the 3 parts',
+        ),
+        (
+            {"labels": LABELS_40_5},
+            ("stratified", 0.2, 0.2, 5),
+            'class "class b" has 4 images outside the test part; each of the 5 folds needs one — '
+            "take fewer folds",
+        ),
+        (
+            {"groups": np.arange(60) // 2 % 2},
+            ("group",),
+            "there are 2 groups; each of the 3 parts needs one",
+        ),
+        (
+            {"groups": np.zeros(60, int)},
+            ("stratified_group",),
+            "there is 1 group; each of the 3 parts needs one",
+        ),
+        (
+            {"groups": np.arange(60) // 2 % 5},
+            ("group", 0.2, 0.2, 5),
+            "there are 4 groups outside the test part; each of the 5 folds needs one",
+        ),
+        ({}, ("group",), "strategy = group: the source has no groups"),
+        ({}, ("stratified_group",), "strategy = stratified_group: the source has no groups"),
+        ({}, ("given",), "strategy = given: the source has no parts"),
+        ({}, ("time",), "strategy = time: the source has no times — "),
+        ({"times": TWO_UNKNOWN}, ("time",), "2 images have none of the times"),
+        (
+            {"times": TWO_UNKNOWN, "rows": np.arange(1, 60)},
+            ("time",),
+            "1 image has none of the times",
+        ),
+        ({"times": np.zeros(60)}, ("time",), "one time stay in one part"),
+        (
+            {"suspects": EVEN == 1},
+            ("stratified",),
+            "data.split = {validation: 0.2, test: 0.2}: the train part holds images of one class "
+            'only, "class a"',
+        ),
+        ({"labels": ZEROS_LAST, "times": TIMES}, ("time",), "the test part holds images of one"),
+        (
+            {"labels": ONES_FIRST, "times": TIMES},
+            ("time", 0.2, 0.2, 3),
+            "data.split = {folds: 3, test: 0.2}: the train part in fold 1 holds",
+        ),
+        ({"suspects": np.ones(60, bool)}, ("random",), "no image of 60 for the train part"),
+        (
+            {"weights": np.zeros(60, np.float32)},
+            ("random",),
+            "all images of the training part have weight 0",
+        ),
+        (
+            {"parts": np.where(np.arange(60) < 30, 1, 2).astype(np.int8)},
+            ("given",),
+            "no image of 60 for the train part",
+        ),
     ],
 )
-@pytest.mark.parametrize("strategy", ["group", "stratified_group"])
-def test_too_few_groups(strategy: str, groups: int, folds: int | None, rule: str) -> None:
-    data = labelled(EVEN, groups=np.arange(60) // 2 % groups)
-    assert rule in refused(data, split_config(strategy, folds=folds))
+def test_what_cannot_be_divided_is_refused(data: Any, split: Any, message: str) -> None:
+    strategy, validation, test, folds = (*split, *("", 0.2, 0.2, None)[len(split) :])
+    asked = split_config(strategy, validation=validation, test=test, folds=folds)
+    assert message in refused(labelled(**{"labels": EVEN, **data}), asked)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "what"), [("group", "groups"), ("stratified_group", "groups"), ("given", "parts")]
-)
-def test_what_the_source_does_not_tell(strategy: str, what: str) -> None:
-    assert f"strategy = {strategy}: the source has no {what}" in refused(
-        labelled(EVEN), split_config(strategy)
-    )
+@pytest.mark.parametrize("folds", [None, 4])
+def test_a_gap_that_takes_all_is_refused(folds: int | None) -> None:
+    data = labelled([0, 1] * 10, times=np.arange(20.0))
+    message = refused(data, split_config("time", gap=9, folds=folds))
+    assert "data.split.gap = 9: leaves none of 20 images" in message
+
+
+def test_the_least_that_can_be_divided() -> None:
+    assert len(draw(labelled(LABELS_40_5), split_config("stratified", folds=4))) == 4
+    used = labelled(EVEN, times=TWO_UNKNOWN, rows=np.arange(2, 60))
+    assert len(draw(used, split_config("time"))) == 1
 
 
 @pytest.mark.parametrize("strategy", ["random", "stratified"])
 def test_more_labels_than_there_are(strategy: str) -> None:
-    labels = np.repeat([0, 1], [40, 20])
-    message = refused(labelled(labels), split_config(strategy), labels=30)
+    data = labelled(np.repeat([0, 1], [40, 20]))
+    message = refused(data, split_config(strategy), labels=30)
     assert message.startswith("data.labels_per_class = 30: the training part has ")
     assert 'images of its smallest class, "class b" — take ' in message
     most = int(message.rpartition("take ")[2].split()[0])
-    assert len(draw(labelled(labels), split_config(strategy), labels=most)[0].train) == 2 * most
+    assert len(draw(data, split_config(strategy), labels=most)[0].train) == 2 * most
+    none = refused(labelled(EVEN, suspects=EVEN == 1), split_config(strategy), labels=1)
+    assert 'has 0 images of its smallest class, "class b" — write null for all' in none
 
 
-def test_suspects_leave_fewer_labels() -> None:
-    data = labelled(EVEN, suspects=EVEN == 1)
-    message = refused(data, split_config("stratified"), labels=1)
-    assert 'has 0 images of its smallest class, "class b" — write null for all' in message
+def split_of(*parts: list[int]) -> tuple[Split, ...]:
+    return (Split(*(np.array(rows) for rows in parts)),)
 
 
-def test_a_training_part_of_one_class() -> None:
-    data = labelled(EVEN, suspects=EVEN == 1)
-    message = refused(data, split_config("stratified"))
-    assert message.startswith("data.split = {validation: 0.2, test: 0.2}: the train part holds")
-    assert 'images of one class only, "class a"' in message
+SPLIT = split_of([0, 1, 2, 3], [4, 5], [6, 7])
+LABELS = [0, 0, 0, 1, 0, 1, 1, 1, 0]
 
 
-@pytest.mark.parametrize(("part", "last"), [("test", 14), ("validation", 26)])
-def test_a_part_in_time_of_one_class(part: str, last: int) -> None:
-    labels = np.arange(60) % 2
-    labels[60 - last : 60 - last + 14] = 0
-    data = labelled(labels, times=np.arange(60.0))
-    assert f"the {part} part holds images of one class only" in refused(data, split_config("time"))
-
-
-def test_a_fold_is_named() -> None:
-    labels = np.arange(60) % 2
-    labels[:15] = 1
-    message = refused(labelled(labels, times=np.arange(60.0)), split_config("time", folds=3))
-    assert message.startswith("data.split = {folds: 3, test: 0.2}: the train part in fold 1 holds")
-
-
-def test_suspects_alone_to_train_on() -> None:
-    data = labelled(EVEN, suspects=np.ones(60, bool))
-    assert "no image of 60 for the train part" in refused(data, split_config("random"))
-
-
-def test_weights_of_nothing() -> None:
-    data = labelled(EVEN, weights=np.zeros(60, np.float32))
-    assert "all images of the training part have weight 0" in refused(data, split_config("random"))
-
-
-def test_given_parts_without_training_images() -> None:
-    parts = np.where(np.arange(60) < 30, 1, 2).astype(np.int8)
-    assert "no image of 60 for the train part" in refused(
-        labelled(EVEN, parts=parts), split_config("given")
+def test_shares_and_distances_by_hand() -> None:
+    facts = describe(labelled(LABELS), SPLIT, split=split_config("random"))
+    assert [(p.part, p.fold, p.class_counts) for p in facts.parts] == [
+        ("train", 1, (3, 1)),
+        ("validation", 1, (1, 1)),
+        ("test", 1, (0, 2)),
+    ]
+    # (3/4, 1/4) against (1/2, 1/2) and (0, 1)
+    assert [(p.first, p.second, p.distance) for p in facts.pairs] == [
+        ("train", "validation", 0.25),
+        ("train", "test", 0.75),
+        ("validation", "test", 0.5),
+    ]
+    assert facts.left_out == 1
+    assert facts.counts("train") == (3, 1)
+    assert {(p.duplicates, p.near_duplicates, p.groups, p.later) for p in facts.pairs} == {
+        (None, None, None, None)
+    }
+    assert facts.notes == (
+        'no image of "class a" is in the test part: its figure says nothing about it',
     )
+
+
+def test_leakage_by_hand() -> None:
+    data = labelled(
+        LABELS,
+        clusters=[0, 1, 2, 3, 0, 1, 0, 7, 8],
+        groups=[0, 0, 1, 1, 1, 2, 2, 0, -1],
+        times=np.array([1, 9, 3, 4, 5, 6, 4, 8, 0], float),
+    )
+    names = np.array([f"{i}.png" for i in range(9)])
+    digests = np.array(["a", "b", "c", "d", "a", "e", "b", "a", "f"])
+    files = Files(names, np.ones((9, 2), np.int32), digests, np.zeros(9, np.uint64))
+    facts = describe(replace(data, files=files), SPLIT, split=split_config("random"))
+    found = {
+        (p.first, p.second): (p.duplicates, p.near_duplicates, p.groups, p.later)
+        for p in facts.pairs
+    }
+    # later: of train 9 > 5; of train 9 > 4 (4 is not); of validation 5 and 6 > 4
+    assert found == {
+        ("train", "validation"): (1, 2, 1, 1),
+        ("train", "test"): (2, 1, 1, 1),
+        ("validation", "test"): (1, 1, 1, 2),
+    }
+    assert facts.notes[1:] == (
+        "near duplicates on both sides of the test part (1): its figure may be too good",
+        "groups on both sides of the test part (1): its figure may be too good",
+    )
+    found = listing(replace(data, files=files), SPLIT)
+    assert found["images"] == "name"
+    assert found["test"] == ["6.png", "7.png"]
+    assert found["folds"] == [
+        {"train": [f"{i}.png" for i in range(4)], "validation": ["4.png", "5.png"]}
+    ]
+
+
+def test_a_class_that_is_never_seen_in_training() -> None:
+    splits = split_of([0, 1, 2], [4, 5], [6, 7])
+    note, *_ = describe(labelled(LABELS), splits, split=split_config("random")).notes
+    assert note.startswith('no image of "class b" is in the training part: what is never seen')
+
+
+def test_listing_by_index() -> None:
+    found = listing(labelled(LABELS), SPLIT)
+    assert json.loads(json.dumps(found)) == {
+        "fingerprint": fingerprint(SPLIT),
+        "images": "index",
+        "test": [6, 7],
+        "folds": [{"train": [0, 1, 2, 3], "validation": [4, 5]}],
+    }
+
+
+def test_a_fingerprint_tells_any_index() -> None:
+    others = (
+        split_of([0, 1, 2], [3, 4, 5], [6, 7]),
+        split_of([0, 1, 2, 3], [4, 5], [6, 8]),
+        (*SPLIT, *SPLIT),
+    )
+    assert len({fingerprint(splits) for splits in (SPLIT, *others)}) == 4
+    assert len(fingerprint(SPLIT)) == 16
+
+
+def test_a_split_in_time_does_not_leak_and_a_random_one_does() -> None:
+    data = labelled(np.arange(40) % 2, times=np.arange(40.0))
+    for asked in (split_config("random"), split_config("time", folds=2, gap=2)):
+        facts = describe(data, draw(data, asked), split=asked)
+        assert all((pair.later == 0) == (asked.strategy == "time") for pair in facts.pairs)
+    # 8 tested, 2 left out, 30 in three runs of ten, of which two are left out at the end
+    assert [(p.part, p.fold, sum(p.class_counts)) for p in facts.parts] == [
+        ("train", 1, 8), ("validation", 1, 10), ("test", 1, 8),
+        ("train", 2, 18), ("validation", 2, 10),
+    ]  # fmt: skip
+    assert facts.left_out == 2

@@ -116,11 +116,11 @@ def test_plain_glyphs_are_one_picture_per_font():
 def test_no_letter_is_one_that_the_source_model_was_shown(face, characters):
     assert len(characters) == 26
     assert (face, characters) not in [(seen, ascii_uppercase) for seen in TRAINING_FACES]
-    letters = render_alphabets(((face, characters),)).distances[0].flatten(1)
+    letters = render_alphabets(((face, characters),))[0].flatten(1)
     pairs = torch.cdist(letters, letters) + torch.eye(26) * 9
     assert pairs.min() > 0.1  # no placeholder drawn for two letters
     shown = render_alphabets(tuple((seen, ascii_uppercase) for seen in TRAINING_FACES[::4]))
-    assert (shown.distances.flatten(2) - letters).norm(dim=2).median() > 0.5
+    assert (shown.flatten(2) - letters).norm(dim=2).median() > 0.5
 
 
 @pytest.mark.parametrize("kind", ["letters", "textures"])
@@ -233,7 +233,7 @@ def test_faces_exist_and_none_is_in_both_parts():
 
 @pytest.mark.parametrize("face", TRAINING_FACES + UNSEEN_FACES)
 def test_every_face_has_every_character(face):
-    maps = render_glyphs((face,)).distances[0]
+    maps = render_glyphs((face,))[0]
     assert maps.shape == (len(CHARACTERS), 64, 64)
     inked = (maps > 0).flatten(1).sum(1)
     assert inked.min() > 40  # no blank
@@ -242,7 +242,7 @@ def test_every_face_has_every_character(face):
 
 
 def test_glyphs_are_centred_and_fill_the_box(glyphs):
-    for ink in (glyphs.distances > 0).flatten(0, 1):
+    for ink in (glyphs > 0).flatten(0, 1):
         rows, columns = torch.nonzero(ink.any(1)), torch.nonzero(ink.any(0))
         height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
         assert abs(int(max(height, width)) - 0.62 * 64) <= 2
@@ -272,8 +272,8 @@ def test_without_jitter_a_class_has_one_picture_per_face(glyphs):
 
 
 def test_at_the_stored_size_the_ink_is_where_the_distance_is_positive(glyphs):
-    images, labels = draw_glyphs(glyphs._replace(distances=glyphs.distances[:1]), size=64)
-    distances = glyphs.distances[0, labels]
+    images, labels = draw_glyphs(glyphs[:1], size=64)
+    distances = glyphs[0, labels]
     clear = distances.abs() > 1e-5  # an outline through a pixel's middle may fall to either side
     assert torch.equal(images[:, 0][clear] > 0.5, distances[clear] > 0)
 

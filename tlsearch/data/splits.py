@@ -1,21 +1,24 @@
-"""Which images train, which choose, which are kept for the end.
+"""Which images train, which choose, which are kept for the end; and the facts of such a split.
 
 The test part depends on the split's seed and its share alone: neither the labels that training may
 use, nor folds, nor a redraw for a confirmation moves an image into or out of it. Fractions are of
 all images that may be used.
 """
 
+import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from itertools import combinations
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from tlsearch.config.schema import SplitConfig
 from tlsearch.config.seeds import derive_seed
 from tlsearch.data.dataset import TEST, VALIDATION, Dataset
+from tlsearch.data.records import PairFacts, PartFacts, SplitFacts
 from tlsearch.errors import RequestError, refused, shown
 
 AnySet = TypeVar("AnySet", bound=Dataset)
@@ -295,11 +298,13 @@ def allocate(
     inside = [Counter[int]() for _ in parts]
     lacking = wished.tolist()
 
-    def put(block: int, place: int, sign: int) -> None:
-        for s, n in blocks[block]:
-            lacking[place][s] -= sign * n
-        for s in guards[block]:
-            inside[place][s] += sign
+    def put(block: int, place: int) -> None:
+        for to, sign in ((part[block], -1), (place, 1)):
+            if to >= 0:
+                for s, n in blocks[block]:
+                    lacking[to][s] -= sign * n
+                for s in guards[block]:
+                    inside[to][s] += sign
         part[block] = place
 
     def gain(block: int, place: int) -> float:
@@ -315,10 +320,6 @@ def allocate(
     def is_free(block: int) -> bool:
         return all(inside[part[block]][s] > least[part[block]] for s in guards[block])
 
-    def move(block: int, to: int) -> None:
-        put(block, part[block], -1)
-        put(block, to, 1)
-
     def settle() -> None:
         moved = True
         while moved:
@@ -326,20 +327,18 @@ def allocate(
             for block in order:
                 to = max(parts, key=lambda p: gain(block, p) if p != part[block] else -math.inf)
                 if gain(block, to) > loss(block) + 1e-9 and is_free(block):
-                    move(block, to)
+                    put(block, to)
                     moved = True
 
     for block in order:
-        put(block, max(parts, key=lambda p: (gain(block, p), sum(lacking[p]))), 1)
+        put(block, max(parts, key=lambda p: (gain(block, p), sum(lacking[p]))))
     settle()
     for place in parts:  # a block larger than twice the wish stays out
         for stratum in {s for guard in guards for s in guard}:
             if inside[place][stratum] < least[place]:
-                free = [
-                    b for b in order if part[b] != place and stratum in guards[b] and is_free(b)
-                ]
-                if free:
-                    move(max(free, key=lambda b: gain(b, place) - loss(b)), place)
+                others = (b for b in order if part[b] != place and stratum in guards[b])
+                if free := [b for b in others if is_free(b)]:
+                    put(max(free, key=lambda b: gain(b, place) - loss(b)), place)
     settle()
     return part
 
@@ -396,15 +395,13 @@ def _edge(times: np.ndarray, border: int) -> int:
     return first if first == border or border - first <= last - border else last
 
 
-# A future that no split may touch, to judge ways of splitting the images before it.
-
-
 def set_future_apart(data: Dataset, *, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the past and of the future, each ascending: the latest `share` of the images that
-    may be used, by their times, or by their order where the source has none.
+    may be used, by their times, or by their order where the source has none. No split touches the
+    future: it judges ways of splitting the past.
 
-    Images of one time stay on one side: a border among them moves to their nearer end. Groups and
-    near duplicates may lie on both sides, as they do in time.
+    Images of one time stay on one side, as `_edge` has it. Groups and near duplicates may lie on
+    both sides, as they do in time.
 
     Raises:
         RequestError: some images have no time, a side would be empty, the future holds one class
@@ -451,27 +448,144 @@ def draw_past(
         RequestError: the future cannot be set apart, the past cannot be divided (`draw_splits`), or
             the split has folds.
     """
-    past, future, seeded = _past(data, split, share, seed)
+    past, future, seeded = past_of(data, split=split, share=share, seed=seed)
     (parts,) = draw_splits(past, split=seeded, labels_per_class=labels_per_class, redraw=0)
     return parts, future
 
 
-def draw_past_parts(data: Dataset, *, split: SplitConfig, share: float, seed: int) -> Split:
-    """The parts of `draw_past` whole and unchecked (`draw_parts`).
+def past_of(
+    data: AnySet, *, split: SplitConfig, share: float, seed: int
+) -> tuple[AnySet, np.ndarray, SplitConfig]:
+    """The set with the rows of the past alone, those of the future, and the split with this seed.
 
     Raises:
-        RequestError: as `draw_past`.
+        RequestError: the future cannot be set apart, or the split has folds.
     """
-    past, _, seeded = _past(data, split, share, seed)
-    (parts,) = draw_parts(past, split=seeded, redraw=0)
-    return parts
-
-
-def _past(
-    data: AnySet, split: SplitConfig, share: float, seed: int
-) -> tuple[AnySet, np.ndarray, SplitConfig]:
     if split.folds:
         rule = "a split that the future judges has one validation part"
         raise refused("data.split.folds", str(split.folds), rule, "write null")
     past, future = set_future_apart(data, share=share)
     return replace(data, rows=past), future, split.model_copy(update={"seed": seed})
+
+
+def describe(data: Dataset, splits: Sequence[Split], *, split: SplitConfig) -> SplitFacts:
+    """Sizes and class shares of the parts, and what leaks from one to another."""
+    used = np.unique(np.concatenate([rows for parts in splits for rows in parts]))
+    pairs = tuple(_pairs(data, splits))
+    return SplitFacts(
+        strategy=split.strategy,
+        folds=split.folds,
+        fingerprint=fingerprint(splits),
+        left_out=len(data.usable) - len(used),
+        parts=tuple(_parts(data, splits)),
+        pairs=pairs,
+        notes=tuple(_notes(data, splits, split, pairs)),
+    )
+
+
+def fingerprint(splits: Sequence[Split]) -> str:
+    """16 hex digits that change with any index of any part."""
+    digest = hashlib.sha256()
+    for parts in splits:
+        for rows in parts:
+            digest.update(len(rows).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def listing(data: Dataset, splits: Sequence[Split]) -> dict[str, Any]:
+    """Every part by its images, as JSON: names where they came from files, else indices."""
+
+    def named(rows: np.ndarray) -> list[Any]:
+        found: list[Any] = (rows if data.files is None else data.files.names[rows]).tolist()
+        return found
+
+    return {
+        "fingerprint": fingerprint(splits),
+        "images": "index" if data.files is None else "name",
+        "test": named(splits[0].test),
+        "folds": [
+            {"train": named(parts.train), "validation": named(parts.validation)} for parts in splits
+        ],
+    }
+
+
+def _parts(data: Dataset, splits: Sequence[Split]) -> Iterator[PartFacts]:
+    for fold, parts in enumerate(splits, start=1):
+        for name in Split._fields if fold == 1 else Split._fields[:2]:
+            labels = data.labels[getattr(parts, name)]
+            counts = tuple(np.bincount(labels, minlength=data.num_classes).tolist())
+            yield PartFacts(part=name, fold=fold, class_counts=counts)
+
+
+def _pairs(data: Dataset, splits: Sequence[Split]) -> Iterator[PairFacts]:
+    digests = None if data.files is None else data.files.digests
+    for fold, parts in enumerate(splits, start=1):
+        for first, second in combinations(Split._fields, 2):
+            a, b = getattr(parts, first), getattr(parts, second)
+            yield PairFacts(
+                first=first,
+                second=second,
+                fold=fold,
+                distance=_distance(data, a, b),
+                duplicates=_shared(digests, a, b),
+                near_duplicates=_shared(data.clusters, a, b),
+                groups=_shared(data.groups, a, b),
+                later=_later(data.times, a, b),
+            )
+
+
+def _distance(data: Dataset, first: np.ndarray, second: np.ndarray) -> float:
+    shares = [
+        np.bincount(data.labels[rows], minlength=data.num_classes) / len(rows)
+        for rows in (first, second)
+    ]
+    return round(float(np.abs(shares[0] - shares[1]).sum() / 2), 6)
+
+
+def _shared(column: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> int | None:
+    if column is None:
+        return None
+    common = np.intersect1d(column[first], column[second])
+    return len(common) if common.dtype.kind in "US" else int((common >= 0).sum())
+
+
+def _later(times: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> int | None:
+    if times is None or np.isnan(times[first]).any() or np.isnan(times[second]).any():
+        return None
+    return int((times[first] > times[second].min()).sum())
+
+
+_IF_A_CLASS_IS_ABSENT = (
+    ("train", "training", "what is never seen is never recognised"),
+    ("validation", "validation", "nothing is chosen by it"),
+    ("test", "test", "its figure says nothing about it"),
+)
+
+
+def _notes(
+    data: Dataset, splits: Sequence[Split], split: SplitConfig, pairs: Sequence[PairFacts]
+) -> Iterator[str]:
+    present = np.unique(data.labels[data.usable])
+    for fold, parts in enumerate(splits, start=1):
+        where = f" in fold {fold}" if split.folds else ""
+        for part, name, consequence in _IF_A_CLASS_IS_ABSENT:
+            absent = np.setdiff1d(present, data.labels[getattr(parts, part)])
+            if len(absent) and (fold == 1 or name != "test"):
+                names = ", ".join(shown(data.class_names[label]) for label in absent[:5])
+                more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+                yield f"no image of {names}{more} is in the {name} part{where}: {consequence}"
+    for count in ("near_duplicates", "groups"):
+        worst = max(getattr(pair, count) or 0 for pair in pairs if pair.second == "test")
+        if worst:
+            what = count.replace("_", " ")
+            yield f"{what} on both sides of the test part ({worst}): its figure may be too good"
+    if split.strategy != "given" and data.parts is not None and (data.parts >= 0).any():
+        yield (
+            f"the source names parts of its own; a split that is {split.strategy} draws others, "
+            "strategy: given takes them"
+        )
+    if split.strategy == "given" and data.parts is not None:
+        unnamed = int((data.parts[data.usable] < 0).sum())
+        if unnamed:
+            yield f"{unnamed} images without a given part are taken as training images"

@@ -22,8 +22,7 @@ from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.records import Audit
 from tlsearch.data.sources import read_images, read_source
-from tlsearch.data.split_facts import describe, listing
-from tlsearch.data.splits import draw_past, draw_past_parts, draw_splits
+from tlsearch.data.splits import describe, draw_parts, draw_past, draw_splits, listing, past_of
 from tlsearch.errors import Problem, RequestError
 from tlsearch.execution.label_audit import audit_labels
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
@@ -368,7 +367,8 @@ def share_distances(
     """
     found = []
     for seed in range(redraws):
-        parts = draw_past_parts(data, split=split, share=share, seed=seed)
+        past, _, seeded = past_of(data, split=split, share=share, seed=seed)
+        (parts,) = draw_parts(past, split=seeded, redraw=0)
         labels = [data.labels[rows] for rows in parts]
         found.append(class_share_distance(labels, num_classes=data.num_classes))
     return np.array(found)

@@ -44,8 +44,8 @@ def draw_set(
     for label, count in enumerate(counts.tolist()):
         rows = np.flatnonzero(labels == label)  # ranks ascend within a class
         for start in range(0, count, _CHUNK):
-            seed = derive_seed(source.seed, name, label, start)
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator()
+            generator.manual_seed(derive_seed(source.seed, name, label, start))
             # Always a whole chunk: fewer would draw other numbers.
             chunk = draw(label, _CHUNK, generator)[: count - start]
             pixels = (chunk * 255).round_().clamp_(0, 255).to(torch.uint8)

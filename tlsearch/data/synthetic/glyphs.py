@@ -8,7 +8,6 @@ each time it is drawn; nothing but 22 × 36 small distance maps is held.
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,35 +19,29 @@ from tlsearch.config.progress import OnProgress
 from tlsearch.config.sources import Glyphs as GlyphSource
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE, Jitter, font_file
-from tlsearch.data.synthetic import affine_grid, between, draw_set, sample
+from tlsearch.data.synthetic import affine_grid, between, chosen, draw_set, sample
 
 _RENDER = 128  # pixels of the canvas that distances are measured on
 _STORED = 64  # pixels of the stored distance maps
 _BOX = 0.62  # part of the canvas that the longer side of a glyph fills before jitter
 
 
-class Glyphs(NamedTuple):
-    """Signed distances (faces, classes, side, side), inside positive, in parts of the canvas."""
-
-    distances: Tensor
-    num_classes: int
-
-
-def render_glyphs(faces: tuple[str, ...]) -> Glyphs:
-    """Distance maps of all characters in the given font files."""
+def render_glyphs(faces: tuple[str, ...]) -> Tensor:
+    """Distance maps of all characters in the given font files, as `render_alphabets`."""
     return render_alphabets(tuple((face, CHARACTERS) for face in faces))
 
 
 @lru_cache(maxsize=4)
-def render_alphabets(alphabets: tuple[tuple[str, str], ...]) -> Glyphs:
-    """Distance maps of (font file, its characters), as many characters in each; not to be changed,
-    because they are kept: 15 MB for the source model's fonts.
+def render_alphabets(alphabets: tuple[tuple[str, str], ...]) -> Tensor:
+    """Signed distances (faces, classes, side, side), inside positive, in parts of the canvas, of
+    (font file, its characters), as many characters in each; not to be changed, because they are
+    kept: 15 MB for the source model's fonts.
     """
     maps = []
     for face, characters in alphabets:
         font = ImageFont.truetype(str(font_file(face)), 2 * _RENDER)
         maps.append([_distance(_draw(font, character)) for character in characters])
-    return Glyphs(torch.from_numpy(np.asarray(maps, dtype=np.float32)), len(alphabets[0][1]))
+    return torch.from_numpy(np.asarray(maps, dtype=np.float32))
 
 
 def _draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray:
@@ -77,20 +70,20 @@ def _distance(inside: np.ndarray) -> np.ndarray:
 
 
 def draw_batch(
-    glyphs: Glyphs, *, count: int, size: int, jitter: Jitter, generator: torch.Generator
+    glyphs: Tensor, *, count: int, size: int, jitter: Jitter, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Jittered characters (count, 1, size, size) in 0..1 and their class indices (count,)."""
-    labels = torch.randint(glyphs.num_classes, (count,), generator=generator)
+    labels = torch.randint(glyphs.shape[1], (count,), generator=generator)
     return draw_labels(glyphs, labels, size=size, jitter=jitter, generator=generator), labels
 
 
 def draw_labels(
-    glyphs: Glyphs, labels: Tensor, *, size: int, jitter: Jitter, generator: torch.Generator
+    glyphs: Tensor, labels: Tensor, *, size: int, jitter: Jitter, generator: torch.Generator
 ) -> Tensor:
     """Jittered characters (count, 1, size, size) in 0..1 of the given classes (count,)."""
-    count, num_faces = len(labels), glyphs.distances.shape[0]
-    faces = torch.randint(num_faces, (count,), generator=generator)
-    maps = glyphs.distances[faces, labels].unsqueeze(1)
+    count = len(labels)
+    faces = torch.randint(len(glyphs), (count,), generator=generator)
+    maps = glyphs[faces, labels].unsqueeze(1)
     distance = sample(maps, _places(count, size, jitter, generator))
     stroke = between(count, *jitter.stroke, generator)
     # An edge one pixel wide, as an anti-aliased drawing has.
@@ -139,8 +132,7 @@ def _degrade(ink: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
     contrast = between(count, *jitter.contrast, generator)
     floor = between(count, 0.0, 1.0, generator) * (1 - contrast)
     image = floor + contrast * ink
-    inverted = torch.rand(count, 1, 1, 1, generator=generator) < jitter.inverted_share
-    image = torch.where(inverted, 1 - image, image)
+    image = torch.where(chosen(count, jitter.inverted_share, generator), 1 - image, image)
     level = between(count, 0.0, jitter.noise, generator)
     return (image + level * torch.randn(image.shape, generator=generator)).clamp(0, 1)
 

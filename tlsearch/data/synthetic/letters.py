@@ -27,7 +27,7 @@ from tlsearch.data.synthetic import (
     smooth_noise,
     two_colours,
 )
-from tlsearch.data.synthetic.glyphs import Glyphs, render_alphabets
+from tlsearch.data.synthetic.glyphs import render_alphabets
 
 _NUM_LETTERS = 26
 
@@ -86,8 +86,8 @@ def _draw(
     label: int,
     count: int,
     size: int,
-    plain: Glyphs,
-    ornate: Glyphs,
+    plain: Tensor,
+    ornate: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     hard, strange = source.difficulty, 1 - source.similarity
@@ -117,17 +117,15 @@ def _draw(
 
 
 def _faces(
-    labels: Tensor, plain: Glyphs, ornate: Glyphs, strange: float, generator: torch.Generator
+    labels: Tensor, plain: Tensor, ornate: Tensor, strange: float, generator: torch.Generator
 ) -> Tensor:
     """Distance maps (count, 1, side, side) in a random alphabet; ornate ones for half at most."""
     count = len(labels)
-    kinds = [
-        glyphs.distances[
-            torch.randint(len(glyphs.distances), (count,), generator=generator), labels
-        ]
+    a, b = (
+        glyphs[torch.randint(len(glyphs), (count,), generator=generator), labels]
         for glyphs in (plain, ornate)
-    ]
-    return torch.where(chosen(count, 0.5 * strange, generator)[:, 0], kinds[1], kinds[0])[:, None]
+    )
+    return torch.where(chosen(count, 0.5 * strange, generator)[:, 0], b, a)[:, None]
 
 
 def _grid(count: int, size: int, *, warp: float, shift: float, g: torch.Generator) -> Tensor:
@@ -158,10 +156,8 @@ def _fill(distance: Tensor, size: int, strange: float, generator: torch.Generato
     solid = ((distance + stroke) * size + 0.5).clamp(0, 1)
     rim = (1.2 - ((distance + stroke) * size).abs()).clamp(0, 1)
     x, y = axes(size)
-    angle, step = (
-        between(count, 0.0, math.pi, generator),
-        between(count, 3.0, 6.0, generator),  # pixels
-    )
+    angle = between(count, 0.0, math.pi, generator)
+    step = between(count, 3.0, 6.0, generator)  # pixels
     wave = torch.sin((x * angle.cos() + y * angle.sin()) * (math.pi * size / step))
     hatched = solid * (0.5 + 0.5 * wave)
     ink = torch.where(chosen(count, 0.35 * strange, generator), rim, solid)

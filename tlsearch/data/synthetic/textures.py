@@ -21,7 +21,7 @@ from tlsearch.data.synthetic import (
     smooth_noise,
     two_colours,
 )
-from tlsearch.data.synthetic.glyphs import Glyphs, render_glyphs
+from tlsearch.data.synthetic.glyphs import render_glyphs
 
 Family = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Brightness in 0 … 1 from coordinates (count, 1, size, size), in which one unit is about one
@@ -176,7 +176,7 @@ def draw_textures(source: Textures, *, size: int, on_progress: OnProgress) -> Im
 
 
 def _draw(
-    source: Textures, label: int, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
+    source: Textures, label: int, count: int, size: int, glyphs: Tensor, generator: torch.Generator
 ) -> Tensor:
     hard, alike = source.difficulty, source.similarity
     # One other class for all of a chunk: it may be any of them.
@@ -217,11 +217,11 @@ def _pattern(family: str, count: int, size: int, hard: float, generator: torch.G
 
 
 def _characters(
-    character: int, count: int, size: int, glyphs: Glyphs, generator: torch.Generator
+    character: int, count: int, size: int, glyphs: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Ink (count, 1, size, size) of one character over and over, turned and shifted."""
-    faces = torch.randint(len(glyphs.distances), (count,), generator=generator)
-    small = F.avg_pool2d(glyphs.distances[:, character][:, None], 2)[faces]
+    faces = torch.randint(len(glyphs), (count,), generator=generator)
+    small = F.avg_pool2d(glyphs[:, character][:, None], 2)[faces]
     sheet = small.repeat(1, 1, _SHEET, _SHEET)
     grid = affine_grid(
         size,
