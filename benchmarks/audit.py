@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import Files, ImageSet

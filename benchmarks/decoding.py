@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.sources import load_images
 

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tlsearch.config.paths import user_cache
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import load_images

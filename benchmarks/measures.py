@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import user_cache
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.execution.measures import Trained
 from tlsearch.execution.messages import PrepareJob, Setting, TrainJob

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.cli.conftest import Files, Invoke
 from tests.training.small import CPU
 from tlsearch.config.loader import read_study
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.strategy import Strategy
 from tlsearch.data.sources import read_images

@@ -10,8 +10,8 @@ from tests.config.conftest import Read, Refused
 from tlsearch.config.cells import Cell, cell_config, cells
 from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.cost import num_runs, plan
-from tlsearch.config.dimensions import Fixed, Range
 from tlsearch.config.resolved import to_yaml
+from tlsearch.config.space import Fixed, Range
 from tlsearch.errors import RequestError
 
 ARMS = """\
@@ -61,7 +61,7 @@ def compared(read: Read, lines: str, *overrides: str, **options: str) -> Compari
 def test_what_is_left_out(read: Read) -> None:
     found = compared(read, ARMS)
     assert found.used == ("here",)
-    assert found.held_against == "fixed"
+    assert found.reference_arm == "fixed"
     assert (found.tuning.trials, found.tuning.epochs, found.confirm.seeds) == (8, 12, 8)
     assert cells(found) == [Cell("here", "fixed"), Cell("here", "decay")]
 
@@ -69,7 +69,7 @@ def test_what_is_left_out(read: Read) -> None:
 def test_what_is_written(read: Read) -> None:
     found = compared(read, FULL)
     assert found.used == ("few", "letters")  # in the order of the scenarios
-    assert found.held_against == "scratch"
+    assert found.reference_arm == "scratch"
     assert found.arms_in("few") == ("fixed", "scratch")
     assert [sweep.arm for sweep in found.sweeps_in("few")] == ["fixed"]
     assert [sweep.arm for sweep in found.sweeps_in("letters")] == ["with steps", "fixed"]

@@ -3,7 +3,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError, create_model
 
-from tlsearch.config.dimensions import (
+from tlsearch.config.space import (
     Choice,
     Fixed,
     Range,

@@ -6,9 +6,8 @@ import pytest
 
 from tests.config.conftest import Read, Refused
 from tlsearch.config.checks import notes
-from tlsearch.config.dimensions import Choice, Fixed
 from tlsearch.config.resolved import changes, identity
-from tlsearch.config.space import Space, with_defaults
+from tlsearch.config.space import Choice, Fixed, Space, with_defaults
 from tlsearch.config.strategy import (
     AllFeatures,
     Anova,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torchs
 
-from tlsearch.config.schedules import (
+from tlsearch.config.optimization import (
     Constant,
     CosineDecay,
     ExponentialDecay,

@@ -4,8 +4,8 @@ import yaml
 from tests.config.conftest import Read, Refused
 from tlsearch.config.cells import Cell, cell_config, scenario_config
 from tlsearch.config.cost import estimate
-from tlsearch.config.dimensions import Choice
 from tlsearch.config.resolved import changes, identity, to_yaml
+from tlsearch.config.space import Choice
 
 HEAD = "name: s\ndata: {{source: digits}}\nbackbone: {{name: {name}, weights: {weights}}}\n"
 TWO = HEAD.format(name="[resnet10, mobilenet_v2]", weights="glyphs")

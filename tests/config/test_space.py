@@ -3,10 +3,8 @@ from typing import Any
 
 import pytest
 
-from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range
-from tlsearch.config.optimizers import Adam, Sgd
-from tlsearch.config.schedules import CosineDecay, StepDecay
-from tlsearch.config.space import Space
+from tlsearch.config.optimization import Adam, CosineDecay, Sgd, StepDecay
+from tlsearch.config.space import Choice, Dimension, Fixed, Range, Space
 from tlsearch.config.strategy import CHOICES, Strategy
 
 CONDITIONAL = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.made import SIDE, audit_config, folder_of, jpeg, photo
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet

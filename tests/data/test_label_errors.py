@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits, make_blobs
 
 from tests.data.made import audit_config
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.data.dataset import ImageSet, image_set, with_columns
 from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
 from tlsearch.metrics.linear_probe import FOLDS

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.data.made import config, read, write_classes, write_table
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import SOURCES, known_facts
 from tlsearch.data import dataset

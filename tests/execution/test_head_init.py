@@ -17,8 +17,8 @@ from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import CPU, data, same, store, tiny_backbone, trainer, weights
-from tlsearch.config.optimizers import Adam, AdamW
-from tlsearch.config.progress import no_progress
+from tlsearch.config.optimization import Adam, AdamW
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.strategy import Anova, Chi2, LossBalance, SamplingBalance, Strategy
 from tlsearch.data import dataset as image_store
 from tlsearch.errors import RequestError

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.data.made import folder_of
 from tlsearch.config.loader import read_study
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.records import Audit, AuditError

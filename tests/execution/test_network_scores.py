@@ -13,7 +13,7 @@ from tests.execution.test_prepare import BODY, HEAD, images
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import CPU, tiny_backbone
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig, StudyConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set

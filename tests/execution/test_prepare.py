@@ -11,7 +11,7 @@ import pytest
 from tests.data.made import labelled, split_config
 from tests.search.conftest import Study
 from tests.search.fakes import memory_store, setting_of
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set

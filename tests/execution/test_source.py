@@ -15,7 +15,7 @@ from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training.small import pixels, tiny_backbone
 from tests.training.test_pretrain import TINY
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set

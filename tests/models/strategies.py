@@ -4,8 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from tlsearch.config.augmentation import NoAdaptation, NoAttack, NoAugmentation, NoMixing
-from tlsearch.config.optimizers import Sgd
-from tlsearch.config.schedules import Constant
+from tlsearch.config.optimization import Constant, Sgd
 from tlsearch.config.strategy import AllFeatures, NoBalance, Strategy
 
 PLAIN = Strategy(

@@ -7,7 +7,7 @@ import pytest
 from tests.data.made import audit_config, folder_of, jpeg, photo
 from tests.report.fake import Fake, fake_study, know_data, search
 from tests.report.test_build import HOSTILE, Page, html_of
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import Failure
 from tlsearch.data.records import Audit, summary

@@ -13,7 +13,7 @@ from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training import small
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import SplitConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past

@@ -16,10 +16,10 @@ from optuna.trial import TrialState
 from tests.search.conftest import Study
 from tests.search.fakes import drive, epoch, layout_in, memory_store, result, states
 from tlsearch.config.cells import Cell
-from tlsearch.config.dimensions import Choice, Fixed, Range
 from tlsearch.config.paths import PARTS
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import PRUNERS, SAMPLERS
+from tlsearch.config.space import Choice, Fixed, Range
 from tlsearch.errors import StoreError
 from tlsearch.search import store as store_module
 from tlsearch.search.baselines import baseline_run

@@ -24,9 +24,8 @@ from tests.training.small import (
 )
 from tests.training.test_augmentation import STRONG
 from tlsearch.config.augmentation import CutMix, PgdAttack, RandAugment, TrivialAugment
-from tlsearch.config.optimizers import Adam, AdamW, RmsProp, Sgd
+from tlsearch.config.optimization import Adam, AdamW, CosineDecay, PlateauDecay, RmsProp, Sgd
 from tlsearch.config.paths import draft_of
-from tlsearch.config.schedules import CosineDecay, PlateauDecay
 from tlsearch.config.strategy import SamplingBalance
 from tlsearch.errors import WorkError
 from tlsearch.training.checkpoint import COST_SHARE, Checkpointer

@@ -24,7 +24,7 @@ from tests.training.small import (
     weights,
 )
 from tlsearch.config.augmentation import Mixup
-from tlsearch.config.optimizers import AdamW, Sgd
+from tlsearch.config.optimization import AdamW, Sgd
 from tlsearch.config.strategy import LossBalance, SamplingBalance
 from tlsearch.errors import RequestError
 from tlsearch.models.backbones import build_backbone, named_groups

@@ -21,7 +21,7 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tlsearch.config.optimizers import AdamW
+from tlsearch.config.optimization import AdamW
 from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.batches import label_batch, pixel_batch
 from tlsearch.training.checkpoint import Checkpointer

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.models.strategies import strategy
 from tests.training.small import by_group, figures, same, trainer, weights
 from tlsearch.config.catalog import BACKBONES
-from tlsearch.config.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd
+from tlsearch.config.optimization import Adam, AdamW, Optimizer, RmsProp, Sgd
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import build_backbone
 from tlsearch.training.optim import (

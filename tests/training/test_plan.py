@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from tests.models.strategies import strategy
-from tlsearch.config.schedules import CosineDecay, PlateauDecay, StepDecay
+from tlsearch.config.optimization import CosineDecay, PlateauDecay, StepDecay
 from tlsearch.config.strategy import Strategy
 from tlsearch.errors import RequestError
 from tlsearch.training.plan import Phase, TrainPlan, batch_bounds, lr_scales, make_plan

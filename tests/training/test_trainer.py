@@ -23,9 +23,8 @@ from tests.training.small import (
     trainer,
     weights,
 )
-from tlsearch.config.optimizers import Adam, RmsProp, Sgd
-from tlsearch.config.schedules import CosineDecay, PlateauDecay
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.optimization import Adam, CosineDecay, PlateauDecay, RmsProp, Sgd
+from tlsearch.config.runtime import derive_seed
 from tlsearch.errors import DivergenceError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
 from tlsearch.training.batches import EXPLODED_LOSS, TrainingData, epoch_order

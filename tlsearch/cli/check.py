@@ -27,10 +27,10 @@ from tlsearch.config.checks import augmentation_notes, fine_tuning_notes, notes,
 from tlsearch.config.comparison import Traits
 from tlsearch.config.cost import Estimate, Plan, estimate, part_sizes, plan
 from tlsearch.config.data_checks import knows_source
-from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.space import Choice, Dimension, Fixed, Range, raw
 from tlsearch.data.records import as_json as audit_json
 from tlsearch.errors import Problem, RequestError, shown
 
@@ -224,7 +224,7 @@ def claims_of(config: StudyConfig) -> "list[Claim]":
 
     comparison = compared(config)
     return claims_for(
-        comparison.table, arms=_claims_arms(config), reference=comparison.held_against
+        comparison.table, arms=_claims_arms(config), reference=comparison.reference_arm
     )
 
 

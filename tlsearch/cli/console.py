@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 
 if TYPE_CHECKING:
     from tlsearch.comparison.answers import Tables

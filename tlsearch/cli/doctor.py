@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import Layout, layout_here, user_cache
+from tlsearch.config.runtime import usable_cores
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden, nearest
 from tlsearch.models.weights import downloads

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
-from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate, visible_gpus
+from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate
 from tlsearch.config.loader import parse, read_study
+from tlsearch.config.runtime import visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION

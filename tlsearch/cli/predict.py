@@ -14,8 +14,8 @@ import numpy as np
 from rich.console import Console
 
 from tlsearch.cli.console import progress
-from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import atomic_write, expanded
+from tlsearch.config.runtime import usable_cores
 from tlsearch.data.decode import UnreadableImage, decode_image
 from tlsearch.data.folder import find_images
 from tlsearch.errors import RequestError, WorkError

@@ -11,14 +11,27 @@ from tlsearch.config.catalog import (
     groups,
     norm_momentum,
 )
-from tlsearch.config.comparison_checks import comparison_contradictions
+from tlsearch.config.cells import comparison_contradictions
 from tlsearch.config.cost import dimension, head_alone_trains, num_batches, train_images
 from tlsearch.config.data_checks import (
     backbone_contradictions,
     data_contradictions,
     source_contradictions,
 )
-from tlsearch.config.dimensions import (
+from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import (
+    CmaEs,
+    Hyperband,
+    Median,
+    Percentile,
+    Tpe,
+    Wilcoxon,
+    pruner_contradictions,
+    pruning_steps,
+    sampler_contradictions,
+)
+from tlsearch.config.sources import TorchvisionSet, source_name
+from tlsearch.config.space import (
     Choice,
     Dimension,
     Fixed,
@@ -28,21 +41,6 @@ from tlsearch.config.dimensions import (
     raw,
     values,
 )
-from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_checks import (
-    pruner_contradictions,
-    pruning_steps,
-    sampler_contradictions,
-)
-from tlsearch.config.search_options import (
-    CmaEs,
-    Hyperband,
-    Median,
-    Percentile,
-    Tpe,
-    Wilcoxon,
-)
-from tlsearch.config.sources import TorchvisionSet, source_name
 from tlsearch.config.strategy import ALL, NORMS
 from tlsearch.config.validation import Fault, Loc, clash
 from tlsearch.errors import nearest

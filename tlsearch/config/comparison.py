@@ -154,7 +154,7 @@ class ComparisonConfig(Section):
     ] = None
 
     @property
-    def held_against(self) -> str:
+    def reference_arm(self) -> str:
         """The arm that the others of an own table are held against."""
         return self.reference or next(iter(self.arms))
 

@@ -1,39 +1,14 @@
 """What a study may cost at most: trainings, images, multiply-adds, and a guess at the time."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.cells import Cell, cell_config, cells, compared
-from tlsearch.config.dimensions import Dimension, Fixed, highest, lowest, raw, values
+from tlsearch.config.runtime import usable_cores
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
-from tlsearch.config.space import Space
-
-# What this machine offers, told without importing torch.
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, within the container's quota."""
-    affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
-
-
-def visible_gpus() -> int:
-    """Number of CUDA devices."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if named is None:
-        return found
-    return min(found, len([n for n in named.split(",") if n.strip() and not n.startswith("-")]))
-
+from tlsearch.config.space import Dimension, Fixed, Space, highest, lowest, raw, values
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0

@@ -5,9 +5,9 @@ from math import ceil
 
 from tlsearch.config.catalog import CATALOGUE, TIMM, BackboneFacts, groups
 from tlsearch.config.cost import dimension, head_alone_trains
-from tlsearch.config.dimensions import Fixed, highest, raw
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Digits, EmbeddedSource, known_facts, source_name
+from tlsearch.config.space import Fixed, highest, raw
 from tlsearch.config.validation import Fault, clash
 from tlsearch.errors import nearest, shown
 

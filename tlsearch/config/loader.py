@@ -15,17 +15,15 @@ from tlsearch.config.cells import (
     Override,
     apply,
     as_cell,
+    cell_contradictions,
     cell_overrides,
+    identical_arms,
+    replaced_options,
+    sweep_contradictions,
     sweep_overrides,
 )
 from tlsearch.config.checks import contradictions
 from tlsearch.config.comparison import ComparisonConfig
-from tlsearch.config.comparison_checks import (
-    cell_contradictions,
-    identical_arms,
-    replaced_options,
-    sweep_contradictions,
-)
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.validation import Fault, Loc, dotted, faults, named_fields, section_in
 from tlsearch.errors import Problem, RequestError, StudyError, nearest, shown

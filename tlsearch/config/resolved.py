@@ -8,10 +8,18 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from ruamel.yaml import YAML
 
-from tlsearch.config.dimensions import Choice, Dimension, Fixed, Range, raw
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import PRUNERS, SAMPLERS
-from tlsearch.config.space import Branches, with_defaults, written
+from tlsearch.config.space import (
+    Branches,
+    Choice,
+    Dimension,
+    Fixed,
+    Range,
+    raw,
+    with_defaults,
+    written,
+)
 from tlsearch.config.validation import Section
 from tlsearch.errors import hidden, shown
 

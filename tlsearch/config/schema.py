@@ -17,10 +17,9 @@ from pydantic import (
 
 from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.comparison import ComparisonConfig
-from tlsearch.config.dimensions import Choice, Dimension, Fixed, Scalar, values
 from tlsearch.config.search_options import PRUNERS, SAMPLERS, Median, Pruner, Sampler, Tpe
 from tlsearch.config.sources import SOURCES, Source
-from tlsearch.config.space import Space, Suggest, one_of
+from tlsearch.config.space import Choice, Dimension, Fixed, Scalar, Space, Suggest, one_of, values
 from tlsearch.config.validation import (
     LARGEST_COUNT,
     As,

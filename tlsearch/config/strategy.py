@@ -25,8 +25,14 @@ from tlsearch.config.augmentation import (
     NoAugmentation,
     NoMixing,
 )
-from tlsearch.config.optimizers import OPTIMIZERS, Optimizer, Sgd
-from tlsearch.config.schedules import SCHEDULES, CosineDecay, Schedule
+from tlsearch.config.optimization import (
+    OPTIMIZERS,
+    SCHEDULES,
+    CosineDecay,
+    Optimizer,
+    Schedule,
+    Sgd,
+)
 from tlsearch.config.validation import wrong
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -22,9 +22,8 @@ from zipfile import BadZipFile
 import numpy as np
 from filelock import FileLock, Timeout
 
-from tlsearch.config.cost import usable_cores
 from tlsearch.config.paths import atomic_write, remove_drafts, write_text
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress, usable_cores
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.dataset import Failure, Files, ImageSet, image_set
 from tlsearch.data.decode import (

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import AuditConfig, DataConfig, StudyConfig
-from tlsearch.config.seeds import derive_seed
 from tlsearch.config.sources import SOURCES, source_name
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, image_set

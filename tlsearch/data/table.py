@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlsearch.config.paths import expanded
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Manifest, source_text
 from tlsearch.data.cache import Listing, read_files

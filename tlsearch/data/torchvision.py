@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from tlsearch.config.paths import expanded
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import TorchvisionSet
 from tlsearch.data.cache import (

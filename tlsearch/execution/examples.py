@@ -19,11 +19,18 @@ from torch import Tensor
 
 from tlsearch.config.augmentation import NoAdaptation, Style
 from tlsearch.config.cells import cell_config, cells, compared
-from tlsearch.config.dimensions import Dimension, Fixed, Scalar, highest, lowest, values
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.seeds import derive_seed
-from tlsearch.config.space import Space, with_defaults
+from tlsearch.config.space import (
+    Dimension,
+    Fixed,
+    Scalar,
+    Space,
+    highest,
+    lowest,
+    values,
+    with_defaults,
+)
 from tlsearch.config.strategy import Strategy
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.sources import read_images, read_source

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.dataset import ImageSet, with_columns

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.data.splits import Split
 from tlsearch.execution.source import SourceTask
 from tlsearch.metrics.registry import DomainFeatures, GradientNorms

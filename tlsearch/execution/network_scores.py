@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tlsearch.config.catalog import group_of
-from tlsearch.config.progress import OnProgress, no_progress
+from tlsearch.config.runtime import OnProgress, derive_seed, no_progress
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.seeds import derive_seed
 from tlsearch.config.sources import Glyphs
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set

@@ -15,7 +15,7 @@ import torch
 from tlsearch.config.checks import step_contradictions, step_notes
 from tlsearch.config.cost import train_images
 from tlsearch.config.paths import write_text
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import SplitConfig, StudyConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet

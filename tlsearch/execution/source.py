@@ -16,8 +16,7 @@ import torch
 
 from tlsearch.config.augmentation import Style
 from tlsearch.config.paths import atomic_write
-from tlsearch.config.progress import OnProgress
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet

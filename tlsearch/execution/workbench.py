@@ -10,9 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tlsearch.config.paths import atomic_write, write_text
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import SplitConfig
-from tlsearch.config.seeds import derive_seed
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past, draw_splits, set_future_apart
 from tlsearch.errors import WorkError

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlsearch.config.cost import usable_cores
+from tlsearch.config.runtime import usable_cores
 from tlsearch.errors import RequestError
 from tlsearch.models.export import empty_classifier, require_onnx
 from tlsearch.models.model_facts import METADATA_KEY, ModelFacts, damaged, not_ours, read_facts

@@ -20,10 +20,10 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from tlsearch.config.catalog import CATALOGUE, groups
-from tlsearch.config.dimensions import Choice, Dimension, Range
 from tlsearch.config.paths import Layout, evaluation_path, scores_path
 from tlsearch.config.resolved import redacted
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.space import Choice, Dimension, Range
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.curves import class_scores, confusion_matrix
 from tlsearch.report.images import Examples, Images, find_examples, find_images

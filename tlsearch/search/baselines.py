@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlsearch.config.catalog import CATALOGUE, groups
-from tlsearch.config.dimensions import Fixed
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.space import with_defaults
+from tlsearch.config.space import Fixed, with_defaults
 from tlsearch.config.strategy import ALL
 from tlsearch.execution.runs import Run
 

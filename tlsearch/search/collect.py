@@ -46,7 +46,7 @@ def collect(store: Store, folder: Path) -> ComparisonResults:
     return ComparisonResults(
         name=store.config.name,
         table=comparison.table,
-        reference=comparison.held_against,
+        reference=comparison.reference_arm,
         scenarios=tuple(_scenario(store, name, folder) for name in comparison.used),
         trials=comparison.tuning.trials,
         epochs=comparison.tuning.epochs,

@@ -15,9 +15,9 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 
-from tlsearch.config.cost import usable_cores, visible_gpus
 from tlsearch.config.paths import Layout, sweep, user_cache, write_text
 from tlsearch.config.resolved import redacted, to_yaml
+from tlsearch.config.runtime import usable_cores, visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WorkError, hidden
 from tlsearch.execution.events import (

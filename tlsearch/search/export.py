@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tlsearch.config.paths import Layout, atomic_write, weights_path
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.data import dataset
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.splits import draw_splits

@@ -12,8 +12,8 @@ from typing import Any
 import tlsearch
 from tlsearch.comparison.answers import Provenance
 from tlsearch.config.cells import compared
-from tlsearch.config.cost import usable_cores
 from tlsearch.config.resolved import redacted, to_yaml
+from tlsearch.config.runtime import usable_cores
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import source_name, source_text
 from tlsearch.errors import hidden

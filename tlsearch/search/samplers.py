@@ -10,11 +10,9 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from tlsearch.config.dimensions import Choice, Dimension, Range
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_checks import pruning_steps
-from tlsearch.config.search_options import Grid, Qmc
-from tlsearch.config.space import Suggest
+from tlsearch.config.search_options import Grid, Qmc, pruning_steps
+from tlsearch.config.space import Choice, Dimension, Range, Suggest
 
 
 def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:

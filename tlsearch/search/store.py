@@ -28,9 +28,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.resolved import changes, identity
+from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.search_options import Grid, Wilcoxon
-from tlsearch.config.seeds import derive_seed
 from tlsearch.config.space import with_defaults
 from tlsearch.errors import StoreError
 from tlsearch.execution.runs import Ending, Run, RunRow

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlsearch.config.augmentation import FgsmAttack, PgdAttack
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 
 # Images that are changed a little so that a classifier errs: what robustness is measured by.
 

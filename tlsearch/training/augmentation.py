@@ -19,7 +19,7 @@ from tlsearch.config.augmentation import (
     NoAugmentation,
     NoMixing,
 )
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.training.adversarial import Adversary
 from tlsearch.training.feature_cache import Forward

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.config.strategy import ClassBalance, LossBalance, NoBalance, SamplingBalance
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tlsearch.config.augmentation import Adaptation, Fourier, Moments
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.training.batches import Pixels, unit_batch
 
 # Mean and standard deviation of each channel, taken from another image.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.batches import Pixels
 from tlsearch.training.feature_cache import ActivationStore, Forward

@@ -6,7 +6,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from tlsearch.config.cost import num_batches
-from tlsearch.config.schedules import lr_factor
+from tlsearch.config.optimization import lr_factor
 from tlsearch.config.strategy import ALL, NORMS, Strategy
 from tlsearch.errors import RequestError, nearest
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tlsearch.config.paths import atomic_write, remove_drafts
-from tlsearch.config.progress import OnProgress
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.data.glyph_recipe import CHARACTERS, Recipe, glyph_file
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
 from tlsearch.errors import WorkError

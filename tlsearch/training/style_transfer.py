@@ -14,8 +14,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from tlsearch.config.paths import atomic_write
-from tlsearch.config.progress import OnProgress
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone
 from tlsearch.training.batches import Pixels, normalised, unit_batch

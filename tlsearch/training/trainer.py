@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import derive_seed
 from tlsearch.errors import DivergenceError
 from tlsearch.metrics.curves import confusion_matrix
 from tlsearch.models.backbones import Backbone

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsearch.config.progress import OnProgress
-from tlsearch.config.seeds import derive_seed
+from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.sources import DrawnSource, source_name
 from tlsearch.data.dataset import ImageSet, image_set
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.sources import Glyphs as GlyphSource
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE, Jitter, font_file

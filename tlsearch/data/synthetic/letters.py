@@ -13,7 +13,7 @@ from string import ascii_uppercase
 import torch
 from torch import Tensor
 
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.sources import Letters
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.synthetic import (

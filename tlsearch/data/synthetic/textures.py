@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsearch.config.progress import OnProgress
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.sources import Textures
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import TRAINING_FACES

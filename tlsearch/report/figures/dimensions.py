@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import optuna
 import plotly.graph_objects as go
 
-from tlsearch.config.dimensions import Choice, Dimension, Range
+from tlsearch.config.space import Choice, Dimension, Range
 from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
 from tlsearch.report.figures.search import optuna_figure
