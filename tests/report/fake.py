@@ -22,8 +22,8 @@ from tlsearch.data.dataset import image_set
 from tlsearch.execution.examples import as_json
 from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_run
-from tlsearch.search.champion import baseline_keys, effects_on_test, recipe_of
-from tlsearch.search.confirm import choose, runs_after
+from tlsearch.search.champion import effects_on_test, recipe_of
+from tlsearch.search.confirm import baseline_keys, choose, runs_after
 from tlsearch.search.mirroring import evaluation
 from tlsearch.search.store import FACTS, MLFLOW, SEARCH, TEST, Store
 from tlsearch.training.results import EpochResult, TrainResult
@@ -183,7 +183,7 @@ def confirm(
     config = fake.store.config
     fake.store.enqueue(runs_after(fake.store, SEARCH))
     _carry_out(fake, names)
-    rows = fake.store.rows()
+    rows, baselines = fake.store.rows(), baseline_keys(fake.store)
     choice = choose(fake.store)
     assert choice is not None
     for row in rows:
@@ -191,16 +191,15 @@ def confirm(
             accuracy = references.get(row.run.name, winner)
             write_scores(fake, row.run.key, accuracy, names, test_images)
     write_examples(fake, choice.champion)
-    complete = {row.run.key for row in rows}
-    compared = {n: keys for n, keys in baseline_keys(fake.store).items() if complete >= set(keys)}
     record: dict[str, Any] = {
         "winner": choice.number,
         "mean_validation": choice.mean,
         "keys": list(choice.keys),
+        "baseline_keys": baselines,
         "champion": choice.champion,
         "scorings": 1,
         "backbone": config.backbone.name,
-        **effects_on_test(choice, compared, scores_folder(fake.folder)),
+        **effects_on_test(choice, baselines, scores_folder(fake.folder)),
         "model": "models:/m-0123",
     }
     for name, found in record["baselines"].items():

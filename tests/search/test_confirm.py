@@ -12,19 +12,25 @@ import numpy as np
 import optuna
 import pytest
 
+from tests.execution.test_prepare import images
 from tests.search.conftest import BODY, HEAD, Study
-from tests.search.fakes import drive, memory_store, result
+from tests.search.fakes import drive, memory_store, result, setting_of
 from tlsearch.config.catalog import BACKBONES, groups
 from tlsearch.config.cells import Cell
 from tlsearch.config.paths import scores_path
+from tlsearch.config.runtime import no_progress
+from tlsearch.data import dataset as image_store
 from tlsearch.errors import StoreError
 from tlsearch.execution.events import Notice, StageStarted
+from tlsearch.execution.prepare import divide
 from tlsearch.execution.runs import Run, RunRow
+from tlsearch.execution.workbench import Workbench
 from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_run, confirm_fold
-from tlsearch.search.champion import baseline_keys, effects_on_test, recipe_of
+from tlsearch.search.champion import effects_on_test, recipe_of
 from tlsearch.search.collect import CSV_FILE, JSON_FILE, collect, write_tables
 from tlsearch.search.confirm import (
     Choice,
+    baseline_keys,
     best_first,
     cell_is_done,
     choose,
@@ -169,9 +175,9 @@ def test_a_tuned_baseline_has_as_many_trials_and_its_best_is_confirmed(study: St
     ]
     assert recipe_of(store, "from_scratch") == {"recipe": "tuned", "trials": 4}
     assert recipe_of(store, "linear_probe") == {"recipe": "fixed", "trials": 1}
-    assert baseline_keys(store)["from_scratch"] == tuple(
+    assert baseline_keys(store)["from_scratch"] == [
         f"from_scratch-0002-seed-{seed}" for seed in (1, 2)
-    )
+    ]
     from tlsearch.config.paths import Layout
 
     found = summarise(store, Layout(Path("/x/mlruns")))
@@ -181,6 +187,29 @@ def test_a_tuned_baseline_has_as_many_trials_and_its_best_is_confirmed(study: St
     assert as_json(found, report=None, seconds=None)["baselines"]["from_scratch"] == {
         "value": 0.6, "recipe": "tuned", "trials": 4
     }  # fmt: skip
+
+
+def test_a_tuned_baseline_from_scratch_starts_from_random_weights(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = study(
+        "baselines={from_scratch: tuned, full_fine_tuning: tuned}", "backbone.weights=glyphs"
+    )
+    data = images()
+    facts, _ = divide(data, config)
+    place = image_store.save(data, tmp_path / "images")
+    setting = replace(setting_of(config, tmp_path), data=facts, store=place)
+    bench = Workbench(setting, device_index=None, on_progress=no_progress)
+    loaded: list[str] = []
+    monkeypatch.setattr(bench, "_load_pretrained", lambda _: loaded.append(run.key))
+    store = memory_store(config)
+    carry_out(store, lambda _: 0.5)
+    make_job = job_maker(config)
+    for run in (row.run for row in store.rows()):
+        bench.trainer(make_job(run, tmp_path))
+    keys = {row.run.key for row in store.rows()}
+    assert {key for key in keys if key.startswith("from_scratch")} == keys - set(loaded)
+    assert len(keys - set(loaded)) == 4 + 2
 
 
 def test_the_winner_has_the_best_mean_and_the_first_seed_is_its_champion(study: Study) -> None:
@@ -241,10 +270,13 @@ def test_when_a_search_is_finished(study: Study) -> None:
     assert not is_finished(store)  # the test part is not scored
     choice = choose(store)
     assert choice is not None
-    store.note(TEST, {"keys": list(choice.keys)})
+    record = {"keys": list(choice.keys), "baseline_keys": baseline_keys(store)}
+    store.note(TEST, record)
     assert not is_finished(store)  # no model is logged
-    store.note(TEST, {"keys": list(choice.keys), "model": "models:/m"})
+    store.note(TEST, {**record, "model": "models:/m"})
     assert is_finished(store)
+    fewer = Store(study("baselines=[linear_probe]"), store.storage)
+    assert not is_finished(fewer)  # the test's record is of others
     assert not is_finished(Store(study("confirm.seeds=3"), store.storage))
     assert not is_finished(Store(study("budget.trials=5"), store.storage))
     lower = Store(study("budget.trials=3"), store.storage)

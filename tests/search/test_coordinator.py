@@ -4,6 +4,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.search.fakes import GROUPS, Story, epoch, result, states, train
@@ -11,9 +12,13 @@ from tests.search.scenes import Make
 from tlsearch.config.paths import checkpoint_path, evaluation_path
 from tlsearch.execution.events import EpochSeen, Remark, RunEnded, RunStarted
 from tlsearch.execution.interrupts import Interrupted
-from tlsearch.execution.messages import EpochDone, TrainDone
+from tlsearch.execution.messages import EpochDone, Scored, ScoreJob, TrainDone
 from tlsearch.search.baselines import baseline_run
+from tlsearch.search.champion import _score
+from tlsearch.search.confirm import choose
 from tlsearch.search.mirroring import evaluation, mirror_row
+from tlsearch.search.runner import Queue
+from tlsearch.search.store import SEARCH, Store
 from tlsearch.tracking.reconcile import EpochMetrics, Wanted, wanted_from
 
 
@@ -62,6 +67,42 @@ def test_fixed_runs_keep_their_weights(scene: Make) -> None:
     tags = it.mirror.tags["linear_probe-seed-1"]
     assert tags["tlsearch.baseline"] == "linear_probe"
     assert "tlsearch.trial" not in tags
+
+
+def test_a_baseline_that_is_added_is_scored_beside_the_same_winner(scene: Make) -> None:
+    def story(job: Any, _attempt: int) -> Story:
+        if isinstance(job, ScoreJob):
+            job.scores_to.mkdir(parents=True, exist_ok=True)
+            for key, _ in job.weights:
+                answers = np.eye(2)[[0, 1, int("scratch" in key)]]
+                np.savez(job.scores_to / f"{key}.npz", probabilities=answers, labels=[0, 1, 0])
+            yield Scored(())
+        else:
+            yield from train(job.key, [0.2, 0.3, 0.4])
+
+    it = scene(story)
+
+    def scored(*names: str) -> dict[str, Any]:
+        baselines = dict.fromkeys(names, "fixed")
+        config = it.store.config.model_copy(update={"baselines": baselines})
+        it.coordinator.store = Store(config, it.store.storage)
+        queue = Queue(it.coordinator)
+        it.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
+        choice = choose(it.coordinator.store)
+        assert choice is not None
+        return _score(it.coordinator, choice)
+
+    before = scored("linear_probe")
+    after = scored("linear_probe", "from_scratch")
+    assert scored("linear_probe", "from_scratch") == after
+    assert (before["keys"], before["scorings"]) == (after["keys"], after["scorings"])
+    assert after["scorings"] == 1
+    assert set(before["baselines"]) == {"linear_probe"}
+    assert after["baselines"]["linear_probe"] == before["baselines"]["linear_probe"]
+    assert after["baselines"]["from_scratch"]["gain"]["mean"] == pytest.approx(1 / 3)
+    last = [job for job in it.executor.jobs if isinstance(job, ScoreJob)][-1]
+    assert [key for key, _ in last.weights] == [f"from_scratch-seed-{seed}" for seed in (1, 2)]
+    assert not any("is scored for the" in note.text for note in it.watched.of(Remark))
 
 
 def test_pruned(scene: Make) -> None:

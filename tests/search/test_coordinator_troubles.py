@@ -1,5 +1,6 @@
 """The coordinator when workers die or fail, and when the user leaves."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,13 +98,15 @@ def test_out_of_memory_prunes_what_was_drawn_and_the_study_goes_on(scene: Make) 
             yield EpochDone(job.key, epoch(1, 0.2), None)
             yield OutOfMemory(job.key, "out of memory: 2 GiB wanted")
 
-    it = scene(story)
+    it = scene(story, "baselines={from_scratch: tuned, linear_probe: fixed}")
     it.run(4)
-    it.store.enqueue([baseline_run(it.store.config, n, seed=0) for n in it.store.config.baselines])
+    config = it.store.config
+    repeated = replace(baseline_run(config, "from_scratch", seed=1), trial=0)
+    it.store.enqueue([baseline_run(config, "linear_probe", seed=0), repeated])
     it.coordinator.carry_out(it.store.ask_fixed)
     found = states(it.store)
     assert [found[f"trial-000{i}"] for i in range(4)] == ["pruned", "pruned", "complete", "pruned"]
-    assert found["full_fine_tuning-seed-0"] == found["from_scratch-seed-0"] == "failed"
+    assert found["from_scratch-0000-seed-1"] == "failed"
     assert found["linear_probe-seed-0"] == "complete"
     (_, status, tags) = it.mirror.finished[0]
     assert status == "KILLED"

@@ -181,6 +181,16 @@ def test_a_tuned_baseline_has_trials_of_its_own(study: Study) -> None:
     assert [row.run for row in store.trials(scratch)] == [run]
 
 
+def test_a_trial_counts_by_its_last_epoch_even_if_an_earlier_one_is_kept(study: Study) -> None:
+    store = memory_store(study("space.patience_epochs=1"))
+    run, found = store.ask(), result([0.4, 0.7, 0.6])
+    kept = replace(found, chosen=found.epochs[1])
+    assert store.tell(run, "complete", kept, reason="") == 0.6
+    (row,) = store.trials()
+    assert (row.value, store.study.trials[0].value) == (0.6, 0.6)
+    assert row.val_loss == found.epochs[-1].val_loss
+
+
 # Samplers and pruners.
 
 

@@ -132,7 +132,7 @@ def _trainings(store: "Store") -> str:
     from tlsearch.config.cost import num_runs
 
     counts = Counter(row.state for row in store.rows())
-    found = [f"{counts[s]} {s}" for s in ("complete", "diverged", "failed") if counts[s]]
+    found = [f"{counts[s]} {s}" for s in ("complete", "pruned", "diverged", "failed") if counts[s]]
     planned = sum(num_runs(config, cell) for cell, config in store.cells.items())
     return f"at most {planned} trainings: {', '.join(found) or 'none yet'}"
 

@@ -179,11 +179,11 @@ class Scheduler:
                 ending: Ending = "pruned" if event.ending == "stopped" else event.ending
                 self._end(work, run, ending, event.result, event.result.reason)
             case OutOfMemory():
-                # What the sampler drew does not fit here: it is to try less. What it repeats, or
-                # what is fixed, has simply failed.
+                # What the sampler drew does not fit here: it is to try less. What repeats a trial
+                # on a redraw, or is fixed, has simply failed.
                 self._release(worker)
-                drawn = run.role in ("trial", "baseline") and run.trial is not None
-                self._end(work, run, "pruned" if drawn else "failed", None, event.message)
+                is_sampled = run.trial is not None and not run.redraw
+                self._end(work, run, "pruned" if is_sampled else "failed", None, event.message)
             case JobFailed():
                 self._executor.release(worker)
                 if event.exit_code == WorkError.exit_code:  # the next run would meet it too

@@ -30,8 +30,8 @@ from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
 from tlsearch.models.model_facts import ModelFacts
 from tlsearch.search.confirm import (
     Choice,
+    baseline_keys,
     choose,
-    confirmed_baseline,
     is_about,
     num_trials,
     test_record,
@@ -68,21 +68,20 @@ def test_and_log(work: Coordinator, setting: Setting) -> None:
 def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
     """Score the winner and the baselines on the test part, unless that was done before."""
     store, folder, watch = work.store, work.folder, work.watch
-    record = dict(test_record(store))
-    if is_about(record, choice):
+    record, baselines = dict(test_record(store)), baseline_keys(store)
+    if is_about(record, choice, baselines):
         return record
-    times = record.get("scorings", 0) + 1
-    if times > 1:
+    # A baseline that was added later is scored beside the same winner, which is not chosen anew.
+    is_new = not record or record["keys"] != list(choice.keys)
+    times = record.get("scorings", 0) + is_new
+    if is_new and times > 1:
         watch(
             Remark(
                 f"the test part is scored for the {times}. time, for a new winner or more seeds: "
                 "its figure is no longer that of untouched data"
             )
         )
-    rows = {row.run.key: row for row in store.fixed_rows() if row.state == "complete"}
-    baselines = {
-        name: keys for name, keys in baseline_keys(store).items() if rows.keys() >= set(keys)
-    }
+    rows = {row.run.key: row for row in store.fixed_rows()}
     scores = scores_folder(folder)
     wanted = [*choice.keys, *(key for keys in baselines.values() for key in keys)]
     missing = [key for key in wanted if not scores_path(folder, key).exists()]
@@ -97,6 +96,7 @@ def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
         "winner": choice.number,
         "mean_validation": choice.mean,
         "keys": list(choice.keys),
+        "baseline_keys": baselines,
         "champion": choice.champion,
         "backbone": rows[choice.champion].run.backbone,
         "scorings": times,
@@ -106,18 +106,6 @@ def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
         found |= recipe_of(store, name)
     store.note(TEST, record)
     return record
-
-
-def baseline_keys(store: Store) -> Mapping[str, tuple[str, ...]]:
-    """The keys of each baseline's confirmation runs; a tuned one without a best trial has none."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name in store.config.baselines:
-        seeds = range(1, store.config.confirm.seeds + 1)
-        runs = [confirmed_baseline(store, name, seed) for seed in seeds]
-        keys = tuple(run.key for run in runs if run is not None)
-        if len(keys) == len(seeds):
-            found[name] = keys
-    return found
 
 
 def recipe_of(store: Store, name: str) -> dict[str, Any]:

@@ -252,9 +252,25 @@ def test_record(store: Store) -> Mapping[str, Any]:
     return dict(store.noted(TEST) or {})
 
 
-def is_about(record: Mapping[str, Any], choice: Choice) -> bool:
-    """Whether the test part was scored for these very models."""
-    return bool(record) and record["keys"] == list(choice.keys)
+def baseline_keys(store: Store) -> dict[str, list[str]]:
+    """The keys of each baseline's confirmation, of those that completed every seed."""
+    complete = {row.run.key for row in store.fixed_rows() if row.state == "complete"}
+    found: dict[str, list[str]] = {}
+    for name in store.config.baselines:
+        runs = [confirmed_baseline(store, name, seed) for seed in _seeds(store.config)]
+        keys = [run.key for run in runs if run is not None]
+        if len(keys) == len(runs) and complete.issuperset(keys):
+            found[name] = keys
+    return found
+
+
+def is_about(record: Mapping[str, Any], choice: Choice, baselines: Mapping[str, Any]) -> bool:
+    """Whether the test part was scored for these very models, the baselines' among them."""
+    return (
+        bool(record)
+        and record["keys"] == list(choice.keys)
+        and record.get("baseline_keys") == dict(baselines)
+    )
 
 
 def cell_is_done(store: Store, cell: Cell) -> bool:
@@ -289,4 +305,6 @@ def is_finished(store: Store) -> bool:
     if any(row.ended is None for row in store.fixed_rows()):
         return False
     choice, record = choose(store), test_record(store)
-    return choice is None or (is_about(record, choice) and bool(record.get("model")))
+    if choice is None:
+        return True
+    return is_about(record, choice, baseline_keys(store)) and bool(record.get("model"))

@@ -24,7 +24,7 @@ from tlsearch.search.confirm import best_first, chosen, is_finished, maximises, 
 from tlsearch.search.storage import storage_address
 from tlsearch.search.store import AUDIT, MLFLOW, NETWORKS, Store
 
-_NOT_TEST = ("baselines", "model", "model_run", "registered")
+_NOT_TEST = ("baselines", "baseline_keys", "model", "model_run", "registered")
 
 
 @dataclass(frozen=True, kw_only=True)
