@@ -15,8 +15,7 @@ import yaml
 
 from tests.cli.conftest import STUDY, Files, Invoke, command, only_line
 from tlsearch import __version__
-from tlsearch.cli.app import app
-from tlsearch.cli.request import asked
+from tlsearch.cli.app import app, as_arguments
 from tlsearch.config.loader import read_study
 from tlsearch.config.resolved import json_schema
 from tlsearch.config.sources import EmbeddedSource, Folder, Manifest, source_name
@@ -252,7 +251,7 @@ def test_a_study_that_was_never_started(tlsearch: Invoke, files: Files, storage:
 
 def test_what_to_type_next_holds_the_options_but_no_password() -> None:
     sets = ["storage=postgresql://me:secret@host/db", "data.size=64"]
-    text = asked(Path("my study.yaml"), sets, "small")
+    text = as_arguments(Path("my study.yaml"), sets, "small")
     storage = "'storage=postgresql://me:***@host/db'"
     assert text == f"'my study.yaml' --preset small --set {storage} --set data.size=64"
 

@@ -1,13 +1,20 @@
-"""tlsearch's commands: options, exit codes, and which part of the program answers."""
+"""tlsearch's commands: options, exit codes, and which module does the work."""
 
 import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tlsearch.cli.request import answering, asked, existing_store, read_asked
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, TlsearchError, hidden
+
+if TYPE_CHECKING:
+    from tlsearch.config.schema import StudyConfig
 
 app = typer.Typer(
     name="tlsearch",
@@ -31,8 +38,47 @@ Json = Annotated[
 ]
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def as_arguments(study: Path, sets: list[str] | None, preset: str | None) -> str:
+    """The study with the options that make it what it is, as a shell takes them; a password in
+    them is left to the user to put back.
+    """
+    options = ["--preset", preset] if preset else []
+    options += [word for text in sets or [] for word in ("--set", str(hidden(text)))]
+    return shlex.join([str(study), *options])
+
+
+def read_with_options(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
+    """The study; the environment's MLflow address goes before the file's, an option before both."""
+    from tlsearch.config.loader import read_study
+
+    config = read_study(study, overrides=sets or [], preset=preset)
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if not named or any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or []):
+        return config
+    return config.model_copy(update={"tracking_uri": named})  # the mirror checks it
+
+
+@contextmanager
+def errors_reported() -> Iterator[None]:
+    """Show a user's errors as one message, and leave with the right exit code."""
+    try:
+        yield
+    except TlsearchError as error:
+        typer.echo(f"tlsearch: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        sys.stderr.close()
+        raise typer.Exit(1) from None
+    except OSError as error:  # of a folder that a reading command may not enter, or of `--output`
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"tlsearch: {place}{error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from tlsearch import __version__
 
         typer.echo(__version__)
@@ -44,7 +90,7 @@ def _top(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and leave.", is_eager=True, callback=_tell_version
+            "--version", help="Print the version and leave.", is_eager=True, callback=_print_version
         ),
     ] = False,
 ) -> None:
@@ -73,7 +119,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Look at a folder or a table of images and write a commented study for it."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli import init as starting
 
         started = starting.start(
@@ -118,7 +164,7 @@ def check(
     ] = False,
 ) -> None:
     """Validate a study; print it resolved, its search space, what its images are like, its cost."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli import check as checking
 
         if schema:
@@ -126,7 +172,7 @@ def check(
             return
         if study is None:
             raise typer.BadParameter("name a study file", param_hint="STUDY")
-        config = read_asked(study, sets, preset)
+        config = read_with_options(study, sets, preset)
         if views is not None:
             from tlsearch.report.views import check_ending
 
@@ -152,24 +198,29 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli import run as running
 
-        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        told = {"as_json": as_json, "open_report": open_report}
-        running.run(config, fresh=fresh, asked=words, **told)
+        config = read_with_options(study, sets, preset)
+        running.run(
+            config,
+            fresh=fresh,
+            arguments=as_arguments(study, sets, preset),
+            as_json=as_json,
+            open_report=open_report,
+        )
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
 def status(
     study: StudyFile, sets: Sets = None, preset: Preset = None, as_json: Json = False
 ) -> None:
-    """Tell where a study stands; creates nothing."""
-    with answering():
+    """Show where a study stands; creates nothing."""
+    with errors_reported():
         from tlsearch.cli import run as running
 
-        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        running.status(config, as_json=as_json, asked=words)
+        config = read_with_options(study, sets, preset)
+        running.status(config, as_json=as_json, arguments=as_arguments(study, sets, preset))
 
 
 @app.command(epilog="Example: tlsearch report studies/quickstart.yaml -o report.html")
@@ -184,11 +235,12 @@ def report(
     ] = "html",
 ) -> None:
     """Write what a study found as one self-contained file."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli import run as running
 
-        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
-        typer.echo(running.report(config, kind=kind, output=output, asked=words))
+        config = read_with_options(study, sets, preset)
+        arguments = as_arguments(study, sets, preset)
+        typer.echo(running.report(config, kind=kind, output=output, arguments=arguments))
 
 
 @app.command(epilog="Example: tlsearch ui studies/quickstart.yaml")
@@ -201,11 +253,12 @@ def ui(
     ] = True,
 ) -> None:
     """Start MLflow's UI and Optuna Dashboard at a study, on this machine alone, until Ctrl-C."""
-    with answering():
-        config, words = read_asked(study, sets, preset), asked(study, sets, preset)
+    with errors_reported():
+        config = read_with_options(study, sets, preset)
         from tlsearch.cli import dashboards
 
-        dashboards.serve(dashboards.stores_of(config, asked=words), browser=browser)
+        stores = dashboards.stores_of(config, arguments=as_arguments(study, sets, preset))
+        dashboards.serve(stores, browser=browser)
 
 
 @app.command(epilog="Example: tlsearch export studies/quickstart.yaml -o digits.onnx")
@@ -225,19 +278,21 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli.predict import chosen_format, show_export
         from tlsearch.config.paths import layout_here
 
         chosen = chosen_format(kind, output)
-        config = read_asked(study, sets, preset)
+        config = read_with_options(study, sets, preset)
         if config.comparison is not None:
             raise RequestError(
                 f"name = {config.name!r}: a comparison keeps no model — run a study without "
                 "`comparison`, with the strategy that did best as its space"
             )
-        store = existing_store(config, asked(study, sets, preset))
+        from tlsearch.cli.run import existing_store
         from tlsearch.search.export import export_study
+
+        store = existing_store(config, as_arguments(study, sets, preset))
 
         done = export_study(store, layout_here(), path=output, kind=chosen, half=half)
         if as_json:
@@ -261,7 +316,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Class and probability of each image, as CSV or JSON."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli.predict import run_predict
 
         run_predict(
@@ -293,8 +348,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Versions, devices, stores, caches: what works here and what does not; creates nothing."""
-    with answering():
+    with errors_reported():
         from tlsearch.cli import doctor as examined
 
-        config = None if study is None else read_asked(study, sets, preset)
+        config = None if study is None else read_with_options(study, sets, preset)
         examined.doctor(config, as_json=as_json, clear=clear_cache or ())

@@ -2,17 +2,36 @@
 
 import importlib.util
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+from tlsearch.config.augmentation import augmentations_of
 from tlsearch.config.runtime import OnProgress
+from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.events import (
+    EpochSeen,
+    Notice,
+    Preparing,
+    Remark,
+    RunEnded,
+    RunStarted,
+    StageStarted,
+    Watcher,
+)
+from tlsearch.execution.runs import BASELINE_LABELS, Run
+from tlsearch.training.results import EpochResult
 
 if TYPE_CHECKING:
     from tlsearch.comparison.answers import Tables
@@ -31,17 +50,233 @@ def progress(*, total: float | None = 1.0) -> Iterator[OnProgress]:
         yield lambda share, text: bar.update(task, completed=share, description=text)
 
 
-def show_outcome(summary: "Summary", *, asked: str, report: Path, seconds: float) -> None:
-    """The result, what it gained over each baseline, and where to look next; `asked` is the study
-    with its options, as the shell takes them.
+# The state of a run that goes on, kept from the coordinator's notices, and its two views.
+
+
+@dataclass
+class Running:
+    """A run on a worker."""
+
+    run: Run
+    since: float
+    last: EpochResult | None = None
+
+
+@dataclass
+class StudyProgress:
+    """The state behind the live view and the plain lines."""
+
+    metric: str
+    preparing: Preparing | None = None
+    stage: StageStarted | None = None
+    done: int = 0
+    running: dict[str, Running] = field(default_factory=dict)
+    best: tuple[float, Run] | None = None
+    spent: list[float] = field(default_factory=list)
+
+    def note(self, notice: Notice) -> None:
+        """Take in what happened."""
+        match notice:
+            case Preparing():
+                self.preparing = notice
+            case StageStarted():
+                self.preparing, self.stage, self.done = None, notice, notice.done
+                self.spent = []
+                self.best = notice.best
+            case RunStarted(spec):
+                self.running.setdefault(spec.key, Running(spec, time.monotonic()))
+            case EpochSeen(spec, result):
+                if spec.key in self.running:
+                    self.running[spec.key].last = result
+            case RunEnded():
+                self._ended(notice)
+            case _:
+                pass
+
+    def _ended(self, notice: RunEnded) -> None:
+        run = self.running.pop(notice.run.key, None)
+        if notice.ending is None:
+            return
+        if self._counts(notice.run):
+            self.done += 1
+            if run is not None:
+                self.spent.append(time.monotonic() - run.since)
+        is_trial = notice.run.role == "trial"
+        if is_trial and notice.value is not None and self._is_better(notice.value):
+            self.best = (notice.value, notice.run)
+
+    def _counts(self, spec: Run) -> bool:
+        """Baselines that come before the search are not part of its total."""
+        return self.stage is not None and (self.stage.name != "search" or spec.role == "trial")
+
+    def _is_better(self, value: float) -> bool:
+        if self.best is None:
+            return True
+        return value < self.best[0] if self.metric == "val_loss" else value > self.best[0]
+
+    def seconds_left(self) -> float | None:
+        """An estimate from the runs of this stage; None before the first has ended."""
+        if self.stage is None or not self.spent:
+            return None
+        left = max(self.stage.total - self.done, 0)
+        return left * sum(self.spent) / len(self.spent) / self.stage.workers
+
+
+PREPARING_LINE_SECONDS = 10.0
+"""How often plain lines report that a preparation goes on."""
+
+
+@contextmanager
+def watch_run(config: StudyConfig, *, to_stderr: bool) -> Iterator[Watcher]:
+    """The watcher for this terminal, pipe or file."""
+    # Messages hold paths and other people's words: brackets and colons are no markup.
+    console = Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
+    state = StudyProgress(metric=config.search.metric)
+    if not console.is_terminal:
+        yield PlainView(console, state)
+        return
+    view = LiveView(config.name, state)
+    with Live(
+        get_renderable=view.render, console=console, refresh_per_second=4, transient=True
+    ) as live:
+
+        def watch(notice: Notice) -> None:
+            state.note(notice)
+            line = line_of(notice, state)
+            if line and isinstance(notice, Remark | RunEnded):
+                live.console.print(line)
+
+        yield watch
+
+
+class PlainView:
+    """One line for each thing worth a line, at once, for logs and pipes."""
+
+    def __init__(self, console: Console, state: StudyProgress) -> None:
+        self._console, self._state = console, state
+        self._text, self._printed = "", 0.0
+
+    def __call__(self, notice: Notice) -> None:
+        """Take note and perhaps print."""
+        self._state.note(notice)
+        if isinstance(notice, Preparing):
+            # A text that only counts on is printed now and then, a new subject at once.
+            subject, now = notice.text.partition(":")[0], time.monotonic()
+            if subject == self._text and now - self._printed < PREPARING_LINE_SECONDS:
+                return
+            self._text, self._printed = subject, now
+        line = line_of(notice, self._state)
+        if line:
+            self._console.print(line, soft_wrap=True)
+
+
+class LiveView:
+    """Progress, best so far, and the running trials, redrawn in place."""
+
+    def __init__(self, name: str, state: StudyProgress) -> None:
+        self._name, self._state = name, state
+
+    def render(self) -> RenderableType:
+        """The picture of this moment."""
+        state = self._state
+        if state.preparing is not None or state.stage is None:
+            share = state.preparing.share if state.preparing else 0.0
+            text = state.preparing.text if state.preparing else "starting workers"
+            return self._bar(f"{self._name} · {text}", share)
+        stage = state.stage
+        share = state.done / stage.total if stage.total else 1.0
+        head = f"{self._name} · {stage.name} {state.done}/{stage.total} · {time_left(state)}"
+        # In a comparison a best would be of the easiest scenario.
+        best = [] if stage.name == "comparison" else [self._best()]
+        return Group(self._bar(head, share), *best, self._running())
+
+    def _bar(self, text: str, share: float) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(ProgressBar(total=1.0, completed=share, width=24), Text(text))
+        return grid
+
+    def _best(self) -> RenderableType:
+        state = self._state
+        if state.best is None:
+            return Text("best so far: none yet", style="dim")
+        value, spec = state.best
+        return Text(f"best so far: {shown(state.metric, value)} · {spec.label} · {recipe(spec)}")
+
+    def _running(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("running", "epoch", self._state.metric, "recipe"):
+            table.add_column(column, no_wrap=True)
+        for run in list(self._state.running.values()):
+            epoch = run.last.epoch if run.last else 0
+            value = getattr(run.last, self._state.metric) if run.last else None
+            table.add_row(
+                run.run.label,
+                f"{epoch}/{run.run.total_epochs}",
+                "–" if value is None else shown(self._state.metric, value),
+                recipe(run.run),
+            )
+        return table
+
+
+def line_of(notice: Notice, state: StudyProgress) -> str:
+    """A notice as one line; empty for those that are not worth one."""
+    match notice:
+        case Remark(text):
+            return f"note: {text}"
+        case Preparing(share, text):
+            return f"{share:4.0%}  {text}"
+        case StageStarted(name, done, total, workers, _):
+            count = f"{workers} worker{'s' if workers != 1 else ''}"
+            return f"{name}: {done} of {total} done, {count}"
+        case RunEnded(spec, None, _, _):
+            return f"{spec.label}: saved, goes on with the next run"
+        case RunEnded(spec, ending, value, reason):
+            found = f" {shown(state.metric, value)}" if value is not None else ""
+            why = f" ({reason})" if reason else ""
+            total = state.stage.total if state.stage else 0
+            left = f"{state.done}/{total} · {time_left(state)}"
+            return f"{spec.label}: {ending}{found}{why} · {recipe(spec)} · {left}"
+        case _:
+            return ""
+
+
+def recipe(spec: Run) -> str:
+    """The gist of a strategy."""
+    p = spec.params
+    falls = f"{p['lr_ratio']:.2g}" if p["layer_decay"] == 1 else f"{p['layer_decay']:.2g} a layer"
+    words = [spec.scope, f"lr {p['lr']:.2g} × {falls}", p["optimizer"], *augmentations_of(p)]
+    return ", ".join(words)
+
+
+def shown(metric: str, value: float) -> str:
+    """A metric with its name and sensible digits."""
+    return f"{metric} {value:.4f}"
+
+
+def time_left(state: StudyProgress) -> str:
+    """`about 2 min left`, or that nothing is known yet."""
+    seconds = state.seconds_left()
+    if seconds is None:
+        return "time left unknown"
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left"
+
+
+# What a study found.
+
+
+def show_outcome(summary: "Summary", *, arguments: str, report: Path, seconds: float) -> None:
+    """The result, what it gained over each baseline, and where to look next; `arguments` are the
+    study with its options, as a shell takes them.
     """
     console = Console(highlight=False)
-    for line in [*_answer(summary), "", *_next_steps(summary, asked, report)]:
+    for line in [*_answer(summary), "", *_next_steps(summary, arguments, report)]:
         console.print(line, soft_wrap=True)
     console.print(f"\n{_counts(summary)}; {seconds:.0f} s", soft_wrap=True)
 
 
-def show_status(summary: "Summary", *, asked: str, running: bool) -> None:
+def show_status(summary: "Summary", *, arguments: str, running: bool) -> None:
     """Where a study stands."""
     console = Console(highlight=False)
     state = "running" if running else "finished" if summary.is_finished else "not finished"
@@ -53,12 +288,10 @@ def show_status(summary: "Summary", *, asked: str, running: bool) -> None:
     for line in _answer(summary):
         console.print(line, soft_wrap=True)
     if not running and not summary.is_finished:
-        console.print(f"carry on with: tlsearch run {escape(asked)}", soft_wrap=True)
+        console.print(f"carry on with: tlsearch run {escape(arguments)}", soft_wrap=True)
 
 
 def _answer(summary: "Summary") -> list[str]:
-    from tlsearch.execution.runs import BASELINE_LABELS
-
     best = summary.best
     if best is None:
         return ["no trial has been completed yet"]
@@ -68,7 +301,10 @@ def _answer(summary: "Summary") -> list[str]:
         value += f" in the search, {summary.test['mean_validation']:.4f} confirmed"
     lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}"]
     searched = {k: v for k, v in best.run.params.items() if k in best.sampled}
-    lines += [f"  {name} = {_number(value)}" for name, value in searched.items()]
+    lines += [
+        f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
+        for name, value in searched.items()
+    ]
     if summary.test:
         lines += ["", *_test(summary)]
     else:
@@ -81,8 +317,6 @@ def _answer(summary: "Summary") -> list[str]:
 
 
 def _test(summary: "Summary") -> list[str]:
-    from tlsearch.execution.runs import BASELINE_LABELS
-
     test = summary.test
     found = test["accuracy"]
     plural = "s" if found["num_seeds"] != 1 else ""
@@ -94,7 +328,9 @@ def _test(summary: "Summary") -> list[str]:
     )
     for name, entry in test["baselines"].items():
         gain, own = entry["gain"], entry["accuracy"]["mean"]
-        words = _words(gain)
+        words = (
+            "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "no clear difference"
+        )
         lines.append(
             f"  against {BASELINE_LABELS[name]}, {_recipe(entry)} ({own:.4f}): "
             f"{100 * gain['mean']:+.1f} points {_interval(gain, points=True)} {words}"
@@ -115,12 +351,6 @@ def _recipe(entry: Mapping[str, Any]) -> str:
     return "one fixed recipe"
 
 
-def _words(gain: Mapping[str, Any]) -> str:
-    if gain["low"] > 0:
-        return "better"
-    return "worse" if gain["high"] < 0 else "no clear difference"
-
-
 def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
     low, high = found["low"], found["high"]
     if points:
@@ -128,16 +358,16 @@ def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
     return f"(95 % interval {low:.4f} … {high:.4f})"
 
 
-def _next_steps(summary: "Summary", asked: str, report: Path) -> list[str]:
+def _next_steps(summary: "Summary", arguments: str, report: Path) -> list[str]:
     lines = [f"report            {escape(str(report))}"]
     if summary.test.get("model"):
         lines.append(f"model             {escape(summary.test['model'])}")
-        lines.append(f"model as a file   tlsearch export {escape(asked)}")
+        lines.append(f"model as a file   tlsearch export {escape(arguments)}")
     if summary.test.get("registered"):
         lines.append(f"in the registry   {escape(summary.test['registered'])}")
-    lines.append(f"dashboards        tlsearch ui {escape(asked)}")
+    lines.append(f"dashboards        tlsearch ui {escape(arguments)}")
     lines += places(summary.mlflow, summary.storage)
-    lines.append(f"report again      tlsearch report {escape(asked)}")
+    lines.append(f"report again      tlsearch report {escape(arguments)}")
     return lines
 
 
@@ -159,17 +389,15 @@ def places(mlflow: Mapping[str, str] | None, storage: str) -> list[str]:
 
 def _counts(summary: "Summary") -> str:
     states = ("complete", "pruned", "diverged", "failed")
-    told = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
-    return f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(told) or 'none'}"
+    found = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
+    return (
+        f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(found) or 'none'}"
+    )
 
 
 def _quoted(word: object) -> str:
     """A word of a command that a shell takes as it is."""
     return escape(shlex.quote(str(word)))
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 # The tables of a comparison in a terminal.
@@ -201,7 +429,7 @@ def show_tables(tables: "Tables", console: Console) -> None:
                 console.print(escape(text), soft_wrap=True)
         for warning in place.warnings:
             console.print(f"[bold]{escape(warning)}[/bold]", soft_wrap=True)
-        # Of the parameters there is no room to tell: a report has them.
+        # There is no room for the parameters; a report has them.
         kept = [i for i, column in enumerate(place.columns) if i == 0 or column.is_number]
         shown = _plain(*(place.columns[i].title for i in kept))
         for line in place.arms:
@@ -222,8 +450,8 @@ def _verdicts(tables: "Tables") -> Table:
             for one in answers:
                 style = _STYLES.get(one.kind, "dim")
                 verdict = f"[{style}]{one.verdict}[/{style}]"
-                told = "; ".join(part for part in (one.effect, one.settled_by) if part)
-                measured = escape(told or one.sides)
+                parts = [part for part in (one.effect, one.settled_by) if part]
+                measured = escape("; ".join(parts) or one.sides)
                 claim = escape(f"{SIDES[side]}: {one.says}")
                 first = (escape(row.strategy),) if is_own else ("", claim)
                 shown.add_row(*first, verdict, measured)

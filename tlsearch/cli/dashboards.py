@@ -26,7 +26,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import typer
 
-from tlsearch.cli.request import not_started
 from tlsearch.config.paths import layout_here
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import WorkError, hidden
@@ -137,13 +136,14 @@ class _Server:
         self.log.close()
 
 
-def stores_of(config: StudyConfig, *, asked: str) -> Stores:
+def stores_of(config: StudyConfig, *, arguments: str) -> Stores:
     """The stores of a study that was started; creates nothing.
 
     Raises:
         RequestError: it was not.
         WorkError: Optuna's storage cannot be read.
     """
+    from tlsearch.cli.run import not_started
     from tlsearch.search.coordinator import tracking_address
     from tlsearch.search.storage import open_storage, storage_address
     from tlsearch.search.store import is_started
@@ -151,7 +151,7 @@ def stores_of(config: StudyConfig, *, asked: str) -> Stores:
     layout = layout_here()
     storage = open_storage(config, layout, create=False)
     if storage is None or not is_started(config.name, storage):
-        raise not_started(config.name, asked)
+        raise not_started(config.name, arguments)
     study_id = storage.get_study_id_from_name(config.name)
     return Stores(
         tracking_uri=absolute_address(tracking_address(config, layout)),

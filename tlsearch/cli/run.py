@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from tlsearch.cli.check import refuse_unclaimed
-from tlsearch.cli.request import existing_store
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError
@@ -24,15 +23,17 @@ if TYPE_CHECKING:
 Format = Literal["html", "md", "json", "csv"]
 
 
-def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_report: bool) -> None:
+def run(
+    config: StudyConfig, *, fresh: bool, arguments: str, as_json: bool, open_report: bool
+) -> None:
     """Carry a study on to its end, write its report and print what was found."""
     if config.comparison is not None:
         refuse_unclaimed(config)
-    from tlsearch.cli.watching import watching
+    from tlsearch.cli.console import watch_run
 
     started = time.monotonic()
     follow = following(config, wanted=open_report)
-    with follow, watching(config, to_stderr=as_json) as watch:
+    with follow, watch_run(config, to_stderr=as_json) as watch:
         from tlsearch.search.runner import run_study
 
         store = run_study(config, layout=layout_here(), fresh=fresh, watch=watch)
@@ -42,10 +43,10 @@ def run(config: StudyConfig, *, fresh: bool, asked: str, as_json: bool, open_rep
     if as_json:
         typer.echo(json.dumps(_as_json(store, report=path, seconds=seconds)))
     else:
-        _show(store, asked=asked, report=path, seconds=seconds)
+        _show(store, arguments=arguments, report=path, seconds=seconds)
 
 
-def _show(store: "Store", *, asked: str, report: Path, seconds: float) -> None:
+def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> None:
     from tlsearch.cli.console import places, show_outcome, show_tables
     from tlsearch.search.collect import CSV_FILE, JSON_FILE, tables_of
     from tlsearch.search.summary import summarise
@@ -53,7 +54,7 @@ def _show(store: "Store", *, asked: str, report: Path, seconds: float) -> None:
     layout = layout_here()
     summary = summarise(store, layout)
     if store.config.comparison is None:
-        show_outcome(summary, asked=asked, report=report, seconds=seconds)
+        show_outcome(summary, arguments=arguments, report=report, seconds=seconds)
         return
     folder, console = layout.study(store.config.name), Console(highlight=False)
     show_tables(tables_of(store, folder), console)
@@ -61,9 +62,9 @@ def _show(store: "Store", *, asked: str, report: Path, seconds: float) -> None:
     for line in (
         f"report            {escape(str(report))}",
         f"tables            {escape(str(folder / CSV_FILE))}, {JSON_FILE}",
-        f"dashboards        tlsearch ui {escape(asked)}",
+        f"dashboards        tlsearch ui {escape(arguments)}",
         *places(summary.mlflow, summary.storage),
-        f"report again      tlsearch report {escape(asked)}",
+        f"report again      tlsearch report {escape(arguments)}",
     ):
         console.print(line, soft_wrap=True)
     console.print(f"\n{_trainings(store)}; {seconds:.0f} s", soft_wrap=True)
@@ -98,21 +99,21 @@ def _publish(store: "Store", path: Path) -> None:
         typer.echo(f"note: {trouble}", err=True)
 
 
-def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:
+def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
     """Show where a study stands; creates nothing."""
     from tlsearch.cli.console import show_status
     from tlsearch.search.confirm import cell_is_done
     from tlsearch.search.storage import is_running
     from tlsearch.search.summary import summarise
 
-    layout, store = layout_here(), existing_store(config, asked)
+    layout, store = layout_here(), existing_store(config, arguments)
     running = is_running(layout.study(config.name))
     if as_json:
         found = _as_json(store, report=None, seconds=None)
         typer.echo(json.dumps({**found, "running": running}))
         return
     if config.comparison is None:
-        show_status(summarise(store, layout), asked=asked, running=running)
+        show_status(summarise(store, layout), arguments=arguments, running=running)
         return
     console, done = Console(highlight=False), {c: cell_is_done(store, c) for c in store.cells}
     finished = all(done.values())
@@ -123,7 +124,7 @@ def status(config: StudyConfig, *, as_json: bool, asked: str) -> None:
         line = f"  {escape(scenario)}: {sum(arms)} of {len(arms)} arms done"
         console.print(line, soft_wrap=True)
     if not running and not finished:
-        console.print(f"carry on with: tlsearch run {escape(asked)}", soft_wrap=True)
+        console.print(f"carry on with: tlsearch run {escape(arguments)}", soft_wrap=True)
 
 
 def _trainings(store: "Store") -> str:
@@ -154,9 +155,28 @@ def _as_json(store: "Store", *, report: Path | None, seconds: float | None) -> d
     return {**shared, **tables_json(tables_of(store, layout.study(store.config.name))), **ended}
 
 
-def report(config: StudyConfig, *, kind: Format, output: Path | None, asked: str) -> Path:
+def existing_store(config: StudyConfig, arguments: str) -> "Store":
+    """The store of a study that was started; `arguments` as a shell takes them. Creates nothing."""
+    from tlsearch.search import store as stores
+    from tlsearch.search.storage import open_storage
+
+    store = stores.existing_store(config, open_storage(config, layout_here(), create=False))
+    if store is None:
+        raise not_started(config.name, arguments)
+    return store
+
+
+def not_started(name: str, arguments: str) -> RequestError:
+    """The error about a study that was not started here."""
+    return RequestError(
+        f"name = {name!r}: no such study has been started in {Path.cwd()} — start it with: "
+        f"tlsearch run {arguments}"
+    )
+
+
+def report(config: StudyConfig, *, kind: Format, output: Path | None, arguments: str) -> Path:
     """Write what a study found so far as one file; where it was written."""
-    return _write_report(existing_store(config, asked), kind, output)
+    return _write_report(existing_store(config, arguments), kind, output)
 
 
 def _write_report(store: "Store", kind: Format, output: Path | None) -> Path:
