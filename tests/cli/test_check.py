@@ -11,6 +11,7 @@ from tests.cli.conftest import Files, Invoke
 from tests.data.made import jpeg, photo
 from tlsearch.comparison.claims import claims_of
 from tlsearch.comparison.power import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
+from tlsearch.config.sources import source_name
 
 FOLDER_STUDY = """\
 name: s
@@ -308,16 +309,16 @@ def test_the_same_data_are_read_once(
     original = check_images.audit_images
 
     def counted(config, **options):
-        looked.append(config.name)
+        looked.append(source_name(config.data.source))
         return original(config, **options)
 
     monkeypatch.setattr(check_images, "audit_images", counted)
     text = tlsearch("check", "study.yaml").stdout
-    assert looked == ["s:few:", "s:many:", "s:letters:"]
+    assert looked == ["folder", "folder", "letters"]
     compared.write_text(compared.read_text().replace("set: {data.labels_per_class: 5}", "set: {}"))
     looked.clear()
     text = tlsearch("check", "study.yaml").stdout
-    assert looked == ["s:few:", "s:letters:"]
+    assert looked == ["folder", "letters"]
     assert "scenario many\nthe images of few\n" in text
 
 

@@ -4,20 +4,41 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from tlsearch.errors import RequestError, TlsearchError, hidden
 
 if TYPE_CHECKING:
     from tlsearch.config.schema import StudyConfig
 
+
+class _Commands(TyperGroup):
+    """All commands: a user's error is shown as one message, and gives the exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TlsearchError as error:
+            typer.echo(f"tlsearch: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # the reader of our output has left, as `head` does
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+        except OSError as error:  # of a folder that may not be entered, or of `--output`
+            place = f"{error.filename}: " if error.filename else ""
+            typer.echo(f"tlsearch: {place}{error.strerror or error}", err=True)
+            raise typer.Exit(1) from None
+
+
 app = typer.Typer(
     name="tlsearch",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,34 +68,16 @@ def as_arguments(study: Path, sets: list[str] | None, preset: str | None) -> str
     return shlex.join([str(study), *options])
 
 
-def read_with_options(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
+def read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
     """The study; the environment's MLflow address goes before the file's, an option before both."""
     from tlsearch.config.loader import read_study
 
     config = read_study(study, overrides=sets or [], preset=preset)
-    named = os.environ.get("MLFLOW_TRACKING_URI")
-    if not named or any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or []):
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    is_given = any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or [])
+    if not address or is_given:
         return config
-    return config.model_copy(update={"tracking_uri": named})  # the mirror checks it
-
-
-@contextmanager
-def errors_reported() -> Iterator[None]:
-    """Show a user's errors as one message, and leave with the right exit code."""
-    try:
-        yield
-    except TlsearchError as error:
-        typer.echo(f"tlsearch: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        sys.stderr.close()
-        raise typer.Exit(1) from None
-    except OSError as error:  # of a folder that a reading command may not enter, or of `--output`
-        place = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"tlsearch: {place}{error.strerror or error}", err=True)
-        raise typer.Exit(1) from None
+    return config.model_copy(update={"tracking_uri": address})  # checked when it is opened
 
 
 def _print_version(wanted: bool) -> None:
@@ -119,16 +122,15 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Look at a folder or a table of images and write a commented study for it."""
-    with errors_reported():
-        from tlsearch.cli import init as starting
+    from tlsearch.cli import init as starting
 
-        started = starting.start(
-            path, output=output, weights=weights, size=size, name=name, force=force
-        )
-        if as_json:
-            typer.echo(json.dumps(starting.as_json(started)))
-        else:
-            starting.show(started)
+    started = starting.start(
+        path, output=output, weights=weights, size=size, name=name, force=force
+    )
+    if as_json:
+        typer.echo(json.dumps(starting.as_json(started)))
+    else:
+        starting.show(started)
 
 
 @app.command(
@@ -164,23 +166,22 @@ def check(
     ] = False,
 ) -> None:
     """Validate a study; print it resolved, its search space, what its images are like, its cost."""
-    with errors_reported():
-        from tlsearch.cli import check as checking
+    from tlsearch.cli import check as checking
 
-        if schema:
-            typer.echo(checking.schema())
-            return
-        if study is None:
-            raise typer.BadParameter("name a study file", param_hint="STUDY")
-        config = read_with_options(study, sets, preset)
-        if views is not None:
-            from tlsearch.report.views import check_ending
+    if schema:
+        typer.echo(checking.schema())
+        return
+    if study is None:
+        raise typer.BadParameter("name a study file", param_hint="STUDY")
+    config = read(study, sets, preset)
+    if views is not None:
+        from tlsearch.report.views import check_ending
 
-            check_ending(views)
-        checking.check(config, label_errors=label_errors, score=score, files=files, as_json=as_json)
-        if views is not None:
-            checking.write_augmentation_views(config, views)
-            typer.echo(f"views: {views}", err=as_json)
+        check_ending(views)
+    checking.check(config, label_errors=label_errors, score=score, files=files, as_json=as_json)
+    if views is not None:
+        checking.write_augmentation_views(config, views)
+        typer.echo(f"views: {views}", err=as_json)
 
 
 @app.command(epilog="Example: tlsearch run studies/quickstart.yaml --preset small")
@@ -198,17 +199,10 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Search, confirm and report; carries on where an earlier run stopped."""
-    with errors_reported():
-        from tlsearch.cli import run as running
+    from tlsearch.cli import run as running
 
-        config = read_with_options(study, sets, preset)
-        running.run(
-            config,
-            fresh=fresh,
-            arguments=as_arguments(study, sets, preset),
-            as_json=as_json,
-            open_report=open_report,
-        )
+    config, arguments = read(study, sets, preset), as_arguments(study, sets, preset)
+    running.run(config, fresh=fresh, arguments=arguments, as_json=as_json, open_report=open_report)
 
 
 @app.command(epilog="Example: tlsearch status studies/quickstart.yaml --json")
@@ -216,11 +210,10 @@ def status(
     study: StudyFile, sets: Sets = None, preset: Preset = None, as_json: Json = False
 ) -> None:
     """Show where a study stands; creates nothing."""
-    with errors_reported():
-        from tlsearch.cli import run as running
+    from tlsearch.cli import run as running
 
-        config = read_with_options(study, sets, preset)
-        running.status(config, as_json=as_json, arguments=as_arguments(study, sets, preset))
+    config, arguments = read(study, sets, preset), as_arguments(study, sets, preset)
+    running.status(config, as_json=as_json, arguments=arguments)
 
 
 @app.command(epilog="Example: tlsearch report studies/quickstart.yaml -o report.html")
@@ -235,12 +228,10 @@ def report(
     ] = "html",
 ) -> None:
     """Write what a study found as one self-contained file."""
-    with errors_reported():
-        from tlsearch.cli import run as running
+    from tlsearch.cli import run as running
 
-        config = read_with_options(study, sets, preset)
-        arguments = as_arguments(study, sets, preset)
-        typer.echo(running.report(config, kind=kind, output=output, arguments=arguments))
+    config, arguments = read(study, sets, preset), as_arguments(study, sets, preset)
+    typer.echo(running.report(config, kind=kind, output=output, arguments=arguments))
 
 
 @app.command(epilog="Example: tlsearch ui studies/quickstart.yaml")
@@ -253,12 +244,10 @@ def ui(
     ] = True,
 ) -> None:
     """Start MLflow's UI and Optuna Dashboard at a study, on this machine alone, until Ctrl-C."""
-    with errors_reported():
-        config = read_with_options(study, sets, preset)
-        from tlsearch.cli import dashboards
+    config, arguments = read(study, sets, preset), as_arguments(study, sets, preset)
+    from tlsearch.cli import dashboards
 
-        stores = dashboards.stores_of(config, arguments=as_arguments(study, sets, preset))
-        dashboards.serve(stores, browser=browser)
+    dashboards.serve(dashboards.stores_of(config, arguments=arguments), browser=browser)
 
 
 @app.command(epilog="Example: tlsearch export studies/quickstart.yaml -o digits.onnx")
@@ -278,27 +267,25 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
-    with errors_reported():
-        from tlsearch.cli.predict import chosen_format, show_export
-        from tlsearch.config.paths import layout_here
+    from tlsearch.cli.predict import chosen_format, show_export
+    from tlsearch.config.paths import layout_here
 
-        chosen = chosen_format(kind, output)
-        config = read_with_options(study, sets, preset)
-        if config.comparison is not None:
-            raise RequestError(
-                f"name = {config.name!r}: a comparison keeps no model — run a study without "
-                "`comparison`, with the strategy that did best as its space"
-            )
-        from tlsearch.cli.run import existing_store
-        from tlsearch.search.export import export_study
+    chosen = chosen_format(kind, output)
+    config = read(study, sets, preset)
+    if config.comparison is not None:
+        raise RequestError(
+            f"name = {config.name!r}: a comparison keeps no model — run a study without "
+            "`comparison`, with the strategy that did best as its space"
+        )
+    from tlsearch.cli.run import existing_store
+    from tlsearch.search.export import export_study
 
-        store = existing_store(config, as_arguments(study, sets, preset))
-
-        done = export_study(store, layout_here(), path=output, kind=chosen, half=half)
-        if as_json:
-            typer.echo(json.dumps(done.as_json()))
-        else:
-            show_export(done)
+    store = existing_store(config, as_arguments(study, sets, preset))
+    done = export_study(store, layout_here(), path=output, kind=chosen, half=half)
+    if as_json:
+        typer.echo(json.dumps(done.as_json()))
+    else:
+        show_export(done)
 
 
 @app.command(epilog="Example: tlsearch predict quickstart.pt2 photos -o answers.csv")
@@ -316,18 +303,17 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Class and probability of each image, as CSV or JSON."""
-    with errors_reported():
-        from tlsearch.cli.predict import run_predict
+    from tlsearch.cli.predict import run_predict
 
-        run_predict(
-            model,
-            images,
-            output=output,
-            as_json=as_json,
-            batch_size=batch_size,
-            top=top,
-            probabilities=probabilities,
-        )
+    run_predict(
+        model,
+        images,
+        output=output,
+        as_json=as_json,
+        batch_size=batch_size,
+        top=top,
+        probabilities=probabilities,
+    )
 
 
 @app.command(epilog="Example: tlsearch doctor --json")
@@ -348,8 +334,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Versions, devices, stores, caches: what works here and what does not; creates nothing."""
-    with errors_reported():
-        from tlsearch.cli import doctor as examined
+    from tlsearch.cli import doctor as examined
 
-        config = None if study is None else read_with_options(study, sets, preset)
-        examined.doctor(config, as_json=as_json, clear=clear_cache or ())
+    config = None if study is None else read(study, sets, preset)
+    examined.doctor(config, as_json=as_json, clear=clear_cache or ())

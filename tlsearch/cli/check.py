@@ -25,7 +25,7 @@ from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.checks import augmentation_notes, fine_tuning_notes, notes, seed_notes
 from tlsearch.config.comparison import Traits
-from tlsearch.config.cost import Estimate, Plan, estimate, part_sizes, plan
+from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
 from tlsearch.config.data_checks import knows_source
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
@@ -73,7 +73,6 @@ def check(
 
 def _as_json(config: StudyConfig, checked: Mapping[str, Checked]) -> dict[str, Any]:
     """The resolved study, what is searched, the audits, and what it all takes."""
-    start = {"study": redacted(config).model_dump(mode="json"), "identity": identity(config)}
     searched = {
         arm: {name: raw(d) for name, d in ours.searched().items()}
         for arm, ours in _arms(config).items()
@@ -82,29 +81,30 @@ def _as_json(config: StudyConfig, checked: Mapping[str, Checked]) -> dict[str, A
         name: {**audit_json(found.audit), "parts": found.parts} for name, found in checked.items()
     }
     of_splits = [note for found in checked.values() for note in found.notes]
+    shared = {
+        "study": redacted(config).model_dump(mode="json"),
+        "identity": identity(config),
+        "searched": searched if config.comparison else searched[""],
+        "notes": [*_notes(config), *of_splits],
+    }
     if config.comparison is None:
         cost = _cost(config, checked[""])
         return {
-            **start,
-            "searched": searched[""],
-            "notes": [*notes(config), *of_splits],
+            **shared,
             "audit": audits[""],
             "estimate": cost and cost._asdict(),
             "source_models_to_train": source_models_to_train([config]),
         }
     sizes = {name: sizes_of(config, name, c) for name, c in checked.items() if not c.refusal}
+    is_complete = len(sizes) == len(checked)
     return {
-        **start,
-        "searched": searched,
+        **shared,
         "claims": [{"id": claim.id, "says": claim.says} for claim in claims_of(config)],
-        "notes": [*_comparison_notes(config), *of_splits],
         "scenarios": {
             name: {"audit": audit, "sizes": sizes[name]._asdict() if name in sizes else None}
             for name, audit in audits.items()
         },
-        "comparison": _outlook_json(outlook_of(config, sizes))
-        if len(sizes) == len(checked)
-        else None,
+        "comparison": _outlook(config, sizes) if is_complete else None,
     }
 
 
@@ -118,12 +118,18 @@ def _show(config: StudyConfig, checked: Mapping[str, Checked], console: Console)
         for line in (*_arm_lines(config), *_claim_lines(config)):
             console.print(line, soft_wrap=True)
     before: list[str] = []
+    sources = {name: ours.data.source for name, ours in scenarios_of(config).items()}
     for scenario, found in checked.items():
         console.print()
         if scenario:
             traits = _traits(compared(config).scenarios[scenario].traits)
             console.print(f"[bold]scenario {escape(scenario)}[/bold]{traits}", soft_wrap=True)
-        same = [name for name in before if _same_images(config, checked, scenario, name)]
+        # Scenarios that differ at most in how the same images are divided.
+        same = [
+            name
+            for name in before
+            if sources[name] == sources[scenario] and checked[name].audit == found.audit
+        ]
         if same:
             console.print(f"the images of {escape(same[0])}", soft_wrap=True)
         else:
@@ -139,17 +145,8 @@ def _show(config: StudyConfig, checked: Mapping[str, Checked], console: Console)
         console.print()
         for line in _cost_lines(config, checked):
             console.print(line, soft_wrap=True)
-    for note in notes(config) if config.comparison is None else _comparison_notes(config):
+    for note in _notes(config):
         console.print(f"note: {escape(note)}", soft_wrap=True)
-
-
-def _same_images(
-    config: StudyConfig, checked: Mapping[str, Checked], scenario: str, other: str
-) -> bool:
-    """Whether two scenarios differ at most in how the same images are divided."""
-    configs = scenarios_of(config)
-    sources = {configs[name].data.source for name in (scenario, other)}
-    return len(sources) == 1 and checked[scenario].audit == checked[other].audit
 
 
 def _dimensions(config: StudyConfig) -> Table:
@@ -200,8 +197,10 @@ def _traits(traits: Traits) -> str:
     return f": {text}" if text else ""
 
 
-def _comparison_notes(config: StudyConfig) -> list[str]:
+def _notes(config: StudyConfig) -> list[str]:
     """What is no mistake, but good to know before running: one sentence each."""
+    if config.comparison is None:
+        return notes(config)
     of_cells = dict.fromkeys(
         note
         for cell in cells(compared(config))
@@ -326,18 +325,6 @@ class Sizes(NamedTuple):
     test: int
 
 
-class Outlook(NamedTuple):
-    """What a comparison takes, source models that must be trained before, and the least difference
-    in test accuracy that it should find in one scenario and over all of them; None for table B,
-    which compares splits and not accuracy.
-    """
-
-    plan: Plan
-    source_models: list[str]
-    smallest_effect: float | None
-    smallest_effect_pooled: float | None
-
-
 def sizes_of(config: StudyConfig, scenario: str, found: Checked) -> Sizes:
     """Counted where the images were read, and about right where they are known to be."""
     ours, future = cell_config(config, Cell(scenario, "")), compared(config).future
@@ -348,11 +335,25 @@ def sizes_of(config: StudyConfig, scenario: str, found: Checked) -> Sizes:
     return Sizes(images, classes, train, validation, test)
 
 
-def outlook_of(config: StudyConfig, sizes: Mapping[str, Sizes]) -> Outlook:
-    """Of scenarios whose images are as the study wants them."""
+def _outlook(config: StudyConfig, sizes: Mapping[str, Sizes]) -> dict[str, Any]:
+    """What a comparison takes, source models that must be trained before, and the least difference
+    in test accuracy that it should find in one scenario and over all of them; None for table B,
+    which compares splits and not accuracy.
+    """
     costs = plan(config, {scenario: (s.images, s.classes) for scenario, s in sizes.items()})
-    models = source_models_to_train(cell_config(config, cell) for cell in cells(compared(config)))
-    return Outlook(costs, models, *_smallest_effects(config, sizes))
+    smallest, pooled = _smallest_effects(config, sizes)
+    return {
+        "trainings": costs.trainings,
+        "tuning": costs.tuning,
+        "confirmations": costs.confirmations,
+        "swept": costs.swept,
+        "seconds": costs.seconds,
+        "source_models_to_train": source_models_to_train(
+            cell_config(config, cell) for cell in cells(compared(config))
+        ),
+        "smallest_effect": smallest,
+        "smallest_effect_pooled": pooled,
+    }
 
 
 def _smallest_effects(
@@ -382,17 +383,6 @@ def _smallest_effects(
     return one, pooled
 
 
-def _outlook_json(outlook: Outlook) -> dict[str, Any]:
-    costs = outlook.plan
-    return {
-        **{n: getattr(costs, n) for n in ("trainings", "tuning", "confirmations", "swept")},
-        "seconds": costs.seconds,
-        "source_models_to_train": outlook.source_models,
-        "smallest_effect": outlook.smallest_effect,
-        "smallest_effect_pooled": outlook.smallest_effect_pooled,
-    }
-
-
 def _cost(config: StudyConfig, checked: Checked) -> Estimate | None:
     """Of a search; None where it cannot run with these images."""
     if checked.refusal is not None:
@@ -404,7 +394,7 @@ def _cost_lines(config: StudyConfig, checked: Mapping[str, Checked]) -> Iterator
     """What the study takes and can show, where its images are as it wants them."""
     if config.comparison is not None:
         sizes = {name: sizes_of(config, name, found) for name, found in checked.items()}
-        yield from _outlook_lines(config, outlook_of(config, sizes))
+        yield from _outlook_lines(config, _outlook(config, sizes))
         return
     cost = _cost(config, checked[""])
     assert cost is not None
@@ -425,20 +415,20 @@ def _cost_lines(config: StudyConfig, checked: Mapping[str, Checked]) -> Iterator
     yield from _training_needed(source_models_to_train([config]))
 
 
-def _outlook_lines(config: StudyConfig, outlook: Outlook) -> Iterator[str]:
-    comparison, costs = compared(config), outlook.plan
+def _outlook_lines(config: StudyConfig, outlook: Mapping[str, Any]) -> Iterator[str]:
+    comparison = compared(config)
     yield (
-        f"at most {costs.trainings:,} trainings: {costs.tuning:,} to tune "
-        f"{len(cells(comparison))} cells, {costs.confirmations:,} to confirm each on "
-        f"{comparison.confirm.seeds} seeds, {costs.swept:,} for sweeps"
+        f"at most {outlook['trainings']:,} trainings: {outlook['tuning']:,} to tune "
+        f"{len(cells(comparison))} cells, {outlook['confirmations']:,} to confirm each on "
+        f"{comparison.confirm.seeds} seeds, {outlook['swept']:,} for sweeps"
     )
     yield (
-        f"{duration_text(costs.seconds)} (estimated from multiply-adds and steps, good to a factor "
-        "of 2 or 3 on a machine that does nothing else)"
+        f"{duration_text(outlook['seconds'])} (estimated from multiply-adds and steps, good to a "
+        "factor of 2 or 3 on a machine that does nothing else)"
     )
-    yield from _training_needed(outlook.source_models)
-    one, pooled = outlook.smallest_effect, outlook.smallest_effect_pooled
-    if one is not None and pooled is not None:
+    yield from _training_needed(outlook["source_models_to_train"])
+    one, pooled = outlook["smallest_effect"], outlook["smallest_effect_pooled"]
+    if one is not None:
         over = f", of {100 * pooled:.1f} over all" if pooled < one else ""
         yield (
             f"a difference of {100 * one:.1f} points of test accuracy should show in one scenario"
