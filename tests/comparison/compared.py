@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tests.comparison.simulated import World, answers
+from tlsearch.comparison.claims import CLAIMS
 from tlsearch.comparison.design import (
     ArmResults,
     ComparisonResults,
@@ -13,6 +14,7 @@ from tlsearch.comparison.design import (
     SweepResults,
 )
 
+BY_KEY = {claim.key: claim for claim in CLAIMS}
 A_VALUES = (
     "oscillation", "epochs_to_share", "cka_drift", "weight_drift", "source_accuracy",
     "early_gradient_norm",

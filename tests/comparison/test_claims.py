@@ -4,7 +4,8 @@ import re
 import numpy as np
 import pytest
 
-from tlsearch.comparison.claims import BY_KEY, CLAIMS, advice_about, claims_of
+from tests.comparison.compared import BY_KEY
+from tlsearch.comparison.claims import CLAIMS, advice_about, claims_of
 from tlsearch.comparison.statistics import STATISTICS
 
 ROWS = [*(f"A{i}" for i in range(1, 6)), *(f"B{i}" for i in range(1, 4))]
@@ -32,7 +33,7 @@ def test_keys_are_unique_and_plain() -> None:
 def test_what_is_tested_has_a_direction_and_a_delta() -> None:
     for claim in CLAIMS:
         assert (claim.direction == "none") == (claim.measure.repeat == "none"), claim.key
-        assert claim.smallest > 0
+        assert claim.measure.smallest > 0
         assert claim.arm != claim.reference or claim.elsewhere is not None
 
 

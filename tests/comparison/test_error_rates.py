@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.comparison.compared import table_a
+from tests.comparison.compared import BY_KEY, table_a
 from tests.comparison.simulated import World, answers
 from tlsearch.comparison.answers import ClaimAnswer
-from tlsearch.comparison.claims import BY_KEY, claims_of
+from tlsearch.comparison.claims import claims_of
 from tlsearch.comparison.tables import ALL, make_tables
 from tlsearch.comparison.variance import Paired, crossed, half_width, paired_effect, pool
 from tlsearch.comparison.verdicts import Evidence, judge
@@ -69,7 +69,7 @@ def test_twice_the_smallest_effect_of_interest_is_found() -> None:
     claim = BY_KEY["A2-for-accuracy-A2"]
     rng = np.random.default_rng(0)
     found, count = 0, 0
-    for right in tables(400, [0.0, 2 * claim.smallest, 0.0, 0.0, 0.0, 0.0]):
+    for right in tables(400, [0.0, 2 * claim.measure.smallest, 0.0, 0.0, 0.0, 0.0]):
         (answer,) = [a for a in verdicts(evidence(right, rng)) if a.key == claim.key]
         found += answer.verdict == "supported"
         count += 1
@@ -108,7 +108,6 @@ def test_intervals_pooled_over_scenarios_cover_the_truth() -> None:
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, SEEDS])
 def test_intervals_of_numbers_a_seed_cover_the_truth(seeds: int) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from tests.comparison.compared import comparison
+from tests.comparison.compared import BY_KEY, comparison
 from tlsearch.comparison.answers import ClaimAnswer
-from tlsearch.comparison.claims import BY_KEY, CLAIMS, Claim, own_claim
+from tlsearch.comparison.claims import CLAIMS, Claim, claims_for
 from tlsearch.comparison.design import (
     ArmResults,
     ComparisonResults,
@@ -371,7 +371,7 @@ def test_facts_are_described() -> None:
 
 def test_every_claim_has_an_answer_or_a_reason() -> None:
     empty = among(place("s", {}))
-    for claim in (*CLAIMS, own_claim("mine", "theirs")):
+    for claim in (*CLAIMS, *claims_for("own", arms=["mine"], reference="theirs")):
         missing = answered(claim, empty)
         assert missing.verdict == "not measured", claim.key
         assert missing.reason

@@ -6,13 +6,11 @@ from tests.comparison.simulated import World, answers
 from tlsearch.comparison.power import (
     MOST_SEEDS,
     TYPICAL_ACCURACY,
-    Noise,
     error_of_mean,
-    noise_of,
     seeds_to_settle,
     smallest_effect,
 )
-from tlsearch.comparison.variance import crossed
+from tlsearch.comparison.variance import Noise, crossed
 
 
 def settle(noise: Noise, *, effect: float, smallest: float, blocks: int = 1) -> int | None:
@@ -37,7 +35,7 @@ def test_error_by_hand() -> None:
 def test_the_error_is_that_of_the_measured_mean() -> None:
     rng = np.random.default_rng(0)
     found = crossed(rng.normal(size=(5, 1)) + np.arange(40.0) / 10 + rng.normal(size=(5, 40)))
-    variance, freedom = error_of_mean(noise_of(found), seeds=5)
+    variance, freedom = error_of_mean(found.noise, seeds=5)
     assert variance == pytest.approx(found.variance)
     assert freedom == pytest.approx(found.freedom)
 
@@ -97,7 +95,7 @@ def test_what_limits_the_smallest_effect() -> None:
 def test_the_typical_noise_is_what_simulations_draw() -> None:
     drawn = answers(np.random.default_rng(0), World(), repeats=60, seeds=8, gains=[0, 0])
     differences = drawn[:, 1].astype(float) - drawn[:, 0]
-    found = [noise_of(crossed(table)) for table in differences]
+    found = [crossed(table).noise for table in differences]
     assert np.abs(differences).mean() == pytest.approx(0.04, rel=0.1)
     assert np.mean([n.seed for n in found]) == pytest.approx(TYPICAL_ACCURACY.seed, rel=0.25)
     assert np.mean([n.image for n in found]) == pytest.approx(TYPICAL_ACCURACY.image, rel=0.25)

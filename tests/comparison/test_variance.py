@@ -26,17 +26,17 @@ def test_components_by_hand() -> None:
     assert found.mean == 2.5
     # Mean squares over 6 values: seeds 4.5 / 2, images 1.75 / 3, the rest 3 / (1 * 2) / 6.
     assert found.variance == pytest.approx(2.25 + 1.75 / 3 - 0.25)
-    assert found.seed == pytest.approx((2.25 - 0.25) * 2)
-    assert found.image == pytest.approx((1.75 / 3 - 0.25) * 3)
-    assert found.rest == pytest.approx(1.5)
+    assert found.noise.seed == pytest.approx((2.25 - 0.25) * 2)
+    assert found.noise.image == pytest.approx((1.75 / 3 - 0.25) * 3)
+    assert found.noise.rest == pytest.approx(1.5)
     assert found.freedom == pytest.approx(found.variance**2 / (2.25**2 + (1.75 / 3) ** 2 / 2))
-    assert (found.num_seeds, found.num_images) == (2, 3)
+    assert found.noise.num_images == 3
 
 
 def test_no_component_is_negative() -> None:
     found = crossed(np.array([[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 1]]))
-    assert found.seed == 0
-    assert found.image == 0
+    assert found.noise.seed == 0
+    assert found.noise.image == 0
     assert found.variance > 0
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.comparison.compared import BY_KEY
 from tlsearch.comparison.answers import ClaimAnswer
-from tlsearch.comparison.claims import BY_KEY
 from tlsearch.comparison.variance import Paired
 from tlsearch.comparison.verdicts import Evidence, holm, judge
 

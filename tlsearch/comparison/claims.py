@@ -6,7 +6,7 @@ To add one: a line in `CLAIMS`, and a statistic that measures it (`comparison.st
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tlsearch.comparison.design import Scenario, Table
 from tlsearch.comparison.statistics import STATISTICS, Statistic
@@ -50,13 +50,8 @@ class Claim:
 
     @property
     def measure(self) -> Statistic:
-        """The statistic with its unit."""
+        """The statistic with its unit, and delta, the smallest effect of interest."""
         return STATISTICS[self.statistic]
-
-    @property
-    def smallest(self) -> float:
-        """Delta, the smallest effect of interest, in the statistic's unit."""
-        return self.measure.smallest
 
 
 # The documents' rows in their order; an arm of a comparison bears the id.
@@ -104,36 +99,14 @@ CLEANED = Scenario(cleaning="cleaned")
 AS_FOUND = Scenario(cleaning="as found")
 
 
-def _cell(
-    row: str,
-    side: Side,
-    says: str,
-    statistic: str,
-    reference: str | None,
-    direction: Direction,
-    scenario: Scenario = ANYWHERE,
-    elsewhere: Scenario | None = None,
-    swept: tuple[str, ...] = (),
-) -> Claim:
+def _cell(row: str, side: Side, says: str, statistic: str, *rest: Any, **swept: Any) -> Claim:
     """A claim of tables A and B: of the arm that bears the row's id."""
     table: Table = "A" if row in STRATEGIES else "B"
-    rest = scenario, elsewhere, swept
-    return Claim(table, row, side, says, statistic, row, reference, direction, *rest)
+    return Claim(table, row, side, says, statistic, row, *rest, **swept)
 
 
-def _advice(
-    row: str,
-    says: str,
-    statistic: str,
-    arm: str,
-    reference: str | None,
-    direction: Direction,
-    scenario: Scenario = ANYWHERE,
-    elsewhere: Scenario | None = None,
-    swept: tuple[str, ...] = (),
-) -> Claim:
-    rest = scenario, elsewhere, swept
-    return Claim("C", row, "for", says, statistic, arm, reference, direction, *rest)
+def _advice(row: str, *rest: Any, **swept: Any) -> Claim:
+    return Claim("C", row, "for", *rest, **swept)
 
 
 # fmt: off
@@ -263,8 +236,6 @@ CLAIMS: tuple[Claim, ...] = (
             "accuracy", "small rate", "rate of scratch", 1),
 )
 # fmt: on
-BY_KEY: Mapping[str, Claim] = {claim.key: claim for claim in CLAIMS}
-ADVICE = tuple(claim for claim in CLAIMS if claim.table == "C")
 
 
 def claims_of(table: str) -> tuple[Claim, ...]:
@@ -277,7 +248,8 @@ def advice_about(arms: Iterable[str]) -> list[Claim]:
     "network resnet18" one of "network".
     """
     there = {None, *(name for arm in arms for name in _names(arm))}
-    return [claim for claim in ADVICE if claim.arm in there and claim.reference in there]
+    advice = claims_of("C")
+    return [claim for claim in advice if claim.arm in there and claim.reference in there]
 
 
 def unclaimed(arms: Iterable[str]) -> list[str]:
@@ -304,13 +276,8 @@ def claims_for(table: str, *, arms: Sequence[str], reference: str) -> list[Claim
     of an own table each arm against the reference.
     """
     if table == "own":
-        return [own_claim(arm, reference) for arm in arms if arm != reference]
+        # Tested on both sides, so that *contradicted* says that the arm is less accurate.
+        beats = f"beats {reference}"
+        others = (arm for arm in arms if arm != reference)
+        return [Claim("own", a, "for", beats, "accuracy", a, reference, 1) for a in others]
     return advice_about(arms) if table == "C" else list(claims_of(table))
-
-
-def own_claim(arm: str, reference: str) -> Claim:
-    """The claim about an arm of a user's own table: that it is more accurate than the reference.
-
-    Tested on both sides, so that *contradicted* says that it is less accurate.
-    """
-    return Claim("own", arm, "for", f"beats {reference}", "accuracy", arm, reference, 1)

@@ -6,23 +6,11 @@ from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from tlsearch.comparison.variance import Crossed, half_width, satterthwaite
+from tlsearch.comparison.variance import Noise, half_width, satterthwaite
 
 ALPHA, POWER = 0.05, 0.8
 """Chance of any false verdict in a table; chance with which an effect should be found."""
 MOST_SEEDS = 1000
-
-
-class Noise(NamedTuple):
-    """Variances of one paired difference: between seeds, between test images, and the rest.
-
-    In squared units of the statistic. `num_images` 0 stands for one value a seed.
-    """
-
-    seed: float
-    image: float
-    rest: float
-    num_images: int
 
 
 class MoreSeeds(NamedTuple):
@@ -62,11 +50,6 @@ def pooled_error(
     errors = [error_of_mean(noise, seeds=seeds) for noise in blocks]
     parts = [w**2 * variance for w, (variance, _) in zip(weights, errors, strict=True)]
     return sum(parts), satterthwaite(parts, [freedom for _, freedom in errors])
-
-
-def noise_of(found: Crossed) -> Noise:
-    """The measured components of a mean."""
-    return Noise(found.seed, found.image, found.rest, found.num_images)
 
 
 def seeds_to_settle(

@@ -138,21 +138,25 @@ def _overview(place: ScenarioResults, results: ComparisonResults) -> ScenarioOve
 
 def _arm(name: str, place: ScenarioResults, results: ComparisonResults) -> ArmOverview:
     arm = place.arms[name]
-    found = paired_effect(arm.scored, None) if arm.scored.size else None
     measures = {figure: estimate(figure, values) for figure, values in arm.values.items()}
+    seeds, images = arm.scored.shape
     return ArmOverview(
         arm=name,
-        accuracy=found.mean if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
+        **_accuracy(arm.scored),
         gain=_gain(name, (place,), results.reference),
         foretelling=_forecast(arm, place.facts.get("later_images", 0)),
-        n=found.num_images if found else 0,
-        seeds=found.num_seeds if found else 0,
+        n=images if seeds else 0,
+        seeds=seeds if images else 0,
         settings=arm.settings,
         params={key: _plain(value) for key, value in arm.params.items()},
         measures={figure: one for figure, one in measures.items() if one is not None},
     )
+
+
+def _accuracy(answers: np.ndarray) -> dict[str, float | None]:
+    """Fields of the mean of whole answers (seeds, images) with its interval; None without any."""
+    found = paired_effect(answers, None)[:3] if answers.size else (None, None, None)
+    return dict(zip(("accuracy", "low", "high"), found, strict=True))
 
 
 def estimate(name: str, values: np.ndarray) -> Estimate | None:
@@ -173,13 +177,8 @@ def estimate(name: str, values: np.ndarray) -> Estimate | None:
     if len(finite) > 1:
         half = half_width(found.variance, found.freedom, level=0.95)
         low, high = shown(found.mean - half), shown(found.mean + half)
-    return Estimate(
-        mean=shown(found.mean),
-        low=low,
-        high=high,
-        repeats=len(finite),
-        is_geometric=is_geometric,
-    )
+    mean, repeats = shown(found.mean), len(finite)
+    return Estimate(mean=mean, low=low, high=high, repeats=repeats, is_geometric=is_geometric)
 
 
 def sweep_overview(sweep: SweepResults) -> SweepOverview:
@@ -190,13 +189,10 @@ def sweep_overview(sweep: SweepResults) -> SweepOverview:
     ):
         ran = np.isfinite(validation)
         scored = answers[np.isfinite(answers).all(axis=1)]
-        found = paired_effect(scored, None) if scored.size else None
         point = SweepPoint(
             setting=_plain(setting),
-            accuracy=found.mean if found else None,
-            low=found.low if found else None,
-            high=found.high if found else None,
-            seeds=found.num_seeds if found else int(ran.sum()),
+            **_accuracy(scored),
+            seeds=len(scored) if scored.size else int(ran.sum()),
             diverged=int(diverged[ran].sum()),
         )
         points.append(point)
@@ -207,14 +203,18 @@ def sweep_overview(sweep: SweepResults) -> SweepOverview:
 
 def best_depth(place: ScenarioResults) -> dict[str, float]:
     """Of arms "freeze 0", "freeze 1", …: the depth with the best test accuracy, as a mean over
-    seeds, and its 95 % interval over seeds and images; nothing where there are no such arms.
+    seeds, and its 95 % interval over seeds and images; nothing without such arms or two seeds of
+    fewer than 20 images.
     """
     name = "best_freeze_depth"
     try:
         values = values_of(name, FREEZING, place)
     except NotMeasured:
         return {}
-    found = crossed(values[np.isfinite(values).all(axis=1)])
+    whole = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not whole.any():
+        return {}
+    found = crossed(values[whole])
     half = half_width(found.variance, found.freedom, level=0.95)
     ends = {name: found.mean, f"{name}_low": found.mean - half, f"{name}_high": found.mean + half}
     return ends if all(map(math.isfinite, ends.values())) else {}
@@ -257,10 +257,9 @@ def _forecast(arm: ArmResults, later_images: float) -> Forecast | None:
     single answers, p (1 - p) / images, and as much is added.
     """
     named = ("estimate", "later_accuracy", "estimate_images")
-    figures = [np.asarray(arm.values.get(name, ()), dtype=float) for name in named]
-    if not later_images or not all(figure.size for figure in figures):
+    if not later_images or not all(name in arm.values for name in named):
         return None
-    columns = np.stack(figures)
+    columns = np.stack([np.asarray(arm.values[name], dtype=float) for name in named])
     estimates, later, images = columns[:, np.isfinite(columns).all(axis=0)]
     if len(estimates) < 2:
         return None

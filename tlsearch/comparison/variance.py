@@ -18,59 +18,60 @@ from scipy import stats
 from scipy.special import stdtr, stdtrit
 
 
-class Crossed(NamedTuple):
-    """A mean over seeds and images with the variances of its parts, in squared units of a value.
+class Noise(NamedTuple):
+    """Variances of one value between seeds, between images, and of the rest; none is negative.
 
-    `seed`, `image` and `rest` are variances between seeds, between images and of what is left;
-    none is negative. `variance` and `freedom` are those of the mean; with one seed they are of the
-    images alone, and with values of one a seed (`num_images` 0) of the seeds alone.
+    In squared units of the value. `num_images` 0 stands for one value a seed.
+    """
+
+    seed: float
+    image: float
+    rest: float
+    num_images: int
+
+
+class Crossed(NamedTuple):
+    """A mean over seeds and images with its variance and degrees of freedom.
+
+    With one seed they are of the images alone, and with one value a seed of the seeds alone.
     """
 
     mean: float
     variance: float
     freedom: float
-    seed: float
-    image: float
-    rest: float
-    num_seeds: int
-    num_images: int
+    noise: Noise
 
 
 def crossed(values: np.ndarray) -> Crossed:
-    """The mean of (seeds, images) or of (seeds,) values and its components."""
+    """The mean of (seeds, images) or of (seeds,) values, seeds at least 1, and its components."""
     values = np.asarray(values, dtype=float)
     if values.ndim == 1:
         num_seeds = len(values)
         spread = float(values.var(ddof=1)) if num_seeds > 1 else np.inf
-        mean = float(values.mean()) if num_seeds else np.nan
         # Equal values leave a variance of rounding errors behind.
         spread = 0.0 if num_seeds > 1 and np.ptp(values) == 0 else spread
-        freedom = float(num_seeds - 1)
-        return Crossed(mean, spread / max(num_seeds, 1), freedom, spread, 0.0, 0.0, num_seeds, 0)
+        noise = Noise(spread, 0.0, 0.0, 0)
+        return Crossed(float(values.mean()), spread / num_seeds, num_seeds - 1.0, noise)
     num_seeds, num_images = values.shape
     by_seed, by_image = values.mean(axis=1), values.mean(axis=0)
     mean = float(by_seed.mean())
     images = _variance(by_image) / num_images
     if num_seeds == 1:
-        return Crossed(
-            mean, images, num_images - 1.0, np.nan, images * num_images, 0.0, 1, num_images
-        )
+        noise = Noise(np.nan, images * num_images, 0.0, num_images)
+        return Crossed(mean, images, num_images - 1.0, noise)
     seeds = _variance(by_seed) / num_seeds
     left = np.mean(values**2) - np.mean(by_seed**2) - np.mean(by_image**2) + mean**2
     rest = max(float(left), 0.0) / ((num_seeds - 1) * (num_images - 1))
     # Both mean squares hold the rest once, so it is taken off once; never below either alone.
     variance = max(seeds + images - rest, seeds, images)
     freedom = satterthwaite([seeds, images], [num_seeds - 1.0, num_images - 1.0], variance)
-    return Crossed(
-        mean,
-        variance,
-        freedom,
-        max(seeds - rest, 0.0) * num_seeds,
-        max(images - rest, 0.0) * num_images,
-        rest * num_seeds * num_images,
-        num_seeds,
-        num_images,
+    noise = Noise(
+        seed=max(seeds - rest, 0.0) * num_seeds,
+        image=max(images - rest, 0.0) * num_images,
+        rest=rest * num_seeds * num_images,
+        num_images=num_images,
     )
+    return Crossed(mean, variance, freedom, noise)
 
 
 def satterthwaite(
@@ -134,7 +135,7 @@ def paired_effect(right: np.ndarray, reference: np.ndarray | None) -> Effect:
     half = half_width(found.variance, found.freedom, level=0.95)
     if reference is None and found.mean in (0.0, 1.0):
         # All right or all wrong: no spread to judge by, so Wilson's interval of a proportion.
-        half = _Z**2 / (found.num_images + _Z**2)
+        half = _Z**2 / (values.shape[1] + _Z**2)
     least = 0.0 if reference is None else -1.0
     low, high = max(found.mean - half, least), min(found.mean + half, 1.0)
     return Effect(found.mean, low, high, *values.shape)
@@ -181,7 +182,7 @@ class Pooled(NamedTuple):
     @property
     def num_images(self) -> int:
         """Test images of all blocks; 0 for values of one a seed."""
-        return sum(block.num_images for block in self.blocks)
+        return sum(block.noise.num_images for block in self.blocks)
 
 
 def pool(scenarios: Mapping[str, Paired], *, as_log: bool) -> Pooled:

@@ -14,7 +14,7 @@ import numpy as np
 from tlsearch.comparison.answers import Answered, ClaimAnswer
 from tlsearch.comparison.claims import TAKEN_OVER, Claim
 from tlsearch.comparison.design import ComparisonResults, Scenario, ScenarioResults
-from tlsearch.comparison.power import MoreSeeds, noise_of, seeds_to_settle
+from tlsearch.comparison.power import MoreSeeds, seeds_to_settle
 from tlsearch.comparison.statistics import (
     NotMeasured,
     rows_among,
@@ -375,7 +375,7 @@ def _verdict(
         return "inconclusive"
     if step.rejected and (low > 0 or high < 0):
         return "supported" if claim.direction * mean.mean > 0 else "contradicted"
-    if -claim.smallest < low and high < claim.smallest:
+    if -claim.measure.smallest < low and high < claim.measure.smallest:
         return "no material effect"
     return "inconclusive"
 
@@ -388,10 +388,10 @@ def _more(claim: Claim, mean: Pooled, level: float, power: float) -> MoreSeeds |
         needed = 1 + math.ceil(-math.log2(1 - level))  # pairs, for a sign test at this level
         return MoreSeeds(math.ceil(needed / len(mean.blocks)), False)
     return seeds_to_settle(
-        [noise_of(block) for block in mean.blocks],
+        [block.noise for block in mean.blocks],
         mean.weights,
         effect=mean.mean,
-        smallest=claim.smallest,
+        smallest=claim.measure.smallest,
         level=level,
         power=power,
     )
@@ -438,7 +438,7 @@ def _declared(claim: Claim, scenario: str) -> dict[str, Any]:
         "arm": arm,
         "reference": reference,
         "direction": None if claim.direction == "none" else claim.direction,
-        "smallest": claim.smallest,
+        "smallest": claim.measure.smallest,
     }
 
 
