@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tlsearch.config.augmentation import NoAdaptation, Style
 from tlsearch.config.cells import cell_config, cells, compared
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import StudyConfig
@@ -28,7 +27,6 @@ from tlsearch.config.space import (
     Space,
     highest,
     lowest,
-    values,
     with_defaults,
 )
 from tlsearch.config.strategy import Strategy
@@ -37,15 +35,13 @@ from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError
 from tlsearch.execution.prepare import find_device, find_weights
-from tlsearch.execution.source import SourceData, glyph_source, own_source
-from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
+from tlsearch.execution.source import SourceData, adaptation_stage, glyph_source, own_source
+from tlsearch.models.backbones import study_backbone
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.augmentation import Stage, Views
-from tlsearch.training.batches import Pixels
-from tlsearch.training.domain_adaptation import stage_of
+from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import Forward
 from tlsearch.training.precision import FP32
-from tlsearch.training.style_transfer import StyledImages, StyleNetwork, StyleStage
 
 NUM_WRONG, NUM_RIGHT = 18, 12
 NUM_TRAINED, NUM_EPOCHS = 4, 6
@@ -154,12 +150,6 @@ def _written(picture: Image.Image, **how: Any) -> bytes:
 # Each change of training images that a space may choose, alone and as strong as it may get.
 
 
-CHOICES = ("adaptation", "augmentation", "mixing", "adversarial")
-_WEAKER_WHEN_LARGE = ("augmentation.basic.crop",)
-_UNITS = {"rotation": "°", "shear": "°"}
-_OFF = {"crop": 1}
-
-
 class Policy(NamedTuple):
     """`params` are those of a complete strategy that leaves images alone but for this. `detail`
     names the parameters that do something.
@@ -175,44 +165,33 @@ def policies(space: Space) -> Iterator[Policy]:
 
     Of a searched strength the end that changes images most; of a list the largest.
     """
-    found = space.dimensions()
+    dimensions = space.dimensions()
     for field in ("adaptation", "augmentation", "erasing", "mixing", "adversarial"):
-        if field not in CHOICES:
-            value = highest(found[field])
-            if value > 0:
-                detail = _detail({field: value}, {field: found[field]})
-                yield Policy(field, detail, with_defaults({field: value}))
-            continue
-        for option in getattr(space, field).names:
-            prefix = f"{field}.{option}."
-            inner = {n: d for n, d in found.items() if n.startswith(prefix)}
-            chosen = {name: _strongest(name, d) for name, d in inner.items()}
-            if option != "none":
-                plain = {n.removeprefix(prefix): v for n, v in chosen.items()}
-                searched = {n.removeprefix(prefix): d for n, d in inner.items()}
-                params = with_defaults({field: option, **chosen})
-                yield Policy(option, _detail(plain, searched), params)
+        for option in (None,) if field == "erasing" else getattr(space, field).names:
+            prefix = f"{field}.{option}" if option else field
+            found = {n: d for n, d in dimensions.items() if f"{n}.".startswith(f"{prefix}.")}
+            chosen = {name: _strongest(name, d) for name, d in found.items()}
+            if option == "none" or chosen.get("erasing") == 0:
+                continue
+            params = with_defaults({**({field: option} if option else {}), **chosen})
+            yield Policy(option or field, _detail(chosen, found), params)
 
 
 def _strongest(name: str, dimension: Dimension) -> Scalar:
     if isinstance(dimension, Fixed):
         return dimension.value
-    value = lowest(dimension) if name in _WEAKER_WHEN_LARGE else highest(dimension)
-    is_whole = all(isinstance(v, int) for v in _ends(dimension))
-    return int(value) if is_whole else value
-
-
-def _ends(dimension: Dimension) -> list[Scalar]:
-    low = getattr(dimension, "low", None)
-    return [low] if low is not None else values(dimension)
+    # The less of an image a crop may leave, the more it changes.
+    return lowest(dimension) if name.endswith(".crop") else highest(dimension)
 
 
 def _detail(chosen: Mapping[str, Any], dimensions: Mapping[str, Dimension]) -> str:
+    """Parameters that do something, in words."""
+    plain = {name.rpartition(".")[2]: value for name, value in chosen.items()}
     named = [
         f"{name.replace('_', ' ')} {'at least ' if name == 'crop' else ''}{value:g}"
-        f"{_UNITS.get(name, '')}"
-        for name, value in chosen.items()
-        if value != _OFF.get(name, 0)
+        f"{'°' if name in ('rotation', 'shear') else ''}"
+        for name, value in plain.items()
+        if value != (1 if name == "crop" else 0)
     ]
     is_searched = any(not isinstance(d, Fixed) for d in dimensions.values())
     return ", ".join(named) + (" (the strongest of the search)" if is_searched else "")
@@ -302,24 +281,17 @@ class _Maker:
         on_progress: OnProgress,
     ) -> None:
         self._config, self._num_classes = config, data.num_classes
-        self._cache, self._on_progress = cache, on_progress
-        self._device = find_device(config, None)
-        mean, std = normalisation(config.backbone.name)
-        self._pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
-        backbone = build_backbone(
-            name=config.backbone.name,
-            num_classes=data.num_classes,
-            image_size=config.data.size,
-            dropout=0.0,
-            seed=derive_seed(config.search.seed, "init"),
-        )
+        self._cache, self._on_progress, self._device = cache, on_progress, find_device(config, None)
+        name, state = config.backbone.name, None
+        self._pixels = pixels_for(name, images=data.images, labels=data.labels)
         if needs_weights:
             weights, _ = find_weights(config, cache=cache, threads=1, on_progress=on_progress)
-            state = pretrained_state(backbone=config.backbone.name, weights=weights)
-            if state is not None:
-                load_pretrained(backbone, state)
+            state = pretrained_state(backbone=name, weights=weights)
+        seed = derive_seed(config.search.seed, "init")
         self._forward = Forward(
-            backbone,
+            study_backbone(
+                config, num_classes=data.num_classes, dropout=0.0, seed=seed, state=state
+            ),
             pixels=self._pixels,
             activations=None,
             kept_rows=None,
@@ -331,38 +303,30 @@ class _Maker:
         """Images and views (N, 1 + epochs, H, W, 3), bytes."""
         everywhere = {n: 1.0 for n in policy.params if n.endswith(f"{policy.title}.share")}
         strategy = Strategy.from_params({**policy.params, **everywhere}, init="pretrained")
+        seed = self._config.search.seed
+        with TemporaryDirectory() as folder:  # a few images, made in a moment: not worth keeping
+            adaptation = adaptation_stage(
+                strategy,
+                pixels=self._pixels,
+                rows=rows,
+                source=lambda: self._source,
+                seed=seed,
+                pretrained=lambda: self._forward.backbone,
+                folder=Path(folder),
+                style_keys=(),
+                style_seed=seed,
+                device=self._device,
+                on_progress=self._on_progress,
+            )
         return training_views(
             self._forward,
             strategy,
             rows,
-            adaptation=self._adaptation(strategy, rows),
+            adaptation=adaptation,
             num_classes=self._num_classes,
-            seed=self._config.search.seed,
+            seed=seed,
             num_epochs=NUM_VIEWED_EPOCHS,
         )
-
-    def _adaptation(self, strategy: Strategy, rows: np.ndarray) -> Stage | None:
-        chosen, seed = strategy.adaptation, self._config.search.seed
-        if isinstance(chosen, NoAdaptation):
-            return None
-        source, among = self._source.train
-        if not isinstance(chosen, Style):
-            return stage_of(chosen, source=source, among=among, seed=seed)
-        with TemporaryDirectory() as folder:  # a few images, made in a moment: not worth keeping
-            styled = StyledImages(
-                folder=Path(folder),
-                pixels=self._pixels,
-                source=source,
-                among=among,
-                network=lambda: StyleNetwork(
-                    self._forward.backbone, layers=chosen.layers, pixels=self._pixels
-                ),
-                keys=(),
-                seed=seed,
-                device=self._device,
-                on_progress=self._on_progress,
-            )
-            return StyleStage(styled, rows=rows, strength=chosen.strength)
 
     @cached_property
     def _source(self) -> SourceData:

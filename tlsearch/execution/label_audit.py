@@ -17,8 +17,8 @@ from tlsearch.data.records import Audit, refuse_errors
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import WorkError
 from tlsearch.execution.source import load_arrays, save_arrays
-from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
-from tlsearch.training.batches import Pixels
+from tlsearch.models.backbones import study_backbone
+from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import ActivationStore
 from tlsearch.training.precision import Numerics, compute_reproducibly
 
@@ -55,9 +55,12 @@ def audit_labels(
         return data, _unseen(audit, "label_errors is off")
     if state is None:
         return data, _unseen(audit, "the backbone has no pretrained weights to judge with")
-    held_out = _test_rows(data, config)
+    held_out = draw_splits(data, split=config.data.split, labels_per_class=None, redraw=0)[0].test
     judged = np.setdiff1d(data.usable, held_out)
-    place = cache / "audit" / f"{_key(data, config, judged, weights_key)}.npz"
+    # What the suspects depend on, but for the machine.
+    context = (data.fingerprint, config.backbone.name, weights_key, config.data.split.seed)
+    key = sha256(f"{context} {_LAYOUT}".encode() + judged.tobytes()).hexdigest()[:32]
+    place = cache / "audit" / f"{key}.npz"
     kept = load_arrays(place, Suspects._fields)
     found = None if kept is None else Suspects(*kept)
     if found is None:
@@ -122,27 +125,10 @@ def _features(
     """What the head sees of each image, float32 (N, F)."""
     on_progress(0.0, "audit: features of the backbone")
     compute_reproducibly(device)
-    backbone = build_backbone(
-        name=config.backbone.name,
-        num_classes=max(2, data.num_classes),
-        image_size=config.data.size,
-        dropout=0.0,
-        seed=0,
-    )
-    load_pretrained(backbone, state)
+    num_classes = max(2, data.num_classes)
+    backbone = study_backbone(config, num_classes=num_classes, dropout=0.0, seed=0, state=state)
     backbone.model.to(device).to(memory_format=torch.channels_last)
-    mean, std = normalisation(config.backbone.name)
-    pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
+    pixels = pixels_for(backbone.name, images=data.images, labels=data.labels)
     kept = ActivationStore(folder, pixels=pixels, data_key=data.fingerprint, numerics=numerics)
     features = kept.at_depth(backbone.stages[:-1], np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()
-
-
-def _key(data: ImageSet, config: StudyConfig, judged: np.ndarray, weights_key: str) -> str:
-    """What the suspects depend on, but for the machine."""
-    context = (data.fingerprint, config.backbone.name, weights_key, config.data.split.seed)
-    return sha256(f"{context} {_LAYOUT}".encode() + judged.tobytes()).hexdigest()[:32]
-
-
-def _test_rows(data: ImageSet, config: StudyConfig) -> np.ndarray:
-    return draw_splits(data, split=config.data.split, labels_per_class=None, redraw=0)[0].test

@@ -22,7 +22,7 @@ from tlsearch.training.adversarial import fgsm, pgd
 from tlsearch.training.batches import label_batch, normalised, unit_batch
 from tlsearch.training.feature_cache import Forward, features, run_stages
 from tlsearch.training.optim import is_decayed
-from tlsearch.training.results import EpochResult, TrainResult
+from tlsearch.training.results import TrainResult
 from tlsearch.training.trainer import Trainer
 
 GRADIENT_BATCH_SIZE = 50
@@ -56,63 +56,25 @@ class Trained:
     pretrained: Callable[[], Backbone] | None
     source: Callable[[], SourceTask] | None
 
-    @property
-    def backbone(self) -> Backbone:
-        """The trained network."""
-        return self.trainer.backbone
-
-    @property
-    def chosen(self) -> EpochResult:
-        """The epoch whose weights count."""
+    def __post_init__(self) -> None:
         assert self.result.chosen is not None, "a complete training has an epoch"
-        return self.result.chosen
-
-    @cached_property
-    def groups(self) -> Sequence[str]:
-        """All layer groups but the head."""
-        return self.backbone.groups[:-1]
-
-    # The course of the training.
-
-    @cached_property
-    def val_losses(self) -> np.ndarray:
-        """One an epoch, (epochs,)."""
-        return np.array([epoch.val_loss for epoch in self.result.epochs])
-
-    @cached_property
-    def val_accuracies(self) -> np.ndarray:
-        """One an epoch, (epochs,), shares."""
-        return np.array([epoch.val_accuracy for epoch in self.result.epochs])
-
-    @cached_property
-    def val_accuracy(self) -> float:
-        """Of the weights that count."""
-        return self.chosen.val_accuracy
+        trainer, epochs = self.trainer, self.result.epochs
+        self.backbone = trainer.backbone
+        self.groups: Sequence[str] = self.backbone.groups[:-1]
+        self.chosen = self.result.chosen  # the epoch whose weights count
+        self.val_losses = np.array([epoch.val_loss for epoch in epochs])
+        self.val_accuracies = np.array([epoch.val_accuracy for epoch in epochs])
+        self.val_accuracy = self.chosen.val_accuracy
+        # One a step that was taken, before clipping; `planned_steps` also where it ended early.
+        self.gradient_norms = np.array(trainer.steps.gradients)
+        self.planned_steps = trainer.plan.total_steps
+        self.largest_step_norm = trainer.steps.largest_update
+        self.seconds = self.result.seconds
 
     @cached_property
     def train_accuracy(self) -> float:
         """Of the weights that count, in evaluation mode, without augmentation."""
         return accuracy(self.trainer.forward, self.trainer.data.train)
-
-    @cached_property
-    def gradient_norms(self) -> np.ndarray:
-        """One a step that was taken, before clipping."""
-        return np.array(self.trainer.steps.gradients)
-
-    @cached_property
-    def planned_steps(self) -> int:
-        """Of the whole training, also where it ended early."""
-        return self.trainer.plan.total_steps
-
-    @cached_property
-    def largest_step_norm(self) -> float:
-        """Over all steps."""
-        return self.trainer.steps.largest_update
-
-    @cached_property
-    def seconds(self) -> float:
-        """Of the whole training."""
-        return self.result.seconds
 
     @cached_property
     def images_per_second(self) -> float:
@@ -150,7 +112,9 @@ class Trained:
 
     @cached_property
     def source_features(self) -> Sequence[np.ndarray] | None:
-        """Of the source's held-out images, in the trained network."""
+        """Of the source's held-out images, (images, width) behind each group, in the trained
+        network.
+        """
         return None if self.source is None else self.source().features(self.backbone)
 
     @cached_property
@@ -165,10 +129,9 @@ class Trained:
         """
         if self.source is None or self.source_features is None:
             return {"": math.nan}
-        found = {"": self.source().accuracy(list(self.source_features))}
-        second = self.trainer.second_task
+        given, second = self.source_features[-1], self.trainer.second_task
+        found = {"": self.source().accuracy(given)}
         if second is not None:
-            given = list(self.source_features)
             found["head"] = self.source().head_accuracy(second.head, given)
         return found
 

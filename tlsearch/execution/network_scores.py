@@ -3,7 +3,7 @@ probe's accuracy, transferability scores; and what the network costs.
 """
 
 import math
-import time
+import timeit
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,8 +31,8 @@ from tlsearch.metrics.domain import domain_error, scaled_frechet_distance, simil
 from tlsearch.metrics.linear_probe import LinearProbe, probe_accuracy
 from tlsearch.metrics.registry import DOMAIN_SEED
 from tlsearch.metrics.transferability import h_score, leep, log_me, nce
-from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
-from tlsearch.training.batches import Pixels
+from tlsearch.models.backbones import Backbone, study_backbone
+from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import features as features_of
 
 MAX_IMAGES, GLYPH_IMAGES = 2000, 1000
@@ -41,7 +41,7 @@ beyond, and on a CPU a large network does some ten a second."""
 AS_TRAINED = 0.5
 """The difficulty at which glyphs are jittered as the source model saw them."""
 TRAIN_BATCH_SIZE = 32
-_TIMED_STEPS = 3
+_TIMED_RUNS = 4
 
 Facts = dict[str, float | None]
 
@@ -50,8 +50,7 @@ def frozen_features(
     backbone: Backbone, data: ImageSet, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """What the head would see of these rows, float32 (R, F), on the device."""
-    mean, std = normalisation(backbone.name)
-    pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
+    pixels = pixels_for(backbone.name, images=data.images, labels=data.labels)
     backbone.model.to(device).to(memory_format=torch.channels_last)
     return features_of(backbone, pixels, rows)[-1]
 
@@ -92,7 +91,10 @@ def survey(
     """
     counts = np.bincount(data.labels[data.usable], minlength=data.num_classes)
     counts = counts[counts > 0]
-    features, probed = _probed(data, looked_at, backbone, device, seed)
+    rows = _some(looked_at, "survey", seed)
+    features = frozen_features(backbone, data, rows, device)
+    blocks = data.blocks(by_group=True)[rows]
+    probed = probe_accuracy(features, data.labels[rows], blocks=blocks, seed=seed)
     facts: Facts = {
         "similarity": None,
         "source_distance": None,
@@ -119,16 +121,6 @@ def survey(
         }
         facts |= {name: None if math.isnan(x) else x for name, x in measured.items()}
     return facts
-
-
-def _probed(
-    data: ImageSet, rows: np.ndarray, backbone: Backbone, device: torch.device, seed: int
-) -> tuple[np.ndarray, float]:
-    """Features (R, F) of some of these rows, and how well a probe reads them."""
-    rows = _some(rows, "survey", seed)
-    features = frozen_features(backbone, data, rows, device)
-    blocks = data.blocks(by_group=True)[rows]
-    return features, probe_accuracy(features, data.labels[rows], blocks=blocks, seed=seed)
 
 
 def source_images(setting: Setting) -> ImageSet | None:
@@ -242,9 +234,8 @@ def score_network(
     device: torch.device,
 ) -> NetworkScores:
     """Score the only network of `config` on these rows; `state` is what `weights` holds."""
-    backbone = _built(config, data.num_classes)
-    if state is not None:
-        load_pretrained(backbone, state)
+    classes = data.num_classes
+    backbone = study_backbone(config, num_classes=classes, dropout=0.0, seed=0, state=state)
     features = frozen_features(backbone, data, rows, device)
     labels = data.labels[rows]
     given = None
@@ -273,21 +264,12 @@ def multiply_adds(config: StudyConfig, num_classes: int) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # half a second
 
     with torch.device("meta"):
-        model = _built(config, num_classes).model.eval()
+        of = study_backbone(config, num_classes=num_classes, dropout=0.0, seed=0, state=None)
+        model = of.model.eval()
         image = torch.empty(1, 3, config.data.size, config.data.size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
     return int(counter.get_total_flops()) // 2
-
-
-def _built(config: StudyConfig, num_classes: int) -> Backbone:
-    return build_backbone(
-        name=config.backbone.name,
-        num_classes=num_classes,
-        image_size=config.data.size,
-        dropout=0.0,
-        seed=0,
-    )
 
 
 def _source_probabilities(
@@ -344,18 +326,11 @@ def _speeds(backbone: Backbone, size: int, device: torch.device) -> tuple[float,
 
 
 def _fastest(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the fastest run after one that warms up; others may use the machine too."""
-    work()
-    best = float("inf")
-    for _ in range(_TIMED_STEPS):
-        _wait(device)
-        start = time.perf_counter()
+    """Seconds of the fastest run: the first warms up, and others may use the machine too."""
+
+    def run() -> None:
         work()
-        _wait(device)
-        best = min(best, time.perf_counter() - start)
-    return best
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return min(timeit.repeat(run, number=1, repeat=_TIMED_RUNS))

@@ -27,7 +27,7 @@ from tlsearch.errors import Problem, RequestError
 from tlsearch.execution.label_audit import audit_labels
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
 from tlsearch.metrics.domain import class_share_distance
-from tlsearch.models.backbones import build_backbone, load_pretrained
+from tlsearch.models.backbones import study_backbone
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.precision import Numerics, probe_precision
 from tlsearch.training.pretrain import glyph_weights
@@ -162,16 +162,9 @@ def ready_network(
         WorkError: something cannot be read, written or fetched.
     """
     weights, made = find_weights(config, cache=user_cache, threads=threads, on_progress=on_progress)
-    backbone = build_backbone(
-        name=config.backbone.name,
-        num_classes=num_classes,
-        image_size=config.data.size,
-        dropout=0.0,
-        seed=0,
-    )
     state = pretrained_state(backbone=config.backbone.name, weights=weights)
-    if state is not None:  # fitting now saves a failure in every trial
-        load_pretrained(backbone, state)
+    # Fitting now saves a failure in every trial.
+    backbone = study_backbone(config, num_classes=num_classes, dropout=0.0, seed=0, state=state)
     return Network(
         config=config,
         groups=backbone.groups,

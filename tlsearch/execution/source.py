@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from tlsearch.config.augmentation import Style
+from tlsearch.config.augmentation import NoAdaptation, Style
 from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.strategy import Strategy
@@ -24,9 +24,9 @@ from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
 from tlsearch.execution.messages import Setting
 from tlsearch.metrics.linear_probe import INVERSE_PENALTY, LinearProbe, fit_probe
-from tlsearch.models.backbones import Backbone, Head, normalisation
+from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.augmentation import Stage
-from tlsearch.training.batches import Pixels
+from tlsearch.training.batches import Pixels, pixels_for
 from tlsearch.training.domain_adaptation import stage_of
 from tlsearch.training.feature_cache import ActivationStore, features
 from tlsearch.training.multi_task import SecondTask
@@ -85,7 +85,7 @@ def glyph_source(*, backbone: str, image_size: int) -> SourceData:
     """The embedded source task: printed characters."""
 
     def drawn(faces: tuple[str, ...], count: int, purpose: str) -> Callable[[], SourcePart]:
-        return lambda: _whole(_characters(faces, backbone, count, image_size, purpose))
+        return partial(_characters, faces, backbone, count, image_size, purpose)
 
     return SourceData(
         make_train=drawn(RECIPE.faces, PROBE_IMAGES, "probe"),
@@ -97,8 +97,7 @@ def glyph_source(*, backbone: str, image_size: int) -> SourceData:
 
 def own_source(data: ImageSet, *, backbone: str) -> SourceData:
     """A study's own source images, divided at random, the same way every time."""
-    mean, std = normalisation(backbone)
-    pixels = Pixels(images=data.images, labels=data.labels, mean=mean, std=std)
+    pixels = pixels_for(backbone, images=data.images, labels=data.labels)
     held_out = _held_out(data)
     train = np.setdiff1d(data.usable, held_out)
     return SourceData(
@@ -121,13 +120,9 @@ def _held_out(data: ImageSet) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def _whole(pixels: Pixels) -> SourcePart:
-    return SourcePart(pixels, np.arange(len(pixels.labels)))
-
-
 def _characters(
     faces: tuple[str, ...], backbone: str, count: int, image_size: int, purpose: str
-) -> Pixels:
+) -> SourcePart:
     """Jittered characters as the pretrained network saw them, the same every time."""
     glyphs = render_glyphs(faces)
     generator = torch.Generator().manual_seed(derive_seed(RECIPE.seed, purpose))
@@ -142,8 +137,8 @@ def _characters(
         )
         images.append((255 * drawn).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
         labels.append(classes.numpy())
-    mean, std = normalisation(backbone)
-    return Pixels(np.concatenate(images), np.concatenate(labels), mean, std)
+    pixels = pixels_for(backbone, images=np.concatenate(images), labels=np.concatenate(labels))
+    return SourcePart(pixels, np.arange(len(pixels.labels)))
 
 
 _LAYOUT = 2
@@ -212,16 +207,16 @@ class SourceTask:
         """Features (images, width) of the held-out images behind each layer group but the head."""
         return features(backbone, *self.held_out)
 
-    def accuracy(self, found: list[np.ndarray]) -> float:
-        """How many of the held-out images the pretrained network's probe reads rightly from the
-        last of these features, as a share.
+    def accuracy(self, last: np.ndarray) -> float:
+        """How many of the held-out images the pretrained network's probe reads rightly from their
+        features (images, width) before the head, as a share.
         """
-        return self._probe.accuracy(found[-1], self._labels)
+        return self._probe.accuracy(last, self._labels)
 
     @torch.no_grad()
-    def head_accuracy(self, head: Head, found: list[np.ndarray]) -> float:
+    def head_accuracy(self, head: Head, last: np.ndarray) -> float:
         """The same by a head that has learnt on beside the target's."""
-        given = torch.from_numpy(found[-1]).to(head.weight.device)
+        given = torch.from_numpy(last).to(head.weight.device)
         answers = head.eval()(given).argmax(1).cpu().numpy()
         return float((answers == self._labels).mean())
 
@@ -242,6 +237,49 @@ class SourceTask:
     def _labels(self) -> np.ndarray:
         found: np.ndarray = self.held_out.pixels.labels[self.held_out.rows]
         return found
+
+
+def adaptation_stage(
+    strategy: Strategy,
+    *,
+    pixels: Pixels,
+    rows: np.ndarray,
+    source: Callable[[], SourceData],
+    seed: int,
+    pretrained: Callable[[], Backbone],
+    folder: Path,
+    style_keys: tuple[str, ...],
+    style_seed: int,
+    device: torch.device,
+    on_progress: OnProgress,
+) -> Stage | None:
+    """The stage that takes `rows` of the target's pixels towards the source; None for none.
+
+    Images in the source's style are made with the network before training and drawn from
+    `style_seed`; `folder` keeps them by `style_keys`, which name the target and the network.
+
+    Raises:
+        WorkError: images in another style cannot be written.
+    """
+    chosen = strategy.adaptation
+    if isinstance(chosen, NoAdaptation) or (isinstance(chosen, Style) and not chosen.strength):
+        return None
+    data = source()
+    lenders, among = data.train
+    if not isinstance(chosen, Style):
+        return stage_of(chosen, source=lenders, among=among, seed=seed)
+    styled = StyledImages(
+        folder=folder,
+        pixels=pixels,
+        source=lenders,
+        among=among,
+        network=lambda: StyleNetwork(pretrained(), layers=chosen.layers, pixels=pixels),
+        keys=(data.key, *style_keys, str(chosen.layers), device.type),
+        seed=style_seed,
+        device=device,
+        on_progress=on_progress,
+    )
+    return StyleStage(styled, rows=rows, strength=chosen.strength)
 
 
 class SourceBench:
@@ -281,20 +319,23 @@ class SourceBench:
         return SourceTask(pretrained, data=self._known, probe=probe)
 
     def adaptation(self, strategy: Strategy, *, rows: np.ndarray, seed: int) -> Stage | None:
-        """The stage that takes a training part, `rows`, towards the source; None for none.
-
-        Raises:
-            WorkError: images in another style cannot be written.
-        """
-        chosen = strategy.adaptation
-        if isinstance(chosen, Style):
-            if not chosen.strength:
-                return None
-            return StyleStage(self._styled_images(chosen), rows=rows, strength=chosen.strength)
-        if self._data is None:
-            return None
-        source, among = self._data.train
-        return stage_of(chosen, source=source, among=among, seed=seed)
+        """The `adaptation_stage` of a training part, `rows`; None for none."""
+        setting = self._setting
+        name = setting.config.backbone.name
+        return adaptation_stage(
+            strategy,
+            pixels=self._pixels,
+            rows=rows,
+            source=lambda: self._known,
+            seed=seed,
+            pretrained=self._pretrained,
+            folder=setting.activations.parent / "styled",
+            style_keys=(setting.activations_key, setting.weights_fingerprint, name),
+            # The study's own, so that its trials and redraws see the same pictures.
+            style_seed=setting.config.search.seed,
+            device=self._device,
+            on_progress=self._on_progress,
+        )
 
     def second_task(
         self, strategy: Strategy, backbone: Backbone, *, seed: int
@@ -326,28 +367,6 @@ class SourceBench:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(seed, "source head"))
             return Head(width, classes, dropout=0.0, device="cpu")
-
-    def _styled_images(self, chosen: Style) -> StyledImages:
-        setting = self._setting
-        source, among = self._known.train
-        name = setting.config.backbone.name
-        keys = (setting.activations_key, self._known.key, setting.weights_fingerprint, name)
-
-        def network() -> StyleNetwork:
-            return StyleNetwork(self._pretrained(), layers=chosen.layers, pixels=self._pixels)
-
-        return StyledImages(
-            folder=setting.activations.parent / "styled",
-            pixels=self._pixels,
-            source=source,
-            among=among,
-            network=network,
-            keys=(*keys, str(chosen.layers), self._device.type),
-            # The study's own, so that its trials and redraws see the same pictures.
-            seed=setting.config.search.seed,
-            device=self._device,
-            on_progress=self._on_progress,
-        )
 
     @property
     def _known(self) -> SourceData:

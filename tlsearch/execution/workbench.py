@@ -36,9 +36,9 @@ from tlsearch.execution.network_scores import (
 from tlsearch.execution.prepare import shares_of
 from tlsearch.execution.source import SourceBench
 from tlsearch.metrics.registry import take_measures
-from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
+from tlsearch.models.backbones import Backbone, study_backbone
 from tlsearch.models.weights import pretrained_state
-from tlsearch.training.batches import Pixels, TrainingData
+from tlsearch.training.batches import TrainingData, pixels_for
 from tlsearch.training.cross_validation import CrossValidation, Training
 from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.plan import make_plan
@@ -60,15 +60,9 @@ class Workbench:
         self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
         compute_reproducibly(self._device)
         self._numerics = Numerics(setting.precision)
-        mean, std = normalisation(self._config.backbone.name)
         self._images = images = store.load(setting.store)
-        self._pixels = Pixels(
-            images=images.images,
-            labels=images.labels,
-            mean=mean,
-            std=std,
-        )
-        self._state = pretrained_state(backbone=self._config.backbone.name, weights=setting.weights)
+        name = self._config.backbone.name
+        self._pixels = pixels_for(name, images=images.images, labels=images.labels)
         self._activations = ActivationStore(
             setting.activations,
             pixels=self._pixels,
@@ -108,9 +102,11 @@ class Workbench:
         )
 
     def _trainer(self, job: TrainJob, data: TrainingData) -> Trainer:
-        backbone = self._backbone(dropout=job.strategy.dropout, seed=derive_seed(job.seed, "init"))
-        if job.strategy.init == "pretrained":
-            self._load_pretrained(backbone)
+        backbone = self._backbone(
+            dropout=job.strategy.dropout,
+            seed=derive_seed(job.seed, "init"),
+            pretrained=job.strategy.init == "pretrained",
+        )
         self._head_start.prepare(backbone, job.strategy, data=data, seed=job.seed)
         plan = make_plan(
             job.strategy,
@@ -149,8 +145,7 @@ class Workbench:
 
     def _pretrained(self) -> Backbone:
         """The network before training, its head at random."""
-        backbone = self._backbone(dropout=0.0, seed=0)
-        self._load_pretrained(backbone)
+        backbone = self._backbone(dropout=0.0, seed=0, pretrained=True)
         backbone.model.to(self._device).to(memory_format=torch.channels_last)
         return backbone
 
@@ -167,7 +162,7 @@ class Workbench:
 
     def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
         """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
-        backbone = self._backbone(dropout=0.0, seed=0)
+        backbone = self._backbone(dropout=0.0, seed=0, pretrained=False)
         accuracies = []
         for key, path in job.weights:
             backbone.model.load_state_dict(load_file(path))
@@ -236,13 +231,11 @@ class Workbench:
         else:
             past, _ = set_future_apart(data, share=job.future)
             parts, _ = self._draw_past(config.data.split, job.future, config.data.split.seed)
-        backbone = self._backbone(dropout=0.0, seed=0)
-        self._load_pretrained(backbone)
         found = survey(
             data,
             parts=parts,
             looked_at=np.setdiff1d(past, parts.test),
-            backbone=backbone,
+            backbone=self._backbone(dropout=0.0, seed=0, pretrained=True),
             source=source_images(self._setting),
             device=self._device,
             seed=config.data.split.seed,
@@ -251,30 +244,27 @@ class Workbench:
 
     def score_network(self) -> NetworkScores:
         """What the network promises, by its frozen features of the training part."""
-        backbone, weights = self._config.backbone.name, self._setting.weights
         return score_network(
             self._config,
             self._images,
             training_rows(self._images, self._config),
-            weights=weights,
-            state=pretrained_state(backbone=backbone, weights=weights),
+            weights=self._setting.weights,
+            state=self._read_weights(),
             device=self._device,
         )
 
-    def _backbone(self, *, dropout: float, seed: int) -> Backbone:
-        return build_backbone(
-            name=self._config.backbone.name,
+    def _backbone(self, *, dropout: float, seed: int, pretrained: bool) -> Backbone:
+        return study_backbone(
+            self._config,
             num_classes=self._setting.data.num_classes,
-            image_size=self._config.data.size,
             dropout=dropout,
             seed=seed,
+            state=self._read_weights() if pretrained else None,
         )
 
-    def _load_pretrained(self, backbone: Backbone) -> None:
+    def _read_weights(self) -> dict[str, torch.Tensor] | None:
         # Read each time: the system keeps the file at hand, and a worker need not keep a copy.
-        state = pretrained_state(backbone=self._config.backbone.name, weights=self._setting.weights)
-        if state is not None:
-            load_pretrained(backbone, state)
+        return pretrained_state(backbone=self._config.backbone.name, weights=self._setting.weights)
 
     def _draw_past(self, split: SplitConfig, future: float, seed: int) -> tuple[Split, np.ndarray]:
         return draw_past(

@@ -53,29 +53,24 @@ class DomainFeatures(NamedTuple):
 
 
 class Observed(Protocol):
-    """What a finished training shows. Lists by group are in the order of `groups`, all but the head
-    from the input on; None stands for "there is none": of a network that started at random, or
-    where no images of the source are at hand.
+    """What a finished training shows, value by value as `execution.measures.Trained` says.
+
+    Lists by group are in the order of `groups`, all but the head from the input on; None stands for
+    "there is none": of a network that started at random, or where no images of the source are at
+    hand.
     """
 
-    @property
-    def groups(self) -> Sequence[str]: ...
-    @property
-    def val_losses(self) -> np.ndarray: ...
-    @property
-    def val_accuracies(self) -> np.ndarray: ...
-    @property
-    def val_accuracy(self) -> float: ...
+    groups: Sequence[str]
+    val_losses: np.ndarray
+    val_accuracies: np.ndarray
+    val_accuracy: float
+    gradient_norms: np.ndarray
+    planned_steps: int
+    largest_step_norm: float
+    seconds: float
+
     @property
     def train_accuracy(self) -> float: ...
-    @property
-    def gradient_norms(self) -> np.ndarray: ...
-    @property
-    def planned_steps(self) -> int: ...
-    @property
-    def largest_step_norm(self) -> float: ...
-    @property
-    def seconds(self) -> float: ...
     @property
     def images_per_second(self) -> float: ...
     @property

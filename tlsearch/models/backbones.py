@@ -15,6 +15,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tlsearch.config.catalog import CATALOGUE, PREFIX, TIMM, BackboneFacts, group_of, groups
+from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WeightsError, nearest
 from tlsearch.models.layer_groups import stages_of
 
@@ -197,6 +198,29 @@ def named_groups(backbone: Backbone) -> dict[str, dict[str, nn.Parameter]]:
     for name, parameter in backbone.model.named_parameters():
         owned[group_of(backbone.facts, name)][name] = parameter
     return owned
+
+
+def study_backbone(
+    config: StudyConfig,
+    *,
+    num_classes: int,
+    dropout: float,
+    seed: int,
+    state: Mapping[str, Tensor] | None,
+) -> Backbone:
+    """The only network of a study, with the pretrained weights `state` where there are any.
+
+    Raises:
+        RequestError: the network cannot take images of the study's size.
+        WeightsError: the weights do not fit.
+    """
+    name, size = config.backbone.name, config.data.size
+    found = build_backbone(
+        name=name, num_classes=num_classes, image_size=size, dropout=dropout, seed=seed
+    )
+    if state is not None:
+        load_pretrained(found, state)
+    return found
 
 
 def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.strategy import ClassBalance, LossBalance, NoBalance, SamplingBalance
+from tlsearch.models.backbones import normalisation
 
 
 class Pixels(NamedTuple):
@@ -23,6 +24,12 @@ class Pixels(NamedTuple):
     labels: np.ndarray
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+def pixels_for(backbone: str, *, images: np.ndarray, labels: np.ndarray) -> Pixels:
+    """Images (N, H, W, C) and labels (N,), normalised as the weights of this network want it."""
+    mean, std = normalisation(backbone)
+    return Pixels(images, labels, mean, std)
 
 
 def pixel_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> Tensor:
