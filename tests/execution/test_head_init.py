@@ -12,24 +12,24 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from tests.execution.jobs import bench_of, setting_with, train_job
 from tests.execution.test_prepare import images
 from tests.models.strategies import strategy
 from tests.search.conftest import Study
-from tests.search.fakes import setting_of
 from tests.training.small import CPU, data, same, store, tiny_backbone, trainer, weights
 from tlsearch.config.optimization import Adam, AdamW
-from tlsearch.config.runtime import no_progress
 from tlsearch.config.strategy import Anova, Chi2, LossBalance, SamplingBalance, Strategy
-from tlsearch.data import dataset as image_store
 from tlsearch.errors import RequestError
+from tlsearch.execution import head_init
 from tlsearch.execution.head_init import HeadStart
 from tlsearch.execution.messages import TrainJob
-from tlsearch.execution.prepare import divide
 from tlsearch.execution.workbench import Workbench
 from tlsearch.metrics.linear_probe import INVERSE_PENALTY, MAX_ITERATIONS
 from tlsearch.models.backbones import Backbone
-from tlsearch.training.batches import TrainingData
+from tlsearch.models.layer_groups import stages_of
+from tlsearch.training.batches import TrainingData, pixel_batch
 from tlsearch.training.cross_validation import CrossValidation
+from tlsearch.training.feature_cache import run_stages
 from tlsearch.training.trainer import Trainer
 
 PROBE = strategy(init="pretrained", head_init="probe")
@@ -37,9 +37,6 @@ FROZEN = strategy(init="pretrained", freeze_depth=5)
 
 
 def features(backbone: Backbone, on: TrainingData, rows: np.ndarray) -> np.ndarray:
-    from tlsearch.training.batches import pixel_batch
-    from tlsearch.training.feature_cache import run_stages
-
     backbone.model.eval()
     with torch.no_grad():
         found = run_stages(backbone.stages[:-1], pixel_batch(on.pixels, rows, device=CPU))
@@ -122,8 +119,7 @@ def test_rows_of_absent_classes_stay_as_drawn(tmp_path: Path) -> None:
         prepared(tmp_path, PROBE, on=single)
 
 
-@pytest.mark.parametrize("selection", [Chi2(k=3), Anova(k=3)])
-@pytest.mark.parametrize("head_init", ["random", "probe"])
+@pytest.mark.parametrize(("selection", "head_init"), [(Chi2(k=3), "random"), (Anova(k=3), "probe")])
 def test_unselected_features_never_come_back(
     selection: Chi2 | Anova, head_init: Any, tmp_path: Path
 ) -> None:
@@ -165,31 +161,23 @@ def test_features_that_do_not_allow_it_are_refused(tmp_path: Path) -> None:
 
     on, backbone = data(), tiny_backbone(dropout=0.0, seed=0)
     backbone.model.set_submodule("layer4.2", torch.nn.Identity())
-    negative = replace(backbone, stages=_stages(backbone))
+    negative = replace(backbone, stages=stages_of(backbone.model, backbone.facts))
     start = HeadStart(store(tmp_path), device=CPU)
     with pytest.raises(RequestError, match=r"chi2 with k = 2 .* never negative.* — take anova"):
         start.prepare(negative, replace(FROZEN, feature_selection=Chi2(k=2)), data=on, seed=0)
 
 
-def _stages(backbone: Backbone) -> Any:
-    from tlsearch.models.layer_groups import stages_of
-
-    return stages_of(backbone.model, backbone.facts)
-
-
 def test_what_was_found_is_found_once_and_belongs_to_its_fold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlsearch.execution import head_init as head_start
-
     asked: list[int] = []
-    probe = head_start.fit_probe
+    probe = head_init.fit_probe
 
     def counted(found: np.ndarray, *args: Any, **settings: Any) -> Any:
         asked.append(len(found))
         return probe(found, *args, **settings)
 
-    monkeypatch.setattr(head_start, "fit_probe", counted)
+    monkeypatch.setattr(head_init, "fit_probe", counted)
     on = data()
     part = on._replace(train=on.train[:30])
     start = HeadStart(store(tmp_path), device=CPU)
@@ -227,27 +215,10 @@ def bench(study: Study, tmp_path: Path) -> Bench:
     """A workbench of 60 images in three folds, and a job for some of them."""
 
     def make(folds: tuple[int, ...], **params: Any) -> tuple[Workbench, TrainJob]:
-        config, of = study(*FOLDS, "backbone.name=resnet10"), images()
-        facts, _ = divide(of, config)
-        place = image_store.save(of, tmp_path / "images")
-        setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-        flat = config.space.assign(lambda _n, _d: 0.01)
-        job = TrainJob(
-            key="trial-0000",
-            backbone="resnet10",
-            strategy=Strategy.from_params({**flat, **params}, init="random"),
-            seed=0,
-            redraw=0,
-            folds=folds,
-            num_epochs=2,
-            checkpoint=tmp_path / "x.pt",
-            weights_to=None,
-            scores_to=None,
-            measures=(),
-            split=None,
-            future=None,
-        )
-        return Workbench(setting, device_index=None, on_progress=no_progress), job
+        config = study(*FOLDS, "backbone.name=resnet10")
+        setting = setting_with(images(), config, tmp_path)
+        job = train_job(config, params=params, folds=folds, num_epochs=2, backbone="resnet10")
+        return bench_of(setting), job
 
     return make
 

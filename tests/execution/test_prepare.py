@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 from tests.data.made import labelled, split_config
+from tests.execution.jobs import bench_of, setting_with, train_job
 from tests.search.conftest import Study
 from tests.search.fakes import memory_store, setting_of
-from tlsearch.config.runtime import no_progress
-from tlsearch.config.strategy import Strategy
-from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set
 from tlsearch.data.splits import draw_past, draw_splits
 from tlsearch.errors import RequestError, StoreError
 from tlsearch.execution.messages import SharesJob, TrainJob
 from tlsearch.execution.prepare import divide, share_distances, shares_of
-from tlsearch.execution.workbench import Workbench
 from tlsearch.search.provenance import parent_params, parent_tags
 from tlsearch.search.runner import agreed
 from tlsearch.training.cross_validation import CrossValidation
@@ -88,31 +85,14 @@ def test_a_draw_of_the_confirmation_is_refused_before_the_first_trial(study: Stu
 
 
 def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> TrainJob:
-    params = config.space.assign(lambda _n, _d: 0.01)
-    return TrainJob(
-        key="trial-0000",
-        strategy=Strategy.from_params(params | {"freeze_depth": 5}, init="random"),
-        seed=0,
-        redraw=redraw,
-        folds=folds,
-        num_epochs=1,
-        checkpoint=folder / "x.pt",
-        weights_to=None,
-        scores_to=None,
-        measures=(),
-        split=None,
-        future=None,
-        backbone="",
-    )
+    params = {"freeze_depth": 5}
+    return train_job(config, params=params, folds=folds, redraw=redraw, folder=folder)
 
 
 def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path) -> None:
     weights = np.random.default_rng(1).uniform(1, 2, 60).astype(np.float32)
     config, data = config_of(study, "{folds: 3, test: 0.4}"), images(60, weights=weights)
-    facts, _ = divide(data, config)
-    place = store.save(data, tmp_path / "images")
-    setting = replace(setting_of(config, tmp_path), data=facts, store=place)
-    bench = Workbench(setting, device_index=None, on_progress=no_progress)
+    bench = bench_of(setting_with(data, config, tmp_path))
     whole = bench.trainer(job(config, (0, 1, 2), 0, tmp_path))
     assert isinstance(whole, CrossValidation)
     assert len(list(whole.epochs())) == 3

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from tests.execution.jobs import bench_of, setting_with, train_job
 from tests.search.conftest import Study
-from tests.search.fakes import setting_of
 from tests.training.small import pixels, tiny_backbone
 from tests.training.test_pretrain import TINY
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set
 from tlsearch.data.sources import read_source
 from tlsearch.errors import RequestError
-from tlsearch.execution.messages import PrepareJob, Setting, SurveyJob, TrainJob
-from tlsearch.execution.prepare import divide, prepare
+from tlsearch.execution.messages import PrepareJob, Setting, SurveyJob
+from tlsearch.execution.prepare import prepare
 from tlsearch.execution.source import (
     SOURCE_IMAGES,
     SourceTask,
@@ -30,7 +30,6 @@ from tlsearch.execution.source import (
     glyph_source,
     own_source,
 )
-from tlsearch.execution.workbench import Workbench
 from tlsearch.models.backbones import Backbone, build_backbone
 from tlsearch.training.feature_cache import features as features_of
 from tlsearch.training.pretrain import glyph_weights
@@ -62,11 +61,7 @@ def setting(study: Study, weights: Path, tmp_path: Path) -> Setting:
     config = study("data.size=32", head=HEAD)
     draw = np.random.default_rng(0).integers(0, 255, (60, 32, 32, 3)).astype(np.uint8)
     data = image_set(draw, np.arange(60) % 3, ("ape", "bee", "cat"))
-    facts, _ = divide(data, config)
-    place = store.save(data, tmp_path / "images")
-    return replace(
-        setting_of(config, tmp_path), data=facts, store=place, weights=str(weights), groups=()
-    )
+    return setting_with(data, config, tmp_path, weights=str(weights), groups=())
 
 
 def glyph_task(pretrained: Backbone, *, weights: Path) -> SourceTask:
@@ -85,28 +80,19 @@ def measure(setting: Setting, tmp_path: Path) -> Measure:
     """Train for an epoch and measure, in a worker of its own."""
 
     def make(init: Any = "pretrained", **changes: Any) -> dict[str, float]:
-        params = setting.config.space.assign(lambda _n, _d: 0.01)
-        bench = Workbench(replace(setting, **changes), device_index=None, on_progress=no_progress)
-        job = TrainJob(
-            key="k",
-            strategy=Strategy.from_params(params | {"freeze_depth": 2}, init=init),
-            seed=0,
-            redraw=0,
-            folds=(0,),
-            num_epochs=1,
-            checkpoint=tmp_path / "k.pt",
-            weights_to=None,
-            scores_to=None,
-            measures=NAMES,
-            split=None,
-            future=None,
-            backbone="",
-        )
-        trainer = bench.trainer(job)
-        list(trainer.epochs())
-        return bench.measure(job, trainer, trainer.finish())
+        params = {"freeze_depth": 2}
+        changed = replace(setting, **changes)
+        return trained(changed, params, init=init, measures=NAMES, folder=tmp_path)[1]
 
     return make
+
+
+def trained(setting: Setting, params: dict[str, Any], **changes: Any) -> Any:
+    """A training of an epoch, and its measures."""
+    bench, job = bench_of(setting), train_job(setting.config, params=params, **changes)
+    trainer = bench.trainer(job)
+    list(trainer.epochs())
+    return trainer, bench.measure(job, trainer, trainer.finish())
 
 
 @pytest.mark.slow
@@ -148,7 +134,7 @@ def test_held_out_characters_are_the_same_every_time(tmp_path: Path) -> None:
     one, two = (glyph_task(pretrained, weights=file) for _ in range(2))
     assert one.pretrained_features[0].shape == (SOURCE_IMAGES, 8)
     assert all(map(np.array_equal, one.pretrained_features, two.pretrained_features))
-    assert one.accuracy(one.pretrained_features) == two.accuracy(two.pretrained_features)
+    assert one.accuracy(one.pretrained_features[-1]) == two.accuracy(two.pretrained_features[-1])
     # Other weights have a probe of their own.
     file.write_bytes(b"2")
     glyph_task(tiny_backbone(dropout=0.0, seed=1), weights=file)
@@ -164,7 +150,9 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path) -> None
     place.unlink()
     place.mkdir()  # no file can take its place, whoever asks
     again = glyph_task(pretrained, weights=file)
-    assert again.accuracy(again.pretrained_features) == kept.accuracy(kept.pretrained_features)
+    assert again.accuracy(again.pretrained_features[-1]) == kept.accuracy(
+        kept.pretrained_features[-1]
+    )
     assert not list(tmp_path.glob(".*.part*"))
 
 
@@ -189,12 +177,9 @@ OWN_HEAD = """
 name: s
 data: {source: {letters: {images: 120, classes: 4}}, size: 32, labels_per_class: 6}
 backbone: {name: resnet10, weights: none, source: {textures: {images: 90, classes: 3}}}
+precision: fp32
 """
 OWN_MEASURES = ("cka_drift", "source_accuracy", "domain_distance", "adapted_distance")
-
-
-def silent(_share: float, _text: str) -> None:
-    pass
 
 
 def prepared(study: Study, folder: Path, *options: str) -> Setting:
@@ -204,15 +189,11 @@ def prepared(study: Study, folder: Path, *options: str) -> Setting:
         user_cache=folder / "user",
         threads=1,
     )
-    return prepare(job, device_index=None, on_progress=silent)[0]
+    return prepare(job, device_index=None, on_progress=no_progress)[0]
 
 
 def pretrained_on_nothing(study: Study, folder: Path) -> Setting:
     """A setting with a file of weights, which happen to be random."""
-    from safetensors.torch import save_file
-
-    from tlsearch.models.backbones import build_backbone
-
     backbone = build_backbone(name="resnet10", num_classes=9, image_size=32, dropout=0.0, seed=5)
     path = folder / "own.safetensors"
     save_file({k: v.contiguous() for k, v in backbone.model.state_dict().items()}, path)
@@ -220,28 +201,10 @@ def pretrained_on_nothing(study: Study, folder: Path) -> Setting:
 
 
 def train(setting: Setting, *, measures: tuple[str, ...] = (), **params: Any) -> Any:
-    """A training of an epoch and its measures."""
-    bench = Workbench(setting, device_index=None, on_progress=silent)
-    flat = setting.config.space.assign(lambda _n, _d: 0.01) | {"batch_size": 8} | params
-    init: Any = "random" if setting.weights == "none" else "pretrained"
-    job = TrainJob(
-        key="k",
-        backbone="resnet10",
-        strategy=Strategy.from_params(flat, init=init),
-        seed=3,
-        redraw=0,
-        folds=(0,),
-        num_epochs=1,
-        checkpoint=Path("nowhere.pt"),
-        weights_to=None,
-        scores_to=None,
-        measures=measures,
-        split=None,
-        future=None,
-    )
-    trainer = bench.trainer(job)
-    list(trainer.epochs())
-    return trainer, bench.measure(job, trainer, trainer.finish())
+    """A training of an epoch in small batches, and its measures."""
+    init = "random" if setting.weights == "none" else "pretrained"
+    params = {"batch_size": 8, **params}
+    return trained(setting, params, init=init, measures=measures, backbone="resnet10", seed=3)
 
 
 def test_own_source_images_are_read_divided_and_fingerprinted(study: Study, tmp_path: Path) -> None:
@@ -259,56 +222,39 @@ def test_own_source_images_are_read_divided_and_fingerprinted(study: Study, tmp_
     assert prepared(study, tmp_path, "backbone.source=null").source_fingerprint is None
 
 
-def test_many_source_images_are_held_out_up_to_a_number() -> None:
-    images = np.zeros((9000, 2, 2, 1), np.uint8)
-    found = own_source(image_set(images, np.arange(9000) % 3, ("a", "b", "c")), backbone="resnet10")
-    assert len(found.held_out.rows) == 1023
+def test_so_many_are_held_out_and_a_class_of_a_single_image_is_trained_on() -> None:
+    for labels, held_out in ((np.arange(9000) % 3, [341] * 3), ([0, 0, 1, 1, 1, 2], [1, 1, 0])):
+        images = np.zeros((len(labels), 2, 2, 1), np.uint8)
+        data = image_set(images, np.array(labels), ("a", "b", "c"))
+        found = data.labels[own_source(data, backbone="resnet10").held_out.rows]
+        assert np.bincount(found, minlength=3).tolist() == held_out
 
 
-def test_a_class_of_a_single_image_is_trained_on() -> None:
-    labels = np.array([0, 0, 1, 1, 1, 2])
-    images = np.zeros((6, 2, 2, 1), np.uint8)
-    found = own_source(image_set(images, labels, ("a", "b", "c")), backbone="resnet10")
-    assert labels[found.held_out.rows].tolist() == [0, 1]
-
-
-def test_an_absent_folder_is_refused_by_its_own_field(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"^backbone\.source.*nowhere"):
-        prepared(study, tmp_path, "backbone.source={folder: nowhere}")
-
-
-def test_a_source_of_one_class_is_no_task(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({}, r"^backbone\.source.*photos"),
+        ({"a": 9}, r"^backbone\.source\.folder\.path = .* of one class"),
+        ({"a": 2, "b": 1, "c": 1}, r"^backbone\.source: 4 usable images, and 1 of the"),
+    ],
+    ids=["absent", "one class", "too small to hold any out"],
+)
+def test_what_is_no_source_is_refused(
+    counts: dict[str, int],
+    message: str,
+    study: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for i in range(9):
-        place = tmp_path / "photos" / "a" / f"{i}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((32, 32, 3), 20 * i, np.uint8)).save(place)
-    config = study("backbone.source={folder: photos}", head=OWN_HEAD)
-    with pytest.raises(RequestError, match=r"^backbone\.source\.folder\.path = .* of one class"):
-        read_source(config, cache=tmp_path / "c", on_progress=silent)
-
-
-def test_a_source_too_small_to_hold_any_out_is_refused(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, count in (("a", 2), ("b", 1), ("c", 1)):
+    for name, count in counts.items():
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(count):
-            picture = np.full((32, 32, 3), 50 * i + ord(name), np.uint8)
+            picture = np.full((32, 32, 3), 10 * i + ord(name), np.uint8)
             Image.fromarray(picture).save(tmp_path / "photos" / name / f"{i}.png")
     config = study("backbone.source={folder: photos}", head=OWN_HEAD)
-    with pytest.raises(RequestError, match=r"^backbone\.source: 4 usable images, and 1 of the"):
-        read_source(config, cache=tmp_path / "c", on_progress=silent)
-
-
-def test_glyphs_know_their_source() -> None:
-    found = glyph_source(backbone="resnet10", image_size=12)
-    assert found.num_classes == 36
-    assert len(found.held_out.rows) == 1024
-    assert glyph_source(backbone="resnet10", image_size=16).key != found.key
+    with pytest.raises(RequestError, match=message):
+        read_source(config, cache=tmp_path / "c", on_progress=no_progress)
 
 
 @pytest.mark.parametrize(
@@ -369,19 +315,8 @@ def test_from_scratch_the_second_head_starts_at_random(study: Study, tmp_path: P
     assert not (tmp_path / "state" / "probes").exists()
 
 
-def surveyed(setting: Setting) -> dict[str, float | None]:
-    bench = Workbench(setting, device_index=None, on_progress=silent)
-    return dict(bench.survey(SurveyJob(future=None)))
-
-
 def test_similarity_is_measured_by_own_source_images(study: Study, tmp_path: Path) -> None:
-    setting = pretrained_on_nothing(study, tmp_path)
-    facts = dict(
-        Workbench(setting, device_index=None, on_progress=silent).survey(SurveyJob(future=None))
-    )
-    assert facts["source_distance"] is not None
-    bare = prepared(study, tmp_path)
-    facts = dict(
-        Workbench(bare, device_index=None, on_progress=silent).survey(SurveyJob(future=None))
-    )
-    assert facts["source_distance"] is None  # a random network's eyes
+    for setting in (pretrained_on_nothing(study, tmp_path), prepared(study, tmp_path)):
+        facts = dict(bench_of(setting).survey(SurveyJob(future=None)))
+        # A random network's eyes say nothing.
+        assert (facts["source_distance"] is None) == (setting.weights == "none")
