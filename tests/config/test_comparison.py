@@ -79,7 +79,6 @@ def test_what_is_written(read: Read) -> None:
 def test_a_cell_is_the_study_with_scenario_and_arm_applied(read: Read) -> None:
     config = read(FULL)
     steps = cell_config(config, Cell("letters", "with steps"))
-    assert steps.name == "s:letters:with steps"
     assert steps.space.lr == Fixed(0.01)
     assert steps.space.schedule.names == ("step",)
     assert steps.space.freeze_depth == Fixed(2)

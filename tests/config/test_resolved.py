@@ -152,6 +152,7 @@ def test_every_study_here(path: Path) -> None:
         {"search": {"sampler": {"tpe": {"x": 1}}}},
         {"backbone": {"name": "resnet19", "weights": "none"}},
         {"workers": 0},
+        {"baselines": {"linear_probe": "tuned"}},
     ],
 )
 def test_the_schema_refuses_what_the_reader_refuses(wrong: dict[str, Any]) -> None:

@@ -28,17 +28,16 @@ def test_options_and_defaults_are_optunas(name: str) -> None:
         assert field.default == OURS.get((name, option), known[option].default)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "options"), [(10, {}), (3, {}), (50, {"min_resource": 2}), (30, {"max_resource": 9})]
-)
-def test_hyperbands_brackets(epochs: int, options: dict[str, int]) -> None:
-    ours = Hyperband.model_validate(options)
-    theirs = optuna.pruners.HyperbandPruner(
-        ours.min_resource, ours.most_steps(epochs), ours.reduction_factor
-    )
-    study = optuna.create_study(pruner=theirs)
-    theirs._try_initialization(study)
-    assert ours.brackets(epochs) == theirs._n_brackets
+def test_hyperbands_brackets() -> None:
+    """As Optuna documents them: floor(log(max_resource / min_resource, reduction_factor)) + 1."""
+    for epochs, options, brackets in (
+        (10, {}, 3),
+        (3, {}, 2),
+        (27, {}, 4),
+        (50, {"min_resource": 2}, 3),
+        (30, {"max_resource": 9}, 3),
+    ):
+        assert Hyperband.model_validate(options).brackets(epochs) == brackets
 
 
 def test_tpe_models_conditional_spaces_in_groups(read: Read) -> None:

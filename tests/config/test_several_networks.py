@@ -58,7 +58,15 @@ def test_which_network_is_meant_must_be_said(read: Read) -> None:
 def test_a_grid_counts_the_networks(read: Read) -> None:
     config = read("space: {batch_size: [16, 32, 64]}\n", head=TWO)
     assert config.grid_size() == 6
-    assert config.grid()["backbone"] == ["resnet10", "mobilenet_v2"]
+    assert config.grid() == {
+        "backbone": ["resnet10", "mobilenet_v2"],
+        "batch_size": [16, 32, 64],
+    }
+    spaced = read("space: {lr: {low: 0.1, high: 0.3, step: 0.1}, schedule: [step, cosine]}")
+    assert spaced.grid_size() == 6
+    assert spaced.grid()["lr"] == [0.1, 0.2, 0.3]
+    assert read("").grid_size() == 1
+    assert read("space: {lr: {low: 0.1, high: 0.3}}").grid_size() is None
 
 
 def test_the_cost_at_most_is_that_of_the_largest_network(read: Read) -> None:

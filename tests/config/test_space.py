@@ -1,11 +1,26 @@
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field, ValidationError, create_model
 
-from tlsearch.config.optimization import Adam, CosineDecay, Sgd, StepDecay
-from tlsearch.config.space import Choice, Dimension, Fixed, Range, Space
+from tlsearch.config.optimization import Adam, CosineDecay, Sgd
+from tlsearch.config.space import (
+    Choice,
+    Dimension,
+    Fixed,
+    Range,
+    Space,
+    can_be,
+    count,
+    dimension_type,
+    highest,
+    lowest,
+    raw,
+    values,
+)
 from tlsearch.config.strategy import CHOICES, Strategy
+from tlsearch.config.validation import Fault, Section, faults
 
 CONDITIONAL = {
     "lr": {"low": 1e-4, "high": 0.1, "log": True},
@@ -39,7 +54,6 @@ def test_the_defaults_are_one_strategy_that_nobody_is_asked_about() -> None:
     assert strategy.schedule == CosineDecay(final_lr_fraction=0.0)
     assert (strategy.lr, strategy.batch_size, strategy.clip_norm) == (0.01, 32, None)
     assert Space().searched() == {}
-    assert Space().grid_size() == 1
 
 
 def test_only_the_chosen_branch_is_asked_in_declared_order() -> None:
@@ -121,12 +135,138 @@ def test_a_strategy_has_the_defaults_of_the_space() -> None:
     assert Strategy.from_params(params, init="random") == Strategy(init="random")
 
 
-def test_grid() -> None:
-    written = {"lr": {"low": 0.1, "high": 0.3, "step": 0.1}, "schedule": ["step", "cosine"]}
-    space = Space.model_validate(written)
-    assert space.grid_size() == 6
-    assert space.grid() == {"lr": [0.1, 0.2, 0.3], "schedule": ["step", "cosine"]}
-    params = space.assign(Asked({"lr": 0.1, "schedule": "step"}))
-    strategy = Strategy.from_params(params, init="random")
-    assert strategy.schedule == StepDecay(every_epochs=3, gamma=0.1)
-    assert Space.model_validate(CONDITIONAL).grid_size() is None
+# One dimension.
+
+
+def field(hint: Any) -> type[Section]:
+    return create_model("Field", __base__=Section, x=(dimension_type(hint)[0], ...))
+
+
+RATE = field(Annotated[float, Field(gt=0)])
+SHARE = field(Annotated[float, Field(ge=0, lt=1)])
+COUNT = field(Annotated[int, Field(ge=0)])
+LIMIT = field(Annotated[float | None, Field(gt=0)])
+FLAG = field(bool)
+
+
+def read(dim: Any, written: Any) -> Any:
+    return dim.model_validate({"x": written}).x
+
+
+def refused_by(dim: Any, written: Any) -> list[Fault]:
+    with pytest.raises(ValidationError) as caught:
+        read(dim, written)
+    return faults(caught.value, dim, {"x": written})
+
+
+@pytest.mark.parametrize(
+    ("dim", "written", "parsed"),
+    [
+        (RATE, 1, Fixed(1.0)),
+        (RATE, [0.1, 1], Choice((0.1, 1.0))),
+        (RATE, [0.1], Fixed(0.1)),
+        (RATE, {"low": 1e-4, "high": 1, "log": True}, Range(1e-4, 1.0, True, None)),
+        (SHARE, {"low": 0, "high": 0.3, "step": 0.1}, Range(0.0, 0.3, False, 0.1)),
+        (COUNT, {"low": 0, "high": 4, "step": 2}, Range(0, 4, False, 2)),
+        (COUNT, {"low": 0, "high": 4, "step": 1}, Range(0, 4, False, None)),
+        (COUNT, {"low": 1, "high": 64, "log": True}, Range(1, 64, True, None)),
+        (LIMIT, None, Fixed(None)),
+        (LIMIT, [None, 2], Choice((None, 2.0))),
+        (FLAG, True, Fixed(True)),
+        (FLAG, [True, False], Choice((True, False))),
+    ],
+)
+def test_read_and_written_back(dim: Any, written: Any, parsed: Any) -> None:
+    found = read(dim, written)
+    assert found == parsed
+    assert [type(v) for v in raw_values(found)] == [type(v) for v in raw_values(parsed)]
+    assert read(dim, raw(found)) == parsed
+    assert read(dim, parsed) == parsed
+
+
+def raw_values(dimension: Any) -> list[Any]:
+    match dimension:
+        case Fixed(value):
+            return [value]
+        case Choice(found):
+            return list(found)
+    return [dimension.low, dimension.high, dimension.log, dimension.step]
+
+
+@pytest.mark.parametrize(
+    ("dim", "written", "message"),
+    [
+        (RATE, 0, "x: must be above 0"),
+        (RATE, True, "x: must be a number"),
+        (RATE, None, "x: must be a number"),
+        (RATE, "0.1", "x: must be a number — this is text: write 0.1"),
+        (RATE, "fast", "x: must be a number"),
+        (RATE, float("inf"), "x: must be a finite number"),
+        (RATE, 10**400, "x: must be a"),
+        (SHARE, 1, "x: must be below 1"),
+        (LIMIT, -1, "x: must be above 0"),
+        (COUNT, 3.0, "x: must be a whole number — write 3"),
+        (COUNT, -1, "x: must be at least 0"),
+        (COUNT, 10**10, "x: must be at most 1000000000"),
+        (COUNT, False, "x: must be a whole number"),
+        (RATE, [], "x: must have at least 1"),
+        (RATE, [1, 1.0], "x: 1.0 is listed twice — drop one of them"),
+        (RATE, [[1]], "x[0]: must be a number"),
+        (FLAG, 1, "x: must be true or false"),
+        (FLAG, "no", "x: must be true or false — 'no' is text in YAML 1.2: write false"),
+        (FLAG, {"low": 0, "high": 1}, "x: must be true or false"),
+        (RATE, {"low": 1, "high": 1}, "x: low equals high: nothing to search"),
+        (RATE, {"low": 2, "high": 1}, "x: an empty range: low is above high — swap them"),
+        (RATE, {"low": 1}, "x.high: is missing — add it, such as `high: …`"),
+        (RATE, {"low": 1, "high": 2, "lag": 1}, "x.lag: unknown field — did you mean 'log'?"),
+        (RATE, {"low": 1, "high": 2, "log": "yes"}, "x.log: must be true or false"),
+        (RATE, {"low": 1, "high": 2, "log": True, "step": 1}, "x: log and step exclude one"),
+        (RATE, {"low": 1, "high": 2, "step": 0}, "x.step: must be above 0"),
+        (COUNT, {"low": 1, "high": 2, "step": 0.5}, "x.step: must be a whole number"),
+        (COUNT, {"low": 0, "high": 5, "step": 2}, "— write high: 4"),
+        (SHARE, {"low": 0, "high": 0.35, "step": 0.1}, "— write high: 0.3"),
+        (SHARE, {"low": 0, "high": 0.3, "step": 0.4}, "— take a smaller step"),
+        (SHARE, {"low": 0, "high": 0.3, "step": 1e-300}, "— take a smaller step"),
+        (SHARE, {"low": 0, "high": 0.3, "log": True}, "x: a logarithmic range must start above"),
+        (LIMIT, {"low": None, "high": 1}, "x.low: must be a number"),
+    ],
+)
+def test_refused(dim: Any, written: Any, message: str) -> None:
+    (fault,) = refused_by(dim, written)
+    remedy = f" — {fault.remedy}" if fault.remedy else ""
+    assert message in f"{fault.field}: {fault.rule}{remedy}"
+
+
+def test_all_that_is_wrong_with_a_range_comes_at_once() -> None:
+    found = refused_by(RATE, {"low": -1, "high": "x", "log": 1, "stop": 2})
+    assert {fault.field for fault in found} == {"x.low", "x.high", "x.log", "x.stop"}
+
+
+@pytest.mark.parametrize(
+    ("dimension", "listed"),
+    [
+        (Fixed(None), [None]),
+        (Choice((3, 1)), [3, 1]),
+        (Range(0, 3, False, None), [0, 1, 2, 3]),
+        (Range(0, 4, False, 2), [0, 2, 4]),
+        (Range(0.1, 0.4, False, 0.1), [0.1, 0.2, 0.3, 0.4]),
+    ],
+)
+def test_listed_values(dimension: Any, listed: list[Any]) -> None:
+    assert count(dimension) == len(listed)
+    assert values(dimension) == listed
+    assert all(can_be(dimension, v) for v in listed)
+    assert not can_be(dimension, 0.25)
+
+
+@pytest.mark.parametrize("endless", [Range(0.0, 1.0, False, None), Range(1, 9, True, None)])
+def test_no_grid_of_a_continuum_or_a_logarithm(endless: Range) -> None:
+    assert count(endless) is None
+    assert can_be(endless, 1)
+    assert not can_be(endless, 10)
+
+
+def test_ends() -> None:
+    assert (lowest(Range(1, 3, False, None)), highest(Range(1, 3, False, None))) == (1, 3)
+    assert (lowest(Choice((None, 2, 5))), highest(Choice((None, 2, 5)))) == (2, 5)
+    assert lowest(Fixed(None)) > highest(Fixed(None))

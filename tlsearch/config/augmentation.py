@@ -239,25 +239,33 @@ def augmentations_of(params: Mapping[str, Any]) -> list[str]:
     ]
 
 
+_FIELDS: Mapping[str, Mapping[str, type[Any]]] = {
+    "augmentation": AUGMENTATIONS,
+    "mixing": MIXINGS,
+    "adversarial": ATTACKS,
+    "adaptation": ADAPTATIONS,
+}
+_STRENGTHS = {
+    "flip": 0.5,
+    "vertical_flip": 0.5,
+    "rotation": 15,
+    "shift": 0.1,
+    "shear": 10,
+    "zoom": 0.1,
+    "crop": 0.7,
+    "colour": 0.2,
+}
 IMAGE_CHANGES: Mapping[str, str] = {
-    "basic": "write space.augmentation: basic",
-    "trivial": "write space.augmentation: trivial",
-    "randaugment": "write space.augmentation: randaugment",
-    "flip": "a strength of basic: write space.augmentation: {basic: {flip: 0.5}}",
-    "vertical_flip": "a strength of basic: write space.augmentation: {basic: {vertical_flip: 0.5}}",
-    "rotation": "a strength of basic: write space.augmentation: {basic: {rotation: 15}}",
-    "shift": "a strength of basic: write space.augmentation: {basic: {shift: 0.1}}",
-    "shear": "a strength of basic: write space.augmentation: {basic: {shear: 10}}",
-    "zoom": "a strength of basic: write space.augmentation: {basic: {zoom: 0.1}}",
-    "crop": "a strength of basic: write space.augmentation: {basic: {crop: 0.7}}",
-    "colour": "a strength of basic: write space.augmentation: {basic: {colour: 0.2}}",
     "erasing": "write space.erasing: 0.5",
-    "mixup": "write space.mixing: mixup",
-    "cutmix": "write space.mixing: cutmix",
-    "fgsm": "write space.adversarial: fgsm",
-    "pgd": "write space.adversarial: pgd",
-    "fourier": "write space.adaptation: fourier",
-    "moments": "write space.adaptation: moments",
-    "style": "write space.adaptation: style",
+    **{
+        name: f"write space.{field}: {name}"
+        for field, kinds in _FIELDS.items()
+        for name in kinds
+        if name != "none"
+    },
+    **{
+        name: f"a strength of basic: write space.augmentation: {{basic: {{{name}: {strength}}}}}"
+        for name, strength in _STRENGTHS.items()
+    },
 }
 """What to write, by the name that somebody may know a change of images by."""

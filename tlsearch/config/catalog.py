@@ -91,13 +91,7 @@ _MOBILENET_V3_LARGE: LayerMap = (
 )
 _EFFICIENTNET: LayerMap = (
     ("stem", r"features\.0\."),
-    ("stage1", r"features\.1\."),
-    ("stage2", r"features\.2\."),
-    ("stage3", r"features\.3\."),
-    ("stage4", r"features\.4\."),
-    ("stage5", r"features\.5\."),
-    ("stage6", r"features\.6\."),
-    ("stage7", r"features\.7\."),
+    *((f"stage{i}", rf"features\.{i}\.") for i in range(1, 8)),
     ("top", r"features\.8\."),
     ("head", r"classifier\.1\."),
 )
@@ -124,98 +118,51 @@ _SWIN: LayerMap = (
     ("stage4", r"(features\.[67]|norm)\."),
     ("head", r"head\."),
 )
-# ViT: the encoder's layers in quarters; the last norm goes with the last quarter.
-_VIT_EMBEDDING = ("embedding", r"class_token$|conv_proj\.|encoder\.pos_embedding$")
-_VIT_HEAD = ("head", r"heads\.head\.")
-_VIT_12: LayerMap = (
-    _VIT_EMBEDDING,
-    ("encoder1", r"encoder\.layers\.encoder_layer_[0-2]\."),
-    ("encoder2", r"encoder\.layers\.encoder_layer_[3-5]\."),
-    ("encoder3", r"encoder\.layers\.encoder_layer_[6-8]\."),
-    ("encoder4", r"encoder\.(layers\.encoder_layer_(9|10|11)|ln)\."),
-    _VIT_HEAD,
+
+
+def _vit(num_layers: int) -> LayerMap:
+    """The encoder's layers in quarters; the last norm goes with the last quarter."""
+    quarter = num_layers // 4
+    layers = [
+        "layers\\.encoder_layer_(" + "|".join(map(str, range(i, i + quarter))) + ")"
+        for i in range(0, num_layers, quarter)
+    ]
+    layers[-1] = f"({layers[-1]}|ln)"
+    return (
+        ("embedding", r"class_token$|conv_proj\.|encoder\.pos_embedding$"),
+        *((f"encoder{i}", rf"encoder\.{pattern}\.") for i, pattern in enumerate(layers, 1)),
+        ("head", r"heads\.head\."),
+    )
+
+
+def _vgg(*blocks: tuple[int, ...]) -> LayerMap:
+    """Blocks lie between max-pools; the numbers are those of the layers that have parameters."""
+    rows = (
+        (f"block{i}", rf"features\.({'|'.join(map(str, layers))})\.")
+        for i, layers in enumerate(blocks, 1)
+    )
+    return (*rows, ("hidden", r"classifier\.[03]\."), ("head", r"classifier\.6\."))
+
+
+_VGG11 = _vgg((0,), (3,), (6, 8), (11, 13), (16, 18))
+_VGG11_BN = _vgg((0, 1), (4, 5), (8, 9, 11, 12), (15, 16, 18, 19), (22, 23, 25, 26))
+_VGG13 = _vgg((0, 2), (5, 7), (10, 12), (15, 17), (20, 22))
+_VGG13_BN = _vgg((0, 1, 3, 4), (7, 8, 10, 11), (14, 15, 17, 18), (21, 22, 24, 25), (28, 29, 31, 32))
+_VGG16 = _vgg((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+_VGG16_BN = _vgg(
+    (0, 1, 3, 4),
+    (7, 8, 10, 11),
+    (14, 15, 17, 18, 20, 21),
+    (24, 25, 27, 28, 30, 31),
+    (34, 35, 37, 38, 40, 41),
 )
-_VIT_24: LayerMap = (
-    _VIT_EMBEDDING,
-    ("encoder1", r"encoder\.layers\.encoder_layer_[0-5]\."),
-    ("encoder2", r"encoder\.layers\.encoder_layer_([6-9]|10|11)\."),
-    ("encoder3", r"encoder\.layers\.encoder_layer_1[2-7]\."),
-    ("encoder4", r"encoder\.(layers\.encoder_layer_(18|19|2[0-3])|ln)\."),
-    _VIT_HEAD,
-)
-_VIT_32: LayerMap = (
-    _VIT_EMBEDDING,
-    ("encoder1", r"encoder\.layers\.encoder_layer_[0-7]\."),
-    ("encoder2", r"encoder\.layers\.encoder_layer_([89]|1[0-5])\."),
-    ("encoder3", r"encoder\.layers\.encoder_layer_(1[6-9]|2[0-3])\."),
-    ("encoder4", r"encoder\.(layers\.encoder_layer_(2[4-9]|3[01])|ln)\."),
-    _VIT_HEAD,
-)
-# VGG: blocks lie between max-pools; the numbers are those of the layers that have parameters.
-_VGG_CLASSIFIER = (("hidden", r"classifier\.[03]\."), ("head", r"classifier\.6\."))
-_VGG11: LayerMap = (
-    ("block1", r"features\.0\."),
-    ("block2", r"features\.3\."),
-    ("block3", r"features\.(6|8)\."),
-    ("block4", r"features\.(11|13)\."),
-    ("block5", r"features\.(16|18)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG11_BN: LayerMap = (
-    ("block1", r"features\.(0|1)\."),
-    ("block2", r"features\.(4|5)\."),
-    ("block3", r"features\.(8|9|11|12)\."),
-    ("block4", r"features\.(15|16|18|19)\."),
-    ("block5", r"features\.(22|23|25|26)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG13: LayerMap = (
-    ("block1", r"features\.(0|2)\."),
-    ("block2", r"features\.(5|7)\."),
-    ("block3", r"features\.(10|12)\."),
-    ("block4", r"features\.(15|17)\."),
-    ("block5", r"features\.(20|22)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG13_BN: LayerMap = (
-    ("block1", r"features\.(0|1|3|4)\."),
-    ("block2", r"features\.(7|8|10|11)\."),
-    ("block3", r"features\.(14|15|17|18)\."),
-    ("block4", r"features\.(21|22|24|25)\."),
-    ("block5", r"features\.(28|29|31|32)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG16: LayerMap = (
-    ("block1", r"features\.(0|2)\."),
-    ("block2", r"features\.(5|7)\."),
-    ("block3", r"features\.(10|12|14)\."),
-    ("block4", r"features\.(17|19|21)\."),
-    ("block5", r"features\.(24|26|28)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG16_BN: LayerMap = (
-    ("block1", r"features\.(0|1|3|4)\."),
-    ("block2", r"features\.(7|8|10|11)\."),
-    ("block3", r"features\.(14|15|17|18|20|21)\."),
-    ("block4", r"features\.(24|25|27|28|30|31)\."),
-    ("block5", r"features\.(34|35|37|38|40|41)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG19: LayerMap = (
-    ("block1", r"features\.(0|2)\."),
-    ("block2", r"features\.(5|7)\."),
-    ("block3", r"features\.(10|12|14|16)\."),
-    ("block4", r"features\.(19|21|23|25)\."),
-    ("block5", r"features\.(28|30|32|34)\."),
-    *_VGG_CLASSIFIER,
-)
-_VGG19_BN: LayerMap = (
-    ("block1", r"features\.(0|1|3|4)\."),
-    ("block2", r"features\.(7|8|10|11)\."),
-    ("block3", r"features\.(14|15|17|18|20|21|23|24)\."),
-    ("block4", r"features\.(27|28|30|31|33|34|36|37)\."),
-    ("block5", r"features\.(40|41|43|44|46|47|49|50)\."),
-    *_VGG_CLASSIFIER,
+_VGG19 = _vgg((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34))
+_VGG19_BN = _vgg(
+    (0, 1, 3, 4),
+    (7, 8, 10, 11),
+    (14, 15, 17, 18, 20, 21, 23, 24),
+    (27, 28, 30, 31, 33, 34, 36, 37),
+    (40, 41, 43, 44, 46, 47, 49, 50),
 )
 
 _V1 = ("IMAGENET1K_V1",)
@@ -268,11 +215,11 @@ _ROWS = (
     BackboneFacts("convnext_large", "convnext", _CONVNEXT, 34.361, 224, 32, 1, _V1),
     BackboneFacts("convnext_small", "convnext", _CONVNEXT, 8.684, 224, 32, 1, _V1),
     BackboneFacts("convnext_tiny", "convnext", _CONVNEXT, 4.456, 224, 32, 1, _V1),
-    BackboneFacts("vit_b_16", "vit", _VIT_12, 17.564, 224, 16, 16, _V1_SWAG),
-    BackboneFacts("vit_b_32", "vit", _VIT_12, 4.409, 224, 32, 32, _V1),
-    BackboneFacts("vit_h_14", "vit", _VIT_32, 167.295, 224, 14, 14, _SWAG),
-    BackboneFacts("vit_l_16", "vit", _VIT_24, 61.555, 224, 16, 16, _V1_SWAG),
-    BackboneFacts("vit_l_32", "vit", _VIT_24, 15.378, 224, 32, 32, _V1),
+    BackboneFacts("vit_b_16", "vit", _vit(12), 17.564, 224, 16, 16, _V1_SWAG),
+    BackboneFacts("vit_b_32", "vit", _vit(12), 4.409, 224, 32, 32, _V1),
+    BackboneFacts("vit_h_14", "vit", _vit(32), 167.295, 224, 14, 14, _SWAG),
+    BackboneFacts("vit_l_16", "vit", _vit(24), 61.555, 224, 16, 16, _V1_SWAG),
+    BackboneFacts("vit_l_32", "vit", _vit(24), 15.378, 224, 32, 32, _V1),
     BackboneFacts("swin_b", "swin", _SWIN, 15.431, 224, 8, 1, _V1),
     BackboneFacts("swin_s", "swin", _SWIN, 8.741, 224, 8, 1, _V1),
     BackboneFacts("swin_t", "swin", _SWIN, 4.491, 224, 8, 1, _V1),
@@ -293,14 +240,6 @@ BACKBONES: Mapping[str, BackboneFacts] = {row.name: row for row in _ROWS}
 PREFIX = "timm/"
 """Begins the names of timm's networks in a study: `timm/resnet18d`."""
 
-_TIMM_RESNET: LayerMap = (
-    ("stem", r"(conv1|bn1)\."),
-    ("layer1", r"layer1\."),
-    ("layer2", r"layer2\."),
-    ("layer3", r"layer3\."),
-    ("layer4", r"layer4\."),
-    ("head", r"fc\."),
-)
 _TIMM_CONVNEXT: LayerMap = (
     ("stem", r"stem\."),
     ("stage1", r"stages\.0\."),
@@ -322,31 +261,22 @@ _REGNET: LayerMap = (
 def _row(
     name: str, layer_map: LayerMap, giga_macs: float, min_size: int, *weights: str
 ) -> BackboneFacts:
-    family = {_TIMM_RESNET: "timm_resnet", _TIMM_CONVNEXT: "timm_convnext", _REGNET: "timm_regnet"}
+    family = {_RESNET: "timm_resnet", _TIMM_CONVNEXT: "timm_convnext", _REGNET: "timm_regnet"}
     return BackboneFacts(
         PREFIX + name, family[layer_map], layer_map, giga_macs, 224, min_size, 1, weights
     )
 
 
+_RESNET50D_WEIGHTS = ("a1_in1k", "a2_in1k", "a3_in1k", "gluon_in1k", "ra2_in1k")
 # Multiply-adds at 224 px, counted by torch's FlopCounterMode with timm 1.0.31. ConvNeXt halves five
-# times without padding; 8 px is the guess of `study.backbones`.
+# times without padding; 8 px is the guess above.
 _TIMM_ROWS = (
-    _row("resnet10t", _TIMM_RESNET, 1.097, 8, "c3_in1k"),
-    _row("resnet14t", _TIMM_RESNET, 1.677, 8, "c3_in1k"),
-    _row("resnet18d", _TIMM_RESNET, 2.054, 8, "ra2_in1k"),
-    _row("resnet26d", _TIMM_RESNET, 2.582, 8, "bt_in1k"),
-    _row("resnet34d", _TIMM_RESNET, 3.903, 8, "ra2_in1k"),
-    _row(
-        "resnet50d",
-        _TIMM_RESNET,
-        4.329,
-        8,
-        "a1_in1k",
-        "a2_in1k",
-        "a3_in1k",
-        "gluon_in1k",
-        "ra2_in1k",
-    ),
+    _row("resnet10t", _RESNET, 1.097, 8, "c3_in1k"),
+    _row("resnet14t", _RESNET, 1.677, 8, "c3_in1k"),
+    _row("resnet18d", _RESNET, 2.054, 8, "ra2_in1k"),
+    _row("resnet26d", _RESNET, 2.582, 8, "bt_in1k"),
+    _row("resnet34d", _RESNET, 3.903, 8, "ra2_in1k"),
+    _row("resnet50d", _RESNET, 4.329, 8, *_RESNET50D_WEIGHTS),
     _row("convnext_atto", _TIMM_CONVNEXT, 0.547, 32, "d2_in1k"),
     _row("convnext_femto", _TIMM_CONVNEXT, 0.78, 32, "d1_in1k"),
     _row("convnext_pico", _TIMM_CONVNEXT, 1.367, 32, "d1_in1k"),

@@ -26,9 +26,7 @@ from tlsearch.config.search_options import (
     Percentile,
     Tpe,
     Wilcoxon,
-    pruner_contradictions,
     pruning_steps,
-    sampler_contradictions,
 )
 from tlsearch.config.sources import TorchvisionSet, source_name
 from tlsearch.config.space import (
@@ -63,10 +61,14 @@ def contradictions(config: StudyConfig) -> list[Fault]:
         augmentation_contradictions,
         _fine_tuning,
         _source,
-        sampler_contradictions,
-        pruner_contradictions,
+        _search,
     )
     return [found for check in checks for found in check(config)]
+
+
+def _search(config: StudyConfig) -> Iterator[Fault]:
+    yield from config.search.sampler.contradictions(config)
+    yield from config.search.pruner.contradictions(pruning_steps(config))
 
 
 def _freezing(config: StudyConfig) -> Iterator[Fault]:
@@ -416,7 +418,7 @@ def notes(config: StudyConfig) -> list[str]:
         if unmodelled:
             found.append(f"cmaes leaves lists to chance: {', '.join(unmodelled)}")
     if isinstance(search.pruner, Hyperband):
-        brackets = search.pruner.brackets(pruning_steps(config)[0])
+        brackets = search.pruner.brackets(pruning_steps(config).number)
         if brackets > 1 and isinstance(search.sampler, Tpe):
             found.append(
                 f"hyperband splits the trials into {brackets} brackets, and tpe learns in each "

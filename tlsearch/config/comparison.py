@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tlsearch.config.validation import LARGEST_COUNT, Section, must, wrong
-from tlsearch.errors import shown
+from tlsearch.config.validation import LARGEST_COUNT, Section, check_distinct, must, wrong
 
 Table = Literal["A", "B", "C", "own"]
 Overrides = dict[str, Any]
@@ -30,11 +29,9 @@ def _name_files_apart(named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_values(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    for i, value in enumerate(found):
-        if isinstance(value, dict | list):
-            raise wrong("must be single values", "a sweep takes no ranges and no lists")
-        if value in found[:i]:
-            raise wrong(f"{shown(value)} is listed twice", "drop one of them")
+    if any(isinstance(value, dict | list) for value in found):
+        raise wrong("must be single values", "a sweep takes no ranges and no lists")
+    check_distinct(found)
     return found
 
 

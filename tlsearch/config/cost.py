@@ -103,7 +103,9 @@ def estimate(
     attacks = own * epochs * train * attack_passes(config.space)
     # Of several networks a sampler may come to try little but the largest.
     per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
-    styled = (len(folds) + confirm.seeds) * (train + validation) * _style_passes(config.space)
+    # Every draw of the parts changes the style of its images once.
+    restyles = 2 * STYLE_STEPS if "style" in config.space.adaptation.names else 0
+    styled = (len(folds) + confirm.seeds) * (train + validation) * restyles
     total = per_image * (forward + backward + attacks + styled)
     steps = epochs * num_batches(round(train), batch_size=int(lowest(config.space.batch_size)))
     alone = kept + probes
@@ -123,28 +125,18 @@ def estimate(
     )
 
 
-def _style_passes(space: Space) -> int:
-    """Forward passes that an image takes, once for every draw of the parts, to change its style."""
-    return 2 * STYLE_STEPS if "style" in space.adaptation.names else 0
-
-
 def attack_passes(space: Space) -> float:
     """Forward passes that adversarial training adds for each training image, at the most.
 
     A step of an attack takes one forward, and through each layer one product backward: that by its
     weights, for the gradient of its inputs.
     """
-    found = space.dimensions()
-    steps = {
-        "fgsm": 1.0,
-        "pgd": highest(found.get("adversarial.pgd.num_steps", Fixed(0))),
-    }
-    return max(
-        2 * steps[name] * highest(found[f"adversarial.{name}.share"])
-        if name in space.adversarial.names
-        else 0.0
-        for name in steps
-    )
+    passes = [0.0]
+    for name, fields in space.adversarial.options.items():
+        if name != "none":
+            steps = highest(fields.get("num_steps", Fixed(1)))
+            passes.append(2 * steps * highest(fields["share"]))
+    return max(passes)
 
 
 def giga_macs(facts: BackboneFacts, image_size: int) -> float:
@@ -246,7 +238,7 @@ def head_alone_trains(config: StudyConfig) -> bool:
     """Whether no strategy of the space trains more than the head."""
     space, deepest = config.space, len(groups(config.backbone.facts)) - 1
     stands = lowest(space.freeze_depth) >= deepest and highest(space.unfreeze_every_epochs) == 0
-    return stands or values(space.trained) == [_head(config)]
+    return stands or values(space.trained) == [groups(config.backbone.facts)[-1]]
 
 
 def reuses_features(config: StudyConfig) -> bool:
@@ -259,7 +251,3 @@ def reuses_features(config: StudyConfig) -> bool:
     return is_plain and all(
         head_alone_trains(config.with_backbone(name)) for name in config.backbone.names
     )
-
-
-def _head(config: StudyConfig) -> str:
-    return groups(config.backbone.facts)[-1]

@@ -75,10 +75,6 @@ class _SchemaGenerator(GenerateJsonSchema):
 _SECTIONS = ("data", "backbone", "search")
 
 
-_LATER_FIELDS: Mapping[str, Any] = {"backbone.source": None, "data.planted": None}
-"""Fields that older records lack, as they stood then."""
-
-
 def identity(config: StudyConfig) -> dict[str, Any]:
     """The fields that may not change once a study has begun: dotted names, JSON values."""
     found: dict[str, Any] = {}
@@ -94,21 +90,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A dimension that did not
     exist when `old` was written was at its default.
     """
-    old = _with_later_fields(_with_new_dimensions(old))
+    old = _with_new_dimensions(old)
     return [
         f"{name}: {_value_in(old, name)} → {_value_in(new, name)}"
         for name in dict.fromkeys((*old, *new))
         if name not in old or name not in new or old[name] != new[name]
     ]
-
-
-def _with_later_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    missing = {
-        name: value
-        for name, value in _LATER_FIELDS.items()
-        if not any(known == name or known.startswith(f"{name}.") for known in fields)
-    }
-    return {**fields, **missing}
 
 
 def _with_new_dimensions(fields: Mapping[str, Any]) -> dict[str, Any]:

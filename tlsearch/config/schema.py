@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,7 +20,17 @@ from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.search_options import PRUNERS, SAMPLERS, Median, Pruner, Sampler, Tpe
 from tlsearch.config.sources import SOURCES, Source
-from tlsearch.config.space import Choice, Dimension, Fixed, Scalar, Space, Suggest, one_of, values
+from tlsearch.config.space import (
+    Choice,
+    Dimension,
+    Fixed,
+    Scalar,
+    Space,
+    Suggest,
+    count,
+    one_of,
+    values,
+)
 from tlsearch.config.validation import (
     LARGEST_COUNT,
     As,
@@ -28,6 +39,7 @@ from tlsearch.config.validation import (
     AutoOrCount,
     Section,
     boolean_hint,
+    check_distinct,
     must,
     tag,
     wrong,
@@ -133,9 +145,7 @@ def _read_baselines(value: object) -> object:
         return fixed_baselines() if value else {}
     if isinstance(value, list):
         names = [str(name) for name in value]
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                raise wrong(f"{name} is listed twice", "drop one of them")
+        check_distinct(names)
         return dict.fromkeys(names, "fixed")
     if not isinstance(value, Mapping):
         remedy = boolean_hint(value) or f"of {', '.join(BASELINES)}"
@@ -162,7 +172,10 @@ Baselines = Annotated[
         _read_baselines,
         json_schema_input_type=bool
         | Annotated[list[BaselineName], Field(json_schema_extra={"uniqueItems": True})]
-        | dict[BaselineName, BaselineMode],
+        | Annotated[
+            dict[BaselineName, BaselineMode],
+            Field(json_schema_extra={"properties": {"linear_probe": {"const": "fixed"}}}),
+        ],
     ),
     AfterValidator(_check_baselines),
     PlainSerializer(_write_baselines),
@@ -182,9 +195,7 @@ def _check_network(name: str) -> str:
 def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
         raise wrong("an empty list names no backbone", "name one or more")
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise wrong(f"{name} is listed twice", "drop one of them")
+    check_distinct(names)
     return names
 
 
@@ -509,5 +520,5 @@ class StudyConfig(Section):
 
     def grid_size(self) -> int | None:
         """The number of points of the full grid; None if it is infinite."""
-        size = self.space.grid_size()
-        return None if size is None else size * len(self.backbone.names)
+        counts = [count(dimension) for dimension in self.searched().values()]
+        return None if None in counts else prod(number for number in counts if number is not None)

@@ -6,11 +6,11 @@ Left out: options that Optuna has deprecated, that take Python objects, or that 
 
 from collections.abc import Iterator, Mapping
 from math import ceil, log2
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from tlsearch.config.space import Choice, Dimension, count, raw
+from tlsearch.config.space import Choice, count, raw
 from tlsearch.config.validation import (
     AtLeast0,
     AtLeast1,
@@ -25,6 +25,43 @@ if TYPE_CHECKING:
     from tlsearch.config.schema import StudyConfig
 
 
+_LARGEST_GRID = 100_000  # Optuna lists all points in memory
+_SAMPLER, _PRUNER = "search.sampler", "search.pruner"
+
+
+class Steps(NamedTuple):
+    """How many steps a pruner sees of a whole trial, and what they are."""
+
+    number: int
+    unit: Literal["epochs", "folds"]
+
+    @property
+    def field(self) -> str:
+        """The field of a study that says so."""
+        return "budget.epochs" if self.unit == "epochs" else "data.split.folds"
+
+    def contradiction(self, field: str, value: int, rule: str) -> Fault:
+        """A value that is too large for trials of so many steps."""
+        remedy = "lower it, or " + ("train longer" if self.unit == "epochs" else "take more folds")
+        return clash(field, value, rule, remedy, self.field, _PRUNER)
+
+    def never(self, field: str, value: int) -> Fault:
+        """A pruner that begins after the end."""
+        return self.contradiction(field, value, f"prunes nothing within {self.number} {self.unit}")
+
+    def rung(self, field: str, value: int, rung: int) -> Fault:
+        """A first rung after the end."""
+        after = f"{rung}" if rung < 10**9 else "countless"
+        rule = f"the first rung, after {after} {self.unit}, is beyond the {self.number} of a trial"
+        return self.contradiction(field, value, rule)
+
+
+def pruning_steps(config: "StudyConfig") -> Steps:
+    """The steps of a whole trial: folds where there are some, else epochs."""
+    folds = config.data.split.folds
+    return Steps(folds, "folds") if folds else Steps(config.budget.epochs, "epochs")
+
+
 class Sampler(Section):
     """Base of the samplers; the fields are named as the arguments of Optuna's class."""
 
@@ -33,6 +70,23 @@ class Sampler(Section):
     def arguments(self, config: "StudyConfig") -> dict[str, Any]:  # noqa: ARG002
         """Keyword arguments of Optuna's class, apart from the seed."""
         return dict(self)
+
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:  # noqa: ARG002
+        """What it cannot do in the space of this study."""
+        yield from ()
+
+
+class UnconditionalSampler(Sampler):
+    """Base of those without an answer to dimensions that come and go with a choice."""
+
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
+        """Dimensions that exist for some choices only."""
+        name = next(name for name, kind in SAMPLERS.items() if kind is type(self))
+        for conditional in config.space.conditional():
+            value = raw(config.space.searched()[conditional])
+            rule = f"is searched for some choices only, which the sampler {name} cannot do"
+            remedy = "fix it, or use tpe or random"
+            yield clash(f"space.{conditional}", value, rule, remedy, _SAMPLER)
 
 
 class Tpe(Sampler):
@@ -54,6 +108,14 @@ class Tpe(Sampler):
             group = self.multivariate and bool(config.space.conditional())
         return {**dict(self), "group": group}
 
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:  # noqa: ARG002
+        """Groups without the estimator that models them."""
+        if self.group and not self.multivariate:
+            rule = "groups are modelled by the multivariate estimator alone"
+            remedy = "set multivariate: true"
+            other = f"{_SAMPLER}.tpe.multivariate"
+            yield clash(f"{_SAMPLER}.tpe.group", True, rule, remedy, other)
+
 
 class Random(Sampler):
     """Independent and uniform."""
@@ -61,7 +123,7 @@ class Random(Sampler):
     optuna_name: ClassVar[str] = "RandomSampler"
 
 
-class Gp(Sampler):
+class Gp(UnconditionalSampler):
     """Gaussian process, expected improvement (arXiv:2310.20708)."""
 
     optuna_name: ClassVar[str] = "GPSampler"
@@ -69,7 +131,7 @@ class Gp(Sampler):
     deterministic_objective: bool = False
 
 
-class CmaEs(Sampler):
+class CmaEs(UnconditionalSampler):
     """Covariance matrix adaptation (arXiv:1604.00772), for numeric dimensions."""
 
     optuna_name: ClassVar[str] = "CmaEsSampler"
@@ -80,8 +142,23 @@ class CmaEs(Sampler):
     with_margin: bool = False
     lr_adapt: bool = False
 
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
+        """Too few ranges, and options of which Optuna takes one at a time."""
+        yield from super().contradictions(config)
+        numeric = [d for d in config.searched().values() if not isinstance(d, Choice)]
+        if len(numeric) < (2 if self.use_separable_cma else 1):
+            rule = "searches ranges of numbers, and space has too few of them"
+            remedy = "use tpe, or give ranges instead of lists"
+            yield clash(_SAMPLER, "cmaes", rule, remedy, "space")
+        names = ("lr_adapt", "with_margin", "use_separable_cma")
+        on = [name for name in names if getattr(self, name)]
+        if len(on) > 1:
+            first, *others = (f"{_SAMPLER}.cmaes.{name}" for name in on)
+            rule = f"excludes {' and '.join(on[1:])}"
+            yield clash(first, True, rule, "keep one of them", *others)
 
-class Qmc(Sampler):
+
+class Qmc(UnconditionalSampler):
     """Quasi-random points; most even where the number of trials is a power of two."""
 
     optuna_name: ClassVar[str] = "QMCSampler"
@@ -89,7 +166,7 @@ class Qmc(Sampler):
     scramble: bool = False
 
 
-class Grid(Sampler):
+class Grid(UnconditionalSampler):
     """Every combination once, in shuffled order."""
 
     optuna_name: ClassVar[str] = "GridSampler"
@@ -97,6 +174,23 @@ class Grid(Sampler):
     def arguments(self, config: "StudyConfig") -> dict[str, Any]:
         """As Optuna names them."""
         return {"search_space": config.grid()}
+
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
+        """Ranges without a grid, and grids of too many points or too few."""
+        yield from super().contradictions(config)
+        for name, found in config.searched().items():
+            if count(found) is None:
+                written = raw(found)
+                remedy = f"list its values, such as [{written['low']:g}, …, {written['high']:g}]"
+                remedy += "" if written.get("log") else ", or add a step"
+                yield clash(f"space.{name}", written, "has no grid of values", remedy, _SAMPLER)
+        size = config.grid_size()
+        if size is not None and size > _LARGEST_GRID:
+            rule = f"the grid has {size} points, more than {_LARGEST_GRID}"
+            yield clash(_SAMPLER, "grid", rule, "widen the steps, or use random", "space")
+        elif size is not None and config.budget.trials > size:
+            rule, remedy = f"the grid has only {size} points", f"write {size}"
+            yield clash("budget.trials", config.budget.trials, rule, remedy, _SAMPLER, "space")
 
 
 class Pruner(Section):
@@ -108,6 +202,10 @@ class Pruner(Section):
         """Keyword arguments of Optuna's class for trials of so many epochs, or folds."""
         return dict(self)
 
+    def contradictions(self, steps: Steps) -> Iterator[Fault]:  # noqa: ARG002
+        """What it cannot do within the steps of a trial."""
+        yield from ()
+
 
 class NoPruning(Pruner):
     """Every trial runs to its end."""
@@ -115,26 +213,33 @@ class NoPruning(Pruner):
     optuna_name: ClassVar[str] = "NopPruner"
 
 
-class Median(Pruner):
-    """Stop what is worse than the median trial at the same epoch or fold."""
+class QuantilePruner(Pruner):
+    """Base of those that compare trials at the same epoch or fold."""
 
-    optuna_name: ClassVar[str] = "MedianPruner"
     n_startup_trials: AtLeast0 = 5
     n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 0
     interval_steps: Annotated[AtLeast1, Field(description="in epochs, or folds")] = 1
     n_min_trials: AtLeast1 = 1
 
+    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+        """A warm-up as long as a trial."""
+        if self.n_warmup_steps >= steps.number:
+            name = next(name for name, kind in PRUNERS.items() if kind is type(self))
+            yield steps.never(f"{_PRUNER}.{name}.n_warmup_steps", self.n_warmup_steps)
 
-class Percentile(Pruner):
+
+class Median(QuantilePruner):
+    """Stop what is worse than the median trial at the same epoch or fold."""
+
+    optuna_name: ClassVar[str] = "MedianPruner"
+
+
+class Percentile(QuantilePruner):
     """Stop what is not in the best `percentile` per cent at the same epoch or fold."""
 
     optuna_name: ClassVar[str] = "PercentilePruner"
     # Optuna has no default here; 25 is the example of its documentation.
     percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
-    n_startup_trials: AtLeast0 = 5
-    n_warmup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 0
-    interval_steps: Annotated[AtLeast1, Field(description="in epochs, or folds")] = 1
-    n_min_trials: AtLeast1 = 1
 
 
 class SuccessiveHalving(Pruner):
@@ -148,6 +253,16 @@ class SuccessiveHalving(Pruner):
     reduction_factor: AtLeast2 = 4
     min_early_stopping_rate: AtLeast0 = 0
     bootstrap_count: AtLeast0 = 0
+
+    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+        """A first rung beyond the end of a trial."""
+        field, value = "min_resource", self.min_resource
+        if self.min_early_stopping_rate and self.min_resource <= steps.number:
+            field, value = "min_early_stopping_rate", self.min_early_stopping_rate
+        # Beyond 64 doublings any power is beyond any training, and slow to write out.
+        rung = self.min_resource * self.reduction_factor ** min(self.min_early_stopping_rate, 64)
+        if rung > steps.number:
+            yield steps.rung(f"{_PRUNER}.successive_halving.{field}", value, rung)
 
 
 class Hyperband(Pruner):
@@ -178,6 +293,19 @@ class Hyperband(Pruner):
             size, found = size * self.reduction_factor, found + 1
         return found
 
+    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+        """Rungs beyond the end of a trial, or of what is planned."""
+        field, least = f"{_PRUNER}.hyperband", self.min_resource
+        most = self.most_steps(steps.number)
+        if least > steps.number:
+            yield steps.rung(f"{field}.min_resource", least, least)
+        elif least > most:
+            rule = f"min_resource = {least} is above it"
+            yield clash(f"{field}.max_resource", most, rule, "swap them", f"{field}.min_resource")
+        if most > steps.number:
+            rule = f"plans rungs beyond the {steps.number} {steps.unit} of a trial"
+            yield clash(f"{field}.max_resource", most, rule, "write auto", steps.field)
+
 
 class Wilcoxon(Pruner):
     """Stop what a signed-rank test over folds, or epochs, finds worse than the best trial."""
@@ -185,6 +313,20 @@ class Wilcoxon(Pruner):
     optuna_name: ClassVar[str] = "WilcoxonPruner"
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     n_startup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 2
+
+    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+        """Too few steps for a test of this threshold."""
+        field = f"{_PRUNER}.wilcoxon"
+        needed = ceil(log2(1 / self.p_threshold))
+        if self.n_startup_steps >= steps.number:
+            yield steps.never(f"{field}.n_startup_steps", self.n_startup_steps)
+        elif steps.number < needed:
+            # n pairs cannot give a one-sided p below 2 ** -n.
+            rule = f"{steps.number} {steps.unit} can never be that sure"
+            verb = "take" if steps.unit == "folds" else "train for"
+            remedy = f"{verb} {needed} {steps.unit} or more, or use another pruner"
+            sure = self.p_threshold
+            yield clash(f"{field}.p_threshold", sure, rule, remedy, steps.field, _PRUNER)
 
 
 SAMPLERS: Mapping[str, type[Sampler]] = {
@@ -203,140 +345,3 @@ PRUNERS: Mapping[str, type[Pruner]] = {
     "hyperband": Hyperband,
     "wilcoxon": Wilcoxon,
 }
-
-
-_LARGEST_GRID = 100_000  # Optuna lists all points in memory
-_SAMPLER, _PRUNER = "search.sampler", "search.pruner"
-_LENGTH = {"epochs": "budget.epochs", "folds": "data.split.folds"}
-_MORE = {"epochs": "lower it, or train longer", "folds": "lower it, or take more folds"}
-
-
-def sampler_contradictions(config: "StudyConfig") -> Iterator[Fault]:
-    """What the sampler cannot do in this space."""
-    sampler = config.search.sampler
-    match sampler:
-        case Tpe(group=True, multivariate=False):
-            field = f"{_SAMPLER}.tpe.group"
-            rule = "groups are modelled by the multivariate estimator alone"
-            yield clash(field, True, rule, "set multivariate: true", f"{_SAMPLER}.tpe.multivariate")
-        case CmaEs():
-            yield from _unconditional(config, "cmaes")
-            yield from _cmaes(config, sampler)
-        case Gp():
-            yield from _unconditional(config, "gp")
-        case Qmc():
-            yield from _unconditional(config, "qmc")
-        case Grid():
-            yield from _unconditional(config, "grid")
-            yield from _grid(config)
-
-
-def _unconditional(config: "StudyConfig", name: str) -> Iterator[Fault]:
-    """Only TPE and random sampling have an answer to dimensions that come and go."""
-    for conditional in config.space.conditional():
-        field = f"space.{conditional}"
-        value = raw(config.space.searched()[conditional])
-        rule = f"is searched for some choices only, which the sampler {name} cannot do"
-        yield clash(field, value, rule, "fix it, or use tpe or random", _SAMPLER)
-
-
-def _cmaes(config: "StudyConfig", sampler: CmaEs) -> Iterator[Fault]:
-    numeric = [d for d in config.searched().values() if not isinstance(d, Choice)]
-    least = 2 if sampler.use_separable_cma else 1
-    if len(numeric) < least:
-        rule = "searches ranges of numbers, and space has too few of them"
-        yield clash(_SAMPLER, "cmaes", rule, "use tpe, or give ranges instead of lists", "space")
-    names = ("lr_adapt", "with_margin", "use_separable_cma")
-    on = [name for name in names if getattr(sampler, name)]
-    if len(on) > 1:
-        first, *others = (f"{_SAMPLER}.cmaes.{name}" for name in on)
-        rule = f"excludes {' and '.join(on[1:])}"
-        yield clash(first, True, rule, "keep one of them", *others)
-
-
-def _grid(config: "StudyConfig") -> Iterator[Fault]:
-    endless = {n: d for n, d in config.searched().items() if count(d) is None}
-    for name, found in endless.items():
-        yield clash(f"space.{name}", raw(found), "has no grid of values", _listed(found), _SAMPLER)
-    size = config.grid_size()
-    if size is not None and size > _LARGEST_GRID:
-        rule = f"the grid has {size} points, more than {_LARGEST_GRID}"
-        yield clash(_SAMPLER, "grid", rule, "widen the steps, or use random", "space")
-    elif size is not None and config.budget.trials > size:
-        rule = f"the grid has only {size} points"
-        remedy = f"write {size}"
-        yield clash("budget.trials", config.budget.trials, rule, remedy, _SAMPLER, "space")
-
-
-def _listed(found: Dimension) -> str:
-    written = raw(found)
-    return f"list its values, such as [{written['low']:g}, …, {written['high']:g}]" + (
-        "" if written.get("log") else ", or add a step"
-    )
-
-
-def pruning_steps(config: "StudyConfig") -> tuple[int, str]:
-    """How many steps a pruner sees of a whole trial, and what they are: epochs or folds."""
-    folds = config.data.split.folds
-    return (folds, "folds") if folds else (config.budget.epochs, "epochs")
-
-
-def pruner_contradictions(config: "StudyConfig") -> Iterator[Fault]:
-    """What the pruner cannot do within the epochs, or folds, of a trial."""
-    steps, pruner = pruning_steps(config), config.search.pruner
-    most, unit = steps
-    match pruner:
-        case Median() | Percentile():
-            name = "median" if isinstance(pruner, Median) else "percentile"
-            if pruner.n_warmup_steps >= most:
-                field = f"{_PRUNER}.{name}.n_warmup_steps"
-                yield _never(field, pruner.n_warmup_steps, steps)
-        case SuccessiveHalving():
-            rate, factor = pruner.min_early_stopping_rate, pruner.reduction_factor
-            field = f"{_PRUNER}.successive_halving.min_resource"
-            if rate and pruner.min_resource <= most:
-                field = f"{_PRUNER}.successive_halving.min_early_stopping_rate"
-            # Beyond 64 doublings any power is beyond any training, and slow to write out.
-            rung = int(pruner.min_resource * factor ** min(rate, 64))
-            if rung > most:
-                value = rate if field.endswith("rate") else pruner.min_resource
-                yield _rung(field, value, rung, steps)
-        case Hyperband():
-            yield from _hyperband(pruner, steps)
-        case Wilcoxon():
-            field = f"{_PRUNER}.wilcoxon"
-            needed = ceil(log2(1 / pruner.p_threshold))
-            if pruner.n_startup_steps >= most:
-                yield _never(f"{field}.n_startup_steps", pruner.n_startup_steps, steps)
-            elif most < needed:
-                # n pairs cannot give a one-sided p below 2 ** -n.
-                rule = f"{most} {unit} can never be that sure"
-                what = "take" if unit == "folds" else "train for"
-                remedy = f"{what} {needed} {unit} or more, or use another pruner"
-                sure = pruner.p_threshold
-                yield clash(f"{field}.p_threshold", sure, rule, remedy, _LENGTH[unit], _PRUNER)
-
-
-def _hyperband(pruner: Hyperband, steps: tuple[int, str]) -> Iterator[Fault]:
-    (number, unit), field = steps, f"{_PRUNER}.hyperband"
-    most = pruner.most_steps(number)
-    if pruner.min_resource > number:
-        yield _rung(f"{field}.min_resource", pruner.min_resource, pruner.min_resource, steps)
-    elif pruner.min_resource > most:
-        rule = f"min_resource = {pruner.min_resource} is above it"
-        yield clash(f"{field}.max_resource", most, rule, "swap them", f"{field}.min_resource")
-    if most > number:
-        rule = f"plans rungs beyond the {number} {unit} of a trial"
-        yield clash(f"{field}.max_resource", most, rule, "write auto", _LENGTH[unit])
-
-
-def _rung(field: str, value: int, rung: int, steps: tuple[int, str]) -> Fault:
-    (most, unit), after = steps, f"{rung}" if rung < 10**9 else "countless"
-    rule = f"the first rung, after {after} {unit}, is beyond the {most} of a trial"
-    return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)
-
-
-def _never(field: str, value: int, steps: tuple[int, str]) -> Fault:
-    most, unit = steps
-    rule = f"prunes nothing within {most} {unit}"
-    return clash(field, value, rule, _MORE[unit], _LENGTH[unit], _PRUNER)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import reduce
-from math import prod
 from operator import or_
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
@@ -32,7 +31,7 @@ from pydantic.fields import FieldInfo
 
 from tlsearch.config.augmentation import IMAGE_CHANGES
 from tlsearch.config.strategy import CHOICES, Strategy
-from tlsearch.config.validation import LARGEST_COUNT, Section, tag, wrong
+from tlsearch.config.validation import LARGEST_COUNT, Section, check_distinct, tag, wrong
 from tlsearch.errors import nearest, shown
 
 Scalar = float | int | bool | str | None
@@ -244,9 +243,7 @@ def _made(found: Any) -> Dimension:
         return Range(found.low, found.high, found.log, None if plain else found.step)
     if not isinstance(found, list):
         return Fixed(found)
-    for i, value in enumerate(found):
-        if value in found[:i]:
-            raise wrong(f"{shown(value)} is listed twice", "drop one of them")
+    check_distinct(found)
     # A list of one searches nothing.
     return Choice(tuple(found)) if len(found) > 1 else Fixed(found[0])
 
@@ -387,12 +384,11 @@ def _as_mapping(value: object, section: type[Options], most: int | None) -> dict
     if isinstance(value, Mapping):
         return {str(name): fields for name, fields in value.items()}
     names: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
-    for i, name in enumerate(names):
+    for name in names:
         if not isinstance(name, str):
             is_none = name in (None, False) and "none" in section.kinds
             raise wrong(section.rule(), "write none" if is_none else "")
-        if name in names[:i]:
-            raise wrong(f"{name} is listed twice", "drop one of them")
+    check_distinct(names)
     return {name: {} for name in names}
 
 
@@ -477,15 +473,6 @@ class Space(_Fields):  # type: ignore[misc]
             for name in self.searched()
             if "." in name and len(getattr(self, name.split(".")[0]).names) > 1
         )
-
-    def grid_size(self) -> int | None:
-        """The number of points of the full grid; None if it is infinite."""
-        counts = [count(d) for d in self.searched().values()]
-        return None if None in counts else prod(c for c in counts if c is not None)
-
-    def grid(self) -> dict[str, list[Scalar]]:
-        """The values of each searched dimension; `grid_size` must not be None."""
-        return {name: values(dimension) for name, dimension in self.searched().items()}
 
 
 def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:

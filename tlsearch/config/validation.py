@@ -75,6 +75,14 @@ def wrong(rule: str, remedy: str = "") -> PydanticCustomError:
     return PydanticCustomError("rule", "{rule}", {"rule": rule, "remedy": remedy})
 
 
+def check_distinct(found: Sequence[Any]) -> None:
+    """Refuse values that are listed twice."""
+    for i, value in enumerate(found):
+        if value in found[:i]:
+            name = value if isinstance(value, str) else shown(value)
+            raise wrong(f"{name} is listed twice", "drop one of them")
+
+
 def must(rule: str, remedy: str | Callable[[Any], str] = "") -> WrapValidator:
     """Annotation: `rule` in place of all that pydantic has to say of a value that is refused."""
 
