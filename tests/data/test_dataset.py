@@ -37,11 +37,3 @@ def test_new_names_of_the_same_pictures_are_kept(tmp_path: Path) -> None:
     found = store.load(store.save(made("00.png", "01.png"), tmp_path))
     assert found.files is not None
     assert found.files.names.tolist() == ["00.png", "01.png"]
-
-
-def test_pixels_in_a_file_of_their_own_are_not_copied(tmp_path: Path) -> None:
-    pixels = made("0.png", "1.png").images
-    np.save(tmp_path / "pixels.npy", pixels)
-    place = store.save(made("0.png", "1.png", pixel_file=tmp_path / "pixels.npy"), tmp_path)
-    assert not (place / "images.npy").exists()
-    np.testing.assert_array_equal(store.load(place).images, pixels)

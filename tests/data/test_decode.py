@@ -54,7 +54,8 @@ def test_a_picture_of_the_right_size_is_kept_as_it_is(tmp_path: Path) -> None:
 def test_grey_of_any_depth_is_scaled_and_not_clipped(
     values: np.ndarray, expected: np.ndarray, tmp_path: Path
 ) -> None:
-    found = decoded(save(Image.fromarray(values), tmp_path / "a.tif"))
+    suffix = ".png" if values.dtype == np.uint16 else ".tif"
+    found = decoded(save(Image.fromarray(values), tmp_path / f"a{suffix}"))
     for channel in range(3):
         np.testing.assert_array_equal(found[..., channel], expected)
 
@@ -65,11 +66,6 @@ def test_not_a_number_is_black(tmp_path: Path) -> None:
     found = decoded(save(Image.fromarray(values), tmp_path / "a.tif"))[..., 0]
     assert (found[3, 4], found[5, 6]) == (0, 255)
     assert found[15, 15] == 255
-
-
-def test_sixteen_bit_png(tmp_path: Path) -> None:
-    path = save(Image.fromarray(grey_ramp().astype(np.uint16) * 257), tmp_path / "a.png")
-    np.testing.assert_array_equal(decoded(path)[..., 1], grey_ramp())
 
 
 def test_palette_and_one_bit(tmp_path: Path) -> None:
@@ -95,11 +91,8 @@ def test_what_is_transparent_is_white(mode: str, tmp_path: Path) -> None:
     else:
         path = save(image.convert(mode), tmp_path / "a.png")
     np.testing.assert_array_equal(decoded(path)[0, [0, 15]], [[10] * 3, [255] * 3])
-
-
-def test_half_transparent_is_mixed(tmp_path: Path) -> None:
-    path = save(Image.new("RGBA", (16, 16), (0, 0, 0, 51)), tmp_path / "a.png")
-    np.testing.assert_array_equal(decoded(path), np.full((16, 16, 3), 204))  # 255 × (1 − 0.2)
+    half = save(Image.new("RGBA", (16, 16), (0, 0, 0, 51)), tmp_path / "half.png")
+    np.testing.assert_array_equal(decoded(half), np.full((16, 16, 3), 204))  # 255 × (1 − 0.2)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "RGB", "L"])
@@ -108,11 +101,8 @@ def test_jpegs_of_every_colour_model(mode: str, tmp_path: Path) -> None:
     found = decoded(save(red.convert(mode), tmp_path / "a.jpg", quality=95))
     expected = np.asarray(red.convert("L").convert("RGB") if mode == "L" else red)[:16, :16]
     np.testing.assert_allclose(found.astype(int), expected, atol=4)
-
-
-def test_lab_colours(tmp_path: Path) -> None:
-    path = save(Image.new("LAB", (16, 16), (255, 128, 128)), tmp_path / "a.tif")
-    np.testing.assert_allclose(decoded(path).astype(int), 255, atol=3)
+    lab = save(Image.new("LAB", (16, 16), (255, 128, 128)), tmp_path / "a.tif")
+    np.testing.assert_allclose(decoded(lab).astype(int), 255, atol=3)
 
 
 def test_a_jpeg_turned_by_its_exif_stands_upright(tmp_path: Path) -> None:
@@ -134,37 +124,33 @@ def test_damaged_exif_does_not_matter(tmp_path: Path) -> None:
     assert decoded(path).shape == (16, 16, 3)
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".tif"])
 def test_the_first_picture_of_many(suffix: str, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     path = save(frames[0], tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(decoded(path)[8, 8].astype(int), [255, 0, 0], atol=3)
 
 
-def test_crop_takes_the_middle() -> None:
+def test_each_fit_by_hand() -> None:
     thirds = Image.new("RGB", (48, 16), "red")
     thirds.paste((0, 255, 0), (16, 0, 32, 16))
-    found = fit_square(thirds, size=16, fit="crop")
-    np.testing.assert_array_equal(found[:, 2:-2], np.full((16, 12, 3), (0, 255, 0)))
+    cropped = fit_square(thirds, size=16, fit="crop")
+    np.testing.assert_array_equal(cropped[:, 2:-2], np.full((16, 12, 3), (0, 255, 0)))
 
-
-def test_pad_continues_the_mean_of_the_edges() -> None:
     halves = Image.new("RGB", (32, 16), (100, 100, 100))
     halves.paste((200, 0, 0), (0, 0, 32, 8))
-    found = fit_square(halves, size=32, fit="pad")
-    np.testing.assert_array_equal(found[8:24], np.asarray(halves))
-    np.testing.assert_array_equal(found[:8], np.full((8, 32, 3), (150, 50, 50)))
-    np.testing.assert_array_equal(found[24:], found[:8])
+    padded = fit_square(halves, size=32, fit="pad")
+    np.testing.assert_array_equal(padded[8:24], np.asarray(halves))
+    np.testing.assert_array_equal(padded[:8], np.full((8, 32, 3), (150, 50, 50)))  # edges' mean
+    np.testing.assert_array_equal(padded[24:], padded[:8])
     tall = fit_square(halves.transpose(Image.Transpose.ROTATE_90), size=32, fit="pad")
     np.testing.assert_array_equal(tall[:, :8], np.full((32, 8, 3), (150, 50, 50)))
 
-
-def test_stretch_keeps_all() -> None:
     halves = Image.new("L", (64, 16), 0)
     halves.paste(255, (32, 0, 64, 16))
-    found = fit_square(halves, size=16, fit="stretch")
-    assert found[:, :7].max() == 0
-    assert found[:, 9:].min() == 255
+    stretched = fit_square(halves, size=16, fit="stretch")
+    assert stretched[:, :7].max() == 0
+    assert stretched[:, 9:].min() == 255
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
@@ -189,11 +175,8 @@ def test_the_hash_knows_a_picture_again(tmp_path: Path) -> None:
     other = decode_image(write_picture(tmp_path / "c.png", 8), size=16, fit="crop").hash
     assert bin(base ^ again).count("1") <= 6
     assert bin(base ^ other).count("1") >= 16
-
-
-def test_an_even_picture_has_the_hash_of_its_mean_alone(tmp_path: Path) -> None:
-    path = save(Image.new("RGB", (50, 40), (90, 90, 90)), tmp_path / "a.png")
-    assert decode_image(path, size=16, fit="crop").hash == 1 << 63
+    even = save(Image.new("RGB", (50, 40), (90, 90, 90)), tmp_path / "d.png")
+    assert decode_image(even, size=16, fit="crop").hash == 1 << 63  # that of its mean alone
 
 
 @pytest.mark.parametrize(
@@ -212,6 +195,7 @@ def test_an_even_picture_has_the_hash_of_its_mean_alone(tmp_path: Path) -> None:
     ],
 )
 def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
     cut_short(write_picture(tmp_path / "short.jpg", 0, width=400, height=400))
     cut_short(save(picture(1, width=400, height=400), tmp_path / "short.png"))
     (tmp_path / "text.jpg").write_text("hello")
@@ -223,6 +207,7 @@ def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path
     with pytest.raises(UnreadableImage) as caught:
         decode_image(tmp_path / name, size=16, fit="crop")
     assert reason in str(caught.value)
+    assert before == Image.MAX_IMAGE_PIXELS
     assert len(str(caught.value)) < 100
     assert "\n" not in str(caught.value)
 
@@ -252,13 +237,6 @@ def test_pillows_warnings_are_hushed_within_alone() -> None:
         warn()
     with pytest.raises(UserWarning, match="mine"), quiet_pillow():
         warnings.warn("mine", stacklevel=1)
-
-
-def test_nothing_of_pillows_is_changed(tmp_path: Path) -> None:
-    before = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(UnreadableImage):
-        decode_image(write_bomb(tmp_path / "a.png"), size=16, fit="crop")
-    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_a_folder_loses_no_descriptor(tmp_path: Path) -> None:

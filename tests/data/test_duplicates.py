@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 
 from tests.data.made import folder_of, jpeg, photo
 from tlsearch.data import duplicates
-from tlsearch.data.dataset import ImageSet, connected
+from tlsearch.data.dataset import ImageSet
 from tlsearch.data.duplicates import (
     MAX_DISTANCE,
     close_pairs,
@@ -19,7 +19,7 @@ from tlsearch.data.duplicates import (
 )
 from tlsearch.data.sources import load_digits_images
 
-NUM = 40
+NUM = 30
 Change = Callable[[Image.Image], Image.Image]
 
 
@@ -95,11 +95,6 @@ def test_the_same_file_and_the_same_pixels_are_one_picture() -> None:
     np.testing.assert_array_equal(exact_groups(with_digests(*"1232"), every[1:]), [0, 1, 2, 1])
 
 
-def test_chains_are_one_group_with_its_lowest_row() -> None:
-    pairs = np.array([[3, 1], [5, 3], [4, 2]])
-    np.testing.assert_array_equal(connected(pairs, 7), [0, 1, 2, 1, 2, 1, 6])
-
-
 def test_a_source_without_files_is_compared_by_its_pixels() -> None:
     pictures = [photo(0), jpeg(photo(0), 80), photo(1)]
     data = replace(folder_of(pictures, [0, 0, 0]), files=None)
@@ -153,6 +148,7 @@ def test_every_close_pair_is_found_once_and_no_other(bits: int) -> None:
     assert len(set(found)) == len(found)
     assert set(found) == brute(hashes_made)
     assert len(found) == (60 if bits <= MAX_DISTANCE else 0)
+    assert pairs_of(hashes_made[:0]) == []
 
 
 def test_blocks_and_one_crowded_byte_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +159,3 @@ def test_blocks_and_one_crowded_byte_change_nothing(monkeypatch: pytest.MonkeyPa
     found = pairs_of(hashes_made)
     assert len(set(found)) == len(found)
     assert set(found) == expected
-
-
-def test_no_hash_has_no_pair() -> None:
-    assert pairs_of(np.empty(0, np.uint64)) == []

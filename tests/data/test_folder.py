@@ -107,6 +107,10 @@ def test_parts_beside_a_folder_without_images(tmp_path: Path) -> None:
     listing = list_folder(tmp_path)
     assert listing.columns["parts"].tolist() == [0, 0]
     assert [f.name for f in listing.failures] == ["annotations/all.csv"]
+    write_classes(tmp_path / "test", {"a": 1, "b": 1})
+    write_classes(tmp_path / "extra", {"": 1})
+    with pytest.raises(RequestError, match="parts test, train, and beside them extra"):
+        list_folder(tmp_path)
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -144,19 +148,13 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
         "c": ["c/0.png", "c/linked.png"],
         "d": ["d/x/0.png", "d/x/1.png"],
     }
+    os.mkfifo(root / "b" / "pipe.jpg")  # is not waited for
     assert [(f.kind, f.name, f.reason) for f in list_folder(root).failures] == [
         ("not_an_image", "a", "leads to a folder that is read already"),
+        ("not_an_image", "b/pipe.jpg", "no file"),
         ("unreadable", "c/broken.png", "a link that leads nowhere"),
         ("not_an_image", "c/up", "leads to a folder around this one"),
         ("not_an_image", "e", "leads to a folder that is read already"),
-    ]
-
-
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    write_classes(tmp_path, {"a": 1, "b": 1})
-    os.mkfifo(tmp_path / "a" / "pipe.jpg")
-    assert [tuple(f) for f in list_folder(tmp_path).failures] == [
-        ("not_an_image", "a/pipe.jpg", "no file")
     ]
 
 
@@ -202,22 +200,10 @@ def test_nothing_that_can_be_read(tmp_path: Path) -> None:
     write_picture(tmp_path / "p" / "a" / "1.png", 0)
     with pytest.raises(RequestError, match="1 of 3 images can be read, all of class 'a'"):
         read(config({"folder": str(tmp_path / "p")}), tmp_path / "cache")
-
-
-def test_a_class_of_unreadable_files_keeps_its_name(tmp_path: Path) -> None:
-    root = write_classes(tmp_path / "p", {"a": 2, "b": 2, "c": 2})
-    for path in (root / "b").iterdir():
-        path.write_bytes(b"")
-    found = read(config({"folder": str(root)}), tmp_path / "cache")
-    assert found.class_names == ("a", "b", "c")
-    assert np.bincount(found.labels).tolist() == [2, 0, 2]
-
-
-def test_parts_beside_another_folder_are_a_slip(tmp_path):
-    for name in ("train/a", "train/b", "test/a", "extra"):
-        write_classes(tmp_path / "x" / name, {"": 2})
-    with pytest.raises(RequestError, match="parts test, train, and beside them extra"):
-        list_folder(tmp_path / "x")
+    write_classes(tmp_path / "p", {"b": 0, "c": 2})
+    found = read(config({"folder": str(tmp_path / "p")}), tmp_path / "cache")
+    assert found.class_names == ("a", "b", "c")  # one of unreadable files keeps its name
+    assert np.bincount(found.labels).tolist() == [1, 0, 2]
 
 
 @pytest.fixture
@@ -235,22 +221,18 @@ def images_of(*named: str) -> list[str]:
     return [str(path) for path in find_images(named)]
 
 
-def test_folders_hold_images_by_suffix_in_order(here: Path) -> None:
-    assert here
+def test_names_patterns_and_folders_by_suffix_in_order(here: Path) -> None:
     assert images_of("b") == ["b/2.JPG", "b/é, x.png", "b/c/deep/3.tiff"]
     assert images_of("b/c", "a.webp") == ["b/c/deep/3.tiff", "a.webp"]
-
-
-def test_a_named_file_is_taken_whatever_its_suffix(here: Path) -> None:
-    assert here
     assert images_of("b/notes.txt", "b/.hidden.png") == ["b/notes.txt", "b/.hidden.png"]
-
-
-def test_patterns(here: Path) -> None:
-    assert here
     assert images_of("*.webp", "b/*.JPG") == ["a.webp", "b/2.JPG"]
     assert images_of("**/*.tiff") == ["b/c/deep/3.tiff"]
     assert images_of("odd[1].png") == ["odd[1].png"], "a file of that very name goes first"
+    (here / "empty").mkdir()
+    assert images_of("empty") == []
+    no_text = os.fsdecode(b"b/\xff.png")
+    (here / no_text).touch()
+    assert no_text in images_of("b")
 
 
 @pytest.mark.parametrize(
@@ -276,14 +258,3 @@ def test_links(here: Path) -> None:
     assert sorted(images_of("b")) == [
         *("b/2.JPG", "b/c/deep/3.tiff", "b/gone.png", "b/linked/1.png", "b/é, x.png")
     ]
-
-
-def test_an_empty_folder(here: Path) -> None:
-    (here / "empty").mkdir()
-    assert images_of("empty") == []
-
-
-def test_names_that_are_no_text(here: Path) -> None:
-    name = os.fsdecode(b"b/\xff.png")
-    (here / name).touch()
-    assert name in images_of("b")

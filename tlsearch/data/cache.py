@@ -10,9 +10,9 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -92,16 +92,13 @@ def read_files(
         WorkError: the cache cannot be written.
     """
 
-    def work() -> Work:
-        steps = (
-            partial(decode_image, Path(path), size=data.size, fit=data.fit)
-            for path in listing.paths
-        )
-        return Work(len(listing.paths), steps, dict)
-
-    facts = (DECODER_VERSION, data.size, data.fit)
-    key = entry_key(*facts, files=map(os.path.abspath, listing.paths))
-    entry = decode_once(key, cache=cache, size=data.size, work=work, on_progress=on_progress)
+    steps = (partial(decode_image, Path(p), size=data.size, fit=data.fit) for p in listing.paths)
+    work = Work(len(listing.paths), steps, dict)
+    files = map(os.path.abspath, listing.paths)
+    key = entry_key(DECODER_VERSION, data.size, data.fit, files=files)
+    entry = decode_once(
+        key, cache=cache, size=data.size, work=lambda: work, on_progress=on_progress
+    )
     return assemble(entry, listing, field=field)
 
 
@@ -166,7 +163,13 @@ def decode_once(
         return found
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with _locked(place, on_progress):
+        lock = FileLock(place / "lock")
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            on_progress(0.0, "waiting for another process that decodes these images")
+            held = lock.acquire()
+        with held:
             found = find_entry(place)  # another process may have made it
             if found is None:
                 _write(place, work(), size, on_progress)
@@ -178,20 +181,6 @@ def decode_once(
         ) from error
     assert found is not None
     return found
-
-
-@contextmanager
-def _locked(place: Path, on_progress: OnProgress) -> Iterator[None]:
-    lock = FileLock(place / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        on_progress(0.0, "waiting for another process that decodes these images")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def find_entry(place: Path) -> Entry | None:
@@ -206,10 +195,7 @@ def find_entry(place: Path) -> Entry | None:
         return Entry(
             pixel_file=place / _PIXELS,
             digest=bytes.fromhex(facts["digest"]),
-            rows=known.pop("rows"),
-            sizes=known.pop("sizes"),
-            digests=known.pop("digests"),
-            hashes=known.pop("hashes"),
+            **{name: known.pop(name) for name in ("rows", "sizes", "digests", "hashes")},
             failures=tuple((int(i), str(reason)) for i, reason in facts["failures"]),
             columns={name.removeprefix("column_"): column for name, column in known.items()},
         )

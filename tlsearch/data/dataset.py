@@ -38,10 +38,13 @@ class Files(NamedTuple):
     hashes: np.ndarray
 
 
+FailureKind = Literal["unreadable", "missing_labels", "not_an_image"]
+
+
 class Failure(NamedTuple):
     """A file or row that gave no image, and why."""
 
-    kind: Literal["unreadable", "missing_labels", "not_an_image"]
+    kind: FailureKind
     name: str
     reason: str
 

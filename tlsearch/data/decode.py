@@ -179,14 +179,10 @@ def _open(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
     picture.draft(None, (2 * size, 2 * size))
     lying = picture.size
     picture.load()  # a TIFF is turned here already
-    _turn_upright(picture)
-    seen = (width, height) if picture.size == lying else (height, width)
-    return to_colours(picture), seen
-
-
-def _turn_upright(picture: Image.Image) -> None:
     with suppress(Exception):  # damaged notes do not make the picture unreadable
         ImageOps.exif_transpose(picture, in_place=True)
+    seen = (width, height) if picture.size == lying else (height, width)
+    return to_colours(picture), seen
 
 
 @cache

@@ -19,18 +19,13 @@ from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, source_text
 from tlsearch.data.cache import Listing, read_files
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, FailureKind, ImageSet
 from tlsearch.errors import RequestError, refused
 
 PART_NAMES = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "dev": VALIDATION,
-    "test": TEST,
-    "testing": TEST,
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
 }
 """Parts of a split by the names that people give them, in small letters."""
 
@@ -210,11 +205,8 @@ class _Walk:
         try:
             target = os.stat(self._root.joinpath(*link))
         except OSError:
-            reason = "a link that leads nowhere"
-            if is_named_as_image(link[-1]):
-                self.failures.append(Failure("unreadable", _name(link), reason))
-            else:
-                self.failures.append(Failure("not_an_image", _name(link), reason))
+            kind: FailureKind = "unreadable" if is_named_as_image(link[-1]) else "not_an_image"
+            self.failures.append(Failure(kind, _name(link), "a link that leads nowhere"))
             return
         if stat.S_ISDIR(target.st_mode):
             self._enter(link, target, around=self._around)
@@ -227,9 +219,9 @@ class _Walk:
             where = "that is read already" if identity in self._entered else "around this one"
             reason = f"leads to a folder {where}"
             self.failures.append(Failure("not_an_image", _name(steps), reason))
-            return
-        self._entered.add(identity)
-        self._folders.append(steps)
+        else:
+            self._entered.add(identity)
+            self._folders.append(steps)
 
     def _add(self, steps: Steps, *, is_file: bool) -> None:
         if is_file and is_named_as_image(steps[-1]):
@@ -237,8 +229,8 @@ class _Walk:
             return
         suffix = os.path.splitext(steps[-1])[1]
         reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
-        failure = Failure("not_an_image", _name(steps), reason if is_file else "no file")
-        self.failures.append(failure)
+        reason = reason if is_file else "no file"
+        self.failures.append(Failure("not_an_image", _name(steps), reason))
 
 
 def is_named_as_image(name: str) -> bool:

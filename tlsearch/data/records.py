@@ -271,7 +271,12 @@ def refuse_errors(audit: Audit) -> None:
     Raises:
         AuditError: a finding has it; all of them are named.
     """
-    problems = [problem_of(finding) for finding in audit.errors]
+    problems = []
+    for finding in audit.errors:
+        repair, instead = _REMEDIES[finding.kind]
+        remedy = f"{repair}, or write {finding.kind}: {instead}"
+        rule = f"{finding.text}: {_first(finding)}"
+        problems.append(Problem(f"data.audit.{finding.kind}", finding.policy, rule, remedy))
     if problems:
         raise AuditError(problems, audit)
 
@@ -295,14 +300,6 @@ def refuse_what_is_left(audit: Audit) -> None:
     found = f"{rule} ({reasons})" if reasons else rule
     remedy = "a study needs images of two classes: add some, or change data.audit"
     raise AuditError([Problem("data.source", "", found, remedy)], audit)
-
-
-def problem_of(finding: Finding) -> Problem:
-    """A finding as a user must see it: the field, what was found, what to do."""
-    repair, instead = _REMEDIES[finding.kind]
-    remedy = f"{repair}, or write {finding.kind}: {instead}"
-    rule = f"{finding.text}: {_first(finding)}"
-    return Problem(f"data.audit.{finding.kind}", finding.policy, rule, remedy)
 
 
 def _first(finding: Finding) -> str:

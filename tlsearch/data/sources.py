@@ -15,7 +15,7 @@ from tlsearch.data.folder import read_folder
 from tlsearch.data.records import Audit
 from tlsearch.data.splits import draw_parts
 from tlsearch.data.table import read_manifest
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, refused
 
 Reader = Callable[[DataConfig, Path, OnProgress], ImageSet]
 
@@ -159,8 +159,7 @@ def read_source(
     labels = found[0].labels[found[0].usable]
     large = int((np.bincount(labels) > 1).sum())
     if large < 2:
-        raise RequestError(
-            f"backbone.source: {len(labels)} usable images, and {large} of the classes have two or "
-            "more — some are held out to measure by, so give two images or more of two classes"
-        )
+        rule = f"{len(labels)} usable images, and {large} of the classes have two or more"
+        remedy = "some are held out to measure by, so give two images or more of two classes"
+        raise refused("backbone.source", "", rule, remedy)
     return found

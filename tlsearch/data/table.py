@@ -2,15 +2,14 @@
 
 import csv
 import io
-import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +19,7 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Manifest, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
-from tlsearch.data.folder import (
-    PART_NAMES,
-    label_indices,
-    natural_key,
-    printable,
-    several_classes,
-)
+from tlsearch.data.folder import PART_NAMES, label_indices, printable, several_classes
 from tlsearch.errors import RequestError, nearest, refused
 
 _DAYS = (
@@ -151,8 +144,7 @@ def read_table(path: Path, *, field: str) -> Table:
     if not rows:
         raise refused(field, shown, "has no rows", "write one for each image")
     columns = {name: [row[names.index(name)] for row in rows] for name in names}
-    doubled = frozenset(name for name in names if names.count(name) > 1)
-    return Table(columns, places, doubled)
+    return Table(columns, places, frozenset(n for n in names if names.count(n) > 1))
 
 
 _Read = tuple[list[str], list[list[str]], list[str]]
@@ -196,21 +188,16 @@ def _parquet(data: bytes, field: str, shown: str) -> _Read:
 
     try:
         table = pq.read_table(pa.BufferReader(data))
-        columns = [[_text(value) for value in _plain(c).to_pylist()] for c in table.columns]
+        columns = []
+        for column in table.columns:
+            if pa.types.is_timestamp(column.type):  # to the microsecond: Python has none finer
+                column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+            columns.append([_text(value) for value in column.to_pylist()])
     except (pa.ArrowException, OSError, OverflowError, ValueError) as error:
         rule = f"is damaged: {str(error).partition(chr(10))[0]}"
         raise refused(field, shown, rule, "write it anew") from error
     rows = [list(row) for row in zip(*columns, strict=True)]
     return list(table.column_names), rows, [f"row {i + 1}" for i in range(len(rows))]
-
-
-def _plain(column: Any) -> Any:
-    """Times to the microsecond: Python has none finer."""
-    import pyarrow as pa
-
-    if not pa.types.is_timestamp(column.type):
-        return column
-    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
 
 
 def _text(value: object) -> str:
@@ -303,20 +290,15 @@ def _columns(
     table: Table, source: Manifest, rows: Sequence[int], strategy: str
 ) -> dict[str, np.ndarray]:
     """The optional columns that are there, or that the study asks for."""
-    readers: dict[str, tuple[str, Callable[[_Column], np.ndarray]]] = {
-        "time": ("times", _times),
-        "group": ("groups", _groups),
-        "part": ("parts", _parts),
-        "weight": ("weights", _weights),
-    }
+    readers = {"time": _times, "group": _groups, "part": _parts, "weight": _weights}
     found: dict[str, np.ndarray] = {}
-    for field, (kept, read) in readers.items():
+    for field, read in readers.items():
         name = getattr(source, field)
         needed = _NEEDED.get(strategy) == field
+        if name is None and needed:
+            rule = f"a split by {strategy} needs this column"
+            raise refused(f"{FIELD}.{field}", "null", rule, "name it, or split otherwise")
         if name is None:
-            if needed:
-                rule = f"a split by {strategy} needs this column"
-                raise refused(f"{FIELD}.{field}", "null", rule, "name it, or split otherwise")
             continue
         named = name != Manifest.model_fields[field].default
         if name not in table.columns and not named and not needed:
@@ -326,7 +308,7 @@ def _columns(
             rule = f"the column is empty, and the split is {strategy}"
             raise refused(column.field, name, rule, "fill it, or split otherwise")
         try:
-            found[kept] = read(column)
+            found[f"{field}s"] = read(column)
         except RequestError as error:
             # A column that happens to bear the name, and that nothing here depends on.
             if needed or named or field == "group":
@@ -381,11 +363,11 @@ def _times(column: _Column) -> np.ndarray:
 
 def _groups(column: _Column) -> np.ndarray:
     """Numbers of the groups by their natural order; who has none is a group of its own."""
-    cells = [printable(cell) for cell in column.cells]
-    names = sorted({cell for cell in cells if cell}, key=natural_key)
-    index = {name: i for i, name in enumerate(names)}
-    alone = itertools.count(len(names))
-    return np.asarray([index[c] if c else next(alone) for c in cells], np.int64)
+    named = np.array([bool(cell) for cell in column.cells], bool)
+    groups = np.empty(len(named), np.int64)
+    groups[named], names = label_indices(printable(cell) for cell in column.cells if cell)
+    groups[~named] = len(names) + np.arange((~named).sum())
+    return groups
 
 
 def _parts(column: _Column) -> np.ndarray:
@@ -403,10 +385,7 @@ def _parts(column: _Column) -> np.ndarray:
 def _weights(column: _Column) -> np.ndarray:
     found = []
     for i, cell in enumerate(column.cells):
-        try:
-            weight = float(cell)
-        except ValueError:
-            weight = math.nan
+        weight = _number(cell)
         if not (math.isfinite(weight) and weight > 0 and np.float32(weight) > 0):
             rule = f"{cell!r} is no weight above 0"
             raise column.refused(i, rule, "correct it, leave the row out, or name another column")

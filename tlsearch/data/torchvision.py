@@ -9,11 +9,11 @@ import io
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -54,9 +54,7 @@ _SEED = 0  # of the draw that `images` asks for
 _SECONDS = 15.0  # of silence after which a download is given up
 
 
-class _Part(NamedTuple):
-    part: int
-    data: Any
+_Parts = list[tuple[int, Any]]  # values of Dataset.parts, and torchvision's data
 
 
 def read_torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
@@ -132,52 +130,36 @@ def _parameters(kind: Any) -> set[str]:
     return found
 
 
-def _open_parts(kind: Any, source: TorchvisionSet, root: Path) -> list[_Part]:
+def _open_parts(kind: Any, source: TorchvisionSet, root: Path) -> _Parts:
     taken = _parameters(kind)
-    fixed: dict[str, Any] = {}
-    if "root" in taken:
-        fixed["root"] = str(root)
-    if "download" in taken:
-        fixed["download"] = source.download
-    if "loader" in taken:
-        fixed["loader"] = Path  # a path in place of a picture: we decode it, with all cores
-    parts: list[_Part] = []
+    # A path in place of a picture from the loader: we decode it, with all cores.
+    known = {"root": str(root), "download": source.download, "loader": Path}
+    fixed = {name: value for name, value in known.items() if name in taken}
+    parts: _Parts = []
     with _quietly():
         if "train" in taken:
-            choices = [(TRAIN, {"train": True}), (TEST, {"train": False})]
-            parts = [_Part(p, _build(kind, source, root, fixed | c)) for p, c in choices]
+            for part, is_train in ((TRAIN, True), (TEST, False)):
+                parts.append((part, _build(kind, source, root, {**fixed, "train": is_train})))
         elif "split" in taken:
-            parts = list(_splits(kind, source, root, fixed))
+            for part, names in _SPLITS:
+                built = (_build(kind, source, root, {**fixed, "split": name}) for name in names)
+                data = next((data for data in built if data is not None), None)
+                parts += [] if data is None else [(part, data)]
         if not parts:
-            parts = [_Part(-1, _build(kind, source, root, fixed))]
-    labelled = [part for part in parts if _is_labelled(part.data, source.name)]
+            parts = [(-1, _build(kind, source, root, fixed))]
+    labelled = [(part, data) for part, data in parts if _is_labelled(data, source.name)]
     if not labelled:
         raise refused(FIELD, source.name, "its labels are not public", "choose another data set")
     return labelled
 
 
-def _splits(
-    kind: Any, source: TorchvisionSet, root: Path, fixed: dict[str, Any]
-) -> Iterator[_Part]:
-    for part, names in _SPLITS:
-        for name in names:
-            try:
-                yield _Part(part, _build(kind, source, root, fixed | {"split": name}))
-            except _UnknownSplit:
-                continue
-            break
-
-
-class _UnknownSplit(Exception):  # noqa: N818 — caught here
-    """The set has no part of that name."""
-
-
 def _build(kind: Any, source: TorchvisionSet, root: Path, arguments: dict[str, Any]) -> Any:
+    """The set; None where it has no split of that name."""
     try:
         return kind(**arguments)
     except Exception as error:  # each set has its own way to fail
         if isinstance(error, ValueError) and "split" in arguments and "split" in str(error):
-            raise _UnknownSplit from error
+            return None
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         if isinstance(error, ImportError):
             raise WorkError(f"{FIELD} = {source.name}: {reason} — install it") from error
@@ -235,20 +217,24 @@ def _files(root: Path) -> Iterator[str]:
         yield from (os.path.join(os.path.abspath(folder), name) for name in sorted(names))
 
 
-def _work(parts: Sequence[_Part], data: DataConfig, root: Path, images: int | None) -> Work:
-    places = [(p, i) for p, part in enumerate(parts) for i in range(len(part.data))]
+def _work(parts: _Parts, data: DataConfig, root: Path, images: int | None) -> Work:
+    places = [(p, i) for p, part in enumerate(parts) for i in range(len(part[1]))]
     if images is not None and images < len(places):
         drawn = np.random.default_rng(_SEED).permutation(len(places))[:images]
         places = [places[i] for i in np.sort(drawn)]
     labels = np.full(len(places), -1, np.int64)
-    names = [f"{_PART_WORDS[parts[p].part]}/{i:05d}" for p, i in places]
+    names = [f"{_PART_WORDS[parts[p][0]]}/{i:05d}" for p, i in places]
     one_at_a_time = threading.Lock()  # sets need not bear threads: one reseeds torch for a moment
 
     def step(row: int) -> Callable[[], Decoded]:
         def run() -> Decoded:
             part, i = places[row]
             with one_at_a_time:
-                sample, target = _item(parts[part].data, i)
+                try:
+                    sample, target = parts[part][1][i]
+                except Exception as error:  # whatever the set's own reader raises
+                    reason = str(error).partition("\n")[0] or type(error).__name__
+                    raise UnreadableImage(reason) from error
             index = _class_index(target)
             if index is None or index < 0:
                 raise UnreadableImage("has no label")
@@ -264,19 +250,11 @@ def _work(parts: Sequence[_Part], data: DataConfig, root: Path, images: int | No
         return {
             "labels": labels,
             "names": np.asarray(names),
-            "parts": np.asarray([parts[p].part for p, _ in places], np.int8),
-            "classes": np.asarray(_class_names(parts[0].data, int(labels.max(initial=0)))),
+            "parts": np.asarray([parts[p][0] for p, _ in places], np.int8),
+            "classes": np.asarray(_class_names(parts[0][1], int(labels.max(initial=0)))),
         }
 
     return Work(len(places), map(step, range(len(places))), columns)
-
-
-def _item(data: Any, index: int) -> tuple[Any, Any]:
-    try:
-        sample, target = data[index]
-        return sample, target
-    except Exception as error:  # whatever the set's own reader raises
-        raise UnreadableImage(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def _class_names(data: Any, highest: int) -> list[str]:
