@@ -21,7 +21,7 @@ from tlsearch.data.records import (
     effect,
     summary,
 )
-from tlsearch.data.splits import describe, draw_splits
+from tlsearch.data.splits import draw_splits
 
 PHOTOS = [photo(i) for i in range(8)]
 LABELS = [0, 1] * 4
@@ -300,26 +300,16 @@ def test_a_summary_is_small_whatever_is_listed() -> None:
     assert exact["files"][0]["names"][-1] == "… and 27 more"
 
 
-@pytest.mark.parametrize("strategy", ["stratified", "time", "group", "given"])
-def test_what_is_left_out_is_in_no_part(strategy: Any) -> None:
+def test_what_is_left_out_is_in_no_part() -> None:
     num = 60
-    labels = [*([0, 1] * 28), 2, 2, 2, 2]
     pictures = [*(photo(i, side=64) for i in range(num - 1)), photo(0, side=64)]
     parts = np.tile(np.array([TRAIN, TRAIN, TRAIN, VALIDATION, TEST], np.int8), num // 5)
-    data = folder_of(
-        pictures,
-        labels,
-        num_classes=3,
-        times=np.arange(num) * 1.0,
-        groups=np.arange(num) // 2,
-        parts=parts,
-    )
+    columns = {"times": np.arange(num) * 1.0, "groups": np.arange(num) // 2, "parts": parts}
+    data = folder_of(pictures, [*([0, 1] * 28), 2, 2, 2, 2], num_classes=3, **columns)
     rules = {"small_classes": "drop", "conflicting_labels": "drop", "near_duplicates": "off"}
-    found, _ = look(data, audit_config(split=strategy, min_class_images=5, **rules))
-    np.testing.assert_array_equal(found.usable, np.arange(1, 56))
-    split = audit_config(split=strategy).split
-    (drawn,) = draw_splits(found, split=split, labels_per_class=None, redraw=0)
-    np.testing.assert_array_equal(np.sort(np.concatenate(drawn)), found.usable)
-    assert describe(found, (drawn,), split=split).counts("train") == tuple(
-        np.bincount(found.labels[drawn.train]).tolist()
-    )
+    for strategy in ("stratified", "time", "group", "given"):
+        found, _ = look(data, audit_config(split=strategy, min_class_images=5, **rules))
+        np.testing.assert_array_equal(found.usable, np.arange(1, 56))
+        split = audit_config(split=strategy).split
+        (drawn,) = draw_splits(found, split=split, labels_per_class=None, redraw=0)
+        np.testing.assert_array_equal(np.sort(np.concatenate(drawn)), found.usable)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.data.made import config, picture, read, write_classes, write_messy
 from tlsearch.config.paths import draft_of
-from tlsearch.config.progress import no_progress
+from tlsearch.config.runtime import no_progress
 from tlsearch.data import cache as decoded
 from tlsearch.data import dataset as store
 from tlsearch.data.cache import Work, decode_once, entry_key

@@ -1,5 +1,7 @@
 """What every source promises, and planted defects."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,21 @@ from sklearn.datasets import load_digits
 
 from tests.data.made import config, read, write_classes, write_table
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig
-from tlsearch.config.sources import SOURCES, known_facts
+from tlsearch.config.schema import DataConfig, StudyConfig
+from tlsearch.config.sources import known_facts
 from tlsearch.data import dataset
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, image_set, with_columns
-from tlsearch.data.sources import READERS, load_digits_images, load_images, planted, read_images
+from tlsearch.data.sources import (
+    READERS,
+    load_digits_images,
+    load_images,
+    planted,
+    read_images,
+    read_source,
+)
 from tlsearch.data.splits import draw_splits
+from tlsearch.errors import RequestError
 
 
 @pytest.fixture(scope="module")
@@ -31,46 +41,33 @@ def test_digits_have_the_files_order_and_shape(digits):
     assert digits.labels.dtype == np.int64
 
 
-def test_grey_levels_0_to_16_span_all_bytes():
-    images = load_digits_images(8).images[..., 0]
-    np.testing.assert_array_equal(images, np.rint(load_digits().images * 255 / 16))
-    assert images.min() == 0
-    assert images.max() == 255
-
-
-def test_enlarging_is_pillows_bicubic(digits):
-    scan = np.rint(load_digits().images[7] * 255 / 16).astype(np.uint8)
-    expected = Image.fromarray(scan).resize((32, 32), Image.Resampling.BICUBIC)
+def test_digits_span_all_bytes_and_are_enlarged_by_pillows_bicubic(digits):
+    scans = np.rint(load_digits().images * 255 / 16)
+    np.testing.assert_array_equal(load_digits_images(8).images[..., 0], scans)
+    assert (scans.min(), scans.max()) == (0, 255)
+    seventh = Image.fromarray(scans[7].astype(np.uint8))
+    expected = seventh.resize((32, 32), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(digits.images[7, ..., 0], np.asarray(expected))
 
 
 def test_the_fingerprint_depends_on_content_alone(digits):
-    assert load_digits_images(32).fingerprint == digits.fingerprint
-    assert load_digits_images(16).fingerprint != digits.fingerprint
     images, labels, names = digits.images.copy(), digits.labels.copy(), digits.class_names
-    digits = image_set(images.copy(), labels, names)
-    assert with_columns(digits, times=labels * 1.0).fingerprint != digits.fingerprint
-    assert image_set(images, labels, names).fingerprint == digits.fingerprint
-    images[5, 5, 5, 0] ^= 1
-    other_labels = np.roll(labels, 1)
-    assert (
-        len(
-            {
-                digits.fingerprint,
-                image_set(images, labels, names).fingerprint,
-                image_set(digits.images, other_labels, names).fingerprint,
-                image_set(digits.images, labels, names[::-1]).fingerprint,
-                image_set(digits.images.reshape(1797, 16, 64, 1), labels, names).fingerprint,
-            }
-        )
-        == 5
-    )
-    assert len(digits.fingerprint) == 16
-
-
-def test_images_cannot_be_changed_by_accident(digits):
-    with pytest.raises(ValueError, match="read-only"):
-        digits.images[0] = 0
+    own = image_set(images.copy(), labels, names)
+    assert image_set(images, labels, names).fingerprint == own.fingerprint
+    changed = images.copy()
+    changed[5, 5, 5, 0] ^= 1
+    others = [
+        digits,  # has times
+        load_digits_images(16),
+        image_set(changed, labels, names),
+        image_set(images, np.roll(labels, 1), names),
+        image_set(images, labels, names[::-1]),
+        image_set(images.reshape(1797, 16, 64, 1), labels, names),
+    ]
+    assert len({data.fingerprint for data in (own, *others)}) == 7
+    assert len(own.fingerprint) == 16
+    assert load_digits_images(32).fingerprint == digits.fingerprint
+    assert with_columns(own, times=digits.times).fingerprint == digits.fingerprint
 
 
 FROM_FILES = ("folder", "manifest", "torchvision")
@@ -144,11 +141,6 @@ def test_a_folder_and_its_manifest_are_the_same_images(sources, tmp_path):
     assert folder.pixel_file == manifest.pixel_file  # decoded once
 
 
-def test_every_reader_reads_a_source_that_a_study_can_name():
-    assert set(READERS) <= set(SOURCES)
-    assert set(FROM_FILES) <= set(READERS)
-
-
 def planted_config(**changes: Any) -> DataConfig:
     asked = {"label_noise": 0.2, "duplicates": 0.5, "seed": 0, **changes}
     return DataConfig.model_validate(
@@ -186,24 +178,20 @@ def test_as_many_as_asked_for_and_in_the_training_part_alone() -> None:
     assert np.bincount(after.labels, minlength=5).min() > 0
 
 
-def test_the_same_defects_every_time_and_others_from_another_seed() -> None:
-    before = clean(planted_config())
+def test_planted_defects_follow_their_seed_and_stay_in_training() -> None:
+    asked = planted_config()
+    before = clean(asked)
     one, two, other = (planted(before, planted_config(seed=seed)) for seed in (0, 0, 1))
     assert one.fingerprint == two.fingerprint != other.fingerprint
-    assert np.array_equal(one.parts, other.parts[: len(one.parts)])  # type: ignore[arg-type, index]
-    without = planted_config().model_copy(update={"planted": None})
+    assert one.parts is not None
+    assert other.parts is not None
+    assert np.array_equal(one.parts, other.parts[: len(one.parts)])
+    without = asked.model_copy(update={"planted": None})
     assert planted(before, without) is before
-
-
-def test_no_redraw_moves_a_planted_image_out_of_training() -> None:
-    asked = planted_config()
-    data = planted(clean(asked), asked)
-    assert data.parts is not None
     for redraw in range(3):
-        (parts,) = draw_splits(data, split=asked.split, labels_per_class=8, redraw=redraw)
-        assert (data.parts[parts.train] == TRAIN).all()
-        assert (data.parts[parts.validation] == VALIDATION).all()
-        assert (data.parts[parts.test] == TEST).all()
+        (parts,) = draw_splits(one, split=asked.split, labels_per_class=8, redraw=redraw)
+        for rows, part in zip(parts, (TRAIN, VALIDATION, TEST), strict=True):
+            assert (one.parts[rows] == part).all()
 
 
 def test_the_audit_finds_and_drops_what_was_planted() -> None:
@@ -223,3 +211,28 @@ def test_the_audit_finds_and_drops_what_was_planted() -> None:
     assert "unreadable" in audit.clean
     embedded = asked.model_copy(update={"planted": None})
     assert not audited(clean(embedded), embedded, on_progress=no_progress)[1].findings
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("absent", r"^backbone\.source\.folder\.path = .*: is not there"),
+        ("same", r"backbone\.source: none of the 4 images is left"),
+        ("few", r"^backbone\.source: 3 usable images, and 1 of the classes have two or more — "),
+    ],
+)
+def test_errors_about_the_source_of_weights_name_its_field(
+    made: str, message: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "photos"
+    if made == "same":  # each picture under both labels
+        write_classes(root / "a", {"": 2})
+        shutil.copytree(root / "a", root / "b")
+    elif made == "few":
+        write_classes(root, {"a": 2, "b": 1})
+    weights = {"name": "resnet18", "weights": "own.safetensors", "source": {"folder": str(root)}}
+    study = {"name": "x", "data": {"source": "digits"}, "backbone": weights}
+    config = StudyConfig.model_validate(study)
+    with pytest.raises(RequestError, match=message) as caught:
+        read_source(config, cache=tmp_path / "cache", on_progress=no_progress)
+    assert "data.source" not in str(caught.value)

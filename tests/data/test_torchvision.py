@@ -45,7 +45,7 @@ def write_mnist(root: Path, name: str, counts: Mapping[str, int]) -> None:
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
 
 
-@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST"])
+@pytest.mark.parametrize("name", ["MNIST", "KMNIST"])
 def test_sets_with_a_training_and_a_test_part(name: str, tmp_path: Path) -> None:
     write_mnist(tmp_path, name, {"train": 20, "t10k": 10})
     found = load(name, tmp_path, root=str(tmp_path), size=28)
@@ -64,27 +64,21 @@ def test_sets_with_a_training_and_a_test_part(name: str, tmp_path: Path) -> None
     assert len(set(found.files.digests.tolist())) == 30
 
 
-def test_a_second_run_does_not_open_the_set(
+def test_a_second_run_does_not_open_the_set_and_fewer_images_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_mnist(tmp_path / "r", "MNIST", {"train": 20, "t10k": 10})
-    first = load("MNIST", tmp_path, root=str(tmp_path / "r"))
-    monkeypatch.setattr(datasets.MNIST, "_load_data", None)
-    second = load("MNIST", tmp_path, root=str(tmp_path / "r"))
-    assert second.fingerprint == first.fingerprint
-    assert second.class_names == first.class_names
-    assert second.parts is not None
-
-
-def test_a_lot_of_the_images(tmp_path: Path) -> None:
+    root = str(tmp_path / "r")
     write_mnist(tmp_path / "r", "MNIST", {"train": 100, "t10k": 50})
-    found = load("MNIST", tmp_path, root=str(tmp_path / "r"), images=40)
-    again = load("MNIST", tmp_path / "b", root=str(tmp_path / "r"), images=40)
+    found = load("MNIST", tmp_path, root=root, images=40)
+    assert load("MNIST", tmp_path / "b", root=root, images=40).fingerprint == found.fingerprint
     assert len(found.labels) == 40
-    assert again.fingerprint == found.fingerprint
     assert found.parts is not None
     assert set(found.parts.tolist()) == {0, 2}
-    assert len(load("MNIST", tmp_path, root=str(tmp_path / "r"), images=999).labels) == 150
+    assert len(load("MNIST", tmp_path, root=root, images=999).labels) == 150
+    monkeypatch.setattr(datasets.MNIST, "_load_data", None)
+    again = load("MNIST", tmp_path, root=root, images=40)
+    assert (again.fingerprint, again.class_names) == (found.fingerprint, found.class_names)
+    np.testing.assert_array_equal(again.parts, found.parts)
 
 
 def test_a_set_of_files_is_read_as_files_are(tmp_path: Path) -> None:
@@ -189,7 +183,7 @@ def test_a_set_without_classes_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         load("Kitti", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["CIFAR10", "MNIST", "Flowers102", "SVHN", "EuroSAT"])
+@pytest.mark.parametrize("name", ["CIFAR10", "MNIST", "EuroSAT"])
 def test_no_network_is_one_line(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,11 +196,8 @@ def test_no_network_is_one_line(
     assert "\n" not in expected
     assert capsys.readouterr() == ("", "")
     assert socket.getdefaulttimeout() is None
-
-
-def test_what_is_absent_and_may_not_be_fetched(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"not whole in .* — write download: true"):
-        load("MNIST", tmp_path, download=False)
+        load(name, tmp_path, download=False)
 
 
 def test_an_item_that_cannot_be_read_is_a_failure(
