@@ -84,12 +84,15 @@ def sources(tmp_path):
     write_table(folder / "table.csv", [("path", "label"), *[(name, name[0]) for name in names]])
     return {name: {name: {"images": 80}} for name in EMBEDDED} | {
         "digits": "digits",
+        "letters": {"letters": {"images": 80, "classes": 5}},
+        "textures": {"textures": {"images": 80, "classes": 5}},
         "folder": {"folder": str(folder)},
         "manifest": {"manifest": str(folder / "table.csv")},
         "torchvision": {"torchvision": {"name": "FakeData", "images": 40}},
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", EMBEDDED)
 def test_what_a_study_knows_of_a_source_is_what_it_holds(source, tmp_path):
     data = config(source)
