@@ -49,14 +49,6 @@ def test_seeds_of_numbers_a_seed_by_hand() -> None:
     assert settle(noise, effect=-2.0, smallest=0.1) == 5
 
 
-def test_more_scenarios_need_fewer_seeds() -> None:
-    alone = settle(TYPICAL_ACCURACY, effect=0.0, smallest=0.03)
-    four = settle(TYPICAL_ACCURACY, effect=0.0, smallest=0.03, blocks=4)
-    assert alone is not None
-    assert four is not None
-    assert four < alone
-
-
 def test_a_small_test_set_is_never_settled() -> None:
     noise = Noise(seed=1e-4, image=0.02, rest=0.02, num_images=100)
     more = seeds_to_settle([noise], [1.0], effect=0.005, smallest=0.015, level=0.95, power=0.8)

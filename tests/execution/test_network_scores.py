@@ -260,6 +260,7 @@ def test_only_the_training_part_is_looked_at(
     assert training_rows(data, config).tolist() == few.tolist()
 
 
+@pytest.mark.slow
 def test_a_study_s_networks_are_scored_without_a_trace_in_the_project(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_worker_measures_against_the_source(
     assert all(math.isnan(scratch[name]) for name in scratch)
 
 
+@pytest.mark.slow
 def test_held_out_characters_are_the_same_every_time(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"1")
@@ -160,8 +161,8 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path) -> None
     ("name", "size", "widths"),
     [
         ("resnet18", 32, [64, 64, 128, 256, 512]),
-        ("swin_t", 32, [96, 192, 384, 768]),
-        ("vit_b_16", 32, [768] * 5),
+        pytest.param("swin_t", 32, [96, 192, 384, 768], marks=pytest.mark.slow),
+        pytest.param("vit_b_16", 32, [768] * 5, marks=pytest.mark.slow),
     ],
 )
 def test_features_are_averaged_over_space(name: str, size: int, widths: list[int]) -> None:
@@ -260,10 +261,8 @@ def test_what_is_no_source_is_refused(
 @pytest.mark.parametrize(
     "name",
     [
-        "none",
-        pytest.param("fourier", marks=pytest.mark.slow),
-        pytest.param("moments", marks=pytest.mark.slow),
-        "style",
+        "moments",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "fourier", "style")),
     ],
 )
 def test_a_training_adapts_its_images_and_its_distance_is_measured(
@@ -307,6 +306,7 @@ def test_a_second_head_starts_as_the_probe_and_learns(study: Study, tmp_path: Pa
     assert not any("source" in name for name in names)
 
 
+@pytest.mark.slow
 def test_from_scratch_the_second_head_starts_at_random(study: Study, tmp_path: Path) -> None:
     trainer, _ = train(prepared(study, tmp_path), source_task_weight=0.5)
     again, _ = train(prepared(study, tmp_path), source_task_weight=0.5)
