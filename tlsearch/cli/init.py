@@ -349,11 +349,14 @@ def _value(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """Text that YAML 1.2 reads as this text, quoted unless it is plain in every position."""
+    """Text that YAML 1.2 and 1.1 read as this text, quoted unless it is plain everywhere."""
     plain = re.fullmatch(r"([A-Za-z_]|\.{0,2}/)[\w./-]*", value, re.ASCII) is not None
-    if plain and parse(value, origin="").data == value:
+    is_word = value.lower() in {"y", "n", "yes", "no", "on", "off"}  # YAML 1.1's truth values
+    if plain and not is_word and parse(value, origin="").data == value:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    quoted = json.dumps(value, ensure_ascii=False)
+    # Line separators and control characters would end or spoil the line.
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted)
 
 
 def as_json(started: Started) -> dict[str, Any]:
