@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.config.conftest import Read, Refused
+from tlsearch.comparison.tables import ALL
 from tlsearch.config.cells import Cell, cell_config, cells
 from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.cost import num_runs, plan
@@ -451,6 +452,28 @@ def test_settings_of_a_search_are_refused(refused: Refused) -> None:
         f"--set budget.timeout: budget = {{trials: 30, epochs: 10, timeout: 3600.0}}: {rule} — "
         "set comparison.tuning instead"
     ]
+
+
+NAMED = """
+comparison:
+  arms: {%s: {space.schedule: constant}, cosine: {space.schedule: cosine}}
+  scenarios: {%s: {}, few: {set: {data.labels_per_class: 5}}}
+"""
+
+
+def test_no_scenario_bears_the_name_of_all_together(refused: Refused) -> None:
+    (told,) = refused(NAMED % ("constant", ALL))
+    assert told.endswith(
+        'comparison.scenarios.all = "all": is what the answers of all scenarios together are '
+        "called — give the scenario another name"
+    )
+
+
+def test_no_arm_reads_like_a_number(refused: Refused) -> None:
+    (told,) = refused(NAMED % ("'12'", "many"))
+    assert told.endswith(
+        'comparison.arms.12 = "12": reads like a number — name it after what it does'
+    )
 
 
 def mangled(rng: random.Random) -> str:
