@@ -31,6 +31,7 @@ from tlsearch.comparison.variance import (
     Paired,
     crossed,
     half_width,
+    interval,
     paired_effect,
     pool,
     satterthwaite,
@@ -175,8 +176,7 @@ def estimate(name: str, values: np.ndarray) -> Estimate | None:
     shown = math.exp if is_geometric else float
     low = high = None
     if len(finite) > 1:
-        half = half_width(found.variance, found.freedom, level=0.95)
-        low, high = shown(found.mean - half), shown(found.mean + half)
+        low, high = map(shown, interval(found, level=0.95))
     mean, repeats = shown(found.mean), len(finite)
     return Estimate(mean=mean, low=low, high=high, repeats=repeats, is_geometric=is_geometric)
 
@@ -215,8 +215,8 @@ def best_depth(place: ScenarioResults) -> dict[str, float]:
     if not whole.any():
         return {}
     found = crossed(values[whole])
-    half = half_width(found.variance, found.freedom, level=0.95)
-    ends = {name: found.mean, f"{name}_low": found.mean - half, f"{name}_high": found.mean + half}
+    low, high = interval(found, level=0.95)
+    ends = {name: found.mean, f"{name}_low": low, f"{name}_high": high}
     return ends if all(map(math.isfinite, ends.values())) else {}
 
 
@@ -244,9 +244,8 @@ def _gain(arm: str, places: Sequence[ScenarioResults], reference: str) -> Gain |
     pooled = pool(pairs, as_log=False)
     if arm == reference or not pooled.blocks:
         return None
-    half = half_width(pooled.variance, pooled.freedom, level=0.95)
-    mean, count = pooled.mean, pooled.num_scenarios
-    return Gain(arm=arm, mean=mean, low=mean - half, high=mean + half, scenarios=count)
+    low, high = interval(pooled, level=0.95)
+    return Gain(arm=arm, mean=pooled.mean, low=low, high=high, scenarios=pooled.num_scenarios)
 
 
 def _forecast(arm: ArmResults, later_images: float) -> Forecast | None:

@@ -93,6 +93,12 @@ def half_width(variance: float, freedom: float, *, level: float) -> float:
     return float(stdtrit(min(freedom, 1e9), (1 + level) / 2) * np.sqrt(variance))
 
 
+def interval(found: "Crossed | Pooled", *, level: float) -> tuple[float, float]:
+    """The t interval of a mean; `level` such as 0.95."""
+    half = half_width(found.variance, found.freedom, level=level)
+    return found.mean - half, found.mean + half
+
+
 def two_sided_p(mean: float, variance: float, freedom: float) -> float:
     """Student's p of a mean against 0; 1 for a mean of exactly 0."""
     if mean == 0 or not np.isfinite(variance):

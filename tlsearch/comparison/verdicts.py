@@ -26,7 +26,7 @@ from tlsearch.comparison.variance import (
     Paired,
     Pooled,
     bca,
-    half_width,
+    interval,
     pool,
     sign_flips,
     two_sided_p,
@@ -354,8 +354,8 @@ def _interval(mean: Pooled, level: float) -> tuple[float, float]:
     if not mean.blocks:
         return -math.inf, math.inf
     if not _no_spread(mean):
-        half = half_width(mean.variance, mean.freedom, level=level)
-    elif mean.num_images:
+        return interval(mean, level=level)
+    if mean.num_images:
         # Equal answers to all n images: the share answered differently is at most
         # 1 - (1 - level)^(1/n), about 3/n at 95 % (Hanley and Lippman-Hand 1983,
         # doi:10.1001/jama.1983.03330370053031).
