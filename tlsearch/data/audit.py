@@ -7,14 +7,7 @@ import numpy as np
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import EmbeddedSource
-from tlsearch.data.dataset import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    ImageSet,
-    connected,
-    with_columns,
-)
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, connected, with_columns
 from tlsearch.data.duplicates import MAX_PAIRS, find_duplicates
 from tlsearch.data.records import (
     Audit,
@@ -273,17 +266,10 @@ class _Checks:
         dropped = (len(rows) or count) if policy == "drop" else 0
         if policy == "drop":
             self.usable[rows] = False
-        self._add(
-            kind,
-            Finding(
-                kind=kind,
-                policy=policy,
-                count=count,
-                dropped=dropped,
-                text=text,
-                files=tuple(files),
-            ),
+        found = Finding(
+            kind=kind, policy=policy, count=count, dropped=dropped, text=text, files=tuple(files)
         )
+        self._findings.append(found)
 
     def _add(self, kind: Kind, found: Finding | None) -> None:
         if found is None:

@@ -170,14 +170,18 @@ def _are_parts(values: Sequence[str]) -> bool:
 
 
 def _survey_of(source: Folder | Manifest, listing: Listing) -> Survey:
-    names = listing.class_names
+
+    def counts(labels: np.ndarray) -> dict[str, int]:
+        names = listing.class_names
+        return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
+
     parts, groups, times = (listing.columns.get(c) for c in ("parts", "groups", "times"))
     unlabelled = sum(failure.kind == "missing_labels" for failure in listing.failures)
     trained = listing.labels if parts is None else listing.labels[parts == TRAIN]
     return Survey(
         source=source,
-        images=_counts(listing.labels, names),
-        trained=_counts(trained, names),
+        images=counts(listing.labels),
+        trained=counts(trained),
         parts=frozenset() if parts is None else frozenset(np.unique(parts).tolist()) - {-1},
         num_groups=None if groups is None else len(np.unique(groups)),
         has_times=times is not None and bool(np.isfinite(times).all()),
@@ -186,10 +190,6 @@ def _survey_of(source: Folder | Manifest, listing: Listing) -> Survey:
         first=listing.paths[0],
         sizes=_sizes(listing.paths),
     )
-
-
-def _counts(labels: np.ndarray, names: tuple[str, ...]) -> dict[str, int]:
-    return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
 
 
 def _sizes(paths: Sequence[str]) -> tuple[tuple[int, int], ...]:
