@@ -354,7 +354,7 @@ def test_arms_that_are_refused(refused: Refused, lines: str, expected: list[str]
                 'line 11: comparison.scenarios.b.arms = "none": must be an arm of this '
                 "comparison — known: fixed, decay",
                 "line 11: comparison.scenarios.b.arms = [decay, none]: leaves out the reference, "
-                "'fixed' — add it: all arms are held against it",
+                "'fixed' — add it: all arms are compared with it",
             ],
         ),
     ],

@@ -236,7 +236,7 @@ def _scenarios(comparison: ComparisonConfig) -> Iterator[Fault]:
             yield clash(f"{field}.arms", place.arms, "compares nothing", "name two arms at least")
         elif comparison.table == "own" and reference not in (place.arms or (reference,)):
             rule = f"leaves out the reference, {reference!r}"
-            remedy = "add it: all arms are held against it"
+            remedy = "add it: all arms are compared with it"
             yield clash(f"{field}.arms", place.arms, rule, remedy, "comparison.reference")
 
 
@@ -325,7 +325,7 @@ def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Fault]:
         if sweep.arm != cell.arm:
             continue
         for name in sweep.dimension:
-            # What is no dimension of any arm is told with the values that it would be set to.
+            # What is no dimension of any arm is reported with the values that it would be set to.
             if name not in known and "." in name:
                 field = f"comparison.sweeps.of.{index}.dimension"
                 rule = f"is no dimension of {cell.arm!r}"
@@ -335,13 +335,13 @@ def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Fault]:
 
 def identical_arms(config: StudyConfig) -> Iterator[Fault]:
     """Arms that come to the same strategy; the cells must be right by themselves."""
-    comparison, told = compared(config), set[str]()
+    comparison, reported = compared(config), set[str]()
     seen: dict[tuple[str, str], str] = {}
     for cell in cells(comparison):
         found = cell_config(config, cell).model_dump_json(exclude={"name", "comparison"})
         first = seen.setdefault((cell.scenario, found), cell.arm)
-        if first != cell.arm and cell.arm not in told:
-            told.add(cell.arm)
+        if first != cell.arm and cell.arm not in reported:
+            reported.add(cell.arm)
             rule, remedy = f"is the same strategy as {first!r}", "change or drop one of them"
             field = f"comparison.arms.{cell.arm}"
             yield clash(field, comparison.arms[cell.arm], rule, remedy)

@@ -1,6 +1,7 @@
 """Contradictions between fields that are each right by themselves."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 
 from tlsearch.config.catalog import (
@@ -59,8 +60,8 @@ def contradictions(config: StudyConfig) -> list[Fault]:
         _optimizer,
         _stopping,
         augmentation_contradictions,
-        _fine_tuning,
-        _source,
+        partial(_of_each_network, fine_tuning_contradictions),
+        partial(_of_each_network, source_contradictions),
         _search,
     )
     return [found for check in checks for found in check(config)]
@@ -91,23 +92,15 @@ def _freezing(config: StudyConfig) -> Iterator[Fault]:
         yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
 
 
-def _fine_tuning(config: StudyConfig) -> Iterator[Fault]:
-    yield from _of_each_network(config, fine_tuning_contradictions)
-
-
-def _source(config: StudyConfig) -> Iterator[Fault]:
-    yield from _of_each_network(config, source_contradictions)
-
-
 def _of_each_network(
-    config: StudyConfig, check: Callable[[StudyConfig], Iterator[Fault]]
+    check: Callable[[StudyConfig], Iterator[Fault]], config: StudyConfig
 ) -> Iterator[Fault]:
-    """Those of each network; what several have in common is told once."""
-    told: set[tuple[Loc, str]] = set()
+    """Those of each network; what several have in common comes once."""
+    seen: set[tuple[Loc, str]] = set()
     for name in config.backbone.with_weights:
         for found in check(config.with_backbone(name)):
-            if (found.loc, found.rule) not in told:
-                told.add((found.loc, found.rule))
+            if (found.loc, found.rule) not in seen:
+                seen.add((found.loc, found.rule))
                 yield found
 
 
@@ -119,9 +112,9 @@ def _schedule(config: StudyConfig) -> Iterator[Fault]:
         "schedule.plateau.patience_epochs": ("no cut can follow a plateau", epochs - 2),
     }
     for name, found in config.space.dimensions().items():
-        told, limit = rules.get(name, ("", inf))
+        problem, limit = rules.get(name, ("", inf))
         if highest(found) >= limit:
-            rule = f"{told} within {epochs} epochs"
+            rule = f"{problem} within {epochs} epochs"
             remedy = _fewer(int(limit), "train longer, or take another schedule")
             field = f"space.{name}"
             yield clash(field, raw(found), rule, remedy, "space.schedule", "budget.epochs")
@@ -307,8 +300,8 @@ def _norms(config: StudyConfig) -> Iterator[Fault]:
 
 def _selection(config: StudyConfig) -> Iterator[Fault]:
     selection, facts = config.space.feature_selection, config.backbone.facts
-    asked = [name for name in selection.names if name != "none"]
-    if not asked:
+    chosen = [name for name in selection.names if name != "none"]
+    if not chosen:
         return
     field, deepest = "space.feature_selection", len(groups(facts)) - 1
     if not head_alone_trains(config):
@@ -316,11 +309,11 @@ def _selection(config: StudyConfig) -> Iterator[Fault]:
         remedy = f"set space.freeze_depth: {deepest}, or write none"
         yield clash(field, selection.written(), rule, remedy, _FREEZE, _TRAINED)
     last = LAST_ACTIVATION.get(facts.family)
-    if "chi2" in asked and last is not None and last not in NEVER_NEGATIVE:
+    if "chi2" in chosen and last is not None and last not in NEVER_NEGATIVE:
         rule = f"χ² wants features that are never negative, and {facts.name}'s come from {last}"
         yield clash(f"{field}.chi2", "chi2", rule, "take anova", "backbone.name")
     width = NUM_FEATURES.get(facts.name)
-    for name in asked:
+    for name in chosen:
         found = selection.options[name]["k"]
         if width is not None and highest(found) > width:
             rule = f"the head of {facts.name} sees {width} features"
@@ -371,8 +364,10 @@ def _trivial_notes(config: StudyConfig) -> list[str]:
         found.append(f"shifts some images by up to {TRIVIAL_SHIFT} pixels, {share:.0%} of the side")
     if _shows_characters(config):
         found.append("turns some by up to 135 degrees, and a 6 may be read as a 9")
-    told = " and ".join(found)
-    return [f"space.augmentation: trivial {told}; basic keeps to what you allow"] if found else []
+    effects = " and ".join(found)
+    return (
+        [f"space.augmentation: trivial {effects}; basic keeps to what you allow"] if found else []
+    )
 
 
 def _basic(config: StudyConfig) -> dict[str, Dimension]:

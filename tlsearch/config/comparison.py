@@ -120,7 +120,7 @@ class ComparisonConfig(Section):
     """Strategies (arms) in several situations (scenarios), with equal budgets and a verdict.
 
     An arm fixes some dimensions and leaves the rest of `space` to its tuning. `table` names the
-    documents' table that the arms stand for; "own" holds each arm against `reference`.
+    documents' table that the arms stand for; "own" compares each arm with `reference`.
     """
 
     table: Table = "own"
@@ -152,7 +152,7 @@ class ComparisonConfig(Section):
 
     @property
     def reference_arm(self) -> str:
-        """The arm that the others of an own table are held against."""
+        """The arm that the others of an own table are compared with."""
         return self.reference or next(iter(self.arms))
 
     @property

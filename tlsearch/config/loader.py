@@ -124,7 +124,7 @@ def _preset_problems(document: Document, named: Mapping[str, list[Override]]) ->
 def _cell_problems(
     document: Document, overrides: Sequence[Override], outcome: _Outcome
 ) -> list[Problem]:
-    """What is wrong with the cells of a comparison that is right by itself, each told once."""
+    """What is wrong with the cells of a comparison that is right by itself, each reported once."""
     config = outcome.config
     if config is None or config.comparison is None:
         return []
@@ -155,10 +155,10 @@ def _cell_problems(
                     note(_outcome(document, [*ours, swept], comparison).problems)
     if not found:
         return [_problem(c, document.lines, overrides) for c in identical_arms(config)]
-    return _told_apart(list(found.values()))
+    return _by_scenario(list(found.values()))
 
 
-def _told_apart(found: Sequence[tuple[str, Problem]]) -> list[Problem]:
+def _by_scenario(found: Sequence[tuple[str, Problem]]) -> list[Problem]:
     """Problems with the scenario that they were first met in, where several speak of one field and
     would contradict one another.
     """
@@ -178,7 +178,7 @@ def _outcome(
     document: Document, overrides: Sequence[Override], comparison: ComparisonConfig | None = None
 ) -> _Outcome:
     """Validate and check the document with the overrides applied; with a comparison, as the cell
-    that they make of it. What contradicts one another is told once all fields are right.
+    that they make of it. What contradicts one another is reported once all fields are right.
     """
     data = copy.deepcopy(document.data)
     problems: list[Problem] = []
