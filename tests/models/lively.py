@@ -5,8 +5,7 @@ from torch import Tensor
 
 from tlsearch.config.catalog import group_of
 from tlsearch.models.backbones import Backbone, build_backbone
-from tlsearch.models.export import Classifier
-from tlsearch.models.model_facts import ModelFacts
+from tlsearch.models.export import Classifier, ModelFacts
 
 LOGIT_SPREAD = 1.0
 

@@ -23,7 +23,6 @@ from tlsearch.models.backbones import (
     load_pretrained,
     named_groups,
 )
-from tlsearch.models.freezing import freeze
 from tlsearch.models.weights import pretrained_state
 
 timm = pytest.importorskip("timm")
@@ -102,23 +101,6 @@ class TestStages:
     test_training = staticmethod(test_layer_groups.test_stages_are_the_network_in_training)
     test_input = staticmethod(test_layer_groups.test_no_stage_changes_its_input)
     test_prefix = staticmethod(test_layer_groups.test_a_prefix_is_the_same_image_by_image)
-
-
-def test_a_frozen_prefix_is_exact(backbone: Backbone) -> None:
-    freeze(backbone, backbone.groups[2:], norms_alone=False)
-    for index, group in enumerate(backbone.groups):
-        open_ = {p.requires_grad for p in named_groups(backbone)[group].values()}
-        assert open_ == {index >= 2}
-
-
-def test_the_seed_alone_decides_the_weights() -> None:
-    def weights(seed: int) -> torch.Tensor:
-        built = build_backbone(name=SMALL[0], num_classes=5, image_size=32, dropout=0.0, seed=seed)
-        return torch.cat([p.detach().flatten() for p in built.model.parameters()])
-
-    torch.manual_seed(11)
-    assert torch.equal(weights(0), weights(0))
-    assert not torch.equal(weights(0), weights(1))
 
 
 @pytest.mark.parametrize("name", SMALL)

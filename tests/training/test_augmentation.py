@@ -15,29 +15,28 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as vision
 
 from tests.models.strategies import strategy
-from tests.training.small import CPU, data, figures, pixels, same, store, trainer, weights
+from tests.training.small import CPU, data, figures, same, store, trainer, weights
 from tlsearch.config.augmentation import (
-    AUGMENTATIONS,
     BasicAugmentation,
     CutMix,
-    FgsmAttack,
     Mixup,
     RandAugment,
     TrivialAugment,
 )
-from tlsearch.training.augmentation import Mixing, View, make_stages, through
-from tlsearch.training.batches import draw_keys, epoch_order, normalised, unit_batch
-from tlsearch.training.image_transforms import (
+from tlsearch.training.augmentation import (
     ASPECT,
-    Moves,
-    brightened,
-    contrasted,
+    Mixing,
+    View,
+    blended,
     crop_sides,
+    grey_of,
     hue_shifted,
+    make_stages,
     sampling_matrices,
-    saturated,
+    through,
     warped,
 )
+from tlsearch.training.batches import draw_keys, epoch_order, normalised, unit_batch
 from tlsearch.training.plan import batch_bounds
 
 STILL = BasicAugmentation(
@@ -84,11 +83,6 @@ def images(size: int = 16, rows: np.ndarray = ROWS) -> Tensor:
 def view(name: str, *, rows: np.ndarray = ROWS, epoch: int = 1, seed: int = 0) -> Tensor:
     stages = make_stages(strategy(**STAGES[name]), mean=MEAN, seed=seed)
     return through(stages, images(rows=rows), rows, epoch=epoch)
-
-
-def test_every_augmentation_is_here() -> None:
-    kinds = {type(case["augmentation"]) for case in STAGES.values() if "augmentation" in case}
-    assert kinds == set(AUGMENTATIONS.values()) - {AUGMENTATIONS["none"]}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -139,17 +133,6 @@ def test_each_strength_of_the_basic_policy_does_something_alone(name: str) -> No
         axis = 2 if name == "flip" else 1
         for got, original, is_changed in zip(found, images(), changed, strict=True):
             assert torch.equal(got, original.flip(axis) if is_changed else original)
-
-
-def test_a_flip_comes_as_often_as_asked() -> None:
-    rows = np.arange(400)
-    given = images(size=2, rows=rows)
-    for probability in (0.0, 0.2, 1.0):
-        chosen = strategy(augmentation=replace(STILL, flip=probability))
-        found = through(make_stages(chosen, mean=MEAN, seed=0), given, rows, epoch=1)
-        share = (found != given).flatten(1).any(dim=1).double().mean().item()
-        # Four standard deviations of 400 draws.
-        assert share == pytest.approx(probability, abs=4 * (probability * 0.8 / 400) ** 0.5)
 
 
 def test_a_larger_strength_moves_the_same_way() -> None:
@@ -264,100 +247,41 @@ def test_every_trial_of_a_study_sees_the_same_views() -> None:
     assert torch.equal(trials[0].views.images(turned, turned, epoch=3)[0], first.flip(0))
 
 
-def test_stored_pixels_stay_as_they_are() -> None:
-    on = data()
-    before = on.pixels.images.copy()
-    on.pixels.images.flags.writeable = False  # as a mapped file is
-    for changes in STAGES.values():
-        list(trainer(strategy(**changes), num_epochs=1, on=on).epochs())
-    np.testing.assert_array_equal(on.pixels.images, before)
-
-
-def test_augmentation_of_no_strength_trains_as_none_does() -> None:
-    plain = trainer(strategy(dropout=0.3))
-    still = trainer(strategy(dropout=0.3, augmentation=STILL))
-    assert not still.views.is_plain
-    assert figures(plain.epochs()) == figures(still.epochs())
-    assert same(weights(plain), weights(still))
-
-
-def test_grey_images_stay_grey() -> None:
-    on = data(pixels(channels=1))
-    training = trainer(strategy(augmentation=STRONG), on=on)
-    found, _, _ = training.views.images(on.train[:8], on.train[:8], epoch=1)
-    torch.testing.assert_close(found[:, 0], found[:, 1])
-    torch.testing.assert_close(found[:, 0], found[:, 2])
-
-
-def test_a_checkpoint_goes_with_its_augmentation() -> None:
-    chosen = strategy(augmentation=STRONG)
-    prints = {
-        trainer(of).fingerprint
-        for of in (
-            strategy(),
-            chosen,
-            replace(chosen, augmentation=replace(STRONG, rotation=29.0)),
-            replace(chosen, erasing=0.1),
-            replace(chosen, mixing=Mixup(alpha=0.2)),
-            replace(chosen, mixing=Mixup(alpha=0.3)),
-            replace(chosen, adversarial=FgsmAttack(epsilon=0.1, share=1.0)),
-        )
-    }
-    assert len(prints) == 7
-
-
-# The warp against flips and turns of whole pixels, and against torchvision's.
-
-SIDE = 24
-
-
-def moves(**changes: float) -> Moves:
-    still = dict.fromkeys(Moves._fields, 0.0)
-    still |= {"zoom": 1.0, "crop_width": 1.0, "crop_height": 1.0, "crop_x": 0.5, "crop_y": 0.5}
-    return Moves(**{name: np.array([value]) for name, value in {**still, **changes}.items()})
-
-
-def moved(images: Tensor, **changes: float) -> Tensor:
+def moved(images: Tensor, **changes: Any) -> Tensor:
+    """All images moved alike."""
+    still = {"rotation": 0.0, "shear": 0.0, "zoom": 1.0}
+    still |= {"shift": (0.0, 0.0), "crop": (1.0, 1.0), "place": (0.5, 0.5)}
+    values = {name: np.array([value]) for name, value in {**still, **changes}.items()}
     height, width = images.shape[2:]
-    return warped(images, sampling_matrices(moves(**changes), height=height, width=width))
+    return warped(images, sampling_matrices(**values, height=height, width=width))
 
 
 @pytest.fixture
 def blurred() -> Tensor:
-    draw = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    draw = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(0))
     return vision.gaussian_blur(draw, [5, 5])
 
 
-def test_nothing_moves_nothing(blurred: Tensor) -> None:
-    torch.testing.assert_close(moved(blurred), blurred, atol=1e-5, rtol=0)
-
-
-def test_turns_and_shifts_of_whole_pixels(blurred: Tensor) -> None:
-    quarter = moved(blurred, rotation=math.pi / 2)
-    torch.testing.assert_close(quarter, blurred.rot90(-1, (2, 3)), atol=1e-4, rtol=0)
-    right, down = moved(blurred, shift_x=3 / SIDE), moved(blurred, shift_y=3 / SIDE)
+def test_what_comes_in_from_beyond_the_edge_is_mirrored(blurred: Tensor) -> None:
+    right = moved(blurred, shift=(3 / 30, 0.0))
     torch.testing.assert_close(right[..., 3:], blurred[..., :-3], atol=1e-4, rtol=0)
-    torch.testing.assert_close(down[:, :, 3:], blurred[:, :, :-3], atol=1e-4, rtol=0)
-    # What comes in from beyond the edge is the image mirrored there.
     torch.testing.assert_close(right[..., :3], blurred[..., :3].flip(3), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("changes", "theirs"),
     [
-        ({"rotation": 20.0}, {"angle": 20.0}),
         ({"rotation": -65.0}, {"angle": -65.0}),
         ({"shear": 15.0}, {"shear": [15.0, 0.0]}),
         ({"zoom": 1.3}, {"scale": 1.3}),
-        ({"zoom": 0.8}, {"scale": 0.8}),
         (
-            {"rotation": 25.0, "shear": -10.0, "zoom": 0.9, "shift_x": 2 / 24, "shift_y": -3 / 24},
+            {"rotation": 25.0, "shear": -10.0, "zoom": 0.9, "shift": (2 / 30, -3 / 24)},
             {"angle": 25.0, "shear": [-10.0, 0.0], "scale": 0.9, "translate": [2, -3]},
         ),
     ],
 )
 def test_moves_as_torchvision_has_them(
-    blurred: Tensor, changes: dict[str, float], theirs: dict[str, Any]
+    blurred: Tensor, changes: dict[str, Any], theirs: dict[str, Any]
 ) -> None:
     radians = {k: math.radians(v) if k in ("rotation", "shear") else v for k, v in changes.items()}
     settings = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0], **theirs}
@@ -365,73 +289,40 @@ def test_moves_as_torchvision_has_them(
     inside = vision.affine(torch.ones_like(blurred), **settings) == 1
     # Two pixels in from torchvision's black corners, with which it blends the edge.
     inside = -torch.nn.functional.max_pool2d(-inside.float(), 5, 1, 2) == 1
-    assert inside.double().mean() > 0.3
+    assert inside.double().mean() > 0.2
     found = moved(blurred, **radians)
     torch.testing.assert_close(found[inside], expected[inside], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("place", "corner"), [((0, 0), (0, 0)), ((1, 1), (12, 12))])
-def test_a_crop_is_a_part_of_the_image_enlarged(
-    blurred: Tensor, place: tuple[int, int], corner: tuple[int, int]
-) -> None:
-    found = moved(blurred, crop_width=0.5, crop_height=0.5, crop_x=place[1], crop_y=place[0])
-    top, left = corner
-    part = blurred[:, :, top : top + 12, left : left + 12]
-    expected = vision.resize(part, [SIDE, SIDE], antialias=False)
+def test_a_crop_is_a_part_of_the_image_enlarged(blurred: Tensor) -> None:
+    found = moved(blurred, crop=(0.5, 0.5), place=(1.0, 0.0))
+    expected = vision.resize(blurred[:, :, :12, 15:], [24, 30], antialias=False)
     # At the crop's own border we look beyond it, and resizing does not.
     torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], atol=1e-4, rtol=0)
 
 
-def test_a_turn_keeps_angles_where_sides_differ() -> None:
-    """A vertical line, turned by a quarter in a wide image, is as wide as it was high."""
-    image = torch.zeros(1, 3, 20, 40)
-    image[..., 5:15, 19:21] = 1
-    found = moved(image, rotation=math.pi / 2)
-    expected = torch.zeros_like(image)
-    expected[..., 9:11, 15:25] = 1
-    # Farther out, where there was no image, it is mirrored.
-    torch.testing.assert_close(found[..., 10:30], expected[..., 10:30], atol=1e-4, rtol=0)
-
-
 def test_sides_of_crops() -> None:
-    width, height = crop_sides(np.array([0.25, 0.25, 0.25, 1.0, 0.9]), np.array([0, 1, -1, 1, 1]))
-    np.testing.assert_allclose(width * height, [0.25, 0.25, 0.25, 1.0, 0.9])
+    area = np.array([0.25, 0.25, 0.25, 1.0, 0.9])
+    width, height = crop_sides(area, np.array([0, 1, -1, 1, 1])).T
+    np.testing.assert_allclose(width * height, area)
     np.testing.assert_allclose(width / height, [1, ASPECT, 1 / ASPECT, 1, 1 / 0.9])
-    assert max(width.max(), height.max()) <= 1 + 1e-12
 
 
-# Colours against torchvision's own, image by image.
-
-FACTORS = torch.tensor([0.0, 0.4, 1.0, 1.7])
-TURNS = torch.tensor([-0.25, 0.0, 0.1, 0.5])
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "factors"),
-    [
-        (brightened, vision.adjust_brightness, FACTORS),
-        (contrasted, vision.adjust_contrast, FACTORS),
-        (saturated, vision.adjust_saturation, FACTORS),
-        (hue_shifted, vision.adjust_hue, TURNS),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_as_torchvision_has_it(
-    ours: Callable[[Tensor, Tensor], Tensor],
-    theirs: Callable[[Tensor, float], Tensor],
-    factors: Tensor,
-) -> None:
+def test_colours_as_torchvision_has_them() -> None:
+    factors, turns = torch.tensor([0.0, 0.4, 1.0, 1.7]), torch.tensor([-0.25, 0.0, 0.1, 0.5])
     images = torch.rand(4, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     images[:, :, 0, :3] = torch.eye(3)  # pure red, green and blue
     images[:, :, 1] = 0.3  # grey has no hue
-    found = ours(images, factors)
-    expected = [theirs(image, float(f)) for image, f in zip(images, factors, strict=True)]
-    torch.testing.assert_close(found, torch.stack(expected), atol=2e-5, rtol=0)
-
-
-def test_hue_leaves_grey_as_it_is() -> None:
-    grey = torch.rand(4, 1, 5, 5).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(hue_shifted(grey, TURNS), grey)
+    mean_grey = grey_of(images).mean(dim=(1, 2, 3), keepdim=True)
+    cases: list[tuple[Tensor, Callable[[Tensor, float], Tensor], Tensor]] = [
+        (blended(images, 0, factors), vision.adjust_brightness, factors),
+        (blended(images, mean_grey, factors), vision.adjust_contrast, factors),
+        (blended(images, grey_of(images), factors), vision.adjust_saturation, factors),
+        (hue_shifted(images, turns), vision.adjust_hue, turns),
+    ]
+    for found, theirs, strengths in cases:
+        expected = [theirs(image, float(f)) for image, f in zip(images, strengths, strict=True)]
+        torch.testing.assert_close(found, torch.stack(expected), atol=2e-5, rtol=0)
 
 
 # Two images made into one.
@@ -499,13 +390,6 @@ def test_shares_are_drawn_as_torchvision_draws_them(alpha: float) -> None:
     assert np.var(shares) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.2)
 
 
-def test_two_in_a_batch_meet_each_other_and_one_meets_itself(unlike: Tensor) -> None:
-    mixing = Mixing(KINDS["mixup"], seed=0)
-    assert mixing(unlike[:2], BATCH[:2], epoch=1).partners.tolist() == [9, 5]
-    alone = mixing(unlike[:1], BATCH[:1], epoch=1)
-    torch.testing.assert_close(alone.images, unlike[:1])
-
-
 @pytest.mark.parametrize(("smoothing", "weighted"), [(0.0, False), (0.2, True)])
 def test_the_loss_by_hand(smoothing: float, weighted: bool) -> None:
     on = data()
@@ -528,36 +412,11 @@ def test_the_loss_by_hand(smoothing: float, weighted: bool) -> None:
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_soft_labels_give_the_same_loss() -> None:
-    """Without weights it is the cross-entropy with the labels' shares as the target."""
-    on = data()
-    training = trainer(on=on)
-    rows = on.train[:6]
-    partners = np.roll(rows, 1)
-    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    own, others = (F.one_hot(training.forward.labels(r), 3).float() for r in (rows, partners))
-    found = training._loss(View(logits, rows, partners, 0.25))
-    torch.testing.assert_close(found, F.cross_entropy(logits, 0.25 * own + 0.75 * others))
-
-
 def test_the_heavier_label_is_the_right_answer() -> None:
     view = View(torch.zeros(2, 3), np.array([1, 2]), np.array([2, 1]), 0.6)
     assert view.heavier.tolist() == [1, 2]
     assert view._replace(share=0.4).heavier.tolist() == [2, 1]
     assert view._replace(partners=None, share=1.0).heavier.tolist() == [1, 2]
-
-
-@pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
-def test_a_training_learns_from_mixed_images(chosen: Mixup | CutMix) -> None:
-    # At this alpha most unlike are mostly one: a mean of the darkest and the brightest class would
-    # look like the one between.
-    chosen = replace(chosen, alpha=0.1)
-    training = trainer(strategy(mixing=chosen, lr=0.1), num_epochs=12, on=data(pixels(noise=20)))
-    results = list(training.epochs())
-    assert max(r.val_accuracy for r in results) > 0.8
-    assert results[-1].train_loss < results[0].train_loss
-    plain = next(trainer(strategy(lr=0.1), on=data(pixels(noise=20))).epochs())
-    assert results[0].train_loss != plain.train_loss
 
 
 def test_a_heavy_partner_is_no_explosion() -> None:

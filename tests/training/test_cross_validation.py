@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -154,8 +153,3 @@ def test_a_state_belongs_to_one_request(tmp_path: Path) -> None:
         assert not keeper.restore(other)
         assert other.history == []
     assert not keeper.restore(alone("plain", folds_of()[0], tmp_path))
-
-
-def test_folds_differ_in_their_images_alone(tmp_path: Path) -> None:
-    starts = [weights(alone("plain", on, tmp_path)) for on in folds_of()]
-    assert all(same(a, b) for a, b in pairwise(starts))

@@ -128,11 +128,6 @@ def test_a_small_batch_of_the_target_goes_with_a_larger_one_of_the_source(
     assert len(set(drawn(batch_size))) == seen  # no image twice
 
 
-def test_more_images_than_there_are_repeat_some() -> None:
-    task = beside(1.0)(tiny_backbone(dropout=0.0, seed=0))
-    assert torch.isfinite(task.loss(epoch=1, step=1, batch_size=len(ROWS) + 5))
-
-
 def test_running_statistics_are_the_targets_alone() -> None:
     """With a rate of nothing, BatchNorm's averages are those of a training without the source."""
     alone, both = (
@@ -230,8 +225,3 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert figures(second.history) == figures(whole.history)
     assert same(weights(second), weights(whole))
     assert same(head_of(second), head_of(whole))
-
-
-def test_a_checkpoint_of_another_source_does_not_fit() -> None:
-    one, two = (trainer(second_task=found) for found in (beside(1.0), None))
-    assert one.fingerprint != two.fingerprint

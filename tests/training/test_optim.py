@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.models.strategies import strategy
-from tests.training.small import by_group, figures, same, trainer, weights
+from tests.training.small import figures, same, trainer, weights
 from tlsearch.config.catalog import BACKBONES
 from tlsearch.config.optimization import Adam, AdamW, Optimizer, RmsProp, Sgd
 from tlsearch.config.strategy import Strategy
@@ -22,8 +22,6 @@ from tlsearch.training.optim import (
     add_l1_gradient,
     build_optimizer,
     is_decayed,
-    parameter_groups,
-    set_lr,
 )
 from tlsearch.training.plan import TrainPlan, make_plan
 from tlsearch.training.trainer import Trainer
@@ -48,29 +46,6 @@ def layers(seed: int = 0) -> Named:
 
 def plan(chosen: Strategy) -> TrainPlan:
     return make_plan(chosen, groups=("trunk", "head"), num_train_images=16, num_epochs=4)
-
-
-def test_groups_carry_their_share_of_the_rate() -> None:
-    named = layers()
-    optimizer = build_optimizer(plan(strategy(lr=0.4, lr_ratio=0.25)), named, distances={})
-    rows = {(row["name"], row["decayed"]): row for row in optimizer.param_groups}
-    assert set(rows) == {(g, d) for g in ("trunk", "head") for d in (True, False)}
-    assert rows["trunk", True]["params"] == [named["trunk"]["conv.weight"]]
-    assert rows["head", False]["params"] == [named["head"]["fc.bias"]]
-    shares = [(0.4, {"trunk": 0.1, "head": 0.4}), (0.02, {"trunk": 0.005, "head": 0.02})]
-    for rate, share in shares:
-        set_lr(optimizer, rate)
-        assert {k[0]: row["lr"] for k, row in rows.items()} == pytest.approx(share)
-
-
-def test_groups_that_never_train_are_left_out() -> None:
-    rows = parameter_groups(plan(strategy(freeze_depth=1)), layers(), distances={})
-    assert {row["name"] for row in rows} == {"head"}
-    opened = strategy(freeze_depth=1, unfreeze_every_epochs=1)
-    assert {row["name"] for row in parameter_groups(plan(opened), layers(), distances={})} == {
-        "trunk",
-        "head",
-    }
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -228,15 +203,6 @@ def test_updates_by_hand() -> None:
     assert steps.largest_update == pytest.approx(9 * math.sqrt(2))
 
 
-def test_updates_that_are_not_measured() -> None:
-    steps = StepNorms(updates=False)
-    weight = nn.Parameter(torch.zeros(2))
-    weight.grad = torch.ones(2)
-    with steps.update([weight]):
-        weight.data += 1
-    assert math.isnan(steps.largest_update)
-
-
 def test_the_largest_gradient_is_the_largest_finite_one() -> None:
     steps = StepNorms(updates=False)
     assert steps.largest_gradient == 0
@@ -251,13 +217,6 @@ def test_plain_gradient_descent_moves_by_rate_times_gradient() -> None:
     assert training.steps.largest_gradient == max(r.max_grad_norm for r in results)
     largest = max(training.steps.gradients)
     assert training.steps.largest_update == pytest.approx(0.05 * largest, rel=1e-4)
-
-
-def test_clipping_shortens_steps_and_not_what_is_reported_of_the_gradient() -> None:
-    training = trainer(strategy(**PLAIN, clip_norm=0.1), measure_updates=True)
-    list(training.epochs())
-    assert training.steps.largest_update == pytest.approx(0.05 * 0.1, rel=1e-3)
-    assert training.steps.largest_gradient > 0.1
 
 
 def test_frozen_groups_are_no_part_of_an_update_and_measuring_changes_no_bit() -> None:
@@ -337,25 +296,6 @@ def test_a_short_training_is_not_left_at_its_start() -> None:
         average.update()
     with average.applied():
         assert 55 < weight.item() < 69  # 0.999 from the first step on would come to 2.4
-
-
-def test_averaging_leaves_the_training_itself_alone() -> None:
-    averaged, plain = (trainer(strategy(ema_decay=d, dropout=0.2)) for d in (0.9, None))
-    pairs = zip(averaged.epochs(), plain.epochs(), strict=True)
-    for ours, theirs in pairs:
-        assert (ours.train_loss, ours.max_grad_norm) == (theirs.train_loss, theirs.max_grad_norm)
-        assert ours.val_loss != theirs.val_loss
-    assert same(weights(averaged), weights(plain))
-
-
-def test_a_frozen_body_stands_still_under_an_average() -> None:
-    training = trainer(strategy(ema_decay=0.9, freeze_depth=5))
-    before = by_group(training.backbone)
-    list(training.epochs())
-    training.finish()
-    after = by_group(training.backbone)
-    for group in training.backbone.groups[:-1]:
-        assert same(before[group], after[group])
 
 
 def test_early_stopping_restores_the_best_average() -> None:

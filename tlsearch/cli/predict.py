@@ -22,7 +22,7 @@ from tlsearch.errors import RequestError, WorkError
 from tlsearch.models.predict import Prediction, open_model, predict
 
 if TYPE_CHECKING:
-    from tlsearch.models.model_facts import ModelFacts
+    from tlsearch.models.export import ModelFacts
     from tlsearch.search.export import Exported
 
 Format = Literal["pt2", "onnx"]

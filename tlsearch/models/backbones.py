@@ -19,8 +19,6 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WeightsError, nearest
 from tlsearch.models.layer_groups import stages_of
 
-# timm's networks, built and fetched by timm itself; the only import of it, and a late one.
-
 
 def build_timm(name: str, *, num_classes: int) -> nn.Module:
     """The network with random weights, by its name in a study (`timm/resnet18d`).
@@ -61,6 +59,7 @@ def fetch_timm(name: str, *, tag: str) -> dict[str, Tensor]:
 
 
 def _timm(name: str) -> Any:
+    """The only import of timm, and a late one."""
     found: Any = None
     with suppress(ImportError):
         found = import_module("timm")
@@ -113,10 +112,6 @@ class Head(nn.Linear):
         """Logits of the features."""
         seen = input if self.selected is None else input * self.selected
         return super().forward(F.dropout(seen, self.dropout, self.training))
-
-    def extra_repr(self) -> str:
-        """What `repr` prints of it."""
-        return f"{super().extra_repr()}, dropout={self.dropout}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

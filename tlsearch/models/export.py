@@ -9,24 +9,62 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tlsearch import __version__
+from tlsearch.config.schema import Fit
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, normalisation
-from tlsearch.models.model_facts import METADATA_KEY, ModelFacts
 
 Format = Literal["pt2", "onnx"]
+FORMAT = "tlsearch-model"
+FORMAT_VERSION = 1
+"""Raised whenever an older tlsearch could no longer read a newer file rightly."""
+METADATA_KEY = "tlsearch.json"
+"""Under which name a model file keeps its facts."""
 
 _TO_WRITE = ("onnx", "onnxscript", "onnxruntime")
 _OPSET = 20
 """Of 2023, so that runtimes of some age read it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """A classifier of square RGB images; `test` is what the study found on its test part, as in
+    its record: mean, low and high of the accuracy over seeds.
+    """
+
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    image_size: Annotated[int, Field(gt=0, le=4096)]
+    fit: Fit
+    backbone: str
+    study: str
+    trial: int
+    run: str
+    test: Mapping[str, Any]
+    weights: Literal["float32", "float16"]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything a reader needs who does not have tlsearch."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "tlsearch": __version__,
+            "input": f"float32 (N, 3, {self.image_size}, {self.image_size}), RGB, 0 to 1",
+            "output": f"float32 (N, {len(self.class_names)}), probabilities of class_names",
+            "channels": "RGB",
+            **asdict(self),
+            "class_names": list(self.class_names),
+        }
 
 
 class Classifier(nn.Module):
@@ -126,58 +164,37 @@ def require_onnx(*, to_write: bool) -> None:
 
 
 def write_model(module: nn.Module, path: Path, *, facts: ModelFacts, kind: Format) -> None:
-    """Write `module`, which takes and gives what `facts` say.
-
-    Raises:
-        OSError: it cannot be written.
-        RuntimeError: torch cannot trace it.
-    """
-    {"pt2": _write_pt2, "onnx": _write_onnx}[kind](module, path, facts=facts)
-
-
-def _write_pt2(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
-    """Trace `module`, any batch size, and write it with its facts. The file holds no pickle.
-
-    Raises:
-        OSError: it cannot be written.
-        RuntimeError: torch cannot trace it.
-    """
-    program = torch.export.export(
-        module, (_example(facts),), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
-    )
-    program.example_inputs = None  # they would be pickled
-    text = json.dumps(facts.as_json())
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={METADATA_KEY: text})
-
-
-def _example(facts: ModelFacts) -> Tensor:
-    """Three images; one alone would fix the batch size at one."""
-    return torch.zeros(3, 3, facts.image_size, facts.image_size)
-
-
-def _write_onnx(module: nn.Module, path: Path, *, facts: ModelFacts) -> None:
-    """Trace `module`, any batch size, and write it with its facts.
+    """Write `module`, which takes and gives what `facts` say, traced for any batch size. The file
+    holds no pickle.
 
     Raises:
         OSError: it cannot be written.
         RuntimeError: torch cannot trace or translate it.
     """
+    images = torch.zeros(3, 3, facts.image_size, facts.image_size)  # one would fix the batch size
+    dynamic = {"images": {0: torch.export.Dim("batch")}}
+    text = json.dumps(facts.as_json())
+    if kind == "pt2":
+        program = torch.export.export(module, (images,), dynamic_shapes=dynamic)
+        program.example_inputs = None  # they would be pickled
+        with path.open("wb") as file:
+            torch.export.save(program, file, extra_files={METADATA_KEY: text})
+        return
     with _quiet():
-        program = torch.onnx.export(
+        translated = torch.onnx.export(
             module,
-            (_example(facts),),
+            (images,),
             dynamo=True,
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=dynamic,
             input_names=["images"],
             output_names=["probabilities"],
             opset_version=_OPSET,
             external_data=False,
             verbose=False,
         )
-        assert program is not None
-        program.model.metadata_props[METADATA_KEY] = json.dumps(facts.as_json())
-        program.save(path, external_data=False)
+        assert translated is not None
+        translated.model.metadata_props[METADATA_KEY] = text
+        translated.save(path, external_data=False)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ def freeze(backbone: Backbone, open_groups: Collection[str], *, norms_alone: boo
 
     A closed parameter loses its gradient, so that no optimizer moves it by a stale one.
     """
-    _check(backbone, open_groups)
+    assert set(open_groups) <= set(backbone.groups), open_groups
+    assert backbone.groups[-1] in open_groups, "the head always trains"
     trained = trained_parameters(backbone, norms_alone=norms_alone)
     opened = {id(p) for group in open_groups for p in trained[group].values()}
     for parameter in backbone.model.parameters():
@@ -58,7 +59,6 @@ def set_train_mode(backbone: Backbone, open_groups: Collection[str]) -> None:
     statistics move even where norms alone train: their scales are learnt for normalised batches,
     and would not fit the statistics of other data.
     """
-    _check(backbone, open_groups)
     backbone.model.train()
     for group, stage in zip(backbone.groups, backbone.stages, strict=True):
         stage.train(group in open_groups)
@@ -70,11 +70,6 @@ def set_norm_momentum(backbone: Backbone, momentum: float | None) -> None:
         for module in backbone.model.modules():
             if isinstance(module, _BatchNorm):
                 module.momentum = momentum
-
-
-def _check(backbone: Backbone, open_groups: Collection[str]) -> None:
-    assert set(open_groups) <= set(backbone.groups), open_groups
-    assert backbone.groups[-1] in open_groups, "the head always trains"
 
 
 def moving_state(

@@ -12,18 +12,27 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.config.runtime import usable_cores
 from tlsearch.errors import RequestError
-from tlsearch.models.export import empty_classifier, require_onnx
-from tlsearch.models.model_facts import METADATA_KEY, ModelFacts, damaged, not_ours, read_facts
+from tlsearch.models.export import (
+    FORMAT,
+    FORMAT_VERSION,
+    METADATA_KEY,
+    ModelFacts,
+    empty_classifier,
+    require_onnx,
+)
 
 _WEIGHTS = "data/weights/"
 _CONFIG = f"{_WEIGHTS}model_weights_config.json"
@@ -42,7 +51,6 @@ class PortableModel(Protocol):
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Of float32 (N, 3, S, S) in 0 … 1: float32 (N, K)."""
-        ...
 
 
 class TorchModel:
@@ -62,11 +70,6 @@ class OnnxModel:
     """A model in onnxruntime, on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file.
-
-        Raises:
-            RequestError: it is damaged, or no model of tlsearch's.
-        """
         require_onnx(to_write=False)
         import onnxruntime
 
@@ -80,15 +83,15 @@ class OnnxModel:
         except OSError:
             raise
         except Exception as error:  # onnxruntime's own kinds have no common base
-            raise damaged(path, error) from error
+            raise _damaged(path, error) from error
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
-            raise not_ours(str(path))
-        self.facts = read_facts(text, file=str(path))
+            raise _not_ours(path)
+        self.facts = _read_facts(text, path)
         inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.shape[-1] for node in self._session.get_outputs()]
         if inputs != ["images"] or outputs != [len(self.facts.class_names)]:
-            raise damaged(path, ValueError(f"inputs {inputs} and outputs {outputs} are not ours"))
+            raise _damaged(path, ValueError(f"inputs {inputs} and outputs {outputs} are not ours"))
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Of float32 (N, 3, S, S) in 0 … 1: float32 (N, K)."""
@@ -119,7 +122,7 @@ def open_model(path: Path) -> PortableModel:
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
     if path.suffix.lower() == ".pt2":
-        raise damaged(path, ValueError("it is no archive"))
+        raise _damaged(path, ValueError("it is no archive"))
     raise RequestError(f"{path}: no model — give a .pt2 or .onnx file that `tlsearch export` wrote")
 
 
@@ -132,50 +135,34 @@ def readings(path: Path) -> list[PortableModel]:
         RuntimeError: torch cannot load its graph.
     """
     ours = open_model(path)
-    graph = [TorchModel(_run_pt2(path), ours.facts)] if path.suffix == ".pt2" else []
-    return [ours, *graph]
+    if path.suffix != ".pt2":
+        return [ours]
+    with path.open("rb") as file:
+        graph = torch.export.load(file).module()
+    return [ours, TorchModel(graph, ours.facts)]
 
 
 def _open_pt2(path: Path) -> PortableModel:
-    facts, state = _read_pt2(path)
+    """The network of the facts with the weights of the archive, fp16 as fp32."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = _records(archive, path)
+            if f"extra/{METADATA_KEY}" not in records:
+                raise _not_ours(path)
+            facts = _read_facts(_text(archive, records[f"extra/{METADATA_KEY}"]), path)
+            state = _weights(archive, records)
+    except _DAMAGE as error:
+        if isinstance(error, RequestError):
+            raise
+        raise _damaged(path, error) from error
     classifier = empty_classifier(
         backbone=facts.backbone, num_classes=len(facts.class_names), image_size=facts.image_size
     )
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
-        raise damaged(path, ValueError(f"its weights are not {facts.backbone}'s")) from error
+        raise _damaged(path, ValueError(f"its weights are not {facts.backbone}'s")) from error
     return TorchModel(classifier, facts)
-
-
-def _run_pt2(path: Path) -> nn.Module:
-    """The traced network as other programs load it; only for a file that we have just written.
-
-    Raises:
-        RuntimeError: torch cannot load it.
-    """
-    with path.open("rb") as file:
-        return torch.export.load(file).module()
-
-
-def _read_pt2(path: Path) -> tuple[ModelFacts, dict[str, Tensor]]:
-    """The facts and the weights, by their names in a `Classifier`, fp16 as fp32.
-
-    Raises:
-        RequestError: it is damaged, or no model of tlsearch's.
-        OSError: it cannot be read.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = _records(archive, path)
-            if f"extra/{METADATA_KEY}" not in records:
-                raise not_ours(str(path))
-            facts = read_facts(_text(archive, records[f"extra/{METADATA_KEY}"]), file=str(path))
-            return facts, _weights(archive, records)
-    except _DAMAGE as error:
-        if isinstance(error, RequestError):
-            raise
-        raise damaged(path, error) from error
 
 
 def _records(archive: zipfile.ZipFile, path: Path) -> Mapping[str, zipfile.ZipInfo]:
@@ -187,7 +174,7 @@ def _records(archive: zipfile.ZipFile, path: Path) -> Mapping[str, zipfile.ZipIn
             raise ValueError(f"two records named {name}")
         found[name] = info
     if "archive_format" not in found:
-        raise not_ours(str(path))
+        raise _not_ours(path)
     return found
 
 
@@ -213,7 +200,10 @@ def _tensor(archive: zipfile.ZipFile, info: zipfile.ZipInfo, meta: Mapping[str, 
     kind = np.dtype(_TYPES[meta["dtype"]])
     strides = [int(step["as_int"]) for step in meta["strides"]]
     count = int(np.prod(shape, dtype=object))
-    if strides != _in_a_row(shape) or meta["storage_offset"]["as_int"] != 0:
+    if (
+        strides != list(torch.empty(shape, device="meta").stride())
+        or meta["storage_offset"]["as_int"] != 0
+    ):
         raise ValueError(f"{info.filename} is not stored in a row")
     if info.file_size != count * kind.itemsize or info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} has {info.file_size} bytes for {shape}")
@@ -221,9 +211,47 @@ def _tensor(archive: zipfile.ZipFile, info: zipfile.ZipInfo, meta: Mapping[str, 
     return values.float() if values.dtype == torch.float16 else values
 
 
-def _in_a_row(shape: list[int]) -> list[int]:
-    """The strides of a tensor that is stored without gaps."""
-    return list(torch.empty(shape, device="meta").stride())
+def _read_facts(text: str | bytes, path: Path) -> ModelFacts:
+    """The facts of a model file from its JSON.
+
+    Raises:
+        RequestError: they are not tlsearch's, or of a newer format.
+    """
+    try:
+        found = json.loads(text)
+        if found["format"] != FORMAT:
+            raise _not_ours(path)
+        if found["format_version"] > FORMAT_VERSION:
+            raise RequestError(
+                f"{path}: made by tlsearch {found['tlsearch']} in a newer format "
+                f"({found['format_version']}; this one reads {FORMAT_VERSION}) — update tlsearch"
+            )
+        own = {field.name: found[field.name] for field in fields(ModelFacts)}
+        facts = TypeAdapter(ModelFacts).validate_python(own)
+    except RequestError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:  # pydantic's errors are ValueErrors
+        raise _not_ours(path) from error
+    if facts.backbone not in CATALOGUE:
+        raise RequestError(
+            f"{path}: holds the backbone {facts.backbone!r}, which this tlsearch does not know — "
+            "update tlsearch"
+        )
+    return facts
+
+
+def _not_ours(path: Path) -> RequestError:
+    return RequestError(
+        f"{path}: no model that tlsearch made (it lacks tlsearch's metadata) — make one with: "
+        "tlsearch export STUDY"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> RequestError:
+    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return RequestError(
+        f"{path}: the file is damaged or cut short ({why}) — copy or export it again"
+    )
 
 
 class Prediction(NamedTuple):

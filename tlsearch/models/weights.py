@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
@@ -73,9 +73,6 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
             f"backbone.weights = {weights!r}: only .safetensors files are read, because a pickle"
             " can run code — convert it with safetensors.torch.save_file(state_dict, path)"
         )
-    if backbone not in CATALOGUE:
-        hint = nearest(backbone, list(CATALOGUE))
-        raise WeightsError(f"backbone.name = {backbone!r}: unknown. {hint}".strip())
     known = CATALOGUE[backbone].weights
     if weights not in known:
         hint = nearest(weights, [*known, "none", "glyphs"])
@@ -118,7 +115,7 @@ def _read_safetensors(file: Path) -> "dict[str, Tensor]":
 
     where = f"backbone.weights = '{file}'"
     try:
-        state: dict[str, Tensor] = load_file(file, device="cpu")
+        return load_file(file, device="cpu")
     except FileNotFoundError:
         raise no_such_file(file) from None
     except OSError as error:
@@ -128,29 +125,22 @@ def _read_safetensors(file: Path) -> "dict[str, Tensor]":
             f"{where}: no safetensors file, or cut short ({error}) — write it again with"
             " safetensors.torch.save_file; a renamed .pt file will not do"
         ) from None
-    return state
 
 
 def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
+    """What torch's cache holds, downloaded first if it is not there. torch checks a download's
+    hash.
+    """
     import torch
     from torchvision.models import get_model_weights
 
     entry = get_model_weights(backbone)[weights]
-    file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
-    what = f"backbone.weights = {weights!r} of {backbone}"
-    state = _fetch(entry, file, what=what)
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise WeightsError(f"{what}: {file} holds no state dict — remove it and run again")
-    return dict(state)
-
-
-def _fetch(entry: Any, file: Path, *, what: str) -> Any:
-    """What the file holds, downloaded first if it is not there. torch checks a download's hash."""
-    there = file.exists()
+    file = downloads() / entry.url.rpartition("/")[2]
+    there, what = file.exists(), f"backbone.weights = {weights!r} of {backbone}"
     try:
         # torch.hub announces a download on stdout, which belongs to the command's result.
         with _stall_limit(), redirect_stdout(io.StringIO()):
-            return entry.get_state_dict(
+            state = entry.get_state_dict(
                 progress=False, check_hash=True, weights_only=True, map_location="cpu"
             )
     except OSError as error:  # URLError and timeouts are OSErrors
@@ -169,6 +159,9 @@ def _fetch(entry: Any, file: Path, *, what: str) -> Any:
             f"{what}: {file} is damaged or cut short — remove it and run again, or put a whole"
             f" {file.name} there"
         ) from None
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise WeightsError(f"{what}: {file} holds no state dict — remove it and run again")
+    return dict(state)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
 from tlsearch.execution.scheduler import POLL_SECONDS
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
-from tlsearch.models.model_facts import ModelFacts
 from tlsearch.search.confirm import (
     Choice,
     baseline_keys,
@@ -42,6 +41,9 @@ from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Stor
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import PARENT
 from tlsearch.tracking.registry import publish as publish_in_mlflow
+
+if TYPE_CHECKING:
+    from tlsearch.models.export import ModelFacts
 
 
 def test_and_log(work: Coordinator, setting: Setting) -> None:
@@ -235,10 +237,12 @@ def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> N
 
 def champion_facts(
     config: StudyConfig, record: Mapping[str, Any], class_names: Sequence[str]
-) -> ModelFacts:
+) -> "ModelFacts":
     """What a champion's file says of it; `record` is what the test part said. The accuracy is that
     of this very model.
     """
+    from tlsearch.models.export import ModelFacts
+
     return ModelFacts(
         class_names=tuple(class_names),
         image_size=config.data.size,
@@ -286,7 +290,7 @@ class Champion:
     weights: Path
     tracking_uri: str
     run_id: str
-    facts: ModelFacts
+    facts: "ModelFacts"
     tags: Mapping[str, str]
 
 

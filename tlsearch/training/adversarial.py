@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from tlsearch.config.augmentation import FgsmAttack, PgdAttack
 from tlsearch.config.runtime import derive_seed
 
-# Images that are changed a little so that a classifier errs: what robustness is measured by.
-
-
 Logits = Callable[[Tensor], Tensor]
 """From pixels in 0 … 1 (B, C, H, W) to class scores (B, K); the normalisation is part of it."""
 
@@ -75,12 +72,7 @@ class Adversary:
     """
 
     def __init__(
-        self,
-        chosen: FgsmAttack | PgdAttack,
-        *,
-        model: nn.Module,
-        logits: Callable[[Tensor], Tensor],
-        seed: int,
+        self, chosen: FgsmAttack | PgdAttack, *, model: nn.Module, logits: Logits, seed: int
     ) -> None:
         self._chosen, self._model, self._logits, self._seed = chosen, model, logits, seed
 
@@ -89,25 +81,24 @@ class Adversary:
 
         targets: classes (B,), or their shares (B, K) where images are mixed.
         """
-        count = max(1, round(self._chosen.share * len(images)))
+        chosen, epsilon = self._chosen, self._chosen.epsilon
+        count = max(1, round(chosen.share * len(images)))
+        some, of = images[:count], targets[:count]
         with _in_evaluation(self._model):
-            attacked = self._attack(images[:count], targets[:count], rows, epoch)
+            if isinstance(chosen, FgsmAttack):
+                attacked = fgsm(self._logits, some, of, epsilon=epsilon)
+            else:
+                chance = derive_seed(self._seed, "adversarial", epoch, int(rows[0]))
+                attacked = pgd(
+                    self._logits,
+                    some,
+                    of,
+                    epsilon=epsilon,
+                    num_steps=chosen.num_steps,
+                    step_size=STEP_LENGTH * epsilon / chosen.num_steps,
+                    generator=torch.Generator().manual_seed(chance),
+                )
         return torch.cat([attacked, images[count:]])
-
-    def _attack(self, images: Tensor, targets: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
-        epsilon = self._chosen.epsilon
-        if isinstance(self._chosen, FgsmAttack):
-            return fgsm(self._logits, images, targets, epsilon=epsilon)
-        chance = derive_seed(self._seed, "adversarial", epoch, int(rows[0]))
-        return pgd(
-            self._logits,
-            images,
-            targets,
-            epsilon=epsilon,
-            num_steps=self._chosen.num_steps,
-            step_size=STEP_LENGTH * epsilon / self._chosen.num_steps,
-            generator=torch.Generator().manual_seed(chance),
-        )
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What a network sees of a training batch: pixels through all stages, and whose labels count."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from tlsearch.config.augmentation import (
-    Augmentation,
     BasicAugmentation,
     CutMix,
     Mixup,
@@ -23,19 +21,6 @@ from tlsearch.config.runtime import derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.training.adversarial import Adversary
 from tlsearch.training.feature_cache import Forward
-from tlsearch.training.image_transforms import (
-    Moves,
-    brightened,
-    contrasted,
-    crop_sides,
-    flipped,
-    hue_shifted,
-    sampling_matrices,
-    saturated,
-    warped,
-)
-
-# Two images made into one, and how much of each label the outcome bears.
 
 
 class Mixed(NamedTuple):
@@ -87,9 +72,6 @@ def _box(
     return int(top), int(bottom), int(left), int(right)
 
 
-# What happens to the pixels of a training batch, stage by stage, and where chance comes from.
-
-
 class Stage(Protocol):
     """One step from stored images to what a network trains on.
 
@@ -101,15 +83,6 @@ class Stage(Protocol):
 
     def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
         """The view of each image."""
-
-
-def uniform_draws(rows: np.ndarray, *, seed: int, stage: str, epoch: int, count: int) -> np.ndarray:
-    """Numbers (B, count) in [0, 1), of each row its own."""
-    streams = (
-        np.random.default_rng(derive_seed(seed, stage, epoch, int(row))).random(count)
-        for row in rows
-    )
-    return np.stack(list(streams))
 
 
 class PerImage:
@@ -124,15 +97,14 @@ class PerImage:
 
     def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
         """The view of each image."""
-        return torch.stack(list(self._views(images, rows, epoch))).clamp_(0, 1)
-
-    def _views(self, images: Tensor, rows: np.ndarray, epoch: int) -> Iterator[Tensor]:
-        with _generator_restored():
+        views = []
+        with torch.random.fork_rng(devices=[]):
             for image, row in zip(images, rows, strict=True):
                 chance = derive_seed(self._seed, self._stage, epoch, int(row))
                 # Not torch.manual_seed, which would reach the generators of GPUs as well.
                 torch.default_generator.manual_seed(chance)
-                yield self._transform(image)
+                views.append(self._transform(image))
+        return torch.stack(views).clamp_(0, 1)
 
 
 def through(stages: Sequence[Stage], images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
@@ -142,75 +114,60 @@ def through(stages: Sequence[Stage], images: Tensor, rows: np.ndarray, *, epoch:
     return images
 
 
-@contextmanager
-def _generator_restored() -> Iterator[None]:
-    before = torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(before)
-
-
-# Flips, rotation, shift, shear, zoom, crop and colour: the augmentation that most recipes mean.
-
-
 HUE_SHARE = 0.25
 """Hue moves by this part of the colour strength, in turns: 0.8 to 0.2 in SimCLR
 (arXiv:2002.05709), and 0.4 to 0.1 in many recipes for ImageNet."""
 
-_STAGE, _NUM_DRAWS = "augmentation", 15
+ASPECT = 4 / 3
+"""Largest ratio of a crop's sides, as in torchvision's RandomResizedCrop (arXiv:1409.4842)."""
 
 
 class Basic:
-    """A `Stage`. Each image draws the same numbers whatever the strengths are, so that two
-    strategies which differ in one of them see views that differ in nothing else.
+    """A `Stage`: flips, rotation, shift, shear, zoom, crop and colour. Each image draws the same
+    numbers whatever the strengths are, so that two strategies which differ in one of them see views
+    that differ in nothing else.
     """
 
     def __init__(self, chosen: BasicAugmentation, *, seed: int) -> None:
         self._chosen, self._seed = chosen, seed
-        c = chosen
-        self._is_moved = any((c.rotation, c.shift, c.shear, c.zoom)) or c.crop < 1
 
     def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
         """The view of each image."""
-        draws = uniform_draws(rows, seed=self._seed, stage=_STAGE, epoch=epoch, count=_NUM_DRAWS)
-        left_right, upside_down, *moved = draws[:, :11].T
-        chosen = self._chosen
-        images = flipped(images, left_right < chosen.flip, upside_down < chosen.vertical_flip)
-        if self._is_moved:
-            height, width = images.shape[2:]
-            matrices = sampling_matrices(self._moves(moved), height=height, width=width)
-            images = warped(images, matrices)
-        if chosen.colour:
+        chances = (derive_seed(self._seed, "augmentation", epoch, int(row)) for row in rows)
+        draws = np.stack([np.random.default_rng(chance).random(15) for chance in chances])
+        c = self._chosen
+        images = flipped(images, draws[:, 0] < c.flip, draws[:, 1] < c.vertical_flip)
+        if any((c.rotation, c.shift, c.shear, c.zoom)) or c.crop < 1:
+            images = self._moved(images, draws[:, 2:11])
+        if c.colour:
             images = self._recoloured(images, draws[:, 11:])
         return images
 
-    def _moves(self, draws: list[np.ndarray]) -> Moves:
+    def _moved(self, images: Tensor, draws: np.ndarray) -> Tensor:
         c = self._chosen
-        turn, shear, zoom, shift_x, shift_y, area, aspect, crop_x, crop_y = draws
-        crop_width, crop_height = crop_sides(1 - (1 - c.crop) * area, _either_way(aspect, 1))
+        turn, shear, zoom, _, _, area, aspect, *_ = draws.T
+        crop = crop_sides(1 - (1 - c.crop) * area, _either_way(aspect, 1))
         if c.crop == 1:  # the whole image, whatever ratio was drawn
-            crop_width = crop_height = np.ones(len(area))
-        return Moves(
+            crop = np.ones_like(crop)
+        matrices = sampling_matrices(
             rotation=np.radians(_either_way(turn, c.rotation)),
             shear=np.radians(_either_way(shear, c.shear)),
             zoom=1 + _either_way(zoom, c.zoom),
-            shift_x=_either_way(shift_x, c.shift),
-            shift_y=_either_way(shift_y, c.shift),
-            crop_width=crop_width,
-            crop_height=crop_height,
-            crop_x=crop_x,
-            crop_y=crop_y,
+            shift=_either_way(draws[:, 3:5], c.shift),
+            crop=crop,
+            place=draws[:, 7:9],
+            height=images.shape[2],
+            width=images.shape[3],
         )
+        return warped(images, matrices)
 
     def _recoloured(self, images: Tensor, draws: np.ndarray) -> Tensor:
         """In one fixed order; torchvision's ColorJitter draws an order as well."""
-        strength = self._chosen.colour
-        offsets = torch.from_numpy(_either_way(draws, strength).astype(np.float32))
+        offsets = torch.from_numpy(_either_way(draws, self._chosen.colour).astype(np.float32))
         brightness, contrast, saturation, hue = offsets.to(images.device).unbind(dim=1)
-        images = brightened(images, 1 + brightness)
-        images = contrasted(images, 1 + contrast)
-        images = saturated(images, 1 + saturation)
+        images = blended(images, 0, 1 + brightness)
+        images = blended(images, grey_of(images).mean(dim=(1, 2, 3), keepdim=True), 1 + contrast)
+        images = blended(images, grey_of(images), 1 + saturation)
         return hue_shifted(images, HUE_SHARE * hue)
 
 
@@ -219,7 +176,111 @@ def _either_way(draws: np.ndarray, strength: float) -> np.ndarray:
     return strength * (2 * draws - 1)
 
 
-# From a strategy to the stages of its images.
+def crop_sides(area: np.ndarray, aspect: np.ndarray) -> np.ndarray:
+    """Width and height (B, 2), in shares of the sides, of crops with these shares of the area;
+    aspect -1 … 1 stands for ratios of 1 / ASPECT … ASPECT. One that would not fit keeps its area.
+    """
+    ratio = np.clip(ASPECT**aspect, area, 1 / area)
+    return np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], axis=-1)
+
+
+def flipped(images: Tensor, left_right: np.ndarray, upside_down: np.ndarray) -> Tensor:
+    """Images (B, C, H, W) with those flipped for which (B,) says so; no pixel changes its value."""
+    for chosen, axis in ((left_right, 3), (upside_down, 2)):
+        if chosen.any():
+            where = torch.from_numpy(chosen).to(images.device).view(-1, 1, 1, 1)
+            images = torch.where(where, images.flip(axis), images)
+    return images
+
+
+def sampling_matrices(
+    *,
+    rotation: np.ndarray,
+    shear: np.ndarray,
+    zoom: np.ndarray,
+    shift: np.ndarray,
+    crop: np.ndarray,
+    place: np.ndarray,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Matrices (B, 2, 3) from places in the view to places in the image, both -1 … 1 along x and y.
+
+    The view is a crop of the moved image. About its middle, and in the order of torchvision's
+    `affine`, an image is sheared along x, zoomed, rotated and shifted: angles (B,) in radians,
+    clockwise; `zoom` (B,) above 1 enlarges; `shift` (B, 2) in shares of the sides. `crop` (B, 2) of
+    the sides are kept around a point that is `place` (B, 2) of the way from the left and upper end
+    of where it may lie.
+    """
+    cos, sin, tan = np.cos(rotation), np.sin(rotation), np.tan(shear)
+    # In pixels: turns keep angles where the sides differ. The inverse of rotation times shear.
+    turn = np.stack([cos - sin * tan, sin + cos * tan, -sin, cos], axis=-1).reshape(-1, 2, 2)
+    half = np.array([width, height]) / 2
+    inverse = turn / zoom[:, None, None] * half[None, None, :] / half[None, :, None]
+    centre = (2 * place - 1) * (1 - crop)
+    offset = np.einsum("bij,bj->bi", inverse, centre - 2 * shift)
+    return np.concatenate([inverse * crop[:, None, :], offset[:, :, None]], axis=-1)
+
+
+def warped(images: Tensor, matrices: np.ndarray) -> Tensor:
+    """Images (B, C, H, W) sampled where the matrices (B, 2, 3) say, between four pixels each.
+
+    Beyond its edges an image is mirrored: a black corner would tell the network how it was turned.
+    """
+    height, width = images.shape[2:]
+    m = torch.from_numpy(matrices.astype(np.float32)).to(images.device)[..., None, None]
+    x = _centres(width, images.device)[None, None, :]
+    y = _centres(height, images.device)[None, :, None]
+    # By hand, not by affine_grid: its matrix product might round by the size of the batch.
+    grid = torch.stack([m[:, i, 0] * x + m[:, i, 1] * y + m[:, i, 2] for i in (0, 1)], dim=-1)
+    found = F.grid_sample(
+        images.contiguous(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return found.clamp_(0, 1)
+
+
+def _centres(size: int, device: torch.device) -> Tensor:
+    """Middles of pixels, -1 … 1 from edge to edge."""
+    return (2 * torch.arange(size, device=device, dtype=torch.float32) + 1) / size - 1
+
+
+def blended(images: Tensor, towards: Tensor | float, factor: Tensor) -> Tensor:
+    """Differences of images (B, 3, H, W) to `towards`, each image's times its factor (B,).
+
+    Towards 0 this is torchvision's `adjust_brightness`, towards the mean grey its contrast, towards
+    each pixel's grey its saturation. Those take one factor for all images: one after the other they
+    would keep a GPU waiting.
+    """
+    factor = factor.view(-1, 1, 1, 1)
+    return (factor * images + (1 - factor) * towards).clamp_(0, 1)
+
+
+def grey_of(images: Tensor) -> Tensor:
+    """Brightness (B, 1, H, W) of images (B, 3, H, W) by ITU-R BT.601, as torchvision rounds it."""
+    weights = torch.tensor((0.2989, 0.587, 0.114), device=images.device, dtype=images.dtype)
+    return (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def hue_shifted(images: Tensor, turns: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in 0 … 1 with hues moved by `turns` (B,) of the colour circle.
+
+    Value and chroma stay as they are, so grey does. Conversion to hue and back as in HSV.
+    """
+    value = images.amax(dim=1)
+    chroma = value - images.amin(dim=1)
+    red, green, blue = images.unbind(dim=1)
+    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    sector = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sector = sector + 6 * turns.view(-1, 1, 1)
+    channels = []
+    for start in (5, 3, 1):
+        place = torch.remainder(start + sector, 6)
+        channels.append(value - chroma * torch.minimum(place, 4 - place).clamp_(0, 1))
+    return torch.stack(channels, dim=1).clamp_(0, 1)
 
 
 def make_stages(
@@ -232,27 +293,26 @@ def make_stages(
     Source: random erasing, arXiv:1708.04896, with torchvision's sizes.
     """
     stages: list[Stage] = []
-    if not isinstance(strategy.augmentation, NoAugmentation):
-        stages.append(_augmentation(strategy.augmentation, seed))
+    chosen = strategy.augmentation
+    if isinstance(chosen, BasicAugmentation):
+        stages.append(Basic(chosen, seed=seed))
+    elif not isinstance(chosen, NoAugmentation):
+        build: Any = getattr(v2, chosen.torchvision_name)
+        transform = build(interpolation=InterpolationMode.BILINEAR, **chosen.arguments())
+        stages.append(PerImage(transform, seed=seed, stage="augmentation"))
     if strategy.erasing:
         erase = v2.RandomErasing(p=strategy.erasing, value=list(mean))
         stages.append(PerImage(erase, seed=seed, stage="erasing"))
     return tuple(stages)
 
 
-def _augmentation(chosen: Augmentation, seed: int) -> Stage:
-    if isinstance(chosen, BasicAugmentation):
-        return Basic(chosen, seed=seed)
-    build: Any = getattr(v2, chosen.torchvision_name)
-    transform = build(interpolation=InterpolationMode.BILINEAR, **chosen.arguments())
-    return PerImage(transform, seed=seed, stage="augmentation")
-
-
 def changes_images(strategy: Strategy, adaptation: Stage | None) -> bool:
     """Whether the network sees anything but the stored images in training."""
-    choices = (strategy.augmentation, strategy.mixing, strategy.adversarial)
-    nothing = (NoAugmentation, NoMixing, NoAttack)
-    plain = all(isinstance(c, n) for c, n in zip(choices, nothing, strict=True))
+    plain = (
+        isinstance(strategy.augmentation, NoAugmentation)
+        and isinstance(strategy.mixing, NoMixing)
+        and isinstance(strategy.adversarial, NoAttack)
+    )
     return not plain or strategy.erasing > 0 or adaptation is not None
 
 
@@ -288,7 +348,7 @@ class Views:
         seed: int,
     ) -> None:
         self._forward, self._num_classes = forward, num_classes
-        self._stages: tuple[Stage, ...] = make_stages(strategy, mean=forward.mean, seed=seed)
+        self._stages = make_stages(strategy, mean=forward.pixels.mean, seed=seed)
         self._adaptation = () if adaptation is None else (adaptation,)
         self._mixing = self._adversary = None
         if not isinstance(strategy.mixing, NoMixing):

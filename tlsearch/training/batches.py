@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tlsearch.config.runtime import derive_seed
@@ -60,9 +59,6 @@ def epoch_order(indices: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(indices)
 
 
-# Which images train and validate, and the digest that tells trainings apart.
-
-
 STATE_LAYOUT = 5
 """Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
 
@@ -92,18 +88,14 @@ def fingerprint(data: TrainingData, *request: object) -> str:
     return digest.hexdigest()
 
 
-# How unequal classes come to count alike: by weights in the loss, or by how they are drawn.
-#
-# Per-image weights count within their class: its number of images is the sum of their weights.
-
-
 def loss_weights(
     weights: np.ndarray | None, labels: np.ndarray, train: np.ndarray, *, balance: ClassBalance
 ) -> Tensor | None:
     """Weights (N,) float32 of the training loss, their mean 1 over what an epoch draws; None for
     all alike.
 
-    `weights` (N,) are the images' own, or None; `labels` (N,); `train` are rows.
+    `weights` (N,) are the images' own, or None, and count within their class, whose number of
+    images is their sum; `labels` (N,); `train` are rows.
     """
     if isinstance(balance, NoBalance):
         return None if weights is None else _of_mean_1(weights.astype(np.float64), train)
@@ -183,22 +175,9 @@ def _in_turns(rows: np.ndarray, num: int, draw: np.random.Generator) -> np.ndarr
     return np.concatenate([np.tile(rows, whole), draw.permutation(rows)[:rest]])
 
 
-# The loss of a batch, each image with a weight of its own.
-
-
 EXPLODED_LOSS = 100.0
 """A batch loss this many times that of guessing, ln(classes), counts as diverged. A guess: rates
 that recovered stayed far below it on the networks tried."""
-
-
-def cross_entropy(
-    logits: Tensor, labels: Tensor, *, weights: Tensor | None, label_smoothing: float
-) -> Tensor:
-    """Mean of the images' cross-entropies times `weights` (B,), or of them alone."""
-    if weights is None:
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    losses = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
-    return (losses * weights.to(losses.device)).mean()
 
 
 def largest_loss(num_classes: int, weights: Tensor | None) -> float:

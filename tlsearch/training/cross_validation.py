@@ -29,13 +29,13 @@ class CrossValidation:
         self, make: Callable[[TrainingData], Trainer], *, folds: Sequence[TrainingData]
     ) -> None:
         self._make, self._data = make, tuple(folds)
-        self._trainer: Trainer | None = make(self._data[0])
+        self._trainer = make(self._data[0])
         self._index = 0
         self.history: list[EpochResult] = []
         self._folds: list[FoldResult] = []
         self._ended: list[TrainResult] = []
         # Of the request: the first fold's, and the images of all.
-        digest = blake2b(f"{len(self._data)} {self._current.fingerprint}".encode(), digest_size=16)
+        digest = blake2b(f"{len(self._data)} {self._trainer.fingerprint}".encode(), digest_size=16)
         for data in self._data:
             digest.update(fingerprint(data).encode())
         self.fingerprint = digest.hexdigest()
@@ -43,7 +43,7 @@ class CrossValidation:
     @property
     def backbone(self) -> Backbone:
         """The network of the fold that trains, or trained last."""
-        return self._current.backbone
+        return self._trainer.backbone
 
     @property
     def finished(self) -> bool:
@@ -65,26 +65,21 @@ class CrossValidation:
                 self._open(self._index + 1)
             offset = self._folds[-1].last_epoch if self._folds else 0
             try:
-                for result in self._current.epochs():
+                for result in self._trainer.epochs():
                     numbered = result._replace(epoch=offset + result.epoch)
                     self.history.append(numbered)
-                    if self._current.finished:
+                    if self._trainer.finished:
                         self._close()
                     yield numbered
             except DivergenceError as error:
                 raise DivergenceError(f"fold {self._index + 1}: {error}") from None
 
-    @property
-    def _current(self) -> Trainer:
-        assert self._trainer is not None
-        return self._trainer
-
     def _open(self, index: int) -> None:
-        self._trainer = None  # first: two networks would not fit where one does
+        del self._trainer  # first: two networks would not fit where one does
         self._trainer, self._index = self._make(self._data[index]), index
 
     def _close(self) -> None:
-        result = self._current.finish()
+        result = self._trainer.finish()
         last = result.epochs[-1]
         losses = [*(f.val_loss for f in self._folds), last.val_loss]
         accuracies = [*(f.val_accuracy for f in self._folds), last.val_accuracy]
@@ -112,7 +107,7 @@ class CrossValidation:
         """The trainings so far as one result."""
         parts = list(self._ended)
         if len(parts) == self._index:  # the fold that trains
-            parts.append(self._current.summary(ending, reason="", confusion=()))
+            parts.append(self._trainer.summary(ending, reason="", confusion=()))
         return TrainResult(
             ending=ending,
             reason=reason,
@@ -135,7 +130,7 @@ class CrossValidation:
         return {
             "fingerprint": self.fingerprint,
             "index": self._index,
-            "trainer": self._current.state() if is_open else None,
+            "trainer": self._trainer.state() if is_open else None,
             "history": [list(r) for r in self.history],
             "folds": [list(f) for f in self._folds],
             "ended": [asdict(result) for result in self._ended],
@@ -151,7 +146,7 @@ class CrossValidation:
         if trainer is not None:
             if index != self._index:
                 self._open(index)
-            self._current.load_state(trainer)
+            self._trainer.load_state(trainer)
         self._index = index
 
 

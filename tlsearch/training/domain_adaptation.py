@@ -11,8 +11,6 @@ from tlsearch.config.augmentation import Adaptation, Fourier, Moments
 from tlsearch.config.runtime import derive_seed
 from tlsearch.training.batches import Pixels, unit_batch
 
-# Mean and standard deviation of each channel, taken from another image.
-
 
 def match_moments(images: Tensor, sources: Tensor, *, strength: float) -> Tensor:
     """`images` with each channel's mean and standard deviation taken towards those of `sources`.
@@ -23,8 +21,9 @@ def match_moments(images: Tensor, sources: Tensor, *, strength: float) -> Tensor
 
     Source: adaptive instance normalisation, arXiv:1703.06868, equation 8, here on pixels.
     """
-    mean, deviation = _moments(images)
-    new_mean, new_deviation = _moments(sources)
+    (deviation, mean), (new_deviation, new_mean) = (
+        torch.std_mean(x, dim=(2, 3), correction=0, keepdim=True) for x in (images, sources)
+    )
     flat = deviation < _FLAT
     scale = torch.where(flat, 0, new_deviation / torch.where(flat, 1, deviation))
     return torch.lerp(images, (images - mean) * scale + new_mean, strength)
@@ -32,14 +31,6 @@ def match_moments(images: Tensor, sources: Tensor, *, strength: float) -> Tensor
 
 _FLAT = 1e-6
 """Below a byte's rounding by far: such a channel holds one value."""
-
-
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    deviation, mean = torch.std_mean(images, dim=(2, 3), correction=0, keepdim=True)
-    return mean, deviation
-
-
-# Fourier domain adaptation: the low frequencies' amplitudes of one image in another.
 
 
 def exchange_amplitudes(images: Tensor, sources: Tensor, *, band: float, strength: float) -> Tensor:

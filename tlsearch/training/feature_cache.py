@@ -75,7 +75,7 @@ class ActivationStore:
                     f"{self._folder}: activations cannot be written ({error}) — free some disk "
                     "space or make the folder writable; it may be deleted at any time"
                 ) from error
-            self._open[path.name] = _as_computed(kept, one)
+            self._open[path.name] = kept.permute(0, 3, 1, 2) if _is_channels_last(one) else kept
         with suppress(OSError):  # deleted since
             os.utime(path)  # used now, as `make_room` sees it
         return self._open[path.name]
@@ -85,9 +85,9 @@ class ActivationStore:
     ) -> Tensor:
         """As `at_depth`, or computed now where they are too large to keep."""
         kept = self.at_depth(stages, rows, device=device)
-        if kept is None:
-            kept = torch.cat([part.cpu() for part in self._batches(stages, rows, device)])
-        return kept
+        if kept is not None:
+            return kept
+        return torch.cat([part.cpu() for part in self._batches(stages, rows, device)])
 
     def _key(self, stages: Sequence[nn.Module], rows: np.ndarray, device: torch.device) -> str:
         """Digest of all that the activations depend on; the modules' text tells strides apart."""
@@ -159,29 +159,23 @@ def features(
         batch = normalised(images if change is None else change(images, some), pixels)
         for part, stage in zip(parts, body, strict=True):
             batch = stage(batch)
-            part.append(_pooled(batch, backbone.facts.family).float().cpu().numpy())
+            pooled = by_channel(batch, backbone.facts.family).mean(2)
+            part.append(pooled.float().cpu().numpy())
     return [np.concatenate(part) for part in parts]
 
 
-def _pooled(batch: Tensor, family: str) -> Tensor:
-    """Maps or tokens averaged: (B, width)."""
-    if batch.ndim == 4:
-        return batch.mean((1, 2) if family == "swin" else (2, 3))  # Swin's channels come last
-    return batch.mean(1) if batch.ndim == 3 else batch
+def by_channel(batch: Tensor, family: str) -> Tensor:
+    """What a layer group gives, by channel and place: maps (B, C, H, W), tokens (B, P, C) or pooled
+    features (B, C) as (B, C, P).
+    """
+    if batch.ndim == 4:  # Swin's channels come last
+        return batch.flatten(1, 2).mT if family == "swin" else batch.flatten(2)
+    return batch[:, :, None] if batch.ndim == 2 else batch.mT
 
 
 def _is_channels_last(batch: Tensor) -> bool:
     """Whether a batch (B, C, H, W) lies in memory as (B, H, W, C)."""
-    return (
-        batch.ndim == 4
-        and not batch.is_contiguous()
-        and batch.is_contiguous(memory_format=torch.channels_last)
-    )
-
-
-def _as_computed(kept: Tensor, one: Tensor) -> Tensor:
-    """The kept tensor with the dimensions of `one`, in the memory order that it was written in."""
-    return kept.permute(0, 3, 1, 2) if _is_channels_last(one) else kept
+    return batch.ndim == 4 and not batch.is_contiguous()
 
 
 def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_rows: int) -> Tensor:
@@ -190,10 +184,11 @@ def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_rows: int) ->
 
     The format's own writer would want the whole tensor in memory.
     """
-    shape = one.permute(0, 2, 3, 1).shape if _is_channels_last(one) else one.shape
+    # Dimensions in memory order, for the whole and for each batch.
+    dims = (0, 2, 3, 1) if _is_channels_last(one) else tuple(range(one.ndim))
     entry = {
         "dtype": _DTYPES[one.dtype],
-        "shape": [num_rows, *shape[1:]],
+        "shape": [num_rows, *one.permute(dims).shape[1:]],
         "data_offsets": [0, one.nbytes * num_rows],
     }
     header = json.dumps({_FIELD: entry}).encode()
@@ -202,7 +197,7 @@ def _write(path: Path, batches: Iterator[Tensor], one: Tensor, num_rows: int) ->
     with atomic_write(path) as draft, draft.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for batch in batches:
-            rows = batch.permute(0, 2, 3, 1) if _is_channels_last(one) else batch
+            rows = batch.permute(dims)
             file.write(rows.cpu().contiguous().view(torch.uint8).numpy().data)
     kept = _read(path)
     assert kept is not None, f"{path} was written a moment ago"
@@ -217,12 +212,6 @@ def _read(path: Path) -> Tensor | None:
             return tensor
     except (FileNotFoundError, SafetensorError):
         return None
-
-
-# From rows of the data set to class scores, through kept activations where the start is frozen.
-
-
-EVAL_BATCH_SIZE = 256
 
 
 class Forward:
@@ -241,7 +230,7 @@ class Forward:
         device: torch.device,
     ) -> None:
         self.backbone = backbone
-        self._pixels, self._activations = pixels, activations
+        self.pixels, self._activations = pixels, activations
         self._numerics, self._device = numerics, device
         self._rows = np.unique(kept_rows) if kept_rows is not None else np.empty(0, np.int64)
         self._kept: Tensor | None = None
@@ -268,33 +257,28 @@ class Forward:
         with self._numerics.autocast(self._device):
             return run_stages(self.backbone.stages[self.depth : -1], self._inputs(rows))
 
-    @property
-    def mean(self) -> tuple[float, float, float]:
-        """The mean colour in 0 … 1 that is taken off every image."""
-        return self._pixels.mean
-
     def unit_images(self, rows: np.ndarray) -> Tensor:
         """Stored images (B, 3, H, W) in 0 … 1; grey is repeated."""
-        return unit_batch(self._pixels, rows, device=self._device)
+        return unit_batch(self.pixels, rows, device=self._device)
 
     def logits_of(self, images: Tensor) -> Tensor:
         """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups. An image
         that wants a gradient gets one, through frozen groups too.
         """
         with self._numerics.autocast(self._device):
-            batch = normalised(images, self._pixels)
+            batch = normalised(images, self.pixels)
             return run_stages(self.backbone.stages, batch).float()
 
     def labels(self, rows: np.ndarray) -> Tensor:
         """Class indices (B,)."""
-        return label_batch(self._pixels, rows, device=self._device)
+        return label_batch(self.pixels, rows, device=self._device)
 
     @torch.no_grad()
     def evaluate(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Scores (N, K) and labels (N,) in evaluation mode, in batches of one fixed size."""
         self.backbone.model.eval()
-        starts = range(0, len(rows), EVAL_BATCH_SIZE)
-        parts = [self.logits(rows[i : i + EVAL_BATCH_SIZE]) for i in starts]
+        starts = range(0, len(rows), BATCH_SIZE)
+        parts = [self.logits(rows[i : i + BATCH_SIZE]) for i in starts]
         return torch.cat(parts), self.labels(rows)
 
     def _inputs(self, rows: np.ndarray) -> Tensor:
@@ -303,6 +287,6 @@ class Forward:
             places = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
             if np.array_equal(self._rows[places], rows):
                 return self._kept[torch.from_numpy(places)].to(self._device)
-        batch = pixel_batch(self._pixels, rows, device=self._device)
+        batch = pixel_batch(self.pixels, rows, device=self._device)
         with torch.no_grad():
             return run_stages(self.backbone.stages[: self.depth], batch)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlsearch.config.runtime import derive_seed
 from tlsearch.models.backbones import Backbone, Head
@@ -75,8 +76,7 @@ class SecondTask:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take the weights that `state` gave; it may hold others."""
-        names = self.head.state_dict()
-        self.head.load_state_dict({name: state[f"{PREFIX}{name}"] for name in names})
+        self.head.load_state_dict({n: state[f"{PREFIX}{n}"] for n in self.head.state_dict()})
 
     def loss(self, *, epoch: int, step: int, batch_size: int) -> Tensor:
         """Cross-entropy on as many source images, at least `MIN_BATCH_SIZE`, drawn from
@@ -100,13 +100,12 @@ def _standing_statistics(model: nn.Module) -> Iterator[None]:
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
     ]
-    kept = [norm.track_running_stats for norm in norms]
     for norm in norms:
         norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, tracked in zip(norms, kept, strict=True):
-            norm.track_running_stats = tracked
+        for norm in norms:
+            norm.track_running_stats = True

@@ -30,17 +30,19 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in NO_DECAY_NAMES
 
 
-def parameter_groups(
+def build_optimizer(
     plan: TrainPlan,
     named: Mapping[str, Mapping[str, nn.Parameter]],
     *,
     distances: Mapping[str, int],
-) -> list[dict[str, Any]]:
-    """Torch parameter groups of the open layer groups, split by decay and, where the rate decays
-    by layer, by the `distances` of their parameters from the head (arXiv:2106.08254).
+) -> torch.optim.Optimizer:
+    """The strategy's optimizer over the groups that train at some time. Torch skips parameters
+    without a gradient, so groups that open later stand still until then.
 
-    Each carries `name` (the layer group), `lr_scale` and `decayed` beside torch's own keys. Under
-    L2-SP the body has no decay towards 0.
+    Layer groups are split by decay and, where the rate decays by layer, by the `distances` of their
+    parameters from the head (arXiv:2106.08254). Each of torch's groups carries `name` (the layer
+    group), `lr_scale` and `decayed` beside torch's own keys. Under L2-SP the body has no decay
+    towards 0.
     """
     strategy = plan.strategy
     rows: dict[tuple[str, float, bool], dict[str, Any]] = {}
@@ -62,32 +64,9 @@ def parameter_groups(
                     "weight_decay": strategy.weight_decay if decayed and not pulled else 0.0,
                 }
                 rows.setdefault((group, scale, decayed), row)["params"].append(parameter)
-    return list(rows.values())
-
-
-def build_optimizer(
-    plan: TrainPlan,
-    named: Mapping[str, Mapping[str, nn.Parameter]],
-    *,
-    distances: Mapping[str, int],
-) -> torch.optim.Optimizer:
-    """The strategy's optimizer over the groups that train at some time.
-
-    Torch skips parameters without a gradient, so groups that open later stand still until then.
-    """
-    rows, choice = parameter_groups(plan, named, distances=distances), plan.strategy.optimizer
-    build: Any = getattr(torch.optim, choice.torch_name)
-    made: torch.optim.Optimizer = build(rows, **choice.arguments())
+    build: Any = getattr(torch.optim, strategy.optimizer.torch_name)
+    made: torch.optim.Optimizer = build(list(rows.values()), **strategy.optimizer.arguments())
     return made
-
-
-def set_lr(optimizer: torch.optim.Optimizer, base_lr: float) -> None:
-    """Give every layer group its share of the head's rate."""
-    for row in optimizer.param_groups:
-        row["lr"] = base_lr * row["lr_scale"]
-
-
-# Penalties that are added to the gradient: L1, and the pull towards the start.
 
 
 @torch.no_grad()
@@ -126,9 +105,6 @@ class L2SP:
             weights, gradients, starts = (list(column) for column in zip(*moving, strict=True))
             away = torch._foreach_sub(weights, starts)
             torch._foreach_add_(gradients, away, alpha=self._strength)
-
-
-# An exponential moving average of the weights, for what is validated and kept.
 
 
 class WeightAverage:
@@ -196,9 +172,6 @@ class WeightAverage:
             value.copy_(kept)
 
 
-# What single steps tell of a training: how large its gradients are, and how far weights move.
-
-
 class StepNorms:
     """2-norms over all weights that train: of every gradient, and of the largest update.
 
@@ -230,18 +203,15 @@ class StepNorms:
             self._keep(moving)
         yield
         with self._timed(weights[0].device):
-            self._measure(moving)
+            # In place, in memory that is there already: fresh pages would cost more than the sums.
+            torch._foreach_sub_(self._before, moving)
+            norm = float(nn.utils.get_total_norm(self._before))
+            self.largest_update = max(self.largest_update, norm)
 
     def _keep(self, moving: list[Tensor]) -> None:
         if [w.shape for w in self._before] != [w.shape for w in moving]:  # a group has opened
             self._before = [torch.empty_like(w) for w in moving]
         torch._foreach_copy_(self._before, moving)
-
-    def _measure(self, moving: list[Tensor]) -> None:
-        # In place, and in memory that is there already: fresh pages would cost more than the sums.
-        torch._foreach_sub_(self._before, moving)
-        norm = float(nn.utils.get_total_norm(self._before))
-        self.largest_update = max(self.largest_update, norm)
 
     @contextmanager
     def _timed(self, device: torch.device) -> Iterator[None]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -60,10 +61,7 @@ def probe_precision(
     best = {FP32: float("inf"), BF16: float("inf")}
     for _ in range(_PROBE_STEPS):
         for numerics in best:
-
-            def step(chosen: Numerics = numerics) -> None:
-                _gradient(model, images, chosen)
-
+            step = partial(_gradient, model, images, numerics)
             best[numerics] = min(best[numerics], _timed(step, device))
     if best[FP32] < BF16_GAIN * best[BF16]:
         return FP32
@@ -108,7 +106,7 @@ def _gradient(model: nn.Module, images: Tensor, numerics: Numerics) -> Tensor:
     return torch.cat(found)
 
 
-def _timed(work: Callable[[], None], device: torch.device) -> float:
+def _timed(work: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()

@@ -112,8 +112,7 @@ def _train(
     numerics: Numerics,
     on_progress: OnProgress,
 ) -> None:
-    glyphs = render_glyphs(recipe.faces)
-    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "images"))
+    batches = _batches(network, recipe, recipe.faces, image_size, "images")
     model = network.model.train()
     optimizer = _optimizer(model, recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -123,15 +122,9 @@ def _train(
         fraction = lr_fraction(step, num_steps=num_steps, warmup_share=recipe.warmup_share)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * fraction
-        images, labels = draw_batch(
-            glyphs,
-            count=recipe.batch_size,
-            size=image_size,
-            jitter=recipe.jitter,
-            generator=generator,
-        )
+        images, labels = next(batches)
         with numerics.autocast(CPU):
-            logits = model(_normalised(images, network.name))
+            logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -149,6 +142,24 @@ def _train(
             rate = recipe.batch_size * (step + 1) / max(now - started, 1e-9)
             text = f"source model: {rate:,.0f} images/s, {left:.0f} s left"
             on_progress((step + 1) / (num_steps + 1), text)
+
+
+def _batches(
+    network: Backbone, recipe: Recipe, faces: tuple[str, ...], image_size: int, part: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Jittered characters without end, normalised (B, 3, H, W), and their classes (B,)."""
+    glyphs = render_glyphs(faces)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, part))
+    mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in normalisation(network.name))
+    while True:
+        grey, labels = draw_batch(
+            glyphs,
+            count=recipe.batch_size,
+            size=image_size,
+            jitter=recipe.jitter,
+            generator=generator,
+        )
+        yield ((grey - mean) / std).contiguous(memory_format=torch.channels_last), labels
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -171,30 +182,17 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(rows, lr=recipe.adamw_lr, weight_decay=recipe.adamw_weight_decay)
 
 
+@torch.no_grad()
 def _unseen_font_accuracy(network: Backbone, recipe: Recipe, image_size: int) -> float:
     """Share of jittered characters read rightly, in fonts that training has not seen."""
-    glyphs = render_glyphs(recipe.unseen_faces)
-    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, "unseen"))
     model = network.model.eval()
     right = total = 0
-    with torch.no_grad():
-        while total < min(_UNSEEN_IMAGES, recipe.num_images):
-            images, labels = draw_batch(
-                glyphs,
-                count=recipe.batch_size,
-                size=image_size,
-                jitter=recipe.jitter,
-                generator=generator,
-            )
-            right += int((model(_normalised(images, network.name)).argmax(1) == labels).sum())
-            total += len(labels)
+    for images, labels in _batches(network, recipe, recipe.unseen_faces, image_size, "unseen"):
+        right += int((model(images).argmax(1) == labels).sum())
+        total += len(labels)
+        if total >= min(_UNSEEN_IMAGES, recipe.num_images):
+            break
     return right / total
-
-
-def _normalised(grey: Tensor, name: str) -> Tensor:
-    """Grey images (N, 1, H, W) in 0..1 as the backbone `name` takes them (N, 3, H, W)."""
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalisation(name))
-    return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager
@@ -205,9 +203,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-# The weights are made once and kept by content.
 
 
 def glyph_weights(
@@ -238,37 +233,29 @@ def glyph_weights(
             return file
         if file.exists():
             on_progress(0.0, f"source model: {file} is damaged ({problem}); making it again")
-        _make(recipe, file, backbone, image_size, threads, on_progress)
-    return file
-
-
-def _make(
-    recipe: Recipe,
-    file: Path,
-    backbone: str,
-    image_size: int,
-    threads: int,
-    on_progress: OnProgress,
-) -> None:
-    """Train, write beside `file`, move into place; nothing is left behind on any way out."""
-    trained = train_source(
-        recipe, backbone=backbone, image_size=image_size, threads=threads, on_progress=on_progress
-    )
-    metadata = {
-        "source": "tlsearch glyphs",
-        "backbone": backbone,
-        "image_size": str(image_size),
-        "unseen_font_accuracy": f"{trained.unseen_font_accuracy:.4f}",
-        "precision": trained.numerics.precision,
-        "recipe": repr(recipe),
-    }
-    remove_drafts(file)  # the lock is held
-    try:
-        with atomic_write(file) as draft:
-            save_file(trained.state, draft, metadata=metadata)
-    except (OSError, SafetensorError) as error:  # the latter is how it reports a full disk
-        raise _not_written(file.parent, str(error)) from None
+        trained = train_source(
+            recipe,
+            backbone=backbone,
+            image_size=image_size,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        metadata = {
+            "source": "tlsearch glyphs",
+            "backbone": backbone,
+            "image_size": str(image_size),
+            "unseen_font_accuracy": f"{trained.unseen_font_accuracy:.4f}",
+            "precision": trained.numerics.precision,
+            "recipe": repr(recipe),
+        }
+        remove_drafts(file)  # the lock is held
+        try:
+            with atomic_write(file) as draft:
+                save_file(trained.state, draft, metadata=metadata)
+        except (OSError, SafetensorError) as error:  # the latter is how it reports a full disk
+            raise _not_written(file.parent, str(error)) from None
     on_progress(1.0, f"source model: {trained.unseen_font_accuracy:.1%} on unseen fonts")
+    return file
 
 
 @contextmanager

@@ -75,10 +75,8 @@ class TrainResult:
         took it would prefer early stopping for that alone.
         """
         if self.folds:
-            mean: float = getattr(self.folds[-1], f"mean_{metric}")
-            return mean
-        value: float = getattr(self.epochs[-1], metric)
-        return value
+            return float(getattr(self.folds[-1], f"mean_{metric}"))
+        return float(getattr(self.epochs[-1], metric))
 
 
 def best_epoch(history: Sequence[EpochResult], *, metric: str) -> EpochResult:

@@ -1,8 +1,7 @@
 """Style transfer by Gram matrices: an image that keeps its content and takes another's texture."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,13 +10,14 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 
 from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone
 from tlsearch.training.batches import Pixels, normalised, unit_batch
+from tlsearch.training.feature_cache import by_channel
 
 NUM_STEPS = 60
 STEP_SIZE = 0.03
@@ -49,7 +49,7 @@ class StyleNetwork:
         found = [torch.cat([colours, torch.ones_like(colours[:, :1])], dim=1)]
         for stage in self.backbone.stages[: self.layers]:
             batch = stage(batch)
-            found.append(_by_channel(batch, self.backbone.facts.family))
+            found.append(by_channel(batch, self.backbone.facts.family))
         return found
 
 
@@ -86,7 +86,7 @@ def transfer_style(network: StyleNetwork, images: Tensor, sources: Tensor) -> Te
         roughness = _roughness(images).clamp_min(1e-6)
     made = images.clone().requires_grad_()
     optimizer = torch.optim.Adam([made], lr=STEP_SIZE)
-    with _without_gradients(network.backbone.model), torch.enable_grad():
+    with torch.enable_grad():
         for step in range(NUM_STEPS):
             optimizer.param_groups[0]["lr"] = STEP_SIZE * (1 - step / NUM_STEPS)
             found = network.features(made)
@@ -99,24 +99,6 @@ def transfer_style(network: StyleNetwork, images: Tensor, sources: Tensor) -> Te
     return made.detach()
 
 
-@contextmanager
-def _without_gradients(model: nn.Module) -> Iterator[None]:
-    """The weights of a model without gradients, for a while."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-def _by_channel(batch: Tensor, family: str) -> Tensor:
-    if batch.ndim == 4:
-        return batch.flatten(1, 2).mT if family == "swin" else batch.flatten(2)
-    return batch[:, :, None] if batch.ndim == 2 else batch.mT  # pooled (B, C), tokens (B, T, C)
-
-
 def _roughness(images: Tensor) -> Tensor:
     """Squared differences of neighbouring pixels, added up: (B,)."""
     down, right = images.diff(dim=2), images.diff(dim=3)
@@ -126,9 +108,6 @@ def _roughness(images: Tensor) -> Tensor:
 def _relative(left: Tensor, right: Tensor) -> Tensor:
     size = right.square().flatten(1).sum(1).clamp_min(1e-12)
     return (left - right).square().flatten(1).sum(1) / size
-
-
-# Images in the source's style: made once, before training, and kept on disk.
 
 
 BLOCK = 64

@@ -25,7 +25,6 @@ from tlsearch.models.layer_groups import layer_distances
 from tlsearch.training.augmentation import Stage, View, Views, changes_images
 from tlsearch.training.batches import (
     TrainingData,
-    cross_entropy,
     draw_keys,
     fingerprint,
     largest_loss,
@@ -40,7 +39,6 @@ from tlsearch.training.optim import (
     WeightAverage,
     add_l1_gradient,
     build_optimizer,
-    set_lr,
 )
 from tlsearch.training.plan import TrainPlan, batch_bounds
 from tlsearch.training.precision import Numerics
@@ -176,7 +174,8 @@ class Trainer:
         loss_sum, hits, max_norm, base_lr = 0.0, 0, 0.0, 0.0
         for i, (low, high) in enumerate(bounds):
             base_lr = self.plan.base_lr((epoch - 1) * len(bounds) + i, val_losses=val_losses)
-            set_lr(self.optimizer, base_lr)
+            for group in self.optimizer.param_groups:
+                group["lr"] = base_lr * group["lr_scale"]
             rows, keys = order[low:high], draws[low:high]
             loss, right, norm = self._step(rows, keys, epoch=epoch, step=i + 1)
             loss_sum += loss * (high - low)
@@ -251,9 +250,13 @@ class Trainer:
         return view.share * loss + (1 - view.share) * others
 
     def _cross_entropy(self, logits: Tensor, rows: np.ndarray) -> Tensor:
+        """Mean over the images, each times its weight."""
         labels, weights = self.forward.labels(rows), self._weights_of(rows)
         smoothing = self.plan.strategy.label_smoothing
-        return cross_entropy(logits, labels, weights=weights, label_smoothing=smoothing)
+        if weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (losses * weights.to(losses.device)).mean()
 
     def _weights_of(self, rows: np.ndarray) -> Tensor | None:
         return None if self._weights is None else self._weights[torch.from_numpy(rows)]
@@ -337,6 +340,3 @@ class Trainer:
         self.steps.load_state(state["steps"])
         self.step_seconds = state["step_seconds"]
         self._freeze(min(len(self.history) + 1, self.plan.num_epochs))
-
-
-__all__ = ["Trainer", "TrainingData"]
