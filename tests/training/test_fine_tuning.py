@@ -102,15 +102,6 @@ def test_what_stands_before_the_first_named_group_is_kept(tmp_path: Path) -> Non
     }
 
 
-def test_named_groups_are_trained_as_by_depth_where_they_are_the_last_ones() -> None:
-    by_name, by_depth = (
-        trainer(strategy(weight_decay=0.01, **how))
-        for how in ({"trained": "layer3+layer4"}, {"freeze_depth": 3})
-    )
-    assert figures(by_name.epochs()) == figures(by_depth.epochs())
-    assert same(weights(by_name), weights(by_depth))
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -190,28 +181,6 @@ def test_l2_sp_is_the_papers_penalty_in_the_loss() -> None:
         torch.testing.assert_close(p.detach(), by_hand[name], rtol=1e-3, atol=1e-4)
     far = [by_hand[name] - unpulled[name] for name in by_hand]
     assert nn.utils.get_total_norm(far) > 0.05
-
-
-def test_one_layer_a_group_decays_like_one_ratio_a_group() -> None:
-    by_layer, by_group_ = (
-        trainer(strategy(weight_decay=0.01, **how))
-        for how in ({"layer_decay": 0.5}, {"lr_ratio": 0.5})
-    )
-    assert figures(by_layer.epochs()) == figures(by_group_.epochs())
-    assert same(weights(by_layer), weights(by_group_))
-
-
-def test_a_balanced_loss_is_the_mean_over_classes() -> None:
-    on, still = uneven(), replace(WHOLE, lr=1e-30, class_balance=LossBalance(beta=1.0))
-    training = trainer(still, num_epochs=1, on=on)
-    model = tiny_backbone(dropout=0.0, seed=0).model.to(memory_format=torch.channels_last).train()
-    labels = on.pixels.labels[on.train]
-    with torch.no_grad():
-        logits = model(pixel_batch(on.pixels, on.train, device=torch.device("cpu")))
-    losses = F.cross_entropy(logits, torch.from_numpy(labels), reduction="none").numpy()
-    (result,) = training.epochs()
-    by_class = [losses[labels == label].mean() for label in range(3)]
-    assert result.train_loss == pytest.approx(np.mean(by_class), rel=1e-5)
 
 
 def test_a_decoupled_decay_spares_the_body_under_l2_sp() -> None:

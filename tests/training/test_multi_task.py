@@ -141,16 +141,6 @@ def test_running_statistics_are_the_targets_alone() -> None:
     assert all(torch.equal(value, buffers[1][name]) for name, value in buffers[0].items())
 
 
-def test_no_weight_is_no_pull_on_the_body() -> None:
-    """Weight 0 leaves the body to the last bit; the studies' own 0 does not even get here."""
-    alone, both = (
-        trainer(strategy(), num_epochs=2, second_task=second) for second in (None, beside(0.0))
-    )
-    for of in (alone, both):
-        list(of.epochs())
-    assert same(weights(alone), weights(both))
-
-
 def as_trained(task: SecondTask, backbone: Backbone) -> float:
     """The loss on one batch, normalised by itself."""
     backbone.model.train()
@@ -192,9 +182,8 @@ def test_a_frozen_start_goes_through_kept_activations(depth: int, tmp_path: Path
 
 
 @pytest.mark.parametrize("patience", [None, 2])
-@pytest.mark.parametrize("after", [1, 3])
 def test_an_interrupted_training_ends_with_the_same_bits(
-    after: int, patience: int | None, tmp_path: Path
+    patience: int | None, tmp_path: Path
 ) -> None:
     chosen = strategy(
         freeze_depth=4,
@@ -213,12 +202,12 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     whole, first, second = make(), make(), make()
     list(whole.epochs())
     epochs = first.epochs()
-    for _ in range(after):
-        next(epochs)
+    next(epochs)
+    next(epochs)
     keeper = Checkpointer(tmp_path / "c.pt", cost_share=float("inf"))
     keeper.save(first)
     keeper.restore(second)
-    assert len(second.history) == after
+    assert len(second.history) == 2
     list(second.epochs())
     for of in (whole, second):
         of.finish()

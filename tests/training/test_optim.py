@@ -148,40 +148,22 @@ def test_three_steps_are_those_of_torch(choice: Optimizer, of_torch: OfTorch) ->
         torch.testing.assert_close(ours_p, theirs_p, rtol=1e-5, atol=1e-6)
 
 
-def test_a_parameter_without_a_gradient_stands_still_whatever_the_decay() -> None:
-    for choice, *_ in CASES:
-        named = layers()
-        for p in named["trunk"].values():
-            p.grad = None
-        before = {n: p.detach().clone() for n, p in named["trunk"].items()}
-        optimizer = build_optimizer(
-            plan(strategy(optimizer=choice, weight_decay=0.5)), named, distances={}
-        )
-        for _ in range(2):
-            optimizer.step()
-        assert all(torch.equal(before[n], p) for n, p in named["trunk"].items()), choice
-        assert not any(p in optimizer.state for p in named["trunk"].values())
+# Norms of gradients and updates.
+
+PLAIN = {"optimizer": Sgd(momentum=0.0, nesterov=False), "lr": 0.05}
 
 
-def test_l1_adds_the_sign_of_each_decayed_weight() -> None:
+def test_l1_adds_the_sign_of_each_decayed_weight_that_has_a_gradient() -> None:
     named = layers()
     conv, bias = named["trunk"]["conv.weight"], named["trunk"]["conv.bias"]
     named["head"]["fc.weight"].grad = None
-    with torch.no_grad():
-        conv[0, 0, 0, 0] = 0.0
     assert conv.grad is not None
     assert bias.grad is not None
     before, bias_before = conv.grad.clone(), bias.grad.clone()
     add_l1_gradient(build_optimizer(plan(strategy()), named, distances={}), 0.3)
     torch.testing.assert_close(conv.grad, before + 0.3 * conv.detach().sign())
-    assert conv.grad[0, 0, 0, 0] == before[0, 0, 0, 0]
     assert torch.equal(bias.grad, bias_before)
     assert named["head"]["fc.weight"].grad is None
-
-
-# Norms of gradients and updates.
-
-PLAIN = {"optimizer": Sgd(momentum=0.0, nesterov=False), "lr": 0.05}
 
 
 def test_updates_by_hand() -> None:
@@ -201,13 +183,6 @@ def test_updates_by_hand() -> None:
     standing.grad = torch.zeros(2)  # a group that opens
     move(0.0, 0.0)
     assert steps.largest_update == pytest.approx(9 * math.sqrt(2))
-
-
-def test_the_largest_gradient_is_the_largest_finite_one() -> None:
-    steps = StepNorms(updates=False)
-    assert steps.largest_gradient == 0
-    steps.gradients = [1.0, 3.0, math.inf, math.nan, 2.0]
-    assert steps.largest_gradient == 3
 
 
 def test_plain_gradient_descent_moves_by_rate_times_gradient() -> None:
@@ -296,13 +271,3 @@ def test_a_short_training_is_not_left_at_its_start() -> None:
         average.update()
     with average.applied():
         assert 55 < weight.item() < 69  # 0.999 from the first step on would come to 2.4
-
-
-def test_early_stopping_restores_the_best_average() -> None:
-    training = trainer(strategy(ema_decay=0.7, patience_epochs=2, lr=0.5), num_epochs=8)
-    list(training.epochs())
-    result = training.finish()
-    assert result.chosen is not None
-    logits, labels = training.forward.evaluate(training.data.validation)
-    assert result.chosen.val_loss == F.cross_entropy(logits, labels).item()
-    assert result.chosen.val_accuracy == max(r.val_accuracy for r in result.epochs)

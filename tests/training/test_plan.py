@@ -8,7 +8,7 @@ from tests.models.strategies import strategy
 from tlsearch.config.optimization import CosineDecay, PlateauDecay, StepDecay
 from tlsearch.config.strategy import Strategy
 from tlsearch.errors import RequestError
-from tlsearch.training.plan import Phase, TrainPlan, batch_bounds, lr_scales, make_plan
+from tlsearch.training.plan import TrainPlan, batch_bounds, lr_scales, make_plan
 
 GROUPS = ("stem", "layer1", "layer2", "head")
 
@@ -21,14 +21,6 @@ def plan(strategy: Strategy, *, num_train_images: int = 50, num_epochs: int = 6)
 
 def depths(made: TrainPlan) -> list[int]:
     return [made.groups.index(made.open_in(epoch)[0]) for epoch in range(1, made.num_epochs + 1)]
-
-
-def test_one_phase_without_unfreezing() -> None:
-    made = plan(strategy(freeze_depth=2))
-    assert made.phases == (Phase(first_epoch=1, open_groups=("layer2", "head")),)
-    assert depths(made) == [2] * 6
-    assert made.open_groups == ("layer2", "head")
-    assert plan(strategy()).open_groups == GROUPS
 
 
 @pytest.mark.parametrize(
@@ -130,7 +122,3 @@ def test_what_cannot_be_carried_out_is_refused(
 ) -> None:
     with pytest.raises(RequestError, match=message):
         plan(strategy(**changes), num_train_images=images)
-
-
-def test_the_longest_warmup_that_fits() -> None:
-    assert plan(strategy(warmup_steps=41)).warmup_steps == 41

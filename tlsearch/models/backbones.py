@@ -1,7 +1,7 @@
 """torchvision's networks by name: built, cut into layer groups, frozen, loaded with weights."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -234,13 +234,22 @@ def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     given = {k: v for k, v in state.items() if not re.match(head, k)}
     if facts.family == "vit":
         given = _vit_state(model, given)
+    unlike = [
+        f"{k} ({_kind(v)} instead of {_kind(own[k])})"
+        for k, v in given.items()
+        if k in own
+        and (v.shape, v.is_floating_point()) != (own[k].shape, own[k].is_floating_point())
+    ]
+    found = {
+        "missing": [k for k in own if k not in given and not k.endswith("num_batches_tracked")],
+        "unexpected": [k for k in given if k not in own],
+        "of another shape or type": unlike,
+        "not finite": [k for k, v in given.items() if not torch.isfinite(v).all()],
+    }
     problems = [
-        *_named(
-            "missing", [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
-        ),
-        *_named("unexpected", [k for k in given if k not in own]),
-        *_named("of another shape or type", _mismatches(own, given)),
-        *_named("not finite", [k for k, v in given.items() if not torch.isfinite(v).all()]),
+        f"{len(keys)} {what}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
+        for what, keys in found.items()
+        if keys
     ]
     if problems:
         raise WeightsError(
@@ -260,39 +269,13 @@ def _vit_state(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     positions = state.get("encoder.pos_embedding")
     if positions is None or positions.shape == model.encoder.pos_embedding.shape:
         return state
+    state["encoder.pos_embedding"] = positions.float()
     try:
-        return dict(
-            interpolate_embeddings(
-                model.image_size,
-                model.patch_size,
-                {**state, "encoder.pos_embedding": positions.float()},
-            )
-        )
+        return dict(interpolate_embeddings(model.image_size, model.patch_size, dict(state)))
     except (ValueError, RuntimeError):
         return state  # no square grid of positions: reported as a shape that does not fit
 
 
-def _mismatches(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    return [
-        f"{k} ({_kind(given[k])} instead of {_kind(own[k])})"
-        for k in own
-        if k in given
-        and (
-            given[k].shape != own[k].shape
-            or given[k].is_floating_point() != own[k].is_floating_point()
-        )
-    ]
-
-
 def _kind(tensor: Tensor) -> str:
-    return (
-        f"{str(tensor.dtype).removeprefix('torch.')} {'×'.join(map(str, tensor.shape)) or 'scalar'}"
-    )
-
-
-def _named(what: str, keys: Sequence[str]) -> list[str]:
-    """One phrase that counts the keys and names up to three of them; none if there are none."""
-    if not keys:
-        return []
-    more = ", …" if len(keys) > 3 else ""
-    return [f"{len(keys)} {what}: {', '.join(keys[:3])}{more}"]
+    shape = "×".join(map(str, tensor.shape)) or "scalar"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {shape}"

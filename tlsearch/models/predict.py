@@ -151,9 +151,9 @@ def _open_pt2(path: Path) -> PortableModel:
                 raise _not_ours(path)
             facts = _read_facts(_text(archive, records[f"extra/{METADATA_KEY}"]), path)
             state = _weights(archive, records)
+    except RequestError:
+        raise
     except _DAMAGE as error:
-        if isinstance(error, RequestError):
-            raise
         raise _damaged(path, error) from error
     classifier = empty_classifier(
         backbone=facts.backbone, num_classes=len(facts.class_names), image_size=facts.image_size
@@ -288,7 +288,14 @@ def predict(
                 batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
                 found = [(path, job.result()) for path, job in batch]
                 fill()
-                yield from _answers(model, found)
+                squares = [pixels for _, pixels in found if isinstance(pixels, np.ndarray)]
+                answers = model.probabilities(to_input(np.stack(squares))) if squares else ()
+                answer = iter(answers)
+                for path, pixels in found:
+                    if isinstance(pixels, str):
+                        yield Prediction(path, None, pixels)
+                    else:
+                        yield Prediction(path, next(answer), "")
         finally:  # whoever stops listening need not wait for what was queued
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -297,15 +304,3 @@ def to_input(pixels: np.ndarray) -> np.ndarray:
     """From uint8 (N, S, S, C), C 1 or 3, to what models take: float32 (N, 3, S, S) in 0 … 1."""
     colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3)).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(colours, dtype=np.float32) / np.float32(255)
-
-
-def _answers(
-    model: PortableModel, found: list[tuple[Path, np.ndarray | str]]
-) -> Iterator[Prediction]:
-    squares = [pixels for _, pixels in found if isinstance(pixels, np.ndarray)]
-    answers = iter(model.probabilities(to_input(np.stack(squares))) if squares else ())
-    for path, pixels in found:
-        if isinstance(pixels, str):
-            yield Prediction(path, None, pixels)
-        else:
-            yield Prediction(path, next(answers), "")

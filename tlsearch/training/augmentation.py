@@ -52,24 +52,16 @@ class Mixing:
         partners, others = np.roll(rows, 1), images.roll(1, 0)
         if isinstance(self._chosen, Mixup):
             return Mixed(torch.lerp(others, images, share), partners, share)
-        top, bottom, left, right = _box(draw, 1 - share, *images.shape[2:])
+        # A box with the rest of the area around any point, cut to the image.
+        height, width = images.shape[2:]
+        half = np.sqrt(1 - share) / 2
+        y, x = draw.integers(height), draw.integers(width)
+        top, bottom = np.clip([int(y - half * height), int(y + half * height)], 0, height)
+        left, right = np.clip([int(x - half * width), int(x + half * width)], 0, width)
         pasted = images.clone()
         pasted[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-        covered = (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
+        covered = float((bottom - top) * (right - left) / (height * width))
         return Mixed(pasted, partners, 1 - covered)
-
-
-def _box(
-    draw: np.random.Generator, area: float, height: int, width: int
-) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of a box with a share of the area around any point, cut to the
-    image.
-    """
-    half = np.sqrt(area) / 2
-    y, x = draw.integers(height), draw.integers(width)
-    top, bottom = np.clip([int(y - half * height), int(y + half * height)], 0, height)
-    left, right = np.clip([int(x - half * width), int(x + half * width)], 0, width)
-    return int(top), int(bottom), int(left), int(right)
 
 
 class Stage(Protocol):
