@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,16 @@ from tests.report.fake import (
     train,
 )
 from tlsearch.comparison.variance import Effect
-from tlsearch.report.answer import Answer, Gain, find_answer, status
+from tlsearch.report.answer import Answer, Gain, find_answer, gain_rows, status
 from tlsearch.report.context import read_report
-from tlsearch.report.wording import gain_text, joined, points, setting_text, value_text
+from tlsearch.report.wording import (
+    accuracy_text,
+    gain_text,
+    joined,
+    points,
+    setting_text,
+    value_text,
+)
 
 
 def answer_of(fake: Fake) -> Answer:
@@ -38,6 +46,12 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
         assert gain.gain.mean == pytest.approx(answer.accuracy.mean - gain.accuracy.mean)
     assert f"Trial {record['winner']} reaches" in answer.result
     assert "n = 270 test images, 3 seeds" in answer.result
+    # Beside the mean over seeds stands what the exported model itself reaches, and of which it is.
+    own = Effect(**record["champion_accuracy"])
+    assert answer.exported == own != answer.accuracy
+    assert f"is exported, the first, and reaches {accuracy_text(own)}" in answer.result
+    names = [name for name, *_ in gain_rows(answer)]
+    assert names[:2] == ["the winner, mean over 3 seeds", "the exported model alone"]
     assert not answer.warnings
 
 
@@ -66,6 +80,13 @@ def test_negative_transfer_and_a_better_baseline_are_flagged(tmp_path: Path) -> 
         "full fine-tuning (one fixed recipe) is more accurate" in text for text in answer.warnings
     )
     assert [g.verdict for g in answer.gains] == ["better", "worse", "worse"]
+
+
+def test_a_baseline_says_whether_it_was_tuned(tmp_path: Path) -> None:
+    data = read_report(*finished(tmp_path, trials=4))
+    recipes = {**data.summary.recipes, "from_scratch": {"recipe": "tuned", "trials": 5}}
+    answer = find_answer(replace(data, summary=replace(data.summary, recipes=recipes)))
+    assert answer.gains[-1].baseline == "training from scratch (tuned, best of 5 trials)"
 
 
 def test_a_test_part_scored_twice_is_flagged(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -14,13 +14,10 @@ from rich.markup import escape
 from tlsearch.cli.check import refuse_unclaimed
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
-from tlsearch.errors import RequestError
 
 if TYPE_CHECKING:
+    from tlsearch.report.build import Format
     from tlsearch.search.store import Store
-
-
-Format = Literal["html", "md", "json", "csv"]
 
 
 def run(
@@ -41,7 +38,10 @@ def run(
     _publish(store, path)
     seconds = time.monotonic() - started
     if as_json:
-        typer.echo(json.dumps(_as_json(store, report=path, seconds=seconds)))
+        from tlsearch.report.build import result_json
+
+        found = result_json(store, layout_here(), report=path, seconds=seconds)
+        typer.echo(json.dumps(found))
     else:
         _show(store, arguments=arguments, report=path, seconds=seconds)
 
@@ -109,7 +109,9 @@ def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
     layout, store = layout_here(), existing_store(config, arguments)
     running = is_running(layout.study(config.name))
     if as_json:
-        found = _as_json(store, report=None, seconds=None)
+        from tlsearch.report.build import result_json
+
+        found = result_json(store, layout, report=None, seconds=None)
         typer.echo(json.dumps({**found, "running": running}))
         return
     if config.comparison is None:
@@ -138,80 +140,18 @@ def _trainings(store: "Store") -> str:
     return f"at most {planned} trainings: {', '.join(found) or 'none yet'}"
 
 
-def _as_json(store: "Store", *, report: Path | None, seconds: float | None) -> dict[str, Any]:
-    """The object that `run --json` ends with; of a comparison without a search's fields."""
-    from tlsearch.search.summary import as_json, summarise
-
-    layout = layout_here()
-    summary = summarise(store, layout)
-    if store.config.comparison is None:
-        return as_json(summary, report=report, seconds=seconds)
-    from tlsearch.comparison.answers import tables_json
-    from tlsearch.search.collect import tables_of
-
-    whole = as_json(summary, report=report, seconds=seconds)
-    shared = {name: whole[name] for name in ("study", "finished", "trials", "mlflow", "optuna")}
-    ended = {"report": whole["report"], "seconds": seconds} if report is not None else {}
-    return {**shared, **tables_json(tables_of(store, layout.study(store.config.name))), **ended}
-
-
-def existing_store(config: StudyConfig, arguments: str) -> "Store":
-    """The store of a study that was started; `arguments` as a shell takes them. Creates nothing."""
-    from tlsearch.search import store as stores
-    from tlsearch.search.storage import open_storage
-
-    store = stores.existing_store(config, open_storage(config, layout_here(), create=False))
-    if store is None:
-        raise not_started(config.name, arguments)
-    return store
-
-
-def not_started(name: str, arguments: str) -> RequestError:
-    """The error about a study that was not started here."""
-    return RequestError(
-        f"name = {name!r}: no such study has been started in {Path.cwd()} — start it with: "
-        f"tlsearch run {arguments}"
-    )
-
-
-def report(config: StudyConfig, *, kind: Format, output: Path | None, arguments: str) -> Path:
+def report(config: StudyConfig, *, kind: "Format", output: Path | None, arguments: str) -> Path:
     """Write what a study found so far as one file; where it was written."""
     return _write_report(existing_store(config, arguments), kind, output)
 
 
-def _write_report(store: "Store", kind: Format, output: Path | None) -> Path:
-    path = output or layout_here().study(store.config.name) / f"report.{kind}"
-    write_text(path, _rendered(store, kind))
-    return path
+def _write_report(store: "Store", kind: "Format", output: Path | None) -> Path:
+    from tlsearch.report.build import build_report
 
-
-def _rendered(store: "Store", kind: Format) -> str:
     layout = layout_here()
-    if store.config.comparison is None:
-        from tlsearch.report.build import build_report
-
-        if kind == "csv":
-            raise RequestError(
-                "--format csv: only a comparison has tables of claims — write html, md or json"
-            )
-        return build_report(store, layout, format=kind)
-    from tlsearch.search.collect import tables_of
-
-    tables = tables_of(store, layout.study(store.config.name))
-    if kind == "json":
-        found = _as_json(store, report=None, seconds=None)
-        return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-    if kind == "csv":
-        from tlsearch.comparison.answers import tables_csv
-
-        return tables_csv(tables)
-    if kind == "md":
-        from tlsearch.report.markdown import render_markdown
-
-        return render_markdown(tables)
-    from tlsearch.report.html import render_html
-
-    return render_html(tables)
+    path = output or layout.study(store.config.name) / f"report.{kind}"
+    write_text(path, build_report(store, layout, format=kind))
+    return path
 
 
 # `tlsearch run --open-report`: the report in a browser while the study runs.

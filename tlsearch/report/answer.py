@@ -50,13 +50,15 @@ class Parameter(NamedTuple):
 class Answer(NamedTuple):
     """What to use and how sure that is.
 
-    `headline` and `result` are sentences. `accuracy` and `gains` are of the test part, and empty
-    before it was scored. `warnings` must not be overlooked; `notes` say what a figure rests on.
+    `headline` and `result` are sentences. `accuracy`, the mean over seeds, `exported`, that of the
+    exported model alone, and `gains` are of the test part, and empty before it was scored.
+    `warnings` must not be overlooked; `notes` say what a figure rests on.
     """
 
     headline: str
     result: str
     accuracy: Effect | None
+    exported: Effect | None
     gains: tuple[Gain, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
@@ -71,6 +73,7 @@ def find_answer(data: ReportData) -> Answer:
             headline="There is no answer yet.",
             result=_nothing(data),
             accuracy=None,
+            exported=None,
             gains=(),
             warnings=(),
             notes=(),
@@ -82,6 +85,7 @@ def find_answer(data: ReportData) -> Answer:
         headline=recipe_text(params, data.groups),
         result=_confirmed(data) if accuracy else _unconfirmed(data),
         accuracy=accuracy,
+        exported=Effect(**test["champion_accuracy"]) if test else None,
         gains=_gains(data),
         warnings=tuple(_warnings(data)),
         notes=tuple(_notes(data, accuracy)),
@@ -96,18 +100,20 @@ def status(data: ReportData) -> str:
     """How far the study is, in one line."""
     found = data.summary.counts
     states = ("complete", "pruned", "diverged", "failed", "running", "waiting")
-    told = [f"{found[state]} {state}" for state in states if found.get(state)]
+    texts = [f"{found[state]} {state}" for state in states if found.get(state)]
     end = "finished" if data.summary.is_finished else "not finished"
     trials = count(data.summary.budget, "trial")
-    return f"{end}; {', '.join(told) or 'none started'} of a budget of {trials}"
+    return f"{end}; {', '.join(texts) or 'none started'} of a budget of {trials}"
 
 
 def _confirmed(data: ReportData) -> str:
     test = data.summary.test
-    accuracy = Effect(**test["accuracy"])
+    mean, own = Effect(**test["accuracy"]), Effect(**test["champion_accuracy"])
     return (
-        f"Trial {test['winner']} reaches {percent(accuracy.mean)} on the test part "
-        f"(95 % interval {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}; {basis(accuracy)})."
+        f"Trial {test['winner']} reaches {percent(mean.mean)} on the test part, trained again with "
+        f"{count(mean.num_seeds, 'seed')} (95 % interval {100 * mean.low:.1f} to "
+        f"{100 * mean.high:.1f}; {basis(mean)}). One of these models is exported, the first, and "
+        f"reaches {accuracy_text(own)}."
     )
 
 
@@ -155,45 +161,47 @@ def _gains(data: ReportData) -> tuple[Gain, ...]:
 
 def _recipe(name: str, data: ReportData) -> str:
     """A baseline as what it is: trained with one fixed recipe, or tuned."""
-    is_tuned = (name, "tuned") in data.config.baselines.items()
+    recipe = data.summary.recipes[name]
+    tuned = f"tuned, best of {count(recipe['trials'], 'trial')}"
     training = "training from scratch" if name == "from_scratch" else plain(name)
-    return f"{training} ({'tuned' if is_tuned else 'one fixed recipe'})"
+    return f"{training} ({tuned if recipe['recipe'] == 'tuned' else 'one fixed recipe'})"
 
 
 def _warnings(data: ReportData) -> list[str]:
     test = data.summary.test
-    told: list[str] = []
+    texts: list[str] = []
     if data.summary.negative_transfer:
         lost = Effect(**test["baselines"]["from_scratch"]["gain"])
-        told.append(
+        texts.append(
             f"Negative transfer: over {_recipe('from_scratch', data)} the winner gains "
             f"{gain_text(lost)}. The pretrained weights hurt on these images; train from scratch "
             "or look for a closer source."
         )
-    told += [
+    texts += [
         f"The baseline {gain.baseline} is more accurate than the winner."
         for gain in _gains(data)
         if gain.gain.high < 0 and gain.baseline != _recipe("from_scratch", data)
     ]
     if test and test.get("scorings", 1) > 1:
-        told.append(
+        texts.append(
             f"The test part was scored {test['scorings']} times, each time for a new winner: its "
             "figure is no longer that of untouched data."
         )
-    return told
+    return texts
 
 
 def _notes(data: ReportData, accuracy: Effect | None) -> list[str]:
     names, metric = data.config.baselines, data.summary.metric
     if accuracy is None:
         values = data.summary.baselines
-        told = [
+        texts = [
             f"{plain(n)} {value_text(values[n], metric)}" for n in names if values[n] is not None
         ]
-        if not told:
+        if not texts:
             return ["No baseline has been completed: there is nothing to compare with yet."]
         return [
-            f"Baselines on the same validation images, one seed and no interval: {', '.join(told)}."
+            "Baselines on the same validation images, one seed and no interval: "
+            f"{', '.join(texts)}."
         ]
     measured = data.summary.test["baselines"]
     notes = [
@@ -217,9 +225,19 @@ def _notes(data: ReportData, accuracy: Effect | None) -> list[str]:
 
 
 def gain_rows(answer: Answer) -> list[tuple[str, str, str, str]]:
-    """The comparison as texts: baseline, its accuracy, the gain over it, the verdict."""
+    """Each model's test accuracy, the winner's gain over it, and the verdict, as texts; empty
+    before the test part was scored.
+    """
+    if answer.accuracy is None or answer.exported is None:
+        return []
+    mean = f"the winner, mean over {count(answer.accuracy.num_seeds, 'seed')}"
     return [
-        (g.baseline, accuracy_text(g.accuracy), gain_text(g.gain), g.verdict) for g in answer.gains
+        (mean, accuracy_text(answer.accuracy), "", ""),
+        ("the exported model alone", accuracy_text(answer.exported), "", ""),
+        *(
+            (g.baseline, accuracy_text(g.accuracy), gain_text(g.gain), g.verdict)
+            for g in answer.gains
+        ),
     ]
 
 
@@ -262,8 +280,8 @@ def network_verdict(data: ReportData) -> str:
     found = data.networks
     if found is None:
         return ""
-    told = {SCORES[name]: a for name, a in found.agreements.items() if a is not None}
-    known = {name: a for name, a in told.items() if not math.isnan(a.kendall)}
+    texts = {SCORES[name]: a for name, a in found.agreements.items() if a is not None}
+    known = {name: a for name, a in texts.items() if not math.isnan(a.kendall)}
     if not known:
         return "Too few networks have a score and a complete trial to tell whether scores predict."
     best = plain(data.summary.metric)
@@ -307,24 +325,23 @@ def _whole(value: float | None) -> str:
 
 def difficulty(data: ReportData) -> list[str]:
     """Sentences; the baselines on the study's own split stand in for measures of their own."""
-    rows = {row.run.key: row for row in data.fixed}
-    told = []
+    found = []
     for name, words in (
-        ("linear_probe", "a linear probe of the frozen features reads"),
-        ("from_scratch", "a network from scratch"),
+        ("linear_probe", "a linear probe of the frozen features is right in"),
+        ("from_scratch", "a network from scratch in"),
     ):
-        row = rows.get(f"{name}-seed-0")
+        row = data.baselines.get(name)
         reached = _accuracy(row) if row else None
         if reached is not None:
-            told.append(f"{words} {percent(reached)}")
-    if not told:
+            found.append(f"{words} {percent(reached)}")
+    if not found:
         return []
     counts = _validated(data.provenance.facts.get("facts", {}))
     if sum(counts):
-        told.append(f"naming the commonest class alone {percent(max(counts) / sum(counts))}")
+        found.append(f"always naming the commonest class in {percent(max(counts) / sum(counts))}")
     folds = data.config.data.split.folds
     mean = f", mean over {folds} folds" if folds else ""
-    return [f"How hard these images are, by the validation part{mean}: {joined(told)}."]
+    return [f"How hard these images are, by the validation part{mean}: {joined(found)}."]
 
 
 def _accuracy(row: RunRow) -> float | None:
@@ -362,15 +379,15 @@ def source_similarity(data: ReportData) -> str:
     similarity, apart = found.get("similarity"), found.get("frechet_distance")
     if similarity is None:
         return "How much they look like the source's images was not measured."
-    told = (
+    text = (
         f"Similarity to the source's images: {similarity:.2f}, as {ours.backbone.name} sees both "
         "before it is fine-tuned (1: like the source itself; 0: no more than the source's images "
         "with their pixels in disorder)."
     )
     error = found.get("domain_error")
     if apart is None or error is None:
-        return told
+        return text
     return (
-        f"{told} Fréchet distance of the features: {apart:.2f} per feature; a linear classifier "
+        f"{text} Fréchet distance of the features: {apart:.2f} per feature; a linear classifier "
         f"that is to tell the two apart errs in {percent(error)} of the images."
     )

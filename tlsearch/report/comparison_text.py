@@ -241,10 +241,10 @@ def summary(tables: Tables) -> str:
     found = [spoken(c) for c in _pooled(tables) if c.verdict != "described"]
     counts = Counter(one.verdict for one in found)
     order = [OWN.get(v, v) if tables.protocol.table == "own" else v for v in MEANINGS]
-    told = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
+    texts = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
     thing = "arm" if tables.protocol.table == "own" else "claim"
     return (
-        f"Of {count(len(found), thing)}: {joined(told)}."
+        f"Of {count(len(found), thing)}: {joined(texts)}."
         if found
         else "Nothing has been measured yet."
     )
@@ -270,14 +270,14 @@ def split_findings(tables: Tables) -> tuple[Finding, ...]:
 
 def bias_text(place: ScenarioOverview, tables: Tables) -> str:
     """Which splits' estimates are too optimistic, which too pessimistic, which is nearest."""
-    told = [(arm_name(a.arm, tables), a.foretelling) for a in place.arms if a.foretelling]
+    texts = [(arm_name(a.arm, tables), a.foretelling) for a in place.arms if a.foretelling]
     sentences = []
     for bias, lead in _BIASES.items():
-        alike = [f"{n} ({points(f.optimism)}\u00a0points)" for n, f in told if f.bias == bias]
+        alike = [f"{n} ({points(f.optimism)}\u00a0points)" for n, f in texts if f.bias == bias]
         if alike:
             sentences.append(f"{lead}: {joined(alike)}.")
-    if len(told) > 1:
-        nearest = min(told, key=lambda one: abs(one[1].optimism))
+    if len(texts) > 1:
+        nearest = min(texts, key=lambda one: abs(one[1].optimism))
         sentences.append(f"Nearest to the later accuracy: {nearest[0]}.")
     return " ".join(sentences)
 
@@ -459,13 +459,13 @@ def _provenance(found: Provenance) -> Iterator[Fact]:
     if machine:
         yield Fact("Number format and machine", ", ".join(machine))
     if found.fingerprints:
-        told = "; ".join(f"{name} {value}" for name, value in found.fingerprints.items())
-        yield Fact("Fingerprints", told)
+        text = "; ".join(f"{name} {value}" for name, value in found.fingerprints.items())
+        yield Fact("Fingerprints", text)
     if found.revision:
         yield Fact("Revision", found.revision)
     if found.versions:
-        told = ", ".join(f"{name} {number}" for name, number in found.versions.items())
-        yield Fact("Versions", told)
+        text = ", ".join(f"{name} {number}" for name, number in found.versions.items())
+        yield Fact("Versions", text)
 
 
 def _share(share: float) -> str:
@@ -554,11 +554,12 @@ _SPLITS = (
 
 
 def _columns(tables: Tables) -> tuple[Column, ...]:
+    configuration = Column("configuration, where arms differ", is_number=False)
     return (
         Column("arm", is_number=False),
         Column("test accuracy, 95 % interval", is_number=True),
         Column(f"over {arm_name(tables.protocol.reference, tables)}", is_number=True),
-        Column("configuration, where arms differ", is_number=False),
+        *([configuration] if varying(tables) else ()),
     )
 
 
@@ -579,4 +580,6 @@ def _arm(arm: ArmOverview, tables: Tables) -> tuple[str, ...]:
         gain = gain_text(Effect(found.mean, found.low, found.high, arm.seeds, arm.n))
     elif arm.arm == tables.protocol.reference:
         gain = "the reference"
-    return (arm_name(arm.arm, tables), accuracy, gain, params_text(arm.params, varying(tables)))
+    names = varying(tables)
+    configuration = [params_text(arm.params, names)] if names else ()
+    return (arm_name(arm.arm, tables), accuracy, gain, *configuration)

@@ -55,8 +55,7 @@ def find_scores(
             "The test part has not been scored. Of the validation part counts alone are kept, and "
             "this needs the probabilities of every image."
         )
-    model = summary.test["champion"]
-    path = scores_path(folder, model)
+    path = scores_path(folder, summary.test["champion"])
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             labels, probabilities = file["labels"].astype(np.int64), file["probabilities"]
@@ -73,7 +72,14 @@ def find_scores(
         return Absent(f"{path} cannot be read ({type(error).__name__}).")
     if class_names is None or len(class_names) != num_classes:
         class_names = tuple(f"class {i}" for i in range(num_classes))
-    return Scores(model, class_names, labels, probabilities)
+    return Scores(exported_model(summary), class_names, labels, probabilities)
+
+
+def exported_model(summary: Summary) -> str:
+    """What the model is that is exported and scored image by image, once there is one."""
+    key = summary.test["champion"]
+    label = next((row.run.label for row in summary.rows if row.run.key == key), key)
+    return f"the exported model ({label})"
 
 
 # What the winner gets right and wrong: of the test part, or of validation while there is no test.
@@ -188,13 +194,14 @@ class ReportData:
 
     @cached_property
     def baselines(self) -> Mapping[str, RunRow]:
-        """The baselines on the study's own split by name, as far as they were started; of a tuned
-        one its best trial.
+        """The baselines on the study's own split by name, in the order of the study, as far as they
+        were started; of a tuned one its best trial.
         """
         rows = [r for r in self.fixed if r.run.role == "baseline" and r.run.redraw == 0]
         sign = 1 if self.maximise else -1
         rows.sort(key=lambda row: -math.inf if row.value is None else sign * row.value)
-        return {row.run.name: row for row in rows}
+        best = {row.run.name: row for row in rows}
+        return {name: best[name] for name in self.config.baselines if name in best}
 
     @property
     def baseline_values(self) -> Mapping[str, float]:

@@ -82,9 +82,9 @@ def _result(audit: Mapping[str, Any] | None) -> str:
     num, used = audit["num_images"], audit["num_used"]
     out = num - used
     left = "is" if out == 1 else "are"
-    told = f"{out:,} of them {left} left out" if out else "all of them are used"
-    nothing = "" if audit["findings"] else "; nothing was found amiss"
-    return f"{num:,} images were read, and {told}{nothing}."
+    used_text = f"{out:,} of them {left} left out" if out else "all of them are used"
+    nothing = "" if audit["findings"] else "; no problem was found"
+    return f"{num:,} images were read, and {used_text}{nothing}."
 
 
 def _row(record: Mapping[str, Any]) -> FindingRow:
@@ -138,7 +138,6 @@ class Trained(NamedTuple):
 class Examples(NamedTuple):
     """Pictures as data URIs. `wrong` are the surest of `num_wrong` mistakes in `num_images`."""
 
-    model: str
     num_images: int
     num_wrong: int
     num_classes: int
@@ -159,9 +158,9 @@ class Examples(NamedTuple):
         shown = len(self.wrong)
         which = "all of them" if shown == self.num_wrong else f"the {shown} that it was surest of"
         return (
-            f"{self.num_wrong:,} of {self.num_images:,} test images are wrong ({self.model}); here "
-            f"are {which}, the surest first. Look at them: a label may be wrong, or a picture "
-            "show two classes."
+            f"{self.num_wrong:,} of {self.num_images:,} test images are classified wrongly by the "
+            f"exported model; here are {which}, the surest first. Look at them: a label may be "
+            "wrong, or a picture show two classes."
         )
 
 
@@ -171,12 +170,10 @@ def find_examples(
     """The champion's pictures; the file may be missing or cut short, and nothing is raised."""
     if not summary.test:
         return Absent("Pictures are kept once the test part is scored.")
-    model = summary.test["champion"]
-    path = examples_path(folder, model)
+    path = examples_path(folder, summary.test["champion"])
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Examples(
-            model=model,
             num_images=int(content["num_images"]),
             num_wrong=int(content["num_wrong"]),
             num_classes=int(content["num_classes"]),

@@ -170,11 +170,6 @@ class _Builder:
         store = existing_store(config, self._storage)
         if store is None:
             return None
-        if config.comparison is not None:
-            from tlsearch.report.html import render_html
-            from tlsearch.search.collect import tables_of
-
-            return render_html(tables_of(store, layout.study(config.name)))
         from tlsearch.report.build import build_report
 
         return build_report(store, layout, format="html")

@@ -30,7 +30,7 @@ from tlsearch.report.comparison_text import (
 )
 from tlsearch.report.context import ReportData
 from tlsearch.report.provenance import cost_text
-from tlsearch.report.wording import Absent, accuracy_text, plain, printable, value_text
+from tlsearch.report.wording import Absent, plain, printable, value_text
 
 TOP = 5
 WORST_CLASSES = 3
@@ -67,12 +67,7 @@ def _answer(data: ReportData) -> list[str]:
     answer = find_answer(data)
     parts = [f"**{escaped(answer.headline)}** {escaped(answer.result)}"]
     parts += [f"> **{escaped(warning)}**" for warning in answer.warnings]
-    if answer.gains:
-        assert answer.accuracy is not None
-        rows = [
-            ("**the winner**", accuracy_text(answer.accuracy), "", ""),
-            *gain_rows(answer),
-        ]
+    if rows := gain_rows(answer):
         head = ("", "test accuracy (95 % interval)", "the winner's gain", "")
         parts.append(table_text(head, rows))
     return [*parts, *map(escaped, answer.notes)]
@@ -93,8 +88,8 @@ def _parameters(data: ReportData) -> list[str]:
 def _trials(data: ReportData) -> list[str]:
     metric = data.summary.metric
     best = ", ".join(f"{row.number} ({value_text(row.value, metric)})" for row in data.ranked[:TOP])
-    told = f"Trials: {escaped(status(data))}."
-    return [f"{told} Best by {plain(metric)}: {best}." if best else told]
+    text = f"Trials: {escaped(status(data))}."
+    return [f"{text} Best by {plain(metric)}: {best}." if best else text]
 
 
 def _networks(data: ReportData) -> list[str]:
@@ -108,8 +103,8 @@ def _classes(data: ReportData) -> list[str]:
         return []
     rows = [row for row in found.per_class if row.images]
     worst = sorted(rows, key=lambda row: row.f1)[:WORST_CLASSES]
-    told = ", ".join(f"{escaped(row.name)} {row.f1:.2f}" for row in worst)
-    return [f"Hardest classes by F1 ({found.part} part): {told}."]
+    text = ", ".join(f"{escaped(row.name)} {row.f1:.2f}" for row in worst)
+    return [f"Hardest classes by F1 ({found.part} part): {text}."]
 
 
 def _images(data: ReportData) -> list[str]:
@@ -126,11 +121,11 @@ def _images(data: ReportData) -> list[str]:
     ]
     if found.classes:
         sums = map(sum, zip(*(row.counts for row in found.classes), strict=True))
-        told = ", ".join(f"{total:,} {part}" for part, total in zip(found.parts, sums, strict=True))
+        text = ", ".join(f"{total:,} {part}" for part, total in zip(found.parts, sums, strict=True))
         counts = [sum(row.counts) for row in found.classes]
         even = f"{min(counts):,} to {max(counts):,}" if min(counts) < max(counts) else counts[0]
         fold = f" ({found.fold})" if found.fold else ""
-        parts.append(f"{len(counts):,} classes of {even} images{fold}: {told}.")
+        parts.append(f"{len(counts):,} classes of {even} images{fold}: {text}.")
     return parts
 
 

@@ -3,7 +3,7 @@ and the kept results. Plotly's own export needs a browser, so matplotlib draws t
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import unescape
 from io import BytesIO
 from pathlib import Path
@@ -190,8 +190,7 @@ def _forest(found: Forest, *, title: str, dots: int) -> bytes:
             mark.mean,
             mark.low,
             mark.high,
-            color=SERIES[i % len(SERIES)],
-            marker=_MARKERS[i % len(_MARKERS)],
+            **_look(mark.arm, found.study),
             markersize=9 if mark.place == POOLED else 6,
             label=_plain(mark.arm) if mark.place == found.places[0] else None,
         )
@@ -211,14 +210,20 @@ def _expectations(found: Expectations, *, dots: int) -> bytes:
         i = arms.index(line.arm)
         y = _height(places.index(line.place), i, len(arms))
         ends = [100 * line.found.later_accuracy, 100 * line.found.estimate]
-        look: dict[str, Any] = {"color": SERIES[i % len(SERIES)], "marker": _MARKERS[i % 7]}
-        axes.plot(ends, [y, y], color=SERIES[i % len(SERIES)])
+        look = _look(line.arm, arms)
+        axes.plot(ends, [y, y], color=look["color"])
         axes.plot(ends[1:], [y], markerfacecolor="white", linestyle="none", **look)
         name = _plain(line.arm) if line.place == places[0] else None
         axes.plot(ends[:1], [y], linestyle="none", label=name, **look)
     axes.set_xlabel("accuracy in per cent")
     _legend(figure)
     return _png(figure, dots=dots)
+
+
+def _look(arm: str, arms: Sequence[str]) -> dict[str, Any]:
+    """The colour and the marker of an arm, as in the page."""
+    i = arms.index(arm)
+    return {"color": SERIES[i % len(SERIES)], "marker": _MARKERS[i % len(_MARKERS)]}
 
 
 def _bands(title: str, places: tuple[str, ...], arms: tuple[str, ...]) -> tuple[Figure, Axes]:
@@ -240,7 +245,7 @@ def _confusion(data: ReportData) -> bytes | None:
     found = Confusion.compute(data)
     if isinstance(found, Absent):
         return None
-    return confusion_still(found, title=f"What is taken for what, {found.part} part")
+    return confusion_still(found, title=f"Confusion matrix, {found.part} part")
 
 
 def confusion_still(

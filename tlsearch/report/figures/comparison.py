@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tlsearch.comparison.answers import Estimate, Forecast, Gain, SweepPoint, Tables
+from tlsearch.comparison.answers import Estimate, Forecast, SweepPoint, Tables
 from tlsearch.report.comparison_text import arm_name
 from tlsearch.report.figures.style import (
     DASHES,
@@ -52,8 +52,50 @@ class Mark(NamedTuple):
     text: str
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """What most figures show: arms by their names for people, in the order of the study.
+
+    `study` holds all of its arms, so that each keeps its colour and its symbol in every figure.
+    """
+
+    marks: tuple[Mark, ...]
+    study: tuple[str, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that are drawn."""
+        return _different(mark.arm for mark in self.marks)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The scenarios that are drawn."""
+        return _different(mark.place for mark in self.marks)
+
+    @property
+    def text(self) -> str:
+        """All marks in words, by arm and scenario."""
+        texts: dict[tuple[str, str], list[str]] = {}
+        for mark in self.marks:
+            texts.setdefault((mark.arm, mark.place), []).append(mark.text)
+        return "; ".join(
+            f"{arm}, {place}: {', '.join(found)}" for (arm, place), found in texts.items()
+        )
+
+
 def _different(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
+
+
+def arms_of(tables: Tables) -> tuple[str, ...]:
+    """All arms of a comparison by their names for people."""
+    return _different(arm_name(arm.arm, tables) for s in tables.scenarios for arm in s.arms)
+
+
+def look(arm: str, arms: Sequence[str]) -> dict[str, str]:
+    """The colour and the symbol of an arm's marks, the same in every figure."""
+    i = arms.index(arm)
+    return {"color": SERIES[i % len(SERIES)], "symbol": SYMBOLS[i % len(SYMBOLS)]}
 
 
 # A band for each scenario, in it a line for each arm.
@@ -83,27 +125,12 @@ def _draw_bands(figure: go.Figure, places: Sequence[str], arms: Sequence[str]) -
 
 
 @dataclass(frozen=True)
-class _Bands:
-    """Marks with intervals; arms by their names for people, in the order of the study."""
-
-    marks: tuple[Mark, ...]
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        return _different(mark.arm for mark in self.marks)
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        return _different(mark.place for mark in self.marks)
-
-    @property
-    def text(self) -> str:
-        """All marks in words."""
-        return "; ".join(f"{mark.arm}, {mark.place}: {mark.text}" for mark in self.marks)
+class _Bands(_Marks):
+    """Marks with intervals, in a band for each scenario."""
 
     def _drawn(self, x: str) -> go.Figure:
         figure = canvas(x=x, y="")
-        for i, arm in enumerate(self.arms):
+        for arm in self.arms:
             marks = [mark for mark in self.marks if mark.arm == arm]
             means = [rounded(mark.mean) for mark in marks]
             figure.add_scatter(
@@ -114,9 +141,8 @@ class _Bands:
                 mode="markers",
                 name=label(arm),
                 marker={
-                    "color": SERIES[i % len(SERIES)],
+                    **look(arm, self.study),
                     "size": [14 if mark.place == POOLED else 9 for mark in marks],
-                    "symbol": SYMBOLS[i % len(SYMBOLS)],
                     # Marks of several sizes would be taken for bubbles, see-through and ringed.
                     "opacity": 1,
                     "line": {"width": 0},
@@ -146,14 +172,12 @@ class Forest(_Bands):
             Mark(
                 place,
                 arm_name(gain.arm, tables),
-                100 * gain.mean,
-                100 * gain.low,
-                100 * gain.high,
-                _gain_text(gain),
+                *(100 * gain.mean, 100 * gain.low, 100 * gain.high),
+                f"{points(gain.mean)} points ({points(gain.low)} to {points(gain.high)})",
             )
             for place, gain in gains
         )
-        return cls(marks, arm_name(tables.protocol.reference, tables))
+        return cls(marks, arms_of(tables), arm_name(tables.protocol.reference, tables))
 
     def draw(self) -> go.Figure:
         """A dashed line at no gain."""
@@ -175,10 +199,6 @@ class Forest(_Bands):
         return f"Gains in test accuracy over {self.reference}. {self.text}."
 
 
-def _gain_text(gain: Gain) -> str:
-    return f"{points(gain.mean)} points ({points(gain.low)} to {points(gain.high)})"
-
-
 @dataclass(frozen=True)
 class FirstSteps(_Bands):
     """Largest gradient norms in the first tenth of the steps, where training breaks down if it
@@ -189,14 +209,7 @@ class FirstSteps(_Bands):
     def compute(cls, tables: Tables) -> "FirstSteps | Absent":
         """Every arm whose gradients were measured."""
         marks = tuple(
-            Mark(
-                place.scenario,
-                arm_name(arm.arm, tables),
-                norm.mean,
-                norm.low,
-                norm.high,
-                _estimate_text(norm),
-            )
+            Mark(place.scenario, arm_name(arm.arm, tables), *_ends(norm), _estimate_text(norm))
             for place in tables.scenarios
             for arm in place.arms
             if (norm := arm.measures.get(NORM))
@@ -205,7 +218,7 @@ class FirstSteps(_Bands):
             return Absent(
                 "The comparison does not measure gradients in the first steps, or not yet."
             )
-        return cls(marks)
+        return cls(marks, arms_of(tables))
 
     def draw(self) -> go.Figure:
         """Norms on a logarithmic axis."""
@@ -221,6 +234,10 @@ class FirstSteps(_Bands):
     @property
     def alt(self) -> str:
         return f"Largest gradient norm in the first tenth of the steps. {self.text}."
+
+
+def _ends(found: Estimate) -> tuple[float, float | None, float | None]:
+    return found.mean, found.low, found.high
 
 
 def _estimate_text(found: Estimate) -> str:
@@ -260,9 +277,9 @@ class Expectations(NamedTuple):
         figure = canvas(x="accuracy in per cent", y="")
         arms = _different(line.arm for line in self.lines)
         places = _different(line.place for line in self.lines)
-        for i, arm in enumerate(arms):
+        for arm in arms:
             lines = [line for line in self.lines if line.arm == arm]
-            shape = SYMBOLS[i % len(SYMBOLS)]
+            colour, shape = look(arm, arms).values()
             ends = [(line.found.later_accuracy, line.found.estimate, None) for line in lines]
             figure.add_scatter(
                 x=[None if share is None else 100 * share for pair in ends for share in pair],
@@ -270,7 +287,7 @@ class Expectations(NamedTuple):
                 text=[label(line.place) for line in lines for _ in range(3)],
                 mode="lines+markers",
                 name=label(arm),
-                line={"color": SERIES[i % len(SERIES)], "width": 2},
+                line={"color": colour, "width": 2},
                 marker={"size": 10, "symbol": [shape, f"{shape}-open", shape] * len(lines)},
                 hovertemplate=f"{label(arm)}, %{{text}}: %{{x:.1f}} %<extra></extra>",
             )
@@ -298,34 +315,15 @@ class Expectations(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Panels:
+class _Panels(_Marks):
     """Curves as marks over `settings`: a rate, or a layer group, for each mark."""
 
-    marks: tuple[Mark, ...]
     settings: tuple[Any, ...]
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        return _different(mark.arm for mark in self.marks)
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        return _different(mark.place for mark in self.marks)
-
-    @property
-    def text(self) -> str:
-        """All curves in words."""
-        curves: dict[tuple[str, str], list[str]] = {}
-        for mark in self.marks:
-            curves.setdefault((mark.arm, mark.place), []).append(mark.text)
-        return "; ".join(
-            f"{arm}, {place}: {', '.join(texts)}" for (arm, place), texts in curves.items()
-        )
 
     def _drawn(self, *, x: str, y: str) -> go.Figure:
         figure, shown = _panels(self.places, x=x, y=y), set()
         for place in self.places:
-            for i, arm in enumerate(self.arms):
+            for arm in self.arms:
                 kept = [
                     (mark, setting)
                     for mark, setting in zip(self.marks, self.settings, strict=True)
@@ -334,7 +332,8 @@ class _Panels:
                 if not kept:
                     continue
                 means = [rounded(mark.mean) for mark, _ in kept]
-                colour, dash = SERIES[i % len(SERIES)], ("solid", *DASHES)[i % len(SYMBOLS)]
+                shown_as, dashes = look(arm, self.study), ("solid", *DASHES)
+                dash = dashes[self.study.index(arm) % len(dashes)]
                 figure.add_scatter(
                     x=[setting for _, setting in kept],
                     y=means,
@@ -344,8 +343,8 @@ class _Panels:
                     name=label(arm),
                     legendgroup=arm,
                     showlegend=arm not in shown,
-                    line={"color": colour, "width": 2, "dash": dash},
-                    marker={"color": colour, "size": 7, "symbol": SYMBOLS[i % len(SYMBOLS)]},
+                    line={"color": shown_as["color"], "width": 2, "dash": dash},
+                    marker={**shown_as, "size": 7},
                     hovertemplate=f"{label(arm)}: %{{customdata}}<extra></extra>",
                     row=self.places.index(place) // _COLUMNS + 1,
                     col=self.places.index(place) % _COLUMNS + 1,
@@ -398,7 +397,7 @@ class Sensitivity(_Panels):
                 rates += [p.setting for p in scored]
         if not marks:
             return Absent("The comparison sweeps no arm over the learning rate, or not yet.")
-        return cls(tuple(marks), tuple(rates))
+        return cls(tuple(marks), arms_of(tables), tuple(rates))
 
     def draw(self) -> go.Figure:
         """Rates on a logarithmic axis."""
@@ -454,17 +453,11 @@ class Drift(_Panels):
             ]
             if found:
                 marks = tuple(
-                    Mark(
-                        place,
-                        arm_name(arm, tables),
-                        one.mean,
-                        one.low,
-                        one.high,
-                        f"{group} {one.mean:.3g}",
-                    )
+                    Mark(place, arm_name(arm, tables), *_ends(one), f"{group} {one.mean:.3g}")
                     for place, arm, group, one in found
                 )
-                return cls(marks, tuple(label(group) for _, _, group, _ in found), kind)
+                groups = tuple(label(group) for _, _, group, _ in found)
+                return cls(marks, arms_of(tables), groups, kind)
         return Absent("The comparison measures no drift from the pretrained network, or not yet.")
 
     def draw(self) -> go.Figure:

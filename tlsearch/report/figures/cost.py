@@ -131,7 +131,7 @@ class Costs(NamedTuple):
                 ),
             )
         figure.update_xaxes(
-            type="log", range=with_room(log10(low), log10(high)), exponentformat="none"
+            type="log", range=with_room(log10(low), log10(high)), dtick="D2", exponentformat="none"
         )
         return figure.update_yaxes(percent_axis(self.metric), range=self.window.axis)
 

@@ -35,7 +35,7 @@ _NOT_DRAWN = "No trial has been completed yet."
 
 class Parallel(NamedTuple):
     """Trials by rank, the best first, over the dimensions; more dimensions or trials than can be
-    told apart are `left_out`, and thinned from `num_complete`. `best` holds, for each dimension,
+    texts apart are `left_out`, and thinned from `num_complete`. `best` holds, for each dimension,
     the settings of the best tenth in words; `whole` are dimensions of whole numbers.
     """
 
@@ -285,6 +285,7 @@ class Slices(NamedTuple):
         into_grid(figure, len(self.dimensions))
         figure.update_layout(showlegend=False)
         figure.update_xaxes(exponentformat="none")
+        figure.update_xaxes(dtick="D2", selector={"type": "log"})
         return figure.update_yaxes(percent_axis(self.metric), range=self.window.axis, nticks=5)
 
     def _options(self, name: str) -> Mapping[str, str]:

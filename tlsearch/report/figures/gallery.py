@@ -45,12 +45,12 @@ SEARCH: Mapping[str, Mapping[str, Entry]] = {
     "search": {
         "history": Entry("The search over time", History.compute, 420),
         "curves": Entry("Learning curves of the best trials", LearningCurves.compute, 420),
-        "intermediate": Entry("All trials from epoch to epoch", Intermediate.compute, 420),
-        "parallel": Entry("The settings side by side", Parallel.compute, 500),
-        "slices": Entry("The value by each dimension", Slices.compute, 400),
-        "importances": Entry("What the values depended on", ImportancePlot.compute, 360),
-        "values": Entry("How the values are spread", ValueShares.compute, 360),
-        "timeline": Entry("When what ran", Timeline.compute, 300),
+        "intermediate": Entry("Intermediate values of all trials", Intermediate.compute, 420),
+        "parallel": Entry("Parallel coordinates: the settings side by side", Parallel.compute, 500),
+        "slices": Entry("Slices: the value by each dimension", Slices.compute, 400),
+        "importances": Entry("Importance of each dimension", ImportancePlot.compute, 360),
+        "values": Entry("Distribution of the values", ValueShares.compute, 360),
+        "timeline": Entry("Timeline of all runs", Timeline.compute, 300),
         "spending": Entry("Where the time went", Spending.compute, 300),
     },
     "strategies": {
@@ -59,10 +59,9 @@ SEARCH: Mapping[str, Mapping[str, Entry]] = {
         "cost": Entry("Value against cost", Costs.compute, 420),
     },
     "model": {
-        "confusion": Entry("What is taken for what", Confusion.compute, 560),
-        "roc": Entry("How well classes are told apart", Roc.compute, 420),
-        "calibration": Entry("Is it right as often as its probabilities say?",
-                             Calibration.compute, 480),
+        "confusion": Entry("Confusion matrix", Confusion.compute, 560),
+        "roc": Entry("ROC curves", Roc.compute, 420),
+        "calibration": Entry("Calibration of the probabilities", Calibration.compute, 480),
     },
     "data": {
         "class_shares": Entry("Classes by part", ClassShares.compute, 460),
@@ -71,9 +70,9 @@ SEARCH: Mapping[str, Mapping[str, Entry]] = {
 """The sections of a search's page; a figure's name is unique in the page."""
 
 REASONS: Mapping[str, tuple[str, Callable[[Tables], Drawable | Absent]]] = {
-    "sensitivity": ("How right the learning rate has to be", Sensitivity.compute),
-    "drift": ("How far layers move from what was pretrained", Drift.compute),
-    "first_steps": ("Gradients in the first steps", FirstSteps.compute),
+    "sensitivity": ("Sensitivity to the learning rate", Sensitivity.compute),
+    "drift": ("Drift of each layer group from the pretrained network", Drift.compute),
+    "first_steps": ("Gradient norms in the first steps", FirstSteps.compute),
 }
 """What lies behind a comparison's answer, as far as it is measured."""
 

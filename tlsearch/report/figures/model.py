@@ -248,9 +248,9 @@ class Confusion(NamedTuple):
             else ""
         )
         return (
-            f"{self.num_right:,} of {self.num_images:,} {self.part} images right "
-            f"({self.model}). Rows are true classes, columns what the model said; colours are "
-            "shares of a row. "
+            f"{self.num_right:,} of {self.num_images:,} {self.part} images are classified "
+            f"correctly by {self.model}. Rows are true classes, columns predicted ones; colours "
+            "are shares of a row. "
             f"{f'Commonest mistakes: {mistakes}.' if mistakes else 'No mistakes.'}{part}"
         )
 
@@ -393,7 +393,9 @@ class Roc(NamedTuple):
     @property
     def caption(self) -> str:
         """What the reader sees, and what of it was left out."""
-        parts = [f"One class against the rest on the test part ({self.model}), at every threshold."]
+        parts = [
+            f"One class against the rest on the test part by {self.model}, at every threshold."
+        ]
         if self.num_classes > 1:
             worst = joined([f"{c.name} {c.auc:.4f}" for c in self.worst])
             parts.append(
@@ -535,7 +537,7 @@ class Calibration(NamedTuple):
                 for b in self.bins
             ],
             mode="lines+markers",
-            name="the winner",
+            name="the exported model",
             line={"color": BLUE, "width": 2},
             marker={"size": 9},
             hovertemplate="%{customdata}, right %{y:.1f} %<extra></extra>",

@@ -237,7 +237,8 @@ class RateMap(NamedTuple):
             zmax=high if high > low else low + 1e-9,
             colorscale=_SHADES,
             reversescale=not self.maximise,
-            contours={"coloring": "heatmap", "showlines": False},
+            contours={"coloring": "heatmap"},
+            line={"width": 0},
             showscale=False,
             hoverinfo="skip",
         )
