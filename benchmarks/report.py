@@ -33,8 +33,7 @@ from tlsearch.config.resolved import to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.runs import Run
 from tlsearch.report.context import read_report
-from tlsearch.report.figures.gallery import pictures
-from tlsearch.report.html import render_html
+from tlsearch.report.html import pictures, render_html
 from tlsearch.report.importances import find_importances
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.storage import open_storage

@@ -21,7 +21,7 @@ from tests.report.fake import (
 from tlsearch.config.paths import evaluation_path, scores_folder
 from tlsearch.report.build import build_report
 from tlsearch.report.context import read_report
-from tlsearch.report.figures.gallery import pictures
+from tlsearch.report.html import pictures
 from tlsearch.search.summary import as_json, summarise
 
 HOSTILE = ("<script>alert(1)</script>", "a|b`c`*d*", 'x" onload="alert(2)', "</script>&lt;b>")

@@ -28,8 +28,8 @@ def test_a_baseline_is_told_by_the_weights_it_kept_and_not_by_its_best_epoch(
 ) -> None:
     expected = (
         "by the validation part: a linear probe of the frozen features is right in "
-        "88.5\u00a0%, a network from scratch in 93.8\u00a0% and always naming the commonest class in "
-        "10.0\u00a0%."
+        "88.5\u00a0%, a network from scratch in 93.8\u00a0% and always naming the commonest class "
+        "in 10.0\u00a0%."
     )
     assert expected in difficulty(data)[0]
     rows = data.summary.rows
@@ -56,8 +56,8 @@ def test_over_folds_their_mean_is_told(data: ReportData) -> None:
     crossed = replace(with_rows(data, folds=folds), config=config, provenance=provenance)
     assert (
         "by the validation part, mean over 2 folds: a linear probe of the frozen features is right "
-        "in 80.0\u00a0%, a network from scratch in 80.0\u00a0% and always naming the commonest class "
-        "in 50.0\u00a0%." in difficulty(crossed)[0]
+        "in 80.0\u00a0%, a network from scratch in 80.0\u00a0% and always naming the commonest "
+        "class in 50.0\u00a0%." in difficulty(crossed)[0]
     )
 
 

@@ -19,7 +19,7 @@ def importances(fake: Fake) -> Importances | Absent:
 
 def test_a_dominant_rate_is_found_on_its_log_scale(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
-    search(fake, 80)
+    search(fake, 40)
     found = importances(fake)
     assert isinstance(found, Importances)
     assert found.shares[0].name == "lr"
@@ -116,6 +116,7 @@ def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
     assert told in shown.caption
 
 
+@pytest.mark.slow
 def test_the_spread_is_wide_where_trials_are_few(tmp_path: Path) -> None:
     few, many = fake_study(tmp_path), fake_study(tmp_path)
     search(few, 16)

@@ -40,7 +40,7 @@ MEANINGS: Mapping[Answered, str] = {
 }
 OWN: Mapping[str, str] = {"supported": "better", "contradicted": "worse"}
 """What verdicts are called in an own table."""
-_NOUNS = {"epochs": "epochs", "decades": "decades", "ranks": "ranks", "groups": "groups"}
+_UNITS = {"share": "points", **{unit: unit for unit in ("epochs", "decades", "ranks", "groups")}}
 _TIED = "\u00a0"
 
 
@@ -55,21 +55,22 @@ class Spoken(NamedTuple):
     says: str
     verdict: str
     kind: str
-    effect: str
-    sides: str
-    basis: str
-    settled_by: str
-    details: tuple[str, ...]
+    effect: str = ""
+    sides: str = ""
+    basis: str = ""
+    settled_by: str = ""
+    details: tuple[str, ...] = ()
 
 
 def spoken(answer: ClaimAnswer) -> Spoken:
     """An answer in words."""
-    if answer.verdict == "not measured":
-        return _fact(answer, answer.reason or "")
-    if answer.verdict == "described":
-        figure = "" if answer.figure is None else f"{answer.measure}: {answer.figure:,.4g}"
-        return _fact(answer, figure or f"{answer.measure}: {answer.text}")
     verdict = OWN.get(answer.verdict, answer.verdict) if answer.table == "own" else answer.verdict
+    if answer.verdict == "not measured":
+        return Spoken(answer.says, verdict, answer.verdict, sides=answer.reason or "")
+    if answer.verdict == "described":
+        figure = answer.text if answer.figure is None else f"{answer.figure:,.4g}"
+        sides = f"{answer.measure}: {figure}"
+        return Spoken(answer.says, verdict, answer.verdict, sides=sides)
     notes = [note for note in answer.notes if note != _why_open(answer)]
     return Spoken(
         says=answer.says,
@@ -89,9 +90,7 @@ def effect_text(answer: ClaimAnswer) -> str:
     """
     figures = (answer.effect, answer.low, answer.high)
     mean, low, high = (_difference(figure, answer.unit) for figure in figures)
-    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
-    named = f"{mean}{_TIED}{unit}" if unit else mean
-    why = _why_open(answer)
+    named, why = _with_unit(mean, answer.unit), _why_open(answer)
     return f"{named} (no interval: {why})" if why else f"{named} ({low}{_TIED}to{_TIED}{high})"
 
 
@@ -118,21 +117,11 @@ def arm_name(arm: str, tables: Tables) -> str:
     return f"{names[arm]} ({arm})" if names.get(arm, arm) != arm else arm
 
 
-def params_text(params: Mapping[str, object], varying: Iterable[str]) -> str:
-    """The parameters named by `varying`, as `lr 0.01, optimizer sgd`."""
-    return ", ".join(f"{name} {setting_text(params[name])}" for name in varying if name in params)
-
-
 def varying(tables: Tables) -> tuple[str, ...]:
     """Parameters that are not the same in all arms and scenarios."""
-    seen: dict[str, set[object]] = {}
-    arms = [arm for place in tables.scenarios for arm in place.arms]
-    for arm in arms:
-        for name in arm.params:
-            seen.setdefault(name, set())
-    for name, values in seen.items():
-        values.update(arm.params.get(name) for arm in arms)
-    return tuple(name for name, values in seen.items() if len(values) > 1)
+    found = [arm.params for place in tables.scenarios for arm in place.arms]
+    names = dict.fromkeys(name for params in found for name in params)
+    return tuple(name for name in names if len({params.get(name) for params in found}) > 1)
 
 
 def _little(answer: ClaimAnswer) -> str:
@@ -155,13 +144,11 @@ def _corrected(answer: ClaimAnswer) -> str:
 
 
 def _worth(answer: ClaimAnswer) -> str:
-    small = _difference(answer.smallest, answer.unit).lstrip("+")
-    unit = "points" if answer.unit == "share" else _NOUNS.get(answer.unit, "")
-    return f"{small}{_TIED}{unit}" if unit else small
+    return _with_unit(_difference(answer.smallest, answer.unit).lstrip("+"), answer.unit)
 
 
-def _fact(answer: ClaimAnswer, text: str) -> Spoken:
-    return Spoken(answer.says, answer.verdict, answer.verdict, "", text, "", "", ())
+def _with_unit(figure: str, unit: str) -> str:
+    return f"{figure}{_TIED}{_UNITS[unit]}" if unit in _UNITS else figure
 
 
 def _sides(answer: ClaimAnswer) -> str:
@@ -214,14 +201,6 @@ def _p(value: float) -> str:
 # What came out, in few sentences: what a reader sees first.
 
 
-_LEADS: Mapping[Answered, str] = {
-    "supported": "Supported",
-    "contradicted": "Contradicted",
-    "no material effect": "No material effect",
-    "inconclusive": "Inconclusive",
-    "not measured": "Not measured",
-}
-_OWN_LEADS: Mapping[Answered, str] = {**_LEADS, "supported": "Better", "contradicted": "Worse"}
 _BIASES: Mapping[Bias, str] = {
     "too optimistic": "Too optimistic",
     "too pessimistic": "Too pessimistic",
@@ -254,9 +233,10 @@ def findings(tables: Tables) -> tuple[Finding, ...]:
     """Claims by verdict, or arms by name; facts without chance are no finding."""
     is_own = tables.protocol.table == "own"
     found = []
-    for verdict, lead in (_OWN_LEADS if is_own else _LEADS).items():
+    for verdict in MEANINGS:
         alike = [answer for answer in _pooled(tables) if answer.verdict == verdict]
-        if alike:
+        if alike and verdict != "described":
+            lead = (OWN.get(verdict, verdict) if is_own else verdict).capitalize()
             names = [arm_name(answer.id, tables) for answer in alike]
             found.append(Finding(lead, f"{joined(names)}." if is_own else _said(alike, tables)))
     return tuple(found)
@@ -581,5 +561,6 @@ def _arm(arm: ArmOverview, tables: Tables) -> tuple[str, ...]:
     elif arm.arm == tables.protocol.reference:
         gain = "the reference"
     names = varying(tables)
-    configuration = [params_text(arm.params, names)] if names else ()
+    texts = [f"{name} {setting_text(arm.params[name])}" for name in names if name in arm.params]
+    configuration = [", ".join(texts)] if names else ()
     return (arm_name(arm.arm, tables), accuracy, gain, *configuration)

@@ -21,10 +21,9 @@ from tlsearch.config.paths import Layout, evaluation_path
 from tlsearch.execution.runs import RunRow
 from tlsearch.report.comparison_text import arm_name
 from tlsearch.report.context import Evaluation, ReportData, of_validation, read_report
-from tlsearch.report.figures.comparison import POOLED, Expectations, Forest
+from tlsearch.report.figures.comparison import POOLED, Expectations, Forest, Gains
 from tlsearch.report.figures.model import Confusion, LearningCurves
 from tlsearch.report.figures.search import History
-from tlsearch.report.figures.strategies import Gains
 from tlsearch.report.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SERIES
 from tlsearch.report.wording import Absent, plain, printable, shortened
 from tlsearch.search.champion import Stills

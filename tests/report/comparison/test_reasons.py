@@ -12,8 +12,7 @@ from tests.report.test_build import Page
 from tlsearch.comparison.answers import Tables
 from tlsearch.comparison.design import ComparisonResults
 from tlsearch.report.figures.comparison import Drift, FirstSteps, Sensitivity
-from tlsearch.report.figures.gallery import reasons
-from tlsearch.report.html import render_html
+from tlsearch.report.html import reasons, render_html
 from tlsearch.report.wording import Absent
 
 GROUPS = ("stem", "layer1", "head")

@@ -13,7 +13,6 @@ from tests.report.figures.made import at, search_row, with_rows
 from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData, read_report
 from tlsearch.report.figures import search
-from tlsearch.report.figures.dimensions import MAX_PARALLEL, Parallel, Slices
 from tlsearch.report.figures.search import (
     History,
     ImportancePlot,
@@ -23,6 +22,7 @@ from tlsearch.report.figures.search import (
     last_value,
     num_at_once,
 )
+from tlsearch.report.figures.strategies import MAX_PARALLEL, Parallel, Slices
 from tlsearch.report.importances import Importances, Share, leading
 from tlsearch.report.wording import Absent
 from tlsearch.training.results import FoldResult

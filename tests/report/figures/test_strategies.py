@@ -9,8 +9,9 @@ from tests.report.figures.made import at, search_row, with_rows
 from tests.report.figures.test_search import ADAM
 from tlsearch.report.context import ReportData, read_report
 from tlsearch.report.figures import cost
+from tlsearch.report.figures.comparison import Gains
 from tlsearch.report.figures.cost import Candidate, Costs, Spending, front_of, kind_of
-from tlsearch.report.figures.strategies import Depth, Depths, Gains, RateMap
+from tlsearch.report.figures.strategies import Depth, Depths, RateMap
 from tlsearch.report.wording import Absent
 
 

@@ -1,4 +1,6 @@
-"""Figures of a comparison: gains and estimates in bands, rates and drifts in panels, by arm."""
+"""Figures that compare: the winner with baselines; arms by gains and estimates in bands, by rates
+and drifts in panels.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,8 +10,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from tlsearch.comparison.answers import Estimate, Forecast, SweepPoint, Tables
+from tlsearch.report.answer import Gain, find_answer
 from tlsearch.report.comparison_text import arm_name
+from tlsearch.report.context import ReportData
 from tlsearch.report.figures.style import (
+    BLUE,
     DASHES,
     GREY,
     SERIES,
@@ -20,7 +25,7 @@ from tlsearch.report.figures.style import (
     label,
     rounded,
 )
-from tlsearch.report.wording import Absent, count, percent, points, setting_text
+from tlsearch.report.wording import Absent, count, gain_text, percent, points, setting_text
 
 POOLED = "all scenarios"
 NORM = "early_gradient_norm"
@@ -96,6 +101,53 @@ def look(arm: str, arms: Sequence[str]) -> dict[str, str]:
     """The colour and the symbol of an arm's marks, the same in every figure."""
     i = arms.index(arm)
     return {"color": SERIES[i % len(SERIES)], "symbol": SYMBOLS[i % len(SYMBOLS)]}
+
+
+# The winner of a search and its baselines.
+
+
+class Gains(NamedTuple):
+    """Gains in test accuracy with their intervals, in the order of the baselines."""
+
+    gains: tuple[Gain, ...]
+
+    @classmethod
+    def compute(cls, data: ReportData) -> "Gains | Absent":
+        """The gains, once the test part was scored."""
+        gains = find_answer(data).gains
+        return cls(gains) if gains else Absent("The test part has not been scored yet.")
+
+    def draw(self) -> go.Figure:
+        """A mark and its interval for each baseline, with a line at no gain."""
+        figure = canvas(x="gain in points of test accuracy", y="")
+        gains = self.gains[::-1]
+        means, lows, highs = (
+            [100 * getattr(g.gain, end) for g in gains] for end in ("mean", "low", "high")
+        )
+        figure.add_scatter(
+            x=means,
+            y=[f"over {label(g.baseline, length=40)}" for g in gains],
+            error_x=intervals(means, lows, highs),
+            customdata=[gain_text(g.gain) for g in gains],
+            mode="markers",
+            marker={"color": BLUE, "size": 11},
+            showlegend=False,
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
+        )
+        figure.add_vline(x=0, line={"color": GREY, "width": 1.5, "dash": "dash"})
+        return figure.update_yaxes(type="category", range=[-0.6, len(gains) - 0.4])
+
+    @property
+    def caption(self) -> str:
+        return (
+            "Marks are means, bars 95 % intervals; a bar that crosses the dashed line proves no "
+            "gain."
+        )
+
+    @property
+    def alt(self) -> str:
+        text = "; ".join(f"over {g.baseline} {gain_text(g.gain)}, {g.verdict}" for g in self.gains)
+        return f"Gain of the winner in test accuracy: {text}."
 
 
 # A band for each scenario, in it a line for each arm.

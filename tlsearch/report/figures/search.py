@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import optuna
 import plotly.graph_objects as go
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import FrozenTrial
 
 from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import ReportData
@@ -24,6 +23,7 @@ from tlsearch.report.figures.style import (
     PURPLE,
     RED,
     Window,
+    canvas,
     dress,
     evenly,
     hover_format,
@@ -395,48 +395,26 @@ class Intermediate(NamedTuple):
 # Which dimensions the values depended on.
 
 
-class Known(optuna.importance.BaseImportanceEvaluator):
-    """Importances that have been computed already."""
-
-    def __init__(self, shares: Mapping[str, float]) -> None:
-        self._shares = dict(shares)
-
-    def evaluate(
-        self,
-        study: optuna.Study,  # noqa: ARG002 - as Optuna asks for it
-        params: list[str] | None = None,  # noqa: ARG002
-        *,
-        target: Callable[[FrozenTrial], float] | None = None,  # noqa: ARG002
-    ) -> dict[str, float]:
-        """The shares that it was given."""
-        return self._shares
-
-
 class ImportancePlot(NamedTuple):
-    """Shares of variance, drawn by Optuna with the spread beside them."""
+    """Shares of variance with their spread. Optuna's figure has no place for the spread."""
 
     found: Importances
-    study: optuna.Study
 
     @classmethod
     def compute(cls, data: ReportData) -> "ImportancePlot | Absent":
         """Computed once for all figures: they choose dimensions by it."""
         found = data.importances
-        return found if isinstance(found, Absent) else cls(found, data.study_of(data.ranked))
+        return found if isinstance(found, Absent) else cls(found)
 
     def draw(self) -> go.Figure:
         """Bars, the largest on top, each with its share."""
         shares = self.found.shares[::-1]
-        figure = optuna_figure(
-            optuna.visualization.plot_param_importances,
-            self.study,
-            evaluator=Known({one.name: one.share for one in self.found.shares}),
-        )
-        (bars,) = figure.data
-        bars.update(
-            x=[rounded(one.share) for one in shares],  # Optuna divides them by their sum
-            y=[label(one.name, length=32) for one in shares],
-            text=None,
+        names = [label(one.name, length=32) for one in shares]
+        figure = canvas(x="share of the variance explained", y="")
+        figure.add_bar(
+            orientation="h",
+            x=[rounded(one.share) for one in shares],
+            y=names,
             marker={"color": BLUE},
             error_x={
                 "array": [rounded(one.spread) for one in shares],
@@ -444,12 +422,11 @@ class ImportancePlot(NamedTuple):
                 "thickness": 1.5,
                 "width": 5,
             },
-            hovertemplate=None,
             hoverinfo="skip",
         )
         figure.add_scatter(
             x=[rounded(one.share + one.spread) for one in shares],
-            y=[label(one.name, length=32) for one in shares],
+            y=names,
             text=[f" {_share_text(one)}" for one in shares],
             textposition="middle right",
             cliponaxis=False,
@@ -458,13 +435,12 @@ class ImportancePlot(NamedTuple):
         )
         longest = max(one.share + one.spread for one in shares)
         figure.update_xaxes(
-            title={"text": "share of the variance explained"},
             tickformat=PERCENT,
             range=[0, 1.4 * max(longest, 0.05)],
             tickvals=[0, 0.25, 0.5, 0.75, 1] if longest > 0.6 else None,
         )
         figure.update_layout(showlegend=False)
-        return figure.update_yaxes(type="category", title={"text": ""})
+        return figure.update_yaxes(type="category")
 
     @property
     def caption(self) -> str:

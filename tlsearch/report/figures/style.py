@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import plotly.graph_objects as go
 
-from tlsearch.report.wording import Absent, printable, shortened
+from tlsearch.report.wording import Absent, count, joined, printable, shortened
 
 # Distinct for the colour-blind (after Okabe and Ito) and readable on white and on near-black.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = (
@@ -175,6 +175,18 @@ def evenly(items: Sequence[T], limit: int) -> tuple[T, ...]:
         return tuple(items)
     last = len(items) - 1
     return tuple(items[round(i * last / (limit - 1))] for i in range(limit))
+
+
+def thinned_text(shown: int, num: int, *, used: str = "drawn") -> str:
+    """A sentence where `evenly` has left trials out, with a space before it; else ""."""
+    if shown >= num:
+        return ""
+    return f" {count(shown, 'trial')} of {num:,} are {used}, evenly from the best to the worst."
+
+
+def left_out_text(names: Sequence[str]) -> str:
+    """A sentence where dimensions are not shown, with a space before it; else ""."""
+    return f" Not shown: {joined(names)}." if names else ""
 
 
 def rounded(value: float) -> float:
