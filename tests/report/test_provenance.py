@@ -22,7 +22,7 @@ def test_what_was_noted_while_it_ran_is_told(
     fake.store.note(ORIGIN, noted)
     command = "tlsearch run 'my studies/a.yaml' --set 'tracking_uri=https://me:***@host/x'"
     found = read_report(fake.store, fake.layout).provenance
-    assert (found.asked, found.revision, found.is_noted) == (command, "abc123", True)
+    assert (found.command, found.revision, found.is_noted) == (command, "abc123", True)
     assert machine_text(found) == "7 cores, number format bf16"
     assert found.seeds == {"split": "0", "search": "0", "confirmation": "1, 2, 3"}
     page = build_report(fake.store, fake.layout, format="html")
@@ -37,7 +37,7 @@ def test_what_was_noted_while_it_ran_is_told(
 def test_of_an_older_study_the_moment_of_the_report_is_told(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=3)
     found = read_report(fake.store, fake.layout).provenance
-    assert (found.asked, found.cores, found.is_noted) == (None, None, False)
+    assert (found.command, found.cores, found.is_noted) == (None, None, False)
     assert "(when this report was made)" in build_report(fake.store, fake.layout, format="html")
 
 

@@ -367,7 +367,7 @@ def _validated(facts: Mapping[str, Any]) -> Sequence[int]:
 
 def source_similarity(data: ReportData) -> str:
     """What was measured of it, or why nothing was; "" for a network that has learnt nothing."""
-    found, backbone = data.likeness, data.config.backbone
+    found, backbone = data.similarity, data.config.backbone
     ours = data.config.with_backbone(backbone.names[0])
     if ours.backbone.weights == "none":
         return ""

@@ -81,7 +81,7 @@ def _details(store: Store, layout: Layout) -> dict[str, Any]:
     return {
         "data": {**data.provenance.facts.get("facts", {}), "audit": data.audit},
         **_networks(data),
-        "likeness": data.likeness or None,
+        "likeness": data.similarity or None,
         "provenance": provenance_json(data.provenance),
         # The tables and claims of a comparison; a study that only searches has none.
         "tables": [],

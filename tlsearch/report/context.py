@@ -161,7 +161,7 @@ class ReportData:
     """A study as the report shows it. `ranked` holds the complete trials, best first.
 
     `groups` are the layer groups of the network; of several, of that of the best trial.
-    `networks` is None for a study on one network; `likeness` holds `search.likeness.FIGURES`, or
+    `networks` is None for a study on one network; `similarity` holds `SIMILARITY_FIGURES`, or
     nothing where it was not measured. `space` tells each searched dimension in words.
     `missing` holds a sentence for each thing that should be there and is not.
     """
@@ -178,7 +178,7 @@ class ReportData:
     images: Images
     audit: Mapping[str, Any] | None
     networks: Foretold | None
-    likeness: Mapping[str, float | None]
+    similarity: Mapping[str, float | None]
     provenance: Provenance
     missing: tuple[str, ...]
 
@@ -291,7 +291,7 @@ def read_report(store: Store, layout: Layout) -> ReportData:
         images=find_images(facts, store.noted(AUDIT)),
         audit=store.noted(AUDIT),
         networks=foretold(config, summary.rows, network_scores(store)),
-        likeness=store.noted(LIKENESS) or {},
+        similarity=store.noted(LIKENESS) or {},
         provenance=find_provenance(store, summary),
         missing=tuple(missing),
     )

@@ -138,10 +138,10 @@ def _examples(files: Sequence[str], more: int) -> str:
 def _provenance(data: ReportData) -> str:
     found = data.provenance
     fingerprint = found.facts.get("data", "not known")
-    asked = f"run as `{_code(found.asked)}` · " if found.asked else ""
+    command = f"run as `{_code(found.command)}` · " if found.command else ""
     lines = [
         f"Cost: {escaped(cost_text(found))}.",
-        f"{asked}data `{fingerprint}` · revision `{found.revision or 'not known'}` · "
+        f"{command}data `{fingerprint}` · revision `{found.revision or 'not known'}` · "
         f"tlsearch {found.versions['tlsearch']}, torch {found.versions.get('torch', 'not found')}",
         *(escaped(sentence) for sentence in data.missing),
     ]

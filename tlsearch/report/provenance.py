@@ -21,14 +21,14 @@ _PASSES = 3
 class Provenance(NamedTuple):
     """Where the study comes from and what it cost.
 
-    `asked` is the command that was really given; `versions` and `revision` are of that moment if
+    `command` is the command that was really given; `versions` and `revision` are of that moment if
     `is_noted`, else of the one when the report is made, and `cores` is None. `giga_macs` counts
     multiply-adds of all trainings in 10⁹ as if every layer were trained on every image. `seconds`
     are of training, added over workers; `as_of` is when the last run ended.
     """
 
     study_yaml: str
-    asked: str | None
+    command: str | None
     versions: Mapping[str, str]
     revision: str | None
     cores: int | None
@@ -50,7 +50,7 @@ def find_provenance(store: Store, summary: Summary) -> Provenance:
     ends = [row.ended for row in summary.rows if row.ended is not None]
     return Provenance(
         study_yaml=to_yaml(redacted(config)),
-        asked=origin.get("command"),
+        command=origin.get("command"),
         versions=origin.get("versions") or versions(),
         revision=origin["revision"] if origin else git_revision(),
         cores=origin.get("cores"),
@@ -95,7 +95,7 @@ def machine_text(found: Provenance) -> str:
 def as_json(found: Provenance) -> dict[str, Any]:
     """The same for scripts, without the study itself."""
     return {
-        "command": found.asked,
+        "command": found.command,
         "versions": dict(found.versions),
         "revision": found.revision,
         "noted_while_running": found.is_noted,
