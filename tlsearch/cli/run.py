@@ -14,6 +14,7 @@ from rich.markup import escape
 from tlsearch.cli.check import refuse_unclaimed
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
+from tlsearch.errors import RequestError
 
 if TYPE_CHECKING:
     from tlsearch.report.build import Format
@@ -138,6 +139,25 @@ def _trainings(store: "Store") -> str:
     found = [f"{counts[s]} {s}" for s in ("complete", "pruned", "diverged", "failed") if counts[s]]
     planned = sum(num_runs(config, cell) for cell, config in store.cells.items())
     return f"at most {planned} trainings: {', '.join(found) or 'none yet'}"
+
+
+def existing_store(config: StudyConfig, arguments: str) -> "Store":
+    """The store of a study that was started; `arguments` as a shell takes them. Creates nothing."""
+    from tlsearch.search import store as stores
+    from tlsearch.search.storage import open_storage
+
+    store = stores.existing_store(config, open_storage(config, layout_here(), create=False))
+    if store is None:
+        raise not_started(config.name, arguments)
+    return store
+
+
+def not_started(name: str, arguments: str) -> RequestError:
+    """The error about a study that was not started here."""
+    return RequestError(
+        f"name = {name!r}: no such study has been started in {Path.cwd()} — start it with: "
+        f"tlsearch run {arguments}"
+    )
 
 
 def report(config: StudyConfig, *, kind: "Format", output: Path | None, arguments: str) -> Path:
