@@ -110,7 +110,7 @@ def _confirmed(data: ReportData) -> str:
     test = data.summary.test
     mean, own = Effect(**test["accuracy"]), Effect(**test["champion_accuracy"])
     return (
-        f"Trial {test['winner']} reaches {percent(mean.mean)} on the test part, trained again with "
+        f"Trial {test['winner']} reaches {percent(mean.mean)} on the test part, the mean over "
         f"{count(mean.num_seeds, 'seed')} (95 % interval {100 * mean.low:.1f} to "
         f"{100 * mean.high:.1f}; {basis(mean)}). One of these models is exported, the first, and "
         f"reaches {accuracy_text(own)}."
