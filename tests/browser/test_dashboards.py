@@ -33,7 +33,7 @@ def addresses(
     """MLflow's page and that of Optuna Dashboard, while both run."""
     assert browser
     with shown(finished.folder, logs=tmp_path_factory.mktemp("ui")) as (started,):
-        mlflow, optuna = re.findall(r"http://127\.0\.0\.1:\S+", started.told())
+        mlflow, optuna = re.findall(r"http://127\.0\.0\.1:\S+", started.result())
         yield mlflow, optuna
 
 

@@ -32,7 +32,7 @@ CLASSES = ("zero", "one, \"1\"", "zwöi", "3")  # fmt: skip
 
 
 class Finished:
-    """The folder of a study that was run to its end, and what that run told."""
+    """The folder of a study that was run to its end, and what that run ended with."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Finished:
                 grey.resize((40, 36)).save(folder / "photos" / name / f'é, "{n}".png')
         (folder / "study.yaml").write_text(STUDY)
         done = self.tlsearch("run", "study.yaml", "--json")
-        self.told: dict[str, Any] = json.loads(only_line(done.stdout))
+        self.result: dict[str, Any] = json.loads(only_line(done.stdout))
 
     def export(self) -> None:
         """Its model in both portable formats."""
@@ -64,7 +64,7 @@ class Finished:
 
     @property
     def champion(self) -> str:
-        return str(self.told["test"]["champion"])
+        return str(self.result["test"]["champion"])
 
     @cached_property
     def config(self) -> StudyConfig:

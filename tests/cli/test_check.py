@@ -26,7 +26,7 @@ confirm: {top: 1, seeds: 1}
 
 @pytest.fixture
 def photos(here: Path) -> Path:
-    """Two classes of ten, and one thing of each kind that is amiss."""
+    """Two classes of ten, and one thing of each kind that is wrong."""
     (here / "study.yaml").write_text(FOLDER_STUDY)
     folder = here / "photos"
     for name in ("cat [1]", "dog"):
@@ -41,7 +41,7 @@ def photos(here: Path) -> Path:
     return folder
 
 
-def test_the_findings_are_told(photos: Path, tlsearch: Invoke) -> None:
+def test_the_findings_are_shown(photos: Path, tlsearch: Invoke) -> None:
     assert photos.exists()
     text = tlsearch("check", "study.yaml").stdout
     for line in (
@@ -81,8 +81,8 @@ def test_nothing_is_written_here_and_the_second_time_nothing_is_decoded(
 
 def test_as_json(photos: Path, tlsearch: Invoke) -> None:
     assert photos.exists()
-    told = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
-    audit = told["audit"]
+    result = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
+    audit = result["audit"]
     kinds = [finding["kind"] for finding in audit["findings"]]
     assert kinds == ["unreadable", "not_an_image", "exact_duplicates", "near_duplicates"]
     assert audit["findings"][2]["files"] == [
@@ -90,7 +90,7 @@ def test_as_json(photos: Path, tlsearch: Invoke) -> None:
     ]
     assert audit["class_counts"] == {"cat [1]": 10, "dog": 11}
     assert audit["parts"] == {"train": [6, 7], "validation": [2, 2], "test": [2, 2]}
-    assert told["estimate"]["train_images"] > 0
+    assert result["estimate"]["train_images"] > 0
 
 
 def test_the_files_as_a_table(photos: Path, here: Path, tlsearch: Invoke) -> None:
@@ -104,7 +104,7 @@ def test_the_files_as_a_table(photos: Path, here: Path, tlsearch: Invoke) -> Non
     ]
 
 
-def test_what_stops_a_study_is_told_after_all_that_was_found(
+def test_what_stops_a_study_is_shown_after_all_that_was_found(
     photos: Path, here: Path, tlsearch: Invoke
 ) -> None:
     assert photos.exists()
@@ -116,9 +116,9 @@ def test_what_stops_a_study_is_told_after_all_that_was_found(
     assert "data.audit.exact_duplicates = error: 1 image that repeats another" in done.stderr
     assert "dog/copy.png" in (here / "list.csv").read_text()
     done = tlsearch("check", "study.yaml", "--json", *strict, code=2)
-    told = json.loads(done.stdout)
-    assert told["estimate"] is None
-    assert told["audit"]["findings"][0]["policy"] == "error"
+    result = json.loads(done.stdout)
+    assert result["estimate"] is None
+    assert result["audit"]["findings"][0]["policy"] == "error"
 
 
 @pytest.mark.slow
@@ -196,8 +196,8 @@ def test_what_a_user_reads(compared: Path, tlsearch: Invoke, files: Files) -> No
 
 def test_a_comparison_as_json(compared: Path, tlsearch: Invoke) -> None:
     assert compared.exists()
-    told = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
-    assert told["searched"] == {
+    result = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
+    assert result["searched"] == {
         "fixed": {"lr": {"low": 1e-3, "high": 0.1, "log": True}},
         "decay": {
             "lr": {"low": 1e-3, "high": 0.1, "log": True},
@@ -205,9 +205,9 @@ def test_a_comparison_as_json(compared: Path, tlsearch: Invoke) -> None:
         },
         "given": {},
     }
-    assert list(told["scenarios"]) == ["few", "many", "letters"]
-    assert told["scenarios"]["letters"]["audit"]["num_images"] == 400
-    found = told["comparison"]
+    assert list(result["scenarios"]) == ["few", "many", "letters"]
+    assert result["scenarios"]["letters"]["audit"]["num_images"] == 400
+    found = result["comparison"]
     assert (found["tuning"], found["confirmations"], found["swept"]) == (18, 36, 6)
     assert found["trainings"] == 60
     assert found["seconds"] > 0
@@ -222,12 +222,12 @@ def test_a_comparison_as_json(compared: Path, tlsearch: Invoke) -> None:
 def test_a_table_of_the_documents_tests_all_its_claims(compared: Path, tlsearch: Invoke) -> None:
     text = COMPARISON.replace("  arms:", "  table: A\n  arms:").replace("given", "A3")
     compared.write_text(text.replace("fixed", "A1").replace("decay", "A2"))
-    told = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
+    result = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
     tested = sum(claim.direction != "none" for claim in claims_of("A"))
     assert tested == 22
     noise = TYPICAL_ACCURACY._replace(num_images=200)
     known = smallest_effect(noise, seeds=4, claims=tested, blocks=1, alpha=ALPHA, power=POWER)
-    assert told["comparison"]["smallest_effect"] == pytest.approx(known)
+    assert result["comparison"]["smallest_effect"] == pytest.approx(known)
 
 
 @pytest.mark.slow
@@ -237,10 +237,10 @@ def test_splits_are_not_judged_by_points_of_accuracy(compared: Path, tlsearch: I
         "comparison:\n  table: B\n  future: 0.5\n  arms:\n"
         "    B1: {data.split.strategy: random}\n    B3: {data.split.strategy: time}\n"
     )
-    told = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
-    assert told["comparison"]["smallest_effect"] is None
-    assert told["comparison"]["trainings"] == 2 * 8
-    sizes = told["scenarios"]["here"]["sizes"]
+    result = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
+    assert result["comparison"]["smallest_effect"] is None
+    assert result["comparison"]["trainings"] == 2 * 8
+    sizes = result["scenarios"]["here"]["sizes"]
     assert sizes["train"] + sizes["validation"] + sizes["test"] == sizes["images"] == 898
     text = tlsearch("check", "study.yaml").stdout
     assert "points of test accuracy" not in text
@@ -275,12 +275,12 @@ def test_images_are_read_and_listed_by_scenario(
         ("few", "unreadable", "dog/empty.jpg"),
         ("many", "unreadable", "dog/empty.jpg"),
     }
-    told = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
-    few = told["scenarios"]["few"]
+    result = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
+    few = result["scenarios"]["few"]
     assert few["sizes"]["test"] == sum(few["audit"]["parts"]["test"]) == 12
 
 
-def test_the_same_images_are_told_once_and_their_parts_where_they_differ(
+def test_the_same_images_are_shown_once_and_their_parts_where_they_differ(
     photos_compared: Path, here: Path, tlsearch: Invoke
 ) -> None:
     assert photos_compared.exists()
@@ -322,7 +322,7 @@ def test_the_same_data_are_read_once(
     assert "scenario many\nthe images of few\n" in text
 
 
-def test_what_stops_one_scenario_is_told_after_all_that_was_found(
+def test_what_stops_one_scenario_is_shown_after_all_that_was_found(
     photos_compared: Path, here: Path, tlsearch: Invoke
 ) -> None:
     assert photos_compared.exists()
@@ -334,17 +334,15 @@ def test_what_stops_one_scenario_is_told_after_all_that_was_found(
     assert "at most" not in done.stdout
     assert "tlsearch: scenario 'few': the images: 1 problem" in done.stderr
     done = tlsearch("check", "study.yaml", "--json", code=2)
-    told = json.loads(done.stdout)
-    assert told["comparison"] is None
-    assert told["scenarios"]["few"]["sizes"] is None
+    result = json.loads(done.stdout)
+    assert result["comparison"] is None
+    assert result["scenarios"]["few"]["sizes"] is None
     done = tlsearch("check", "study.yaml", "--set", "data.source.folder=none", code=2)
     assert done.stdout == ""
     assert done.stderr.startswith("tlsearch: scenario 'few': ")
 
 
-def test_what_a_search_would_be_told_of_its_dimensions_is_told_of_an_arms(
-    compared: Path, tlsearch: Invoke
-) -> None:
+def test_notes_on_dimensions_are_shown_of_arms_too(compared: Path, tlsearch: Invoke) -> None:
     compared.write_text(
         COMPARISON.replace("given: {space.lr: 0.01}", "average: {space.ema_decay: 0.999}")
     )
@@ -361,17 +359,17 @@ def test_what_a_search_would_be_told_of_its_dimensions_is_told_of_an_arms(
     ).stdout.replace("\n", " ")
 
 
-def test_source_models_that_are_not_there_are_told(
+def test_source_models_that_are_not_there_are_shown(
     compared: Path, tlsearch: Invoke, files: Files
 ) -> None:
     networks = "given: {backbone.name: resnet10}"
     text = COMPARISON.replace("weights: none", "weights: glyphs")
     compared.write_text(text.replace("given: {space.lr: 0.01}", networks))
     before = files()
-    told = tlsearch("check", "study.yaml").stdout
+    result = tlsearch("check", "study.yaml").stdout
     assert files() == before
     line = "2 source models have to be trained, once for all studies: resnet18 at 32 px, resnet10"
-    assert line in told
+    assert line in result
     found = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
     assert found["comparison"]["source_models_to_train"] == [
         "resnet18 at 32 px",
@@ -492,21 +490,21 @@ def splits(here: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("base", "told"),
+    ("base", "result"),
     [
         ("stratified", "data.split.strategy = stratified: class "),
         ("random", "B2, seed 1: data.split.strategy = stratified: class "),
     ],
 )
 def test_the_past_is_divided_as_every_arm_does_it(
-    splits: Path, tlsearch: Invoke, files: Files, base: str, told: str
+    splits: Path, tlsearch: Invoke, files: Files, base: str, result: str
 ) -> None:
     splits.write_text(SPLITS.replace("split: {", f"split: {{strategy: {base}, "))
     before = files()
     checked = tlsearch("check", str(splits), code=2)
     assert files() == before
-    told += '"A" has 2 images; each of the 3 parts needs one'
-    assert checked.stderr.startswith(f"tlsearch: scenario 'here': {told}")
+    result += '"A" has 2 images; each of the 3 parts needs one'
+    assert checked.stderr.startswith(f"tlsearch: scenario 'here': {result}")
     ran = tlsearch("run", str(splits), code=2)
     assert ran.stderr.endswith(checked.stderr.partition("'here': ")[2])
 
@@ -527,9 +525,9 @@ def test_a_weights_file_must_be_there(splits: Path, tlsearch: Invoke, study: str
     options = ("--set", "backbone.weights=nofile.safetensors", "--set", "comparison.future=0.2")
     options = options if study == splits.name else options[:2]
     checked = tlsearch("check", study, *options, code=2)
-    told = f"backbone.weights = 'nofile.safetensors': no such file, seen from {Path.cwd()}\n"
-    assert checked.stderr.endswith(told)
-    assert told in tlsearch("run", study, *options, code=2).stderr
+    result = f"backbone.weights = 'nofile.safetensors': no such file, seen from {Path.cwd()}\n"
+    assert checked.stderr.endswith(result)
+    assert result in tlsearch("run", study, *options, code=2).stderr
 
 
 TWO = ("--set", "backbone.name=[resnet10, mobilenet_v3_small]")
@@ -538,11 +536,11 @@ TWO = ("--set", "backbone.name=[resnet10, mobilenet_v3_small]")
 @pytest.mark.slow
 def test_networks_are_scored_side_by_side(tlsearch: Invoke, files: Files) -> None:
     before = files()
-    told = tlsearch("check", "study.yaml", *TWO, "--score").stdout
-    assert "networks on 20 training images" in told
+    result = tlsearch("check", "study.yaml", *TWO, "--score").stdout
+    assert "networks on 20 training images" in result
     for name in ("LogME", "H-score", "LEEP", "NCE", "resnet10", "mobilenet_v3_small"):
-        assert name in told
-    assert "…" not in told.partition("networks on")[2]  # a pipe cuts nothing short
+        assert name in result
+    assert "…" not in result.partition("networks on")[2]  # a pipe cuts nothing short
     after = files()
     # Nothing but the user's cache of images and of the number format is written.
     assert {name for name in after.keys() - before.keys() if not name.startswith("cache")} == set()
@@ -551,13 +549,9 @@ def test_networks_are_scored_side_by_side(tlsearch: Invoke, files: Files) -> Non
 
 @pytest.mark.slow
 def test_scores_as_json(tlsearch: Invoke) -> None:
-    told = json.loads(tlsearch("check", "study.yaml", *TWO, "--score", "--json").stdout)
-    first, second = told["scores"]
+    result = json.loads(tlsearch("check", "study.yaml", *TWO, "--score", "--json").stdout)
+    first, second = result["scores"]
     assert (first["backbone"], second["backbone"]) == ("resnet10", "mobilenet_v3_small")
     assert first["multiply_adds"] > 5 * second["multiply_adds"]
     assert first["leep"] is None  # weights: none
-    assert told["searched"]["backbone"] == ["resnet10", "mobilenet_v3_small"]
-
-
-def test_without_the_option_nothing_is_scored(tlsearch: Invoke) -> None:
-    assert "scores" not in json.loads(tlsearch("check", "study.yaml", *TWO, "--json").stdout)
+    assert result["searched"]["backbone"] == ["resnet10", "mobilenet_v3_small"]

@@ -35,13 +35,13 @@ class Ran:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.told = self.run()
+        self.result = self.run()
 
     def run(self, *options: str) -> dict[str, Any]:
         done = self.place.finish("--json", *options)
         # What it tells of its progress goes to stderr, which is watched together with stdout.
-        told: dict[str, Any] = json.loads(done.said.splitlines()[-1])
-        return told
+        result: dict[str, Any] = json.loads(done.said.splitlines()[-1])
+        return result
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +126,16 @@ def test_mlflow_mirrors_every_run_once(ran: Ran) -> None:
 
 
 def test_what_the_run_tells(ran: Ran) -> None:
-    told, place = ran.told, ran.place
-    assert told["study"] == "tiny"
-    assert told["finished"]
-    assert told["trials"] == {"complete": 22, "pruned": 0, "failed": 0, "diverged": 0}
-    assert Path(told["report"]).read_text().lstrip().lower().startswith("<!doctype html")
-    assert told["mlflow"]["tracking_uri"] == f"sqlite:///{place.state}/mlflow.db"
-    assert told["optuna"]["study_name"] == "tiny"
-    assert told["seconds"] > 0
+    result, place = ran.result, ran.place
+    assert result["study"] == "tiny"
+    assert result["finished"]
+    assert result["trials"] == {"complete": 22, "pruned": 0, "failed": 0, "diverged": 0}
+    assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
+    assert result["mlflow"]["tracking_uri"] == f"sqlite:///{place.state}/mlflow.db"
+    assert result["optuna"]["study_name"] == "tiny"
+    assert result["seconds"] > 0
     kept = content(place)
-    assert {name: told[name] for name in kept} == kept
+    assert {name: result[name] for name in kept} == kept
     jsonschema.validate(kept, json.loads(tables_schema_text()))
     assert [table["scenario"] for table in kept["tables"]] == ["all", "photos", "digits few"]
     claims = {(claim["id"], claim["scenario"]): claim for claim in kept["claims"]}
@@ -190,8 +190,10 @@ def test_the_test_part_decides_on_nothing(ran: Ran, disturbed: Place) -> None:
         assert (found[key]["rows"] == known[key]["rows"]).all()
         assert (found[key]["labels"] != known[key]["labels"]).any()
     here, there = (
-        next(c["arm_mean"] for c in told["claims"] if (c["id"], c["scenario"]) == ("decay", place))
-        for told, place in ((content(disturbed), "all"), (content(ran.place), "photos"))
+        next(
+            c["arm_mean"] for c in result["claims"] if (c["id"], c["scenario"]) == ("decay", place)
+        )
+        for result, place in ((content(disturbed), "all"), (content(ran.place), "photos"))
     )
     assert here != there
     # All that was there is kept under other names, and MLflow has a parent of its own.

@@ -162,7 +162,7 @@ def test_lines(clock: Any) -> None:
         assert line_of(notice, state) == line
 
 
-def test_preparations_are_told_now_and_then(clock: Any) -> None:
+def test_preparations_are_shown_now_and_then(clock: Any) -> None:
     out = io.StringIO()
     console = Console(file=out, highlight=False, markup=False, emoji=False, width=40)
     view = PlainView(console, StudyProgress(metric="val_accuracy"))
@@ -232,16 +232,16 @@ WORSE = found(-0.02, -0.03, -0.01)
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Any:
-    def telling(of: Summary) -> list[str]:
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    def shown(of: Summary) -> list[str]:
         show_outcome(of, arguments="'my study.yaml'", report=Path("/r/[x].html"), seconds=61.4)
         return capsys.readouterr().out.splitlines()
 
-    return telling
+    return shown
 
 
-def test_the_result_and_what_it_gained(told: Any) -> None:
-    lines = told(summary(test=record_of(scratch=CLEAR), is_finished=True))
+def test_the_result_and_what_it_gained(printed: Any) -> None:
+    lines = printed(summary(test=record_of(scratch=CLEAR), is_finished=True))
     value = "val_accuracy 0.9000 in the search, 0.8900 confirmed"
     assert lines[0] == f"confirmed winner: trial 0, {value}"
     assert "  lr = 0.01235" in lines
@@ -260,8 +260,8 @@ def test_the_result_and_what_it_gained(told: Any) -> None:
     assert not any("negative" in line or "scored" in line for line in lines)
 
 
-def test_where_to_look_next(told: Any) -> None:
-    lines = told(summary(test=record_of(scratch=CLEAR)))
+def test_where_to_look_next(printed: Any) -> None:
+    lines = printed(summary(test=record_of(scratch=CLEAR)))
     assert "report            /r/[x].html" in lines
     assert "model             models:/m-1" in lines
     assert "dashboards        tlsearch ui 'my study.yaml'" in lines
@@ -269,18 +269,18 @@ def test_where_to_look_next(told: Any) -> None:
     assert any(ln.startswith("Optuna Dashboard  optuna-dashboard '/a b/optuna") for ln in lines)
     assert "report again      tlsearch report 'my study.yaml'" in lines
     server = {"tracking_uri": "http://h:5000/", "experiment_id": "7"}
-    assert "MLflow            http://h:5000/#/experiments/7" in told(summary(mlflow=server))
+    assert "MLflow            http://h:5000/#/experiments/7" in printed(summary(mlflow=server))
 
 
-def test_no_clear_difference(told: Any) -> None:
-    lines = told(summary(test=record_of(scratch=UNCLEAR)))
+def test_no_clear_difference(printed: Any) -> None:
+    lines = printed(summary(test=record_of(scratch=UNCLEAR)))
     (line,) = (line for line in lines if "from scratch" in line)
     assert line.endswith("(95 % interval -0.1 … +2.0) no clear difference")
 
 
-def test_negative_transfer(told: Any) -> None:
+def test_negative_transfer(printed: Any) -> None:
     of = summary(test=record_of(scratch=WORSE, scorings=2, seeds=1))
-    lines = told(of)
+    lines = printed(of)
     assert of.negative_transfer
     assert any("with one fixed recipe, which was not tuned, does better" in line for line in lines)
     assert "  the test part has been scored 2 times" in lines
@@ -296,12 +296,12 @@ def test_a_reference_that_is_missing_is_no_negative_transfer() -> None:
     assert not summary(test=record_of(scratch=UNCLEAR)).negative_transfer
 
 
-def test_without_confirmation(told: Any) -> None:
-    lines = told(summary())
+def test_without_confirmation(printed: Any) -> None:
+    lines = printed(summary())
     assert lines[0] == "best trial so far, not confirmed: trial 0, val_accuracy 0.9000"
     assert "  linear probe: val_accuracy 0.8500" in lines
     assert not any("from scratch" in line for line in lines)
-    assert told(summary(best=None, mlflow=None))[0] == "no trial has been completed yet"
+    assert printed(summary(best=None, mlflow=None))[0] == "no trial has been completed yet"
 
 
 def test_status(capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,19 +323,19 @@ def test_status(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json() -> None:
     record = record_of(scratch=WORSE)
     of = summary(test=record, is_finished=True)
-    told = json.loads(json.dumps(as_json(of, report=Path("/r.html"), seconds=3.5)))
-    assert set(told) >= {
+    result = json.loads(json.dumps(as_json(of, report=Path("/r.html"), seconds=3.5)))
+    assert set(result) >= {
         *("study", "trials", "best", "test", "baselines", "report", "model", "mlflow", "optuna"),
         "seconds",
     }
-    assert told["trials"] == {"complete": 1, "pruned": 1, "failed": 1, "diverged": 0}
-    assert told["best"]["number"] == 0
-    assert told["best"]["value"] == 0.9
-    assert told["best"]["params"]["lr"] == 0.012345678
-    assert told["test"]["accuracy"]["mean"] == 0.961
-    assert told["baselines"]["from_scratch"]["gain"]["mean"] == -0.02
-    assert told["negative_transfer"] is True
-    assert told["model"] == "models:/m-1"
-    assert told["optuna"] == {"storage": "/a b/optuna.journal", "study_name": "quickstart"}
+    assert result["trials"] == {"complete": 1, "pruned": 1, "failed": 1, "diverged": 0}
+    assert result["best"]["number"] == 0
+    assert result["best"]["value"] == 0.9
+    assert result["best"]["params"]["lr"] == 0.012345678
+    assert result["test"]["accuracy"]["mean"] == 0.961
+    assert result["baselines"]["from_scratch"]["gain"]["mean"] == -0.02
+    assert result["negative_transfer"] is True
+    assert result["model"] == "models:/m-1"
+    assert result["optuna"] == {"storage": "/a b/optuna.journal", "study_name": "quickstart"}
     empty = as_json(summary(best=None), report=None, seconds=None)
     assert (empty["best"], empty["test"], empty["report"], empty["model"]) == (None,) * 4

@@ -24,7 +24,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages.journal import JournalFileBackend
 from optuna_dashboard import get_note
 
-from tests.cli.conftest import Invoke, inherited
+from tests.cli.conftest import inherited
 from tests.cli.finished import Finished
 from tlsearch.cli import dashboards
 from tlsearch.cli.dashboards import Stores, runs_page, serve
@@ -46,7 +46,7 @@ class Shown:
                 command, cwd=folder, env=inherited(), stdout=file, stderr=file
             )
 
-    def told(self) -> str:
+    def result(self) -> str:
         """All that it says, once both are there."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while "Ctrl-C" not in self.log.read_text():
@@ -59,10 +59,10 @@ class Shown:
         """Port and experiment of MLflow, port and study of Optuna Dashboard."""
         runs = r"MLflow +http://127\.0\.0\.1:(\d+)/#/experiments/(\d+)/runs\?viewStateShareKey=tlsearch\n"
         trials = r"Optuna Dashboard +http://127\.0\.0\.1:(\d+)/dashboard/studies/(\d+)\n"
-        told = self.told()
-        found = re.search(runs, told), re.search(trials, told)
-        assert found[0] is not None, told
-        assert found[1] is not None, told
+        result = self.result()
+        found = re.search(runs, result), re.search(trials, result)
+        assert found[0] is not None, result
+        assert found[1] is not None, result
         return found[0], found[1]
 
 
@@ -151,7 +151,7 @@ def test_two_at_once_each_show_their_own(finished: Finished, tmp_path: Path) -> 
     text = journal.read_text().replace('"study_name":"tiny', '"study_name":"other')
     journal.write_text(text)
     client = MlflowClient(f"sqlite:///{other}/mlruns/mlflow.db")
-    client.rename_experiment(finished.told["mlflow"]["experiment_id"], "other")
+    client.rename_experiment(finished.result["mlflow"]["experiment_id"], "other")
     with shown(finished.folder, other, logs=tmp_path) as pair:
         ports = []
         for each, name in zip(pair, ("tiny", "other"), strict=True):
@@ -164,7 +164,7 @@ def test_two_at_once_each_show_their_own(finished: Finished, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_start_is_told(finished: Finished, tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_is_shown(finished: Finished, tmp_path: Path) -> None:
     """MLflow's database is damaged; Optuna's dashboard, which has started, is ended."""
     state = tmp_path / "mlruns"
     state.mkdir()
@@ -189,18 +189,18 @@ def test_a_server_that_cannot_start_is_told(finished: Finished, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_both_hold_the_answer(finished: Finished) -> None:
-    told = finished.told["mlflow"]
-    client = MlflowClient(told["tracking_uri"])
-    note = client.get_run(told["run_id"]).data.tags["mlflow.note.content"]
+    result = finished.result["mlflow"]
+    client = MlflowClient(result["tracking_uri"])
+    note = client.get_run(result["run_id"]).data.tags["mlflow.note.content"]
     done = finished.tlsearch("report", "study.yaml", "--format", "md", "-o", "again.md")
     assert done.stdout.endswith("again.md\n")
     assert note == (finished.folder / "again.md").read_text()
-    assert client.get_experiment(told["experiment_id"]).tags["mlflow.note.content"] == note
-    names = [found.path for found in client.list_artifacts(told["run_id"])]
+    assert client.get_experiment(result["experiment_id"]).tags["mlflow.note.content"] == note
+    names = [found.path for found in client.list_artifacts(result["run_id"])]
     assert "report.html" in names
-    figures = [found.path for found in client.list_artifacts(told["run_id"], "figures")]
+    figures = [found.path for found in client.list_artifacts(result["run_id"], "figures")]
     assert {"figures/history.png", "figures/confusion.png"} <= set(figures)
-    (trial,) = client.search_runs([told["experiment_id"]], "tags.`tlsearch.trial` = '0'")
+    (trial,) = client.search_runs([result["experiment_id"]], "tags.`tlsearch.trial` = '0'")
     assert "confusion.png" in [found.path for found in client.list_artifacts(trial.info.run_id)]
     backend = JournalFileBackend(str(finished.folder / "mlruns" / "optuna.journal"))
     storage = optuna.storages.JournalStorage(backend)
@@ -210,12 +210,6 @@ def test_both_hold_the_answer(finished: Finished) -> None:
     assert kept.keys() == {Path(name).name for name in figures} | {"trial-0000-confusion.png"}
     pictures = finished.folder / "mlruns" / "optuna-artifacts"
     assert {file.name for file in pictures.iterdir()} == set(kept.values())
-
-
-def test_a_study_that_was_not_started(tlsearch: Invoke) -> None:
-    done = tlsearch("ui", "study.yaml", code=2)
-    assert "no such study has been started" in done.stderr
-    assert "start it with: tlsearch run study.yaml" in done.stderr
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -247,15 +241,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("answers", [None, [], {"experiment": [1]}, {"experiment": {}}])
-def test_what_is_no_mlflow_is_told(
+def test_what_is_no_mlflow_is_shown(
     server: str, answers: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_Answering, "answers", answers)
     assert runs_page(server, "digits") == f"{server}/"
-    told = capsys.readouterr().err
+    result = capsys.readouterr().err
     shown = server.replace("secret", "***")
-    assert told.startswith(f"MLflow at {shown} does not answer (no answer of an MLflow server)")
-    assert told.count("\n") == 1
+    assert result.startswith(f"MLflow at {shown} does not answer (no answer of an MLflow server)")
+    assert result.count("\n") == 1
 
 
 def test_a_browser_gets_no_password_and_no_stars(

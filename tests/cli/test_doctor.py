@@ -70,7 +70,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     assert found(Layout(tmp_path / "mlruns"))["folder"].state == "fails"
 
 
-def test_a_missing_extra_is_told_with_its_command(
+def test_a_missing_extra_is_shown_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examining.importlib.util, "find_spec", lambda _name: None)
@@ -94,21 +94,21 @@ def test_an_extra_of_another_distribution_is_found(monkeypatch: pytest.MonkeyPat
     assert _distribution("onnxruntime") == "onnxruntime, of no known version"
 
 
-def test_a_failure_without_words_is_told_by_its_kind(
+def test_a_failure_without_words_is_shown_by_its_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_address: str) -> None:
         raise TimeoutError
 
     monkeypatch.setattr(examining, "look", fails)
-    told = found(Layout(tmp_path), tracking_uri="http://127.0.0.1:9")["MLflow"]
-    assert (told.state, told.detail) == ("fails", "http://127.0.0.1:9: TimeoutError")
+    result = found(Layout(tmp_path), tracking_uri="http://127.0.0.1:9")["MLflow"]
+    assert (result.state, result.detail) == ("fails", "http://127.0.0.1:9: TimeoutError")
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2 * 10**9, "2.0 GB")]
 )
-def test_sizes_are_told_in_decimal_units(count: int, text: str) -> None:
+def test_sizes_are_shown_in_decimal_units(count: int, text: str) -> None:
     assert in_bytes(count) == text
 
 
@@ -117,11 +117,11 @@ def test_the_command_tells_and_its_exit_code_says_whether_all_works(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = tlsearch("doctor", "--json")
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert told["ok"] is True
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["ok"] is True
     names = {"section", "name", "state", "told", "remedy"}
-    assert all(set(finding) == names for finding in told["findings"])
-    assert {f["section"] for f in told["findings"]} == {
+    assert all(set(finding) == names for finding in result["findings"])
+    assert {f["section"] for f in result["findings"]} == {
         *("versions", "devices", "stores", "caches", "extras")
     }
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

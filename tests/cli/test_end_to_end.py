@@ -70,8 +70,8 @@ class Ran:
 
     def run(self, *options: str) -> dict[str, Any]:
         done = self.tlsearch("run", "study.yaml", "--json", *options)
-        told: dict[str, Any] = json.loads(only_line(done.stdout))
-        return told
+        result: dict[str, Any] = json.loads(only_line(done.stdout))
+        return result
 
     def trials(self, name: str) -> list[FrozenTrial]:
         journal = JournalFileBackend(str(self.folder / "mlruns" / "optuna.journal"))
@@ -97,7 +97,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def told(ran: Ran) -> dict[str, Any]:
+def result(ran: Ran) -> dict[str, Any]:
     """What the first run ended with."""
     return ran.run()
 
@@ -129,32 +129,32 @@ def check_agreement(ran: Ran) -> None:
     assert keys == set(children)
 
 
-def test_the_first_run(ran: Ran, told: dict[str, Any]) -> None:
-    assert told["trials"] == {"complete": 2, "pruned": 0, "failed": 0, "diverged": 0}
-    assert told["finished"]
-    assert Path(told["report"]).read_text().lstrip().lower().startswith("<!doctype html")
-    assert set(told["baselines"]) == {"linear_probe"}
-    assert told["test"]["scorings"] == 1
+def test_the_first_run(ran: Ran, result: dict[str, Any]) -> None:
+    assert result["trials"] == {"complete": 2, "pruned": 0, "failed": 0, "diverged": 0}
+    assert result["finished"]
+    assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
+    assert set(result["baselines"]) == {"linear_probe"}
+    assert result["test"]["scorings"] == 1
     check_agreement(ran)
     parent, children, _ = ran.mirrored()
     assert parent.info.status == "FINISHED"
-    number = told["best"]["number"]
+    number = result["best"]["number"]
     best = next(r for r in children.values() if r.data.tags.get("tlsearch.trial") == str(number))
     (trial,) = (t for t in ran.trials("tiny") if t.number == number)
-    assert trial.value == told["best"]["value"] == best.data.metrics["val_accuracy"]
-    for name, value in told["best"]["params"].items():
+    assert trial.value == result["best"]["value"] == best.data.metrics["val_accuracy"]
+    for name, value in result["best"]["params"].items():
         assert best.data.params[name] == str(value)
     assert parent.data.tags["tlsearch.winner"] == str(number)
-    assert parent.data.tags["tlsearch.model"] == told["model"]
+    assert parent.data.tags["tlsearch.model"] == result["model"]
     (dataset,) = parent.inputs.dataset_inputs
     assert dataset.dataset.name == "digits"
 
 
-def test_the_model_predicts_in_a_fresh_process(ran: Ran, told: dict[str, Any]) -> None:
+def test_the_model_predicts_in_a_fresh_process(ran: Ran, result: dict[str, Any]) -> None:
     state = ran.folder / "mlruns"
     (images,) = (state / "cache" / "images").glob("*/images.npy")
-    scores = state / "studies" / "tiny" / "scores" / f"{told['test']['champion']}.npz"
-    arguments = [told["model"], told["mlflow"]["tracking_uri"], str(scores), str(images)]
+    scores = state / "studies" / "tiny" / "scores" / f"{result['test']['champion']}.npz"
+    arguments = [result["model"], result["mlflow"]["tracking_uri"], str(scores), str(images)]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCORE, *arguments],
         cwd="/",
@@ -165,15 +165,15 @@ def test_the_model_predicts_in_a_fresh_process(ran: Ran, told: dict[str, Any]) -
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     # One seed: the winner's accuracy is that of the champion.
-    assert found["accuracy"] == pytest.approx(told["test"]["accuracy"]["mean"], abs=1e-12)
+    assert found["accuracy"] == pytest.approx(result["test"]["accuracy"]["mean"], abs=1e-12)
     assert found["difference"] < 1e-4
     assert found["classes"] == [str(digit) for digit in range(10)]
 
 
 def test_the_same_seed_gives_the_same_bits(
-    ran: Ran, told: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    ran: Ran, result: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert told
+    assert result
     other = Ran(tmp_path_factory.mktemp("other"), ran.cache)
     other.run("--set", "confirm=null")
     for one, two in zip(ran.trials("tiny"), other.trials("tiny"), strict=True):
@@ -184,7 +184,7 @@ def test_the_same_seed_gives_the_same_bits(
             assert columns[0][name] == columns[1][name]
 
 
-def test_a_larger_budget_goes_on(ran: Ran, told: dict[str, Any]) -> None:
+def test_a_larger_budget_goes_on(ran: Ran, result: dict[str, Any]) -> None:
     """Last in this file: it changes the study that the others look at."""
     before = {t.number: t for t in ran.trials("tiny")}
     further = ran.run("--set", "budget.trials=3")
@@ -192,9 +192,9 @@ def test_a_larger_budget_goes_on(ran: Ran, told: dict[str, Any]) -> None:
     assert further["finished"]
     after = {t.number: t for t in ran.trials("tiny")}
     assert {number: after[number] for number in before} == before
-    assert further["mlflow"] == told["mlflow"]
-    assert further["registered"] == told["registered"] == "models:/tiny@champion"
+    assert further["mlflow"] == result["mlflow"]
+    assert further["registered"] == result["registered"] == "models:/tiny@champion"
     versions = ran.mirrored()[2].search_model_versions("name = 'tiny'")
-    assert {version.source for version in versions} == {told["model"], further["model"]}
-    assert len(versions) == len({told["model"], further["model"]})
+    assert {version.source for version in versions} == {result["model"], further["model"]}
+    assert len(versions) == len({result["model"], further["model"]})
     check_agreement(ran)

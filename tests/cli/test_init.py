@@ -1,6 +1,7 @@
 """`tlsearch init`: what it writes reads back, suits what is there, and says why."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import yaml
 from PIL import Image
 
 from tests.cli.conftest import Files, Invoke, only_line
+from tlsearch.cli.init import _text, propose, valid_name
 from tlsearch.config.loader import read_study
 from tlsearch.config.resolved import json_schema
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Folder, Manifest
-from tlsearch.data.survey import guessed_columns
+from tlsearch.data.survey import Survey, guessed_columns
+from tlsearch.errors import RequestError
 from tlsearch.models import weights as at_hand
 
 
@@ -67,13 +70,13 @@ def reread(path: Path) -> StudyConfig:
 )
 def test_a_folder(here: Path, tlsearch: Invoke, classes: dict[str, int]) -> None:
     pictures(here / "photos", classes)
-    told = tlsearch("init", "photos", "-o", "new.yaml").stdout
+    result = tlsearch("init", "photos", "-o", "new.yaml").stdout
     config = reread(here / "new.yaml")
     assert config.name == "photos"
     assert config.data.source == Folder(path="photos")
     assert config.data.size == 32  # sides of 40 pixels
-    assert f"{sum(classes.values()):,} images in {len(classes):,} classes" in told
-    assert "tlsearch run new.yaml --preset small" in told
+    assert f"{sum(classes.values()):,} images in {len(classes):,} classes" in result
+    assert "tlsearch run new.yaml --preset small" in result
 
 
 HARSH = [
@@ -96,8 +99,6 @@ def test_any_name_of_a_folder_is_read_back(here: Path, tlsearch: Invoke, name: s
 
 @pytest.mark.parametrize("name", HARSH)
 def test_any_name_of_a_column_is_read_back(name: str) -> None:
-    from tlsearch.cli.init import _text
-
     text = f"a: {{b: {_text(name)}}}  # c\n"
     assert yaml.safe_load(text) == {"a": {"b": name}}
     assert len(text.splitlines()) == 1
@@ -114,7 +115,7 @@ def test_a_table_and_its_columns(here: Path, tlsearch: Invoke) -> None:
     pictures(here / "photos", {"a": 12, "b": 12})
     rows = [f"{c}/{i}.png;{c};p{i // 2};2024-01-{i + 1:02d}" for c in "ab" for i in range(12)]
     table(here / "photos" / "list.csv", "File Name;Diagnosis;Patient ID;Taken at", rows)
-    told = tlsearch("init", "photos/list.csv", "-o", "new.yaml").stdout
+    result = tlsearch("init", "photos/list.csv", "-o", "new.yaml").stdout
     config = reread(here / "new.yaml")
     assert config.name == "list"
     assert config.data.source == Manifest(
@@ -125,7 +126,7 @@ def test_a_table_and_its_columns(here: Path, tlsearch: Invoke) -> None:
         time="Taken at",
     )
     assert config.data.split.strategy == "stratified_group"
-    assert "24 images in 2 classes" in told
+    assert "24 images in 2 classes" in result
 
 
 def test_a_guessed_time_that_cannot_be_read_is_left_out(here: Path, tlsearch: Invoke) -> None:
@@ -139,24 +140,24 @@ def test_a_guessed_time_that_cannot_be_read_is_left_out(here: Path, tlsearch: In
     assert config.data.source == expected
 
 
-def test_rows_without_a_label_are_dropped_and_told(here: Path, tlsearch: Invoke) -> None:
+def test_rows_without_a_label_are_dropped_and_shown(here: Path, tlsearch: Invoke) -> None:
     pictures(here / "photos", {"a": 6, "b": 6})
     rows = [f"{c}/{i}.png,{c if i else ''}" for c in "ab" for i in range(6)]
     table(here / "photos" / "list.csv", "path,label", rows)
-    told = tlsearch("init", "photos/list.csv", "-o", "new.yaml").stdout
-    assert "without a label: 2" in told
+    result = tlsearch("init", "photos/list.csv", "-o", "new.yaml").stdout
+    assert "without a label: 2" in result
     assert reread(here / "new.yaml").data.audit.missing_labels == "drop"
 
 
 def test_as_json(here: Path, tlsearch: Invoke) -> None:
     pictures(here / "photos", {"a": 8, "b": 4})
     done = tlsearch("init", "photos", "-o", "new.yaml", "--json", "--weights", "none")
-    told = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     assert len(done.stdout.splitlines()) == 1
-    assert set(told) == {"study", "found", "chosen", "reasons", "estimate"}
-    assert told["found"]["classes"] == {"a": 8, "b": 4}
-    assert told["found"]["imbalance"] == 2
-    assert told["chosen"]["weights"] == "none"
+    assert set(result) == {"study", "found", "chosen", "reasons", "estimate"}
+    assert result["found"]["classes"] == {"a": 8, "b": 4}
+    assert result["found"]["imbalance"] == 2
+    assert result["chosen"]["weights"] == "none"
 
 
 def test_options_win(here: Path, tlsearch: Invoke) -> None:
@@ -206,7 +207,7 @@ def make_few(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "result"),
     [
         (None, "x: is not there — paths start from "),
         (make_empty, "holds no images — put the images of each class into a folder of its own"),
@@ -218,17 +219,17 @@ def make_few(here: Path) -> None:
     ],
 )
 def test_what_cannot_be_learnt_from(
-    here: Path, tlsearch: Invoke, files: Files, make: Any, told: str
+    here: Path, tlsearch: Invoke, files: Files, make: Any, result: str
 ) -> None:
     if make is not None:
         make(here)
     before = files()
-    assert told in only_line(tlsearch("init", "x", "-o", "new.yaml", code=2).stderr)
+    assert result in only_line(tlsearch("init", "x", "-o", "new.yaml", code=2).stderr)
     assert files() == before
 
 
 @pytest.mark.parametrize(
-    ("head", "row", "told"),
+    ("head", "row", "result"),
     [
         ("a,b", "0.png,x", "no column looks like the names of the classes; there are "),
         ("a,label", "x,y", "no column looks like the paths of the images; there are "),
@@ -237,11 +238,11 @@ def test_what_cannot_be_learnt_from(
     ],
 )
 def test_tables_that_will_not_do(
-    here: Path, tlsearch: Invoke, files: Files, head: str, row: str, told: str
+    here: Path, tlsearch: Invoke, files: Files, head: str, row: str, result: str
 ) -> None:
     table(here / "list.csv", head, [row] * 8)
     before = files()
-    assert told in only_line(tlsearch("init", "list.csv", "-o", "new.yaml", code=2).stderr)
+    assert result in only_line(tlsearch("init", "list.csv", "-o", "new.yaml", code=2).stderr)
     assert files() == before
 
 
@@ -264,7 +265,7 @@ def test_wrong_options_write_nothing(here: Path, tlsearch: Invoke, files: Files)
         # a name that means paths, but holds none, gives way to the column that does
         ({"id": ["7"], "scan": ["a.tif"], "y": ["1"]}, {"image": "scan", "label": "y"}),
         ({"id": ["a.jpg"], "y": ["1"]}, {"image": "id", "label": "y"}),
-        # parts of a split are told by their words; numbers of folds are not
+        # parts of a split are known by their words; numbers of folds are not
         (
             {"file": ["a.jpg"], "dx": ["x"], "set": ["Train"]},
             {"image": "file", "label": "dx", "part": "set"},
@@ -282,3 +283,122 @@ def test_wrong_options_write_nothing(here: Path, tlsearch: Invoke, files: Files)
 def test_guessed_columns(head: dict[str, list[str]], expected: dict[str, str | None]) -> None:
     found = guessed_columns(Path("t.csv"), head)
     assert found == Manifest(path="t.csv", **expected)
+
+
+# What init proposes for what it finds.
+
+
+def seen(images: dict[str, int], **changes: Any) -> Survey:
+    plain = Survey(
+        source=Folder(path="x"),
+        images=images,
+        trained=images,
+        parts=frozenset(),
+        num_groups=None,
+        has_times=False,
+        unlabelled=0,
+        left_out=0,
+        first="x/a/0.png",
+        sizes=((300, 200), (500, 400), (640, 480)),
+    )
+    return plain._replace(**changes)
+
+
+def chosen(found: Survey, **options: Any) -> dict[str, Any]:
+    given = {"name": "s", "weights": "none", "size": None, "gpus": 0, **options}
+    return propose(found, **given).fields
+
+
+@pytest.mark.parametrize(
+    ("found", "strategy"),
+    [
+        (seen({"a": 50, "b": 50}), "stratified"),
+        (seen({"a": 2, "b": 2, "c": 8}, parts=frozenset({0, 1, 2})), "given"),
+        (seen({"a": 50, "b": 50}, has_times=True), "time"),
+        (seen({"a": 50, "b": 50}, has_times=True, num_groups=20), "stratified_group"),
+        (seen({"a": 50, "b": 50}, num_groups=2), "stratified"),
+        (seen({"a": 50, "b": 50}, parts=frozenset({0, 2}), num_groups=9), "given"),
+        (seen({"a": 50, "b": 50}, parts=frozenset({0})), "stratified"),
+    ],
+)
+def test_the_split_suits(found: Survey, strategy: str) -> None:
+    assert chosen(found)["split"]["strategy"] == strategy
+
+
+@pytest.mark.parametrize(
+    ("side", "gpus", "size"),
+    [(20, 0, 32), (40, 0, 32), (50, 0, 48), (500, 0, 64), (500, 1, 224), (150, 1, 128)],
+)
+def test_the_size_suits(side: int, gpus: int, size: int) -> None:
+    found = seen({"a": 9, "b": 9}, sizes=((side, side + 5),))
+    assert chosen(found, gpus=gpus)["size"] == size
+
+
+def test_the_audit_stops_at_nothing_that_init_has_seen() -> None:
+    assert chosen(seen({"a": 50, "b": 5}))["audit"] == {}
+    assert chosen(seen({"a": 50, "b": 4}))["audit"] == {"min_class_images": 4}
+    assert chosen(seen({"a": 50, "b": 9, "c": 2}))["audit"] == {
+        "min_class_images": 3,
+        "small_classes": "drop",
+    }
+    given = frozenset({0, 1, 2})
+    assert chosen(seen({"a": 50, "b": 2}, parts=given))["audit"] == {"min_class_images": 2}
+
+
+def test_the_budget_shrinks_with_the_cost() -> None:
+    sizes = [chosen(seen({"a": n, "b": n}, sizes=((64, 64),))) for n in (50, 5000, 500_000)]
+    assert [fields["trials"] for fields in sizes] == [30, 12, 12]
+    assert [fields["timeout"] for fields in sizes][::2] == [None, "1h"]
+    epochs = [fields["epochs"] for fields in sizes]
+    assert epochs == sorted(epochs, reverse=True)
+    batches = [fields["batch_size"][0] for fields in sizes]
+    assert batches == sorted(set(batches))
+
+
+def test_published_weights_are_taken_where_they_can_be_had(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = seen({"a": 9, "b": 9})
+    without = propose(found, name="s", weights=None, size=None, gpus=0)
+    assert without.fields["weights"] == "glyphs"
+    assert "with one, write that" in without.reasons["weights"]
+    large = seen({"a": 9, "b": 9}, sizes=((300, 300),))
+    assert chosen(large, weights=None)["size"] == 32  # its source model is trained here first
+    assert chosen(large, weights="IMAGENET1K_V1")["size"] == 64
+    kept = here / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert chosen(found, weights=None)["weights"] == "IMAGENET1K_V1"
+    kept.unlink()
+    monkeypatch.setattr(at_hand, "urlopen", lambda *_, **__: nullcontext())
+    assert chosen(found, weights=None)["weights"] == "IMAGENET1K_V1"
+
+
+def test_too_few_images_for_three_parts() -> None:
+    with pytest.raises(RequestError, match="two classes with 3 at the very least"):
+        chosen(seen({"a": 2, "b": 90}))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("photos", "photos"),
+        ("My Photos (2024)", "My-Photos-2024"),
+        ("Größe", "Groe"),
+        ("猫", "my-study"),
+        ("..", "my-study"),
+        ("_x_", "x"),
+        ("a" * 99, "a" * 48),
+    ],
+)
+def test_names_are_made_valid(text: str, name: str) -> None:
+    assert valid_name(text) == name
+
+
+def test_a_server_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the discard port: refused at once
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert not at_hand.weights_at_hand(
+        backbone="resnet18", weights="IMAGENET1K_V1", patience_seconds=2.0
+    )

@@ -53,8 +53,8 @@ def answer(folder: Path, *arguments: str, code: int = 0) -> Any:
 
 @pytest.mark.slow
 def test_from_a_folder_to_answers(folder: Path) -> None:
-    told = answer(folder, "init", "my photos", "--weights", "none", "--size", "32").stdout
-    assert f"{3 * PER_CLASS + 3} images in 3 classes" in told
+    result = answer(folder, "init", "my photos", "--weights", "none", "--size", "32").stdout
+    assert f"{3 * PER_CLASS + 3} images in 3 classes" in result
 
     # The picture under two labels stops the study; the message says what to write.
     refused = answer(folder, "check", "study.yaml", "--files", "found.csv", code=2)

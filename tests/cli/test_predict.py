@@ -51,11 +51,11 @@ def test_the_files_get_the_evaluations_answers(finished: Finished, model: str) -
     rows = rows_of(finished.tlsearch("predict", model, *files).stdout)
     assert [row["path"] for row in rows] == files
     truth = [path.split("/")[1] for path in files]
-    told = json.loads((finished.study / "evaluations" / f"{finished.champion}.json").read_text())
+    result = json.loads((finished.study / "evaluations" / f"{finished.champion}.json").read_text())
     confusion = np.zeros((4, 4), int)
     for row, label in zip(rows, truth, strict=True):
-        confusion[told["classes"].index(label), told["classes"].index(row["label"])] += 1
-    assert confusion.tolist() == told["confusion"]
+        confusion[result["classes"].index(label), result["classes"].index(row["label"])] += 1
+    assert confusion.tolist() == result["confusion"]
     assert np.count_nonzero(confusion.sum(0)) > 1, "a model that gives one answer proves nothing"
 
 
@@ -63,11 +63,11 @@ def test_the_test_part_gets_the_scorings_probabilities(finished: Finished) -> No
     scores = finished.scores()
     files = finished.files(scores["rows"])
     done = finished.tlsearch("predict", "tiny.pt2", *files, "--json", "--probabilities")
-    told = json.loads(done.stdout)
-    names = told["model"]["class_names"]
-    found = [[item["probabilities"][name] for name in names] for item in told["predictions"]]
+    result = json.loads(done.stdout)
+    names = result["model"]["class_names"]
+    found = [[item["probabilities"][name] for name in names] for item in result["predictions"]]
     np.testing.assert_allclose(found, scores["probabilities"], atol=1e-5)
-    assert (told["images"], told["unreadable"]) == (len(files), 0)
+    assert (result["images"], result["unreadable"]) == (len(files), 0)
 
 
 def test_nothing_is_lost(odd: Path, there: Path, tlsearch: Invoke) -> None:
@@ -104,12 +104,12 @@ def test_columns(odd: Path, there: Path, tlsearch: Invoke) -> None:
 
 def test_json(odd: Path, there: Path, tlsearch: Invoke) -> None:
     assert there
-    told = json.loads(
+    result = json.loads(
         tlsearch("predict", "tiny.pt2", str(odd), "--json", "--top", "9", code=1).stdout
     )
-    assert (told["images"], told["unreadable"]) == (5, 2)
-    assert told["model"]["study"] == "tiny"
-    first, second = told["predictions"][:2]
+    assert (result["images"], result["unreadable"]) == (5, 2)
+    assert result["model"]["study"] == "tiny"
+    first, second = result["predictions"][:2]
     assert first["top"][0]["label"] == first["label"]
     assert len(first["top"]) == len(CLASSES), "no more than there are"
     assert "error" not in first
@@ -187,17 +187,17 @@ def check_answers(finished: Finished, found: np.ndarray) -> None:
     scores = finished.scores()
     np.testing.assert_allclose(found, scores["probabilities"], atol=1e-5)
     right = (found.argmax(1) == scores["labels"]).mean()
-    assert right == pytest.approx(finished.told["test"]["accuracy"]["mean"])
+    assert right == pytest.approx(finished.result["test"]["accuracy"]["mean"])
     assert len(set(found.argmax(1))) > 1, "a model that gives one answer would prove nothing"
 
 
-def check_facts(finished: Finished, told: dict[str, Any]) -> None:
-    assert told["class_names"] == sorted(CLASSES)
-    assert (told["image_size"], told["fit"], told["channels"]) == (32, "crop", "RGB")
-    assert (told["study"], told["trial"], told["run"]) == ("tiny", 0, "confirm-0000-seed-1")
-    assert told["test"] == finished.told["test"]["accuracy"]
-    assert told["test"]["low"] <= told["test"]["mean"] <= told["test"]["high"]
-    assert told["backbone"] == "resnet18"
+def check_facts(finished: Finished, result: dict[str, Any]) -> None:
+    assert result["class_names"] == sorted(CLASSES)
+    assert (result["image_size"], result["fit"], result["channels"]) == (32, "crop", "RGB")
+    assert (result["study"], result["trial"], result["run"]) == ("tiny", 0, "confirm-0000-seed-1")
+    assert result["test"] == finished.result["test"]["accuracy"]
+    assert result["test"]["low"] <= result["test"]["mean"] <= result["test"]["high"]
+    assert result["backbone"] == "resnet18"
 
 
 def test_pt2_without_tlsearch(finished: Finished) -> None:
@@ -214,25 +214,25 @@ def test_onnx_without_tlsearch(finished: Finished) -> None:
     session = onnxruntime.InferenceSession(finished.folder / "tiny.onnx")
     (found,) = session.run(None, {"images": finished.inputs(finished.scores()["rows"])})
     check_answers(finished, found)
-    told = json.loads(session.get_modelmeta().custom_metadata_map["tlsearch.json"])
-    check_facts(finished, told)
+    result = json.loads(session.get_modelmeta().custom_metadata_map["tlsearch.json"])
+    check_facts(finished, result)
 
 
 @pytest.mark.parametrize("kind", ["pt2", "onnx"])
 def test_half(finished: Finished, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "sub" / f"half.{kind}"
     done = finished.tlsearch("export", "study.yaml", "--half", "--json", "-o", str(path))
-    told = json.loads(only_line(done.stdout))
-    assert (told["path"], told["format"]) == (str(path), kind)
-    assert told["bytes"] == path.stat().st_size
+    result = json.loads(only_line(done.stdout))
+    assert (result["path"], result["format"]) == (str(path), kind)
+    assert result["bytes"] == path.stat().st_size
     whole = (finished.folder / f"tiny.{kind}").stat().st_size
     assert 0.45 < path.stat().st_size / whole < 0.55
-    assert told["model"]["weights"] == "float16"
-    assert told["compared_on"]["num_images"] == len(finished.validation)
-    assert "validation" in told["compared_on"]["images"]
-    assert told["file_against_torch"]["largest"] < 1e-5
-    assert 0 < told["half_against_full"]["largest"] < 0.02
-    assert told["half_against_full"]["changed"] <= 1
+    assert result["model"]["weights"] == "float16"
+    assert result["compared_on"]["num_images"] == len(finished.validation)
+    assert "validation" in result["compared_on"]["images"]
+    assert result["file_against_torch"]["largest"] < 1e-5
+    assert 0 < result["half_against_full"]["largest"] < 0.02
+    assert result["half_against_full"]["changed"] <= 1
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -330,7 +330,7 @@ def test_weights_that_are_gone(there: Path, tlsearch: Invoke, finished: Finished
         done = tlsearch("export", "study.yaml", "-o", str(there / "m.pt2"), code=2)
     finally:
         (there / "weights").rename(weights)
-    assert finished.told["model"] in done.stderr
+    assert finished.result["model"] in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     return Shared(tmp_path_factory.mktemp("shared"))
 
 
-def trials_of(told: dict[str, Any]) -> list[optuna.trial.FrozenTrial]:
-    storage = optuna.storages.JournalStorage(JournalFileBackend(told["optuna"]["storage"]))
-    name = told["optuna"]["study_name"]
+def trials_of(result: dict[str, Any]) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.JournalStorage(JournalFileBackend(result["optuna"]["storage"]))
+    name = result["optuna"]["study_name"]
     return optuna.load_study(study_name=name, storage=storage).get_trials()
 
 
-def mirrored(told: dict[str, Any]) -> tuple[Any, list[Any], MlflowClient]:
+def mirrored(result: dict[str, Any]) -> tuple[Any, list[Any], MlflowClient]:
     """The parent run, its children, and the client that found them."""
-    client = MlflowClient(told["mlflow"]["tracking_uri"])
-    runs = list(client.search_runs([told["mlflow"]["experiment_id"]]))
+    client = MlflowClient(result["mlflow"]["tracking_uri"])
+    runs = list(client.search_runs([result["mlflow"]["experiment_id"]]))
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = [run for run in runs if run is not parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -42,35 +42,35 @@ def mirrored(told: dict[str, Any]) -> tuple[Any, list[Any], MlflowClient]:
 
 
 def test_a_search_ends_with_its_json(shared: Shared) -> None:
-    told = shared.search
+    result = shared.search
     assert {
         "study", "trials", "best", "test", "baselines", "report", "model", "mlflow", "optuna",
         "seconds",
-    } <= set(told)  # fmt: skip
-    assert told["study"] == "search"
-    assert told["finished"]
-    assert told["trials"] == {"complete": 2, "pruned": 0, "failed": 0, "diverged": 0}
-    assert set(told["best"]) >= {"number", "value", "params"}
-    assert set(told["baselines"]) == {"linear_probe"}
-    assert told["test"]["scorings"] == 1
-    assert told["test"]["accuracy"]["num_images"] == 48
-    assert told["mlflow"]["tracking_uri"] == f"sqlite:///{shared.folder}/mlruns/mlflow.db"
-    assert Path(told["report"]).read_text().lstrip().lower().startswith("<!doctype html")
+    } <= set(result)  # fmt: skip
+    assert result["study"] == "search"
+    assert result["finished"]
+    assert result["trials"] == {"complete": 2, "pruned": 0, "failed": 0, "diverged": 0}
+    assert set(result["best"]) >= {"number", "value", "params"}
+    assert set(result["baselines"]) == {"linear_probe"}
+    assert result["test"]["scorings"] == 1
+    assert result["test"]["accuracy"]["num_images"] == 48
+    assert result["mlflow"]["tracking_uri"] == f"sqlite:///{shared.folder}/mlruns/mlflow.db"
+    assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
 
 
 def test_mlflow_agrees_with_optuna(shared: Shared) -> None:
-    told = shared.search
-    parent, children, client = mirrored(told)
+    result = shared.search
+    parent, children, client = mirrored(result)
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["tlsearch.model"] == told["model"]
+    assert parent.data.tags["tlsearch.model"] == result["model"]
     # Two trials, one baseline in the search, and one each in the confirmation.
     assert len(children) == 5
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.tags["tlsearch.state"] for run in children} == {"complete"}
     by_number = {run.data.tags.get("tlsearch.trial"): run for run in children}
-    trials = trials_of(told)
-    (best,) = (trial for trial in trials if trial.number == told["best"]["number"])
-    assert best.value == told["best"]["value"]
+    trials = trials_of(result)
+    (best,) = (trial for trial in trials if trial.number == result["best"]["number"])
+    assert best.value == result["best"]["value"]
     for trial in trials:
         if str(trial.number) not in by_number:
             continue
@@ -83,17 +83,17 @@ def test_mlflow_agrees_with_optuna(shared: Shared) -> None:
 
 
 def test_a_comparison_ends_with_its_json(shared: Shared, tmp_path: Path) -> None:
-    told = shared.comparison
-    assert told["finished"]
-    assert told["trials"] == {"complete": 6, "pruned": 0, "failed": 0, "diverged": 0}
+    result = shared.comparison
+    assert result["finished"]
+    assert result["trials"] == {"complete": 6, "pruned": 0, "failed": 0, "diverged": 0}
     shared.tlsearch("report", "comparison.yaml", "--format", "json", "-o", str(tmp_path / "r.json"))
     kept = json.loads((tmp_path / "r.json").read_text())
-    assert kept["claims"] == told["claims"]
-    (claim,) = {(c["id"], c["seeds"], c["n"]) for c in told["claims"]}
+    assert kept["claims"] == result["claims"]
+    (claim,) = {(c["id"], c["seeds"], c["n"]) for c in result["claims"]}
     assert claim == ("cosine", 2, 48)
-    tables = {name: told[name] for name in json.loads(tables_schema_text())["properties"]}
+    tables = {name: result[name] for name in json.loads(tables_schema_text())["properties"]}
     jsonschema.validate(tables, json.loads(tables_schema_text()))
-    parent, children, _ = mirrored(told)
+    parent, children, _ = mirrored(result)
     assert parent.data.tags["tlsearch.kind"] == "comparison"
     assert len(children) == 6
     arms = [run.data.tags["tlsearch.arm"] for run in children]
@@ -101,31 +101,31 @@ def test_a_comparison_ends_with_its_json(shared: Shared, tmp_path: Path) -> None
 
 
 def test_a_cross_validation_ends_with_its_json(shared: Shared) -> None:
-    told = shared.folds
-    assert told["finished"]
-    assert told["trials"]["complete"] == 1
-    assert told["test"] is None
-    assert 0 <= told["best"]["value"] <= 1
-    (trial,) = trials_of(told)
-    assert trial.value == told["best"]["value"]
+    result = shared.folds
+    assert result["finished"]
+    assert result["trials"]["complete"] == 1
+    assert result["test"] is None
+    assert 0 <= result["best"]["value"] <= 1
+    (trial,) = trials_of(result)
+    assert trial.value == result["best"]["value"]
 
 
 @pytest.mark.parametrize("name", ["search", "comparison"])
 def test_running_again_refreshes_the_report_alone(shared: Shared, name: str) -> None:
-    told = getattr(shared, name)
+    result = getattr(shared, name)
     journal = shared.folder / "mlruns" / "optuna.journal"
-    before, report = journal.read_bytes(), Path(told["report"])
+    before, report = journal.read_bytes(), Path(result["report"])
     report.write_text("stale")
     again = shared.json("run", f"{name}.yaml")
-    assert {**again, "seconds": 0} == {**told, "seconds": 0}
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}
     assert report.read_text() != "stale"
     assert journal.read_bytes() == before
 
 
 def test_reading_commands_write_nothing(shared: Shared, tmp_path: Path) -> None:
-    told = {name: getattr(shared, name) for name in ("search", "comparison", "folds")}
+    result = {name: getattr(shared, name) for name in ("search", "comparison", "folds")}
     before = shared.files()
-    for name, ended in told.items():
+    for name, ended in result.items():
         status = shared.json("status", f"{name}.yaml")
         assert (status["finished"], status["running"]) == (True, False)
         assert status["trials"] == ended["trials"]
@@ -139,7 +139,7 @@ def test_reading_commands_write_nothing(shared: Shared, tmp_path: Path) -> None:
     refused = shared.tlsearch("report", "search.yaml", "--format", "csv", code=2)
     assert "only a comparison has tables of claims" in refused.stderr
     shared.tlsearch("report", "comparison.yaml", "--format", "csv", "-o", str(tmp_path / "c.csv"))
-    assert (tmp_path / "c.csv").read_text().count("\n") == 1 + len(told["comparison"]["claims"])
+    assert (tmp_path / "c.csv").read_text().count("\n") == 1 + len(result["comparison"]["claims"])
     done = shared.tlsearch("export", "comparison.yaml", code=2)
     assert "a comparison keeps no model" in done.stderr
     done = shared.tlsearch("export", "folds.yaml", code=2)
@@ -162,7 +162,7 @@ def test_a_changed_study_is_refused(shared: Shared) -> None:
     assert not [p for p in changed if p.suffix in (".journal", ".db", ".json", ".csv", ".html")]
 
 
-def test_a_terminal_is_told_the_result_and_the_next_steps(shared: Shared) -> None:
+def test_a_terminal_is_shown_the_result_and_the_next_steps(shared: Shared) -> None:
     assert shared.search["finished"]
     assert shared.comparison["finished"]
     lines = shared.tlsearch("run", "search.yaml").stdout.splitlines()

@@ -38,18 +38,18 @@ print(json.dumps(model.metadata.metadata))
 
 @pytest.fixture(scope="module")
 def address(finished: Finished) -> str:
-    found = finished.told["registered"]
+    found = finished.result["registered"]
     assert found == "models:/tiny@champion"
     return str(found)
 
 
 def test_one_version_with_the_figures_of_the_study(finished: Finished, address: str) -> None:
     assert address
-    client = MlflowClient(finished.told["mlflow"]["tracking_uri"])
+    client = MlflowClient(finished.result["mlflow"]["tracking_uri"])
     (version,) = client.search_model_versions("name = 'tiny'")
-    assert version.source == finished.told["model"]
+    assert version.source == finished.result["model"]
     assert client.get_model_version_by_alias("tiny", "champion").version == version.version
-    accuracy = finished.told["test"]["accuracy"]
+    accuracy = finished.result["test"]["accuracy"]
     assert version.tags["tlsearch.study"] == "tiny"
     assert version.tags["tlsearch.trial"] == "0"
     assert version.tags["tlsearch.test_accuracy"] == f"{accuracy['mean']:.4f}"
@@ -58,7 +58,7 @@ def test_one_version_with_the_figures_of_the_study(finished: Finished, address: 
 def test_pyfunc_in_a_fresh_process(finished: Finished, address: str, tmp_path: Path) -> None:
     scores = finished.scores()
     np.save(tmp_path / "images.npy", finished.inputs(scores["rows"]))
-    uri = finished.told["mlflow"]["tracking_uri"]
+    uri = finished.result["mlflow"]["tracking_uri"]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD, uri, address],
         cwd=tmp_path,
@@ -69,8 +69,8 @@ def test_pyfunc_in_a_fresh_process(finished: Finished, address: str, tmp_path: P
     assert done.returncode == 0, done.stderr
     loaded = np.load(tmp_path / "loaded.npy")
     np.testing.assert_allclose(loaded, scores["probabilities"], atol=1e-5)
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["image_size"], told["fit"], told["study"]) == (32, "crop", "tiny")
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["image_size"], result["fit"], result["study"]) == (32, "crop", "tiny")
 
 
 def test_a_registry_that_refuses_fails_no_study(tmp_path: Path) -> None:
@@ -82,12 +82,12 @@ def test_a_registry_that_refuses_fails_no_study(tmp_path: Path) -> None:
         MLFLOW_REGISTRY_URI="nowhere://x",
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(only_line(done.stdout))
-    assert told["finished"]
-    assert told["model"].startswith("models:/m-")
-    assert told["registered"] is None
+    result = json.loads(only_line(done.stdout))
+    assert result["finished"]
+    assert result["model"].startswith("models:/m-")
+    assert result["registered"] is None
     assert "note: the model could not be registered in MLflow at sqlite:" in done.stderr
-    assert f"it is logged all the same: {told['model']}" in done.stderr
+    assert f"it is logged all the same: {result['model']}" in done.stderr
 
 
 def test_served_over_http(finished: Finished, address: str, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def serving(finished: Finished, address: str, tmp_path: Path) -> Iterator[str]:
         port = taken.getsockname()[1]
     # `mlflow models serve` finds its web server on the path.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    uri = finished.told["mlflow"]["tracking_uri"]
+    uri = finished.result["mlflow"]["tracking_uri"]
     with (tmp_path / "serving.log").open("w+") as log:
         server = subprocess.Popen(
             [

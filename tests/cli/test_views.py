@@ -48,12 +48,14 @@ def test_a_picture_is_written_and_nothing_else(here: Path, tlsearch: Invoke, fil
         # Two augmentations of four images, above each other, at two times their size.
         assert picture.height > 2 * NUM_TRAINED * 64
         assert picture.width > (1 + NUM_VIEWED_EPOCHS) * 64
-    told = json.loads(tlsearch("check", "study.yaml", *SETS, "--json", "--views", "v.html").stdout)
-    assert told["searched"]["augmentation"] == ["none", "basic", "trivial"]
+    result = json.loads(
+        tlsearch("check", "study.yaml", *SETS, "--json", "--views", "v.html").stdout
+    )
+    assert result["searched"]["augmentation"] == ["none", "basic", "trivial"]
     assert "<h2>trivial</h2>" in (here / "v.html").read_text()
 
 
-def test_mistakes_are_told_in_one_line(here: Path, tlsearch: Invoke) -> None:
+def test_mistakes_are_shown_in_one_line(here: Path, tlsearch: Invoke) -> None:
     assert here.exists()
     done = tlsearch("check", "study.yaml", *SETS, "--views", "v.jpg", code=2)
     assert "--views = 'v.jpg': must end in .png or .html" in done.stderr

@@ -1,8 +1,7 @@
 """What `tlsearch check` finds in a study's images: their audit, their parts, networks' scores."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,24 +76,17 @@ def audit_scenarios(config: StudyConfig, *, label_errors: bool) -> dict[str, Che
             same += repr(config.comparison.arms_in(scenario))
             divide = partial(_divide_as_arms_do, config, scenario)
         if same not in known:
-            with _named(scenario):
+            try:
                 seen = audit_images(ours, label_errors=label_errors, divide=divide)
+            except TlsearchError as error:
+                if not scenario:
+                    raise
+                kind = RequestError if isinstance(error, RequestError) else WorkError
+                raise kind(f"scenario {scenario!r}: {error}") from None
             # The parts of all images are none of table B's.
             known[same] = seen if divide is None else seen._replace(parts=None, notes=())
         found[scenario] = known[same]
     return found
-
-
-@contextmanager
-def _named(scenario: str) -> Iterator[None]:
-    """Name the scenario in errors."""
-    try:
-        yield
-    except TlsearchError as error:
-        if not scenario:
-            raise
-        kind = RequestError if isinstance(error, RequestError) else WorkError
-        raise kind(f"scenario {scenario!r}: {error}") from None
 
 
 def audit_images(

@@ -80,9 +80,8 @@ class StudyProgress:
             case Preparing():
                 self.preparing = notice
             case StageStarted():
-                self.preparing, self.stage, self.done = None, notice, notice.done
-                self.spent = []
-                self.best = notice.best
+                self.preparing, self.stage, self.spent = None, notice, []
+                self.done, self.best = notice.done, notice.best
             case RunStarted(spec):
                 self.running.setdefault(spec.key, Running(spec, time.monotonic()))
             case EpochSeen(spec, result):
@@ -178,12 +177,10 @@ class LiveView:
 
     def render(self) -> RenderableType:
         """The picture of this moment."""
-        state = self._state
-        if state.preparing is not None or state.stage is None:
-            share = state.preparing.share if state.preparing else 0.0
-            text = state.preparing.text if state.preparing else "starting workers"
-            return self._bar(f"{self._name} · {text}", share)
-        stage = state.stage
+        state, stage = self._state, self._state.stage
+        if state.preparing is not None or stage is None:
+            preparing = state.preparing or Preparing(0.0, "starting workers")
+            return self._bar(f"{self._name} · {preparing.text}", preparing.share)
         share = state.done / stage.total if stage.total else 1.0
         head = f"{self._name} · {stage.name} {state.done}/{stage.total} · {time_left(state)}"
         # In a comparison a best would be of the easiest scenario.
@@ -200,7 +197,7 @@ class LiveView:
         if state.best is None:
             return Text("best so far: none yet", style="dim")
         value, spec = state.best
-        return Text(f"best so far: {shown(state.metric, value)} · {spec.label} · {recipe(spec)}")
+        return Text(f"best so far: {state.metric} {value:.4f} · {spec.label} · {recipe(spec)}")
 
     def _running(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -212,7 +209,7 @@ class LiveView:
             table.add_row(
                 run.run.label,
                 f"{epoch}/{run.run.total_epochs}",
-                "–" if value is None else shown(self._state.metric, value),
+                "–" if value is None else f"{self._state.metric} {value:.4f}",
                 recipe(run.run),
             )
         return table
@@ -231,7 +228,7 @@ def line_of(notice: Notice, state: StudyProgress) -> str:
         case RunEnded(spec, None, _, _):
             return f"{spec.label}: saved, goes on with the next run"
         case RunEnded(spec, ending, value, reason):
-            found = f" {shown(state.metric, value)}" if value is not None else ""
+            found = f" {state.metric} {value:.4f}" if value is not None else ""
             why = f" ({reason})" if reason else ""
             total = state.stage.total if state.stage else 0
             left = f"{state.done}/{total} · {time_left(state)}"
@@ -246,11 +243,6 @@ def recipe(spec: Run) -> str:
     falls = f"{p['lr_ratio']:.2g}" if p["layer_decay"] == 1 else f"{p['layer_decay']:.2g} a layer"
     words = [spec.scope, f"lr {p['lr']:.2g} × {falls}", p["optimizer"], *augmentations_of(p)]
     return ", ".join(words)
-
-
-def shown(metric: str, value: float) -> str:
-    """A metric with its name and sensible digits."""
-    return f"{metric} {value:.4f}"
 
 
 def time_left(state: StudyProgress) -> str:
@@ -327,12 +319,15 @@ def _test(summary: "Summary") -> list[str]:
         f"  of the exported model, seed 1 alone: {own_model['mean']:.4f} {_interval(own_model)}"
     )
     for name, entry in test["baselines"].items():
+        # What the baseline had to choose from: the winner is the best of many trials.
+        is_tuned = entry.get("recipe") == "tuned"
+        recipe_text = f"tuned with {entry['trials']} trials" if is_tuned else "one fixed recipe"
         gain, own = entry["gain"], entry["accuracy"]["mean"]
         words = (
             "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "no clear difference"
         )
         lines.append(
-            f"  against {BASELINE_LABELS[name]}, {_recipe(entry)} ({own:.4f}): "
+            f"  against {BASELINE_LABELS[name]}, {recipe_text} ({own:.4f}): "
             f"{100 * gain['mean']:+.1f} points {_interval(gain, points=True)} {words}"
         )
     if found["num_seeds"] == 2:
@@ -342,13 +337,6 @@ def _test(summary: "Summary") -> list[str]:
     if summary.negative_transfer:
         lines.append(escape(summary.negative_transfer_text))
     return lines
-
-
-def _recipe(entry: Mapping[str, Any]) -> str:
-    """What a baseline had to choose from: the winner is the best of many trials."""
-    if entry.get("recipe") == "tuned":
-        return f"tuned with {entry['trials']} trials"
-    return "one fixed recipe"
 
 
 def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
@@ -380,10 +368,12 @@ def places(mlflow: Mapping[str, str] | None, storage: str) -> list[str]:
             where = f"{address.rstrip('/')}/#/experiments/{mlflow['experiment_id']}"
             lines.append(f"MLflow            {escape(where)}")
         else:
-            lines.append(f"MLflow UI         mlflow ui --backend-store-uri {_quoted(address)}")
+            lines.append(
+                f"MLflow UI         mlflow ui --backend-store-uri {escape(shlex.quote(address))}"
+            )
     known = importlib.util.find_spec("optuna_dashboard") is not None
     hint = "" if known else "   (after: pip install optuna-dashboard)"
-    lines.append(f"Optuna Dashboard  optuna-dashboard {_quoted(storage)}{hint}")
+    lines.append(f"Optuna Dashboard  optuna-dashboard {escape(shlex.quote(storage))}{hint}")
     return lines
 
 
@@ -393,11 +383,6 @@ def _counts(summary: "Summary") -> str:
     return (
         f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(found) or 'none'}"
     )
-
-
-def _quoted(word: object) -> str:
-    """A word of a command that a shell takes as it is."""
-    return escape(shlex.quote(str(word)))
 
 
 # The tables of a comparison in a terminal.

@@ -38,9 +38,6 @@ from tlsearch.tracking.address import (
 )
 from tlsearch.tracking.store import view_of
 
-# Where MLflow shows a study's runs.
-
-
 HOST = "127.0.0.1"
 # urlopen's own opener would send loopback through a proxy of the environment.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -61,11 +58,9 @@ def runs_page(server: str, experiment: str) -> str:
     except urllib.error.HTTPError:  # it answers: there is no such experiment, or we may not read it
         return f"{server}/"
     except (OSError, ValueError, KeyError, TypeError, HTTPException) as error:
-        reason = (
-            getattr(error, "reason", error)
-            if isinstance(error, OSError)
-            else "no answer of an MLflow server"
-        )
+        reason: object = "no answer of an MLflow server"
+        if isinstance(error, OSError):
+            reason = getattr(error, "reason", error)
         typer.echo(
             f"MLflow at {hidden(server)} does not answer ({hidden(str(reason))}) — start that "
             "server to see the study's runs",
@@ -115,7 +110,7 @@ class _Server:
         try:
             with DIRECT.open(f"{self.root}/", timeout=2):
                 return True
-        except (urllib.error.URLError, OSError):
+        except OSError:
             return False
 
     def last_words(self) -> str:
@@ -219,21 +214,25 @@ def _mlflow(stores: Stores) -> _Server:
     }
     # The process of `mlflow ui` hands its standard input on to uvicorn's, which listens there.
     command = ["-m", "mlflow", "ui", *options, "--uvicorn-opts", "--fd 0 --loop asyncio"]
-
-    def page(root: str) -> str:
-        return runs_page(root, stores.experiment)
-
-    return _server("MLflow", command, settings, port=MLFLOW_PORT, page=page)
+    return _server(
+        "MLflow",
+        command,
+        settings,
+        port=MLFLOW_PORT,
+        page=lambda root: runs_page(root, stores.experiment),
+    )
 
 
 def _optuna(stores: Stores) -> _Server:
     settings = {_STORAGE: stores.storage, _ARTIFACTS: str(stores.pictures)}
     command = ["-c", "from tlsearch.cli.dashboards import serve_optuna; serve_optuna()"]
-
-    def page(root: str) -> str:
-        return f"{root}/dashboard/studies/{stores.study_id}"
-
-    return _server("Optuna Dashboard", command, settings, port=OPTUNA_PORT, page=page)
+    return _server(
+        "Optuna Dashboard",
+        command,
+        settings,
+        port=OPTUNA_PORT,
+        page=lambda root: f"{root}/dashboard/studies/{stores.study_id}",
+    )
 
 
 _STORAGE, _ARTIFACTS = "TLSEARCH_DASHBOARD_STORAGE", "TLSEARCH_DASHBOARD_ARTIFACTS"

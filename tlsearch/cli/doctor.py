@@ -69,11 +69,9 @@ def examine(
 
 
 def _packages() -> Iterator[Finding]:
-    known = versions()
-    unmet = _unmet()
-    for name, found in known.items():
+    for name, found in versions().items():
         yield Finding("versions", name, "works", found)
-    for name, why in unmet.items():
+    for name, why in _unmet().items():
         yield Finding("versions", name, "fails", why, "pip install --upgrade tlsearch")
 
 
@@ -105,18 +103,16 @@ def _devices() -> Iterator[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Finding(
-            "devices", "torch", "fails", str(error), "pip install --force-reinstall torch"
-        )
+        remedy = "pip install --force-reinstall torch"
+        yield Finding("devices", "torch", "fails", str(error), remedy)
         return
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         found = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
         yield Finding("devices", f"GPU {index}", "works", found)
     if torch.cuda.device_count() == 0:
-        yield Finding(
-            "devices", "GPU", "absent", "none that CUDA sees; training is on the processor"
-        )
+        found = "none that CUDA sees; training is on the processor"
+        yield Finding("devices", "GPU", "absent", found)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     yield Finding("devices", "number format", "works", _precision(device))
 
@@ -279,9 +275,6 @@ def in_bytes(count: int) -> str:
     return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
 
 
-# `tlsearch doctor`: what works on this machine and what does not.
-
-
 _MARKS = {
     "works": "[green]ok[/green]",
     "absent": "[dim]--[/dim]",
@@ -302,10 +295,11 @@ def doctor(config: StudyConfig | None, *, as_json: bool, clear: Sequence[str]) -
     findings = examine(config, layout_here(), tracking_uri=named or None)
     failed = [finding for finding in findings if finding.state == "fails"]
     if as_json:
-        # Scripts know what was found as "told".
-        shown = [{**f._asdict(), "told": f.detail} for f in findings]
-        for fields in shown:
-            del fields["detail"]
+        # Scripts know the detail as "told".
+        shown = [
+            {("told" if name == "detail" else name): value for name, value in f._asdict().items()}
+            for f in findings
+        ]
         text = {"ok": not failed, "findings": shown, **({"cleared": cleared} if clear else {})}
         typer.echo(json.dumps(text))
     else:

@@ -128,11 +128,11 @@ def propose(
     return Proposal(fields, why, _budget(found, fields, why, gpus))
 
 
-def _size(found: Survey, asked: int | None, gpus: int, weights: str, why: dict[str, str]) -> int:
+def _size(found: Survey, given: int | None, gpus: int, weights: str, why: dict[str, str]) -> int:
     seen = f"the images' shorter sides: {found.side} pixels in the middle" if found.side else ""
-    if asked is not None:
-        why["size"] = f"as asked; {seen}" if seen else "as asked"
-        return asked
+    if given is not None:
+        why["size"] = f"as given; {seen}" if seen else "as given"
+        return given
     if weights == "glyphs":
         size = _SIZES_CPU[0]
         why["size"] = (
@@ -276,7 +276,7 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         f"  split: {_flow(fields['split'])}",
         *audit,
         "  labels_per_class: null          # all; a number shows how few would do",
-        *_why(why.get("weights", "as asked"), margin=""),
+        *_why(why.get("weights", "as given"), margin=""),
         f"backbone: {{name: {BACKBONE}, weights: {_text(fields['weights'])}}}",
         *_why(why["budget"], margin=""),
         f"budget: {_flow({k: fields[k] for k in ('trials', 'epochs', 'timeout')})}",
