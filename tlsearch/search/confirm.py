@@ -71,7 +71,7 @@ def best_trial(store: Store) -> tuple[float, Run] | None:
 
 
 def num_trials(store: Store, cell: Cell) -> int:
-    """How many trials a cell is to have: the budget, or all points of a smaller grid. None where an
+    """How many trials a cell is to have: the budget, or all points of a smaller grid; 0 where an
     arm or a tuned baseline leaves nothing to search.
     """
     config = store.cells[cell]

@@ -170,7 +170,7 @@ def dataset_facts(config: StudyConfig, setting: Setting) -> DatasetFacts:
 # Where a comparison's figures come from, noted while it ran.
 
 
-_ENDINGS = ("complete", "diverged", "failed")
+_ENDINGS = ("complete", "pruned", "diverged", "failed")
 
 
 def provenance_of(store: Store) -> Provenance:

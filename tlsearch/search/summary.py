@@ -57,7 +57,9 @@ class Summary:
     @property
     def negative_transfer_text(self) -> str:
         """What is said where it does, with what training from scratch had for it."""
-        recipe = self.recipes.get("from_scratch", {"recipe": "fixed"})
+        # As it was when the test part was scored, which may be before it was changed.
+        recipe: dict[str, Any] = dict(self.recipes["from_scratch"])
+        recipe |= self.test.get("baselines", {}).get("from_scratch", {})
         how = (
             f"tuned with {recipe['trials']} trials of its own"
             if recipe["recipe"] == "tuned"
