@@ -201,7 +201,7 @@ def test_a_tuned_baseline_from_scratch_starts_from_random_weights(
     setting = replace(setting_of(config, tmp_path), data=facts, store=place)
     bench = Workbench(setting, device_index=None, on_progress=no_progress)
     loaded: list[str] = []
-    monkeypatch.setattr(bench, "_load_pretrained", lambda _: loaded.append(run.key))
+    monkeypatch.setattr(bench, "_read_weights", lambda: loaded.append(run.key))
     store = memory_store(config)
     carry_out(store, lambda _: 0.5)
     make_job = job_maker(config)
