@@ -129,9 +129,9 @@ class Store:
                 pruner=make_pruner(config),
             )
         attributes = study.user_attrs
-        if attributes.get(_PREFIX + LAYOUT) == LAYOUT_VERSION:
-            return study
         if _PREFIX + IDENTITY in attributes:
+            if attributes.get(_PREFIX + LAYOUT) == LAYOUT_VERSION:
+                return study
             raise StoreError(
                 f"name = {config.name!r}: the study was made by another version of tlsearch, whose "
                 "store this one does not read — give this study another name, or start it over "
@@ -152,9 +152,10 @@ class Store:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([config.search.metric])  # else it is `Objective 0`
+        # Last the one that marks a study as begun: a kill may come between any two.
+        study.set_user_attr(_PREFIX + LAYOUT, LAYOUT_VERSION)
         study.set_user_attr(_PREFIX + KEY, uuid4().hex)
         study.set_user_attr(_PREFIX + IDENTITY, identity(config))
-        study.set_user_attr(_PREFIX + LAYOUT, LAYOUT_VERSION)
 
     def _refuse_changes(self, cell: Cell, config: StudyConfig) -> None:
         known = self._sampled[cell].user_attrs[_PREFIX + IDENTITY]
