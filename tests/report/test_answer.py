@@ -82,6 +82,14 @@ def test_negative_transfer_and_a_better_baseline_are_flagged(tmp_path: Path) -> 
     assert [g.verdict for g in answer.gains] == ["better", "worse", "worse"]
 
 
+def test_a_better_baseline_is_flagged_without_training_from_scratch(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path, "budget.trials=4", "baselines=[full_fine_tuning]")
+    search(fake, 4)
+    confirm(fake, winner=0.90)
+    (text,) = answer_of(fake).warnings
+    assert text.startswith("The baseline full fine-tuning (one fixed recipe) is more accurate")
+
+
 def test_a_baseline_says_whether_it_was_tuned(tmp_path: Path) -> None:
     data = read_report(*finished(tmp_path, trials=4))
     recipes = {**data.summary.recipes, "from_scratch": {"recipe": "tuned", "trials": 5}}
