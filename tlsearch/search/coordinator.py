@@ -141,7 +141,7 @@ class Coordinator:
             run.key,
             run_name=run_name(run),
             params=run_params(run, self._setting.of(run.backbone).groups),
-            tags=run_tags(run),
+            tags=run_tags(run, table=self.store.table),
         )
         self.watch(RunStarted(run))
 

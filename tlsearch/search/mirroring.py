@@ -76,8 +76,10 @@ def run_params(spec: Run, groups: tuple[str, ...]) -> dict[str, Any]:
     return {**network, **spec.params, **rates, "init": spec.init, **draw}
 
 
-def run_tags(spec: Run) -> dict[str, Any]:
-    """Tags to filter by. `tlsearch.trial` is the number in Optuna, given to the search's trials."""
+def run_tags(spec: Run, *, table: str | None = None) -> dict[str, Any]:
+    """Tags to filter by. `tlsearch.trial` is the number in Optuna, given to the search's trials;
+    `table` is that of the comparison.
+    """
     tags: dict[str, Any] = {
         "tlsearch.kind": "search" if spec.role == "trial" else spec.role,
         "tlsearch.state": "running",
@@ -89,7 +91,7 @@ def run_tags(spec: Run) -> dict[str, Any]:
     if spec.role in ("confirm", "sweep") and spec.trial is not None:
         tags["tlsearch.confirms"] = spec.trial
     if spec.arm:
-        place = {"scenario": spec.scenario, "arm": spec.arm}
+        place = {"table": table, "scenario": spec.scenario, "arm": spec.arm}
         tags.update({f"tlsearch.{name}": value for name, value in place.items()})
         tags["tlsearch.seed"] = spec.seed
     return tags
@@ -132,7 +134,13 @@ def begun(rows: Iterable[RunRow]) -> list[RunRow]:
     return sorted((row for row in rows if row.started), key=lambda row: row.started)
 
 
-def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any]) -> MirrorRow:
+def mirror_row(
+    row: RunRow,
+    groups: tuple[str, ...],
+    artifacts: Mapping[str, Any],
+    *,
+    table: str | None = None,
+) -> MirrorRow:
     """What MLflow must show of a run that has begun."""
     started, ended = to_ms(row.started), row.ended and to_ms(row.ended)
     folds = {fold.last_epoch: fold for fold in row.folds}
@@ -142,7 +150,7 @@ def mirror_row(row: RunRow, groups: tuple[str, ...], artifacts: Mapping[str, Any
         key=row.run.key,
         run_name=run_name(row.run),
         params=run_params(row.run, groups),
-        tags={**run_tags(row.run), **end_tags(ending, row.reason)},
+        tags={**run_tags(row.run, table=table), **end_tags(ending, row.reason)},
         metrics=[
             EpochMetrics(r.epoch, ended or started, epoch_metrics(r, folds.get(r.epoch)))
             for r in row.epochs

@@ -434,6 +434,7 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
                 row,
                 scenarios[row.run.scenario].setting.of(row.run.backbone).groups,
                 kept_evaluation(work.folder, row.run.key),
+                table=store.table,
             )
             for row in rows
         ]

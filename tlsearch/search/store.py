@@ -188,6 +188,11 @@ class Store:
         return self.study.user_attrs.get(_note_name(name, scenario))
 
     @property
+    def table(self) -> str | None:
+        """The table of the documents that a comparison answers; None in a search."""
+        return None if self.config.comparison is None else self.config.comparison.table
+
+    @property
     def key(self) -> str:
         """Tells this beginning of the study from others of the same name."""
         return str(self.noted(KEY))
