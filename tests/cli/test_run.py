@@ -100,6 +100,8 @@ def test_a_comparison_ends_with_its_json(shared: Shared, tmp_path: Path) -> None
     assert (arms.count("fixed"), arms.count("cosine")) == (3, 3)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_cross_validation_ends_with_its_json(shared: Shared) -> None:
     result = shared.folds
     assert result["finished"]

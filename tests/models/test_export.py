@@ -31,6 +31,8 @@ from tlsearch.models.export import (
 )
 from tlsearch.models.predict import TorchModel, open_model, readings
 
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
+
 FACTS = facts_of("resnet18", image_size=32, num_classes=4)
 IMAGES = np.random.default_rng(0).random((5, 3, 32, 32), dtype=np.float32)
 KINDS: tuple[Format, ...] = ("pt2", "onnx")
