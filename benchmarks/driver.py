@@ -31,7 +31,6 @@ from tlsearch.execution.messages import (
     TrainJob,
 )
 from tlsearch.search.coordinator import Coordinator
-from tlsearch.search.jobs import job_maker
 from tlsearch.search.storage import open_storage
 from tlsearch.search.store import Store
 from tlsearch.tracking.mlflow_logger import Mirror
@@ -73,7 +72,7 @@ class InstantExecutor:
 
     def answer(self, worker: int, decision: Decision) -> None:
         job, past = self._busy(worker)
-        if decision == "continue" and len(past) < job.num_epochs:
+        if decision == "continue" and len(past) < job.run.num_epochs:
             self._epoch(worker)
             return
         ending: Literal["complete", "stopped"] = "complete" if decision == "continue" else "stopped"
@@ -146,7 +145,6 @@ def main() -> None:
         folder = layout.study(config.name)
         folder.mkdir(parents=True)
         coordinator = Coordinator(
-            make_job=job_maker(config),
             store=store,
             layout=layout,
             workers=InstantExecutor(),
@@ -164,6 +162,7 @@ def main() -> None:
                 config=config,
                 data=facts,
                 groups=groups,
+                folder=folder,
                 store=nowhere,
                 activations=nowhere,
                 activations_key="0" * 16,

@@ -13,10 +13,10 @@ from pathlib import Path
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import user_cache
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.strategy import Strategy
 from tlsearch.execution.measures import Trained
 from tlsearch.execution.messages import PrepareJob, Setting, TrainJob
 from tlsearch.execution.prepare import prepare
+from tlsearch.execution.runs import Run
 from tlsearch.execution.workbench import Workbench
 from tlsearch.metrics.registry import MEASURES, take_measures
 from tlsearch.training.results import TrainResult
@@ -37,6 +37,7 @@ def prepared(folder: Path) -> Setting:
     path.write_text(STUDY)
     job = PrepareJob(
         config=read_study(path, overrides=(), preset=None),
+        folder=folder,
         cache=folder / "cache",
         user_cache=user_cache(),
         threads=2,
@@ -45,24 +46,25 @@ def prepared(folder: Path) -> Setting:
 
 
 def trained(
-    bench: Workbench, setting: Setting, folder: Path, measures: tuple[str, ...]
+    bench: Workbench, setting: Setting, measures: tuple[str, ...]
 ) -> tuple[TrainJob, Trainer, TrainResult, float]:
     params = setting.config.space.assign(lambda _n, _d: None)
-    job = TrainJob(
-        key="k",
-        strategy=Strategy.from_params(params, init="pretrained"),
+    run = Run(
+        study=setting.config.name,
+        scenario="",
+        arm="",
+        role="trial",
+        name="",
+        trial=0,
+        params=params,
+        init="pretrained",
         seed=0,
         redraw=0,
         folds=(0,),
         num_epochs=12,
-        checkpoint=folder / "k.pt",
-        weights_to=None,
-        scores_to=None,
-        measures=measures,
-        split=None,
-        future=None,
         backbone="",
     )
+    job = TrainJob(run=run, measures=measures)
     trainer = bench.trainer(job)
     assert isinstance(trainer, Trainer), "a single fold"
     started = time.perf_counter()
@@ -75,9 +77,9 @@ def main() -> None:
         folder = Path(name)
         setting = prepared(folder)
         bench = Workbench(setting, device_index=None, on_progress=no_progress)
-        trained(bench, setting, folder, ())  # warm
-        *_, plain = trained(bench, setting, folder, ())
-        job, trainer, result, watched = trained(bench, setting, folder, tuple(MEASURES))
+        trained(bench, setting, ())  # warm
+        *_, plain = trained(bench, setting, ())
+        job, trainer, result, watched = trained(bench, setting, tuple(MEASURES))
         print(f"{setting.precision}: training {plain:.2f} s, with updates measured {watched:.2f} s")
         started = time.perf_counter()
         bench.measure(job, trainer, result)

@@ -22,7 +22,7 @@ from tlsearch.cli.console import (
     time_left,
     watch_run,
 )
-from tlsearch.execution.events import (
+from tlsearch.execution.messages import (
     EpochSeen,
     Preparing,
     Remark,

@@ -8,11 +8,11 @@ from typing import Any
 from tests.search.fakes import setting_of
 from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
 from tlsearch.execution.messages import Setting, TrainJob
 from tlsearch.execution.prepare import divide
+from tlsearch.execution.runs import Run
 from tlsearch.execution.workbench import Workbench
 
 
@@ -32,24 +32,27 @@ def train_job(
     *,
     params: Mapping[str, Any],
     init: Any = "random",
-    folder: Path = Path("nowhere"),
     **changes: Any,
 ) -> TrainJob:
-    """A training of one epoch at a rate of 0.01 where `params` do not say otherwise."""
+    """A training of one epoch at a rate of 0.01 where `params` do not say otherwise; `changes` are
+    of its run or of the job.
+    """
     flat = config.space.assign(lambda _name, _dimension: 0.01)
     known: dict[str, Any] = {
-        "key": "trial-0000",
-        "backbone": "",
-        "strategy": Strategy.from_params({**flat, **params}, init=init),
+        "study": config.name,
+        "scenario": "",
+        "arm": "",
+        "role": "trial",
+        "name": "",
+        "trial": 0,
         "seed": 0,
         "redraw": 0,
+        "params": {**flat, **params},
+        "init": init,
         "folds": (0,),
         "num_epochs": 1,
-        "checkpoint": folder / "x.pt",
-        "weights_to": None,
-        "scores_to": None,
-        "measures": (),
-        "split": None,
-        "future": None,
+        "backbone": "",
     }
-    return TrainJob(**known | changes)
+    run = Run(**known | {name: of for name, of in changes.items() if name in known})
+    job = {name: of for name, of in changes.items() if name not in known}
+    return TrainJob(run=run, **job)

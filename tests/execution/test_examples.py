@@ -2,7 +2,6 @@
 
 import base64
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ from PIL import Image
 
 from tests.search.fakes import Story
 from tests.search.scenes import Make
-from tlsearch.config.paths import examples_path
+from tlsearch.config.paths import examples_path, write_text
 from tlsearch.data.dataset import Files, image_set
-from tlsearch.execution.events import Remark
 from tlsearch.execution.examples import (
     NUM_RIGHT,
     NUM_WRONG,
@@ -23,7 +21,7 @@ from tlsearch.execution.examples import (
     data_uri,
     first_of_classes,
 )
-from tlsearch.execution.messages import ExamplesJob, ExamplesKept, JobFailed
+from tlsearch.execution.messages import ExamplesJob, JobDone, JobFailed, Remark
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import has_examples, keep_examples
 
@@ -115,9 +113,8 @@ def test_pictures_are_made_once_and_a_study_does_without(scene: Make) -> None:
         if attempt == 0:
             yield JobFailed("ExamplesJob", "the images are gone", 1, "")
         else:
-            job.examples_to.parent.mkdir(parents=True)
-            job.examples_to.write_text("{}")
-            yield ExamplesKept()
+            write_text(examples_path(it.folder, job.run.key), "{}")
+            yield JobDone(None)
 
     it = scene(story)
     run = baseline_run(it.store.config, "from_scratch", seed=0)
@@ -136,8 +133,4 @@ def test_pictures_are_made_once_and_a_study_does_without(scene: Make) -> None:
     keep()
     assert has_examples(record, it.folder)
     assert len(it.executor.jobs) == 2
-    job = it.executor.jobs[0]
-    assert isinstance(job, ExamplesJob)
-    assert (job.seed, job.redraw, job.fold, job.num_epochs) == (run.seed, 0, 0, 3)
-    assert job.examples_to == examples_path(it.folder, run.key)
-    assert job.scores == Path(it.folder / "scores" / f"{run.key}.npz")
+    assert it.executor.jobs[0] == ExamplesJob(run=run)

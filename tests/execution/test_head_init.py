@@ -18,6 +18,7 @@ from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.training.small import CPU, data, same, store, tiny_backbone, trainer, weights
 from tlsearch.config.optimization import Adam, AdamW
+from tlsearch.config.paths import weights_path
 from tlsearch.config.strategy import Anova, Chi2, LossBalance, SamplingBalance, Strategy
 from tlsearch.errors import RequestError
 from tlsearch.execution import head_init
@@ -234,7 +235,7 @@ def test_each_fold_has_a_probe_of_its_own_and_a_resumed_one_goes_on(bench: Bench
         next(steps)
     second.load_state(first.state())
     assert [r._replace(seconds=0) for r in second.epochs()] == results[3:]
-    own = [work.trainer(replace(job, folds=(fold,))) for fold in range(3)]
+    own = [work.trainer(replace(job, run=replace(job.run, folds=(fold,)))) for fold in range(3)]
     heads = [t.backbone.head.weight for t in own]
     assert not torch.equal(heads[0], heads[1])
     for fold, training in enumerate(own):
@@ -249,7 +250,7 @@ def test_saved_weights_tell_the_selection(bench: Bench, tmp_path: Path) -> None:
     assert isinstance(training, Trainer)
     list(training.epochs())
     training.finish()
-    work.save_weights(training, tmp_path / "w.safetensors")
-    saved = load_file(tmp_path / "w.safetensors")
+    work.save_weights(training, "w")
+    saved = load_file(weights_path(tmp_path, "w"))
     assert int((saved["fc.weight"].abs().sum(0) != 0).sum()) == 40
     assert same(saved, weights(training))

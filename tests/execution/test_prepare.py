@@ -84,16 +84,16 @@ def test_a_draw_of_the_confirmation_is_refused_before_the_first_trial(study: Stu
         divide(data, config)
 
 
-def job(config: Any, folds: tuple[int, ...], redraw: int, folder: Path) -> TrainJob:
+def job(config: Any, folds: tuple[int, ...], redraw: int) -> TrainJob:
     params = {"freeze_depth": 5}
-    return train_job(config, params=params, folds=folds, redraw=redraw, folder=folder)
+    return train_job(config, params=params, folds=folds, redraw=redraw)
 
 
 def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path) -> None:
     weights = np.random.default_rng(1).uniform(1, 2, 60).astype(np.float32)
     config, data = config_of(study, "{folds: 3, test: 0.4}"), images(60, weights=weights)
     bench = bench_of(setting_with(data, config, tmp_path))
-    whole = bench.trainer(job(config, (0, 1, 2), 0, tmp_path))
+    whole = bench.trainer(job(config, (0, 1, 2), 0))
     assert isinstance(whole, CrossValidation)
     assert len(list(whole.epochs())) == 3
     own, other = (
@@ -102,7 +102,7 @@ def test_a_worker_trains_the_folds_that_it_is_told(study: Study, tmp_path: Path)
     for on, split in zip(whole._data, own, strict=True):
         np.testing.assert_array_equal(on.train, split.train)
         np.testing.assert_array_equal(on.validation, split.validation)
-    single = bench.trainer(job(config, (1,), 2, tmp_path))
+    single = bench.trainer(job(config, (1,), 2))
     assert isinstance(single, Trainer)
     np.testing.assert_array_equal(single.data.train, other[1].train)
     np.testing.assert_array_equal(single.data.weights, weights)  # type: ignore[arg-type]
@@ -186,15 +186,15 @@ def test_redraws_that_no_training_could_use_count_too() -> None:
 
 
 def shares_job(*, seeds: tuple[int, ...], redraws: int) -> SharesJob:
-    splits = (("B1", split_config("random")), ("B2", split_config("stratified")))
+    splits = {"B1": split_config("random"), "B2": split_config("stratified")}
     return SharesJob(splits=splits, future=0.2, seeds=seeds, redraws=redraws)
 
 
 def test_all_splits_by_name() -> None:
     data = labelled(LABELS, times=np.arange(40.0))
-    found = dict(shares_of(data, shares_job(seeds=(1, 2), redraws=4), labels_per_class=1))
+    found = shares_of(data, shares_job(seeds=(1, 2), redraws=4), labels_per_class=1)
     assert list(found) == ["B1", "B2"]
-    assert found["B1"] == tuple(distances(split_config("random"), redraws=4))
+    assert found["B1"] == distances(split_config("random"), redraws=4).tolist()
 
 
 def test_a_draw_that_a_training_could_not_use_is_refused_by_its_name() -> None:

@@ -76,13 +76,13 @@ Measure = Callable[..., dict[str, float]]
 
 
 @pytest.fixture
-def measure(setting: Setting, tmp_path: Path) -> Measure:
+def measure(setting: Setting) -> Measure:
     """Train for an epoch and measure, in a worker of its own."""
 
     def make(init: Any = "pretrained", **changes: Any) -> dict[str, float]:
         params = {"freeze_depth": 2}
         changed = replace(setting, **changes)
-        return trained(changed, params, init=init, measures=NAMES, folder=tmp_path)[1]
+        return trained(changed, params, init=init, measures=NAMES)[1]
 
     return make
 
@@ -186,6 +186,7 @@ OWN_MEASURES = ("cka_drift", "source_accuracy", "domain_distance", "adapted_dist
 def prepared(study: Study, folder: Path, *options: str) -> Setting:
     job = PrepareJob(
         config=study(*options, head=OWN_HEAD),
+        folder=folder / "study",
         cache=folder / "state",
         user_cache=folder / "user",
         threads=1,

@@ -3,7 +3,6 @@
 import gc
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from tlsearch.execution.messages import Event, JobFailed, OutOfMemory, ScoreJob
 from tlsearch.execution.worker import _Server
 
-SCORE = ScoreJob(weights=(), scores_to=Path(), backbone="")
+SCORE = ScoreJob(keys=(), backbone="")
 
 
 class Pipe:

@@ -10,16 +10,15 @@ import optuna
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.records import SplitFacts
-from tlsearch.execution.events import Notice
 from tlsearch.execution.messages import (
     DataFacts,
     Decision,
     EpochDone,
     Event,
     Job,
+    Notice,
     Setting,
     TrainDone,
-    TrainJob,
     WorkerDied,
 )
 from tlsearch.execution.runs import Run
@@ -97,8 +96,7 @@ class FakeExecutor:
 
     def submit(self, worker: int, job: Job) -> None:
         assert self._live[worker] is None, "a busy worker was given a job"
-        key = job.key if isinstance(job, TrainJob) else type(job).__name__
-        attempt = sum(getattr(j, "key", type(j).__name__) == key for j in self.jobs)
+        attempt = sum(j.key == job.key for j in self.jobs)
         self.jobs.append(job)
         self._live[worker] = story = self._story(job, attempt)
         self._next[worker] = next(story)
@@ -211,6 +209,7 @@ def setting_of(config: StudyConfig, folder: Path) -> Setting:
             ),
         ),
         groups=GROUPS,
+        folder=folder,
         store=folder / "store",
         activations=folder / "activations",
         activations_key="f" * 16,

@@ -18,7 +18,6 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.interrupts import Interrupts
 from tlsearch.execution.runs import Run
 from tlsearch.search.coordinator import Coordinator
-from tlsearch.search.jobs import job_maker
 from tlsearch.search.store import Store
 
 Tell = Callable[[Any, int], Story]
@@ -33,7 +32,6 @@ class Scene:
         self.mirror, self.watched = FakeMirror(), Watched()
         self.interrupts, self.folder = Interrupts(), folder
         self.coordinator = Coordinator(
-            make_job=job_maker(config),
             store=self.store,
             layout=layout_in(folder.parent),
             workers=self.executor,

@@ -21,7 +21,7 @@ from tlsearch.config.paths import scores_path
 from tlsearch.config.runtime import no_progress
 from tlsearch.data import dataset as image_store
 from tlsearch.errors import StoreError
-from tlsearch.execution.events import Notice, StageStarted
+from tlsearch.execution.messages import Notice, StageStarted, TrainJob
 from tlsearch.execution.prepare import divide
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.execution.workbench import Workbench
@@ -39,7 +39,7 @@ from tlsearch.search.confirm import (
     runs_after,
     trials_left,
 )
-from tlsearch.search.jobs import MEASURES, job_maker, measures_of
+from tlsearch.search.jobs import MEASURES, measures_of, train_job
 from tlsearch.search.runner import Queue
 from tlsearch.search.store import SEARCH, SURVEY, TEST, Store
 from tlsearch.search.summary import as_json, summarise
@@ -204,9 +204,8 @@ def test_a_tuned_baseline_from_scratch_starts_from_random_weights(
     monkeypatch.setattr(bench, "_read_weights", lambda: loaded.append(run.key))
     store = memory_store(config)
     carry_out(store, lambda _: 0.5)
-    make_job = job_maker(config)
     for run in (row.run for row in store.rows()):
-        bench.trainer(make_job(run, tmp_path))
+        bench.trainer(train_job(config, run))
     keys = {row.run.key for row in store.rows()}
     assert {key for key in keys if key.startswith("from_scratch")} == keys - set(loaded)
     assert len(keys - set(loaded)) == 4 + 2
@@ -442,25 +441,25 @@ def test_runs_that_diverge_answer_nothing_and_those_that_fail_are_missing(
     assert (tmp_path / CSV_FILE).exists()
 
 
-def test_tuning_never_touches_the_test_part(study: Study, compared: Store, tmp_path: Path) -> None:
+def test_tuning_never_touches_the_test_part(study: Study, compared: Store) -> None:
     """Of no run but confirmations and sweeps are test answers ordered, and no weights are kept."""
-    make, jobs = job_maker(compared.config), dict[str, list[Any]]()
+    jobs: dict[str, list[TrainJob]] = {}
 
     def value(run: Run) -> float:
-        jobs.setdefault(run.role, []).append(make(run, tmp_path))
+        jobs.setdefault(run.role, []).append(train_job(compared.config, run))
         return by_rate(run)
 
     carry_out(compared, value, scenario="here", epochs=2)
     assert {role: len(its) for role, its in jobs.items()} == {"trial": 6, "confirm": 9, "sweep": 2}
-    assert all(job.scores_to is None and job.measures == () for job in jobs["trial"])
-    assert all(job.scores_to is not None for job in (*jobs["confirm"], *jobs["sweep"]))
+    assert all(not job.keep_scores and job.measures == () for job in jobs["trial"])
+    assert all(job.keep_scores for job in (*jobs["confirm"], *jobs["sweep"]))
     assert all(job.measures for job in jobs["confirm"])
-    assert all(job.weights_to is None for its in jobs.values() for job in its)
+    assert not any(job.keep_weights for its in jobs.values() for job in its)
     # Of a search the weights are kept of what may be scored later.
-    make = job_maker(study(body=BODY))
-    baseline = make(baseline_run(study(body=BODY), "linear_probe", seed=1), tmp_path)
-    assert (baseline.scores_to, baseline.weights_to is not None) == (None, True)
-    assert make(memory_store(study()).ask(), tmp_path).weights_to is None
+    config = study(body=BODY)
+    baseline = train_job(config, baseline_run(config, "linear_probe", seed=1))
+    assert (baseline.keep_scores, baseline.keep_weights) == (False, True)
+    assert not train_job(study(), memory_store(study()).ask()).keep_weights
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,19 @@ import pytest
 
 from tests.search.fakes import GROUPS, Story, epoch, result, states, train
 from tests.search.scenes import Make
-from tlsearch.config.paths import checkpoint_path, evaluation_path
-from tlsearch.execution.events import EpochSeen, Remark, RunEnded, RunStarted
+from tlsearch.config.paths import checkpoint_path, evaluation_path, scores_folder, scores_path
 from tlsearch.execution.interrupts import Interrupted
-from tlsearch.execution.messages import EpochDone, Scored, ScoreJob, TrainDone
+from tlsearch.execution.messages import (
+    EpochDone,
+    EpochSeen,
+    JobDone,
+    Remark,
+    RunEnded,
+    RunStarted,
+    ScoreJob,
+    TrainDone,
+    TrainJob,
+)
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import _score
 from tlsearch.search.confirm import choose
@@ -44,14 +53,12 @@ def test_what_a_worker_and_the_mirror_are_told(scene: Make) -> None:
     it.run(1)
     (job,) = it.executor.jobs
     (row,) = it.store.rows()
-    assert job.strategy == row.run.strategy
-    assert (job.seed, job.redraw, job.num_epochs, job.weights_to) == (0, 0, 3, None)
-    assert job.checkpoint == checkpoint_path(it.folder, "trial-0000")
+    assert job == TrainJob(run=row.run)
+    assert (job.run.seed, job.run.redraw, job.run.num_epochs) == (0, 0, 3)
     params, lr = it.mirror.params["trial-0000"], row.run.params["lr"]
     assert params["lr"] == params["group_lr.stem"] == params["group_lr.head"] == lr
     assert set(row.run.params) | {f"group_lr.{g}" for g in GROUPS} <= set(params)
     assert it.mirror.tags["trial-0000"]["tlsearch.trial"] == 0
-    assert (job.scores_to, job.measures) == (None, ())
     assert it.mirror.measured == {}
     content = it.mirror.artifacts["trial-0000"]["evaluation.json"]
     assert content["confusion"] == [[3, 1], [0, 4]]
@@ -63,7 +70,8 @@ def test_fixed_runs_keep_their_weights(scene: Make) -> None:
     it.store.enqueue([baseline_run(it.store.config, "linear_probe", seed=1)])
     it.coordinator.carry_out(it.store.ask_fixed)
     (job,) = it.executor.jobs
-    assert job.weights_to == it.folder / "weights" / "linear_probe-seed-1.safetensors"
+    assert isinstance(job, TrainJob)
+    assert (job.key, job.keep_weights) == ("linear_probe-seed-1", True)
     tags = it.mirror.tags["linear_probe-seed-1"]
     assert tags["tlsearch.baseline"] == "linear_probe"
     assert "tlsearch.trial" not in tags
@@ -72,11 +80,11 @@ def test_fixed_runs_keep_their_weights(scene: Make) -> None:
 def test_a_baseline_that_is_added_is_scored_beside_the_same_winner(scene: Make) -> None:
     def story(job: Any, _attempt: int) -> Story:
         if isinstance(job, ScoreJob):
-            job.scores_to.mkdir(parents=True, exist_ok=True)
-            for key, _ in job.weights:
+            scores_folder(it.folder).mkdir(parents=True, exist_ok=True)
+            for key in job.keys:
                 answers = np.eye(2)[[0, 1, int("scratch" in key)]]
-                np.savez(job.scores_to / f"{key}.npz", probabilities=answers, labels=[0, 1, 0])
-            yield Scored(())
+                np.savez(scores_path(it.folder, key), probabilities=answers, labels=[0, 1, 0])
+            yield JobDone(None)
         else:
             yield from train(job.key, [0.2, 0.3, 0.4])
 
@@ -101,7 +109,7 @@ def test_a_baseline_that_is_added_is_scored_beside_the_same_winner(scene: Make) 
     assert after["baselines"]["linear_probe"] == before["baselines"]["linear_probe"]
     assert after["baselines"]["from_scratch"]["gain"]["mean"] == pytest.approx(1 / 3)
     last = [job for job in it.executor.jobs if isinstance(job, ScoreJob)][-1]
-    assert [key for key, _ in last.weights] == [f"from_scratch-seed-{seed}" for seed in (1, 2)]
+    assert list(last.keys) == [f"from_scratch-seed-{seed}" for seed in (1, 2)]
     assert not any("is scored for the" in note.text for note in it.watched.of(Remark))
 
 

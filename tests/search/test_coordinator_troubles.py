@@ -8,9 +8,17 @@ import pytest
 from tests.search.fakes import Story, epoch, states, train
 from tests.search.scenes import Make, Scene, Tell
 from tlsearch.errors import WorkError
-from tlsearch.execution.events import EpochSeen, Remark, RunEnded
 from tlsearch.execution.interrupts import Interrupted
-from tlsearch.execution.messages import EpochDone, Event, JobFailed, OutOfMemory, WorkerDied
+from tlsearch.execution.messages import (
+    EpochDone,
+    EpochSeen,
+    Event,
+    JobFailed,
+    OutOfMemory,
+    Remark,
+    RunEnded,
+    WorkerDied,
+)
 from tlsearch.execution.scheduler import MAX_DEATHS, MAX_FAULTS
 from tlsearch.search.baselines import baseline_run
 

@@ -1,6 +1,5 @@
 """Jobs that are no runs."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,21 +7,20 @@ import pytest
 from tests.search.fakes import Story
 from tests.search.scenes import Make
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.execution.events import Preparing
 from tlsearch.execution.interrupts import Interrupted
-from tlsearch.execution.messages import JobFailed, Progress, Scored, ScoreJob, WorkerDied
+from tlsearch.execution.messages import JobDone, JobFailed, Preparing, ScoreJob, WorkerDied
 from tlsearch.execution.scheduler import MAX_DEATHS
 
-SCORE = ScoreJob(weights=(), scores_to=Path("x"), backbone="")
+SCORE = ScoreJob(keys=(), backbone="")
 
 
 def test_an_errand_tells_of_its_progress(scene: Make) -> None:
     def story(_job: Any, _attempt: int) -> Story:
-        yield Progress(0.5, "half")
-        yield Scored((("a", 0.9),))
+        yield Preparing(0.5, "half")
+        yield JobDone(0.9)
 
     it = scene(story, workers=2)
-    assert it.coordinator.run_job(SCORE) == Scored((("a", 0.9),))
+    assert it.coordinator.run_job(SCORE) == 0.9
     assert it.watched.of(Preparing) == [Preparing(0.5, "half")]
     assert it.executor.idle() == [0, 1]
 
@@ -48,11 +46,11 @@ def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
         if attempt < deaths:
             yield WorkerDied(-9, "ScoreJob")
         else:
-            yield Scored(())
+            yield JobDone("done")
 
     it = scene(story)
     if deaths < MAX_DEATHS:
-        assert it.coordinator.run_job(SCORE) == Scored(())
+        assert it.coordinator.run_job(SCORE) == "done"
     else:
         with pytest.raises(WorkError, match=r"died 3 times .* while it did ScoreJob"):
             it.coordinator.run_job(SCORE)
@@ -61,7 +59,7 @@ def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
 def test_an_errand_can_be_left(scene: Make) -> None:
     def story(_job: Any, _attempt: int) -> Story:
         while True:
-            yield Progress(0.1, "slow")
+            yield Preparing(0.1, "slow")
 
     it = scene(story)
     it.executor.between = lambda: setattr(it.interrupts, "count", 1)

@@ -11,25 +11,22 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.execution.jobs import train_job
 from tests.search.conftest import Study
+from tlsearch.config.paths import examples_path, scores_folder, scores_path, weights_path
 from tlsearch.config.schema import SplitConfig, StudyConfig
-from tlsearch.config.strategy import Strategy
 from tlsearch.execution.executor import LocalExecutor
 from tlsearch.execution.messages import (
     EpochDone,
     Event,
     ExamplesJob,
-    ExamplesKept,
+    JobDone,
     JobFailed,
-    Prepared,
     PrepareJob,
-    Progress,
-    Scored,
+    Preparing,
     ScoreJob,
     Setting,
-    Shares,
     SharesJob,
-    Surveyed,
     SurveyJob,
     TrainDone,
     TrainJob,
@@ -53,41 +50,32 @@ def said(executor: LocalExecutor, kind: type | tuple[type, ...]) -> Any:
             assert worker == 0
             if isinstance(event, kind):
                 return event
-            assert isinstance(event, Progress), event
+            assert isinstance(event, Preparing), event
     raise AssertionError("only progress")
 
 
+def prepare_job(config: StudyConfig, folder: Path) -> PrepareJob:
+    return PrepareJob(
+        config=config, folder=folder / "s", cache=folder, user_cache=folder / "u", threads=1
+    )
+
+
 def prepare(executor: LocalExecutor, config: StudyConfig, folder: Path) -> Setting:
-    executor.submit(0, PrepareJob(config=config, cache=folder, user_cache=folder / "u", threads=1))
+    executor.submit(0, prepare_job(config, folder))
     assert executor.idle() == []
-    answer = said(executor, Prepared)
+    setting: Setting = said(executor, JobDone).answer.setting
     executor.release(0)
-    setting: Setting = answer.setting
     executor.configure(setting)
     return setting
 
 
 @pytest.fixture
-def job(study: Study, tmp_path: Path) -> Callable[..., TrainJob]:
-    params = study("space.lr=0.01").space.assign(lambda _name, _dimension: None)
+def job(study: Study) -> Callable[..., TrainJob]:
+    config = study("space.lr=0.01")
 
-    def make(key: str = "trial-0000", **changes: Any) -> TrainJob:
-        settings: dict[str, Any] = {
-            "key": key,
-            "strategy": Strategy.from_params(params | {"freeze_depth": 5}, init="random"),
-            "seed": 0,
-            "redraw": 0,
-            "folds": (0,),
-            "num_epochs": 3,
-            "checkpoint": tmp_path / "checkpoints" / f"{key}.pt",
-            "weights_to": None,
-            "scores_to": None,
-            "measures": (),
-            "split": None,
-            "future": None,
-            "backbone": "",
-        }
-        return TrainJob(**(settings | changes))
+    def make(trial: int = 0, **changes: Any) -> TrainJob:
+        asked = {"params": {"freeze_depth": 5}, "trial": trial, "num_epochs": 3}
+        return train_job(config, **(asked | changes))
 
     return make
 
@@ -106,10 +94,9 @@ def test_a_life_of_a_worker(
     assert executor.idle() == [0]
 
     # To the end, with its weights kept.
-    kept = tmp_path / "weights" / "w.safetensors"
-    live = tmp_path / "live" / "w.npz"
+    folder, key = setting.folder, "trial-0000"
     names = ("epochs_spent", "largest_step_norm", "weight_drift")
-    executor.submit(0, job(weights_to=kept, scores_to=live, measures=names))
+    executor.submit(0, job(keep_weights=True, keep_scores=True, measures=names))
     for number in (1, 2, 3):
         event = said(executor, EpochDone)
         assert (event.key, event.result.epoch) == ("trial-0000", number)
@@ -124,34 +111,23 @@ def test_a_life_of_a_worker(
     executor.release(0)
 
     # Scored on the test part.
-    executor.submit(0, ScoreJob(weights=(("w", kept),), scores_to=tmp_path / "scores", backbone=""))
-    ((key, accuracy),) = said(executor, Scored).accuracies
-    assert key == "w"
-    assert 0 <= accuracy <= 1
+    live = scores_path(folder, key).rename(tmp_path / "live.npz")
+    executor.submit(0, ScoreJob(keys=(key,), backbone=""))
+    said(executor, JobDone)
     executor.release(0)
-    with np.load(live) as at_once, np.load(tmp_path / "scores" / "w.npz") as from_file:
+    with np.load(live) as at_once, np.load(scores_path(folder, key)) as from_file:
         assert set(at_once) == set(from_file) == {"probabilities", "labels", "rows"}
         assert all(np.array_equal(at_once[name], from_file[name]) for name in at_once)
-    assert [p.name for p in live.parent.iterdir()] == ["w.npz"]
+        accuracy = (at_once["probabilities"].argmax(1) == at_once["labels"]).mean()
+    assert [p.name for p in scores_folder(folder).iterdir()] == [f"{key}.npz"]
 
     # A few pictures for the report, in as many epochs as it was trained for.
-    kept_pictures = tmp_path / "examples" / "w.json"
     params = study("space.augmentation=basic").space.assign(lambda _name, _dimension: 0.01)
-    augmented = Strategy.from_params(params, init="random")
-    pictures = ExamplesJob(
-        strategy=augmented,
-        seed=1,
-        redraw=1,
-        fold=0,
-        num_epochs=2,
-        scores=tmp_path / "scores" / "w.npz",
-        examples_to=kept_pictures,
-        backbone="",
-    )
-    executor.submit(0, pictures)
-    said(executor, ExamplesKept)
+    pictured = job(params=params, seed=1, num_epochs=2).run
+    executor.submit(0, ExamplesJob(run=pictured))
+    said(executor, JobDone)
     executor.release(0)
-    shown = json.loads(kept_pictures.read_text())
+    shown = json.loads(examples_path(folder, key).read_text())
     assert shown["num_images"] == sum(setting.data.test_counts)
     assert shown["num_wrong"] == round((1 - accuracy) * shown["num_images"])
     assert [len(row["images"]) for row in shown["training"]] == [3] * 4
@@ -159,12 +135,12 @@ def test_a_life_of_a_worker(
 
     # Surveyed, and divided without training.
     executor.submit(0, SurveyJob(future=None))
-    facts = dict(said(executor, Surveyed).facts)
+    facts = said(executor, JobDone).answer
     assert (facts["classes"], facts["train_images"], facts["similarity"]) == (10, 20, None)
     executor.release(0)
-    splits = (("time", SplitConfig(strategy="time", test=0.3)),)
+    splits = {"time": SplitConfig(strategy="time", test=0.3)}
     executor.submit(0, SharesJob(splits=splits, future=0.2, seeds=(1,), redraws=2))
-    ((name, (first, second)),) = said(executor, Shares).distances
+    ((name, (first, second)),) = said(executor, JobDone).answer.items()
     assert (name, first) == ("time", second)
     executor.release(0)
     executor.submit(0, SharesJob(splits=splits, future=0.0001, seeds=(1,), redraws=2))
@@ -173,7 +149,7 @@ def test_a_life_of_a_worker(
     executor.release(0)
 
     # Stopped as it was told.
-    executor.submit(0, job("trial-0001"))
+    executor.submit(0, job(1))
     said(executor, EpochDone)
     executor.answer(0, "stop")
     assert said(executor, TrainDone).ending == "stopped"
@@ -181,22 +157,20 @@ def test_a_life_of_a_worker(
 
     # What cannot be read and what should not be are told, and the worker lives on.
     before = pid(executor)
-    executor.submit(
-        0, ScoreJob(weights=(("x", tmp_path / "no"),), scores_to=tmp_path / "scores", backbone="")
-    )
+    executor.submit(0, ScoreJob(keys=("no",), backbone=""))
     missing = said(executor, JobFailed)
     assert missing.exit_code == 1
-    assert str(tmp_path / "no") in missing.message
+    assert str(weights_path(folder, "no")) in missing.message
     executor.release(0)
-    executor.submit(0, job(strategy=None))
+    executor.submit(0, job(num_epochs=None))
     fault = said(executor, JobFailed)
     assert (fault.key, fault.exit_code) == ("trial-0000", None)
-    assert fault.message.startswith("AttributeError: ")
+    assert fault.message.startswith("TypeError: ")
     assert "Traceback" in fault.details
     executor.release(0)
 
     # Paused and taken up: the same epochs as in one go.
-    executor.submit(0, job("trial-0002", num_epochs=3))
+    executor.submit(0, job(2))
     said(executor, EpochDone)
     executor.answer(0, "pause")
     assert said(executor, TrainDone).ending == "paused"
@@ -204,7 +178,7 @@ def test_a_life_of_a_worker(
     assert pid(executor) == before
 
     # Killed in mid-job: it is reported and replaced, and the next one knows the setting.
-    executor.submit(0, job("trial-0002", num_epochs=3))
+    executor.submit(0, job(2))
     assert said(executor, EpochDone).result.epoch == 1  # told again from the checkpoint
     executor.answer(0, "continue")
     assert said(executor, EpochDone).result.epoch == 2
@@ -214,7 +188,7 @@ def test_a_life_of_a_worker(
     assert executor.idle() == [0]
     assert pid(executor) != before
     executor.answer(0, "continue")  # too late, and nobody's
-    executor.submit(0, job("trial-0002", num_epochs=3))
+    executor.submit(0, job(2))
     again = [_continued(executor) for _ in range(3)]
     assert [event.result.epoch for event in again] == [1, 2, 3]
     resumed = said(executor, TrainDone).result
@@ -254,7 +228,7 @@ def test_a_worker_has_one_thread_and_no_store(executor: LocalExecutor, study: St
     """A request that cannot be met comes back in words; the process stays light until it trains."""
     config = study("device=cpu").model_copy(update={"device": "cuda"})
     folder = Path("/nonexistent")
-    executor.submit(0, PrepareJob(config=config, cache=folder, user_cache=folder, threads=1))
+    executor.submit(0, prepare_job(config, folder))
     failed = said(executor, JobFailed)
     assert failed.key == "PrepareJob"
     assert failed.exit_code == 2

@@ -1,7 +1,6 @@
 """Runs that are cross-validations: what the stores, the pruner and the confirmation see."""
 
 from collections.abc import Callable
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +11,7 @@ from tests.search.fakes import GROUPS, drive, epoch, memory_store, result
 from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.confirm import best_first, runs_after
-from tlsearch.search.jobs import job_maker
+from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import mirror_row
 from tlsearch.search.samplers import make_pruner
 from tlsearch.search.store import SEARCH, Store
@@ -162,13 +161,11 @@ def test_a_holdout_is_one_fold(study: Study) -> None:
     assert {spec.folds for spec in specs} == {(0,)}
 
 
-def test_weights_are_kept_of_single_trainings(crossed: Any, tmp_path: Path) -> None:
+def test_weights_are_kept_of_single_trainings(crossed: Any) -> None:
     config = crossed().config
     one, whole = (baseline_run(config, "linear_probe", seed=seed) for seed in (1, 0))
-    assert job_maker(config)(one, tmp_path).weights_to is not None
-    assert job_maker(config)(one, tmp_path).folds == (0,)
-    assert job_maker(config)(whole, tmp_path).weights_to is None
-    assert job_maker(config)(whole, tmp_path).folds == (0, 1, 2, 3)
+    assert (train_job(config, one).keep_weights, one.folds) == (True, (0,))
+    assert (train_job(config, whole).keep_weights, whole.folds) == (False, (0, 1, 2, 3))
 
 
 def test_mlflow_shows_folds_at_their_last_epochs(crossed: Any) -> None:

@@ -79,10 +79,10 @@ def bench(study: Study, tmp_path: Path) -> Any:
     return Workbench(setting, device_index=None, on_progress=no_progress), config, data
 
 
-def test_a_worker_divides_the_past_as_its_job_says(bench: Any, tmp_path: Path) -> None:
+def test_a_worker_divides_the_past_as_its_job_says(bench: Any) -> None:
     workbench, config, data = bench
     split = SplitConfig(strategy="random", validation=0.3, test=0.3, seed=9)
-    asked = replace(job(config, (0,), 2, tmp_path), split=split, future=0.25)
+    asked = replace(job(config, (0,), 2), split=split, future=0.25)
     trainer = workbench.trainer(asked)
     parts, future = draw_past(data, split=split, labels_per_class=6, share=0.25, seed=2)
     assert len(parts.train) == 18
@@ -94,4 +94,4 @@ def test_a_worker_divides_the_past_as_its_job_says(bench: Any, tmp_path: Path) -
     found = workbench._split_figures(asked, trainer)
     assert found == split_figures(trainer.forward, parts, future)
     assert found["later_accuracy"] * 30 == pytest.approx(round(found["later_accuracy"] * 30))
-    assert workbench._split_figures(job(config, (0,), 2, tmp_path), trainer) == {}
+    assert workbench._split_figures(job(config, (0,), 2), trainer) == {}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import memory_store, setting_of
-from tlsearch.execution.messages import Surveyed, SurveyJob
+from tlsearch.execution.messages import SurveyJob
 from tlsearch.search.runner import _measure_similarity
 from tlsearch.search.store import LIKENESS, Store
 from tlsearch.search.summary import SIMILARITY_FIGURES
@@ -31,9 +31,9 @@ class FakeStage(SimpleNamespace):
     def watch(self, _event: Any) -> None:
         """Nobody looks."""
 
-    def prepare_job(self, job: Any) -> Surveyed:
+    def prepare_job(self, job: Any) -> Any:
         self.asked.append(job)
-        return Surveyed(tuple(FACTS.items()))
+        return FACTS
 
 
 def test_it_is_measured_once_and_kept(study: Study, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tlsearch.errors import StoreError
 from tlsearch.execution.messages import Setting
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.confirm import runs_after
-from tlsearch.search.jobs import job_maker
+from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import run_name, run_params
 from tlsearch.search.runner import agreed
 from tlsearch.search.store import FACTS, SEARCH
@@ -38,14 +38,14 @@ def two_settings(config: StudyConfig, folder: Path) -> Setting:
     return replace(first, others=(second,))
 
 
-def test_a_trial_carries_its_network_to_the_worker(study: Study, tmp_path: Path) -> None:
+def test_a_trial_carries_its_network_to_the_worker(study: Study) -> None:
     config = study(*TWO)
     store = memory_store(config)
     seen = set()
     for _ in range(8):
         run = spec = store.ask()
         assert spec.backbone == spec.params["backbone"]
-        assert job_maker(config)(spec, tmp_path).backbone == spec.backbone
+        assert train_job(config, spec).run == spec
         assert spec.backbone in run_name(spec)
         seen.add(spec.backbone)
         drive(store, run, [0.2, 0.4])

@@ -20,7 +20,7 @@ from rich.text import Text
 from tlsearch.config.augmentation import augmentations_of
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import StudyConfig
-from tlsearch.execution.events import (
+from tlsearch.execution.messages import (
     EpochSeen,
     Notice,
     Preparing,

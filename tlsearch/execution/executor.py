@@ -11,15 +11,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
 from tlsearch.execution import worker
-from tlsearch.execution.messages import (
-    Decision,
-    EpochDone,
-    Event,
-    Job,
-    Setting,
-    TrainJob,
-    WorkerDied,
-)
+from tlsearch.execution.messages import Decision, EpochDone, Event, Job, Setting, WorkerDied
 
 JOIN_SECONDS = 5.0
 """How long an idle worker may take to leave before it is ended."""
@@ -158,7 +150,7 @@ class LocalExecutor:
             w.process.join(JOIN_SECONDS)
         if w.process.is_alive():
             return
-        key = w.job.key if isinstance(w.job, TrainJob) else type(w.job).__name__ if w.job else ""
+        key = w.job.key if w.job else ""
         w.pipe.close()
         self._workers[index] = self._start(index)
         if self._setting is not None:

@@ -1,13 +1,18 @@
-"""What coordinator and workers say to each other: frozen, picklable, no torch in sight."""
+"""What coordinator and workers say to each other, and the coordinator to whoever watches: frozen,
+picklable, no torch in sight.
 
-from collections.abc import Mapping
+A job names what it reads and writes by the keys of runs. Where these files lie says the `Setting`
+alone, so that a worker on another machine can have a folder of its own.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tlsearch.config.schema import SplitConfig, StudyConfig
-from tlsearch.config.strategy import Strategy
 from tlsearch.data.records import Audit, SplitFacts
+from tlsearch.execution.runs import Ending, Run
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 Decision = Literal["continue", "stop", "pause"]
@@ -38,7 +43,8 @@ class DataFacts:
 class Setting:
     """All that the trainings of one study share; made once by `PrepareJob`. Activations go by
     `activations_key`, the images as they were read: what the audit leaves out changes no pixel.
-    `source` is where the images of `backbone.source` lie, None where the study names none.
+    `folder` is the study's own (`config.paths`), `store` that of its images, `source` that of the
+    images of `backbone.source`, None where the study names none.
 
     It is of a single network, as `config` says; `others` are the same for the study's further ones.
     """
@@ -46,6 +52,7 @@ class Setting:
     config: StudyConfig
     data: DataFacts
     groups: tuple[str, ...]
+    folder: Path
     store: Path
     activations: Path
     activations_key: str
@@ -86,11 +93,23 @@ class Setting:
         return self.store / f"split-{self.data.split.fingerprint}.json"
 
 
+class _Named:
+    """A job that is no run goes by its kind."""
+
+    @property
+    def key(self) -> str:
+        """What messages call the job."""
+        return type(self).__name__
+
+
 @dataclass(frozen=True, kw_only=True)
-class PrepareJob:
-    """Read the data, make or find the weights, choose the number format."""
+class PrepareJob(_Named):
+    """Read the data, make or find the weights, choose the number format. Answered by `Prepared`;
+    `folder` is the study's own.
+    """
 
     config: StudyConfig
+    folder: Path
     cache: Path
     user_cache: Path
     threads: int
@@ -98,84 +117,73 @@ class PrepareJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """Train one strategy on one network. `redraw` 0 is the study's own split, others redraw all but
-    the test part. Of the split's `folds`, counted from 0, it trains those; several are a
-    cross-validation. The weights are kept in `weights_to` if it is given.
+    """Train a run, whose `redraw` 0 is the study's own split; others redraw all but the test part.
 
-    After a complete training the probabilities of the test part are written to the file `scores_to`
-    if it is given, as `ScoreJob` writes them, and `measures` (of `metrics.registry`) are
-    taken; both need a training of a single fold.
+    After a complete training its weights are kept, and the probabilities of the test part, as
+    `ScoreJob` writes them, where that is asked for; `measures` (of `metrics.registry`) are taken.
+    All of this needs a training of a single fold.
 
     With `split` and `future`, which go together, this split divides the images before the latest
     `future` share of all, with `redraw` as its seed, and every part is redrawn.
     """
 
-    key: str
-    strategy: Strategy
-    seed: int
-    redraw: int
-    folds: tuple[int, ...]
-    num_epochs: int
-    checkpoint: Path
-    weights_to: Path | None
-    scores_to: Path | None
-    measures: tuple[str, ...]
-    split: SplitConfig | None
-    future: float | None
-    backbone: str
+    run: Run
+    keep_weights: bool = False
+    keep_scores: bool = False
+    measures: tuple[str, ...] = ()
+    split: SplitConfig | None = None
+    future: float | None = None
+
+    @property
+    def key(self) -> str:
+        """That of its run."""
+        return self.run.key
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreJob:
-    """Score trained weights of one network on the test part: probabilities of each model into
-    `scores_to`.
+class ScoreJob(_Named):
+    """Write what each model of one network, whose weights were kept by these run's `keys`, says of
+    the test part: a file of probabilities each.
     """
 
-    weights: tuple[tuple[str, Path], ...]
-    scores_to: Path
+    keys: tuple[str, ...]
     backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExamplesJob:
-    """Keep the pictures that the report shows of one scored model in the file `examples_to`:
-    `scores` is what `ScoreJob` wrote of it, the rest tells the training that it is from.
-    """
+class ExamplesJob(_Named):
+    """Keep the pictures that the report shows of a run that was scored."""
 
-    strategy: Strategy
-    seed: int
-    redraw: int
-    fold: int
-    num_epochs: int
-    scores: Path
-    examples_to: Path
-    backbone: str
+    run: Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurveyJob:
+class SurveyJob(_Named):
     """Measure what a scenario is. Nothing is seen of its test part, nor of the latest `future`
-    share of all images where that is given.
+    share of all images where that is given. Answered by the facts of `survey` by name.
     """
 
     future: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharesJob:
+class SharesJob(_Named):
     """Draw each of the named `splits` of the images before the latest `future` share: with `seeds`
     as trainings will, to refuse early what cannot be drawn, and `redraws` times to compare parts.
+    Answered by the class-share distance of every redraw, by the split's name.
     """
 
-    splits: tuple[tuple[str, SplitConfig], ...]
+    splits: Mapping[str, SplitConfig]
     future: float
     seeds: tuple[int, ...]
     redraws: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkJob:
-    """Score one network by its frozen features of the study's training part, and time it."""
+class NetworkJob(_Named):
+    """Score one network by its frozen features of the study's training part, and time it. Answered
+    by the figures of `network_scores.NetworkScores` by name.
+    """
 
     backbone: str
 
@@ -183,9 +191,12 @@ class NetworkJob:
 Job = PrepareJob | TrainJob | ScoreJob | ExamplesJob | SurveyJob | SharesJob | NetworkJob
 
 
+# What workers say.
+
+
 @dataclass(frozen=True)
-class Progress:
-    """A long preparation: share done (0 to 1) and what it is doing."""
+class Preparing:
+    """Work before the first run: share done (0 to 1) and what it is."""
 
     share: float
     text: str
@@ -220,36 +231,10 @@ class TrainDone:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The answer to `ScoreJob`: share of right answers per model."""
+class JobDone:
+    """A job that is no training ended; the job says what its answer is."""
 
-    accuracies: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class ExamplesKept:
-    """The answer to `ExamplesJob`: the file is there."""
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """The answer to `SurveyJob`: the facts of `survey`, None where one was not measured."""
-
-    facts: tuple[tuple[str, float | None], ...]
-
-
-@dataclass(frozen=True)
-class Shares:
-    """The answer to `SharesJob`: of each split, the class-share distance of every redraw."""
-
-    distances: tuple[tuple[str, tuple[float, ...]], ...]
-
-
-@dataclass(frozen=True)
-class NetworkScored:
-    """The answer to `NetworkJob`: the figures of `search.scoring.NetworkScores` by name."""
-
-    scores: Mapping[str, Any]
+    answer: Any
 
 
 @dataclass(frozen=True)
@@ -282,17 +267,62 @@ class WorkerDied:
     key: str
 
 
-Event = (
-    Progress
-    | Prepared
-    | EpochDone
-    | TrainDone
-    | Scored
-    | ExamplesKept
-    | Surveyed
-    | Shares
-    | NetworkScored
-    | JobFailed
-    | OutOfMemory
-    | WorkerDied
-)
+Event = Preparing | EpochDone | TrainDone | JobDone | JobFailed | OutOfMemory | WorkerDied
+
+
+# What the coordinator tells whoever watches it; the command line draws it.
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage of the study begins or goes on: `done` of `total` runs are already there. `best` is
+    the search's best trial before it with its value; None in a comparison, which has no best.
+    """
+
+    name: str
+    done: int
+    total: int
+    workers: int
+    best: tuple[float, Run] | None = None
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run is on a worker, at its start or from its checkpoint."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class EpochSeen:
+    """A run finished an epoch."""
+
+    run: Run
+    result: EpochResult
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run has an ending, or is paused and will go on."""
+
+    run: Run
+    ending: Ending | None
+    value: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One line that a user should read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Nothing happened for a moment; time goes on."""
+
+
+Notice = Preparing | StageStarted | RunStarted | EpochSeen | RunEnded | Remark | Tick
+Watcher = Callable[[Notice], None]
+"""Is told everything, in order, from the coordinator's own thread; must not block."""

@@ -119,6 +119,7 @@ def prepare(
             config=network.config,
             data=facts,
             groups=network.groups,
+            folder=job.folder,
             store=kept,
             activations=job.cache / "activations",
             activations_key=read_as,
@@ -302,15 +303,15 @@ def _processor() -> str:
 
 def shares_of(
     data: ImageSet, job: SharesJob, *, labels_per_class: int | None
-) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    """Name and `share_distances` of each split of the job, and a draw for each of its seeds.
+) -> dict[str, list[float]]:
+    """`share_distances` of each split of the job by its name, after a draw for each of its seeds.
 
     Raises:
         RequestError: the images cannot be divided so, as a training with one of the seeds would
             find; the message names split and seed.
     """
-    found = []
-    for name, split in job.splits:
+    found = {}
+    for name, split in job.splits.items():
         refuse_past(
             data,
             split=split,
@@ -320,8 +321,8 @@ def shares_of(
             name=name,
         )
         distances = share_distances(data, split=split, share=job.future, redraws=job.redraws)
-        found.append((name, tuple(distances.tolist())))
-    return tuple(found)
+        found[name] = distances.tolist()
+    return found
 
 
 def refuse_past(

@@ -6,12 +6,12 @@ A run carries its place in fields. Its key names files and MLflow's children; no
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from typing import Any, Literal
 
 from tlsearch.config.schema import BACKBONE
 from tlsearch.config.strategy import ALL, Strategy
-from tlsearch.execution.messages import TrainJob
-from tlsearch.training.results import EpochResult, FoldResult, TrainResult
+from tlsearch.training.results import EpochResult, FoldResult
 
 Role = Literal["trial", "baseline", "confirm", "sweep"]
 Ending = Literal["complete", "pruned", "diverged", "failed"]
@@ -91,7 +91,7 @@ class Run:
         """Epochs over all folds."""
         return self.num_epochs * len(self.folds)
 
-    @property
+    @cached_property
     def strategy(self) -> Strategy:
         """The strategy that `params` describe."""
         params = {name: value for name, value in self.params.items() if name != BACKBONE}
@@ -140,33 +140,3 @@ class RunRow:
         if self.folds:
             return self.folds[-1].mean_val_loss
         return self.epochs[-1].val_loss if self.epochs else math.inf
-
-
-class Work(Protocol):
-    """Whom the scheduler works for: gives runs out and keeps what becomes of them, in Optuna,
-    MLflow and on the screen. Everything is on disk in Optuna when a method returns.
-    """
-
-    def next_run(self) -> tuple[Run, TrainJob] | None:
-        """The next run, claimed, and its job; None while there is none to begin. It may be called
-        again once another run has ended.
-        """
-        ...
-
-    def started(self, run: Run) -> None:
-        """A worker has the run, at its beginning or from its checkpoint."""
-        ...
-
-    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
-        """Record an epoch, and the fold that ended with it; whether the run is to be pruned.
-        Epochs may come again after a worker died: they are recorded once.
-        """
-        ...
-
-    def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
-        """Record how a run ended; `result` is None of one that failed."""
-        ...
-
-    def paused(self, run: Run) -> None:
-        """Put a run back in the queue: it goes on from its checkpoint."""
-        ...

@@ -9,26 +9,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 from tlsearch.config.paths import checkpoint_path
 from tlsearch.errors import RequestError, TlsearchError, WorkError
-from tlsearch.execution.events import Preparing, Remark, Tick, Watcher
 from tlsearch.execution.executor import Executor
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
     EpochDone,
     Event,
     Job,
+    JobDone,
     JobFailed,
     OutOfMemory,
-    Progress,
+    Preparing,
+    Remark,
     Setting,
+    Tick,
     TrainDone,
     TrainJob,
+    Watcher,
     WorkerDied,
 )
-from tlsearch.execution.runs import Ending, Run, Work
-from tlsearch.training.results import TrainResult
+from tlsearch.execution.runs import Ending, Run
+from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 POLL_SECONDS = 0.5
 MAX_DEATHS = 3
@@ -37,6 +41,36 @@ this often in a row while it is idle ends the study: its place starts no worker 
 """
 MAX_FAULTS = 3
 """So many runs in a row that fail by a fault of the program end the study: more would fail too."""
+
+
+class Work(Protocol):
+    """Whom the scheduler works for: gives runs out and keeps what becomes of them, in Optuna,
+    MLflow and on the screen. Everything is on disk in Optuna when a method returns.
+    """
+
+    def next_run(self) -> tuple[Run, TrainJob] | None:
+        """The next run, claimed, and its job; None while there is none to begin. It may be called
+        again once another run has ended.
+        """
+        ...
+
+    def started(self, run: Run) -> None:
+        """A worker has the run, at its beginning or from its checkpoint."""
+        ...
+
+    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
+        """Record an epoch, and the fold that ended with it; whether the run is to be pruned.
+        Epochs may come again after a worker died: they are recorded once.
+        """
+        ...
+
+    def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
+        """Record how a run ended; `result` is None of one that failed."""
+        ...
+
+    def paused(self, run: Run) -> None:
+        """Put a run back in the queue: it goes on from its checkpoint."""
+        ...
 
 
 class Scheduler:
@@ -59,7 +93,7 @@ class Scheduler:
         """Give all workers what the trainings share."""
         self._executor.configure(setting)
 
-    def run_job(self, job: Job) -> Event:
+    def run_job(self, job: Job) -> Any:
         """Have an idle worker do one job that is no run of a study, and return its answer.
 
         Raises:
@@ -68,7 +102,6 @@ class Scheduler:
             Interrupted: the user asked to leave; such a job leaves nothing half-written.
         """
         to_do, answers = [job], list[Event]()
-        name = job.key if isinstance(job, TrainJob) else type(job).__name__
         deaths = 0
 
         def handle(worker: int, event: Event) -> None:
@@ -80,7 +113,7 @@ class Scheduler:
                 if deaths >= MAX_DEATHS:
                     raise WorkError(
                         f"the worker died {deaths} times (exit code {event.exit_code}) while it did"
-                        f" {name}; is there enough memory?"
+                        f" {job.key}; is there enough memory?"
                     )
                 to_do.append(job)
             else:
@@ -94,9 +127,10 @@ class Scheduler:
             if self._interrupts.stopping:
                 self._executor.shutdown(now=True)
                 raise Interrupted("stopped as asked; run again to carry on")
-        if isinstance(answers[0], JobFailed | OutOfMemory):
-            raise self._error_of(answers[0])
-        return answers[0]
+        (answer,) = answers
+        if isinstance(answer, JobFailed | OutOfMemory):
+            raise self._error_of(answer)
+        return answer.answer if isinstance(answer, JobDone) else None
 
     def run(self, work: Work) -> None:
         """Carry out the runs of `work` until it gives none and none is under way.
@@ -135,8 +169,8 @@ class Scheduler:
                     )
                 continue
             self._idle_deaths.pop(worker, None)
-            if isinstance(event, Progress):
-                self._watch(Preparing(event.share, event.text))
+            if isinstance(event, Preparing):
+                self._watch(event)
             else:
                 handle(worker, event)
         self._watch(Tick())

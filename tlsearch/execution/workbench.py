@@ -2,14 +2,19 @@
 
 import json
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tlsearch.config.paths import atomic_write, write_text
+from tlsearch.config.paths import (
+    atomic_write,
+    examples_path,
+    scores_path,
+    weights_path,
+    write_text,
+)
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import SplitConfig
 from tlsearch.data import dataset as store
@@ -18,15 +23,9 @@ from tlsearch.errors import WorkError
 from tlsearch.execution.examples import NUM_EPOCHS, as_json, first_of_classes, training_views
 from tlsearch.execution.head_init import HeadStart
 from tlsearch.execution.measures import Trained, split_figures
-from tlsearch.execution.messages import (
-    ExamplesJob,
-    ScoreJob,
-    Setting,
-    SharesJob,
-    SurveyJob,
-    TrainJob,
-)
+from tlsearch.execution.messages import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
 from tlsearch.execution.network_scores import (
+    Facts,
     NetworkScores,
     score_network,
     source_images,
@@ -34,6 +33,7 @@ from tlsearch.execution.network_scores import (
     training_rows,
 )
 from tlsearch.execution.prepare import shares_of
+from tlsearch.execution.runs import Run
 from tlsearch.execution.source import SourceBench
 from tlsearch.metrics.registry import take_measures
 from tlsearch.models.backbones import Backbone, study_backbone
@@ -84,10 +84,11 @@ class Workbench:
     def trainer(self, job: TrainJob) -> Training:
         """A training, or one for each of the job's folds, from its first epoch."""
         assert (job.split is None) == (job.future is None), "a past is divided as one asks"
-        splits = self._splits(job.redraw)
+        run = job.run
+        splits = self._splits(run.redraw)
         if job.split is not None and job.future is not None:
-            splits = (self._pasts(job.split, job.future, job.redraw)[0],)
-        folds = [self._training_data(splits[fold]) for fold in job.folds]
+            splits = (self._pasts(job.split, job.future, run.redraw)[0],)
+        folds = [self._training_data(splits[fold]) for fold in run.folds]
         if len(folds) == 1:
             return self._trainer(job, folds[0])
         return CrossValidation(lambda data: self._trainer(job, data), folds=folds)
@@ -102,17 +103,18 @@ class Workbench:
         )
 
     def _trainer(self, job: TrainJob, data: TrainingData) -> Trainer:
+        strategy, seed = job.run.strategy, job.run.seed
         backbone = self._backbone(
-            dropout=job.strategy.dropout,
-            seed=derive_seed(job.seed, "init"),
-            pretrained=job.strategy.init == "pretrained",
+            dropout=strategy.dropout,
+            seed=derive_seed(seed, "init"),
+            pretrained=strategy.init == "pretrained",
         )
-        self._head_start.prepare(backbone, job.strategy, data=data, seed=job.seed)
+        self._head_start.prepare(backbone, strategy, data=data, seed=seed)
         plan = make_plan(
-            job.strategy,
+            strategy,
             groups=backbone.groups,
             num_train_images=len(data.train),
-            num_epochs=job.num_epochs,
+            num_epochs=job.run.num_epochs,
         )
         return Trainer(
             backbone,
@@ -120,12 +122,12 @@ class Workbench:
             data=data,
             activations=self._activations,
             metric=self._config.search.metric,
-            seed=job.seed,
+            seed=seed,
             numerics=self._numerics,
             device=self._device,
             measure_updates="largest_step_norm" in job.measures,
-            adaptation=self._source.adaptation(job.strategy, rows=data.train, seed=job.seed),
-            second_task=self._source.second_task(job.strategy, backbone, seed=job.seed),
+            adaptation=self._source.adaptation(strategy, rows=data.train, seed=seed),
+            second_task=self._source.second_task(strategy, backbone, seed=seed),
         )
 
     def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
@@ -133,7 +135,7 @@ class Workbench:
         split estimates of the future.
         """
         assert isinstance(trainer, Trainer), "folds are not measured"
-        pretrained = job.strategy.init == "pretrained" and self._setting.weights != "none"
+        pretrained = job.run.init == "pretrained" and self._setting.weights != "none"
         trained = Trained(
             trainer=trainer,
             result=result,
@@ -149,8 +151,9 @@ class Workbench:
         backbone.model.to(self._device).to(memory_format=torch.channels_last)
         return backbone
 
-    def save_weights(self, trainer: Training, path: Path) -> None:
+    def save_weights(self, trainer: Training, key: str) -> None:
         """Keep all weights of a finished training, head included."""
+        path = weights_path(self._setting.folder, key)
         state = trainer.backbone.model.state_dict()
         try:
             with atomic_write(path) as draft:
@@ -160,45 +163,43 @@ class Workbench:
                 f"{path}: cannot be written ({error}) — free some disk space, then run again"
             ) from error
 
-    def score(self, job: ScoreJob) -> tuple[tuple[str, float], ...]:
-        """Probabilities (N, K) of each model on the test part, a file each beside its labels."""
+    def score(self, job: ScoreJob) -> None:
+        """`score_one` of each model whose weights were kept."""
         backbone = self._backbone(dropout=0.0, seed=0, pretrained=False)
-        accuracies = []
-        for key, path in job.weights:
-            backbone.model.load_state_dict(load_file(path))
-            accuracies.append((key, self.score_one(backbone, job.scores_to / f"{key}.npz")))
-        return tuple(accuracies)
+        for key in job.keys:
+            backbone.model.load_state_dict(load_file(weights_path(self._setting.folder, key)))
+            self.score_one(backbone, key)
 
-    def score_one(self, backbone: Backbone, path: Path) -> float:
-        """Probabilities (N, K) of a network on the test part into a file; the share of right
-        answers.
-        """
+    def score_one(self, backbone: Backbone, key: str) -> None:
+        """Keep a network's probabilities (N, K) on the test part beside the labels and rows."""
         rows = self._splits(0)[0].test
-        labels = self._pixels.labels[rows]
         probabilities = self._forward(backbone).evaluate(rows)[0].softmax(1).cpu().numpy()
-        with atomic_write(path) as draft:
-            np.savez(draft, probabilities=probabilities, labels=labels, rows=rows)
-        return float((probabilities.argmax(1) == labels).mean())
+        with atomic_write(scores_path(self._setting.folder, key)) as draft:
+            np.savez(
+                draft, probabilities=probabilities, labels=self._pixels.labels[rows], rows=rows
+            )
 
-    def keep_examples(self, job: ExamplesJob) -> None:
-        """Write the pictures that the report shows of one scored model."""
-        with job.scores.open("rb") as raw, np.load(raw, allow_pickle=False) as scores:
+    def keep_examples(self, run: Run) -> None:
+        """Write the pictures that the report shows of a run that was scored."""
+        folder = self._setting.folder
+        with scores_path(folder, run.key).open("rb") as raw, np.load(raw) as scores:
             rows, probabilities = scores["rows"], scores["probabilities"]
-        trained = first_of_classes(self._pixels.labels, self._splits(job.redraw)[job.fold].train)
+        split = self._splits(run.redraw)[run.folds[0]]
+        trained = first_of_classes(self._pixels.labels, split.train)
         views = training_views(
             # Attacks are shown on the network before training, as by `tlsearch check --views`.
             self._forward(self._pretrained()),
-            job.strategy,
+            run.strategy,
             trained,
-            adaptation=self._source.adaptation(job.strategy, rows=trained, seed=job.seed),
+            adaptation=self._source.adaptation(run.strategy, rows=trained, seed=run.seed),
             num_classes=self._setting.data.num_classes,
-            seed=job.seed,
-            num_epochs=min(job.num_epochs, NUM_EPOCHS),
+            seed=run.seed,
+            num_epochs=min(run.num_epochs, NUM_EPOCHS),
         )
         content = as_json(
             self._images, rows=rows, probabilities=probabilities, trained=trained, views=views
         )
-        write_text(job.examples_to, json.dumps(content))
+        write_text(examples_path(folder, run.key), json.dumps(content))
 
     def _forward(self, backbone: Backbone) -> Forward:
         """A network as the model computes that is handed on."""
@@ -216,14 +217,14 @@ class Workbench:
         if job.split is None or job.future is None:
             return {}
         assert isinstance(trainer, Trainer), "a past is not cross-validated"
-        parts, future = self._pasts(job.split, job.future, job.redraw)
+        parts, future = self._pasts(job.split, job.future, job.run.redraw)
         return split_figures(trainer.forward, parts, future)
 
-    def shares(self, job: SharesJob) -> tuple[tuple[str, tuple[float, ...]], ...]:
-        """The answer to the job: each split's name and distances (`shares_of`)."""
+    def shares(self, job: SharesJob) -> dict[str, list[float]]:
+        """The answer to the job: each split's distances (`shares_of`)."""
         return shares_of(self._images, job, labels_per_class=self._config.data.labels_per_class)
 
-    def survey(self, job: SurveyJob) -> tuple[tuple[str, float | None], ...]:
+    def survey(self, job: SurveyJob) -> Facts:
         """The facts of `survey` for the study's own split."""
         config, data = self._config, self._images
         if job.future is None:
@@ -231,7 +232,7 @@ class Workbench:
         else:
             past, _ = set_future_apart(data, share=job.future)
             parts, _ = self._draw_past(config.data.split, job.future, config.data.split.seed)
-        found = survey(
+        return survey(
             data,
             parts=parts,
             looked_at=np.setdiff1d(past, parts.test),
@@ -240,7 +241,6 @@ class Workbench:
             device=self._device,
             seed=config.data.split.seed,
         )
-        return tuple(found.items())
 
     def score_network(self) -> NetworkScores:
         """What the network promises, by its frozen features of the training part."""

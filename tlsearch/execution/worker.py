@@ -14,27 +14,24 @@ from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tlsearch.config.paths import checkpoint_path
 from tlsearch.errors import DivergenceError, TlsearchError, WorkError
 from tlsearch.execution.messages import (
     Decision,
     EpochDone,
     Event,
     ExamplesJob,
-    ExamplesKept,
     Job,
+    JobDone,
     JobFailed,
     NetworkJob,
-    NetworkScored,
     OutOfMemory,
     Prepared,
     PrepareJob,
-    Progress,
-    Scored,
+    Preparing,
     ScoreJob,
     Setting,
-    Shares,
     SharesJob,
-    Surveyed,
     SurveyJob,
     TrainDone,
     TrainJob,
@@ -103,9 +100,9 @@ class _Server:
 
     def serve(self, job: Job) -> None:
         """Do one job; whatever goes wrong is said, and the worker lives on."""
-        key = job.key if isinstance(job, TrainJob) else type(job).__name__
+        key = job.key
         try:
-            event = self._do(job)
+            event = self._train(job) if isinstance(job, TrainJob) else JobDone(self._do(job))
         except TlsearchError as error:
             event = JobFailed(key, str(error), error.exit_code, "")
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -116,32 +113,30 @@ class _Server:
             self._bench = None
         self._pipe.send(event)
 
-    def _do(self, job: Job) -> Event:
+    def _do(self, job: Job) -> Any:
         match job:
             case PrepareJob():
                 return self._prepare(job)
-            case TrainJob():
-                return self._train(job)
             case ScoreJob():
-                return Scored(self._workbench(job.backbone).score(job))
+                return self._workbench(job.backbone).score(job)
             case ExamplesJob():
-                self._workbench(job.backbone).keep_examples(job)
-                return ExamplesKept()
+                return self._workbench(job.run.backbone).keep_examples(job.run)
             case SurveyJob():
-                return Surveyed(self._workbench("").survey(job))
+                return self._workbench("").survey(job)
             case NetworkJob():
-                return NetworkScored(self._workbench(job.backbone).score_network().as_json())
+                return self._workbench(job.backbone).score_network().as_json()
             case SharesJob():
-                return Shares(self._workbench("").shares(job))
+                return self._workbench("").shares(job)
+        raise AssertionError(f"{job!r} is a training")
 
-    def _prepare(self, job: PrepareJob) -> Event:
+    def _prepare(self, job: PrepareJob) -> Prepared:
         from tlsearch.execution.prepare import prepare
 
-        self._pipe.send(Progress(0.0, "reading the data"))
+        self._pipe.send(Preparing(0.0, "reading the data"))
         setting, audit = prepare(
             job,
             device_index=self._device_index,
-            on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+            on_progress=lambda share, text: self._pipe.send(Preparing(share, text)),
         )
         return Prepared(setting, audit)
 
@@ -155,7 +150,7 @@ class _Server:
             bench = Workbench(
                 self.setting.of(backbone),
                 device_index=self._device_index,
-                on_progress=lambda share, text: self._pipe.send(Progress(share, text)),
+                on_progress=lambda share, text: self._pipe.send(Preparing(share, text)),
             )
             self._bench = backbone, bench
         return self._bench[1]
@@ -163,11 +158,13 @@ class _Server:
     def _train(self, job: TrainJob) -> Event:
         from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
 
-        bench = self._workbench(job.backbone)
+        bench = self._workbench(job.run.backbone)
         trainer = bench.trainer(job)
         release_memory()  # what building left behind would add to the peak of the training
         share = float(os.environ.get(CHECKPOINT_SHARE) or COST_SHARE)
-        keeper = Checkpointer(job.checkpoint, cost_share=share)
+        assert self.setting is not None, "there is a workbench"
+        path = checkpoint_path(self.setting.folder, job.key)
+        keeper = Checkpointer(path, cost_share=share)
         keeper.restore(trainer)
         try:
             for result in list(trainer.history):
@@ -186,10 +183,10 @@ class _Server:
             ended = trainer.summary("diverged", reason=str(error), confusion=())
             return TrainDone(job.key, "diverged", ended)
         finished = trainer.finish()
-        if job.weights_to is not None:
-            bench.save_weights(trainer, job.weights_to)
-        if job.scores_to is not None:
-            bench.score_one(trainer.backbone, job.scores_to)
+        if job.keep_weights:
+            bench.save_weights(trainer, job.key)
+        if job.keep_scores:
+            bench.score_one(trainer.backbone, job.key)
         if job.measures or job.future is not None:
             taken = bench.measure(job, trainer, finished)
             finished = replace(finished, measures=taken)

@@ -22,9 +22,8 @@ from tlsearch.config.cells import Cell
 from tlsearch.config.paths import Layout, examples_path, scores_folder, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden
-from tlsearch.execution.events import Preparing, Remark
 from tlsearch.execution.interrupts import Interrupted, Interrupts
-from tlsearch.execution.messages import ExamplesJob, ScoreJob, Setting
+from tlsearch.execution.messages import ExamplesJob, Preparing, Remark, ScoreJob, Setting
 from tlsearch.execution.scheduler import POLL_SECONDS
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
 from tlsearch.search.confirm import (
@@ -36,7 +35,7 @@ from tlsearch.search.confirm import (
     test_record,
 )
 from tlsearch.search.coordinator import Coordinator, tracking_address
-from tlsearch.search.jobs import job_maker
+from tlsearch.search.jobs import train_job
 from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Store
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import PARENT
@@ -84,16 +83,13 @@ def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
             )
         )
     rows = {row.run.key: row for row in store.fixed_rows()}
-    scores = scores_folder(folder)
     wanted = [*choice.keys, *(key for keys in baselines.values() for key in keys)]
     missing = [key for key in wanted if not scores_path(folder, key).exists()]
     _train_again(work, missing)
     watch(Preparing(1.0, "scoring the test part"))
     for backbone in dict.fromkeys(rows[key].run.backbone for key in missing):
-        weights = [
-            (k, weights_path(folder, k)) for k in missing if rows[k].run.backbone == backbone
-        ]
-        work.run_job(ScoreJob(weights=tuple(weights), scores_to=scores, backbone=backbone))
+        keys = tuple(key for key in missing if rows[key].run.backbone == backbone)
+        work.run_job(ScoreJob(keys=keys, backbone=backbone))
     record = {
         "winner": choice.number,
         "mean_validation": choice.mean,
@@ -102,7 +98,7 @@ def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
         "champion": choice.champion,
         "backbone": rows[choice.champion].run.backbone,
         "scorings": times,
-        **effects_on_test(choice, baselines, scores),
+        **effects_on_test(choice, baselines, scores_folder(folder)),
     }
     for name, found in record["baselines"].items():
         found |= recipe_of(store, name)
@@ -152,12 +148,11 @@ def _train_again(work: Coordinator, keys: Sequence[str]) -> None:
     """Train runs again, with the same bits, whose weights were freed before they were wanted: a
     larger budget may call for a candidate that had lost. Or somebody deleted them.
     """
-    make_job = job_maker(work.store.config)
     for row in work.store.fixed_rows():
         path = weights_path(work.folder, row.run.key)
         if row.run.key in keys and not path.exists():
             work.watch(Preparing(0.0, f"making the weights of {row.run.label} again"))
-            work.run_job(make_job(row.run, work.folder))
+            work.run_job(train_job(work.store.config, row.run))
 
 
 def has_examples(record: Mapping[str, Any], folder: Path) -> bool:
@@ -174,22 +169,11 @@ def keep_examples(work: Coordinator, champion: str) -> None:
     Raises:
         Interrupted: the user asked to leave.
     """
-    path = examples_path(work.folder, champion)
-    if path.exists():
+    if examples_path(work.folder, champion).exists():
         return
     run = next(row.run for row in work.store.fixed_rows() if row.run.key == champion)
-    job = ExamplesJob(
-        strategy=run.strategy,
-        seed=run.seed,
-        redraw=run.redraw,
-        fold=run.folds[0],
-        num_epochs=run.num_epochs,
-        scores=scores_path(work.folder, champion),
-        examples_to=path,
-        backbone=run.backbone,
-    )
     try:
-        work.run_job(job)
+        work.run_job(ExamplesJob(run=run))
     except (RequestError, WorkError) as error:
         work.watch(Remark(f"the report will be without pictures: {error}"))
 

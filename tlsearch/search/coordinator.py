@@ -20,21 +20,25 @@ from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.runtime import usable_cores, visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WorkError, hidden
-from tlsearch.execution.events import (
+from tlsearch.execution.executor import Executor, LocalExecutor
+from tlsearch.execution.interrupts import Interrupted, Interrupts
+from tlsearch.execution.messages import (
     EpochSeen,
+    Job,
     Notice,
+    Prepared,
+    PrepareJob,
     Remark,
     RunEnded,
     RunStarted,
+    Setting,
     Tick,
+    TrainJob,
     Watcher,
 )
-from tlsearch.execution.executor import Executor, LocalExecutor
-from tlsearch.execution.interrupts import Interrupted, Interrupts
-from tlsearch.execution.messages import Event, Job, Prepared, PrepareJob, Setting, TrainJob
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.execution.scheduler import Scheduler
-from tlsearch.search.jobs import MakeJob
+from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import (
     STATUS,
     end_tags,
@@ -74,7 +78,6 @@ class Coordinator:
     preparer: Executor
     interrupts: Interrupts
     watch: Watcher
-    make_job: MakeJob
     num_workers: int
     _setting: Setting | None = None
     _next_run: NextRun = lambda: None
@@ -91,18 +94,18 @@ class Coordinator:
 
     def prepare(self, config: StudyConfig) -> Prepared:
         """Read data and weights of a study in the process that prepares."""
-        found = self.prepare_job(
+        prepared: Prepared = self.prepare_job(
             PrepareJob(
                 config=config,
+                folder=self.folder,
                 cache=self.layout.cache,
                 user_cache=user_cache(),
                 threads=SOURCE_THREADS,
             )
         )
-        assert isinstance(found, Prepared)
-        return found
+        return prepared
 
-    def prepare_job(self, job: Job) -> Event:
+    def prepare_job(self, job: Job) -> Any:
         """Do one job in the process that prepares, which takes its memory with it."""
         return self._preparing.run_job(job)
 
@@ -115,7 +118,7 @@ class Coordinator:
         self._setting = setting
         self._scheduler.configure(setting)
 
-    def run_job(self, job: Job) -> Event:
+    def run_job(self, job: Job) -> Any:
         """Have a worker do one job that is no run."""
         return self._scheduler.run_job(job)
 
@@ -132,7 +135,7 @@ class Coordinator:
     def next_run(self) -> tuple[Run, TrainJob] | None:
         """The next run, claimed, and its job."""
         run = self._next_run()
-        return None if run is None else (run, self.make_job(run, self.folder))
+        return None if run is None else (run, train_job(self.store.config, run))
 
     def started(self, run: Run) -> None:
         """Show it in MLflow and on the screen."""
@@ -233,7 +236,7 @@ def is_mirrored(store: Store, layout: Layout) -> bool:
 
 @contextmanager
 def coordinating(
-    store: Store, *, make_job: MakeJob, layout: Layout, interrupts: Interrupts, watch: Watcher
+    store: Store, *, layout: Layout, interrupts: Interrupts, watch: Watcher
 ) -> Iterator[Coordinator]:
     """Open it all; at the end, whatever ends it, close it and note how MLflow was left."""
     config, folder = store.config, layout.study(store.config.name)
@@ -264,7 +267,6 @@ def coordinating(
             preparer=preparer,
             interrupts=interrupts,
             watch=watch,
-            make_job=make_job,
             num_workers=num_workers,
         )
         status = "FINISHED"

@@ -1,52 +1,31 @@
-"""What a worker is ordered to do for a run: which figures to take, where its results go."""
+"""What a worker is ordered to do for a run: which figures to take, which results to keep."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from tlsearch.comparison.claims import advice_about
 from tlsearch.config.cells import Cell, cell_config
 from tlsearch.config.comparison import ComparisonConfig
-from tlsearch.config.paths import checkpoint_path, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.messages import TrainJob
 from tlsearch.execution.runs import Run
 from tlsearch.metrics.registry import MEASURES as ALL_MEASURES
 
-MakeJob = Callable[[Run, Path], TrainJob]
 
-
-def job_maker(config: StudyConfig) -> MakeJob:
-    """What a worker is ordered to do for each of a study's runs.
+def train_job(config: StudyConfig, run: Run) -> TrainJob:
+    """What a worker is ordered to do for a run of a study.
 
     Of a search the weights of all runs over seeds are kept, whose test answers may be wanted. In a
     comparison these answers are ordered at once, and none for tuning: it never touches the test
     part.
     """
     comparison = config.comparison
-
-    def make(run: Run, folder: Path) -> TrainJob:
-        is_compared = comparison is not None
-        by_future = comparison is not None and comparison.table == "B"
-        is_scored = is_compared and run.redraw > 0 and not by_future
-        is_measured = comparison is not None and run.role == "confirm"
-        split = cell_config(config, Cell(run.scenario, run.arm)).data.split if by_future else None
-        return TrainJob(
-            key=run.key,
-            strategy=run.strategy,
-            seed=run.seed,
-            redraw=run.redraw,
-            folds=run.folds,
-            num_epochs=run.num_epochs,
-            checkpoint=checkpoint_path(folder, run.key),
-            weights_to=weights_path(folder, run.key) if run.redraw and not is_compared else None,
-            scores_to=scores_path(folder, run.key) if is_scored else None,
-            measures=measures_of(comparison) if comparison and is_measured else (),
-            split=split,
-            future=comparison.future if comparison and by_future else None,
-            backbone=run.backbone,
-        )
-
-    return make
+    if comparison is None:
+        return TrainJob(run=run, keep_weights=run.redraw > 0)
+    measures = measures_of(comparison) if run.role == "confirm" else ()
+    if comparison.table != "B":
+        return TrainJob(run=run, keep_scores=run.redraw > 0, measures=measures)
+    split = cell_config(config, Cell(run.scenario, run.arm)).data.split
+    return TrainJob(run=run, measures=measures, split=split, future=comparison.future)
 
 
 _PLAIN = ("generalisation_gap", "epochs_spent", "seconds")

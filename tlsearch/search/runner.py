@@ -19,16 +19,16 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.records import Audit
 from tlsearch.errors import StoreError, TlsearchError
-from tlsearch.execution.events import Preparing, Remark, StageStarted, Watcher
 from tlsearch.execution.interrupts import Deadline, Interrupted, Interrupts
 from tlsearch.execution.messages import (
     NetworkJob,
-    NetworkScored,
+    Preparing,
+    Remark,
     Setting,
-    Shares,
     SharesJob,
-    Surveyed,
+    StageStarted,
     SurveyJob,
+    Watcher,
 )
 from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_run
@@ -45,7 +45,7 @@ from tlsearch.search.confirm import (
     trials_left,
 )
 from tlsearch.search.coordinator import Coordinator, begin, coordinating, is_mirrored, occupied
-from tlsearch.search.jobs import asks_for_scores, job_maker
+from tlsearch.search.jobs import asks_for_scores
 from tlsearch.search.mirroring import begun, kept_evaluation, mirror_row, table_view, to_ms
 from tlsearch.search.provenance import (
     by_network,
@@ -120,10 +120,7 @@ def _is_whole(store: Store, layout: Layout) -> bool:
 
 
 def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Watcher) -> None:
-    make_job = job_maker(store.config)
-    with coordinating(
-        store, make_job=make_job, layout=layout, interrupts=interrupts, watch=watch
-    ) as work:
+    with coordinating(store, layout=layout, interrupts=interrupts, watch=watch) as work:
         names = dict.fromkeys(cell.scenario for cell in store.cells)
         scenarios = {name: _prepared(work, name) for name in names}
         work.end_preparing()
@@ -327,9 +324,7 @@ def _score_networks(work: Coordinator, setting: Setting, scenario: str, of: Any 
     for i, name in enumerate(name for name in names if name not in known):
         place = f"{scenario}: " if scenario else ""
         work.watch(Preparing(i / len(names), f"{place}scoring {name}"))
-        answer = work.prepare_job(NetworkJob(backbone=name))
-        assert isinstance(answer, NetworkScored)
-        known[name] = dict(answer.scores)
+        known[name] = work.prepare_job(NetworkJob(backbone=name))
         work.store.note(NETWORKS, {"scores": known, "of": of}, scenario)
 
 
@@ -343,9 +338,7 @@ def _measure_similarity(work: Coordinator, setting: Setting) -> None:
     if store.noted(LIKENESS) is None:
         work.preparer.configure(setting)
         work.watch(Preparing(1.0, "measuring how similar the images are to the source's"))
-        answer = work.prepare_job(SurveyJob(future=None))
-        assert isinstance(answer, Surveyed)
-        facts = dict(answer.facts)
+        facts = work.prepare_job(SurveyJob(future=None))
         store.note(LIKENESS, {name: facts[name] for name in SIMILARITY_FIGURES})
 
 
@@ -368,21 +361,16 @@ def _survey_scenario(work: Coordinator, setting: Setting, scenario: str) -> None
     if (store.noted(SURVEY, scenario) or {}).get("of") != of:
         work.preparer.configure(setting)
         work.watch(Preparing(1.0, f"{scenario}: measuring similarity and size"))
-        surveyed = work.prepare_job(SurveyJob(future=future))
-        assert isinstance(surveyed, Surveyed)
+        facts = work.prepare_job(SurveyJob(future=future))
         if future is not None:
-            shares = work.prepare_job(
-                SharesJob(
-                    splits=tuple(splits.items()),
-                    future=future,
-                    seeds=tuple(range(1, comparison.confirm.seeds + 1)),
-                    redraws=REDRAWS,
-                )
+            job = SharesJob(
+                splits=splits,
+                future=future,
+                seeds=tuple(range(1, comparison.confirm.seeds + 1)),
+                redraws=REDRAWS,
             )
-            assert isinstance(shares, Shares)
-            store.note(SHARES, dict(shares.distances), scenario)
-        facts = {**dict(surveyed.facts), "data": of["data"], "of": of}
-        store.note(SURVEY, facts, scenario)
+            store.note(SHARES, work.prepare_job(job), scenario)
+        store.note(SURVEY, {**facts, "data": of["data"], "of": of}, scenario)
     if asks_for_scores(comparison):
         _score_networks(work, setting, scenario, of)
 

@@ -15,7 +15,7 @@ from tlsearch.data.records import TITLES, Audit, csv_text, summary
 from tlsearch.data.records import as_json as auditing_as_json
 from tlsearch.data.records import effect as auditing_effect
 from tlsearch.errors import hidden
-from tlsearch.execution.events import Remark
+from tlsearch.execution.messages import Remark
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement
 from tlsearch.search.baselines import baseline_run
