@@ -1,5 +1,6 @@
 """Each finding under each policy."""
 
+import csv
 import json
 import pickle
 from typing import Any
@@ -17,7 +18,7 @@ from tlsearch.data.records import (
     AuditError,
     Finding,
     as_json,
-    csv_rows,
+    csv_text,
     effect,
     summary,
 )
@@ -278,9 +279,9 @@ def test_an_audit_pickles_becomes_json_and_a_table() -> None:
     found = json.loads(json.dumps(as_json(audit)))
     assert found["class_counts"] == {"a": 5, "b": 5}
     assert [f["kind"] for f in found["findings"]] == ["conflicting_labels", "near_duplicates"]
-    head, *rows = csv_rows(audit)
-    assert head == ("kind", "policy", "group", "file", "detail")
-    assert rows[0] == ("conflicting_labels", "keep", "1", r"ä,0\n", "a, b")
+    head, *rows = csv.reader(csv_text({"": audit}).splitlines())
+    assert head == ["kind", "policy", "group", "file", "detail"]
+    assert rows[0] == ["conflicting_labels", "keep", "1", r"ä,0\n", "a, b"]
     assert [row[2] for row in rows] == ["1"] * 4
 
 

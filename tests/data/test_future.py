@@ -9,7 +9,7 @@ from sklearn.svm import SVC
 
 from tests.data.made import draw, labelled, split_config
 from tlsearch.data.sources import load_digits_images
-from tlsearch.data.splits import draw_parts, draw_past, past_of, set_future_apart
+from tlsearch.data.splits import draw_parts, draw_past, past_of
 from tlsearch.errors import RequestError
 
 TWENTY = np.arange(20) % 2
@@ -24,25 +24,25 @@ def draw_from_past(
 
 def test_the_latest_by_their_times() -> None:
     data = labelled(TWENTY, times=np.arange(20.0)[::-1])
-    past, future = set_future_apart(data, share=0.25)
+    past, future = past_of(data, share=0.25)
     assert future.tolist() == [0, 1, 2, 3, 4]
-    assert past.tolist() == list(range(5, 20))
+    assert past.usable.tolist() == list(range(5, 20))
 
 
 def test_without_times_the_last_of_those_that_may_be_used() -> None:
     data = labelled(TWENTY, rows=np.array([0, 1, 2, 3, 4, 5, 6, 7, 12, 13]))
-    past, future = set_future_apart(data, share=0.3)
-    assert (past.tolist(), future.tolist()) == ([0, 1, 2, 3, 4, 5, 6], [7, 12, 13])
+    past, future = past_of(data, share=0.3)
+    assert (past.usable.tolist(), future.tolist()) == ([0, 1, 2, 3, 4, 5, 6], [7, 12, 13])
 
 
 def test_images_of_one_time_stay_on_one_side() -> None:
     # The border at 15 cuts a run of 13 … 17: its earlier end is nearer.
     times = np.array([*range(13), *[13] * 5, 18, 19], float)
-    past, future = set_future_apart(labelled(TWENTY, times=times), share=0.25)
-    assert (len(past), len(future)) == (13, 7)
+    past, future = past_of(labelled(TWENTY, times=times), share=0.25)
+    assert (len(past.usable), len(future)) == (13, 7)
     # At 17 its later end is.
-    past, future = set_future_apart(labelled(TWENTY, times=times), share=0.15)
-    assert (len(past), len(future)) == (18, 2)
+    past, future = past_of(labelled(TWENTY, times=times), share=0.15)
+    assert (len(past.usable), len(future)) == (18, 2)
 
 
 @pytest.mark.parametrize("strategy", ["random", "stratified", "time", "group", "stratified_group"])
@@ -92,8 +92,8 @@ def test_whole_parts_keep_suspects_all_labels_and_single_classes() -> None:
     labels = np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1])
     data = labelled(labels, times=np.arange(12.0), suspects=np.arange(12) < 4)
     split = split_config("time", validation=0.2, test=0.2)
-    past, _, seeded = past_of(data, split=split, share=0.17, seed=0)
-    (parts,) = draw_parts(past, split=seeded, redraw=0)
+    past, _ = past_of(data, share=0.17)
+    (parts,) = draw_parts(past, split=split, redraw=0)
     assert [rows.tolist() for rows in parts] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9]]
     with pytest.raises(RequestError, match="train part holds images of one class only"):
         draw_from_past(data, split, share=0.17)
@@ -117,7 +117,7 @@ def test_whole_parts_keep_suspects_all_labels_and_single_classes() -> None:
 )
 def test_what_is_refused(labels: Any, columns: Any, share: float, message: str) -> None:
     with pytest.raises(RequestError, match=rf"^comparison.future = {share}: {message}"):
-        set_future_apart(labelled(labels, **columns), share=share)
+        past_of(labelled(labels, **columns), share=share)
 
 
 def test_what_the_past_cannot_do_is_refused_as_ever() -> None:
@@ -126,8 +126,6 @@ def test_what_the_past_cannot_do_is_refused_as_ever() -> None:
         RequestError, match=r"data\.split\.strategy = time: the source has no times"
     ):
         draw_from_past(data, split_config("time"))
-    with pytest.raises(RequestError, match=r"data\.split\.folds = 3: .* — write null"):
-        draw_from_past(data, split_config("random", folds=3))
     with pytest.raises(RequestError, match="leaves no image of 15 for the"):
         draw_from_past(data, split_config("random", test=0.9, validation=0.09))
     with pytest.raises(RequestError, match=r"class b\S* has 1 image; each of the 3 parts"):

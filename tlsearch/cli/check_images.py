@@ -1,6 +1,5 @@
 """What `tlsearch check` finds in a study's images: their audit, their parts, networks' scores."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,10 +22,9 @@ from tlsearch.data.records import (
     AuditError,
     Finding,
     audit_of_counts,
-    csv_rows,
+    csv_text,
     effect,
     refuse_errors,
-    refuse_what_is_left,
 )
 from tlsearch.errors import RequestError, TlsearchError, WorkError
 
@@ -116,7 +114,6 @@ def audit_images(
             why = f"Label errors were not looked for: {source_name(source)} is embedded."
             audit = replace(audit, unseen=(why,))
         refuse_errors(audit)
-        refuse_what_is_left(audit)
         return Checked(audit, None, None)
     except AuditError as error:
         return Checked(error.audit, error, None)
@@ -207,14 +204,8 @@ def write_listing(checked: Mapping[str, Checked], path: Path) -> None:
     Raises:
         OSError: the place is read-only or full.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        for number, (scenario, found) in enumerate(checked.items()):
-            head, *rows = csv_rows(found.audit)
-            first = (scenario,) if scenario else ()
-            if number == 0:
-                lines.writerow((*(("scenario",) if scenario else ()), *head))
-            lines.writerows((*first, *row) for row in rows)
+    text = csv_text({scenario: found.audit for scenario, found in checked.items()})
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 def show_audit(console: Console, audit: Audit) -> None:

@@ -19,7 +19,6 @@ from tlsearch.data.records import (
     number,
     one_line,
     refuse_errors,
-    refuse_what_is_left,
     small_classes,
 )
 
@@ -56,7 +55,6 @@ def audited(
     data = checks.classes()
     audit = checks.audit(data)
     refuse_errors(audit)
-    refuse_what_is_left(audit)
     known: dict[str, np.ndarray] = {}
     if not checks.usable.all():
         known["rows"] = np.flatnonzero(checks.usable)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from tlsearch.config.schema import AuditConfig
 from tlsearch.errors import Problem, RequestError
@@ -30,27 +30,38 @@ Kind = Literal[
     "label_errors",
 ]
 
-TITLES: Mapping[Kind, str] = {
-    "unreadable": "unreadable files",
-    "missing_labels": "missing labels",
-    "not_an_image": "files that are no images",
-    "missing_times": "missing times",
-    "extreme_sizes": "extreme sizes",
-    "conflicting_labels": "conflicting labels",
-    "exact_duplicates": "exact duplicates",
-    "near_conflicts": "near duplicates with conflicting labels",
-    "near_duplicates": "near duplicates",
-    "leakage": "duplicates across given parts",
-    "small_classes": "small classes",
-    "imbalance": "imbalance",
-    "label_errors": "suspected label errors",
+_KINDS: Mapping[Kind, tuple[str, str, str]] = {
+    "unreadable": ("unreadable files", "repair or remove them", "drop"),
+    "missing_labels": ("missing labels", "fill them in", "drop"),
+    "not_an_image": ("files that are no images", "", ""),  # never an error
+    "missing_times": ("missing times", "fill them in, or split otherwise", "drop"),
+    "extreme_sizes": ("extreme sizes", "look at them", "drop or keep"),
+    "conflicting_labels": (
+        "conflicting labels",
+        "put each picture under one label",
+        "drop or keep",
+    ),
+    "exact_duplicates": ("exact duplicates", "remove what is too many", "drop or keep"),
+    "near_conflicts": ("near duplicates with conflicting labels", "look at them", "drop or keep"),
+    "near_duplicates": ("near duplicates", "remove what is too many", "drop or keep"),
+    "leakage": ("duplicates across given parts", "put each picture into one part", "drop"),
+    "small_classes": (
+        "small classes",
+        "add images, lower data.audit.min_class_images",
+        "drop or keep",
+    ),
+    "imbalance": ("imbalance", "even the classes out, raise data.audit.max_imbalance", "keep"),
+    "label_errors": ("suspected label errors", "look at them", "drop or keep"),
 }
+"""Title, what puts it right, and which other policies there are."""
+TITLES: Mapping[Kind, str] = {kind: title for kind, (title, _, _) in _KINDS.items()}
 
 SHOWN_ROWS, SHOWN_NAMES, SHOWN_CHARS = 8, 4, 160
 """Rows of a listing, names in a row and characters in a name that a summary keeps."""
 
 
-class Listed(NamedTuple):
+@dataclass(frozen=True)
+class Listed:
     """One row of a listing: files, or classes, that belong together, and what is the matter."""
 
     names: tuple[str, ...]
@@ -93,20 +104,7 @@ class Audit:
 
 def as_json(audit: Audit) -> dict[str, Any]:
     """The audit as JSON values, listings and all."""
-    return {
-        "num_images": audit.num_images,
-        "num_used": audit.num_used,
-        "class_counts": dict(audit.class_counts),
-        "findings": [
-            {
-                **asdict(found),
-                "files": [row._asdict() | {"names": list(row.names)} for row in found.files],
-            }
-            for found in audit.findings
-        ],
-        "clean": list(audit.clean),
-        "unseen": list(audit.unseen),
-    }
+    return {**asdict(audit), "class_counts": dict(audit.class_counts)}
 
 
 def summary(audit: Audit) -> dict[str, Any]:
@@ -146,24 +144,21 @@ def effect(finding: Finding) -> str:
     return "left out" if finding.kind == "not_an_image" else ""
 
 
-def csv_rows(audit: Audit) -> list[tuple[str, ...]]:
-    """The listing as a table with a head: a row per file, `group` says which belong together."""
-    head = ("kind", "policy", "group", "file", "detail")
-    return [
-        head,
-        *(
-            (finding.kind, finding.policy, str(number), name, row.detail)
-            for finding in audit.findings
-            for number, row in enumerate(finding.files, 1)
-            for name in row.names
-        ),
-    ]
-
-
-def csv_text(audit: Audit) -> str:
-    """`csv_rows` as a file's text."""
+def csv_text(audits: Mapping[str, Audit]) -> str:
+    """The listings of a study's audits by scenario, "" where it has none, as the text of a CSV
+    file: a row per file, `group` says which belong together.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(csv_rows(audit))
+    lines = csv.writer(text, lineterminator="\n")
+    head = ("kind", "policy", "group", "file", "detail")
+    lines.writerow(head if "" in audits else ("scenario", *head))
+    lines.writerows(
+        (*filter(None, [scenario]), finding.kind, finding.policy, str(number), name, row.detail)
+        for scenario, audit in audits.items()
+        for finding in audit.findings
+        for number, row in enumerate(finding.files, 1)
+        for name in row.names
+    )
     return text.getvalue()
 
 
@@ -238,21 +233,6 @@ def number(count: int, thing: str) -> str:
 SHOWN = 3
 """Rows of a listing that a message names."""
 
-_REMEDIES: Mapping[Kind, tuple[str, str]] = {
-    "unreadable": ("repair or remove them", "drop"),
-    "missing_labels": ("fill them in", "drop"),
-    "missing_times": ("fill them in, or split otherwise", "drop"),
-    "extreme_sizes": ("look at them", "drop or keep"),
-    "conflicting_labels": ("put each picture under one label", "drop or keep"),
-    "exact_duplicates": ("remove what is too many", "drop or keep"),
-    "near_conflicts": ("look at them", "drop or keep"),
-    "near_duplicates": ("remove what is too many", "drop or keep"),
-    "leakage": ("put each picture into one part", "drop"),
-    "small_classes": ("add images, lower data.audit.min_class_images", "drop or keep"),
-    "imbalance": ("even the classes out, raise data.audit.max_imbalance", "keep"),
-    "label_errors": ("look at them", "drop or keep"),
-}
-
 
 class AuditError(RequestError):
     """The images are not as the study wants them; `audit` has all findings."""
@@ -266,40 +246,32 @@ class AuditError(RequestError):
 
 
 def refuse_errors(audit: Audit) -> None:
-    """Raise what the policy `error` asks for.
+    """Raise what the policy `error` asks for, else check that two classes are left to learn.
 
     Raises:
-        AuditError: a finding has it; all of them are named.
+        AuditError: findings have this policy, and all are named; or no image is left, or fewer
+            than two classes with images.
     """
     problems = []
     for finding in audit.errors:
-        repair, instead = _REMEDIES[finding.kind]
-        remedy = f"{repair}, or write {finding.kind}: {instead}"
+        _, repair, others = _KINDS[finding.kind]
+        remedy = f"{repair}, or write {finding.kind}: {others}"
         rule = f"{finding.text}: {_first(finding)}"
         problems.append(Problem(f"data.audit.{finding.kind}", finding.policy, rule, remedy))
+    classes = [name for name, count in audit.class_counts if count]
+    if not problems and len(classes) < 2:
+        if audit.num_images == 0:
+            rule = "none of the files gave an image"
+        elif not classes:
+            rule = f"none of the {audit.num_images:,} images is left"
+        else:
+            rule = f"only the class {classes[0]!r} is left, and a classifier needs two"
+        reasons = "; ".join(f"{f.text}: {_first(f)}" for f in audit.findings if f.dropped)
+        rule += f" ({reasons})" if reasons else ""
+        remedy = "a study needs images of two classes: add some, or change data.audit"
+        problems.append(Problem("data.source", "", rule, remedy))
     if problems:
         raise AuditError(problems, audit)
-
-
-def refuse_what_is_left(audit: Audit) -> None:
-    """Check that two classes are left to learn.
-
-    Raises:
-        AuditError: no image is left, or fewer than two classes with images.
-    """
-    classes = [name for name, count in audit.class_counts if count]
-    if len(classes) > 1:
-        return
-    if audit.num_images == 0:
-        rule = "none of the files gave an image"
-    elif not classes:
-        rule = f"none of the {audit.num_images:,} images is left"
-    else:
-        rule = f"only the class {classes[0]!r} is left, and a classifier needs two"
-    reasons = "; ".join(f"{f.text}: {_first(f)}" for f in audit.findings if f.dropped)
-    found = f"{rule} ({reasons})" if reasons else rule
-    remedy = "a study needs images of two classes: add some, or change data.audit"
-    raise AuditError([Problem("data.source", "", found, remedy)], audit)
 
 
 def _first(finding: Finding) -> str:

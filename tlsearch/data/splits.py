@@ -20,6 +20,7 @@ from tlsearch.config.schema import SplitConfig
 from tlsearch.data.dataset import TEST, VALIDATION, Dataset
 from tlsearch.data.records import PairFacts, PartFacts, SplitFacts
 from tlsearch.errors import RequestError, refused, shown
+from tlsearch.metrics.domain import class_share_distance
 
 AnySet = TypeVar("AnySet", bound=Dataset)
 
@@ -395,10 +396,10 @@ def _edge(times: np.ndarray, border: int) -> int:
     return first if first == border or border - first <= last - border else last
 
 
-def set_future_apart(data: Dataset, *, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the past and of the future, each ascending: the latest `share` of the images that
-    may be used, by their times, or by their order where the source has none. No split touches the
-    future: it judges ways of splitting the past.
+def past_of(data: AnySet, *, share: float) -> tuple[AnySet, np.ndarray]:
+    """The set with the rows of the past alone, and the rows of the future: the latest `share` of
+    the images that may be used, by their times, or by their order where the source has none. No
+    split touches the future: it judges ways of splitting the past.
 
     Images of one time stay on one side, as `_edge` has it. Groups and near duplicates may lie on
     both sides, as they do in time.
@@ -433,11 +434,11 @@ def set_future_apart(data: Dataset, *, share: float) -> tuple[np.ndarray, np.nda
         name = shown(data.class_names[unknown[0]])
         rule = f"class {name} is among {latest} images alone, so that none could be learnt from"
         raise refusal(rule, "take a smaller share, or add images")
-    return past, future
+    return replace(data, rows=past), future
 
 
 def draw_past(
-    data: AnySet, *, split: SplitConfig, labels_per_class: int | None, share: float, seed: int
+    data: Dataset, *, split: SplitConfig, labels_per_class: int | None, share: float, seed: int
 ) -> tuple[Split, np.ndarray]:
     """The images before the future divided by `split` with this seed, and the rows of the future.
 
@@ -445,39 +446,40 @@ def draw_past(
     are given or in time. Fractions are of the past.
 
     Raises:
-        RequestError: the future cannot be set apart, the past cannot be divided (`draw_splits`), or
-            the split has folds.
+        RequestError: the future cannot be set apart (`past_of`), or the past not be divided
+            (`draw_splits`).
     """
-    past, future, seeded = past_of(data, split=split, share=share, seed=seed)
+    assert not split.folds, "refused with the study"
+    past, future = past_of(data, share=share)
+    seeded = split.model_copy(update={"seed": seed})
     (parts,) = draw_splits(past, split=seeded, labels_per_class=labels_per_class, redraw=0)
     return parts, future
-
-
-def past_of(
-    data: AnySet, *, split: SplitConfig, share: float, seed: int
-) -> tuple[AnySet, np.ndarray, SplitConfig]:
-    """The set with the rows of the past alone, those of the future, and the split with this seed.
-
-    Raises:
-        RequestError: the future cannot be set apart, or the split has folds.
-    """
-    if split.folds:
-        rule = "a split that the future judges has one validation part"
-        raise refused("data.split.folds", str(split.folds), rule, "write null")
-    past, future = set_future_apart(data, share=share)
-    return replace(data, rows=past), future, split.model_copy(update={"seed": seed})
 
 
 def describe(data: Dataset, splits: Sequence[Split], *, split: SplitConfig) -> SplitFacts:
     """Sizes and class shares of the parts, and what leaks from one to another."""
     used = np.unique(np.concatenate([rows for parts in splits for rows in parts]))
-    pairs = tuple(_pairs(data, splits))
+    folds = [(fold, parts._asdict().items()) for fold, parts in enumerate(splits, start=1)]
+    pairs = tuple(
+        _pair(data, fold, *two) for fold, parts in folds for two in combinations(parts, 2)
+    )
     return SplitFacts(
         strategy=split.strategy,
         folds=split.folds,
         fingerprint=fingerprint(splits),
         left_out=len(data.usable) - len(used),
-        parts=tuple(_parts(data, splits)),
+        parts=tuple(
+            PartFacts(
+                part=name,
+                fold=fold,
+                class_counts=tuple(
+                    np.bincount(data.labels[rows], minlength=data.num_classes).tolist()
+                ),
+            )
+            for fold, parts in folds
+            for name, rows in parts
+            if fold == 1 or name != "test"
+        ),
         pairs=pairs,
         notes=tuple(_notes(data, splits, split, pairs)),
     )
@@ -510,57 +512,41 @@ def listing(data: Dataset, splits: Sequence[Split]) -> dict[str, Any]:
     }
 
 
-def _parts(data: Dataset, splits: Sequence[Split]) -> Iterator[PartFacts]:
-    for fold, parts in enumerate(splits, start=1):
-        for name in Split._fields if fold == 1 else Split._fields[:2]:
-            labels = data.labels[getattr(parts, name)]
-            counts = tuple(np.bincount(labels, minlength=data.num_classes).tolist())
-            yield PartFacts(part=name, fold=fold, class_counts=counts)
+_NamedRows = tuple[str, np.ndarray]
 
 
-def _pairs(data: Dataset, splits: Sequence[Split]) -> Iterator[PairFacts]:
-    digests = None if data.files is None else data.files.digests
-    for fold, parts in enumerate(splits, start=1):
-        for first, second in combinations(Split._fields, 2):
-            a, b = getattr(parts, first), getattr(parts, second)
-            yield PairFacts(
-                first=first,
-                second=second,
-                fold=fold,
-                distance=_distance(data, a, b),
-                duplicates=_shared(digests, a, b),
-                near_duplicates=_shared(data.clusters, a, b),
-                groups=_shared(data.groups, a, b),
-                later=_later(data.times, a, b),
-            )
+def _pair(data: Dataset, fold: int, first: _NamedRows, second: _NamedRows) -> PairFacts:
+    rows = first[1], second[1]
+
+    def shared(column: np.ndarray | None) -> int | None:
+        if column is None:
+            return None
+        common = np.intersect1d(*(column[side] for side in rows))
+        return len(common) if common.dtype.kind in "US" else int((common >= 0).sum())
+
+    distance = class_share_distance(
+        [data.labels[side] for side in rows], num_classes=data.num_classes
+    )
+    later = None
+    if data.times is not None and not np.isnan(data.times[np.concatenate(rows)]).any():
+        later = int((data.times[rows[0]] > data.times[rows[1]].min()).sum())
+    return PairFacts(
+        first=first[0],
+        second=second[0],
+        fold=fold,
+        distance=round(distance, 6),
+        duplicates=shared(None if data.files is None else data.files.digests),
+        near_duplicates=shared(data.clusters),
+        groups=shared(data.groups),
+        later=later,
+    )
 
 
-def _distance(data: Dataset, first: np.ndarray, second: np.ndarray) -> float:
-    shares = [
-        np.bincount(data.labels[rows], minlength=data.num_classes) / len(rows)
-        for rows in (first, second)
-    ]
-    return round(float(np.abs(shares[0] - shares[1]).sum() / 2), 6)
-
-
-def _shared(column: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> int | None:
-    if column is None:
-        return None
-    common = np.intersect1d(column[first], column[second])
-    return len(common) if common.dtype.kind in "US" else int((common >= 0).sum())
-
-
-def _later(times: np.ndarray | None, first: np.ndarray, second: np.ndarray) -> int | None:
-    if times is None or np.isnan(times[first]).any() or np.isnan(times[second]).any():
-        return None
-    return int((times[first] > times[second].min()).sum())
-
-
-_IF_A_CLASS_IS_ABSENT = (
-    ("train", "training", "what is never seen is never recognised"),
-    ("validation", "validation", "nothing is chosen by it"),
-    ("test", "test", "its figure says nothing about it"),
-)
+_IF_A_CLASS_IS_ABSENT = {
+    "train": ("training", "what is never seen is never recognised"),
+    "validation": ("validation", "nothing is chosen by it"),
+    "test": ("test", "its figure says nothing about it"),
+}
 
 
 def _notes(
@@ -569,9 +555,9 @@ def _notes(
     present = np.unique(data.labels[data.usable])
     for fold, parts in enumerate(splits, start=1):
         where = f" in fold {fold}" if split.folds else ""
-        for part, name, consequence in _IF_A_CLASS_IS_ABSENT:
+        for part, (name, consequence) in _IF_A_CLASS_IS_ABSENT.items():
             absent = np.setdiff1d(present, data.labels[getattr(parts, part)])
-            if len(absent) and (fold == 1 or name != "test"):
+            if len(absent) and (fold == 1 or part != "test"):
                 names = ", ".join(shown(data.class_names[label]) for label in absent[:5])
                 more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
                 yield f"no image of {names}{more} is in the {name} part{where}: {consequence}"
@@ -580,12 +566,13 @@ def _notes(
         if worst:
             what = count.replace("_", " ")
             yield f"{what} on both sides of the test part ({worst}): its figure may be too good"
-    if split.strategy != "given" and data.parts is not None and (data.parts >= 0).any():
+    if data.parts is None:
+        return
+    if split.strategy != "given" and (data.parts >= 0).any():
         yield (
             f"the source names parts of its own; a split that is {split.strategy} draws others, "
             "strategy: given takes them"
         )
-    if split.strategy == "given" and data.parts is not None:
-        unnamed = int((data.parts[data.usable] < 0).sum())
-        if unnamed:
-            yield f"{unnamed} images without a given part are taken as training images"
+    unnamed = int((data.parts[data.usable] < 0).sum())
+    if split.strategy == "given" and unnamed:
+        yield f"{unnamed} images without a given part are taken as training images"

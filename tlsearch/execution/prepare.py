@@ -359,10 +359,10 @@ def share_distances(
         RequestError: the images cannot be divided so.
     Source: claims.md, B1 and B2.
     """
+    past, _ = past_of(data, share=share)
     found = []
     for seed in range(redraws):
-        past, _, seeded = past_of(data, split=split, share=share, seed=seed)
-        (parts,) = draw_parts(past, split=seeded, redraw=0)
+        (parts,) = draw_parts(past, split=split.model_copy(update={"seed": seed}), redraw=0)
         labels = [data.labels[rows] for rows in parts]
         found.append(class_share_distance(labels, num_classes=data.num_classes))
     return np.array(found)

@@ -18,7 +18,7 @@ from tlsearch.config.paths import (
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import SplitConfig
 from tlsearch.data import dataset as store
-from tlsearch.data.splits import Split, draw_past, draw_splits, set_future_apart
+from tlsearch.data.splits import Split, draw_past, draw_splits, past_of
 from tlsearch.errors import WorkError
 from tlsearch.execution.examples import NUM_EPOCHS, as_json, first_of_classes, training_views
 from tlsearch.execution.head_init import HeadStart
@@ -228,14 +228,14 @@ class Workbench:
         """The facts of `survey` for the study's own split."""
         config, data = self._config, self._images
         if job.future is None:
-            parts, past = self._splits(0)[0], data.usable
+            parts, past = self._splits(0)[0], data
         else:
-            past, _ = set_future_apart(data, share=job.future)
+            past, _ = past_of(data, share=job.future)
             parts, _ = self._draw_past(config.data.split, job.future, config.data.split.seed)
         return survey(
             data,
             parts=parts,
-            looked_at=np.setdiff1d(past, parts.test),
+            looked_at=np.setdiff1d(past.usable, parts.test),
             backbone=self._backbone(dropout=0.0, seed=0, pretrained=True),
             source=source_images(self._setting),
             device=self._device,

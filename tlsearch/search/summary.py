@@ -213,12 +213,12 @@ LISTING = "audit.csv"
 def record_audit(store: Store, audit: Audit, folder: Path) -> None:
     """Keep what a report needs in the store, and the whole listing in the study's folder."""
     store.note(AUDIT, summary(audit))
-    write_text(folder / LISTING, csv_text(audit))
+    write_text(folder / LISTING, csv_text({"": audit}))
 
 
 def audit_texts(audit: Audit) -> dict[str, Any]:
     """Files of the parent run in MLflow."""
-    return {"audit.json": auditing_as_json(audit), LISTING: csv_text(audit)}
+    return {"audit.json": auditing_as_json(audit), LISTING: csv_text({"": audit})}
 
 
 def remarks(audit: Audit) -> Iterator[Remark]:
