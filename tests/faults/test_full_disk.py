@@ -55,7 +55,7 @@ def test_in_preparation_and_checkpoint(small_disk: Path, cache: Path, searched: 
     place = Place(small_disk.parent, cache=cache, study=STUDY)
     found = [check_refusal(place, size) for size in ("4k", "64k", "2400k", "20m")]
     for message, place_of_fault in zip(
-        found, ("mlruns", "images.npy", "mlflow.db", "checkpoint"), strict=True
+        found, ("mlruns", "images", "mlflow.db", "checkpoint"), strict=True
     ):
         assert place_of_fault in message
     resize(small_disk, ROOMY)

@@ -21,7 +21,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `Dataset.parts`; -1 where the source names none."""
 
 _COLUMNS = ("labels", "times", "groups", "parts", "weights", "clusters", "rows", "suspects")
-_FACTS = "set.json"
+_ARRAYS, _FACTS = "columns.npz", "set.json"
 
 
 class Files(NamedTuple):
@@ -195,47 +195,37 @@ def save(data: ImageSet, folder: Path) -> Path:
 def load(place: Path) -> ImageSet:
     """The set that `save` wrote; the pixels are mapped, not read."""
     facts = json.loads((place / _FACTS).read_text())
-    files = None
-    if facts["files"]:
-        with (place / "files.npz").open("rb") as file, np.load(file) as arrays:
-            files = Files(**{name: arrays[name] for name in Files._fields})
-    pixel_file = place / facts["images"]  # an absolute path stands for itself
+    with (place / _ARRAYS).open("rb") as file, np.load(file) as arrays:
+        known = {name: arrays[name] for name in arrays.files}
+    files = {name: known.pop(f"file_{name}", None) for name in Files._fields}
+    pixel_file = place / facts.pop("images")  # an absolute path stands for itself
     return ImageSet(
         images=np.load(pixel_file, mmap_mode="r"),
         pixel_file=pixel_file,
         class_names=tuple(facts["class_names"]),
         fingerprint=facts["fingerprint"],
         failures=tuple(Failure(*row) for row in facts["failures"]),
-        files=files,
-        **{name: np.load(place / f"{name}.npy") for name in facts["arrays"]},
+        files=None if files["names"] is None else Files(**files),
+        **known,
     )
 
 
 def _write(place: Path, data: ImageSet) -> None:
-    arrays = {name: getattr(data, name) for name in _COLUMNS if getattr(data, name) is not None}
     if data.pixel_file is None:
-        _save_array(place / "images.npy", data.images)
-    for name, array in arrays.items():
-        _save_array(place / f"{name}.npy", array)
+        with atomic_write(place / "images.npy") as draft:
+            np.save(draft, data.images)
+    arrays = {name: getattr(data, name) for name in _COLUMNS if getattr(data, name) is not None}
     if data.files is not None:
-        np.savez(place / "files.npz", **data.files._asdict())
+        arrays |= {f"file_{name}": array for name, array in data.files._asdict().items()}
+    with atomic_write(place / _ARRAYS) as draft:
+        np.savez(draft, allow_pickle=False, **arrays)
     facts = {
         "fingerprint": data.fingerprint,
         "images": str(data.pixel_file.absolute()) if data.pixel_file else "images.npy",
         "class_names": data.class_names,
-        "arrays": list(arrays),
-        "files": data.files is not None,
         "failures": data.failures,
     }
     write_text(place / _FACTS, json.dumps(facts))  # last: whoever finds it finds all
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    try:
-        with atomic_write(path) as draft:
-            np.save(draft, array)
-    except OSError as error:  # numpy's own has neither a number nor a file's name
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _is_whole(place: Path, data: ImageSet) -> bool:

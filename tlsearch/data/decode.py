@@ -156,7 +156,9 @@ def _read(path: Path) -> bytes:
             raise WorkError(
                 f"{path}: cannot be read now ({error.strerror}) — see to the disk, then run again"
             ) from error
-        reason = "no such file" if error.errno == errno.ENOENT else error.strerror or str(error)
+        reason = error.strerror or str(error)
+        if error.errno == errno.ENOENT:
+            reason = "a link that leads nowhere" if path.is_symlink() else "no such file"
         raise UnreadableImage(reason) from error
     except ValueError as error:
         if isinstance(error, UnreadableImage):

@@ -19,7 +19,7 @@ from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, source_text
 from tlsearch.data.cache import Listing, read_files
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, FailureKind, ImageSet
+from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
 from tlsearch.errors import RequestError, refused
 
 PART_NAMES = {
@@ -193,10 +193,8 @@ class _Walk:
                     steps = (*folder, entry.name)
                     if entry.is_symlink():
                         self._links.append(steps)
-                    elif entry.is_dir(follow_symlinks=False):
-                        self._enter(steps, entry.stat(follow_symlinks=False), around=set())
                     else:
-                        self._add(steps, is_file=entry.is_file(follow_symlinks=False))
+                        self._add(steps, entry.stat(follow_symlinks=False), closed=self._entered)
         except OSError as error:
             reason = f"this folder cannot be read: {error.strerror or error}"
             self.failures.append(Failure("unreadable", _name(folder) or ".", reason))
@@ -205,31 +203,32 @@ class _Walk:
         try:
             target = os.stat(self._root.joinpath(*link))
         except OSError:
-            kind: FailureKind = "unreadable" if is_named_as_image(link[-1]) else "not_an_image"
-            self.failures.append(Failure(kind, _name(link), "a link that leads nowhere"))
-            return
-        if stat.S_ISDIR(target.st_mode):
-            self._enter(link, target, around=self._around)
+            if is_named_as_image(link[-1]):
+                self.images.append(link)  # named by whoever opens it
+            else:
+                why = "a link that leads nowhere"
+                self.failures.append(Failure("not_an_image", _name(link), why))
         else:
-            self._add(link, is_file=stat.S_ISREG(target.st_mode))
+            self._add(link, target, closed=self._entered | self._around)
 
-    def _enter(self, steps: Steps, target: os.stat_result, *, around: set[_Identity]) -> None:
-        identity = _identity(target)
-        if identity in self._entered | around:
+    def _add(self, steps: Steps, found: os.stat_result, *, closed: set[_Identity]) -> None:
+        """Take a file, or a folder that is none of the `closed` ones."""
+        suffix = os.path.splitext(steps[-1])[1]
+        if stat.S_ISDIR(found.st_mode):
+            identity = _identity(found)
+            if identity not in closed:
+                self._entered.add(identity)
+                self._folders.append(steps)
+                return
             where = "that is read already" if identity in self._entered else "around this one"
             reason = f"leads to a folder {where}"
-            self.failures.append(Failure("not_an_image", _name(steps), reason))
-        else:
-            self._entered.add(identity)
-            self._folders.append(steps)
-
-    def _add(self, steps: Steps, *, is_file: bool) -> None:
-        if is_file and is_named_as_image(steps[-1]):
+        elif not stat.S_ISREG(found.st_mode):
+            reason = "no file"
+        elif is_named_as_image(steps[-1]):
             self.images.append(steps)
             return
-        suffix = os.path.splitext(steps[-1])[1]
-        reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
-        reason = reason if is_file else "no file"
+        else:
+            reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
         self.failures.append(Failure("not_an_image", _name(steps), reason))
 
 
@@ -244,13 +243,19 @@ def _identity(found: os.stat_result) -> _Identity:
 
 def find_images(named: Sequence[str]) -> Iterator[Path]:
     """The images that `named` means, one by one: a file as it is, whatever its suffix; a folder's
-    by suffix, those of its subfolders included, sorted, hidden ones left out; a pattern's matches.
+    by suffix, in natural order, those of its subfolders included; a pattern's matches.
 
     Raises:
         RequestError: at once, if a name is neither a file, a folder nor a pattern that matches.
     """
     places = [place for name in named for place in _places(name)]
-    return (file for place in places for file in _files(place))
+    return (image for place in places for image in _images(place))
+
+
+def _images(place: Path) -> Iterator[Path]:
+    if not place.is_dir():
+        return iter([place])
+    return (place.joinpath(*steps) for steps in sorted(_Walk(place).images, key=_order))
 
 
 def _places(name: str) -> list[Path]:
@@ -265,20 +270,3 @@ def _places(name: str) -> list[Path]:
         what = "no file matches this pattern" if glob.has_magic(name) else "no such file or folder"
         raise RequestError(f"{name}: {what}, seen from {Path.cwd()}")
     return found
-
-
-def _files(place: Path) -> Iterator[Path]:
-    if not place.is_dir():
-        yield place
-        return
-    seen: set[_Identity] = set()
-    for folder, inner, names in os.walk(place, followlinks=True):
-        identity = _identity(os.stat(folder))
-        if identity in seen:  # a link into what was already walked
-            inner.clear()
-            continue
-        seen.add(identity)
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and is_named_as_image(name):
-                yield Path(folder, name)
