@@ -16,7 +16,7 @@ from torch import Tensor
 from tlsearch.config.paths import user_cache
 from tlsearch.config.sources import Letters
 from tlsearch.data.glyph_recipe import RECIPE
-from tlsearch.data.synthetic.letters import draw_letters
+from tlsearch.data.sources import drawn_images
 from tlsearch.execution.source import glyph_source
 from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
 from tlsearch.models.weights import pretrained_state
@@ -35,7 +35,7 @@ def silent(_share: float, _text: str) -> None:
 
 def rows_of(columns: int) -> dict[str, Tensor]:
     """Images (columns, 3, 32, 32) by what was done to them."""
-    found = draw_letters(
+    found = drawn_images(
         Letters(images=2600, difficulty=0.5, similarity=0.5), size=SIZE, on_progress=silent
     )
     mean, std = normalisation(BACKBONE)

@@ -2,11 +2,18 @@
 
 import glob
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from tlsearch.errors import WorkError
+
+_KEPT_REMEDY = (
+    "free some disk space or make the folder writable; what is in it may be deleted at any time"
+)
 _GIT_IGNORE = "*\n!.gitignore\n!README.md\n"
 
 
@@ -162,6 +169,31 @@ def remove_drafts(path: Path) -> None:
     """Remove the drafts of `path` that killed processes left; nobody else may write it now."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part*"):
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_once(
+    lock: Path, *, remedy: str = _KEPT_REMEDY, on_wait: Callable[[], object] = bool
+) -> Iterator[None]:
+    """Within, no other process makes what this lock file stands for, in a folder that is made if
+    need be; `on_wait` is called if one does just now. The system releases the lock when a process
+    dies, however it dies.
+
+    Raises:
+        WorkError: the folder may not be written, or in the block a disk is full.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = FileLock(lock).acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            held = FileLock(lock).acquire()
+        with held:
+            yield
+    except OSError as error:
+        place, reason = error.filename or lock.parent, error.strerror or error
+        raise WorkError(f"{place}: cannot be written ({reason}) — {remedy}") from error
 
 
 def sweep(folder: Path, *, open_keys: Collection[str]) -> None:

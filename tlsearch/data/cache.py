@@ -20,9 +20,8 @@ from typing import BinaryIO, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from tlsearch.config.paths import atomic_write, remove_drafts, write_text
+from tlsearch.config.paths import atomic_write, made_once, remove_drafts, write_text
 from tlsearch.config.runtime import OnProgress, usable_cores
 from tlsearch.config.schema import DataConfig
 from tlsearch.data.dataset import Failure, Files, ImageSet, image_set
@@ -33,9 +32,10 @@ from tlsearch.data.decode import (
     decode_image,
     quiet_pillow,
 )
-from tlsearch.errors import WorkError, refused
+from tlsearch.errors import refused
 
 _PIXELS, _KNOWN, _FACTS = "images.npy", "known.npz", "entry.json"
+_REMEDY = "free some disk space, or set TLSEARCH_CACHE to another folder, then run again"
 _PROGRESS_SECONDS = 0.1
 _CHUNK_BYTES = 2**20  # of pixels that one thread decodes at a time, so that memory stays flat
 _CHUNK_IMAGES = 16
@@ -161,24 +161,15 @@ def decode_once(
     found = find_entry(place)
     if found is not None:
         return found
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place / "lock")
-        try:
-            held = lock.acquire(timeout=0)
-        except Timeout:
-            on_progress(0.0, "waiting for another process that decodes these images")
-            held = lock.acquire()
-        with held:
-            found = find_entry(place)  # another process may have made it
-            if found is None:
-                _write(place, work(), size, on_progress)
-                found = find_entry(place)
-    except OSError as error:
-        raise WorkError(
-            f"{place}: cannot be written ({error.strerror or error}) — free some disk space, or "
-            "set TLSEARCH_CACHE to another folder, then run again"
-        ) from error
+
+    def wait() -> None:
+        on_progress(0.0, "waiting for another process that decodes these images")
+
+    with made_once(place / "lock", remedy=_REMEDY, on_wait=wait):
+        found = find_entry(place)  # another process may have made it
+        if found is None:
+            _write(place, work(), size, on_progress)
+            found = find_entry(place)
     assert found is not None
     return found
 

@@ -11,11 +11,9 @@ from typing import Any, Literal, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 
-from tlsearch.config.paths import atomic_write, write_text
+from tlsearch.config.paths import atomic_write, made_once, write_text
 from tlsearch.data.records import one_line
-from tlsearch.errors import WorkError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Values of `Dataset.parts`; -1 where the source names none."""
@@ -179,16 +177,9 @@ def save(data: ImageSet, folder: Path) -> Path:
         WorkError: the disk is full or the folder may not be written.
     """
     place = folder / data.fingerprint
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / "lock"):
-            if not _is_whole(place, data):
-                _write(place, data)
-    except OSError as error:
-        raise WorkError(
-            f"{error.filename or place}: cannot be written ({error.strerror or error}) — free some "
-            "disk space, then run again"
-        ) from error
+    with made_once(place / "lock", remedy="free some disk space, then run again"):
+        if not _is_whole(place, data):
+            _write(place, data)
     return place
 
 

@@ -1,17 +1,19 @@
 """From what a study says of its data to images that may be used, and what was found among them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 from PIL import Image
 
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import AuditConfig, DataConfig, StudyConfig
-from tlsearch.config.sources import SOURCES, source_name
+from tlsearch.config.sources import DrawnSource, Glyphs, Letters, Textures, source_name
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, image_set
 from tlsearch.data.folder import read_folder
+from tlsearch.data.glyph_recipe import CHARACTERS
 from tlsearch.data.records import Audit
 from tlsearch.data.splits import draw_parts
 from tlsearch.data.table import read_manifest
@@ -37,17 +39,24 @@ def load_digits_images(size: int) -> ImageSet:
     return image_set(np.stack(images)[..., np.newaxis], scans.target, names, times=written)
 
 
-def _drawn(data: DataConfig, _cache: Path, on_progress: OnProgress) -> ImageSet:
-    from tlsearch.data.synthetic.glyphs import draw_glyph_images
-    from tlsearch.data.synthetic.letters import draw_letters
-    from tlsearch.data.synthetic.textures import draw_textures
+def drawn_images(source: DrawnSource, *, size: int, on_progress: OnProgress) -> ImageSet:
+    """The images of a source that is drawn."""
+    from tlsearch.data.synthetic import Draw, draw_set, glyphs, letters, textures
 
-    draws: dict[str, Callable[..., ImageSet]] = {
-        "glyphs": draw_glyph_images,
-        "letters": draw_letters,
-        "textures": draw_textures,
+    kinds: dict[type[DrawnSource], tuple[Draw, int, Sequence[str]]] = {
+        Glyphs: (glyphs.draw, 1, CHARACTERS),
+        Letters: (letters.draw, 3, ascii_uppercase),
+        Textures: (textures.draw, 3, tuple(textures.FAMILIES)),
     }
-    return draws[source_name(data.source)](data.source, size=data.size, on_progress=on_progress)
+    draw, channels, names = kinds[type(source)]
+    return draw_set(
+        source, draw, size=size, channels=channels, names=names, on_progress=on_progress
+    )
+
+
+def _drawn(data: DataConfig, _cache: Path, on_progress: OnProgress) -> ImageSet:
+    assert isinstance(data.source, DrawnSource)
+    return drawn_images(data.source, size=data.size, on_progress=on_progress)
 
 
 def _torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> ImageSet:
@@ -76,7 +85,6 @@ def load_images(data: DataConfig, *, cache: Path, on_progress: OnProgress) -> Im
         RequestError: the source is not there, or has fewer than two classes of images.
         WorkError: it cannot be fetched, or the cache cannot be written.
     """
-    assert set(READERS) <= set(SOURCES)
     return READERS[source_name(data.source)](data, cache, on_progress)
 
 

@@ -516,25 +516,23 @@ _NamedRows = tuple[str, np.ndarray]
 
 
 def _pair(data: Dataset, fold: int, first: _NamedRows, second: _NamedRows) -> PairFacts:
-    rows = first[1], second[1]
+    a, b = first[1], second[1]
 
     def shared(column: np.ndarray | None) -> int | None:
         if column is None:
             return None
-        common = np.intersect1d(*(column[side] for side in rows))
+        common = np.intersect1d(column[a], column[b])
         return len(common) if common.dtype.kind in "US" else int((common >= 0).sum())
 
-    distance = class_share_distance(
-        [data.labels[side] for side in rows], num_classes=data.num_classes
-    )
+    shares = data.labels[a], data.labels[b]
     later = None
-    if data.times is not None and not np.isnan(data.times[np.concatenate(rows)]).any():
-        later = int((data.times[rows[0]] > data.times[rows[1]].min()).sum())
+    if data.times is not None and not np.isnan(data.times[np.concatenate([a, b])]).any():
+        later = int((data.times[a] > data.times[b].min()).sum())
     return PairFacts(
         first=first[0],
         second=second[0],
         fold=fold,
-        distance=round(distance, 6),
+        distance=round(class_share_distance(shares, num_classes=data.num_classes), 6),
         duplicates=shared(None if data.files is None else data.files.digests),
         near_duplicates=shared(data.clusters),
         groups=shared(data.groups),

@@ -20,9 +20,8 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Glyphs
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, image_set
-from tlsearch.data.sources import read_images
+from tlsearch.data.sources import drawn_images, read_images
 from tlsearch.data.splits import Split, draw_splits
-from tlsearch.data.synthetic.glyphs import draw_glyph_images
 from tlsearch.execution.measures import evenly
 from tlsearch.execution.messages import Setting
 from tlsearch.execution.prepare import find_device, ready_network
@@ -141,7 +140,7 @@ def source_images(setting: Setting) -> ImageSet | None:
 def glyph_images(*, size: int) -> ImageSet:
     """Images of the embedded source task."""
     wanted = Glyphs(images=GLYPH_IMAGES, difficulty=AS_TRAINED, seed=2**32 - 1)
-    return draw_glyph_images(wanted, size=size, on_progress=no_progress)
+    return drawn_images(wanted, size=size, on_progress=no_progress)
 
 
 def shapeless(images: ImageSet, *, seed: int) -> ImageSet:

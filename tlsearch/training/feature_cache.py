@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from tlsearch.config.paths import atomic_write, remove_drafts
-from tlsearch.errors import WorkError
+from tlsearch.config.paths import atomic_write, made_once, remove_drafts
 from tlsearch.models.backbones import Backbone
 from tlsearch.models.freezing import freeze
 from tlsearch.training.batches import Pixels, label_batch, normalised, pixel_batch, unit_batch
@@ -63,18 +61,11 @@ class ActivationStore:
             one = self._run(stages, rows[:1], device)
             if one.nbytes * len(rows) > MAX_BYTES:
                 return None
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(path.with_suffix(".lock")):
-                    kept = _read(path)
-                    if kept is None:
-                        make_room(self._folder, one.nbytes * len(rows))
-                        kept = _write(path, self._batches(stages, rows, device), one, len(rows))
-            except OSError as error:
-                raise WorkError(
-                    f"{self._folder}: activations cannot be written ({error}) — free some disk "
-                    "space or make the folder writable; it may be deleted at any time"
-                ) from error
+            with made_once(path.with_suffix(".lock")):
+                kept = _read(path)
+                if kept is None:
+                    make_room(self._folder, one.nbytes * len(rows))
+                    kept = _write(path, self._batches(stages, rows, device), one, len(rows))
             self._open[path.name] = kept.permute(0, 3, 1, 2) if _is_channels_last(one) else kept
         with suppress(OSError):  # deleted since
             os.utime(path)  # used now, as `make_room` sees it

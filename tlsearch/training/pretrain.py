@@ -9,17 +9,18 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
 
-from tlsearch.config.paths import atomic_write, remove_drafts
+from tlsearch.config.paths import atomic_write, made_once, remove_drafts
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.data.glyph_recipe import CHARACTERS, Recipe, glyph_file
 from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
@@ -30,8 +31,8 @@ from tlsearch.training.optim import is_decayed
 from tlsearch.training.precision import BF16, FP32, Numerics, bf16_is_sound
 
 _REPORT_SECONDS = 0.5
-_LOCK_POLL_SECONDS = 0.5
 _UNSEEN_IMAGES = 2048
+_REMEDY = "free space there, make it writable, or point XDG_CACHE_HOME at a folder that is"
 CPU = torch.device("cpu")
 
 # Depthwise convolutions lose with bf16 (MobileNetV3 half its speed), and only these were measured.
@@ -115,13 +116,11 @@ def _train(
     batches = _batches(network, recipe, recipe.faces, image_size, "images")
     model = network.model.train()
     optimizer = _optimizer(model, recipe)
-    peaks = [group["lr"] for group in optimizer.param_groups]
     num_steps = max(1, recipe.num_images // recipe.batch_size)
+    fraction = partial(lr_fraction, num_steps=num_steps, warmup_share=recipe.warmup_share)
+    schedule = LambdaLR(optimizer, fraction)
     started = reported = time.monotonic()
     for step in range(num_steps):
-        fraction = lr_fraction(step, num_steps=num_steps, warmup_share=recipe.warmup_share)
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * fraction
         images, labels = next(batches)
         with numerics.autocast(CPU):
             logits = model(images)
@@ -130,6 +129,7 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
+        schedule.step()
         now = time.monotonic()
         if now - reported >= _REPORT_SECONDS or step + 1 == num_steps:
             reported = now
@@ -227,7 +227,11 @@ def glyph_weights(
     file = glyph_file(recipe, backbone=backbone, image_size=image_size, cache=cache)
     if damage(file) is None:
         return file
-    with _locked(file, on_progress):
+
+    def wait() -> None:
+        on_progress(0.0, "source model: another process is making it; waiting")
+
+    with made_once(file.with_suffix(".safetensors.lock"), remedy=_REMEDY, on_wait=wait):
         problem = damage(file)  # again: whoever held the lock may have made it
         if problem is None:
             return file
@@ -252,36 +256,7 @@ def glyph_weights(
         try:
             with atomic_write(file) as draft:
                 save_file(trained.state, draft, metadata=metadata)
-        except (OSError, SafetensorError) as error:  # the latter is how it reports a full disk
-            raise _not_written(file.parent, str(error)) from None
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
     on_progress(1.0, f"source model: {trained.unseen_font_accuracy:.1%} on unseen fonts")
     return file
-
-
-@contextmanager
-def _locked(file: Path, on_progress: OnProgress) -> Iterator[None]:
-    """Hold the file's lock, which also proves that its folder, made if need be, is writable.
-
-    The system releases the lock when a process dies, however it dies.
-    """
-    lock = FileLock(f"{file}.lock")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        while not lock.is_locked:
-            try:
-                lock.acquire(timeout=_LOCK_POLL_SECONDS)
-            except Timeout:
-                on_progress(0.0, "source model: another process is making it; waiting")
-    except OSError as error:
-        raise _not_written(file.parent, error.strerror or str(error)) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _not_written(folder: Path, reason: str) -> WorkError:
-    return WorkError(
-        f"cache folder {folder}: cannot be written ({reason}) — free space there, make it"
-        " writable, or point XDG_CACHE_HOME at a folder that is"
-    )

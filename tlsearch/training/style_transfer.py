@@ -9,12 +9,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from tlsearch.config.paths import atomic_write
+from tlsearch.config.paths import atomic_write, made_once
 from tlsearch.config.runtime import OnProgress, derive_seed
-from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone
 from tlsearch.training.batches import Pixels, normalised, unit_batch
 from tlsearch.training.feature_cache import by_channel
@@ -145,18 +143,11 @@ class StyledImages:
         """
         lenders = self._lenders(rows)
         path = self.folder / f"{self._key(rows, lenders)}.npy"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+        with made_once(path.with_suffix(".lock")):
+            found = _read(path, rows=len(rows))
+            if found is None:
+                self._make(path, rows, lenders)
                 found = _read(path, rows=len(rows))
-                if found is None:
-                    self._make(path, rows, lenders)
-                    found = _read(path, rows=len(rows))
-        except OSError as error:
-            raise WorkError(
-                f"{self.folder}: images in another style cannot be written ({error}) — free some "
-                "disk space or make the folder writable; it may be deleted at any time"
-            ) from error
         assert found is not None, f"{path} was written a moment ago"
         return found
 

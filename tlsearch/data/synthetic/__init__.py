@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +19,21 @@ from tlsearch.data.dataset import ImageSet, image_set
 _VERSION = 1
 _CHUNK = 64  # images of one class that share a generator
 
-Draw = Callable[[int, int, torch.Generator], Tensor]
-"""Images (count, 1 or 3, size, size) in 0 … 1 from (class, count, generator)."""
+Draw = Callable[[Any, int, int, int, torch.Generator], Tensor]
+"""Images (count, 1 or 3, size, size) in 0 … 1 from (source, class, count, size, generator)."""
 
 
 def draw_set(
     source: DrawnSource,
+    draw: Draw,
     *,
     size: int,
     channels: int,
-    class_names: tuple[str, ...],
-    draw: Draw,
+    names: Sequence[str],
     on_progress: OnProgress,
 ) -> ImageSet:
-    """All images of `source`, its classes in turn by their sizes.
+    """All images of `source`, its classes in turn by their sizes; `names` are theirs and perhaps of
+    further ones.
 
     The fingerprint is that of the knobs, not of the pixels: another machine rounds some of them to
     the next grey level, and a study may move there.
@@ -46,12 +48,12 @@ def draw_set(
             generator = torch.Generator()
             generator.manual_seed(derive_seed(source.seed, name, label, start))
             # Always a whole chunk: fewer would draw other numbers.
-            chunk = draw(label, _CHUNK, generator)[: count - start]
+            chunk = draw(source, label, _CHUNK, size, generator)[: count - start]
             pixels = (chunk * 255).round_().clamp_(0, 255).to(torch.uint8)
             images[rows[start : start + _CHUNK]] = pixels.permute(0, 2, 3, 1).numpy()
             done += len(chunk)
             on_progress(done / len(labels), f"drawing {name}")
-    found = image_set(images, labels, class_names)
+    found = image_set(images, labels, tuple(names[: source.num_classes()]))
     recipe = json.dumps([_VERSION, name, source.model_dump(mode="json"), size])
     return replace(found, fingerprint=hashlib.sha256(recipe.encode()).hexdigest()[:16])
 

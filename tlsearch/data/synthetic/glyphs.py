@@ -15,11 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsearch.config.runtime import OnProgress
 from tlsearch.config.sources import Glyphs as GlyphSource
-from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE, Jitter, font_file
-from tlsearch.data.synthetic import affine_grid, between, chosen, draw_set, sample
+from tlsearch.data.synthetic import affine_grid, between, chosen, sample
 
 _RENDER = 128  # pixels of the canvas that distances are measured on
 _STORED = 64  # pixels of the stored distance maps
@@ -137,23 +135,15 @@ def _degrade(ink: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
     return (image + level * torch.randn(image.shape, generator=generator)).clamp(0, 1)
 
 
-def draw_glyph_images(source: GlyphSource, *, size: int, on_progress: OnProgress) -> ImageSet:
-    """Digits and capital letters, one channel; jittered as in training at difficulty 0.5."""
+def draw(
+    source: GlyphSource, label: int, count: int, size: int, generator: torch.Generator
+) -> Tensor:
+    """Images (count, 1, size, size) of the digit or capital letter at place `label`, jittered as in
+    training at difficulty 0.5.
+    """
+    jitter, labels = scaled(RECIPE.jitter, 2 * source.difficulty), torch.full((count,), label)
     glyphs = render_glyphs(RECIPE.faces)
-    jitter = scaled(RECIPE.jitter, 2 * source.difficulty)
-
-    def draw(label: int, count: int, generator: torch.Generator) -> Tensor:
-        labels = torch.full((count,), label)
-        return draw_labels(glyphs, labels, size=size, jitter=jitter, generator=generator)
-
-    return draw_set(
-        source,
-        size=size,
-        channels=1,
-        class_names=tuple(CHARACTERS),
-        draw=draw,
-        on_progress=on_progress,
-    )
+    return draw_labels(glyphs, labels, size=size, jitter=jitter, generator=generator)
 
 
 def scaled(jitter: Jitter, factor: float) -> Jitter:

@@ -13,15 +13,12 @@ from string import ascii_uppercase
 import torch
 from torch import Tensor
 
-from tlsearch.config.runtime import OnProgress
 from tlsearch.config.sources import Letters
-from tlsearch.data.dataset import ImageSet
 from tlsearch.data.synthetic import (
     affine_grid,
     axes,
     between,
     chosen,
-    draw_set,
     paint,
     sample,
     smooth_noise,
@@ -59,45 +56,21 @@ ORNATE_ALPHABETS = (
 )
 
 
-def draw_letters(source: Letters, *, size: int, on_progress: OnProgress) -> ImageSet:
-    """Letters, three channels.
+def draw(source: Letters, label: int, count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Images (count, 3, size, size) of the letter at place `label`.
 
     `difficulty` brings other letters cut by the edges, lines, patches that hide, uneven paper,
     noise, and takes contrast. `similarity` 1 draws plain alphabets as the source does, bright
     on dark grey; 0 draws ornate ones too, warped, hollow or hatched, in colours, dark or bright.
     """
-    plain, ornate = render_alphabets(PLAIN_ALPHABETS), render_alphabets(ORNATE_ALPHABETS)
-
-    def draw(label: int, count: int, generator: torch.Generator) -> Tensor:
-        return _draw(source, label, count, size, plain, ornate, generator)
-
-    return draw_set(
-        source,
-        size=size,
-        channels=3,
-        class_names=tuple(ascii_uppercase[: source.classes]),
-        draw=draw,
-        on_progress=on_progress,
-    )
-
-
-def _draw(
-    source: Letters,
-    label: int,
-    count: int,
-    size: int,
-    plain: Tensor,
-    ornate: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
     hard, strange = source.difficulty, 1 - source.similarity
     labels = torch.full((count,), label)
-    maps = _faces(labels, plain, ornate, strange, generator)
+    maps = _faces(labels, strange, generator)
     grid = _grid(count, size, warp=0.03 + 0.05 * strange, shift=0.05 + 0.07 * hard, g=generator)
     ink = _fill(sample(maps, grid), size, strange, generator)
     others = torch.randint(_NUM_LETTERS, (2, count), generator=generator)
     for other in others:  # at a side, so that the one in the middle is the class
-        cut = _faces(other, plain, ornate, strange, generator)
+        cut = _faces(other, strange, generator)
         aside = _grid(count, size, warp=0.03, shift=0.05, g=generator) + _aside(count, generator)
         seen = chosen(count, hard, generator)
         stray = _fill(sample(cut, aside), size, strange, generator)
@@ -116,14 +89,12 @@ def _draw(
     return (paint(ink, paper=paper, pen=pen) + uneven + grain).clamp(0, 1)
 
 
-def _faces(
-    labels: Tensor, plain: Tensor, ornate: Tensor, strange: float, generator: torch.Generator
-) -> Tensor:
+def _faces(labels: Tensor, strange: float, generator: torch.Generator) -> Tensor:
     """Distance maps (count, 1, side, side) in a random alphabet; ornate ones for half at most."""
     count = len(labels)
     a, b = (
         glyphs[torch.randint(len(glyphs), (count,), generator=generator), labels]
-        for glyphs in (plain, ornate)
+        for glyphs in map(render_alphabets, (PLAIN_ALPHABETS, ORNATE_ALPHABETS))
     )
     return torch.where(chosen(count, 0.5 * strange, generator)[:, 0], b, a)[:, None]
 

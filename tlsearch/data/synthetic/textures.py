@@ -7,15 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsearch.config.runtime import OnProgress
 from tlsearch.config.sources import Textures
-from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import TRAINING_FACES
 from tlsearch.data.synthetic import (
     affine_grid,
     axes,
     between,
-    draw_set,
     paint,
     sample,
     smooth_noise,
@@ -151,40 +148,21 @@ _SEEN = 1.5  # characters a side in a picture
 _ELEMENTS = (3.0, 6.0)  # of a pattern, a side
 
 
-def draw_textures(source: Textures, *, size: int, on_progress: OnProgress) -> ImageSet:
-    """Textures, three channels.
+def draw(source: Textures, label: int, count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Images (count, 3, size, size) of the family at place `label`.
 
     `difficulty` turns, stretches and warps the patterns, blends in another class, adds noise and
     takes contrast. `similarity` moves what distinguishes the classes from patterns in colour (0) to
     a repeated character for each class, bright on dark grey (1), as the source model knows them;
     which is harder for any network that does not know them.
     """
-    glyphs = render_glyphs(_FACES)
-    families = tuple(FAMILIES)
-
-    def draw(label: int, count: int, generator: torch.Generator) -> Tensor:
-        return _draw(source, label, count, size, glyphs, generator)
-
-    return draw_set(
-        source,
-        size=size,
-        channels=3,
-        class_names=families[: source.classes],
-        draw=draw,
-        on_progress=on_progress,
-    )
-
-
-def _draw(
-    source: Textures, label: int, count: int, size: int, glyphs: Tensor, generator: torch.Generator
-) -> Tensor:
     hard, alike = source.difficulty, source.similarity
     # One other class for all of a chunk: it may be any of them.
     step = 1 + int(torch.randint(source.classes - 1, (), generator=generator))
     kinds = []
     for kind in (label, (label + step) % source.classes):
         pattern = _pattern(tuple(FAMILIES)[kind], count, size, hard, generator)
-        strokes = _characters(_FIRST_CHARACTER + kind, count, size, glyphs, generator)
+        strokes = _characters(_FIRST_CHARACTER + kind, count, size, generator)
         kinds.append(pattern * (1 - alike) + strokes * alike)
     share = between(count, 0.0, 0.45 * hard, generator)
     brightness = kinds[0] * (1 - share) + kinds[1] * share
@@ -216,10 +194,9 @@ def _pattern(family: str, count: int, size: int, hard: float, generator: torch.G
     return FAMILIES[family](*fields, generator)
 
 
-def _characters(
-    character: int, count: int, size: int, glyphs: Tensor, generator: torch.Generator
-) -> Tensor:
+def _characters(character: int, count: int, size: int, generator: torch.Generator) -> Tensor:
     """Ink (count, 1, size, size) of one character over and over, turned and shifted."""
+    glyphs = render_glyphs(_FACES)
     faces = torch.randint(len(glyphs), (count,), generator=generator)
     small = F.avg_pool2d(glyphs[:, character][:, None], 2)[faces]
     sheet = small.repeat(1, 1, _SHEET, _SHEET)
