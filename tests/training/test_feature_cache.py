@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_clear_message_and_leaves_nothing(
     path.unlink()
     monkeypatch.setattr("tlsearch.training.feature_cache.remove_drafts", lambda _: None)
     draft_of(path, os.getpid()).symlink_to("/dev/full")
-    with pytest.raises(WorkError, match="cannot be written .* disk"):
+    with pytest.raises(WorkError, match=r"cannot be written .* disk"):
         at(tmp_path)
     assert files(tmp_path) == []
     assert not draft_of(path, os.getpid()).is_symlink()
