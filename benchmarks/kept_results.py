@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from tlsearch.comparison.answers import tables_of
+from tlsearch.report.comparison import ComparisonReport
 from tlsearch.report.markdown import render_markdown
 from tlsearch.report.stills import answer_still
 
@@ -22,8 +23,8 @@ DOTS = 100
 
 def render(path: Path) -> None:
     tables = tables_of(json.loads(path.read_text()))
-    path.with_suffix(".md").write_text(render_markdown(tables))
-    picture = answer_still(tables, dots=DOTS)
+    path.with_suffix(".md").write_text(render_markdown(ComparisonReport(tables)))
+    picture = answer_still(ComparisonReport(tables), dots=DOTS)
     if picture is not None:
         path.with_name(f"{path.stem}_gains.png").write_bytes(picture)
     print(path.stem, flush=True)

@@ -32,7 +32,7 @@ from tlsearch.config.paths import Layout
 from tlsearch.config.resolved import to_yaml
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.runs import Run
-from tlsearch.report.context import read_report
+from tlsearch.report.context import read_search
 from tlsearch.report.html import pictures, render_html
 from tlsearch.report.importances import find_importances
 from tlsearch.search.baselines import baseline_run
@@ -135,7 +135,7 @@ def measure(config: StudyConfig, layout: Layout) -> tuple[dict[str, float], floa
     with timed("store"):
         store = Store(config, storage)
     with timed("rows"):
-        data = read_report(store, layout)
+        data = read_search(store, layout)
     with timed("of these importances"):
         find_importances(config, store.study)
     with timed("page"):

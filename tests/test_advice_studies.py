@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tlsearch.comparison.claims import advice_about
-from tlsearch.comparison.design import Scenario
 from tlsearch.config.cells import compared
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import layout_here
@@ -29,9 +28,7 @@ def test_a_study_asks_the_advice_that_it_is_named_after(name: str, preset: str |
     comparison = compared(read_study(STUDIES[name], overrides=[], preset=preset))
     claims = advice_about(comparison.arms)
     assert {f"C{int(claim.id[1:]):02}" for claim in claims} == {name[:3].upper()}
-    kinds = [
-        Scenario(**comparison.scenarios[place].traits.model_dump()) for place in comparison.used
-    ]
+    kinds = [comparison.scenarios[place].traits for place in comparison.used]
     for claim in claims:
         for wanted in (claim.scenario, claim.elsewhere):
             assert wanted is None or any(wanted.includes(kind) for kind in kinds)

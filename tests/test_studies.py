@@ -14,6 +14,7 @@ from tlsearch.config.runtime import no_progress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import SOURCES, source_name
 from tlsearch.data.sources import READERS, load_images
+from tlsearch.report.comparison import ComparisonReport
 from tlsearch.report.markdown import render_markdown
 
 STUDIES = Path(__file__).parent.parent / "studies"
@@ -128,7 +129,7 @@ def test_kept_results_are_those_of_a_study_here(path: Path) -> None:
     assert found["protocol"]["trials"] == config.comparison.tuning.trials
     assert found["protocol"]["epochs"] == config.comparison.tuning.epochs
     told = path.with_suffix(".md").read_text()
-    again = render_markdown(tables_of(found))
+    again = render_markdown(ComparisonReport(tables_of(found)))
     assert told == again, "write it again: python benchmarks/kept_results.py"
     assert path.with_name(f"{path.stem}_gains.png").is_file()
     assert all(claim["says"] in told for claim in found["claims"] if claim["verdict"])

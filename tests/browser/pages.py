@@ -10,6 +10,7 @@ from tests.report.comparison.test_splits import ORIGIN, time_table
 from tests.report.fake import fake_study, finished
 from tlsearch.comparison.tables import make_tables
 from tlsearch.report.build import build_report
+from tlsearch.report.comparison import ComparisonReport
 from tlsearch.report.html import render_html
 
 
@@ -39,13 +40,15 @@ def comparison(_folder: Path) -> str:
         places.append(place._replace(arms=arms))
     results = results._replace(scenarios=tuple(places))
     return render_html(
-        make_tables(results, alpha=0.05, power=0.8, resamples=0, seed=0, provenance=ORIGIN)
+        ComparisonReport(
+            make_tables(results, alpha=0.05, power=0.8, resamples=0, seed=0, provenance=ORIGIN)
+        )
     )
 
 
 def splits(_folder: Path) -> str:
     """Table 2 in one scenario."""
-    return render_html(time_table())
+    return render_html(ComparisonReport(time_table()))
 
 
 PAGES: Mapping[str, Callable[[Path], str]] = {

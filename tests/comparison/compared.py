@@ -6,13 +6,8 @@ import numpy as np
 
 from tests.comparison.simulated import World, answers
 from tlsearch.comparison.claims import CLAIMS
-from tlsearch.comparison.design import (
-    ArmResults,
-    ComparisonResults,
-    Scenario,
-    ScenarioResults,
-    SweepResults,
-)
+from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioResults, SweepResults
+from tlsearch.config.comparison import Traits
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 A_VALUES = (
@@ -21,7 +16,7 @@ A_VALUES = (
 )  # fmt: skip
 # Two data sets of each kind, each with few and with many labels: a test set for two scenarios.
 KINDS = tuple(
-    (f"{similarity} {difficulty} {labels}", f"{similarity} {difficulty}", Scenario(
+    (f"{similarity} {difficulty} {labels}", f"{similarity} {difficulty}", Traits(
         similarity=similarity, difficulty=difficulty, labels=labels  # type: ignore[arg-type]
     ))
     for similarity in ("similar", "dissimilar")
@@ -69,7 +64,7 @@ def table_a(
     seed: int,
     *,
     gains: Mapping[str, float],
-    kinds: Sequence[tuple[str, str, Scenario]] = KINDS,
+    kinds: Sequence[tuple[str, str, Traits]] = KINDS,
     seeds: int = 8,
     images: int = 1000,
 ) -> ComparisonResults:
@@ -109,7 +104,7 @@ def table_a(
 
 
 def comparison(
-    table: str, arms: Mapping[str, ArmResults], *, traits: Scenario, reference: str = ""
+    table: str, arms: Mapping[str, ArmResults], *, traits: Traits, reference: str = ""
 ) -> ComparisonResults:
     """A single scenario."""
     place = ScenarioResults("here", traits, {}, "test", arms, ())

@@ -8,19 +8,14 @@ from scipy.stats import rankdata
 from tests.comparison.compared import BY_KEY, comparison
 from tlsearch.comparison.answers import ClaimAnswer
 from tlsearch.comparison.claims import CLAIMS, Claim, claims_for
-from tlsearch.comparison.design import (
-    ArmResults,
-    ComparisonResults,
-    Scenario,
-    ScenarioResults,
-    SweepResults,
-)
+from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioResults, SweepResults
 from tlsearch.comparison.statistics import NotMeasured
 from tlsearch.comparison.tables import best_depth
 from tlsearch.comparison.verdicts import Evidence, answer, gather
+from tlsearch.config.comparison import Traits
 
-EASY = Scenario(similarity="similar", difficulty="easy", labels="few")
-HARD = Scenario(similarity="dissimilar", difficulty="hard", labels="many")
+EASY = Traits(similarity="similar", difficulty="easy", labels="few")
+HARD = Traits(similarity="dissimilar", difficulty="hard", labels="many")
 
 
 def arm(
@@ -49,7 +44,7 @@ def place(
     name: str,
     arms: Mapping[str, ArmResults],
     *sweeps: SweepResults,
-    traits: Scenario = EASY,
+    traits: Traits = EASY,
     block: str = "",
 ) -> ScenarioResults:
     return ScenarioResults(name, traits, {}, block or name, arms, sweeps)
@@ -135,8 +130,8 @@ def test_a_claim_is_about_scenarios_of_its_kind() -> None:
     places = [
         place("near", arms),
         place("far", arms, traits=HARD),
-        place("far and few", arms, traits=Scenario(similarity="dissimilar", labels="few")),
-        place("unknown", arms, traits=Scenario()),
+        place("far and few", arms, traits=Traits(similarity="dissimilar", labels="few")),
+        place("unknown", arms, traits=Traits()),
     ]
     assert found("A3-fits-accuracy-A3-dissimilar", *places).scenarios == ("far", "far and few")
     assert found("A3-for-accuracy-A3", *places).scenarios == tuple(p.name for p in places)
@@ -265,8 +260,8 @@ def test_usable_rates_and_divergence_of_each_seed() -> None:
 
 
 def test_one_kind_of_scenario_against_another() -> None:
-    small = Scenario(labels="few", balance="imbalanced")
-    large = Scenario(labels="many", balance="balanced")
+    small = Traits(labels="few", balance="imbalanced")
+    large = Traits(labels="many", balance="balanced")
     places = [
         place("large", {"B1": arm(class_share_distance=[0.1, 0.2])}, traits=large),
         place("small", {"B1": arm(class_share_distance=[0.3, 0.5])}, traits=small),
@@ -335,7 +330,7 @@ def test_the_best_depth_of_a_scenario_has_an_interval() -> None:
 
 
 def test_the_spread_comes_from_the_estimates() -> None:
-    traits = Scenario(labels="few", balance="imbalanced")
+    traits = Traits(labels="few", balance="imbalanced")
     arms = {"B1": arm(estimate=[0.5, 0.7, 0.6]), "B2": arm(estimate=[0.6, 0.6, 0.9])}
     key = "B2-fits-estimate_spread-B2-few-imbalanced"
     mine, theirs = sides(found(key, place("s", arms, traits=traits)), "s")

@@ -19,7 +19,7 @@ from tlsearch.comparison.answers import (
     tables_json,
     tables_schema_text,
 )
-from tlsearch.comparison.claims import CLAIMS, Scenario
+from tlsearch.comparison.claims import CLAIMS, Traits
 from tlsearch.comparison.design import ArmResults, ComparisonResults
 from tlsearch.comparison.tables import ALL, estimate, make_tables, sweep_overview
 from tlsearch.comparison.variance import paired_effect
@@ -44,7 +44,7 @@ def own(*gains: float) -> ComparisonResults:
     rng = np.random.default_rng(0)
     names = ["usual", *(f"arm {i}" for i in range(1, len(gains)))]
     arms = {n: arm_of(rng, r) for n, r in zip(names, right(*gains), strict=True)}
-    return comparison("own", arms, traits=Scenario(), reference="usual")
+    return comparison("own", arms, traits=Traits(), reference="usual")
 
 
 @pytest.fixture(scope="module")
@@ -229,12 +229,12 @@ def test_advice_is_answered_as_far_as_its_arms_are_there() -> None:
         "small batch": arm_of(rng, small, values=("images_per_second", "noise_scale")),
         "large batch": arm_of(rng, large, values=("images_per_second",)),
     }
-    found = tables(comparison("C", arms, traits=Scenario()))
+    found = tables(comparison("C", arms, traits=Traits()))
     assert [row.id for row in found.tables[0].rows] == ["C1"]
     verdicts = [c.verdict for c in found.claims]
     assert (verdicts[0], verdicts[2]) == ("supported", "described")
     depths = {f"freeze {i}": arm_of(rng, r) for i, r in enumerate(right(0.0, 0.0))}
-    depth = tables(comparison("C", depths, traits=Scenario(similarity="similar")))
+    depth = tables(comparison("C", depths, traits=Traits(similarity="similar")))
     assert [c.reason for c in depth.claims] == ["no scenario is dissimilar"]
 
 
@@ -251,7 +251,7 @@ def test_a_table_of_splits() -> None:
 
     arms = {"B1": split(0.2, 1), "B2": split(0.1, 2), "B3": split(0.02, 3)}
     arms["B3 with gap"] = split(0.02, 4)
-    found = tables(comparison("B", arms, traits=Scenario(order="time")))
+    found = tables(comparison("B", arms, traits=Traits(order="time")))
     verdicts = {c.key: c.verdict for c in found.claims}
     assert verdicts["B3-for-future_error-B3-time"] == "supported"
     assert verdicts["B1-against-class_share_distance-B1"] == "supported"
@@ -273,7 +273,7 @@ def test_how_far_an_estimate_lies_from_what_came_true() -> None:
         return ArmResults(np.array([]), {}, 0, empty, values, tuple(range(len(estimates))))
 
     def told(later_images: float, **arms: ArmResults) -> dict[str, Forecast | None]:
-        results = comparison("B", arms, traits=Scenario(order="time"))._replace(future=0.25)
+        results = comparison("B", arms, traits=Traits(order="time"))._replace(future=0.25)
         facts = {"later_images": later_images}
         (place,) = results.scenarios
         found = tables(results._replace(scenarios=(place._replace(facts=facts),)))
@@ -371,14 +371,14 @@ def test_negative_transfer_is_being_worse_than_from_scratch() -> None:
     rng = np.random.default_rng(0)
     scratch, worse, close = (arm_of(rng, r) for r in right(0.05, 0.0, 0.06))
     arms = {"from scratch": scratch, "head": worse}
-    (flagged,) = tables(comparison("own", arms, traits=Scenario(), reference="head")).scenarios
+    (flagged,) = tables(comparison("own", arms, traits=Traits(), reference="head")).scenarios
     assert flagged.negative_transfer
     assert flagged.arms[0].accuracy == pytest.approx(0.95, abs=0.02)
     arms["all"] = close
-    (one,) = tables(comparison("own", arms, traits=Scenario(), reference="head")).scenarios
+    (one,) = tables(comparison("own", arms, traits=Traits(), reference="head")).scenarios
     assert not one.negative_transfer
     named = {"scratch": scratch, "head": worse}
-    (other,) = tables(comparison("own", named, traits=Scenario(), reference="head")).scenarios
+    (other,) = tables(comparison("own", named, traits=Traits(), reference="head")).scenarios
     assert not other.negative_transfer
 
 
@@ -410,7 +410,7 @@ def test_one_repeat_has_no_spread_and_none_no_estimate() -> None:
     rng = np.random.default_rng(0)
     arm = arm_of(rng, np.ones((2, 5)), values=("cka_drift.stem", "cka_drift.layer1"))
     arm = arm._replace(values={**arm.values, "later_accuracy": np.full(2, np.nan)})
-    (place,) = tables(comparison("A", {"A1": arm}, traits=Scenario())).scenarios
+    (place,) = tables(comparison("A", {"A1": arm}, traits=Traits())).scenarios
     assert list(place.arms[0].measures) == ["cka_drift.stem", "cka_drift.layer1"]
 
 

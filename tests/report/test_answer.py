@@ -15,8 +15,8 @@ from tests.report.fake import (
     train,
 )
 from tlsearch.comparison.variance import Effect
-from tlsearch.report.answer import Answer, Gain, find_answer, gain_rows, status
-from tlsearch.report.context import read_report
+from tlsearch.report.answer import Answer, Gain
+from tlsearch.report.context import read_search
 from tlsearch.report.wording import (
     accuracy_text,
     gain_text,
@@ -28,7 +28,7 @@ from tlsearch.report.wording import (
 
 
 def answer_of(fake: Fake) -> Answer:
-    return find_answer(read_report(fake.store, fake.layout))
+    return read_search(fake.store, fake.layout).answer
 
 
 def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
@@ -50,17 +50,17 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     own = Effect(**record["champion_accuracy"])
     assert answer.exported == own != answer.accuracy
     assert f"is exported, the first, and reaches {accuracy_text(own)}" in answer.result
-    names = [name for name, *_ in gain_rows(answer)]
+    names = [name for name, *_ in answer.rows]
     assert names[:2] == ["the winner, mean over 3 seeds", "the exported model alone"]
     assert not answer.warnings
 
 
 def test_the_recipe_is_told_in_words_and_numbers(tmp_path: Path) -> None:
     fake = finished(tmp_path)
-    data = read_report(fake.store, fake.layout)
+    data = read_search(fake.store, fake.layout)
     assert data.summary.best is not None
     params = data.summary.best.run.params
-    answer = find_answer(data)
+    answer = data.answer
     assert setting_text(params["lr"]) in answer.headline
     told = {p.name: (p.value, p.searched) for p in answer.parameters}
     assert told["lr"] == (setting_text(params["lr"]), "0.0001 to 0.1, logarithmic")
@@ -91,9 +91,9 @@ def test_a_better_baseline_is_flagged_without_training_from_scratch(tmp_path: Pa
 
 
 def test_a_baseline_says_whether_it_was_tuned(tmp_path: Path) -> None:
-    data = read_report(*finished(tmp_path, trials=4))
+    data = read_search(*finished(tmp_path, trials=4))
     recipes = {**data.summary.recipes, "from_scratch": {"recipe": "tuned", "trials": 5}}
-    answer = find_answer(replace(data, summary=replace(data.summary, recipes=recipes)))
+    answer = replace(data, summary=replace(data.summary, recipes=recipes)).answer
     assert answer.gains[-1].baseline == "training from scratch (tuned, best of 5 trials)"
 
 
@@ -135,9 +135,7 @@ def test_nothing_is_an_answer_too(tmp_path: Path) -> None:
         train(fake, fake.store.ask(), 0.1, ending="diverged", reason="NaN")
     answer = answer_of(fake)
     assert answer.result.startswith("All trials diverged")
-    assert status(read_report(fake.store, fake.layout)) == (
-        "not finished; 2 diverged of a budget of 30 trials"
-    )
+    assert answer_of(fake).status == ("not finished; 2 diverged of a budget of 30 trials")
     train(fake, fake.store.ask(), 0.1, ending="failed", reason="no memory")
     assert "table of trials" in answer_of(fake).result
     fake.store.ask()

@@ -20,7 +20,7 @@ from tests.report.fake import (
 )
 from tlsearch.config.paths import evaluation_path, scores_folder
 from tlsearch.report.build import build_report
-from tlsearch.report.context import read_report
+from tlsearch.report.context import read_search
 from tlsearch.report.html import pictures
 from tlsearch.search.summary import as_json, summarise
 
@@ -90,7 +90,7 @@ def test_the_page_asks_no_host_for_anything(page: Page) -> None:
 
 
 def num_drawn(fake: Fake) -> int:
-    shown = pictures(read_report(fake.store, fake.layout))
+    shown = pictures(read_search(fake.store, fake.layout))
     return sum(bool(picture.plot) for part in shown.values() for picture in part.values())
 
 

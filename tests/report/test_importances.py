@@ -7,14 +7,14 @@ import pytest
 
 from tests.report.fake import Fake, fake_study, search, train
 from tlsearch.report import importances as module
-from tlsearch.report.context import read_report
+from tlsearch.report.context import read_search
 from tlsearch.report.figures.search import ImportancePlot
 from tlsearch.report.importances import MAX_TRIALS, Importances
 from tlsearch.report.wording import Absent
 
 
 def importances(fake: Fake) -> Importances | Absent:
-    return read_report(fake.store, fake.layout).importances
+    return read_search(fake.store, fake.layout).importances
 
 
 def test_a_dominant_rate_is_found_on_its_log_scale(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_what_did_not_vary_is_named_and_has_no_share(tmp_path: Path) -> None:
     assert found.unvaried == ("optimizer",)
     assert "optimizer" not in {one.name for one in found.shares}
     told = "Nothing is known of optimizer: all these trials had the same value."
-    shown = ImportancePlot.compute(read_report(fake.store, fake.layout))
+    shown = ImportancePlot.compute(read_search(fake.store, fake.layout))
     assert isinstance(shown, ImportancePlot)
     assert told in shown.caption
 

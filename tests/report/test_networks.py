@@ -1,9 +1,8 @@
 from pathlib import Path
 
 from tests.report.fake import STUDY, fake_study, know_data, train
-from tlsearch.report import answer
 from tlsearch.report.build import build_report
-from tlsearch.report.context import read_report
+from tlsearch.report.context import read_search
 from tlsearch.search.store import NETWORKS
 
 SEVERAL = STUDY.replace("name: resnet18,", "name: [resnet10, resnet18, mobilenet_v2],")
@@ -21,12 +20,14 @@ def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
     for _ in range(12):
         run = fake.store.ask()
         train(fake, run, REACHED[run.backbone])
-    data = read_report(fake.store, fake.layout)
-    rows = answer.network_table(data)
+    data = read_search(fake.store, fake.layout)
+    networks = data.answer.networks
+    assert networks is not None
+    rows = networks.rows
     assert [row[0] for row in rows] == ["resnet18", "resnet10", "mobilenet_v2"]
     assert rows[0][1:5] == ("0.200", "–", "–", "–")
     assert rows[0][6] == "90.0\N{NO-BREAK SPACE}%"
-    told = answer.network_verdict(data)
+    told = networks.verdict
     # Of three pairs one is the wrong way round.
     assert "LogME τ = +0.33" in told
     assert "n = 3" in told
@@ -42,15 +43,16 @@ def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
 def test_a_study_on_one_network_says_nothing_of_it(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     know_data(fake)
-    data = read_report(fake.store, fake.layout)
+    data = read_search(fake.store, fake.layout)
     assert data.networks is None
-    assert answer.network_table(data) == []
-    assert answer.network_verdict(data) == ""
+    assert data.answer.networks is None
     assert '"networks"' not in build_report(fake.store, fake.layout, format="json")
 
 
 def test_before_any_score_there_is_nothing_to_tell(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, study=SEVERAL)
-    data = read_report(fake.store, fake.layout)
-    assert len(answer.network_table(data)) == 3
-    assert answer.network_verdict(data).startswith("Too few networks")
+    data = read_search(fake.store, fake.layout)
+    networks = data.answer.networks
+    assert networks is not None
+    assert len(networks.rows) == 3
+    assert networks.verdict.startswith("Too few networks")

@@ -6,8 +6,7 @@ import pytest
 
 from tests.report.fake import finished
 from tlsearch.report.build import build_report
-from tlsearch.report.context import read_report
-from tlsearch.report.provenance import cost_text, machine_text
+from tlsearch.report.context import read_search
 from tlsearch.search.provenance import origin
 from tlsearch.search.store import ORIGIN
 
@@ -21,9 +20,9 @@ def test_what_was_noted_while_it_ran_is_told(
     noted = {**origin(), "revision": "abc123", "cores": 7}
     fake.store.note(ORIGIN, noted)
     command = "tlsearch run 'my studies/a.yaml' --set 'tracking_uri=https://me:***@host/x'"
-    found = read_report(fake.store, fake.layout).provenance
+    found = read_search(fake.store, fake.layout).provenance
     assert (found.command, found.revision, found.is_noted) == (command, "abc123", True)
-    assert machine_text(found) == "7 cores, number format bf16"
+    assert found.machine == "7 cores, number format bf16"
     assert found.seeds == {"split": "0", "search": "0", "confirmation": "1, 2, 3"}
     page = build_report(fake.store, fake.layout, format="html")
     assert "(when the study ran)" in page
@@ -36,19 +35,19 @@ def test_what_was_noted_while_it_ran_is_told(
 
 def test_of_an_older_study_the_moment_of_the_report_is_told(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=3)
-    found = read_report(fake.store, fake.layout).provenance
+    found = read_search(fake.store, fake.layout).provenance
     assert (found.command, found.cores, found.is_noted) == (None, None, False)
     assert "(when this report was made)" in build_report(fake.store, fake.layout, format="html")
 
 
 def test_cost_is_that_of_every_training(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=3)
-    found = read_report(fake.store, fake.layout).provenance
+    found = read_search(fake.store, fake.layout).provenance
     rows = fake.store.rows()
     images = sum(row.images_trained for row in rows)
     assert found.trainings == len(rows) == 3 + 3 + 3 * 3 + 3 * 3
     # ResNet-18 has 1.81 giga multiply-adds at 224 px; forward once, backward twice.
     assert found.giga_macs == pytest.approx(images * 1.81 * (32 / 224) ** 2 * 3, rel=0.01)
-    text = cost_text(found)
+    text = found.cost
     assert f"{images:,} images of 32\u00a0×\u00a032 pixels" in text
     assert "trillion multiply-adds" in text

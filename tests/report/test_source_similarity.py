@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.fake import STUDY, fake_study, know_data
-from tlsearch.report.answer import source_similarity
 from tlsearch.report.build import build_report
-from tlsearch.report.context import read_report
+from tlsearch.report.context import read_search
 from tlsearch.search.store import LIKENESS
 
 MEASURED = {
@@ -20,7 +19,7 @@ def test_every_format_tells_what_was_measured(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "backbone.weights=glyphs")
     know_data(fake)
     fake.store.note(LIKENESS, MEASURED)
-    told = source_similarity(read_report(fake.store, fake.layout))
+    told = read_search(fake.store, fake.layout).answer.similarity
     assert told.startswith("Similarity to the source's images: 0.76, as resnet18 sees both")
     assert "Fréchet distance of the features: 0.42 per feature" in told
     assert "errs in 3.1\N{NO-BREAK SPACE}%" in told
@@ -46,4 +45,4 @@ def test_what_is_missing_is_said(
 ) -> None:
     fake = fake_study(tmp_path, f"backbone.weights={weights}", study=STUDY)
     fake.store.note(LIKENESS, measured)
-    assert source_similarity(read_report(fake.store, fake.layout)).endswith(words)
+    assert read_search(fake.store, fake.layout).answer.similarity.endswith(words)

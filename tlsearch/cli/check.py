@@ -275,10 +275,9 @@ def _unclaimed(config: StudyConfig) -> Iterator[str]:
 
 def _unplaced(config: StudyConfig) -> Iterator[str]:
     """Claims about kinds of scenarios that are not among those that are run."""
-    from tlsearch.comparison.design import Scenario
 
     comparison = compared(config)
-    declared = [Scenario(**vars(comparison.scenarios[name].traits)) for name in comparison.used]
+    declared = [comparison.scenarios[name].traits for name in comparison.used]
     missing: dict[str, list[Claim]] = {}
     for claim in claims_of(config):
         for kind in (claim.scenario, claim.elsewhere):

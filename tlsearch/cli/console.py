@@ -34,7 +34,7 @@ from tlsearch.execution.runs import BASELINE_LABELS, Run
 from tlsearch.training.results import EpochResult
 
 if TYPE_CHECKING:
-    from tlsearch.comparison.answers import Tables
+    from tlsearch.report.comparison import ComparisonReport
     from tlsearch.search.summary import Summary
 
 
@@ -396,18 +396,14 @@ _STYLES = {
 }
 
 
-def show_tables(tables: "Tables", console: Console) -> None:
+def show_tables(report: "ComparisonReport", console: Console) -> None:
     """The pooled verdicts, then each scenario's arms; verdicts are worded, colours only help."""
-    from tlsearch.report.comparison_text import scenarios_of, summary, warnings
-
-    protocol = tables.protocol
-    pooled = tables.tables[0]
-    console.print(f"[bold]{escape(protocol.comparison)}[/bold]: {escape(pooled.title)}")
-    console.print(escape(summary(tables)), soft_wrap=True)
-    for warning in warnings(tables):
+    console.print(f"[bold]{escape(report.name)}[/bold]: {escape(report.title)}")
+    console.print(escape(report.summary), soft_wrap=True)
+    for warning in report.warnings:
         console.print(f"[bold]{escape(warning)}[/bold]", soft_wrap=True)
-    console.print(_verdicts(tables))
-    for place in scenarios_of(tables):
+    console.print(_verdicts(report))
+    for place in report.scenarios:
         console.print(f"\n[bold]{escape(place.name)}[/bold]")
         for text in (place.said, place.measured, place.finding):
             if text:
@@ -415,21 +411,18 @@ def show_tables(tables: "Tables", console: Console) -> None:
         for warning in place.warnings:
             console.print(f"[bold]{escape(warning)}[/bold]", soft_wrap=True)
         # There is no room for the parameters; a report has them.
-        kept = [i for i, column in enumerate(place.columns) if i == 0 or column.is_number]
-        shown = _plain(*(place.columns[i].title for i in kept))
+        kept = [i for i in range(len(place.head)) if i not in place.texts]
+        shown = _plain(*(place.head[i] for i in kept))
         for line in place.arms:
             shown.add_row(*(escape(line[i]) for i in kept))
         console.print(shown)
 
 
-def _verdicts(tables: "Tables") -> Table:
-    from tlsearch.report.comparison_text import SIDES, rows_of
-
-    is_own = tables.protocol.table == "own"
-    names = ("arm", "verdict", "measured") if is_own else ("", "claim", "verdict", "measured")
-    shown = _plain(*names)
-    for row in rows_of(tables, tables.tables[0]):
-        if not is_own:
+def _verdicts(report: "ComparisonReport") -> Table:
+    first = ("arm",) if report.is_own else ("", "claim")
+    shown = _plain(*first, "verdict", "measured")
+    for row in report.rows:
+        if not report.is_own:
             shown.add_row(f"[bold]{row.id}[/bold]", f"[bold]{escape(row.strategy)}[/bold]", "", "")
         for side, answers in row.cells.items():
             for one in answers:
@@ -437,9 +430,9 @@ def _verdicts(tables: "Tables") -> Table:
                 verdict = f"[{style}]{one.verdict}[/{style}]"
                 parts = [part for part in (one.effect, one.settled_by) if part]
                 measured = escape("; ".join(parts) or one.sides)
-                claim = escape(f"{SIDES[side]}: {one.says}")
-                first = (escape(row.strategy),) if is_own else ("", claim)
-                shown.add_row(*first, verdict, measured)
+                claim = escape(f"{side}: {one.says}")
+                named = (escape(row.strategy),) if report.is_own else ("", claim)
+                shown.add_row(*named, verdict, measured)
     return shown
 
 

@@ -49,6 +49,7 @@ def run(
 
 def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> None:
     from tlsearch.cli.console import places, show_outcome, show_tables
+    from tlsearch.report.comparison import ComparisonReport
     from tlsearch.search.collect import CSV_FILE, JSON_FILE, tables_of
     from tlsearch.search.summary import summarise
 
@@ -58,7 +59,7 @@ def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> No
         show_outcome(summary, arguments=arguments, report=report, seconds=seconds)
         return
     folder, console = layout.study(store.config.name), Console(highlight=False)
-    show_tables(tables_of(store, folder), console)
+    show_tables(ComparisonReport(tables_of(store, folder)), console)
     console.print()
     for line in (
         f"report            {escape(str(report))}",
@@ -72,30 +73,16 @@ def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> No
 
 
 def _publish(store: "Store", path: Path) -> None:
+    from tlsearch.report.context import SearchReport, read_report
+    from tlsearch.report.markdown import render_markdown
+    from tlsearch.report.stills import stills_of
     from tlsearch.search.champion import publish
-    from tlsearch.search.collect import tables_of
 
     layout = layout_here()
-    if store.config.comparison is None:
-        from tlsearch.report.build import build_report
-        from tlsearch.report.stills import search_stills
-
-        text = build_report(store, layout, format="md")
-        trouble = publish(
-            store, layout, text=text, report=path, draw=lambda: search_stills(store, layout)
-        )
-    else:
-        from tlsearch.report.markdown import render_answer
-        from tlsearch.report.stills import comparison_stills
-
-        tables = tables_of(store, layout.study(store.config.name))
-        trouble = publish(
-            store,
-            layout,
-            text=render_answer(tables),
-            report=path,
-            draw=lambda: comparison_stills(tables),
-        )
+    report = read_report(store, layout)
+    text = render_markdown(report, whole=isinstance(report, SearchReport))
+    folder = layout.study(store.config.name)
+    trouble = publish(store, layout, text=text, report=path, draw=lambda: stills_of(report, folder))
     if trouble is not None:
         typer.echo(f"note: {trouble}", err=True)
 

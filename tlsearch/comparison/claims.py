@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tlsearch.comparison.design import Scenario, Table
+from tlsearch.comparison.design import Table
 from tlsearch.comparison.statistics import STATISTICS, Statistic
+from tlsearch.config.comparison import Traits
 
 Side = Literal["for", "against", "fits"]
 """Advantage, drawback, and what a strategy is suited to."""
 Direction = Literal[1, -1, "none"]
 
-ANYWHERE = Scenario()
+ANYWHERE = Traits()
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Claim:
     arm: str
     reference: str | None
     direction: Direction
-    scenario: Scenario = ANYWHERE
-    elsewhere: Scenario | None = None
+    scenario: Traits = ANYWHERE
+    elsewhere: Traits | None = None
     swept: tuple[str, ...] = ()
 
     @property
@@ -86,17 +87,17 @@ TAKEN_OVER: Mapping[str, str] = {
     "B2": "drawing class by class; a class too small for all parts is refused by name",
 }
 
-SIMILAR = Scenario(similarity="similar")
-DISSIMILAR = Scenario(similarity="dissimilar")
-SIMILAR_EASY = Scenario(similarity="similar", difficulty="easy")
-SIMILAR_HARD = Scenario(similarity="similar", difficulty="hard")
-DISSIMILAR_FEW = Scenario(similarity="dissimilar", labels="few")
-DISSIMILAR_LARGE = Scenario(similarity="dissimilar", labels="many")
-IMBALANCED_FEW = Scenario(labels="few", balance="imbalanced")
-BALANCED_MANY = Scenario(labels="many", balance="balanced")
-IN_TIME = Scenario(order="time")
-CLEANED = Scenario(cleaning="cleaned")
-AS_FOUND = Scenario(cleaning="as found")
+SIMILAR = Traits(similarity="similar")
+DISSIMILAR = Traits(similarity="dissimilar")
+SIMILAR_EASY = Traits(similarity="similar", difficulty="easy")
+SIMILAR_HARD = Traits(similarity="similar", difficulty="hard")
+DISSIMILAR_FEW = Traits(similarity="dissimilar", labels="few")
+DISSIMILAR_LARGE = Traits(similarity="dissimilar", labels="many")
+IMBALANCED_FEW = Traits(labels="few", balance="imbalanced")
+BALANCED_MANY = Traits(labels="many", balance="balanced")
+IN_TIME = Traits(order="time")
+CLEANED = Traits(cleaning="cleaned")
+AS_FOUND = Traits(cleaning="as found")
 
 
 def _cell(row: str, side: Side, says: str, statistic: str, *rest: Any, **swept: Any) -> Claim:

@@ -3,37 +3,13 @@ tables are made from, whoever ran it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tlsearch.config.comparison import Traits
+
 Table = Literal["A", "B", "C", "own"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """A kind of scenario; None leaves a property open."""
-
-    similarity: Literal["similar", "dissimilar"] | None = None
-    difficulty: Literal["easy", "hard"] | None = None
-    labels: Literal["few", "many"] | None = None
-    balance: Literal["balanced", "imbalanced"] | None = None
-    order: Literal["time"] | None = None
-    cleaning: Literal["cleaned", "as found"] | None = None
-
-    def named(self) -> dict[str, str]:
-        """The properties that are not left open, by name."""
-        return {name: value for name, value in vars(self).items() if value}
-
-    def includes(self, other: "Scenario") -> bool:
-        """Whether all that is named here is so in `other`."""
-        return self.named().items() <= other.named().items()
-
-    def in_words(self) -> str:
-        """For the reader: `dissimilar, with many labels`."""
-        words = {"labels": "with {} labels", "order": "in order of {}"}
-        return ", ".join(words.get(k, "{}").format(v) for k, v in self.named().items())
 
 
 class ArmResults(NamedTuple):
@@ -94,7 +70,7 @@ class ScenarioResults(NamedTuple):
     """
 
     name: str
-    traits: Scenario
+    traits: Traits
     facts: Mapping[str, float]
     block: str
     arms: Mapping[str, ArmResults]

@@ -13,7 +13,7 @@ import numpy as np
 
 from tlsearch.comparison.answers import Answered, ClaimAnswer
 from tlsearch.comparison.claims import TAKEN_OVER, Claim
-from tlsearch.comparison.design import ComparisonResults, Scenario, ScenarioResults
+from tlsearch.comparison.design import ComparisonResults, ScenarioResults
 from tlsearch.comparison.power import MoreSeeds, seeds_to_settle
 from tlsearch.comparison.statistics import (
     NotMeasured,
@@ -31,6 +31,7 @@ from tlsearch.comparison.variance import (
     sign_flips,
     two_sided_p,
 )
+from tlsearch.config.comparison import Traits
 
 _NEEDED: Mapping[str, Literal["seeds", "redraws", "scenarios"]] = {
     "answers": "seeds",
@@ -117,7 +118,7 @@ def gather(claim: Claim, results: ComparisonResults) -> Evidence:
     raise NotMeasured("; ".join(pooled.notes))
 
 
-def _places(results: ComparisonResults, kind: Scenario) -> list[ScenarioResults]:
+def _places(results: ComparisonResults, kind: Traits) -> list[ScenarioResults]:
     """The scenarios that have all traits that `kind` names."""
     found = [place for place in results.scenarios if kind.includes(place.traits)]
     if not found:

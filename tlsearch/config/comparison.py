@@ -36,7 +36,9 @@ def _check_values(found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Traits(Section):
-    """What is said of a scenario before the run; the measured figures are printed beside it."""
+    """What is said of a scenario before the run, or of the scenarios that a claim is about; None
+    leaves a property open. The measured figures are printed beside it.
+    """
 
     similarity: Literal["similar", "dissimilar"] | None = None
     difficulty: Literal["easy", "hard"] | None = None
@@ -44,6 +46,19 @@ class Traits(Section):
     balance: Literal["balanced", "imbalanced"] | None = None
     order: Literal["time"] | None = None
     cleaning: Literal["cleaned", "as found"] | None = None
+
+    def named(self) -> dict[str, str]:
+        """The properties that are not left open, by name."""
+        return self.model_dump(exclude_none=True)
+
+    def includes(self, other: "Traits") -> bool:
+        """Whether all that is named here is so in `other`."""
+        return self.named().items() <= other.named().items()
+
+    def in_words(self) -> str:
+        """For the reader: `dissimilar, with many labels`."""
+        words = {"labels": "with {} labels", "order": "in order of {}"}
+        return ", ".join(words.get(k, "{}").format(v) for k, v in self.named().items())
 
 
 class ScenarioConfig(Section):

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlsearch.comparison.variance import Effect
 from tlsearch.config.data_checks import knows_source
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.transferability import RankAgreement
-from tlsearch.report.context import ReportData
 from tlsearch.report.wording import (
     accuracy_text,
     basis,
@@ -22,6 +21,9 @@ from tlsearch.report.wording import (
     value_text,
 )
 from tlsearch.search.summary import SCORES, Foretold
+
+if TYPE_CHECKING:
+    from tlsearch.report.context import SearchReport
 
 
 class Gain(NamedTuple):
@@ -47,48 +49,77 @@ class Parameter(NamedTuple):
     searched: str | None
 
 
+class Networks(NamedTuple):
+    """Of several networks: whether scores predicted their order, and a row for each, best first."""
+
+    verdict: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
 class Answer(NamedTuple):
     """What to use and how sure that is.
 
-    `headline` and `result` are sentences. `accuracy`, the mean over seeds, `exported`, that of the
-    exported model alone, and `gains` are of the test part, and empty before it was scored.
-    `warnings` must not be overlooked; `notes` say what a figure rests on.
+    `headline` and `result` are sentences, `status` is a line that says how far the study is.
+    `accuracy`, the mean over seeds, `exported`, that of the exported model alone, `gains`, and
+    `rows`, which hold all of these as texts, are of the test part, and empty before it was scored.
+    `warnings` must not be overlooked; `notes` say what a figure rests on. `difficulty` says how
+    hard the images are, `similarity` how much they look like the source's; "" where neither is
+    known. `networks` is None for a study on one network.
     """
 
+    status: str
     headline: str
     result: str
-    accuracy: Effect | None
-    exported: Effect | None
-    gains: tuple[Gain, ...]
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
-    parameters: tuple[Parameter, ...]
+    difficulty: str
+    similarity: str
+    networks: Networks | None
+    accuracy: Effect | None = None
+    exported: Effect | None = None
+    gains: tuple[Gain, ...] = ()
+    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Each model's test accuracy, the winner's gain over it, and the verdict."""
+        if self.accuracy is None or self.exported is None:
+            return []
+        mean = f"the winner, mean over {count(self.accuracy.num_seeds, 'seed')}"
+        return [
+            (mean, accuracy_text(self.accuracy), "", ""),
+            ("the exported model alone", accuracy_text(self.exported), "", ""),
+            *(
+                (g.baseline, accuracy_text(g.accuracy), gain_text(g.gain), g.verdict)
+                for g in self.gains
+            ),
+        ]
 
 
-def find_answer(data: ReportData) -> Answer:
+def find_answer(data: "SearchReport") -> Answer:
     """Say what the study found, or why it has found nothing."""
     best, test = data.summary.best, data.summary.test
+    found = Answer(
+        status=_status(data),
+        headline="There is no answer yet.",
+        result=_nothing(data),
+        difficulty=_difficulty(data),
+        similarity=_similarity(data),
+        networks=_networks(data.networks, data),
+    )
     if best is None:
-        return Answer(
-            headline="There is no answer yet.",
-            result=_nothing(data),
-            accuracy=None,
-            exported=None,
-            gains=(),
-            warnings=(),
-            notes=(),
-            parameters=(),
-        )
+        return found
     params = best.run.params
     accuracy = Effect(**test["accuracy"]) if test else None
-    return Answer(
+    return found._replace(
         headline=recipe_text(params, data.groups),
         result=_confirmed(data) if accuracy else _unconfirmed(data),
         accuracy=accuracy,
         exported=Effect(**test["champion_accuracy"]) if test else None,
         gains=_gains(data),
-        warnings=tuple(_warnings(data)),
-        notes=tuple(_notes(data, accuracy)),
+        warnings=_warnings(data),
+        notes=_notes(data, accuracy),
         parameters=tuple(
             Parameter(name, setting_text(value), data.space.get(name))
             for name, value in sorted(params.items(), key=lambda item: item[0] not in data.space)
@@ -96,8 +127,7 @@ def find_answer(data: ReportData) -> Answer:
     )
 
 
-def status(data: ReportData) -> str:
-    """How far the study is, in one line."""
+def _status(data: "SearchReport") -> str:
     found = data.summary.counts
     states = ("complete", "pruned", "diverged", "failed", "running", "waiting")
     texts = [f"{found[state]} {state}" for state in states if found.get(state)]
@@ -106,7 +136,7 @@ def status(data: ReportData) -> str:
     return f"{end}; {', '.join(texts) or 'none started'} of a budget of {trials}"
 
 
-def _confirmed(data: ReportData) -> str:
+def _confirmed(data: "SearchReport") -> str:
     test = data.summary.test
     mean, own = Effect(**test["accuracy"]), Effect(**test["champion_accuracy"])
     return (
@@ -117,7 +147,7 @@ def _confirmed(data: ReportData) -> str:
     )
 
 
-def _unconfirmed(data: ReportData) -> str:
+def _unconfirmed(data: "SearchReport") -> str:
     best, metric = data.summary.best, data.summary.metric
     assert best is not None
     if data.config.confirm.seeds == 0:
@@ -139,7 +169,7 @@ def _unconfirmed(data: ReportData) -> str:
     )
 
 
-def _nothing(data: ReportData) -> str:
+def _nothing(data: "SearchReport") -> str:
     found = data.summary.counts
     if not data.trials:
         return "No trial has been started. Run the study first."
@@ -150,7 +180,7 @@ def _nothing(data: ReportData) -> str:
     return "No trial has been completed yet."
 
 
-def _gains(data: ReportData) -> tuple[Gain, ...]:
+def _gains(data: "SearchReport") -> tuple[Gain, ...]:
     test = data.summary.test
     found = test.get("baselines", {}) if test else {}
     return tuple(
@@ -159,7 +189,7 @@ def _gains(data: ReportData) -> tuple[Gain, ...]:
     )
 
 
-def _recipe(name: str, data: ReportData) -> str:
+def _recipe(name: str, data: "SearchReport") -> str:
     """A baseline as what it is: trained with one fixed recipe, or tuned."""
     summary = data.summary
     # A baseline that was taken out of the study stands in the test's record.
@@ -169,7 +199,7 @@ def _recipe(name: str, data: ReportData) -> str:
     return f"{training} ({tuned if recipe['recipe'] == 'tuned' else 'one fixed recipe'})"
 
 
-def _warnings(data: ReportData) -> list[str]:
+def _warnings(data: "SearchReport") -> list[str]:
     test = data.summary.test
     texts: list[str] = []
     if data.summary.negative_transfer:
@@ -192,7 +222,7 @@ def _warnings(data: ReportData) -> list[str]:
     return texts
 
 
-def _notes(data: ReportData, accuracy: Effect | None) -> list[str]:
+def _notes(data: "SearchReport", accuracy: Effect | None) -> list[str]:
     names, metric = data.config.baselines, data.summary.metric
     if accuracy is None:
         values = data.summary.baselines
@@ -226,67 +256,40 @@ def _notes(data: ReportData, accuracy: Effect | None) -> list[str]:
     return notes
 
 
-def gain_rows(answer: Answer) -> list[tuple[str, str, str, str]]:
-    """Each model's test accuracy, the winner's gain over it, and the verdict, as texts; empty
-    before the test part was scored.
-    """
-    if answer.accuracy is None or answer.exported is None:
-        return []
-    mean = f"the winner, mean over {count(answer.accuracy.num_seeds, 'seed')}"
-    return [
-        (mean, accuracy_text(answer.accuracy), "", ""),
-        ("the exported model alone", accuracy_text(answer.exported), "", ""),
-        *(
-            (g.baseline, accuracy_text(g.accuracy), gain_text(g.gain), g.verdict)
-            for g in answer.gains
-        ),
-    ]
-
-
 # Of a study over several networks: scores, values reached, whether they agree.
 
 
-NETWORK_HEAD = (
-    "network",
-    *SCORES.values(),
-    "trials",
-    "best value",
-    "parameters",
-    "images/s in training",
-)
-
-
-def network_table(data: ReportData) -> list[tuple[str, ...]]:
-    """A row for each network under `NETWORK_HEAD`, best first; empty for a study on one."""
-    if data.networks is None:
-        return []
+def _networks(found: Foretold | None, data: "SearchReport") -> Networks | None:
+    if found is None:
+        return None
+    head = ("network", *SCORES.values(), "trials", "best value", "parameters")
     sign = -1 if data.maximise else 1
-    ranked = sorted(
-        data.networks.networks, key=lambda n: math.inf if n.best is None else sign * n.best
-    )
-    return [
+    ranked = sorted(found.networks, key=lambda n: math.inf if n.best is None else sign * n.best)
+    rows = [
         (
             network.backbone,
-            *(_score(network.scores.get(name)) for name in SCORES),
+            *(_known(network.scores.get(name), "{:.3f}") for name in SCORES),
             str(network.trials),
             value_text(network.best, data.summary.metric),
-            _in_millions(network.scores.get("parameters")),
-            _whole(network.scores.get("training_images_per_second")),
+            _known(network.scores.get("parameters"), "{:.1f} M", unit=1e6),
+            _known(network.scores.get("training_images_per_second"), "{:,.0f}"),
         )
         for network in ranked
     ]
+    verdict = _agreement(found, plain(data.summary.metric))
+    return Networks(verdict, (*head, "images/s in training"), rows)
 
 
-def network_verdict(data: ReportData) -> str:
+def _known(value: float | None, form: str, *, unit: float = 1.0) -> str:
+    return "–" if value is None else form.format(value / unit)
+
+
+def _agreement(found: Foretold, best: str) -> str:
     """Whether the scores predicted the order of the networks, in a sentence or two."""
-    found = data.networks
-    if found is None:
-        return ""
     texts = {SCORES[name]: a for name, a in found.agreements.items() if a is not None}
     known = {name: a for name, a in texts.items() if not math.isnan(a.kendall)}
     if not known:
         return "Too few networks have a score and a complete trial to tell whether scores predict."
-    best = plain(data.summary.metric)
     parts = ", ".join(f"{name} τ = {agreement.kendall:+.2f}" for name, agreement in known.items())
     return (
         f"Order of the networks by score against that by best {best} of their trials: {parts} "
@@ -310,23 +313,11 @@ def _caution(found: Foretold, known: dict[str, RankAgreement]) -> str:
     )
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _in_millions(value: float | None) -> str:
-    return "–" if value is None else f"{value / 1e6:.1f} M"
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
 # How hard the images are, and how much the pretrained network brings along.
 
 
-def difficulty(data: ReportData) -> list[str]:
-    """Sentences; the baselines on the study's own split stand in for measures of their own."""
+def _difficulty(data: "SearchReport") -> str:
+    """A sentence; the baselines on the study's own split stand in for measures of their own."""
     found = []
     for name, words in (
         ("linear_probe", "a linear probe of the frozen features is right in"),
@@ -337,13 +328,13 @@ def difficulty(data: ReportData) -> list[str]:
         if reached is not None:
             found.append(f"{words} {percent(reached)}")
     if not found:
-        return []
+        return ""
     counts = _validated(data.provenance.facts.get("facts", {}))
     if sum(counts):
         found.append(f"always naming the commonest class in {percent(max(counts) / sum(counts))}")
     folds = data.config.data.split.folds
     mean = f", mean over {folds} folds" if folds else ""
-    return [f"How hard these images are, by the validation part{mean}: {joined(found)}."]
+    return f"How hard these images are, by the validation part{mean}: {joined(found)}."
 
 
 def _accuracy(row: RunRow) -> float | None:
@@ -364,11 +355,10 @@ def _validated(facts: Mapping[str, Any]) -> Sequence[int]:
     )
 
 
-# How much the images look like those that the network was trained on, in words.
-
-
-def source_similarity(data: ReportData) -> str:
-    """What was measured of it, or why nothing was; "" for a network that has learnt nothing."""
+def _similarity(data: "SearchReport") -> str:
+    """How much the images look like those that the network was trained on, or why that is not
+    known; "" for a network that has learnt nothing.
+    """
     found, backbone = data.similarity, data.config.backbone
     ours = data.config.with_backbone(backbone.names[0])
     if ours.backbone.weights == "none":

@@ -10,7 +10,7 @@ from tlsearch.errors import RequestError
 from tlsearch.search.store import Store
 
 if TYPE_CHECKING:
-    from tlsearch.report.context import ReportData
+    from tlsearch.report.context import SearchReport
 
 Format = Literal["html", "md", "json", "csv"]
 
@@ -23,30 +23,27 @@ def build_report(store: Store, layout: Layout, *, format: Format) -> str:  # noq
     Raises:
         RequestError: `csv` of a search, which has no tables of claims.
     """
-    is_search = store.config.comparison is None
-    if format == "csv" and is_search:
+    from tlsearch.comparison.answers import tables_csv
+    from tlsearch.report.context import SearchReport, read_report
+
+    if format == "csv" and store.config.comparison is None:
         raise RequestError(
             "--format csv: only a comparison has tables of claims — write html, md or json"
         )
+    report = read_report(store, layout)
     if format == "json":
         found = result_json(store, layout, report=None, seconds=None)
-        return _json_text({**found, **(_details(store, layout) if is_search else {})})
-    from tlsearch.report.context import read_report
-    from tlsearch.search.collect import tables_of
-
-    folder = layout.study(store.config.name)
-    if format == "csv":
-        from tlsearch.comparison.answers import tables_csv
-
-        return tables_csv(tables_of(store, folder))
-    report = read_report(store, layout) if is_search else tables_of(store, folder)
+        return _json_text(found | (_details(report) if isinstance(report, SearchReport) else {}))
     if format == "md":
         from tlsearch.report.markdown import render_markdown
 
         return render_markdown(report)
-    from tlsearch.report.html import render_html
+    if format == "html":
+        from tlsearch.report.html import render_html
 
-    return render_html(report)
+        return render_html(report)
+    assert not isinstance(report, SearchReport), "refused above"
+    return tables_csv(report.tables)
 
 
 def result_json(
@@ -72,30 +69,20 @@ def _json_text(found: dict[str, Any]) -> str:
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
-def _details(store: Store, layout: Layout) -> dict[str, Any]:
-    """What the report of a search holds beyond its result."""
-    from tlsearch.report.context import read_report
-    from tlsearch.report.provenance import as_json as provenance_json
-
-    data = read_report(store, layout)
-    return {
-        "data": {**data.provenance.facts.get("facts", {}), "audit": data.audit},
-        **_networks(data),
-        "likeness": data.similarity or None,
-        "provenance": provenance_json(data.provenance),
+def _details(report: "SearchReport") -> dict[str, Any]:
+    """What the report of a search holds beyond its result; of several networks what is known."""
+    found: dict[str, Any] = {
+        "data": {**report.provenance.facts.get("facts", {}), "audit": report.audit},
+        "likeness": report.similarity or None,
+        "provenance": report.provenance.as_json(),
         # The tables and claims of a comparison; a study that only searches has none.
         "tables": [],
         "claims": [],
     }
-
-
-def _networks(data: "ReportData") -> dict[str, Any]:
-    """What is known of each of several networks; nothing for a study on one."""
-    if data.networks is None:
-        return {}
-    agreements = {
-        score: agreement and {k: v if isfinite(v) else None for k, v in agreement._asdict().items()}
-        for score, agreement in data.networks.agreements.items()
-    }
-    networks = [network._asdict() for network in data.networks.networks]
-    return {"networks": networks, "score_agreement": agreements}
+    if report.networks is not None:
+        found["networks"] = [network._asdict() for network in report.networks.networks]
+        found["score_agreement"] = {
+            score: one and {k: v if isfinite(v) else None for k, v in one._asdict().items()}
+            for score, one in report.networks.agreements.items()
+        }
+    return found

@@ -1,15 +1,11 @@
-"""From the stores to one object that holds everything a report shows, read in one pass."""
+"""From the stores to one object from which every format is made, read in one pass."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -20,145 +16,34 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from tlsearch.config.catalog import CATALOGUE, groups
-from tlsearch.config.paths import Layout, evaluation_path, scores_path
+from tlsearch.config.paths import Layout
 from tlsearch.config.resolved import redacted
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import Choice, Dimension, Range
 from tlsearch.execution.runs import RunRow
-from tlsearch.metrics.curves import class_scores, confusion_matrix
-from tlsearch.report.images import Examples, Images, find_examples, find_images
+from tlsearch.report.answer import Answer, find_answer
+from tlsearch.report.comparison import ComparisonReport
+from tlsearch.report.evaluation import (
+    Evaluation,
+    Examples,
+    Scores,
+    find_evaluation,
+    find_examples,
+    find_scores,
+)
+from tlsearch.report.images import Images, find_images
 from tlsearch.report.importances import Importances, find_importances
 from tlsearch.report.provenance import Provenance, find_provenance
 from tlsearch.report.wording import Absent
+from tlsearch.search.collect import tables_of
 from tlsearch.search.confirm import best_first, maximises
 from tlsearch.search.store import AUDIT, FACTS, LIKENESS, Store
 from tlsearch.search.summary import Foretold, Summary, foretold, network_scores, summarise
 
-# What the winner said of every image of the test part.
-
-
-class Scores(NamedTuple):
-    """Labels int64 (N,) and probabilities (N, K) of one model, in the order of `classes`."""
-
-    model: str
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    probabilities: np.ndarray
-
-
-def find_scores(
-    summary: Summary, folder: Path, class_names: tuple[str, ...] | None
-) -> Scores | Absent:
-    """The champion's scores; files may be missing or cut short, and nothing is raised."""
-    if not summary.test:
-        return Absent(
-            "The test part has not been scored. Of the validation part counts alone are kept, and "
-            "this needs the probabilities of every image."
-        )
-    path = scores_path(folder, summary.test["champion"])
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            labels, probabilities = file["labels"].astype(np.int64), file["probabilities"]
-        num_images, num_classes = probabilities.shape
-        if labels.shape != (num_images,) or not num_images or not num_classes:
-            raise ValueError("labels and probabilities do not go together")
-        if not 0 <= labels.min() <= labels.max() < num_classes:
-            raise ValueError("a label is of no class")
-        if not np.isfinite(probabilities).all():
-            raise ValueError("a probability is no number")
-    except FileNotFoundError:
-        return Absent(f"{path} is missing: the test part's scores are not known image by image.")
-    except (OSError, ValueError, TypeError, KeyError, BadZipFile, EOFError) as error:
-        return Absent(f"{path} cannot be read ({type(error).__name__}).")
-    if class_names is None or len(class_names) != num_classes:
-        class_names = tuple(f"class {i}" for i in range(num_classes))
-    return Scores(exported_model(summary), class_names, labels, probabilities)
-
-
-def exported_model(summary: Summary) -> str:
-    """What the model is that is exported and scored image by image, once there is one."""
-    key = summary.test["champion"]
-    label = next((row.run.label for row in summary.rows if row.run.key == key), key)
-    return f"the exported model ({label})"
-
-
-# What the winner gets right and wrong: of the test part, or of validation while there is no test.
-#
-# Files may be missing or cut short: the evaluation then says so, and nothing is raised.
-
-
-class ClassRow(NamedTuple):
-    """Scores of one class; `images` of it were scored."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    images: int
-
-
-class Evaluation(NamedTuple):
-    """Counts of one model: row = true class, column = predicted class, in the order of `classes`.
-
-    `part` is "test" or "validation"; `model` says whose counts these are.
-    """
-
-    part: str
-    model: str
-    classes: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    per_class: tuple[ClassRow, ...]
-
-
-def find_evaluation(
-    summary: Summary, folder: Path, scores: Scores | Absent
-) -> tuple[Evaluation | Absent, list[str]]:
-    """The evaluation to show, and a sentence for each file that should be there and is not;
-    `scores` are of the test part.
-    """
-    missing: list[str] = []
-    if isinstance(scores, Scores):
-        predictions = scores.probabilities.argmax(1)
-        counts = confusion_matrix(scores.labels, predictions, num_classes=len(scores.classes))
-        return _evaluation("test", scores.model, scores.classes, counts), missing
-    if summary.test:
-        missing.append(f"{scores.reason} What is shown per class is of the validation part.")
-    if summary.best is None:
-        return Absent("No trial has been completed, so no model has been evaluated."), missing
-    key = summary.best.run.key
-    found = of_validation(evaluation_path(folder, key), summary.best.run.label)
-    if isinstance(found, Absent):
-        missing.append(found.reason)
-    return found, missing
-
-
-def of_validation(path: Path, model: str) -> Evaluation | Absent:
-    """The counts that a training left of its validation part; `model` is whose they are."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        names = tuple(str(name) for name in content["classes"])
-        counts = np.array(content["confusion"], dtype=np.int64).reshape(len(names), len(names))
-    except FileNotFoundError:
-        return Absent(f"{path} is missing: the confusion matrix cannot be shown.")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Absent(f"{path} cannot be read ({type(error).__name__}).")
-    return _evaluation("validation", model, names, counts)
-
-
-def _evaluation(part: str, model: str, names: tuple[str, ...], counts: np.ndarray) -> Evaluation:
-    columns = (column.tolist() for column in class_scores(counts))
-    return Evaluation(
-        part=part,
-        model=model,
-        classes=names,
-        confusion=tuple(tuple(row) for row in counts.tolist()),
-        per_class=tuple(ClassRow(*row) for row in zip(names, *columns, strict=True)),
-    )
-
 
 @dataclass(frozen=True, kw_only=True)
-class ReportData:
-    """A study as the report shows it. `ranked` holds the complete trials, best first.
+class SearchReport:
+    """All that any format says of a search. `ranked` holds the complete trials, best first.
 
     `groups` are the layer groups of the network; of several, of that of the best trial.
     `networks` is None for a study on one network; `similarity` holds `SIMILARITY_FIGURES`, or
@@ -181,6 +66,21 @@ class ReportData:
     similarity: Mapping[str, float | None]
     provenance: Provenance
     missing: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.summary.name
+
+    @property
+    def about(self) -> str | None:
+        """What the study says of its purpose."""
+        return self.config.about
+
+    @cached_property
+    def answer(self) -> Answer:
+        """What the study found, in words."""
+        return find_answer(self)
 
     @property
     def trials(self) -> tuple[RunRow, ...]:
@@ -249,6 +149,8 @@ class ReportData:
         return study
 
 
+Report = SearchReport | ComparisonReport
+
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
@@ -263,8 +165,15 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     raise AssertionError("a fixed dimension is not searched")
 
 
-def read_report(store: Store, layout: Layout) -> ReportData:
+def read_report(store: Store, layout: Layout) -> Report:
     """Read all that a report needs; nothing is created, and a missing file is named."""
+    if store.config.comparison is not None:
+        return ComparisonReport(tables_of(store, layout.study(store.config.name)))
+    return read_search(store, layout)
+
+
+def read_search(store: Store, layout: Layout) -> SearchReport:
+    """The report of a study that searches."""
     config = store.config
     summary = summarise(store, layout)
     facts = store.noted(FACTS) or {}
@@ -278,7 +187,7 @@ def read_report(store: Store, layout: Layout) -> ReportData:
     if not facts:
         missing.append("The data have not been read yet: their fingerprint is not known.")
     maximise = maximises(config)
-    return ReportData(
+    return SearchReport(
         config=redacted(config),
         summary=summary,
         ranked=tuple(best_first(summary.rows, maximise=maximise)),

@@ -12,8 +12,6 @@ from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.store import FACTS, ORIGIN, Store
 from tlsearch.search.summary import Summary
 
-REPEAT = "tlsearch run study.yaml"
-"""Repeats a study from its resolved file."""
 _PASSES = 3
 """Forward, and backward by weights and by inputs."""
 
@@ -42,6 +40,46 @@ class Provenance(NamedTuple):
     seconds: float
     as_of: str | None
 
+    @property
+    def cost(self) -> str:
+        """What the trainings took, as far as it costs energy."""
+        size = self.image_size
+        return (
+            f"{count(self.trainings, 'training')}, {self.images_trained:,} images of "
+            f"{size}\u00a0×\u00a0{size} pixels seen, {duration(self.seconds)} of training added "
+            f"over workers; at most {_macs(self.giga_macs)} multiply-adds, if every layer had been "
+            "trained on every image"
+        )
+
+    @property
+    def machine(self) -> str:
+        """What it ran on, as far as it is known."""
+        parts = [
+            self.facts.get("device") and f"on {self.facts['device']}",
+            self.cores and count(self.cores, "core"),
+            self.facts.get("precision") and f"number format {self.facts['precision']}",
+        ]
+        return ", ".join(str(part) for part in parts if part)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for scripts, without the study itself."""
+        facts = self.facts
+        return {
+            "command": self.command,
+            "versions": dict(self.versions),
+            "revision": self.revision,
+            "noted_while_running": self.is_noted,
+            "fingerprints": {n: facts[n] for n in ("data", "split", "weights") if n in facts},
+            "device": facts.get("device"),
+            "precision": facts.get("precision"),
+            "cores": self.cores,
+            "seeds": dict(self.seeds),
+            "trainings": self.trainings,
+            "images_trained": self.images_trained,
+            "giga_macs_at_most": round(self.giga_macs, 3),
+            "training_seconds": round(self.seconds, 3),
+        }
+
 
 def find_provenance(store: Store, summary: Summary) -> Provenance:
     """From what was noted while the study ran, and all its runs."""
@@ -69,48 +107,6 @@ def find_provenance(store: Store, summary: Summary) -> Provenance:
         seconds=sum(row.seconds for row in summary.rows),
         as_of=f"{max(ends):%Y-%m-%d %H:%M}" if ends else None,
     )
-
-
-def cost_text(found: Provenance) -> str:
-    """What the trainings took, as far as it costs energy."""
-    size = found.image_size
-    return (
-        f"{count(found.trainings, 'training')}, {found.images_trained:,} images of "
-        f"{size}\u00a0×\u00a0{size} pixels seen, {duration(found.seconds)} of training added over "
-        f"workers; at most {_macs(found.giga_macs)} multiply-adds, if every layer had been trained "
-        "on every image"
-    )
-
-
-def machine_text(found: Provenance) -> str:
-    """What it ran on, as far as it is known."""
-    parts = [
-        found.facts.get("device") and f"on {found.facts['device']}",
-        found.cores and count(found.cores, "core"),
-        found.facts.get("precision") and f"number format {found.facts['precision']}",
-    ]
-    return ", ".join(str(part) for part in parts if part)
-
-
-def as_json(found: Provenance) -> dict[str, Any]:
-    """The same for scripts, without the study itself."""
-    return {
-        "command": found.command,
-        "versions": dict(found.versions),
-        "revision": found.revision,
-        "noted_while_running": found.is_noted,
-        "fingerprints": {
-            name: found.facts[name] for name in ("data", "split", "weights") if name in found.facts
-        },
-        "device": found.facts.get("device"),
-        "precision": found.facts.get("precision"),
-        "cores": found.cores,
-        "seeds": dict(found.seeds),
-        "trainings": found.trainings,
-        "images_trained": found.images_trained,
-        "giga_macs_at_most": round(found.giga_macs, 3),
-        "training_seconds": round(found.seconds, 3),
-    }
 
 
 def _seeds(config: StudyConfig) -> dict[str, str]:

@@ -34,6 +34,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}{_TIED}%"
 
 
+def round_percent(share: float) -> str:
+    """A share in as many digits as it has: `5 %`."""
+    return f"{100 * share:g}{_TIED}%"
+
+
 def points(share: float) -> str:
     """A signed difference of shares in percentage points: `+1.2`.
 

@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 
 from tlsearch.comparison.answers import Tables, tables_csv, tables_json
-from tlsearch.comparison.design import (
-    ArmResults,
-    ComparisonResults,
-    Scenario,
-    ScenarioResults,
-    SweepResults,
-)
+from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioResults, SweepResults
 from tlsearch.comparison.power import ALPHA, POWER
 from tlsearch.comparison.tables import make_tables
 from tlsearch.config.cells import Cell, compared
@@ -82,7 +76,7 @@ def _scenario(store: Store, name: str, folder: Path) -> ScenarioResults:
         found["difficulty"] = 1.0 - highest
     return ScenarioResults(
         name=name,
-        traits=Scenario(**comparison.scenarios[name].traits.model_dump()),
+        traits=comparison.scenarios[name].traits,
         facts=found,
         block=answers.block(str(facts.get("data", name))),
         arms=arms,

@@ -10,17 +10,9 @@ from tests.comparison.compared import KINDS, arm_of, comparison, table_a
 from tests.report.test_build import HOSTILE, Page
 from tlsearch.cli.console import show_tables
 from tlsearch.comparison.answers import ClaimAnswer, Tables
-from tlsearch.comparison.design import Scenario
 from tlsearch.comparison.tables import ALL, make_tables
-from tlsearch.report.comparison_text import (
-    MEANINGS,
-    basis_text,
-    effect_text,
-    findings,
-    spoken,
-    summary,
-    varying,
-)
+from tlsearch.config.comparison import Traits
+from tlsearch.report.comparison import ComparisonReport, basis_text, effect_text, spoken
 from tlsearch.report.figures.comparison import POOLED, Forest
 from tlsearch.report.html import render_html
 from tlsearch.report.markdown import render_markdown
@@ -74,9 +66,9 @@ def test_an_effect_without_an_interval_says_why_in_every_format() -> None:
     assert texts(effect_text(claim)) == f"×1.00 ({why})"
     assert len(spoken(claim).details) == 2  # what the effect says is not said twice
     out = StringIO()
-    show_tables(found, Console(file=out, width=400, highlight=False))
-    page = Page(render_html(found)).text
-    for text in (page, out.getvalue(), render_markdown(found)):
+    show_tables(ComparisonReport(found), Console(file=out, width=400, highlight=False))
+    page = Page(render_html(ComparisonReport(found))).text
+    for text in (page, out.getvalue(), render_markdown(ComparisonReport(found))):
         assert why in text
         assert "? to ?" not in texts(text)
 
@@ -118,11 +110,11 @@ def test_every_format_says_what_would_settle_an_open_claim(tables: Tables) -> No
     told = {spoken(claim).settled_by for claim in pooled} - {""}
     assert told
     out = StringIO()
-    show_tables(tables, Console(file=out, width=400, highlight=False))
-    page = Page(render_html(tables)).text
+    show_tables(ComparisonReport(tables), Console(file=out, width=400, highlight=False))
+    page = Page(render_html(ComparisonReport(tables))).text
     for text in told:
         assert text in out.getvalue()
-        assert text in render_markdown(tables)
+        assert text in render_markdown(ComparisonReport(tables))
         assert f"{text[0].upper()}{text[1:]}." in page
 
 
@@ -138,14 +130,14 @@ def test_a_claim_that_was_not_measured_says_why() -> None:
 
 
 def test_the_page_says_every_claim_with_its_verdict_in_words(tables: Tables) -> None:
-    page = Page(render_html(tables))
+    page = Page(render_html(ComparisonReport(tables)))
     told = " ".join(page.text.split())
     for claim in tables.claims:
         assert claim.says in told
     shown = [c for c in page.all("span") if (c.get("class") or "").startswith("verdict ")]
-    assert len(shown) == len(tables.claims) + len(MEANINGS)
-    assert all(meaning in told for meaning in MEANINGS.values())
-    assert summary(tables) in told
+    assert len(shown) == len(tables.claims) + len(ComparisonReport(tables).meanings)
+    assert all(meaning in told for *_, meaning in ComparisonReport(tables).meanings)
+    assert ComparisonReport(tables).summary in told
     better = tables.answer("A2-for-accuracy-A2", ALL)
     assert effect_text(better).replace("\u00a0", " ") in told
     assert not [a for a in page.all("script") + page.all("link") if "src" in a or "href" in a]
@@ -155,16 +147,16 @@ def test_names_of_users_stay_text() -> None:
     rng = np.random.default_rng(0)
     right = rng.random((3, 30)) < 0.9
     arms = {name: arm_of(rng, right) for name in HOSTILE}
-    results = comparison("own", arms, traits=Scenario(), reference=HOSTILE[0])
+    results = comparison("own", arms, traits=Traits(), reference=HOSTILE[0])
     place = results.scenarios[0]._replace(name=HOSTILE[3])
     found = judged(results._replace(name=HOSTILE[2], scenarios=(place,)))
-    html = render_html(found)
+    html = render_html(ComparisonReport(found))
     page = Page(html)
     assert len(page.all("script")) == 4  # two figures' data, plotly, and what draws
     assert "onload" not in {key for _, attrs in page.elements for key in attrs}
     for name in (*HOSTILE[1:], HOSTILE[0]):
         assert name in page.text
-    text = render_markdown(found)
+    text = render_markdown(ComparisonReport(found))
     assert "<script>" not in text.replace("\\<", "")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = {len(re.findall(r"(?<!\\)\|", line)) - 1 for line in rows}
@@ -172,8 +164,8 @@ def test_names_of_users_stay_text() -> None:
 
 
 def test_markdown_has_the_tables_in_the_documents_order(tables: Tables) -> None:
-    text = render_markdown(tables)
-    assert text == render_markdown(tables)
+    text = render_markdown(ComparisonReport(tables))
+    assert text == render_markdown(ComparisonReport(tables))
     rows = re.findall(
         r"^\| ([\w -]+) \((A\d)\) \| (?:advantage|drawback|suited)",
         text.partition("###")[0],
@@ -185,7 +177,7 @@ def test_markdown_has_the_tables_in_the_documents_order(tables: Tables) -> None:
 
 
 def test_the_forest_holds_every_gain_and_the_pooled_ones_first(tables: Tables) -> None:
-    found = Forest.compute(tables)
+    found = Forest.compute(ComparisonReport(tables))
     assert isinstance(found, Forest)
     assert found.places == (POOLED, *(name for name, *_ in KINDS[:4]))
     assert found.arms[0] == "decay (A2)"
@@ -208,19 +200,19 @@ def test_the_forest_holds_every_gain_and_the_pooled_ones_first(tables: Tables) -
 def test_without_two_scored_arms_there_is_no_forest() -> None:
     rng = np.random.default_rng(0)
     arms = {"one": arm_of(rng, rng.random((3, 30)) < 0.9)}
-    found = judged(comparison("own", arms, traits=Scenario(), reference="one"))
-    assert isinstance(Forest.compute(found), Absent)
-    assert "No two arms" in render_html(found)
-    assert summary(found) == "Nothing has been measured yet."
+    found = judged(comparison("own", arms, traits=Traits(), reference="one"))
+    assert isinstance(Forest.compute(ComparisonReport(found)), Absent)
+    assert "No two arms" in render_html(ComparisonReport(found))
+    assert ComparisonReport(found).summary == "Nothing has been measured yet."
 
 
 def test_only_parameters_that_vary_are_shown(tables: Tables) -> None:
-    assert varying(tables) == ()
+    assert ComparisonReport(tables).varying == ()
     first = tables.scenarios[0].arms[0]
     first.params["lr"] = 0.1
     try:
-        assert varying(tables) == ("lr",)
-        assert "lr 0.1" in render_markdown(tables)
+        assert ComparisonReport(tables).varying == ("lr",)
+        assert "lr 0.1" in render_markdown(ComparisonReport(tables))
     finally:
         first.params["lr"] = 0.01
 
@@ -228,25 +220,25 @@ def test_only_parameters_that_vary_are_shown(tables: Tables) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) -> None:
     out = StringIO()
-    show_tables(tables, Console(file=out, width=width, highlight=False))
+    show_tables(ComparisonReport(tables), Console(file=out, width=width, highlight=False))
     text = out.getvalue()
     assert "\x1b" not in text
     table = text.partition("similar easy few")[0].splitlines()
     assert max(map(len, table[2:])) <= width
-    assert summary(tables) in text
+    assert ComparisonReport(tables).summary in text
     assert any("supported" in line and "+4." in line for line in table)
     assert "A1  fixed rate" in text
 
 
 def test_the_page_says_first_what_held(tables: Tables) -> None:
-    found = {one.lead: one.text for one in findings(tables)}
+    found = {one.lead: one.text for one in ComparisonReport(tables).findings}
     assert "Decay (A2): better final accuracy" in found["Supported"]
     assert "Layer-wise rates (A3): uses the pretrained knowledge better" in found["Contradicted"]
     assert "; suited to similar data, hard task." in found["Supported"]
-    page = Page(render_html(tables))
+    page = Page(render_html(ComparisonReport(tables)))
     told = " ".join(page.text.split())
     assert told.index(found["Inconclusive"]) < told.index("The verdicts")
-    text = render_markdown(tables)
+    text = render_markdown(ComparisonReport(tables))
     assert text.index("- **Contradicted:** ") < text.index("| strategy |")
 
 
@@ -255,8 +247,8 @@ def test_an_own_table_names_who_is_better() -> None:
     images = np.arange(400)
     right = {"usual": images < 200, "good": images < 300, "bad": images < 100, "same": images < 200}
     arms = {name: arm_of(rng, np.tile(row, (4, 1))) for name, row in right.items()}
-    found = judged(comparison("own", arms, traits=Scenario(), reference="usual"))
-    told = [tuple(one) for one in findings(found)]
+    found = judged(comparison("own", arms, traits=Traits(), reference="usual"))
+    told = [tuple(one) for one in ComparisonReport(found).findings]
     assert told == [
         ("Better", "good."), ("Worse", "bad."), ("No material effect", "same.")
     ]  # fmt: skip

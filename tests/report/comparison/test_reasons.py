@@ -11,8 +11,9 @@ from tests.report.comparison.test_comparison import judged
 from tests.report.test_build import Page
 from tlsearch.comparison.answers import Tables
 from tlsearch.comparison.design import ComparisonResults
+from tlsearch.report.comparison import ComparisonReport
 from tlsearch.report.figures.comparison import Drift, FirstSteps, Sensitivity
-from tlsearch.report.html import reasons, render_html
+from tlsearch.report.html import pictures, render_html
 from tlsearch.report.wording import Absent
 
 GROUPS = ("stem", "layer1", "head")
@@ -41,7 +42,7 @@ def tables(results: ComparisonResults) -> Tables:
 def test_a_curve_for_each_arm_that_was_swept_over_the_rate(
     results: ComparisonResults, tables: Tables
 ) -> None:
-    found = Sensitivity.compute(tables)
+    found = Sensitivity.compute(ComparisonReport(tables))
     assert isinstance(found, Sensitivity)
     assert found.arms == ("fixed rate (A1)", "warm-up (A4)", "adaptive (A5)")
     assert len(found.draw().data) == 6
@@ -62,14 +63,15 @@ def test_what_diverged_is_said(tables: Tables) -> None:
     place = tables.scenarios[0]
     points = tuple(replace(p, diverged=2, accuracy=0.25) for p in place.sweeps[0].points[:2])
     sweep = replace(place.sweeps[0], points=points)
-    found = Sensitivity.compute(replace(tables, scenarios=(replace(place, sweeps=(sweep,)),)))
+    changed = replace(tables, scenarios=(replace(place, sweeps=(sweep,)),))
+    found = Sensitivity.compute(ComparisonReport(changed))
     assert isinstance(found, Sensitivity)
     told = found.alt.replace("\u00a0", " ")
     assert "25.0 % at 0.001 (2 of 3 runs diverged)" in told
 
 
 def test_drift_by_layer_group_from_the_input_on(tables: Tables) -> None:
-    found = Drift.compute(tables)
+    found = Drift.compute(ComparisonReport(tables))
     assert isinstance(found, Drift)
     assert found.kind == "cka_drift"
     assert len(found.arms) == 5
@@ -85,7 +87,7 @@ def test_without_source_images_the_drift_is_of_weights(results: ComparisonResult
     values = {"weight_drift.stem": np.array([0.1, 0.2, 0.4]), "cka_drift.stem": np.full(3, np.nan)}
     arms = {"A1": place.arms["A1"]._replace(values=values)}
     alone = results._replace(scenarios=(place._replace(arms=arms, sweeps=()),))
-    found = Drift.compute(judged(alone))
+    found = Drift.compute(ComparisonReport(judged(alone)))
     assert isinstance(found, Drift)
     assert found.kind == "weight_drift"
     (one,) = found.marks
@@ -94,7 +96,7 @@ def test_without_source_images_the_drift_is_of_weights(results: ComparisonResult
 
 
 def test_gradients_of_the_first_steps_on_a_logarithmic_axis(tables: Tables) -> None:
-    found = FirstSteps.compute(tables)
+    found = FirstSteps.compute(ComparisonReport(tables))
     assert isinstance(found, FirstSteps)
     assert len(found.marks) == 5 * 2
     figure = found.draw()
@@ -106,12 +108,12 @@ def test_gradients_of_the_first_steps_on_a_logarithmic_axis(tables: Tables) -> N
 
 
 def test_the_page_draws_what_was_measured_and_names_what_was_not(tables: Tables) -> None:
-    page = Page(render_html(tables))
+    page = Page(render_html(ComparisonReport(tables)))
     drawn = {a["id"] for a in page.all("div") if a.get("class") == "plot"}
     assert drawn == {"forest", "sensitivity", "drift", "first_steps"}
     assert "What lies behind it" in page.text
     places = tuple(replace(place, sweeps=()) for place in tables.scenarios)
-    some = Page(render_html(replace(tables, scenarios=places)))
+    some = Page(render_html(ComparisonReport(replace(tables, scenarios=places))))
     assert "sweeps no arm over the learning rate" in some.text
     assert "How right the learning rate" not in some.text
 
@@ -121,6 +123,7 @@ def test_nothing_measured_leaves_no_empty_section(results: ComparisonResults) ->
     arms = {name: arm._replace(values={}) for name, arm in place.arms.items()}
     bare = judged(results._replace(scenarios=(place._replace(arms=arms, sweeps=()),)))
     for figure in (Sensitivity, Drift, FirstSteps):
-        assert isinstance(figure.compute(bare), Absent)
-    assert all(picture.plot is None for picture in reasons(bare))
-    assert "What lies behind it" not in Page(render_html(bare)).text
+        assert isinstance(figure.compute(ComparisonReport(bare)), Absent)
+    behind = pictures(ComparisonReport(bare))["behind"]
+    assert all(picture.plot is None for picture in behind.values())
+    assert "What lies behind it" not in Page(render_html(ComparisonReport(bare))).text

@@ -12,14 +12,10 @@ from tests.comparison.compared import KINDS, comparison, table_a
 from tests.report.test_build import Page
 from tlsearch.cli.console import show_tables
 from tlsearch.comparison.answers import Provenance, Tables, tables_json, tables_schema_text
-from tlsearch.comparison.design import ArmResults, ComparisonResults, Scenario
+from tlsearch.comparison.design import ArmResults, ComparisonResults
 from tlsearch.comparison.tables import make_tables
-from tlsearch.report.comparison_text import (
-    measured_text,
-    protocol_text,
-    said_text,
-    split_findings,
-)
+from tlsearch.config.comparison import Traits
+from tlsearch.report.comparison import ComparisonReport, measured_text, said_text
 from tlsearch.report.figures.comparison import Expectations
 from tlsearch.report.html import render_html
 from tlsearch.report.markdown import render_markdown
@@ -66,7 +62,7 @@ def time_table() -> Tables:
         "B1": split(0.95, 0.9), "B2": split(0.80, 0.9), "B3": split(0.905, 0.9),
         "B3 with gap": split(0.93, 0.9),
     }  # fmt: skip
-    results = comparison("B", arms, traits=Scenario(order="time"))._replace(future=0.4)
+    results = comparison("B", arms, traits=Traits(order="time"))._replace(future=0.4)
     facts = {
         "probe_accuracy": 0.97, "source_distance": 0.6, "similarity": 0.76, "classes": 10.0,
         "imbalance": 1.052, "train_images": 1646.0, "validation_images": 216.0,
@@ -89,9 +85,9 @@ FINDING = (
 
 
 def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
-    (found,) = split_findings(tables)
+    (found,) = ComparisonReport(tables).split_findings
     assert (found.lead, found.text.replace("\u00a0", " ")) == ("here", FINDING)
-    page = " ".join(Page(render_html(tables)).text.split())
+    page = " ".join(Page(render_html(ComparisonReport(tables))).text.split())
     assert page.index(FINDING) < page.index("What the verdicts mean")
     assert page.count(FINDING) == 2  # at the top, and with its scenario
 
@@ -99,9 +95,9 @@ def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
 def test_every_format_shows_estimate_and_later_accuracy(tables: Tables) -> None:
     line = r"random \(B1\)\W*95.0 %\W*90.0 %\W*5.0 points \(\+4.\d to \+5.\d\)"
     out = StringIO()
-    show_tables(tables, Console(file=out, width=120, highlight=False))
-    page = " ".join(Page(render_html(tables)).text.split())
-    for text in (page, render_markdown(tables), out.getvalue()):
+    show_tables(ComparisonReport(tables), Console(file=out, width=120, highlight=False))
+    page = " ".join(Page(render_html(ComparisonReport(tables))).text.split())
+    for text in (page, render_markdown(ComparisonReport(tables)), out.getvalue()):
         text = text.replace("\u00a0", " ").replace("\\", "")
         assert re.search(line, text), text
         assert "test accuracy" not in text
@@ -116,7 +112,7 @@ def test_every_format_shows_estimate_and_later_accuracy(tables: Tables) -> None:
 
 
 def test_the_figure_joins_what_was_expected_and_what_came_true(tables: Tables) -> None:
-    found = Expectations.compute(tables)
+    found = Expectations.compute(ComparisonReport(tables))
     assert isinstance(found, Expectations)
     figure = found.draw()
     assert [trace.name for trace in figure.data][:2] == ["random (B1)", "stratified (B2)"]
@@ -125,13 +121,13 @@ def test_the_figure_joins_what_was_expected_and_what_came_true(tables: Tables) -
     assert random.x[2] is None
     assert random.marker.symbol[:2] == ("circle", "circle-open")
     assert [trace.y[0] for trace in figure.data] == pytest.approx([0.3, 0.1, -0.1, -0.3])
-    html = render_html(tables)
+    html = render_html(ComparisonReport(tables))
     assert 'id="expectations-data"' in html
     assert "forest" not in html.partition("<script>")[0]
 
 
 def test_how_splits_were_measured(tables: Tables) -> None:
-    text = " ".join(protocol_text(tables)).replace("\u00a0", " ")
+    text = " ".join(ComparisonReport(tables).protocol).replace("\u00a0", " ")
     for part in (
         "4 arms in 1 scenario.", "The latest 40 % of", "with each of 4 seeds anew",
         "Nothing was tuned", "up to 12 epochs", "over 50 redraws, without training",
@@ -148,7 +144,7 @@ def test_how_it_was_measured_fits_what_was_tuned() -> None:
     def text(*fixed: str) -> str:
         arms = {n: a._replace(settings=0) if n in fixed else a for n, a in place.arms.items()}
         among = results._replace(scenarios=(place._replace(arms=arms),))
-        return " ".join(protocol_text(told(among)))
+        return " ".join(ComparisonReport(told(among)).protocol)
 
     assert "tuned with 20 trials of up to 12 epochs" in text()
     assert "trained again with 2 seeds" in text()
@@ -185,8 +181,8 @@ def test_where_the_figures_come_from_ends_the_report(tables: Tables) -> None:
         "Revision": "0123abc",
         "Versions": "tlsearch 1.2, torch 2.15.0",
     }
-    page = " ".join(Page(render_html(tables)).text.split())
-    markdown = render_markdown(tables).replace("\\", "")
+    page = " ".join(Page(render_html(ComparisonReport(tables))).text.split())
+    markdown = render_markdown(ComparisonReport(tables)).replace("\\", "")
     for term, text in parts.items():
         assert f"{term} {text}" in page or f"{term}{text}" in page
         assert f"- {term}: {text}\n" in markdown
@@ -198,9 +194,9 @@ def test_what_a_comparison_is_about_opens_its_report(tables: Tables) -> None:
     assert tables.provenance is not None
     about = dataclasses.replace(tables.provenance, about="Which split is honest?")
     asked = dataclasses.replace(tables, provenance=about)
-    assert "<p>Which split is honest?</p>" in render_html(asked)
-    assert "\n\nWhich split is honest?\n\n" in render_markdown(asked)
-    assert "honest?" not in render_html(tables)
+    assert "<p>Which split is honest?</p>" in render_html(ComparisonReport(asked))
+    assert "\n\nWhich split is honest?\n\n" in render_markdown(ComparisonReport(asked))
+    assert "honest?" not in render_html(ComparisonReport(tables))
 
 
 def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
@@ -208,7 +204,7 @@ def test_an_older_study_leaves_out_what_it_did_not_note(tables: Tables) -> None:
         command=None, date=None, versions={}, trainings={"complete": 1}, seconds=5.0,
         precisions=(), devices=(), cores=None,
     )  # fmt: skip
-    text = render_markdown(dataclasses.replace(tables, provenance=bare))
+    text = render_markdown(ComparisonReport(dataclasses.replace(tables, provenance=bare)))
     assert text.endswith("\n\n- Cost: 1 training (1 complete), 5 s in all\n")
-    without = render_markdown(dataclasses.replace(tables, provenance=None))
+    without = render_markdown(ComparisonReport(dataclasses.replace(tables, provenance=None)))
     assert "training (" not in without

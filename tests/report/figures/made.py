@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tlsearch.execution.runs import RunRow
-from tlsearch.report.context import ReportData
+from tlsearch.report.context import SearchReport
 
 BEGAN = datetime(2026, 1, 1, 12)
 
 
-def with_rows(data: ReportData, rows: Sequence[RunRow]) -> ReportData:
+def with_rows(data: SearchReport, rows: Sequence[RunRow]) -> SearchReport:
     """The report of these rows; complete ones ranked by accuracy."""
     complete = [r for r in rows if r.run.role == "trial" and r.value is not None]
     ranked = sorted(complete, key=lambda r: r.value or 0.0, reverse=True)
@@ -20,7 +20,7 @@ def with_rows(data: ReportData, rows: Sequence[RunRow]) -> ReportData:
     return replace(data, summary=summary, ranked=tuple(ranked))
 
 
-def search_row(data: ReportData, number: int, **changes: Any) -> RunRow:
+def search_row(data: SearchReport, number: int, **changes: Any) -> RunRow:
     """A trial of the search; `params` are what was sampled."""
     row = next(r for r in data.trials if r.state == "complete")
     params = changes.pop("params", dict(row.sampled))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.fake import Fake, baselines, fake_study, know_data, search, train
-from tlsearch.report.context import ReportData, read_report
+from tlsearch.report.context import SearchReport, read_search
 from tlsearch.report.figures.search import History
 from tlsearch.report.figures.style import Window, evenly, rounded
 from tlsearch.report.html import SEARCH, pictures, render_html
@@ -71,7 +71,7 @@ def test_it_is_drawn_or_says_why_not(name: str, tmp_path: Path) -> None:
     fake = fake_study(tmp_path, *overrides)
     know_data(fake)
     happens(fake)
-    shown = pictures(read_report(fake.store, fake.layout))
+    shown = pictures(read_search(fake.store, fake.layout))
     drawn = [p for section in shown.values() for p in section.values() if p.plot]
     assert len(drawn) >= 2 or name == "all failed"
     for section in shown.values():
@@ -88,7 +88,7 @@ def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
 
 
-def test_every_figure_has_words_beside_it(data: ReportData) -> None:
+def test_every_figure_has_words_beside_it(data: SearchReport) -> None:
     found = pictures(data)
     assert {section: list(there) for section, there in found.items()} == {
         section: list(entries) for section, entries in SEARCH.items()
@@ -103,13 +103,13 @@ def test_every_figure_has_words_beside_it(data: ReportData) -> None:
 
 def test_without_trials_every_figure_says_why_it_is_absent(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
-    found = pictures(read_report(fake.store, fake.layout))
+    found = pictures(read_search(fake.store, fake.layout))
     shown = [picture for section in found.values() for picture in section.values()]
     assert all(picture.plot is None and picture.caption for picture in shown)
 
 
 def test_a_figure_that_fails_costs_nothing_but_itself(
-    data: ReportData, monkeypatch: pytest.MonkeyPatch
+    data: SearchReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_found: object) -> None:
         raise ValueError("no such <axis>\nand many more lines")

@@ -9,7 +9,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
 from tests.report.fake import fake_study, know_data
-from tlsearch.report.context import ClassRow, Evaluation, ReportData, Scores, read_report
+from tlsearch.report.context import SearchReport, read_search
+from tlsearch.report.evaluation import ClassRow, Evaluation, Scores
 from tlsearch.report.figures import data as data_figures
 from tlsearch.report.figures import model
 from tlsearch.report.figures.data import ClassShares
@@ -19,7 +20,7 @@ from tlsearch.search.store import FACTS
 from tlsearch.training.results import FoldResult
 
 
-def test_curves_are_those_of_the_winner_the_next_best_and_the_baselines(data: ReportData) -> None:
+def test_curves_are_those_of_the_winner_the_next_best_and_the_baselines(data: SearchReport) -> None:
     found = LearningCurves.compute(data)
     assert isinstance(found, LearningCurves)
     assert data.summary.best is not None
@@ -33,7 +34,7 @@ def test_curves_are_those_of_the_winner_the_next_best_and_the_baselines(data: Re
     assert "the linear probe has 100" in found.caption
 
 
-def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: ReportData) -> None:
+def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: SearchReport) -> None:
     row = data.trials[0]
     first = row.epochs[0]
     accuracies = (0.2, 0.4, 0.6, 0.4, 0.8)  # three epochs, then two: the second stopped early
@@ -50,7 +51,7 @@ def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: ReportData
     assert found.accuracies == pytest.approx((0.3, 0.6, 0.6))
 
 
-def test_confusion_is_of_the_champion_on_the_test_part(data: ReportData) -> None:
+def test_confusion_is_of_the_champion_on_the_test_part(data: SearchReport) -> None:
     found = Confusion.compute(data)
     assert isinstance(found, Confusion)
     assert found.part == "test"
@@ -67,7 +68,7 @@ def many(counts: tuple[tuple[int, ...], ...]) -> Evaluation:
     return Evaluation("test", "m", names, counts, rows)
 
 
-def test_of_many_classes_those_with_most_mistakes_are_drawn(data: ReportData) -> None:
+def test_of_many_classes_those_with_most_mistakes_are_drawn(data: SearchReport) -> None:
     size = 30
     counts = [[5 if i == j else 0 for j in range(size)] for i in range(size)]
     counts[29][3] = 2
@@ -254,7 +255,7 @@ def shares_of(folder: Path, train: list[int], test: list[int]) -> ClassShares:
     told = fake.store.noted(FACTS)
     told["facts"] |= {"train_counts": train, "validation_counts": train, "test_counts": test}
     fake.store.note(FACTS, told)
-    shares = ClassShares.compute(read_report(fake.store, fake.layout))
+    shares = ClassShares.compute(read_search(fake.store, fake.layout))
     assert isinstance(shares, ClassShares)
     return shares
 
@@ -292,5 +293,5 @@ def test_of_many_classes_both_ends_are_drawn(tmp_path: Path) -> None:
 
 def test_before_the_data_are_read_it_says_so(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
-    absent = ClassShares.compute(read_report(fake.store, fake.layout))
+    absent = ClassShares.compute(read_search(fake.store, fake.layout))
     assert isinstance(absent, Absent)

@@ -11,7 +11,7 @@ import pytest
 from tests.report.fake import BASELINE_ACCURACIES, epochs_to, fake_study, train
 from tests.report.figures.made import at, search_row, with_rows
 from tlsearch.execution.runs import RunRow
-from tlsearch.report.context import ReportData, read_report
+from tlsearch.report.context import SearchReport, read_search
 from tlsearch.report.figures import search
 from tlsearch.report.figures.search import (
     History,
@@ -32,12 +32,12 @@ ADAM = {"freeze_depth": 0, "lr": 1e-3, "lr_ratio": 1.0, "optimizer": "adam", "dr
 SGD = {**ADAM, "lr": 1e-1, "freeze_depth": 5, "optimizer": "sgd", "optimizer.sgd.momentum": 0.99}
 
 
-def trial(data: ReportData, number: int, value: float, params: dict[str, Any]) -> RunRow:
+def trial(data: SearchReport, number: int, value: float, params: dict[str, Any]) -> RunRow:
     return search_row(data, number, value=value, params=params)
 
 
 @pytest.fixture
-def two(data: ReportData) -> ReportData:
+def two(data: SearchReport) -> SearchReport:
     return with_rows(data, [trial(data, 0, 0.9, SGD), trial(data, 1, 0.8, ADAM)])
 
 
@@ -50,7 +50,7 @@ def named(figure: Any) -> dict[str, Any]:
     return {trace.name: trace for trace in figure.data}
 
 
-def test_history_holds_every_ended_trial_and_the_improvements(data: ReportData) -> None:
+def test_history_holds_every_ended_trial_and_the_improvements(data: SearchReport) -> None:
     found = drawn(History.compute(data), History)
     assert [(p.number, p.state) for p in found.points] == [
         (row.number, row.state) for row in data.trials
@@ -66,7 +66,7 @@ def test_history_holds_every_ended_trial_and_the_improvements(data: ReportData) 
     assert pruned.value == data.trials[pruned.number].epochs[-1].val_accuracy
 
 
-def test_history_draws_states_in_shapes_and_the_bad_at_the_edge(data: ReportData) -> None:
+def test_history_draws_states_in_shapes_and_the_bad_at_the_edge(data: SearchReport) -> None:
     found = drawn(History.compute(data), History)
     figure = found.draw()
     marks = [t for t in figure.data if t.mode == "markers"]
@@ -89,18 +89,18 @@ def test_history_of_a_loss_improves_downwards(tmp_path: Path) -> None:
     for accuracy in (0.8, 0.7, 0.9):
         train(fake, fake.store.ask(), accuracy)
     train(fake, fake.store.ask(), 0.5, ending="diverged")
-    found = drawn(History.compute(read_report(fake.store, fake.layout)), History)
+    found = drawn(History.compute(read_search(fake.store, fake.layout)), History)
     assert [number for number, _ in found.best] == [0, 2]
     assert named(found.draw())["diverged"].y[0] > found.window.high
 
 
-def test_a_pruned_cross_validation_stands_at_its_mean_so_far(data: ReportData) -> None:
+def test_a_pruned_cross_validation_stands_at_its_mean_so_far(data: SearchReport) -> None:
     folds = (FoldResult(1, 3, 0.4, 0.6, 0.4, 0.6), FoldResult(2, 5, 0.2, 0.8, 0.3, 0.7))
     row = replace(data.trials[0], folds=folds, state="pruned", value=None)
     assert last_value(row, "val_accuracy") == 0.7
 
 
-def test_values_are_spread_beside_the_baselines(data: ReportData) -> None:
+def test_values_are_spread_beside_the_baselines(data: SearchReport) -> None:
     found = drawn(ValueShares.compute(data), ValueShares)
     assert found.values == tuple(sorted(row.value for row in data.ranked))
     figure = found.draw()
@@ -110,7 +110,7 @@ def test_values_are_spread_beside_the_baselines(data: ReportData) -> None:
     assert f"{100 * beaten / len(found.values):.1f}" in found.caption
 
 
-def course(data: ReportData, number: int, *values: float, state: str = "complete") -> RunRow:
+def course(data: SearchReport, number: int, *values: float, state: str = "complete") -> RunRow:
     epochs = tuple(
         e._replace(val_accuracy=v) for e, v in zip(epochs_to(1, 9), values, strict=False)
     )
@@ -118,7 +118,7 @@ def course(data: ReportData, number: int, *values: float, state: str = "complete
     return search_row(data, number, epochs=epochs, value=value, state=state)
 
 
-def test_courses_are_what_the_pruner_saw_and_pruned_ends_are_marked(data: ReportData) -> None:
+def test_courses_are_what_the_pruner_saw_and_pruned_ends_are_marked(data: SearchReport) -> None:
     complete = [course(data, i, 0.1 * i, 0.1 * i + 0.2, 0.1 * i + 0.4) for i in range(1, 6)]
     pruned = [
         course(data, i, *v, state="pruned") for i, v in ((6, [0.2]), (7, [0.1]), (8, [0.2, 0.1]))
@@ -137,7 +137,7 @@ def test_courses_are_what_the_pruner_saw_and_pruned_ends_are_marked(data: Report
     assert sum(t.showlegend is not False for t in lines) == 2
 
 
-def test_of_folds_the_mean_so_far_is_drawn(data: ReportData) -> None:
+def test_of_folds_the_mean_so_far_is_drawn(data: SearchReport) -> None:
     row = course(data, 0, 0.3, 0.5, 0.6, 0.8)
     folds = (FoldResult(1, 2, 0.5, 0.5, 0.5, 0.5), FoldResult(2, 4, 0.2, 0.8, 0.35, 0.65))
     crossed = replace(row, run=replace(row.run, folds=(0, 1)), folds=folds)
@@ -151,7 +151,7 @@ def test_of_folds_the_mean_so_far_is_drawn(data: ReportData) -> None:
     assert isinstance(Intermediate.compute(with_rows(changed, [in_its_first])), Absent)
 
 
-def test_of_many_trials_some_are_drawn_and_all_are_counted(data: ReportData) -> None:
+def test_of_many_trials_some_are_drawn_and_all_are_counted(data: SearchReport) -> None:
     many = with_rows(data, [course(data, i, i / 500, i / 400) for i in range(200)])
     found = drawn(Intermediate.compute(many), Intermediate)
     assert (len(found.complete), found.num_complete) == (search.MAX_LINES, 200)
@@ -164,7 +164,7 @@ def test_of_many_trials_some_are_drawn_and_all_are_counted(data: ReportData) -> 
     assert "100 trials of 200 are drawn" in lines.caption
 
 
-def test_parallel_lines_go_through_value_and_settings(two: ReportData) -> None:
+def test_parallel_lines_go_through_value_and_settings(two: SearchReport) -> None:
     found = drawn(Parallel.compute(two), Parallel)
     assert found.dimensions == (
         "freeze_depth", "lr", "lr_ratio", "optimizer", "optimizer.sgd.momentum", "dropout",
@@ -194,7 +194,7 @@ def test_of_many_dimensions_those_that_mattered_are_shown_in_their_order() -> No
 
 
 def test_slices_hold_ranges_and_choices_with_their_medians_and_the_winner(
-    data: ReportData, two: ReportData
+    data: SearchReport, two: SearchReport
 ) -> None:
     found = drawn(Slices.compute(two), Slices)
     assert list(found.dimensions) == [
@@ -216,7 +216,7 @@ def test_slices_hold_ranges_and_choices_with_their_medians_and_the_winner(
     assert "Not shown: optimizer.sgd.momentum." in without.caption
 
 
-def test_importances_are_drawn_as_they_were_computed(data: ReportData) -> None:
+def test_importances_are_drawn_as_they_were_computed(data: SearchReport) -> None:
     found = drawn(ImportancePlot.compute(data), ImportancePlot)
     bars, words = found.draw().data
     shares = data.importances
@@ -226,7 +226,7 @@ def test_importances_are_drawn_as_they_were_computed(data: ReportData) -> None:
     assert len(words.text) == len(bars.x)
 
 
-def test_the_timeline_holds_every_run_that_ended(data: ReportData) -> None:
+def test_the_timeline_holds_every_run_that_ended(data: SearchReport) -> None:
     base = next(r for r in data.fixed if r.run.role == "baseline")
     rows = [
         at(search_row(data, 0), 0, 40),
@@ -258,7 +258,7 @@ def test_runs_that_overlap_are_counted() -> None:
     assert num_at_once(moments) == most  # type: ignore[arg-type]
 
 
-def test_nothing_to_draw_is_said(data: ReportData) -> None:
+def test_nothing_to_draw_is_said(data: SearchReport) -> None:
     none = with_rows(data, [])
     for figure in (Parallel, Slices):
         assert figure.compute(none) == Absent("No trial has been completed yet.")

@@ -7,7 +7,7 @@ import pytest
 from tests.report.fake import fake_study, search
 from tests.report.figures.made import at, search_row, with_rows
 from tests.report.figures.test_search import ADAM
-from tlsearch.report.context import ReportData, read_report
+from tlsearch.report.context import SearchReport, read_search
 from tlsearch.report.figures import cost
 from tlsearch.report.figures.comparison import Gains
 from tlsearch.report.figures.cost import Candidate, Costs, Spending, front_of, kind_of
@@ -15,7 +15,7 @@ from tlsearch.report.figures.strategies import Depth, Depths, RateMap
 from tlsearch.report.wording import Absent
 
 
-def test_gains_are_drawn_in_points_with_their_intervals(data: ReportData) -> None:
+def test_gains_are_drawn_in_points_with_their_intervals(data: SearchReport) -> None:
     found = Gains.compute(data)
     assert isinstance(found, Gains)
     trace = found.draw().data[0]
@@ -25,7 +25,7 @@ def test_gains_are_drawn_in_points_with_their_intervals(data: ReportData) -> Non
         assert trace.x[i] - trace.error_x.arrayminus[i] == pytest.approx(100 * gain.gain.low)
 
 
-def test_depths_hold_complete_trials_alone(data: ReportData) -> None:
+def test_depths_hold_complete_trials_alone(data: SearchReport) -> None:
     found = Depths.compute(data)
     assert isinstance(found, Depths)
     seen = {number: (d.depth, value) for d in found.depths for number, value in d.trials}
@@ -37,11 +37,11 @@ def test_depths_hold_complete_trials_alone(data: ReportData) -> None:
 def test_depths_need_a_searched_depth(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "space.freeze_depth=2")
     search(fake, 2)
-    found = Depths.compute(read_report(fake.store, fake.layout))
+    found = Depths.compute(read_search(fake.store, fake.layout))
     assert found == Absent("The study fixes the freeze depth: there is nothing to compare.")
 
 
-def test_a_map_holds_the_trials_of_both_dimensions(data: ReportData) -> None:
+def test_a_map_holds_the_trials_of_both_dimensions(data: SearchReport) -> None:
     cells = {0: (2, 0.1, 0.9), 1: (2, 0.15, 0.8), 2: (0, 1.0, 0.4)}
     rows = [
         search_row(data, i, value=v, params={**ADAM, "freeze_depth": d, "lr_ratio": r})
@@ -57,7 +57,7 @@ def test_a_map_holds_the_trials_of_both_dimensions(data: ReportData) -> None:
     assert isinstance(RateMap.compute(with_rows(data, rows[:2])), Absent), "a single depth"
 
 
-def test_a_map_needs_both_dimensions(data: ReportData) -> None:
+def test_a_map_needs_both_dimensions(data: SearchReport) -> None:
     space = data.config.space.model_copy(update={"lr_ratio": type(data.config.space)().lr_ratio})
     changed = replace(data, config=data.config.model_copy(update={"space": space}))
     assert RateMap.compute(changed) == Absent(
@@ -65,7 +65,7 @@ def test_a_map_needs_both_dimensions(data: ReportData) -> None:
     )
 
 
-def test_the_front_is_what_nothing_cheaper_reaches(data: ReportData) -> None:
+def test_the_front_is_what_nothing_cheaper_reaches(data: SearchReport) -> None:
     seconds = {0: (3.0, 0.80), 1: (2.0, 0.85), 2: (5.0, 0.85), 3: (9.0, 0.95), 4: (9.0, 0.90)}
     rows = [search_row(data, i, seconds=s, value=v) for i, (s, v) in seconds.items()]
     probe = [r for r in data.fixed if r.run.key == "linear_probe-seed-0"]
@@ -78,7 +78,7 @@ def test_the_front_is_what_nothing_cheaper_reaches(data: ReportData) -> None:
     assert [c.name for c in front_of(of_a_loss, maximise=False)] == ["1", "3"]
 
 
-def test_the_time_is_that_of_the_workers_and_its_parts_add_up(data: ReportData) -> None:
+def test_the_time_is_that_of_the_workers_and_its_parts_add_up(data: SearchReport) -> None:
     """Two workers 0–100 s, then a pause of an hour and 30 s of one alone."""
     base = next(r for r in data.fixed if r.run.role == "baseline")
     rows = [
@@ -107,10 +107,10 @@ def test_the_time_is_that_of_the_workers_and_its_parts_add_up(data: ReportData) 
     assert len({bar.marker.pattern.shape for bar in figure.data}) == len(figure.data) == 5
 
 
-def test_every_run_is_of_a_kind(data: ReportData) -> None:
+def test_every_run_is_of_a_kind(data: SearchReport) -> None:
     assert {kind_of(row) for row in data.summary.rows} == set(cost.KINDS)
 
 
 @pytest.mark.parametrize("figure", [Depths, Costs])
-def test_without_a_complete_trial_it_is_said(data: ReportData, figure: Any) -> None:
+def test_without_a_complete_trial_it_is_said(data: SearchReport, figure: Any) -> None:
     assert figure.compute(with_rows(data, [])) == Absent("No trial has been completed yet.")

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tlsearch.comparison.answers import Estimate, Forecast, SweepPoint, Tables
-from tlsearch.report.answer import Gain, find_answer
-from tlsearch.report.comparison_text import arm_name
-from tlsearch.report.context import ReportData
+from tlsearch.comparison.answers import Estimate, Forecast, SweepPoint
+from tlsearch.report.answer import Gain
+from tlsearch.report.comparison import ComparisonReport
+from tlsearch.report.context import SearchReport
 from tlsearch.report.figures.style import (
     BLUE,
     DASHES,
@@ -92,11 +92,6 @@ def _different(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def arms_of(tables: Tables) -> tuple[str, ...]:
-    """All arms of a comparison by their names for people."""
-    return _different(arm_name(arm.arm, tables) for s in tables.scenarios for arm in s.arms)
-
-
 def look(arm: str, arms: Sequence[str]) -> dict[str, str]:
     """The colour and the symbol of an arm's marks, the same in every figure."""
     i = arms.index(arm)
@@ -112,9 +107,9 @@ class Gains(NamedTuple):
     gains: tuple[Gain, ...]
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Gains | Absent":
+    def compute(cls, data: SearchReport) -> "Gains | Absent":
         """The gains, once the test part was scored."""
-        gains = find_answer(data).gains
+        gains = data.answer.gains
         return cls(gains) if gains else Absent("The test part has not been scored yet.")
 
     def draw(self) -> go.Figure:
@@ -213,23 +208,23 @@ class Forest(_Bands):
     reference: str
 
     @classmethod
-    def compute(cls, tables: Tables) -> "Forest | Absent":
+    def compute(cls, report: ComparisonReport) -> "Forest | Absent":
         """All gains that were measured."""
-        gains = [(POOLED, gain) for gain in tables.gains] if len(tables.scenarios) > 1 else []
-        for place in tables.scenarios:
-            gains += [(place.scenario, arm.gain) for arm in place.arms if arm.gain]
+        places = report.tables.scenarios
+        gains = [(POOLED, gain) for gain in report.tables.gains if len(places) > 1]
+        gains += [(s.scenario, arm.gain) for s in places for arm in s.arms if arm.gain]
         if not gains:
             return Absent("No two arms have been scored on the same test images.")
         marks = tuple(
             Mark(
                 place,
-                arm_name(gain.arm, tables),
+                report.arm_name(gain.arm),
                 *(100 * gain.mean, 100 * gain.low, 100 * gain.high),
                 f"{points(gain.mean)} points ({points(gain.low)} to {points(gain.high)})",
             )
             for place, gain in gains
         )
-        return cls(marks, arms_of(tables), arm_name(tables.protocol.reference, tables))
+        return cls(marks, report.arms, report.reference)
 
     def draw(self) -> go.Figure:
         """A dashed line at no gain."""
@@ -258,11 +253,11 @@ class FirstSteps(_Bands):
     """
 
     @classmethod
-    def compute(cls, tables: Tables) -> "FirstSteps | Absent":
+    def compute(cls, report: ComparisonReport) -> "FirstSteps | Absent":
         """Every arm whose gradients were measured."""
         marks = tuple(
-            Mark(place.scenario, arm_name(arm.arm, tables), *_ends(norm), _estimate_text(norm))
-            for place in tables.scenarios
+            Mark(place.scenario, report.arm_name(arm.arm), *_ends(norm), _estimate_text(norm))
+            for place in report.tables.scenarios
             for arm in place.arms
             if (norm := arm.measures.get(NORM))
         )
@@ -270,7 +265,7 @@ class FirstSteps(_Bands):
             return Absent(
                 "The comparison does not measure gradients in the first steps, or not yet."
             )
-        return cls(marks, arms_of(tables))
+        return cls(marks, report.arms)
 
     def draw(self) -> go.Figure:
         """Norms on a logarithmic axis."""
@@ -312,11 +307,11 @@ class Expectations(NamedTuple):
     lines: tuple[Expectation, ...]
 
     @classmethod
-    def compute(cls, tables: Tables) -> "Expectations | Absent":
+    def compute(cls, report: ComparisonReport) -> "Expectations | Absent":
         """All arms that have both figures."""
         lines = tuple(
-            Expectation(place.scenario, arm_name(arm.arm, tables), arm.foretelling)
-            for place in tables.scenarios
+            Expectation(place.scenario, report.arm_name(arm.arm), arm.foretelling)
+            for place in report.tables.scenarios
             for arm in place.arms
             if arm.foretelling
         )
@@ -436,20 +431,20 @@ class Sensitivity(_Panels):
     """Test accuracy in per cent of each arm's configuration at many learning rates."""
 
     @classmethod
-    def compute(cls, tables: Tables) -> "Sensitivity | Absent":
+    def compute(cls, report: ComparisonReport) -> "Sensitivity | Absent":
         """All sweeps over the rate that have been scored at two rates or more."""
         marks, rates = [], []
-        for place in tables.scenarios:
+        for place in report.tables.scenarios:
             for sweep in place.sweeps:
                 scored = [p for p in sweep.points if p.accuracy is not None]
                 if sweep.dimension != RATE or len(scored) < 2:
                     continue
-                name = arm_name(sweep.arm, tables)
+                name = report.arm_name(sweep.arm)
                 marks += [Mark(place.scenario, name, *_shares(p), _point_text(p)) for p in scored]
                 rates += [p.setting for p in scored]
         if not marks:
             return Absent("The comparison sweeps no arm over the learning rate, or not yet.")
-        return cls(tuple(marks), arms_of(tables), tuple(rates))
+        return cls(tuple(marks), report.arms, tuple(rates))
 
     def draw(self) -> go.Figure:
         """Rates on a logarithmic axis."""
@@ -493,23 +488,23 @@ class Drift(_Panels):
     kind: str
 
     @classmethod
-    def compute(cls, tables: Tables) -> "Drift | Absent":
+    def compute(cls, report: ComparisonReport) -> "Drift | Absent":
         """Every arm whose models were measured by layer group, from the input on."""
         for kind in DRIFTS:
             found = [
                 (place.scenario, arm.arm, name.removeprefix(f"{kind}."), one)
-                for place in tables.scenarios
+                for place in report.tables.scenarios
                 for arm in place.arms
                 for name, one in arm.measures.items()
                 if name.startswith(f"{kind}.")
             ]
             if found:
                 marks = tuple(
-                    Mark(place, arm_name(arm, tables), *_ends(one), f"{group} {one.mean:.3g}")
+                    Mark(place, report.arm_name(arm), *_ends(one), f"{group} {one.mean:.3g}")
                     for place, arm, group, one in found
                 )
                 groups = tuple(label(group) for _, _, group, _ in found)
-                return cls(marks, arms_of(tables), groups, kind)
+                return cls(marks, report.arms, groups, kind)
         return Absent("The comparison measures no drift from the pretrained network, or not yet.")
 
     def draw(self) -> go.Figure:

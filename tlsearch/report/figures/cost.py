@@ -7,7 +7,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from tlsearch.execution.runs import RunRow
-from tlsearch.report.context import ReportData
+from tlsearch.report.context import SearchReport
 from tlsearch.report.figures.search import num_at_once
 from tlsearch.report.figures.style import (
     BLUE,
@@ -63,7 +63,7 @@ class Costs(NamedTuple):
     window: Window
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Costs | Absent":
+    def compute(cls, data: SearchReport) -> "Costs | Absent":
         """The complete trials, and the baselines on the same split."""
         trials = [
             Candidate(f"trial {row.number}", False, row.seconds, row.value)
@@ -202,7 +202,7 @@ class Spending(NamedTuple):
     kinds: tuple[Spent, ...]
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Spending | Absent":
+    def compute(cls, data: SearchReport) -> "Spending | Absent":
         """Every run that ended, and what is left of the time in which any ran."""
         rows = [row for row in data.summary.rows if row.started and row.ended]
         busy = sum(_wall(row) for row in rows)

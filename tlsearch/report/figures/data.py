@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tlsearch.report.context import ReportData
+from tlsearch.report.context import SearchReport
 from tlsearch.report.figures.style import BLUE, GREEN, ORANGE, canvas, label
 from tlsearch.report.wording import Absent, percent
 
@@ -34,7 +34,7 @@ class ClassShares(NamedTuple):
     fold: str
 
     @classmethod
-    def compute(cls, data: ReportData) -> "ClassShares | Absent":
+    def compute(cls, data: SearchReport) -> "ClassShares | Absent":
         """Shares of the parts that hold images."""
         classes = data.images.classes
         totals = [sum(row.counts[i] for row in classes) for i in range(len(data.images.parts))]

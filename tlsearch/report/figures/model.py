@@ -6,7 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from tlsearch.execution.runs import RunRow
-from tlsearch.report.context import Evaluation, ReportData, Scores
+from tlsearch.report.context import SearchReport
+from tlsearch.report.evaluation import Evaluation, Scores
 from tlsearch.report.figures.style import (
     BLUE,
     DASHES,
@@ -74,7 +75,7 @@ class LearningCurves(NamedTuple):
     folds: int | None
 
     @classmethod
-    def compute(cls, data: ReportData) -> "LearningCurves | Absent":
+    def compute(cls, data: SearchReport) -> "LearningCurves | Absent":
         """The curves of the winner, the best few others, and the baselines on the same split."""
         best = data.summary.best
         top = sorted(data.ranked, key=lambda row: best is None or row.number != best.number)
@@ -162,7 +163,7 @@ class Confusion(NamedTuple):
     shown: tuple[int, ...]
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Confusion | Absent":
+    def compute(cls, data: SearchReport) -> "Confusion | Absent":
         """The counts of the evaluation and its commonest mistakes."""
         found = data.evaluation
         return found if isinstance(found, Absent) else cls.of(found)
@@ -314,7 +315,7 @@ class Roc(NamedTuple):
     num_all: int
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Roc | Absent":
+    def compute(cls, data: SearchReport) -> "Roc | Absent":
         """One class against the rest, by scikit-learn; of two classes the second."""
         scores = data.scores
         return (
@@ -462,7 +463,7 @@ class Calibration(NamedTuple):
         return self.ece > self.true_high
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Calibration | Absent":
+    def compute(cls, data: SearchReport) -> "Calibration | Absent":
         """Of the class that the winner names, on the test part."""
         scores = data.scores
         return (

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from optuna.exceptions import ExperimentalWarning
 
 from tlsearch.execution.runs import RunRow
-from tlsearch.report.context import ReportData
+from tlsearch.report.context import SearchReport
 from tlsearch.report.figures.style import (
     BLUE,
     DASHES,
@@ -100,7 +100,7 @@ class History(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "History | Absent":
+    def compute(cls, data: SearchReport) -> "History | Absent":
         """The history of the trials that ended."""
         metric, maximise = data.summary.metric, data.maximise
         ended = [row for row in data.trials if row.state in _STATES]
@@ -221,7 +221,7 @@ class ValueShares(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "ValueShares | Absent":
+    def compute(cls, data: SearchReport) -> "ValueShares | Absent":
         """Of all complete trials."""
         values = tuple(sorted(row.value for row in data.ranked if row.value is not None))
         if len(values) < 2:
@@ -290,7 +290,7 @@ class Intermediate(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Intermediate | Absent":
+    def compute(cls, data: SearchReport) -> "Intermediate | Absent":
         """The courses of the search's trials that got as far as a step."""
         complete = [row for row in data.ranked if data.course(row)]
         pruned = [row for row in data.trials if row.state == "pruned" and data.course(row)]
@@ -401,7 +401,7 @@ class ImportancePlot(NamedTuple):
     found: Importances
 
     @classmethod
-    def compute(cls, data: ReportData) -> "ImportancePlot | Absent":
+    def compute(cls, data: SearchReport) -> "ImportancePlot | Absent":
         """Computed once for all figures: they choose dimensions by it."""
         found = data.importances
         return found if isinstance(found, Absent) else cls(found)
@@ -490,7 +490,7 @@ class Timeline(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Timeline | Absent":
+    def compute(cls, data: SearchReport) -> "Timeline | Absent":
         """Trials, baselines and confirmations alike."""
         ended = sorted(
             (row for row in data.summary.rows if row.started and row.ended),

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from tlsearch.config.catalog import CATALOGUE, groups
 from tlsearch.config.space import Choice, Dimension, Range
 from tlsearch.execution.runs import RunRow
-from tlsearch.report.context import ReportData
+from tlsearch.report.context import SearchReport
 from tlsearch.report.figures.search import optuna_figure
 from tlsearch.report.figures.style import (
     BLUE,
@@ -70,7 +70,7 @@ class Depths(NamedTuple):
     network: str
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Depths | Absent":
+    def compute(cls, data: SearchReport) -> "Depths | Absent":
         """Complete trials by freeze depth: a pruned trial's value is of an earlier epoch."""
         if DEPTH not in data.space:
             return Absent("The study fixes the freeze depth: there is nothing to compare.")
@@ -144,7 +144,7 @@ class Depths(NamedTuple):
         return f"{plain(self.metric)} by freeze depth. {text}."
 
 
-def shown_network(data: ReportData) -> str:
+def shown_network(data: SearchReport) -> str:
     """The best trial's network; empty where the study has only one, or no complete trial."""
     several = len(data.config.backbone.names) > 1
     return data.ranked[0].run.backbone if data.ranked and several else ""
@@ -163,7 +163,7 @@ class RateMap(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "RateMap | Absent":
+    def compute(cls, data: SearchReport) -> "RateMap | Absent":
         """Of several networks the trials on the best one's."""
         searched = data.config.searched()
         fixed = [plain(name) for name in (DEPTH, RATIO) if name not in searched]
@@ -267,7 +267,7 @@ class Parallel(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Parallel | Absent":
+    def compute(cls, data: SearchReport) -> "Parallel | Absent":
         """The searched settings of the complete trials."""
         searched = data.config.searched()
         if len(searched) < 2:
@@ -414,7 +414,7 @@ class Slices(NamedTuple):
     study: optuna.Study
 
     @classmethod
-    def compute(cls, data: ReportData) -> "Slices | Absent":
+    def compute(cls, data: SearchReport) -> "Slices | Absent":
         """Ranges and choices that complete trials sampled."""
         searched = {n: d for n, d in data.config.searched().items() if n != "freeze_depth"}
         if not searched:
