@@ -88,6 +88,13 @@ def test_intervals_of_accuracy_cover_the_truth(seeds: int) -> None:
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
+@pytest.mark.parametrize(("images", "share"), [(76, 0.95), (76, 0.8), (300, 0.97), (20, 0.9)])
+def test_intervals_of_one_seed_cover_a_share_near_1(images: int, share: float) -> None:
+    rights = np.random.default_rng(0).binomial(images, share, 5000)
+    ends = {k: paired_effect(np.arange(images)[None] < k, None) for k in set(rights.tolist())}
+    assert 0.935 <= np.mean([ends[k].low <= share <= ends[k].high for k in rights]) <= 0.97
+
+
 @pytest.mark.slow
 def test_intervals_pooled_over_scenarios_cover_the_truth() -> None:
     """Two scenarios of the same test images, which lean on one another, and a third apart."""

@@ -353,6 +353,10 @@ def test_scores_of_networks_are_ranked_against_the_accuracy_reached() -> None:
     # All pairs agree; of three pairs one agrees.
     assert gathered.pairs["all"].arm.tolist() == pytest.approx([1, -1 / 3])
     assert "read alike" in reason(BY_KEY[key], place("s", networks(1, 1, 1)))
+    alike = [place(name, networks(1, 2, 3)) for name in "stu"]
+    judged = answered(BY_KEY[key], among(*alike, place("v", networks(1, 3, 2))))
+    assert judged.effect == pytest.approx((3 + 1 / 3) / 4)
+    assert judged.high == 1  # no correlation is above it
     few = {name: one for name, one in networks(1, 2, 3).items() if name != "network 1"}
     assert "fewer than three networks" in reason(BY_KEY[key], place("s", few))
 

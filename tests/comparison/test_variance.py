@@ -7,7 +7,6 @@ from scipy.special import stdtrit
 
 from tlsearch.comparison.variance import (
     BCA_FROM,
-    Effect,
     Paired,
     bca,
     crossed,
@@ -80,19 +79,23 @@ def draws(rng: np.random.Generator, accuracy: float, shape: tuple[int, int]) -> 
 def test_a_paired_effect_by_hand() -> None:
     right = np.array([[1, 1, 0], [1, 1, 1]])
     reference = np.array([[0, 1, 1], [0, 1, 0]])
-    # Differences 1 0 -1 / 1 0 1: seeds 0 and 2/3, images 1, 0, 0; the rest ±1/3 ±1/3 ±2/3.
-    # Seeds (2/9) / 2 = 1/9, images (1/3) / 3 = 1/9, the rest (4/3) / 2 / 6 = 1/9: together 1/9.
-    # Degrees of freedom (1/9)² / ((1/9)² / 1 + (1/9)² / 2) = 2/3.
+    # Differences 1 0 -1 / 1 0 1, and of the added images -1 1 each. Seeds 0 and 2/5, their part
+    # (2/25) / 2; images 1 0 0 -1 1, theirs (2.8 / 4) / 5; the rest 0.16 / 4, taken off once.
+    freedom = 0.14**2 / (0.04**2 / 1 + 0.14**2 / 4)
     effect = paired_effect(right, reference)
     assert effect.mean == pytest.approx(1 / 3)
-    assert float(stdtrit(2 / 3, 0.975)) / 3 > 2  # so the interval ends where differences end
-    assert (effect.low, effect.high) == (-1.0, 1.0)
+    assert effect.low == pytest.approx(0.2 - float(stdtrit(freedom, 0.975)) * 0.14**0.5)
+    assert effect.high == 1.0  # where differences end
     assert (effect.num_seeds, effect.num_images) == (2, 3)
 
 
-def test_identical_arms_differ_by_nothing() -> None:
+def test_identical_answers_leave_room_for_a_difference() -> None:
     right = draws(np.random.default_rng(0), 0.9, (3, 100))
-    assert paired_effect(right, right) == Effect(0.0, 0.0, 0.0, 3, 100)
+    effect = paired_effect(right, right)
+    # Two of 102 images differ, by 1 and by -1.
+    half = float(stdtrit(101, 0.975)) * (2 / 101 / 102) ** 0.5
+    assert effect.mean == 0
+    assert (-effect.low, effect.high) == pytest.approx((half, half), rel=0.01)
 
 
 def test_one_seed_has_the_interval_of_a_proportion() -> None:
@@ -105,12 +108,22 @@ def test_one_seed_has_the_interval_of_a_proportion() -> None:
     assert effect.high == pytest.approx(0.9 + half, abs=0.003)
 
 
-def test_all_right_is_no_certainty() -> None:
-    effect = paired_effect(np.ones((2, 15), dtype=int), None)
-    assert effect.mean == effect.high == 1.0
-    assert effect.low == pytest.approx(15 / (15 + 1.96**2))  # Wilson's interval of 15 in 15
-    wrong = paired_effect(np.zeros((1, 15), dtype=int), None)
-    assert (wrong.low, wrong.high) == pytest.approx((0.0, 1 - effect.low))
+def test_ends_move_with_the_number_right() -> None:
+    """One rule for all counts: 76 of 76 is not less certain to be good than 75 of 76."""
+    ends = np.array([paired_effect(np.arange(76)[None] < k, None)[1:3] for k in range(77)])
+    assert (np.diff(ends, axis=0) > 0).all()
+    z = float(stdtrit(79, 0.975))
+    assert ends[76] == pytest.approx((76 / (76 + z**2), 1.0))  # Wilson's interval of 76 in 76
+    assert ends[0] == pytest.approx((0.0, 1 - ends[76, 0]))
+
+
+def test_all_right_is_no_certainty_over_seeds_either() -> None:
+    right = np.ones((3, 76), dtype=int)
+    whole = paired_effect(right, None)
+    right[1, 5] = 0
+    less = paired_effect(right, None)
+    assert less.low < whole.low < 1
+    assert less.high < whole.high == 1
 
 
 def numbers(*values: float, block: str = "digits") -> Paired:

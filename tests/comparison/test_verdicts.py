@@ -41,11 +41,11 @@ def test_the_four_verdicts(values: list[float], verdict: str) -> None:
 
 
 def test_an_interval_by_hand() -> None:
-    (answer,) = judged(Evidence(DRIFT, numbers(-0.3, -0.1)))
-    # t(1, 0.975) = 12.706, standard error 0.1414 / sqrt(2).
-    assert answer.effect == pytest.approx(-0.2)
-    assert answer.low == pytest.approx(-0.2 - 1.2706, abs=1e-4)
-    assert answer.p == pytest.approx(2 * np.arctan(1 / 2) / np.pi)
+    (answer,) = judged(Evidence(DRIFT, numbers(-0.13, -0.11)))
+    # t(1, 0.975) = 12.706, standard error 0.01414 / sqrt(2).
+    assert answer.effect == pytest.approx(-0.12)
+    assert answer.low == pytest.approx(-0.12 - 0.12706, abs=1e-5)
+    assert answer.p == pytest.approx(2 * np.arctan(1 / 12) / np.pi)
     assert (answer.n, answer.n_of) == (2, "seeds")
 
 

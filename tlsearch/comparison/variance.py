@@ -115,9 +115,6 @@ def _variance(values: np.ndarray) -> float:
 # Paired effects with intervals over both sources of noise: seeds and test images.
 
 
-_Z = 1.96
-
-
 class Effect(NamedTuple):
     """A mean or a mean difference of accuracies with its 95 % interval; all are shares."""
 
@@ -128,23 +125,49 @@ class Effect(NamedTuple):
     num_images: int
 
 
+_ADDED_ANSWERS = (0.0, 0.0, 1.0, 1.0)
+_ADDED_DIFFERENCES = (-1.0, 1.0)
+
+
 def paired_effect(right: np.ndarray, reference: np.ndarray | None) -> Effect:
     """Mean of `right`, or of its difference to `reference`, with a 95 % interval.
 
     Both are 0/1 of shape (seeds, images): row i of both had the same seed, column j is the same
-    test image. With one seed the interval covers the images alone. It ends where values end: at
-    0 and 1, for a difference at -1 and 1.
-    Source: see `crossed`; Wilson 1927 where all answers are right, or all wrong.
+    test image. With one seed the interval covers the images alone. It has a width even where all
+    are right or nothing differs, and no end outside of 0 to 1, or of -1 to 1 for a difference.
+
+    Noise is estimated with a few images added, for their spread is 0 where all answers agree: a
+    mean has Wilson's interval with as many images as tell as much as these seeds and images do,
+    a difference has the t interval with one image more for each side.
+    Source: see `crossed`; Wilson 1927; Agresti and Coull 1998 (doi:10.1080/00031305.1998.10480550)
+    and Bonett and Price 2012 (doi:10.3102/1076998611411915) for the added images; Korn and
+    Graubard 1998 (Survey Methodology 24) for the effective number.
     """
     values = right.astype(float) - (0.0 if reference is None else reference.astype(float))
-    found = crossed(values)
-    half = half_width(found.variance, found.freedom, level=0.95)
-    if reference is None and found.mean in (0.0, 1.0):
-        # All right or all wrong: no spread to judge by, so Wilson's interval of a proportion.
-        half = _Z**2 / (values.shape[1] + _Z**2)
-    least = 0.0 if reference is None else -1.0
-    low, high = max(found.mean - half, least), min(found.mean + half, 1.0)
-    return Effect(found.mean, low, high, *values.shape)
+    mean, (seeds, images) = float(values.mean()), values.shape
+    added = _ADDED_ANSWERS if reference is None else _ADDED_DIFFERENCES
+    found = crossed(np.hstack([values, np.tile(added, (seeds, 1))]))
+    if reference is None:
+        of_independent = found.mean * (1 - found.mean) / (images + len(added) - 1)
+        effective = images * of_independent / found.variance
+        low, high = wilson(mean, effective, half_width(1.0, found.freedom, level=0.95))
+    else:
+        low, high = interval(found, level=0.95)
+        # With few images the added ones may pull an end past the mean.
+        low, high = max(min(low, mean), -1.0), min(max(high, mean), 1.0)
+    return Effect(mean, low, high, seeds, images)
+
+
+def wilson(share: float, count: float, z: float) -> tuple[float, float]:
+    """The interval of a share of `count` independent answers; `z` such as 1.96.
+
+    Source: Wilson 1927 (doi:10.1080/01621459.1927.10502953).
+    """
+    pull = z**2 / count
+    centre = (share + pull / 2) / (1 + pull)
+    half = np.sqrt(pull * (share * (1 - share) + pull / 4)) / (1 + pull)
+    # Rounding errors would leave 1 - 1e-16 where all are right.
+    return float(max(centre - half, 0.0)), float(min(max(centre + half, share), 1.0))
 
 
 # Paired values of an arm and its reference, scenario by scenario, and their pooled mean.

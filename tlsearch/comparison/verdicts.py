@@ -17,6 +17,7 @@ from tlsearch.comparison.design import ComparisonResults, ScenarioResults
 from tlsearch.comparison.power import MoreSeeds, seeds_to_settle
 from tlsearch.comparison.statistics import (
     NotMeasured,
+    Unit,
     rows_among,
     score_correlation,
     sensitivity,
@@ -293,8 +294,8 @@ def judge(
     for index, (one, mean) in enumerate(zip(evidence, pooled, strict=True)):
         step = steps.get(index)
         level = step.level if step else 1 - alpha
-        low, high = _interval(mean, 1 - alpha)
-        guarded = _interval(mean, level)
+        low, high = _interval(mean, 1 - alpha, unit=one.claim.measure.unit)
+        guarded = _interval(mean, level, unit=one.claim.measure.unit)
         verdict = _verdict(one.claim, mean, guarded, step)
         more = _more(one.claim, mean, level, power) if verdict == "inconclusive" else None
         notes = (*one.notes, *mean.notes)
@@ -350,10 +351,23 @@ def _no_spread(mean: Pooled) -> bool:
     return bool(mean.blocks) and mean.variance == 0
 
 
-def _interval(mean: Pooled, level: float) -> tuple[float, float]:
-    """A t interval at a level such as 0.95; infinite where nothing can be said."""
+def _interval(mean: Pooled, level: float, *, unit: Unit) -> tuple[float, float]:
+    """A t interval at a level such as 0.95; infinite where nothing can be said. It ends where
+    values of the unit do.
+    """
     if not mean.blocks:
         return -math.inf, math.inf
+    low, high = _unbounded(mean, level)
+    if unit not in _BOUNDED or not math.isfinite(high - low):
+        return low, high
+    return max(low, -1.0), min(high, 1.0)
+
+
+_BOUNDED: tuple[Unit, ...] = ("share", "CKA", "correlation")
+"""Units of which no value (of correlations) or difference (of the others) is beyond -1 or 1."""
+
+
+def _unbounded(mean: Pooled, level: float) -> tuple[float, float]:
     if not _no_spread(mean):
         return interval(mean, level=level)
     if mean.num_images:
