@@ -26,13 +26,17 @@ def images() -> Tensor:
     return torch.full((2, 1, 2, 2), 0.5)
 
 
-def many_steps(images: Tensor, labels: Tensor, seed: int = 0, **changes: float) -> Tensor:
-    settings = {"epsilon": EPSILON, "num_steps": 10, "step_size": EPSILON / 4, **changes}
-    return pgd(logits, images, labels, generator=torch.Generator().manual_seed(seed), **settings)
+def many_steps(images: Tensor, labels: Tensor, seed: int = 0, num_steps: int = 10) -> Tensor:
+    chosen = PgdAttack(epsilon=EPSILON, num_steps=num_steps)
+    return pgd(chosen, logits, images, labels, torch.Generator().manual_seed(seed))
+
+
+def one_step(images: Tensor, labels: Tensor) -> Tensor:
+    return fgsm(FgsmAttack(epsilon=EPSILON), logits, images, labels, torch.Generator())
 
 
 def test_one_step_moves_by_epsilon_against_the_weights(images: Tensor) -> None:
-    found = fgsm(logits, images, torch.tensor([1, 0]), epsilon=EPSILON)
+    found = one_step(images, torch.tensor([1, 0]))
     # Class 1 is attacked by lowering its score, class 0 by raising it; a weight of 0 moves nothing.
     lower = torch.tensor([[0.4, 0.6], [0.4, 0.5]])
     torch.testing.assert_close(found, torch.stack([lower, 1 - lower]).unsqueeze(1))
@@ -42,7 +46,7 @@ def test_one_step_moves_by_epsilon_against_the_weights(images: Tensor) -> None:
 
 def test_many_steps_end_at_the_same_corner_from_any_start(images: Tensor) -> None:
     labels = torch.tensor([1, 0])
-    corner = fgsm(logits, images, labels, epsilon=EPSILON)
+    corner = one_step(images, labels)
     for seed in (0, 1):
         found = many_steps(images, labels, seed)
         torch.testing.assert_close(found[..., 0], corner[..., 0])
@@ -58,8 +62,8 @@ def test_pixels_stay_pixels() -> None:
     edge = torch.tensor([[0.0, 1.0], [0.97, 0.02]]).view(1, 1, 2, 2)
     label = torch.tensor([0])  # uphill: the first and third grow, the second shrinks
     expected = torch.tensor([[0.1, 0.9], [1.0, 0.02]]).view(1, 1, 2, 2)
-    torch.testing.assert_close(fgsm(logits, edge, label, epsilon=EPSILON), expected)
-    found = many_steps(edge, label, step_size=1.0)
+    torch.testing.assert_close(one_step(edge, label), expected)
+    found = many_steps(edge, label, num_steps=1)
     torch.testing.assert_close(found[..., 0], expected[..., 0])
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
 

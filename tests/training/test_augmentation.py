@@ -25,13 +25,13 @@ from tlsearch.config.augmentation import (
 )
 from tlsearch.training.augmentation import (
     ASPECT,
-    Mixing,
     View,
     blended,
     crop_sides,
     grey_of,
     hue_shifted,
     make_stages,
+    mixed,
     sampling_matrices,
     through,
     warped,
@@ -339,33 +339,32 @@ def unlike() -> Tensor:
 @pytest.mark.parametrize("chosen", KINDS.values(), ids=KINDS)
 def test_the_same_batch_is_mixed_the_same_way(chosen: Mixup | CutMix, unlike: Tensor) -> None:
     given = unlike.clone()
-    found = Mixing(chosen, seed=3)(unlike, BATCH, epoch=2)
-    again = Mixing(chosen, seed=3)(unlike, BATCH, epoch=2)
+    found = mixed(chosen, unlike, BATCH, epoch=2, seed=3)
+    again = mixed(chosen, unlike, BATCH, epoch=2, seed=3)
     assert torch.equal(unlike, given)
     assert torch.equal(found.images, again.images)
     assert found.images.shape == unlike.shape
     assert found.partners.tolist() == [7, 5, 9, 2]
     others = {
-        Mixing(chosen, seed=3)(unlike, BATCH, epoch=3).share,
-        Mixing(chosen, seed=4)(unlike, BATCH, epoch=2).share,
-        Mixing(chosen, seed=3)(unlike, BATCH[1:], epoch=2).share,
+        mixed(chosen, unlike, BATCH, epoch=3, seed=3).share,
+        mixed(chosen, unlike, BATCH, epoch=2, seed=4).share,
+        mixed(chosen, unlike, BATCH[1:], epoch=2, seed=3).share,
     }
     assert found.share == again.share
     assert found.share not in others
 
 
 def test_mixup_is_the_weighted_mean_by_its_share(unlike: Tensor) -> None:
-    found = Mixing(KINDS["mixup"], seed=0)(unlike, BATCH, epoch=1)
+    found = mixed(KINDS["mixup"], unlike, BATCH, epoch=1, seed=0)
     assert 0 < found.share < 1
     expected = found.share * unlike + (1 - found.share) * unlike[[3, 0, 1, 2]]
     torch.testing.assert_close(found.images, expected)
 
 
 def test_cutmix_pastes_one_box_and_its_share_is_its_area(unlike: Tensor) -> None:
-    mixing = Mixing(KINDS["cutmix"], seed=0)
     shares = []
     for epoch in range(1, 9):
-        found = mixing(unlike, BATCH, epoch=epoch)
+        found = mixed(KINDS["cutmix"], unlike, BATCH, epoch=epoch, seed=0)
         pasted = (found.images != unlike).any(dim=1)
         assert all(torch.equal(pasted[0], where) for where in pasted)
         where = pasted[0].expand(4, 3, -1, -1)
@@ -381,9 +380,8 @@ def test_cutmix_pastes_one_box_and_its_share_is_its_area(unlike: Tensor) -> None
 @pytest.mark.parametrize("alpha", [0.1, 10.0])
 def test_shares_are_drawn_as_torchvision_draws_them(alpha: float) -> None:
     """Of Beta(alpha, alpha): mean 1/2, variance 1 / (4 (2 alpha + 1))."""
-    mixing = Mixing(Mixup(alpha=alpha), seed=0)
-    image = torch.zeros(2, 1, 1, 1)
-    shares = [mixing(image, np.array([i, 0]), epoch=1).share for i in range(1000)]
+    image, chosen = torch.zeros(2, 1, 1, 1), Mixup(alpha=alpha)
+    shares = [mixed(chosen, image, np.array([i, 0]), epoch=1, seed=0).share for i in range(1000)]
     theirs = v2.MixUp(alpha=alpha, num_classes=2)._dist
     assert np.mean(shares) == pytest.approx(float(theirs.mean), abs=0.07)
     assert np.var(shares) == pytest.approx(float(theirs.variance), rel=0.2)

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlsearch.config.augmentation import FgsmAttack, PgdAttack
 from tlsearch.config.runtime import derive_seed
 from tlsearch.data.splits import Split
 from tlsearch.execution.source import SourceTask
 from tlsearch.metrics.registry import DomainFeatures, GradientNorms
 from tlsearch.models.backbones import Backbone, named_groups
 from tlsearch.models.freezing import trained_parameters
-from tlsearch.training.adversarial import fgsm, pgd
+from tlsearch.training.adversarial import ATTACKERS
 from tlsearch.training.batches import label_batch, normalised, unit_batch
 from tlsearch.training.feature_cache import Forward, features, run_stages
 from tlsearch.training.optim import is_decayed
@@ -34,11 +35,11 @@ DOMAIN_IMAGES = 512
 """Of either domain, at the most, for the distance between them."""
 ATTACKED_IMAGES = 200
 """Images of the test part that are attacked at the most."""
-EPSILON = 8 / 255
-"""Largest change of a pixel in 0 … 1 (arXiv:1706.06083 takes it for natural images)."""
-PGD_STEPS = 10
-PGD_STEP_SIZE = 2.5 * EPSILON / PGD_STEPS
-"""Enough to cross the ball from any start, as in arXiv:1706.06083."""
+ATTACKS = {
+    "fgsm": FgsmAttack(epsilon=8 / 255),
+    "pgd": PgdAttack(epsilon=8 / 255, num_steps=10),
+}
+"""By the part of the measure; arXiv:1706.06083 takes this epsilon for natural images."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -201,26 +202,15 @@ class Trained:
         def logits(images: Tensor) -> Tensor:
             return run_stages(self.backbone.stages, normalised(images, pixels))
 
-        right = {"fgsm": 0, "pgd": 0}
+        right = dict.fromkeys(ATTACKS, 0)
         for i in range(0, len(rows), GRADIENT_BATCH_SIZE):
             batch = rows[i : i + GRADIENT_BATCH_SIZE]
             images = unit_batch(pixels, batch, device=device)
             labels = label_batch(pixels, batch, device=device)
-            attacked = {
-                "fgsm": fgsm(logits, images, labels, epsilon=EPSILON),
-                "pgd": pgd(
-                    logits,
-                    images,
-                    labels,
-                    epsilon=EPSILON,
-                    num_steps=PGD_STEPS,
-                    step_size=PGD_STEP_SIZE,
-                    generator=generator,
-                ),
-            }
-            for name, changed in attacked.items():
+            for name, attack in ATTACKS.items():
+                attacked = ATTACKERS[type(attack)](attack, logits, images, labels, generator)
                 with torch.no_grad():
-                    right[name] += int((logits(changed).argmax(1) == labels).sum())
+                    right[name] += int((logits(attacked).argmax(1) == labels).sum())
         shares = {name: count / len(rows) for name, count in right.items()}
         return {"": shares["pgd"], **shares}
 

@@ -1,38 +1,39 @@
 """Attacks on the network while it trains: part of each batch is made as hard as it may be."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.config.augmentation import FgsmAttack, PgdAttack
+from tlsearch.config.augmentation import Attack, FgsmAttack, PgdAttack
 from tlsearch.config.runtime import derive_seed
 
 Logits = Callable[[Tensor], Tensor]
 """From pixels in 0 … 1 (B, C, H, W) to class scores (B, K); the normalisation is part of it."""
 
 
-def fgsm(logits: Logits, images: Tensor, labels: Tensor, *, epsilon: float) -> Tensor:
+def fgsm(
+    chosen: FgsmAttack, logits: Logits, images: Tensor, labels: Tensor, _: torch.Generator
+) -> Tensor:
     """One step of `epsilon` in every pixel, uphill in the loss, cut to 0 … 1.
 
     images: (B, C, H, W) in 0 … 1; labels: (B,), the true classes, or (B, K), their shares.
     Source: Goodfellow et al. 2015 (arXiv:1412.6572).
     """
-    return (images + epsilon * _uphill(logits, images, labels)).clamp(0, 1)
+    return (images + chosen.epsilon * _uphill(logits, images, labels)).clamp(0, 1)
+
+
+STEP_LENGTH = 2.5
+"""A step of PGD, in shares of epsilon over the number of steps: enough of them cross the ball from
+any start (arXiv:1706.06083)."""
 
 
 def pgd(
-    logits: Logits,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    epsilon: float,
-    num_steps: int,
-    step_size: float,
-    generator: torch.Generator,
+    chosen: PgdAttack, logits: Logits, images: Tensor, labels: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Steps uphill from a random point, each cut to `epsilon` around the image and to 0 … 1.
 
@@ -40,12 +41,20 @@ def pgd(
     `generator`, on the CPU, draws the start.
     Source: Madry et al. 2018 (arXiv:1706.06083).
     """
+    epsilon = chosen.epsilon
+    step_size = STEP_LENGTH * epsilon / chosen.num_steps
     start = torch.rand(images.shape, generator=generator).to(images.device)
     attacked = (images + epsilon * (2 * start - 1)).clamp(0, 1)
-    for _ in range(num_steps):
+    for _ in range(chosen.num_steps):
         attacked = attacked + step_size * _uphill(logits, attacked, labels)
         attacked = attacked.clamp(images - epsilon, images + epsilon).clamp(0, 1)
     return attacked
+
+
+ATTACKERS: Mapping[
+    type[Attack], Callable[[Any, Logits, Tensor, Tensor, torch.Generator], Tensor]
+] = {FgsmAttack: fgsm, PgdAttack: pgd}
+"""What carries out each attack."""
 
 
 def _uphill(logits: Logits, images: Tensor, labels: Tensor) -> Tensor:
@@ -55,11 +64,6 @@ def _uphill(logits: Logits, images: Tensor, labels: Tensor) -> Tensor:
     loss = F.cross_entropy(logits(images), labels, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, images)
     return gradient.sign()
-
-
-STEP_LENGTH = 2.5
-"""A step of PGD, in shares of epsilon over the number of steps: enough of them cross the ball from
-any start (arXiv:1706.06083)."""
 
 
 class Adversary:
@@ -81,23 +85,14 @@ class Adversary:
 
         targets: classes (B,), or their shares (B, K) where images are mixed.
         """
-        chosen, epsilon = self._chosen, self._chosen.epsilon
-        count = max(1, round(chosen.share * len(images)))
-        some, of = images[:count], targets[:count]
+        count = max(1, round(self._chosen.share * len(images)))
+        generator = torch.Generator()
+        generator.manual_seed(derive_seed(self._seed, "adversarial", epoch, int(rows[0])))
+        attack = ATTACKERS[type(self._chosen)]
         with _in_evaluation(self._model):
-            if isinstance(chosen, FgsmAttack):
-                attacked = fgsm(self._logits, some, of, epsilon=epsilon)
-            else:
-                chance = derive_seed(self._seed, "adversarial", epoch, int(rows[0]))
-                attacked = pgd(
-                    self._logits,
-                    some,
-                    of,
-                    epsilon=epsilon,
-                    num_steps=chosen.num_steps,
-                    step_size=STEP_LENGTH * epsilon / chosen.num_steps,
-                    generator=torch.Generator().manual_seed(chance),
-                )
+            attacked = attack(
+                self._chosen, self._logits, images[:count], targets[:count], generator
+            )
         return torch.cat([attacked, images[count:]])
 
 

@@ -1,6 +1,6 @@
 """What a network sees of a training batch: pixels through all stages, and whose labels count."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode, v2
 from tlsearch.config.augmentation import (
     BasicAugmentation,
     CutMix,
+    Mixing,
     Mixup,
     NoAttack,
     NoAugmentation,
@@ -33,35 +34,49 @@ class Mixed(NamedTuple):
     share: float
 
 
-class Mixing:
-    """Mixes each image of a batch with the one before it, by one share for the whole batch.
+def _blended(
+    images: Tensor, others: Tensor, share: float, _: np.random.Generator
+) -> tuple[Tensor, float]:
+    """Weighted means of two images each. Source: mixup, arXiv:1710.09412."""
+    return torch.lerp(others, images, share), share
+
+
+def _pasted(
+    images: Tensor, others: Tensor, share: float, draw: np.random.Generator
+) -> tuple[Tensor, float]:
+    """Images with a box of the others around any point, which leaves `share` of the area, or more
+    where it is cut to the image. Source: CutMix, arXiv:1905.04899.
+    """
+    height, width = images.shape[2:]
+    half = np.sqrt(1 - share) / 2
+    y, x = draw.integers(height), draw.integers(width)
+    top, bottom = np.clip([int(y - half * height), int(y + half * height)], 0, height)
+    left, right = np.clip([int(x - half * width), int(x + half * width)], 0, width)
+    pasted = images.clone()
+    pasted[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    return pasted, 1 - float((bottom - top) * (right - left) / (height * width))
+
+
+MIXERS: Mapping[
+    type[Mixing], Callable[[Tensor, Tensor, float, np.random.Generator], tuple[Tensor, float]]
+] = {Mixup: _blended, CutMix: _pasted}
+"""What joins images with others, and the share of their own that is left then."""
+
+
+def mixed(
+    chosen: Mixup | CutMix, images: Tensor, rows: np.ndarray, *, epoch: int, seed: int
+) -> Mixed:
+    """Each image of a batch joined with the one before it, by one share for the whole batch, which
+    is drawn from (seed, epoch, first row). What comes in stays as it is.
 
     The order of a batch is random, so neighbours are as good as any pair, and none meets itself.
-    The share is drawn from (seed, epoch, first row). torchvision's MixUp and CutMix pair alike, but
-    give back labels alone, and weighted images need the share.
-    Source: mixup, arXiv:1710.09412; CutMix, arXiv:1905.04899.
+    torchvision's MixUp and CutMix pair alike, but give back labels alone, and weighted images need
+    the share.
     """
-
-    def __init__(self, chosen: Mixup | CutMix, *, seed: int) -> None:
-        self._chosen, self._seed = chosen, seed
-
-    def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Mixed:
-        """The batch, mixed; what came in stays as it is."""
-        draw = np.random.default_rng(derive_seed(self._seed, "mixing", epoch, int(rows[0])))
-        share = float(draw.beta(self._chosen.alpha, self._chosen.alpha))
-        partners, others = np.roll(rows, 1), images.roll(1, 0)
-        if isinstance(self._chosen, Mixup):
-            return Mixed(torch.lerp(others, images, share), partners, share)
-        # A box with the rest of the area around any point, cut to the image.
-        height, width = images.shape[2:]
-        half = np.sqrt(1 - share) / 2
-        y, x = draw.integers(height), draw.integers(width)
-        top, bottom = np.clip([int(y - half * height), int(y + half * height)], 0, height)
-        left, right = np.clip([int(x - half * width), int(x + half * width)], 0, width)
-        pasted = images.clone()
-        pasted[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-        covered = float((bottom - top) * (right - left) / (height * width))
-        return Mixed(pasted, partners, 1 - covered)
+    draw = np.random.default_rng(derive_seed(seed, "mixing", epoch, int(rows[0])))
+    share = float(draw.beta(chosen.alpha, chosen.alpha))
+    joined, left = MIXERS[type(chosen)](images, images.roll(1, 0), share, draw)
+    return Mixed(joined, np.roll(rows, 1), left)
 
 
 class Stage(Protocol):
@@ -300,12 +315,8 @@ def make_stages(
 
 def changes_images(strategy: Strategy, adaptation: Stage | None) -> bool:
     """Whether the network sees anything but the stored images in training."""
-    plain = (
-        isinstance(strategy.augmentation, NoAugmentation)
-        and isinstance(strategy.mixing, NoMixing)
-        and isinstance(strategy.adversarial, NoAttack)
-    )
-    return not plain or strategy.erasing > 0 or adaptation is not None
+    chosen = (strategy.augmentation, strategy.mixing, strategy.adversarial, strategy.erasing)
+    return chosen != (NoAugmentation(), NoMixing(), NoAttack(), 0) or adaptation is not None
 
 
 class View(NamedTuple):
@@ -342,9 +353,8 @@ class Views:
         self._forward, self._num_classes = forward, num_classes
         self._stages = make_stages(strategy, mean=forward.pixels.mean, seed=seed)
         self._adaptation = () if adaptation is None else (adaptation,)
-        self._mixing = self._adversary = None
-        if not isinstance(strategy.mixing, NoMixing):
-            self._mixing = Mixing(strategy.mixing, seed=seed)
+        self._mixing, self._seed = strategy.mixing, seed
+        self._adversary = None
         if not isinstance(strategy.adversarial, NoAttack):
             model, logits = forward.backbone.model, forward.logits_of
             self._adversary = Adversary(strategy.adversarial, model=model, logits=logits, seed=seed)
@@ -363,13 +373,13 @@ class Views:
         """Images in 0 … 1 as the network gets them but for the normalisation."""
         images = through(self._adaptation, self._forward.unit_images(rows), rows, epoch=epoch)
         images = through(self._stages, images, keys, epoch=epoch)
-        mixed = Mixed(images, None, 1.0)
-        if self._mixing is not None:
-            mixed = self._mixing(images, rows, epoch=epoch)
+        found = Mixed(images, None, 1.0)
+        if not isinstance(self._mixing, NoMixing):
+            found = mixed(self._mixing, images, rows, epoch=epoch, seed=self._seed)
         if self._adversary is None:
-            return mixed
-        targets = self._targets(rows, mixed)
-        return mixed._replace(images=self._adversary(mixed.images, targets, rows, epoch=epoch))
+            return found
+        targets = self._targets(rows, found)
+        return found._replace(images=self._adversary(found.images, targets, rows, epoch=epoch))
 
     def _targets(self, rows: np.ndarray, mixed: Mixed) -> Tensor:
         """Classes (B,), or their shares (B, K) where images are mixed."""

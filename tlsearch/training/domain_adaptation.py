@@ -1,6 +1,7 @@
 """Stages of a training batch that take images towards those of the source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -54,7 +55,11 @@ def exchange_amplitudes(images: Tensor, sources: Tensor, *, band: float, strengt
     return adapted
 
 
-_Transform = Callable[[Tensor, Tensor], Tensor]
+TRANSFORMS: Mapping[type[Adaptation], Callable[..., Tensor]] = {
+    Fourier: exchange_amplitudes,
+    Moments: match_moments,
+}
+"""What takes images, paired with sources, towards these by the fields of an adaptation."""
 
 
 class TowardsSource:
@@ -63,7 +68,12 @@ class TowardsSource:
     """
 
     def __init__(
-        self, transform: _Transform, *, source: Pixels, among: np.ndarray, seed: int
+        self,
+        transform: Callable[[Tensor, Tensor], Tensor],
+        *,
+        source: Pixels,
+        among: np.ndarray,
+        seed: int,
     ) -> None:
         self._transform, self._source, self._among, self._seed = transform, source, among, seed
 
@@ -88,12 +98,8 @@ def stage_of(
     """The stage of an adaptation that is computed on the fly, by source images `among` all of
     `source`; None for one that changes nothing or is made beforehand.
     """
-    transform: _Transform
-    match adaptation:
-        case Fourier(band=band, strength=strength) if band and strength:
-            transform = partial(exchange_amplitudes, band=band, strength=strength)
-        case Moments(strength=strength) if strength:
-            transform = partial(match_moments, strength=strength)
-        case _:
-            return None
+    transform, fields = TRANSFORMS.get(type(adaptation)), asdict(adaptation)
+    if transform is None or not all(fields.values()):
+        return None
+    transform = partial(transform, **fields)
     return TowardsSource(transform, source=source, among=among, seed=seed)

@@ -194,21 +194,20 @@ class StyleStage:
 
     def __init__(self, made: StyledImages, *, rows: np.ndarray, strength: float) -> None:
         self._made, self._strength = made, strength
-        self._sets: list[tuple[dict[int, int], np.ndarray]] = []
+        self._styled: dict[int, np.ndarray] = {}
         self._add(rows)
 
     def __call__(self, images: Tensor, rows: np.ndarray, *, epoch: int) -> Tensor:
         """The contract of `Stage`; the same in every epoch."""
         del epoch
-        if not any(all(int(row) in places for row in rows) for places, _ in self._sets):
+        if not self._styled.keys() >= set(rows.tolist()):
             self._add(rows)
-        places, made = next(s for s in self._sets if all(int(row) in s[0] for row in rows))
-        picked = torch.from_numpy(made[[places[int(row)] for row in rows]]).to(images.device)
-        styled = picked.permute(0, 3, 1, 2).to(images.dtype).div_(255)
+        picked = torch.from_numpy(np.stack([self._styled[int(row)] for row in rows]))
+        styled = picked.to(images.device).permute(0, 3, 1, 2).to(images.dtype).div_(255)
         return torch.lerp(images, styled, self._strength).clamp(0, 1)
 
     def _add(self, rows: np.ndarray) -> None:
-        self._sets.append(({int(row): i for i, row in enumerate(rows)}, self._made.styled(rows)))
+        self._styled |= zip(rows.tolist(), self._made.styled(rows), strict=True)
 
 
 def _read(path: Path, *, rows: int) -> np.ndarray | None:
