@@ -7,10 +7,9 @@ and only after their MD5 is that of the published files.
 import inspect
 import io
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from tlsearch.data.decode import (
 )
 from tlsearch.data.folder import printable
 from tlsearch.errors import WorkError, nearest, refused
+from tlsearch.models.weights import patience
 
 FIELD = "data.source.torchvision.name"
 _GENERIC = ("DatasetFolder", "ImageFolder", "VisionDataset")
@@ -136,7 +136,9 @@ def _open_parts(kind: Any, source: TorchvisionSet, root: Path) -> _Parts:
     known = {"root": str(root), "download": source.download, "loader": Path}
     fixed = {name: value for name, value in known.items() if name in taken}
     parts: _Parts = []
-    with _quietly():
+    # No bar of torchvision's own on the terminal.
+    quiet = redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())
+    with patience(_SECONDS), quiet[0], quiet[1]:
         if "train" in taken:
             for part, is_train in ((TRAIN, True), (TEST, False)):
                 parts.append((part, _build(kind, source, root, {**fixed, "train": is_train})))
@@ -197,18 +199,6 @@ def _class_index(target: Any) -> int | None:
         target = target.item()
     is_index = isinstance(target, int | np.integer) and not isinstance(target, bool)
     return int(target) if is_index else None
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No bar of torchvision's own on the terminal, no wait without end for a silent server."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SECONDS)
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _files(root: Path) -> Iterator[str]:

@@ -5,16 +5,16 @@ Free of torch until something is read, so that commands which only look for weig
 
 import errno
 import io
-import json
 import os
 import pickle
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
+
+from safetensors import SafetensorError, safe_open
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
 from tlsearch.config.paths import expanded
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-_STALL_SECONDS = 60.0  # a guess: torch.hub itself would wait for a silent server for ever
+_STALL_SECONDS = 60.0  # a guess
 
 
 def no_such_file(file: Path) -> WeightsError:
@@ -90,27 +90,15 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
 def damage(file: Path) -> str | None:
     """What is wrong with a .safetensors file, judged by its header and length; None if nothing."""
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            prefix = stream.read(8)
-            if len(prefix) < 8:
-                return "no header"
-            (length,) = struct.unpack("<Q", prefix)
-            if length > size - 8:
-                return "header cut short"
-            header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (FileNotFoundError, NotADirectoryError):
+        with safe_open(file, framework="numpy") as opened:
+            return None if opened.keys() else "it holds nothing"
+    except OSError:
         return "absent"
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return "header unreadable"
-    wanted = 8 + int(length) + int(end)
-    return None if size == wanted and header else f"{size} bytes instead of {wanted}"
+    except SafetensorError as error:
+        return str(error)
 
 
 def _read_safetensors(file: Path) -> "dict[str, Tensor]":
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     where = f"backbone.weights = '{file}'"
@@ -139,7 +127,7 @@ def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
     there, what = file.exists(), f"backbone.weights = {weights!r} of {backbone}"
     try:
         # torch.hub announces a download on stdout, which belongs to the command's result.
-        with _stall_limit(), redirect_stdout(io.StringIO()):
+        with patience(_STALL_SECONDS), redirect_stdout(io.StringIO()):
             state = entry.get_state_dict(
                 progress=False, check_hash=True, weights_only=True, map_location="cpu"
             )
@@ -165,9 +153,10 @@ def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
 
 
 @contextmanager
-def _stall_limit() -> Iterator[None]:
+def patience(seconds: float) -> Iterator[None]:
+    """Within, a server that is silent for so long is given up; torch would wait for ever."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALL_SECONDS)
+    socket.setdefaulttimeout(seconds)
     try:
         yield
     finally:
