@@ -54,8 +54,6 @@ def test_noise_scale_by_hand() -> None:
     whole = gradient_noise_scale(np.array([15, 17]), np.array([4]), small=2, large=np.inf)
     assert whole == pytest.approx(6)
     assert gradient_noise_scale(np.array([16]), np.array([1]), small=2, large=8) == np.inf
-    with pytest.raises(ValueError, match="smaller"):
-        gradient_noise_scale(np.array([1]), np.array([1]), small=8, large=8)
 
 
 def test_expected_best_is_the_mean_over_all_subsets() -> None:
@@ -89,12 +87,3 @@ def test_usable_decades_by_hand() -> None:
     heights = np.array([0.9, 0.5, 0.9, np.nan])
     assert usable_decades(rates, heights, margin=0.2) == pytest.approx(0.5)
     assert usable_decades(rates, np.full(4, 0.5), margin=0.02) == pytest.approx(3)
-
-
-@pytest.mark.parametrize("rates", [[1e-2, 1e-3], [1e-2, 1e-2], [0, 1]])
-def test_rates_must_ascend(rates: list[float]) -> None:
-    with (
-        np.errstate(divide="ignore"),
-        pytest.raises(ValueError, match="ascend"),
-    ):
-        usable_decades(np.array(rates), np.array([0.5, 0.6]), margin=0.02)

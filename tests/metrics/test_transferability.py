@@ -103,16 +103,6 @@ def test_labels_that_features_give_away_still_give_a_number(score: Score) -> Non
     assert math.isfinite(score(np.eye(2)[labels], labels))
 
 
-@pytest.mark.parametrize("score", [*OF_FEATURES, leep])
-def test_what_no_score_can_be_of_is_refused(score: Score) -> None:
-    with pytest.raises(ValueError, match="two classes"):
-        score(np.full((4, 2), 0.5), np.zeros(4, int))
-    with pytest.raises(ValueError, match=r"\(N, F\)"):
-        score(np.full((4, 2), 0.5), np.arange(3))
-    with pytest.raises(ValueError, match="finite"):
-        score(np.full((4, 2), np.nan), np.arange(4))
-
-
 def test_leep_by_hand() -> None:
     # P(y, z): from the rows' halves. P(y=0|z=0) = 0.9/1.1 of z's mass 1.1/2, and so on.
     given = np.array([[0.9, 0.1], [0.2, 0.8]])
@@ -130,11 +120,6 @@ def test_leep_of_certain_outputs_is_nce() -> None:
     assert leep(np.eye(7)[sources], labels) == pytest.approx(nce(sources, labels))
 
 
-def test_leep_refuses_what_is_no_distribution() -> None:
-    with pytest.raises(ValueError, match="sum to 1"):
-        leep(np.full((4, 2), 0.6), np.arange(4))
-
-
 def test_nce_by_hand() -> None:
     # Source class 0: labels 0, 0, 1 of three images; class 1: always label 1, of one.
     found = nce(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]))
@@ -148,8 +133,6 @@ def test_nce_ends_and_names() -> None:
     assert nce(np.zeros(12, int), labels) == pytest.approx(-math.log(3))
     sources = np.array([0, 0, 1, 1, 2, 2] * 2)
     assert nce(5 - sources, 10 * labels) == pytest.approx(nce(sources, labels))
-    with pytest.raises(ValueError, match="two classes"):
-        nce(labels, np.zeros(12, int))
 
 
 def test_rank_agreement_by_hand() -> None:

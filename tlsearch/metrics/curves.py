@@ -54,8 +54,7 @@ def gradient_noise_scale(
     0: more batches are needed.
     Source: McCandlish et al. 2018, appendix A.1 (arXiv:1812.06162).
     """
-    if not 0 < small < large:
-        raise ValueError(f"batches of {small} and {large} images: the first must be smaller")
+    assert 0 < small < large
     low, high = float(np.mean(small_norm2)), float(np.mean(large_norm2))
     share = small / large
     signal = (high - share * low) / (1 - share)
@@ -100,8 +99,8 @@ def usable_decades(rates: np.ndarray, accuracies: np.ndarray, *, margin: float) 
     Source: claims.md, A5 (margin 0.02).
     """
     place = np.log10(np.asarray(rates, dtype=float))
-    if (np.diff(place) <= 0).any() or not np.isfinite(place).all():
-        raise ValueError("rates must be positive and ascend")
+    assert np.isfinite(place).all()
+    assert (np.diff(place) > 0).all()
     heights = np.nan_to_num(np.asarray(accuracies, dtype=float), nan=0.0)
     best = int(heights.argmax())
     bar = heights[best] - margin

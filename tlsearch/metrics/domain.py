@@ -15,12 +15,9 @@ def kernel_distance(left: np.ndarray, right: np.ndarray) -> float:
     left: (m, d), right: (n, d), features of the same network, at least two images each. 0 on
     average where both come from one distribution, so single values may lie below 0. It depends on
     the features' scale: compare values of one network only.
-
-    Raises:
-        ValueError: fewer than two images, or features of different widths.
     Source: kernel inception distance, Bińkowski et al. 2018 (arXiv:1801.01401).
     """
-    left, right = _comparable(left, right, least=2)
+    left, right = _comparable(left, right)
     return _mean_of_pairs(left) + _mean_of_pairs(right) - 2 * float(_kernel(left, right).mean())
 
 
@@ -66,11 +63,8 @@ def domain_error(left: np.ndarray, right: np.ndarray, *, seed: int) -> float:
 
     left: (m, d), right: (n, d), features of the same network; folds are drawn from `seed`. As many
     images of each are taken, so that both count alike. Not a number with fewer than `FOLDS`.
-
-    Raises:
-        ValueError: features of different widths, or no two images of each.
     """
-    left, right = _comparable(left, right, least=2)
+    left, right = _comparable(left, right)
     draw, count = np.random.default_rng(seed), min(len(left), len(right))
     features = np.concatenate([draw.permutation(side)[:count] for side in (left, right)])
     labels, blocks = np.repeat([0, 1], count), np.arange(2 * count)
@@ -94,14 +88,11 @@ def frechet_distance(left: np.ndarray, right: np.ndarray) -> float:
     Covariances are shrunk by Ledoit and Wolf's rule; those of a few images alone are singular and
     their distance grows as images get fewer. It depends on the features' scale: standardise them,
     or compare values of one network only. 0 for equal sets, never below.
-
-    Raises:
-        ValueError: fewer than two images, or features of different widths.
     Source: Heusel et al. 2017 (arXiv:1706.08500), equation 6.
     """
     from sklearn.covariance import ledoit_wolf
 
-    left, right = _comparable(left, right, least=2)
+    left, right = _comparable(left, right)
     shift = left.mean(axis=0) - right.mean(axis=0)
     first, second = ledoit_wolf(left)[0], ledoit_wolf(right)[0]
     traces = float(np.trace(first) + np.trace(second)) - 2 * _trace_of_root(first, second)
@@ -146,19 +137,14 @@ def class_share_distance(parts: Sequence[np.ndarray], *, num_classes: int) -> fl
     the sum over classes of the difference in share.
     Source: claims.md, B1 and B2.
     """
-    if any(len(part) == 0 for part in parts):
-        raise ValueError("a part without members has no class shares")
+    assert all(len(part) for part in parts), "a part without members has no class shares"
     shares = np.stack([np.bincount(part, minlength=num_classes) / len(part) for part in parts])
     return float(np.abs(shares[:, None] - shares[None]).sum(axis=2).max() / 2)
 
 
-def _comparable(
-    left: np.ndarray, right: np.ndarray, *, least: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64, with the same columns and at least so many rows."""
-    left, right = (np.asarray(x, dtype=float) for x in (left, right))
-    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
-        raise ValueError(f"{left.shape} and {right.shape}: columns must be the same features")
-    if min(len(left), len(right)) < least:
-        raise ValueError(f"{len(left)} and {len(right)} images: at least {least} of each")
+def _comparable(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64: two rows of each at the least, and the same columns."""
+    left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
+    assert left.shape[1] == right.shape[1], "columns must be the same features"
+    assert min(len(left), len(right)) >= 2, "at least two images of each"
     return left, right

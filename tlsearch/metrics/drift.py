@@ -15,8 +15,7 @@ def linear_cka(left: np.ndarray, right: np.ndarray) -> float:
     Source: Kornblith et al. 2019 (arXiv:1905.00414), equation for linear CKA in feature space.
     """
     left, right = (np.asarray(x, dtype=float) for x in (left, right))
-    if left.ndim != 2 or right.ndim != 2 or len(left) != len(right):
-        raise ValueError(f"{left.shape} and {right.shape}: rows must be the same images")
+    assert len(left) == len(right), "rows must be the same images"
     left, right = left - left.mean(axis=0), right - right.mean(axis=0)
     if min(left.shape[1], right.shape[1]) > len(left):
         # The same numbers from the smaller matrices, images by images.

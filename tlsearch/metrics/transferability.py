@@ -28,9 +28,6 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
         N log(N / (2π E(t))) - N - Σ log(1 + σ/t).
 
     Classes without an image count for nothing. No intercept, as in the source.
-
-    Raises:
-        ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
     Source: LogME, arXiv:2102.11005, equations 2 and 3.
     """
     features, places, counts = _checked(features, labels)
@@ -87,9 +84,6 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     features: (N, F); labels: (N,). With λ the shrinkage that their rule chooses and S the shrunk
     covariance, (1 - λ) tr(S⁻¹ cov(E[f|y])): at most the number of classes - 1, and 0 for features
     that are all constant.
-
-    Raises:
-        ValueError: features and labels do not fit, are not finite, or hold fewer than two classes.
     Source: arXiv:2110.06893, equation 5, after Bao et al. 2019 (doi:10.1109/ICIP.2019.8803726).
     """
     from sklearn.covariance import ledoit_wolf
@@ -115,15 +109,10 @@ def leep(source_probabilities: np.ndarray, labels: np.ndarray) -> float:
     source_probabilities: (N, Z) of the source's classes, rows summing to 1; labels: (N,). With the
     joint distribution P(y, z) of labels and source classes over these very images, an image's
     label has the likelihood Σ over z of P(y|z) p(z|image). At most 0.
-
-    Raises:
-        ValueError: shapes do not fit, numbers are no probabilities, or there are fewer than two
-            classes.
     Source: LEEP, arXiv:2002.12462, section 3.
     """
     given, places, counts = _checked(source_probabilities, labels)
-    if (given < 0).any() or not np.allclose(given.sum(axis=1), 1, atol=1e-4):
-        raise ValueError("source probabilities must be at least 0, and sum to 1 for each image")
+    assert np.allclose(given.sum(axis=1), 1, atol=1e-4), "probabilities of each image"
     joint = np.zeros((len(counts), given.shape[1]))
     np.add.at(joint, places, given / len(given))
     mass = joint.sum(axis=0)
@@ -136,15 +125,9 @@ def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
     """Minus the conditional entropy of the labels, given the source class of each image, in nats.
 
     source_labels, labels: (N,) of any integers. 0 where the source class determines the label.
-
-    Raises:
-        ValueError: shapes do not fit, or there are fewer than two classes of labels.
     Source: negative conditional entropy, arXiv:1908.08142, equation 5.
     """
-    source_labels = np.asarray(source_labels)
-    if source_labels.ndim != 1:
-        raise ValueError(f"source labels must be (N,), not {source_labels.shape}")
-    _, places, counts = _checked(source_labels[:, None], labels)
+    _, places, counts = _checked(np.asarray(source_labels)[:, None], labels)
     known, sources = np.unique(source_labels, return_inverse=True)
     joint = np.zeros((len(counts), len(known)))
     np.add.at(joint, (places, sources), 1 / len(places))
@@ -154,14 +137,12 @@ def nce(source_labels: np.ndarray, labels: np.ndarray) -> float:
 
 def _checked(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values as float64 (N, …), labels as places 0 … K - 1 of the classes there are, and counts."""
-    values, labels = np.asarray(values, dtype=float), np.asarray(labels)
-    if values.ndim != 2 or labels.shape != values.shape[:1]:
-        raise ValueError(f"values {values.shape} and labels {labels.shape} must be (N, F) and (N,)")
-    if not np.isfinite(values).all():
-        raise ValueError("values must be finite")
+    values = np.asarray(values, dtype=float)
+    assert values.ndim == 2
+    assert len(labels) == len(values)
+    assert np.isfinite(values).all()
     _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(counts) < 2:
-        raise ValueError(f"labels must hold two classes at least, not {len(counts)}")
+    assert len(counts) > 1, "labels must hold two classes at least"
     return values, places, counts
 
 
