@@ -125,9 +125,9 @@ CASES: dict[str, tuple[Any, dict[str, Any], list[int], int]] = {
 
 @pytest.mark.parametrize("kind", CASES)
 def test_each_finding_under_each_policy(kind: str) -> None:
-    make, asked, dropped, count = CASES[kind]
+    make, wanted, dropped, count = CASES[kind]
     data = make()
-    found, audit = look(data, audit_config(**asked, **{kind: "drop"}))
+    found, audit = look(data, audit_config(**wanted, **{kind: "drop"}))
     finding = only(audit, kind)
     assert (finding.policy, finding.count, finding.dropped) == ("drop", count, len(dropped))
     expected = np.setdiff1d(np.arange(len(data.labels)), dropped)
@@ -137,7 +137,7 @@ def test_each_finding_under_each_policy(kind: str) -> None:
     assert found.fingerprint != data.fingerprint
     assert found.images is data.images
 
-    error = refused(data, audit_config(**asked, **{kind: "error"}))
+    error = refused(data, audit_config(**wanted, **{kind: "error"}))
     finding = only(error.audit, kind)
     assert (finding.policy, finding.count) == ("error", count)
     text = str(error)
@@ -148,7 +148,7 @@ def test_each_finding_under_each_policy(kind: str) -> None:
 
     if kind != "missing_times":  # images without a time cannot be kept
         found, audit = look(
-            data, audit_config(**{"exact_duplicates": "keep", **asked, kind: "keep"})
+            data, audit_config(**{"exact_duplicates": "keep", **wanted, kind: "keep"})
         )
         finding = only(audit, kind)
         assert (finding.policy, finding.count, finding.dropped) == ("keep", count, 0)

@@ -145,13 +145,13 @@ def test_a_folder_and_its_manifest_are_the_same_images(sources, tmp_path):
 
 
 def planted_config(**changes: Any) -> DataConfig:
-    asked = {"label_noise": 0.2, "duplicates": 0.5, "seed": 0, **changes}
+    wanted = {"label_noise": 0.2, "duplicates": 0.5, "seed": 0, **changes}
     return DataConfig.model_validate(
         {
             "source": {"letters": {"images": 200, "classes": 5}},
             "size": 16,
             "split": {"strategy": "given", "validation": 0.2, "test": 0.3},
-            "planted": asked,
+            "planted": wanted,
         }
     )
 
@@ -182,27 +182,27 @@ def test_as_many_as_asked_for_and_in_the_training_part_alone() -> None:
 
 
 def test_planted_defects_follow_their_seed_and_stay_in_training() -> None:
-    asked = planted_config()
-    before = clean(asked)
+    wanted = planted_config()
+    before = clean(wanted)
     one, two, other = (planted(before, planted_config(seed=seed)) for seed in (0, 0, 1))
     assert one.fingerprint == two.fingerprint != other.fingerprint
     assert one.parts is not None
     assert other.parts is not None
     assert np.array_equal(one.parts, other.parts[: len(one.parts)])
-    without = asked.model_copy(update={"planted": None})
+    without = wanted.model_copy(update={"planted": None})
     assert planted(before, without) is before
     for redraw in range(3):
-        (parts,) = draw_splits(one, split=asked.split, labels_per_class=8, redraw=redraw)
+        (parts,) = draw_splits(one, split=wanted.split, labels_per_class=8, redraw=redraw)
         for rows, part in zip(parts, (TRAIN, VALIDATION, TEST), strict=True):
             assert (one.parts[rows] == part).all()
 
 
 def test_the_audit_finds_and_drops_what_was_planted() -> None:
-    asked = planted_config(label_noise=0.3)
+    wanted = planted_config(label_noise=0.3)
     rules = {"conflicting_labels": "drop", "exact_duplicates": "drop", "near_duplicates": "off"}
-    policy = asked.audit.model_copy(update=rules)
-    asked = asked.model_copy(update={"audit": policy})
-    data, audit = read_images(asked, cache=None, on_progress=no_progress)  # type: ignore[arg-type]
+    policy = wanted.audit.model_copy(update=rules)
+    wanted = wanted.model_copy(update={"audit": policy})
+    data, audit = read_images(wanted, cache=None, on_progress=no_progress)  # type: ignore[arg-type]
     found = {finding.kind: finding for finding in audit.findings}
     assert found["exact_duplicates"].dropped > 0
     assert found["conflicting_labels"].dropped > 0
@@ -212,7 +212,7 @@ def test_the_audit_finds_and_drops_what_was_planted() -> None:
     assert data.parts is not None
     assert {int((data.parts[data.usable] == part).sum()) for part in (VALIDATION, TEST)} == {40, 60}
     assert "unreadable" in audit.clean
-    embedded = asked.model_copy(update={"planted": None})
+    embedded = wanted.model_copy(update={"planted": None})
     assert not audited(clean(embedded), embedded, on_progress=no_progress)[1].findings
 
 

@@ -160,9 +160,9 @@ def test_clusters_of_one_image_change_nothing() -> None:
     digits = load_digits_images(8)
     alone = replace(digits, clusters=np.arange(len(digits.labels)) + 5)
     for strategy in ("random", "stratified"):
-        asked = split_config(strategy, test=0.6)
-        (parts,) = draw(digits, asked)
-        assert listed((parts,)) == listed(draw(alone, asked))
+        wanted = split_config(strategy, test=0.6)
+        (parts,) = draw(digits, wanted)
+        assert listed((parts,)) == listed(draw(alone, wanted))
         assert [len(rows) for rows in parts] == [360, 359, 1078]
 
 
@@ -176,8 +176,8 @@ def test_shares_by_hand() -> None:
 def test_every_class_is_in_every_part_even_the_smallest(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(8), [3, 3, 4, 5, 7, 20, 50, 100]))
-    asked = split_config("stratified", seed=seed, validation=0.1, test=0.3)
-    (parts,) = draw(labelled(labels), asked, redraw=seed)
+    wanted = split_config("stratified", seed=seed, validation=0.1, test=0.3)
+    (parts,) = draw(labelled(labels), wanted, redraw=seed)
     for rows in parts:
         assert np.bincount(labels[rows], minlength=8).min() >= 1
     assert [len(rows) for rows in parts] == [192 - 19 - 58, 19, 58]
@@ -264,8 +264,8 @@ def test_each_part_gets_each_stratum_where_it_must() -> None:
 def test_by_hand_with_a_gap() -> None:
     # 12 images, the newest first: 3 tested, 1 left out, 3 validate, 1 left out, 4 train
     data = labelled(np.arange(12) % 2, times=np.arange(12.0)[::-1])
-    asked = split_config("time", validation=0.25, test=0.25, gap=1)
-    assert listed(draw(data, asked)) == [[[8, 9, 10, 11], [4, 5, 6], [0, 1, 2]]]
+    wanted = split_config("time", validation=0.25, test=0.25, gap=1)
+    assert listed(draw(data, wanted)) == [[[8, 9, 10, 11], [4, 5, 6], [0, 1, 2]]]
 
 
 def test_equal_times_stay_together() -> None:
@@ -457,8 +457,8 @@ ONES_FIRST[:15], ZEROS_LAST[46:] = 1, 0
 )
 def test_what_cannot_be_divided_is_refused(data: Any, split: Any, message: str) -> None:
     strategy, validation, test, folds = (*split, *("", 0.2, 0.2, None)[len(split) :])
-    asked = split_config(strategy, validation=validation, test=test, folds=folds)
-    assert message in refused(labelled(**{"labels": EVEN, **data}), asked)
+    wanted = split_config(strategy, validation=validation, test=test, folds=folds)
+    assert message in refused(labelled(**{"labels": EVEN, **data}), wanted)
 
 
 @pytest.mark.parametrize("folds", [None, 4])
@@ -578,9 +578,9 @@ def test_a_fingerprint_tells_any_index() -> None:
 
 def test_a_split_in_time_does_not_leak_and_a_random_one_does() -> None:
     data = labelled(np.arange(40) % 2, times=np.arange(40.0))
-    for asked in (split_config("random"), split_config("time", folds=2, gap=2)):
-        facts = describe(data, draw(data, asked), split=asked)
-        assert all((pair.later == 0) == (asked.strategy == "time") for pair in facts.pairs)
+    for wanted in (split_config("random"), split_config("time", folds=2, gap=2)):
+        facts = describe(data, draw(data, wanted), split=wanted)
+        assert all((pair.later == 0) == (wanted.strategy == "time") for pair in facts.pairs)
     # 8 tested, 2 left out, 30 in three runs of ten, of which two are left out at the end
     assert [(p.part, p.fold, sum(p.class_counts)) for p in facts.parts] == [
         ("train", 1, 8), ("validation", 1, 10), ("test", 1, 8),

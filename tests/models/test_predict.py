@@ -53,18 +53,18 @@ def test_answers_in_order(batch_size: int, threads: int) -> None:
 
 
 def test_no_more_than_two_batches_are_decoded_ahead() -> None:
-    asked = answered = most = 0
+    begun = answered = most = 0
 
     def endless() -> Iterator[Path]:
-        nonlocal asked, most
+        nonlocal begun, most
         for n in range(500):
-            asked += 1
-            most = max(most, asked - answered)
+            begun += 1
+            most = max(most, begun - answered)
             yield PATHS[n % 2]
 
     for _ in predict(Grey(), endless(), decode=decode, batch_size=5, threads=2):
         answered += 1
-    assert (asked, answered) == (500, 500)
+    assert (begun, answered) == (500, 500)
     assert most <= 3 * 5, "one batch is being answered while two more are decoded"
 
 

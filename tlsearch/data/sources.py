@@ -114,18 +114,18 @@ def planted(data: ImageSet, config: DataConfig) -> ImageSet:
     Raises:
         RequestError: the set cannot be divided.
     """
-    asked = config.planted
-    if asked is None:
+    defects = config.planted
+    if defects is None:
         return data
     split = config.split.model_copy(update={"strategy": "stratified"})
     (drawn,) = draw_parts(data, split=split, redraw=0)
-    rng = np.random.default_rng(derive_seed(asked.seed, "planted"))
-    copies = rng.choice(drawn.train, round(asked.duplicates * len(drawn.train)), replace=True)
+    rng = np.random.default_rng(derive_seed(defects.seed, "planted"))
+    copies = rng.choice(drawn.train, round(defects.duplicates * len(drawn.train)), replace=True)
     rows = np.concatenate([np.arange(len(data.labels)), np.sort(copies)])
     parts = np.full(len(rows), TRAIN, np.int8)
     parts[drawn.validation], parts[drawn.test] = VALIDATION, TEST
     labels, train = data.labels[rows].copy(), np.flatnonzero(parts == TRAIN)
-    wrong = np.sort(rng.choice(train, round(asked.label_noise * len(train)), replace=False))
+    wrong = np.sort(rng.choice(train, round(defects.label_noise * len(train)), replace=False))
     # From 1 to the number of classes less 1: never back to the label that was there.
     shifts = rng.integers(1, data.num_classes, len(wrong))
     labels[wrong] = (labels[wrong] + shifts) % data.num_classes
@@ -154,14 +154,14 @@ def read_source(
     """
     if config.backbone.source is None:
         return None
-    asked = DataConfig(
+    wanted = DataConfig(
         source=config.backbone.source,
         size=config.data.size,
         fit=config.data.fit,
         audit=_SOURCE_AUDIT,
     )
     try:
-        found = read_images(asked, cache=cache, on_progress=on_progress)
+        found = read_images(wanted, cache=cache, on_progress=on_progress)
     except RequestError as error:  # it speaks of the field that images come from otherwise
         raise RequestError(str(error).replace("data.source", "backbone.source")) from None
     labels = found[0].labels[found[0].usable]

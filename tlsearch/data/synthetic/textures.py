@@ -33,6 +33,11 @@ def _square(wave: Tensor) -> Tensor:
     return torch.sigmoid(8 * wave)
 
 
+def _stretched(noise: Tensor) -> Tensor:
+    """Noise in 0 … 1 with more contrast."""
+    return (1.8 * (noise - 0.5) + 0.5).clamp(0, 1)
+
+
 def _cell(value: Tensor) -> Tensor:
     """Position within its cell, -0.5 … 0.5."""
     return value - value.floor() - 0.5
@@ -60,26 +65,10 @@ def _salt(generator: torch.Generator) -> int:
     return int(torch.randint(1 << 20, (), generator=generator))
 
 
-def _stripes(x: Tensor, _y: Tensor, _g: torch.Generator) -> Tensor:
-    return _square(torch.sin(_TAU * x))
-
-
-def _checkers(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
-    return _square(2 * torch.sin(_TAU * x / 2) * torch.sin(_TAU * y / 2))
-
-
-def _spots(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
-    return _square(2 * (0.3 - (_cell(x) ** 2 + _cell(y) ** 2).sqrt()))
-
-
 def _clouds(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
     salt = _salt(g)
     blend = (_value_noise(x, y, salt) * 2 + _value_noise(2 * x, 2 * y, salt + 1)) / 3
-    return (1.8 * (blend - 0.5) + 0.5).clamp(0, 1)
-
-
-def _fibres(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
-    return (1.8 * (_value_noise(2 * x, y / 5, _salt(g)) - 0.5) + 0.5).clamp(0, 1)
+    return _stretched(blend)
 
 
 def _cracks(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
@@ -101,22 +90,10 @@ def _bricks(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
     return (12 * (joint - 0.02)).clamp(0, 1)
 
 
-def _zigzag(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
-    return _square(torch.sin(_TAU * (x + 1.2 * _cell(y / 2).abs())))
-
-
 def _rings(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
     """Concentric rings around the middle of cells three units wide."""
     away = (_cell(x / 3) ** 2 + _cell(y / 3) ** 2).sqrt() * 3
     return _square(torch.sin(_TAU * away))
-
-
-def _lattice(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
-    return 1 - (10 * (torch.minimum(_cell(x).abs(), _cell(y).abs()) - 0.06)).clamp(0, 1)
-
-
-def _marble(x: Tensor, y: Tensor, g: torch.Generator) -> Tensor:
-    return 0.5 + 0.5 * torch.sin(_TAU * (x / 2 + 1.6 * _value_noise(x / 2, y / 2, _salt(g))))
 
 
 def _triangles(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
@@ -126,17 +103,21 @@ def _triangles(x: Tensor, y: Tensor, _g: torch.Generator) -> Tensor:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "stripes": _stripes,
-    "checkers": _checkers,
-    "spots": _spots,
+    "stripes": lambda x, _y, _g: _square(torch.sin(_TAU * x)),
+    "checkers": lambda x, y, _g: _square(2 * torch.sin(_TAU * x / 2) * torch.sin(_TAU * y / 2)),
+    "spots": lambda x, y, _g: _square(2 * (0.3 - (_cell(x) ** 2 + _cell(y) ** 2).sqrt())),
     "clouds": _clouds,
-    "fibres": _fibres,
+    "fibres": lambda x, y, g: _stretched(_value_noise(2 * x, y / 5, _salt(g))),
     "cracks": _cracks,
     "bricks": _bricks,
-    "zigzag": _zigzag,
+    "zigzag": lambda x, y, _g: _square(torch.sin(_TAU * (x + 1.2 * _cell(y / 2).abs()))),
     "rings": _rings,
-    "lattice": _lattice,
-    "marble": _marble,
+    "lattice": lambda x, y, _g: (
+        1 - (10 * (torch.minimum(_cell(x).abs(), _cell(y).abs()) - 0.06)).clamp(0, 1)
+    ),
+    "marble": lambda x, y, g: (
+        0.5 + 0.5 * torch.sin(_TAU * (x / 2 + 1.6 * _value_noise(x / 2, y / 2, _salt(g))))
+    ),
     "triangles": _triangles,
 }
 
