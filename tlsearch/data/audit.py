@@ -10,16 +10,16 @@ from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, connected, with_columns
 from tlsearch.data.duplicates import MAX_PAIRS, find_duplicates
 from tlsearch.data.records import (
+    CLASS_KINDS,
     Audit,
     Finding,
     Kind,
     Listed,
     Policy,
-    imbalance,
+    class_findings,
     number,
     one_line,
     refuse_errors,
-    small_classes,
 )
 
 MIN_SIDE_SHARE, MAX_ASPECT = 0.5, 3.0
@@ -52,8 +52,7 @@ def audited(
         on_progress(0.0, "audit: looking for duplicates")
         checks.files()
         clusters = checks.duplicates()
-    data = checks.classes()
-    audit = checks.audit(data)
+    data, audit = checks.classes()
     refuse_errors(audit)
     known: dict[str, np.ndarray] = {}
     if not checks.usable.all():
@@ -69,7 +68,7 @@ class _Checks:
     def __init__(self, data: ImageSet, config: DataConfig) -> None:
         self._data, self._config = data, config
         self._findings: list[Finding] = []
-        self._clean: list[Kind] = []
+        self._looked_for: list[Kind] = []
         self._unseen: list[str] = []
         self.usable = np.ones(len(data.labels), bool)
         self._held_out = np.zeros(len(data.labels), np.int64)
@@ -186,37 +185,32 @@ class _Checks:
         files, drop = self._together(groups), self._all_but_one(groups)
         self._record("near_duplicates", text, files, drop=drop, count=len(rows))
 
-    def classes(self) -> ImageSet:
-        """Classes by what is left of them; the set without those that are dropped."""
-        data, audit = self._data, self._config.audit
-        counts = self._counts(data)
-        small = small_classes(counts, audit)
-        self._add("small_classes", small)
-        if small is not None and small.policy == "drop":
-            kept = np.array([count >= audit.min_class_images for _, count in counts])
-            data = _without_classes(data, kept)
+    def classes(self) -> tuple[ImageSet, Audit]:
+        """Classes by what is left of them; the set without those that are dropped, and all that was
+        found.
+        """
+        data = self._data
+        counts = np.bincount(data.labels[self.usable], minlength=data.num_classes)
+        counted = list(zip(data.class_names, counts.tolist(), strict=True))
+        findings, kept = class_findings(counted, self._config.audit)
+        self._looked_for += CLASS_KINDS
+        self._findings += findings
+        if len(kept) < len(counted):
+            data = _without_classes(data, tuple(name for name, _ in kept))
             self.usable &= data.labels >= 0
-        self._add("imbalance", imbalance(self._counts(data), audit))
-        return data
-
-    def audit(self, data: ImageSet) -> Audit:
-        """All that was found."""
-        return Audit(
+        known = {finding.kind for finding in self._findings}
+        return data, Audit(
             num_images=len(data.labels),
             num_used=int(self.usable.sum()),
-            class_counts=tuple(self._counts(data)),
+            class_counts=tuple(kept),
             findings=tuple(self._findings),
-            clean=tuple(self._clean),
+            clean=tuple(kind for kind in self._looked_for if kind not in known),
             unseen=tuple(self._unseen),
         )
 
     @property
     def _rows(self) -> np.ndarray:
         return np.flatnonzero(self.usable)
-
-    def _counts(self, data: ImageSet) -> list[tuple[str, int]]:
-        counts = np.bincount(data.labels[self.usable], minlength=data.num_classes)
-        return list(zip(data.class_names, counts.tolist(), strict=True))
 
     def _groups(self, keys: np.ndarray) -> list[np.ndarray]:
         """Rows in use by equal `keys` (N,), those that stand alone left out; in order of keys."""
@@ -255,8 +249,8 @@ class _Checks:
         """Take note of a finding, and leave out the rows `drop` where its policy says so; what gave
         no image has none. `count` is that of `drop` where nothing else is said.
         """
+        self._looked_for.append(kind)
         if not files:
-            self._clean.append(kind)
             return
         rows = np.empty(0, np.int64) if drop is None else drop
         count = len(rows) if count is None else count
@@ -269,22 +263,15 @@ class _Checks:
         )
         self._findings.append(found)
 
-    def _add(self, kind: Kind, found: Finding | None) -> None:
-        if found is None:
-            self._clean.append(kind)
-        else:
-            self._findings.append(found)
-
 
 def _joined(groups: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """All rows of the groups, int64, ascending, each once."""
     return np.unique(np.concatenate([np.empty(0, np.int64), *groups]))
 
 
-def _without_classes(data: ImageSet, kept: np.ndarray) -> ImageSet:
-    """The set with the classes of `kept` (classes,) alone; other images get the label -1."""
-    places = np.where(kept, np.cumsum(kept) - 1, -1)
+def _without_classes(data: ImageSet, kept: tuple[str, ...]) -> ImageSet:
+    """The set with the classes `kept` alone, in this order; other images get the label -1."""
+    places = np.array([kept.index(n) if n in kept else -1 for n in data.class_names], np.int64)
     labels = places[data.labels]
     labels.flags.writeable = False
-    names = tuple(n for n, stays in zip(data.class_names, kept, strict=True) if stays)
-    return with_columns(data, labels=labels, class_names=names)
+    return with_columns(data, labels=labels, class_names=kept)

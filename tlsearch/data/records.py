@@ -166,55 +166,56 @@ Counts = Sequence[tuple[str, int]]
 """Images of each class, in the order of the classes."""
 
 
-def small_classes(counts: Counts, config: AuditConfig) -> Finding | None:
-    """Classes below `min_class_images`; those without an image are among them."""
+CLASS_KINDS: tuple[Kind, ...] = ("small_classes", "imbalance")
+"""What `class_findings` looks for."""
+
+
+def class_findings(counts: Counts, config: AuditConfig) -> tuple[list[Finding], Counts]:
+    """What is amiss with classes of so many images, and the counts of the classes that stay: first
+    those below `min_class_images`, also without any image; then, of those that stay, the ones that
+    the largest exceeds by more than `max_imbalance`.
+    """
+    found: list[Finding] = []
+
+    def add(kind: Kind, classes: Counts, text: str, *, dropped: int) -> None:
+        files = tuple(Listed((name,), number(count, "image")) for name, count in classes)
+        policy = getattr(config, kind)
+        found.append(
+            Finding(
+                kind=kind,
+                policy=policy,
+                count=len(classes),
+                dropped=dropped,
+                text=text,
+                files=files,
+            )
+        )
+
     least = config.min_class_images
-    small = [(name, count) for name, count in counts if count < least]
-    if not small:
-        return None
-    classes = "1 class" if len(small) == 1 else f"{len(small):,} classes"
-    return Finding(
-        kind="small_classes",
-        policy=config.small_classes,
-        count=len(small),
-        dropped=sum(count for _, count in small) if config.small_classes == "drop" else 0,
-        text=f"{classes} below {least} images",
-        files=tuple(Listed((name,), number(count, "image")) for name, count in small),
-    )
-
-
-def imbalance(counts: Counts, config: AuditConfig) -> Finding | None:
-    """How many classes the largest one exceeds by more than `max_imbalance`."""
+    if small := [(name, count) for name, count in counts if count < least]:
+        classes, dropped = "1 class" if len(small) == 1 else f"{len(small):,} classes", 0
+        if config.small_classes == "drop":
+            dropped = sum(count for _, count in small)
+            counts = [(name, count) for name, count in counts if count >= least]
+        add("small_classes", small, f"{classes} below {least} images", dropped=dropped)
     largest = max((count for _, count in counts), default=0)
-    rare = [(n, c) for n, c in counts if c > 0 and c * config.max_imbalance < largest]
-    if not rare:
-        return None
-    smallest = min(count for _, count in rare)
-    return Finding(
-        kind="imbalance",
-        policy=config.imbalance,
-        count=len(rare),
-        dropped=0,
-        text=f"the largest class has {largest / smallest:.3g} times the images of the smallest, "
-        f"above {config.max_imbalance:g}",
-        files=tuple(Listed((name,), number(count, "image")) for name, count in rare),
-    )
+    if rare := [(n, c) for n, c in counts if c > 0 and c * config.max_imbalance < largest]:
+        times = f"{largest / min(count for _, count in rare):.3g} times the images of the smallest"
+        text = f"the largest class has {times}, above {config.max_imbalance:g}"
+        add("imbalance", rare, text, dropped=0)
+    return found, counts
 
 
 def audit_of_counts(counts: Counts, config: AuditConfig) -> Audit:
     """The audit of a source that is not read from files."""
-    checks: dict[Kind, Finding | None] = {
-        "small_classes": small_classes(counts, config),
-        "imbalance": imbalance(counts, config),
-    }
-    num = sum(count for _, count in counts)
-    findings = tuple(found for found in checks.values() if found)
+    findings, kept = class_findings(counts, config)
+    known = {finding.kind for finding in findings}
     return Audit(
-        num_images=num,
-        num_used=num - sum(found.dropped for found in findings),
-        class_counts=tuple(counts),
-        findings=findings,
-        clean=tuple(kind for kind, found in checks.items() if found is None),
+        num_images=sum(count for _, count in counts),
+        num_used=sum(count for _, count in kept),
+        class_counts=tuple(kept),
+        findings=tuple(findings),
+        clean=tuple(kind for kind in CLASS_KINDS if kind not in known),
         unseen=(),
     )
 
