@@ -97,14 +97,14 @@ def test_damage_is_recognised(made, tmp_path):
     file = tmp_path / "x.safetensors"
     whole = made.read_bytes()
     problems = {
-        b"": "header too small",
-        b"\xff" * 64: "header too large",
-        b"\x02" + b"\0" * 7 + b"[]": "invalid JSON",
-        b"\x04" + b"\0" * 7 + b"oops": "invalid JSON",
-        b"\x02" + b"\0" * 7 + b"{}": "holds nothing",
-        whole[:100]: "invalid header length",
-        whole[:-1]: "not fully covered",
-        whole + b"\0": "not fully covered",
+        b"": "no header",
+        b"\xff" * 64: "cut short",
+        b"\x02" + b"\0" * 7 + b"[]": "unreadable",
+        b"\x04" + b"\0" * 7 + b"oops": "unreadable",
+        b"\x02" + b"\0" * 7 + b"{}": "bytes",
+        whole[:100]: "cut short",
+        whole[:-1]: "bytes instead of",
+        whole + b"\0": "bytes instead of",
     }
     for content, problem in problems.items():
         file.write_bytes(content)

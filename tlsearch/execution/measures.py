@@ -3,7 +3,7 @@ measures (`tlsearch.metrics.registry`) reads.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlsearch.config.augmentation import FgsmAttack, PgdAttack
+from tlsearch.config.augmentation import Attack, FgsmAttack, PgdAttack
 from tlsearch.config.runtime import derive_seed
 from tlsearch.data.splits import Split
 from tlsearch.execution.source import SourceTask
@@ -35,7 +35,7 @@ DOMAIN_IMAGES = 512
 """Of either domain, at the most, for the distance between them."""
 ATTACKED_IMAGES = 200
 """Images of the test part that are attacked at the most."""
-ATTACKS = {
+ATTACKS: Mapping[str, Attack] = {
     "fgsm": FgsmAttack(epsilon=8 / 255),
     "pgd": PgdAttack(epsilon=8 / 255, num_steps=10),
 }

@@ -5,16 +5,16 @@ Free of torch until something is read, so that commands which only look for weig
 
 import errno
 import io
+import json
 import os
 import pickle
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
-
-from safetensors import SafetensorError, safe_open
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
 from tlsearch.config.paths import expanded
@@ -90,15 +90,27 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
 def damage(file: Path) -> str | None:
     """What is wrong with a .safetensors file, judged by its header and length; None if nothing."""
     try:
-        with safe_open(file, framework="numpy") as opened:
-            return None if opened.keys() else "it holds nothing"
-    except OSError:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            prefix = stream.read(8)
+            if len(prefix) < 8:
+                return "no header"
+            (length,) = struct.unpack("<Q", prefix)
+            if length > size - 8:
+                return "header cut short"
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (FileNotFoundError, NotADirectoryError):
         return "absent"
-    except SafetensorError as error:
-        return str(error)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "header unreadable"
+    wanted = 8 + int(length) + int(end)
+    return None if size == wanted and header else f"{size} bytes instead of {wanted}"
 
 
 def _read_safetensors(file: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     where = f"backbone.weights = '{file}'"

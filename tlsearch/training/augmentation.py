@@ -315,8 +315,9 @@ def make_stages(
 
 def changes_images(strategy: Strategy, adaptation: Stage | None) -> bool:
     """Whether the network sees anything but the stored images in training."""
-    chosen = (strategy.augmentation, strategy.mixing, strategy.adversarial, strategy.erasing)
-    return chosen != (NoAugmentation(), NoMixing(), NoAttack(), 0) or adaptation is not None
+    chosen: set[object] = {strategy.augmentation, strategy.mixing, strategy.adversarial}
+    plain = chosen <= {NoAugmentation(), NoMixing(), NoAttack()} and not strategy.erasing
+    return not plain or adaptation is not None
 
 
 class View(NamedTuple):
