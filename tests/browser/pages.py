@@ -40,9 +40,7 @@ def comparison(_folder: Path) -> str:
         places.append(place._replace(arms=arms))
     results = results._replace(scenarios=tuple(places))
     return render_html(
-        ComparisonReport(
-            make_tables(results, alpha=0.05, power=0.8, resamples=0, seed=0, provenance=ORIGIN)
-        )
+        ComparisonReport(make_tables(results, resamples=0, seed=0, provenance=ORIGIN))
     )
 
 

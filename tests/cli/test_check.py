@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Files, Invoke
 from tests.data.made import jpeg, photo
 from tlsearch.comparison.claims import claims_of
-from tlsearch.comparison.power import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
+from tlsearch.comparison.power import TYPICAL_ACCURACY, smallest_effect
 from tlsearch.config.sources import source_name
 
 FOLDER_STUDY = """\
@@ -215,7 +215,7 @@ def test_a_comparison_as_json(compared: Path, tlsearch: Invoke) -> None:
     # scenarios of digits on the same.
     noise = TYPICAL_ACCURACY._replace(num_images=200)
     for name, blocks in (("smallest_effect", 1), ("smallest_effect_pooled", 2)):
-        known = smallest_effect(noise, seeds=4, claims=2, blocks=blocks, alpha=ALPHA, power=POWER)
+        known = smallest_effect(noise, seeds=4, claims=2, blocks=blocks)
         assert found[name] == pytest.approx(known)
 
 
@@ -226,7 +226,7 @@ def test_a_table_of_the_documents_tests_all_its_claims(compared: Path, tlsearch:
     tested = sum(claim.direction != "none" for claim in claims_of("A"))
     assert tested == 22
     noise = TYPICAL_ACCURACY._replace(num_images=200)
-    known = smallest_effect(noise, seeds=4, claims=tested, blocks=1, alpha=ALPHA, power=POWER)
+    known = smallest_effect(noise, seeds=4, claims=tested, blocks=1)
     assert result["comparison"]["smallest_effect"] == pytest.approx(known)
 
 

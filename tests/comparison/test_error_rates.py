@@ -49,7 +49,7 @@ def evidence(right: np.ndarray, rng: np.random.Generator) -> list[Evidence]:
 
 
 def verdicts(family: list[Evidence]) -> list[ClaimAnswer]:
-    return judge(family, scenario=ALL, alpha=0.05, power=0.8, resamples=0, seed=0)
+    return judge(family, scenario=ALL, resamples=0, seed=0)
 
 
 @pytest.mark.slow
@@ -134,9 +134,7 @@ def test_whole_tables_of_equal_arms_seldom_say_anything() -> None:
     false = {True: 0, False: 0}
     count = {True: 0, False: 0}
     for seed in range(60):
-        found = make_tables(
-            table_a(seed, gains={}), alpha=0.05, power=0.8, resamples=0, seed=0, provenance=None
-        )
+        found = make_tables(table_a(seed, gains={}), resamples=0, seed=0, provenance=None)
         for table in found.tables:
             pooled = table.scenario == ALL
             said = {c.verdict for c in found.claims if c.scenario == table.scenario}

@@ -72,8 +72,7 @@ def reason(claim: Claim, *places: ScenarioResults) -> str:
 
 
 def answered(claim: Claim, results: ComparisonResults) -> ClaimAnswer:
-    how = {"alpha": 0.05, "power": 0.8}
-    (one,) = answer([claim], results, scenario="all", resamples=0, seed=0, **how)
+    (one,) = answer([claim], results, scenario="all", resamples=0, seed=0)
     return one
 
 

@@ -20,7 +20,6 @@ def settle(noise: Noise, *, effect: float, smallest: float, blocks: int = 1) -> 
         effect=effect,
         smallest=smallest,
         level=0.95,
-        power=0.8,
     ).seeds
 
 
@@ -51,21 +50,21 @@ def test_seeds_of_numbers_a_seed_by_hand() -> None:
 
 def test_a_small_test_set_is_never_settled() -> None:
     noise = Noise(seed=1e-4, image=0.02, rest=0.02, num_images=100)
-    more = seeds_to_settle([noise], [1.0], effect=0.005, smallest=0.015, level=0.95, power=0.8)
+    more = seeds_to_settle([noise], [1.0], effect=0.005, smallest=0.015, level=0.95)
     assert more.seeds is None
     assert more.more_never_would
 
 
 def test_a_need_of_very_many_seeds_is_not_never() -> None:
     noise = Noise(seed=1.0, image=0.0, rest=0.0, num_images=0)
-    more = seeds_to_settle([noise], [1.0], effect=0.0, smallest=0.01, level=0.95, power=0.8)
+    more = seeds_to_settle([noise], [1.0], effect=0.0, smallest=0.01, level=0.95)
     assert more == (None, False)
     assert 1.96 / MOST_SEEDS**0.5 > 0.01 / 2
 
 
 def test_the_smallest_effect_is_found_as_often_as_said() -> None:
     noise = Noise(seed=1.0, image=0.0, rest=0.0, num_images=0)
-    effect = smallest_effect(noise, seeds=8, claims=5, blocks=1, alpha=0.05, power=0.8)
+    effect = smallest_effect(noise, seeds=8, claims=5, blocks=1)
     # Against the noncentral t at the first step of Holm.
     bar = stats.t.ppf(1 - 0.01 / 2, 7)
     assert stats.nct.sf(bar, 7, effect * 8**0.5) == pytest.approx(0.8, abs=0.03)
@@ -73,9 +72,7 @@ def test_the_smallest_effect_is_found_as_often_as_said() -> None:
 
 def test_what_limits_the_smallest_effect() -> None:
     def points(*, seeds: int = 8, claims: int = 1, blocks: int = 1) -> float:
-        return 100 * smallest_effect(
-            TYPICAL_ACCURACY, seeds=seeds, claims=claims, blocks=blocks, alpha=0.05, power=0.8
-        )
+        return 100 * smallest_effect(TYPICAL_ACCURACY, seeds=seeds, claims=claims, blocks=blocks)
 
     assert points(seeds=3) > points(seeds=8) > points(seeds=100)
     # With endless seeds the test set remains: 2.80 standard errors of sqrt(0.02 / 1000).

@@ -31,7 +31,7 @@ PLANTED = {"A2": 0.04, "A5": -0.04, "A4 warmup_epochs 3": -0.08}
 def tables(results: ComparisonResults, resamples: int = 0) -> Tables:
     return make_tables(
         results,
-        alpha=0.05, power=0.8, resamples=resamples, seed=0, provenance=None,
+        resamples=resamples, seed=0, provenance=None,
     )  # fmt: skip
 
 

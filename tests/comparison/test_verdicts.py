@@ -10,7 +10,6 @@ from tlsearch.comparison.verdicts import Evidence, holm, judge
 
 MORE = BY_KEY["A2-for-accuracy-A2"]  # direction +1, delta 0.015
 DRIFT = BY_KEY["A3-for-cka_drift-A3"]  # direction -1, delta 0.05
-COUNT = BY_KEY["A1-for-settings-A1"]
 
 
 def numbers(*values: float) -> dict[str, Paired]:
@@ -18,7 +17,7 @@ def numbers(*values: float) -> dict[str, Paired]:
 
 
 def judged(*evidence: Evidence, resamples: int = 0) -> list[ClaimAnswer]:
-    return judge(evidence, scenario="all", alpha=0.05, power=0.8, resamples=resamples, seed=0)
+    return judge(evidence, scenario="all", resamples=resamples, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -71,13 +70,6 @@ def test_a_verdict_must_hold_after_holm() -> None:
     assert second.notes == ()
     assert second.adjusted_p is not None
     assert second.adjusted_p >= first.adjusted_p
-
-
-def test_claims_without_direction_are_described_and_do_not_count() -> None:
-    clear = Evidence(DRIFT, numbers(-0.13, -0.08, -0.03, -0.06))
-    alone, described = judged(clear, Evidence(COUNT, numbers(3, 3)))
-    assert alone.verdict == "supported"
-    assert (described.verdict, described.effect, described.adjusted_p) == ("described", 3, None)
 
 
 def test_equal_numbers_need_enough_pairs() -> None:
@@ -136,7 +128,7 @@ def test_second_opinions() -> None:
 
 
 def test_holm_by_hand() -> None:
-    steps = holm([0.01, 0.04, 0.03, 0.005], alpha=0.05)
+    steps = holm([0.01, 0.04, 0.03, 0.005])
     # Sorted 0.005 (× 4), 0.01 (× 3), 0.03 (× 2), 0.04 (× 1, but not below the one before).
     assert [s.adjusted for s in steps] == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert [s.rejected for s in steps] == [True, False, False, True]
@@ -148,13 +140,13 @@ def test_rejection_adjusted_p_and_level_agree() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         ps = rng.random(6) ** 3
-        for p, step in zip(ps, holm(list(ps), alpha=0.1), strict=True):
-            assert step.rejected == (step.adjusted <= 0.1) == (p <= 1 - step.level)
+        for p, step in zip(ps, holm(list(ps)), strict=True):
+            assert step.rejected == (step.adjusted <= 0.05) == (p <= 1 - step.level)
 
 
 def test_holm_of_small_families() -> None:
-    assert holm([], alpha=0.05) == []
-    (alone,) = holm([0.03], alpha=0.05)
+    assert holm([]) == []
+    (alone,) = holm([0.03])
     assert alone.adjusted == 0.03
     assert alone.level == pytest.approx(0.95)
-    assert [s.adjusted for s in holm([1.0, 0.9], alpha=0.05)] == [1.0, 1.0]
+    assert [s.adjusted for s in holm([1.0, 0.9])] == [1.0, 1.0]

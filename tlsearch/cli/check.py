@@ -359,7 +359,7 @@ def _smallest_effects(
     config: StudyConfig, sizes: Mapping[str, Sizes]
 ) -> tuple[float | None, float | None]:
     """In the scenario with the fewest test images, and pooled over the test parts that differ."""
-    from tlsearch.comparison.power import ALPHA, POWER, TYPICAL_ACCURACY, smallest_effect
+    from tlsearch.comparison.power import TYPICAL_ACCURACY, smallest_effect
 
     comparison = compared(config)
     tested = sum(claim.direction != "none" for claim in claims_of(config))
@@ -374,8 +374,6 @@ def _smallest_effects(
             seeds=comparison.confirm.seeds,
             claims=tested,
             blocks=blocks,
-            alpha=ALPHA,
-            power=POWER,
         )
         for blocks in (1, len(tests))
     )

@@ -177,46 +177,42 @@ CLAIMS: tuple[Claim, ...] = (
             "source_accuracy", "gradual", "all at once", 1),
     _advice("C7", "transfer can be worse than training from scratch",
             "accuracy", "transfer", "from scratch", -1, DISSIMILAR_FEW),
-    _advice("C8", "augmentation raises accuracy", "accuracy", "augmented", "none", 1),
-    _advice("C8", "augmentation narrows the generalisation gap",
-            "generalisation_gap", "augmented", "none", -1),
-    _advice("C8", "random augmentation raises accuracy", "accuracy", "trivial", "none", 1),
-    _advice("C8", "random augmentation narrows the generalisation gap",
-            "generalisation_gap", "trivial", "none", -1),
-    _advice("C8", "mixing two images raises accuracy", "accuracy", "mixed", "none", 1),
-    _advice("C8", "mixing two images narrows the generalisation gap",
-            "generalisation_gap", "mixed", "none", -1),
-    _advice("C9", "training on attacks makes a network robust to attacks of many steps",
-            "robust_accuracy", "adversarial", "none", 1),
-    _advice("C9", "training on attacks makes a network robust to attacks of one step",
-            "robust_accuracy.fgsm", "adversarial", "none", 1),
-    _advice("C9", "training on attacks costs accuracy on clean images",
-            "accuracy", "adversarial", "none", -1),
-    _advice("C9", "training on attacks of one step makes a network robust to attacks of many steps",
-            "robust_accuracy", "one step", "none", 1),
-    _advice("C9", "training on attacks of one step makes a network robust to attacks of one step",
-            "robust_accuracy.fgsm", "one step", "none", 1),
-    _advice("C9", "training on attacks of one step costs accuracy on clean images",
-            "accuracy", "one step", "none", -1),
+    *(
+        _advice("C8", says, statistic, arm, "none", direction)
+        for arm, way in (
+            ("augmented", "augmentation"),
+            ("trivial", "random augmentation"),
+            ("mixed", "mixing two images"),
+        )
+        for says, statistic, direction in (
+            (f"{way} raises accuracy", "accuracy", 1),
+            (f"{way} narrows the generalisation gap", "generalisation_gap", -1),
+        )
+    ),
+    *(
+        _advice("C9", f"training on attacks {says}", statistic, arm, "none", direction)
+        for arm, way in (("adversarial", ""), ("one step", "of one step "))
+        for says, statistic, direction in (
+            (f"{way}makes a network robust to attacks of many steps", "robust_accuracy", 1),
+            (f"{way}makes a network robust to attacks of one step", "robust_accuracy.fgsm", 1),
+            (f"{way}costs accuracy on clean images", "accuracy", -1),
+        )
+    ),
     # Training may move the domains by itself, so what adaptation does to the images is measured in
     # the network before training, and what training makes of it in the one after.
-    _advice("C10", "adapting by exchanged amplitudes brings images closer to the source",
-            "adapted_distance", "fourier", None, -1),
-    _advice("C10", "adapting by exchanged amplitudes brings the domains closer in training",
-            "domain_distance", "fourier", "none", -1),
-    _advice("C10", "adapting by exchanged amplitudes raises accuracy",
-            "accuracy", "fourier", "none", 1),
-    _advice("C10", "adapting by matched mean and contrast brings images closer to the source",
-            "adapted_distance", "moments", None, -1),
-    _advice("C10", "adapting by matched mean and contrast brings the domains closer in training",
-            "domain_distance", "moments", "none", -1),
-    _advice("C10", "adapting by matched mean and contrast raises accuracy",
-            "accuracy", "moments", "none", 1),
-    _advice("C10", "adapting by style transfer brings images closer to the source",
-            "adapted_distance", "style", None, -1),
-    _advice("C10", "adapting by style transfer brings the domains closer in training",
-            "domain_distance", "style", "none", -1),
-    _advice("C10", "adapting by style transfer raises accuracy", "accuracy", "style", "none", 1),
+    *(
+        _advice("C10", f"adapting by {says}", statistic, arm, reference, direction)
+        for arm, way in (
+            ("fourier", "exchanged amplitudes"),
+            ("moments", "matched mean and contrast"),
+            ("style", "style transfer"),
+        )
+        for says, statistic, reference, direction in (
+            (f"{way} brings images closer to the source", "adapted_distance", None, -1),
+            (f"{way} brings the domains closer in training", "domain_distance", "none", -1),
+            (f"{way} raises accuracy", "accuracy", "none", 1),
+        )
+    ),
     _advice("C11", "early stopping prevents overfitting",
             "accuracy", "early stopping", "full length", 1),
     _advice("C11", "early stopping saves epochs",

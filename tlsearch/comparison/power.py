@@ -9,7 +9,9 @@ from scipy.special import stdtrit
 from tlsearch.comparison.variance import Noise, half_width, satterthwaite
 
 ALPHA, POWER = 0.05, 0.8
-"""Chance of any false verdict in a table; chance with which an effect should be found."""
+"""Chance of any false verdict in a table, and what intervals leave out; chance with which an effect
+should be found.
+"""
 MOST_SEEDS = 1000
 
 
@@ -59,19 +61,18 @@ def seeds_to_settle(
     effect: float,
     smallest: float,
     level: float,
-    power: float,
 ) -> MoreSeeds:
     """The fewest seeds a scenario after which the interval should leave out 0 or lie inside ±delta.
 
     Half an interval of delta / 2 settles it whatever the effect is; a measured effect beyond that
-    is also settled, with a chance of `power`, once it shows against 0. Variances count as known.
+    is also settled, with a chance of `POWER`, once it shows against 0. Variances count as known.
     """
     pairs = list(zip(blocks, weights, strict=True))
     endless = sum(w**2 * n.image / n.num_images for n, w in pairs if n.num_images)
 
     def settles(variance: float, freedom: float) -> bool:
         half = half_width(variance, freedom, level=level)
-        shows = half + _margin(variance, freedom, power=power) <= abs(effect)
+        shows = half + _margin(variance, freedom) <= abs(effect)
         return shows or half <= smallest / 2
 
     def settled(seeds: int) -> bool:
@@ -86,10 +87,8 @@ def seeds_to_settle(
     return MoreSeeds(high, False)
 
 
-def smallest_effect(
-    noise: Noise, *, seeds: int, claims: int, blocks: int, alpha: float, power: float
-) -> float:
-    """The least true effect that is found with a chance of `power`, in the statistic's unit.
+def smallest_effect(noise: Noise, *, seeds: int, claims: int, blocks: int) -> float:
+    """The least true effect that is found with a chance of `POWER`, in the statistic's unit.
 
     claims: size of the table, whose first step of Holm is the hardest; blocks: independent test
     sets pooled. Seeds at least 2.
@@ -97,9 +96,9 @@ def smallest_effect(
     (doi:10.1177/0193841X9501900504).
     """
     variance, freedom = pooled_error([noise] * blocks, [1 / blocks] * blocks, seeds=seeds)
-    half = half_width(variance, freedom, level=1 - alpha / claims)
-    return half + _margin(variance, freedom, power=power)
+    half = half_width(variance, freedom, level=1 - ALPHA / claims)
+    return half + _margin(variance, freedom)
 
 
-def _margin(variance: float, freedom: float, *, power: float) -> float:
-    return float(stdtrit(min(freedom, 1e9), power)) * math.sqrt(variance)
+def _margin(variance: float, freedom: float) -> float:
+    return float(stdtrit(min(freedom, 1e9), POWER)) * math.sqrt(variance)

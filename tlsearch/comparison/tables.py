@@ -26,6 +26,7 @@ from tlsearch.comparison.answers import (
 )
 from tlsearch.comparison.claims import Claim, Side, claims_for, strategies_of
 from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioResults, SweepResults
+from tlsearch.comparison.power import ALPHA, POWER
 from tlsearch.comparison.statistics import STATISTICS, NotMeasured, values_of
 from tlsearch.comparison.variance import (
     Paired,
@@ -53,8 +54,6 @@ _TITLES = {
 def make_tables(
     results: ComparisonResults,
     *,
-    alpha: float,
-    power: float,
     resamples: int,
     seed: int,
     provenance: Provenance | None,
@@ -69,7 +68,7 @@ def make_tables(
     places = results.scenarios
     arms = list(dict.fromkeys(name for place in places for name in place.arms))
     claims = claims_for(results.table, arms=arms, reference=results.reference)
-    how: dict[str, Any] = {"alpha": alpha, "power": power, "resamples": resamples, "seed": seed}
+    how = {"resamples": resamples, "seed": seed}
     families = {ALL: answer(claims, results, scenario=ALL, **how)}
     for place in places if len(places) > 1 else ():
         here = [claim for claim in claims if _makes_sense_in(claim, place)]
@@ -86,8 +85,8 @@ def make_tables(
             epochs=results.epochs,
             seeds=max(seeds, default=0),
             future=results.future,
-            alpha=alpha,
-            power=power,
+            alpha=ALPHA,
+            power=POWER,
         ),
         tables=tuple(_table(results, answers, name) for name, answers in families.items()),
         claims=tuple(one for answers in families.values() for one in answers),

@@ -2,7 +2,8 @@
 
 All decisions of a family (a table, in one scenario or pooled over all) are read off one t interval
 a claim, at the level that Holm's correction leaves it: so no verdict can be at odds with its
-interval, and identical arms give a false *supported* or *contradicted* in at most alpha of tables.
+interval, and identical arms give a false *supported* or *contradicted* in at most `ALPHA` of
+tables.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 from tlsearch.comparison.answers import Answered, ClaimAnswer
 from tlsearch.comparison.claims import TAKEN_OVER, Claim
 from tlsearch.comparison.design import ComparisonResults, ScenarioResults
-from tlsearch.comparison.power import MoreSeeds, seeds_to_settle
+from tlsearch.comparison.power import ALPHA, MoreSeeds, seeds_to_settle
 from tlsearch.comparison.statistics import (
     NotMeasured,
     Unit,
@@ -64,8 +65,6 @@ def answer(
     results: ComparisonResults,
     *,
     scenario: str,
-    alpha: float,
-    power: float,
     resamples: int,
     seed: int,
 ) -> list[ClaimAnswer]:
@@ -78,9 +77,7 @@ def answer(
     """
     gathered = [_gathered(claim, results, scenario) for claim in claims]
     family = [found for found in gathered if isinstance(found, Evidence)]
-    judged = iter(
-        judge(family, scenario=scenario, alpha=alpha, power=power, resamples=resamples, seed=seed)
-    )
+    judged = iter(judge(family, scenario=scenario, resamples=resamples, seed=seed))
     return [next(judged) if isinstance(found, Evidence) else found for found in gathered]
 
 
@@ -240,8 +237,8 @@ def _described(claim: Claim, places: list[ScenarioResults]) -> tuple[float | Non
 class Step(NamedTuple):
     """One claim's place in the correction.
 
-    `adjusted` is at most alpha exactly if an interval at `level` (such as 0.99) leaves out 0, where
-    p and interval come from the same distribution.
+    `adjusted` is at most `ALPHA` exactly if an interval at `level` (such as 0.99) leaves out 0,
+    where p and interval come from the same distribution.
     """
 
     adjusted: float
@@ -249,21 +246,21 @@ class Step(NamedTuple):
     rejected: bool
 
 
-def holm(p_values: Sequence[float], *, alpha: float) -> list[Step]:
+def holm(p_values: Sequence[float]) -> list[Step]:
     """The correction of one family, in the order given.
 
-    Of m claims the k-th smallest p is compared with alpha / (m - k + 1), the first that fails stops
-    the procedure, and all later ones share its level.
+    Of m claims the k-th smallest p is compared with `ALPHA` / (m - k + 1), the first that fails
+    stops the procedure, and all later ones share its level.
     Source: Holm 1979; a direction may be read off a rejection: Shaffer 1980
     (doi:10.1214/aos/1176345206).
     """
     count = len(p_values)
     steps: dict[int, Step] = {}
-    adjusted, stopped, share = 0.0, False, alpha
+    adjusted, stopped, share = 0.0, False, ALPHA
     for place, index in enumerate(np.argsort(p_values, kind="stable")):
         adjusted = max(adjusted, min(1.0, (count - place) * p_values[index]))
         if not stopped:
-            share = alpha / (count - place)
+            share = ALPHA / (count - place)
             stopped = p_values[index] > share
         steps[int(index)] = Step(adjusted, 1 - share, not stopped)
     return [steps[index] for index in range(count)]
@@ -273,14 +270,10 @@ def judge(
     evidence: Sequence[Evidence],
     *,
     scenario: str,
-    alpha: float,
-    power: float,
     resamples: int,
     seed: int,
 ) -> list[ClaimAnswer]:
     """Verdicts of one family, in the order given.
-
-    Claims without a direction are described and do not count in the family.
 
     Raises:
         ValueError: values of a claim are not paired (see `pool`).
@@ -288,22 +281,18 @@ def judge(
     """
     pooled = [_pooled(one) for one in evidence]
     ps = [_p(mean) for mean in pooled]
-    tested = [i for i, one in enumerate(evidence) if one.claim.direction != "none"]
-    steps = dict(zip(tested, holm([ps[i] for i in tested], alpha=alpha), strict=True))
     answers = []
-    for index, (one, mean) in enumerate(zip(evidence, pooled, strict=True)):
-        step = steps.get(index)
-        level = step.level if step else 1 - alpha
-        low, high = _interval(mean, 1 - alpha, unit=one.claim.measure.unit)
-        guarded = _interval(mean, level, unit=one.claim.measure.unit)
+    for one, mean, p, step in zip(evidence, pooled, ps, holm(ps), strict=True):
+        low, high = _interval(mean, 1 - ALPHA, unit=one.claim.measure.unit)
+        guarded = _interval(mean, step.level, unit=one.claim.measure.unit)
         verdict = _verdict(one.claim, mean, guarded, step)
-        more = _more(one.claim, mean, level, power) if verdict == "inconclusive" else None
+        more = _more(one.claim, mean, step.level) if verdict == "inconclusive" else None
         notes = (*one.notes, *mean.notes)
         if _no_spread(mean):
             notes += ("all pairs differ by the same amount, so chance cannot be measured",)
         if verdict == "inconclusive" and (low > 0 or high < 0):
             notes += (
-                f"the interval of this claim alone leaves out 0; the correction for {len(tested)} "
+                f"the interval of this claim alone leaves out 0; the correction for {len(ps)} "
                 "claims makes it inconclusive",
             )
         arm_mean, reference_mean = _means(one)
@@ -317,16 +306,16 @@ def judge(
                 high=_finite(high),
                 guarded_low=_finite(guarded[0]),
                 guarded_high=_finite(guarded[1]),
-                guarded_level=level,
+                guarded_level=step.level,
                 arm_mean=arm_mean,
                 reference_mean=reference_mean,
                 n=one.num_images or mean.num_pairs,
                 n_of="test images" if basis == "answers" else _NEEDED.get(basis),
                 seeds=one.repeats,
                 scenarios=one.scenarios,
-                p=_finite(ps[index]),
-                adjusted_p=step.adjusted if step else None,
-                **_second_opinions(mean, alpha=alpha, resamples=resamples, seed=seed),
+                p=_finite(p),
+                adjusted_p=step.adjusted,
+                **_second_opinions(mean, resamples=resamples, seed=seed),
                 needed=more.seeds if more else None,
                 needed_of=_NEEDED[basis] if more else None,
                 needs_images=more.more_never_would if more else False,
@@ -380,12 +369,9 @@ def _unbounded(mean: Pooled, level: float) -> tuple[float, float]:
     return mean.mean - half, mean.mean + half
 
 
-def _verdict(
-    claim: Claim, mean: Pooled, guarded: tuple[float, float], step: Step | None
-) -> Answered:
+def _verdict(claim: Claim, mean: Pooled, guarded: tuple[float, float], step: Step) -> Answered:
     low, high = guarded
-    if claim.direction == "none" or step is None:
-        return "described"
+    assert claim.direction != "none", "what has no direction is described"
     if not mean.blocks:
         return "inconclusive"
     if step.rejected and (low > 0 or high < 0):
@@ -395,7 +381,7 @@ def _verdict(
     return "inconclusive"
 
 
-def _more(claim: Claim, mean: Pooled, level: float, power: float) -> MoreSeeds | None:
+def _more(claim: Claim, mean: Pooled, level: float) -> MoreSeeds | None:
     """What would settle it, at the level that the verdict was read off."""
     if not mean.blocks:
         return None
@@ -408,11 +394,10 @@ def _more(claim: Claim, mean: Pooled, level: float, power: float) -> MoreSeeds |
         effect=mean.mean,
         smallest=claim.measure.smallest,
         level=level,
-        power=power,
     )
 
 
-def _second_opinions(mean: Pooled, *, alpha: float, resamples: int, seed: int) -> dict[str, Any]:
+def _second_opinions(mean: Pooled, *, resamples: int, seed: int) -> dict[str, Any]:
     """Of sign flips and, but for images, of BCa, which would leave out the test set's noise."""
     if not resamples or not mean.blocks:
         return {}
@@ -420,7 +405,7 @@ def _second_opinions(mean: Pooled, *, alpha: float, resamples: int, seed: int) -
     found = {"sign_flip_p": sign_flips(mean.differences, mean.weights, **drawn)}
     ends = None
     if not mean.num_images:
-        ends = bca(mean.differences, mean.weights, level=1 - alpha, **drawn)
+        ends = bca(mean.differences, mean.weights, level=1 - ALPHA, **drawn)
     return found | (dict(zip(("bca_low", "bca_high"), ends, strict=True)) if ends else {})
 
 

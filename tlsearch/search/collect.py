@@ -10,7 +10,6 @@ import numpy as np
 
 from tlsearch.comparison.answers import Tables, tables_csv, tables_json
 from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioResults, SweepResults
-from tlsearch.comparison.power import ALPHA, POWER
 from tlsearch.comparison.tables import make_tables
 from tlsearch.config.cells import Cell, compared
 from tlsearch.config.comparison import SweepConfig
@@ -235,8 +234,6 @@ def tables_of(store: Store, folder: Path) -> Tables:
     """Every verdict that the runs so far allow."""
     return make_tables(
         collect(store, folder),
-        alpha=ALPHA,
-        power=POWER,
         resamples=RESAMPLES,
         seed=store.config.search.seed,
         provenance=provenance_of(store),

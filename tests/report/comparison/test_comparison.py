@@ -22,7 +22,7 @@ from tlsearch.report.wording import Absent
 def judged(results: object) -> Tables:
     return make_tables(
         results,  # type: ignore[arg-type]
-        alpha=0.05, power=0.8, resamples=0, seed=0, provenance=None,
+        resamples=0, seed=0, provenance=None,
     )  # fmt: skip
 
 

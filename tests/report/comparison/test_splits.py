@@ -52,7 +52,7 @@ def split(estimate: float, later: float) -> ArmResults:
 
 def told(results: ComparisonResults) -> Tables:
     return make_tables(
-        results, alpha=0.05, power=0.8, resamples=0, seed=0, provenance=ORIGIN
+        results, resamples=0, seed=0, provenance=ORIGIN
     )  # fmt: skip
 
 
