@@ -21,7 +21,6 @@ from tlsearch.report.figures.style import (
     evenly,
     hover_format,
     label,
-    left_out_text,
     percent_axis,
     rounded,
     thinned_text,
@@ -74,14 +73,13 @@ class Depths(NamedTuple):
         """Complete trials by freeze depth: a pruned trial's value is of an earlier epoch."""
         if DEPTH not in data.space:
             return Absent("The study fixes the freeze depth: there is nothing to compare.")
-        network = shown_network(data)
+        network, rows = on_one_network(data)
         found: dict[int, list[tuple[int, float]]] = {}
-        for row in sorted(data.ranked, key=lambda row: row.number):
-            if network in ("", row.run.backbone):  # another network's groups are cut elsewhere
-                assert row.value is not None
-                found.setdefault(row.run.params[DEPTH], []).append((row.number, row.value))
+        for row in sorted(rows, key=lambda row: row.number):
+            assert row.value is not None
+            found.setdefault(row.run.params[DEPTH], []).append((row.number, row.value))
         if not found:
-            return Absent("No trial has been completed yet.")
+            return Absent(_NOT_DRAWN)
         depths = tuple(Depth(depth, tuple(found[depth])) for depth in sorted(found))
         names = groups(CATALOGUE[network]) if network else data.groups
         return cls(data.summary.metric, names, depths, network)
@@ -127,11 +125,11 @@ class Depths(NamedTuple):
     def caption(self) -> str:
         """What the reader sees, and how little it proves."""
         names = ", ".join(self.groups)
-        whose = f" on {self.network}, the best trial's network," if self.network else ""
         return (
-            f"Complete trials{whose} by the number of layer groups frozen, of {names}: 0 freezes "
-            f"none, {len(self.groups) - 1} all but the head. A hint, no comparison: the sampler "
-            "tries more where it went well, and the other dimensions differ from trial to trial."
+            f"Complete trials{_whose(self.network)} by the number of layer groups frozen, of "
+            f"{names}: 0 freezes none, {len(self.groups) - 1} all but the head. A hint, no "
+            "comparison: the sampler tries more where it went well, and the other dimensions "
+            "differ from trial to trial."
         )
 
     @property
@@ -144,10 +142,18 @@ class Depths(NamedTuple):
         return f"{plain(self.metric)} by freeze depth. {text}."
 
 
-def shown_network(data: SearchReport) -> str:
-    """The best trial's network; empty where the study has only one, or no complete trial."""
-    several = len(data.config.backbone.names) > 1
-    return data.ranked[0].run.backbone if data.ranked and several else ""
+def on_one_network(data: SearchReport) -> tuple[str, Sequence[RunRow]]:
+    """The best trial's network, "" where the study has only one, and the complete trials on it,
+    best first: another network's groups are cut elsewhere.
+    """
+    if not data.ranked or len(data.config.backbone.names) == 1:
+        return "", data.ranked
+    network = data.ranked[0].run.backbone
+    return network, [row for row in data.ranked if row.run.backbone == network]
+
+
+def _whose(network: str) -> str:
+    return f" on {network}, the best trial's network," if network else ""
 
 
 class RateMap(NamedTuple):
@@ -171,8 +177,7 @@ class RateMap(NamedTuple):
             return Absent(
                 f"The study fixes the {' and the '.join(fixed)}: there is no map to draw."
             )
-        network = shown_network(data)
-        rows = [row for row in data.ranked if network in ("", row.run.backbone)]
+        network, rows = on_one_network(data)
         if any(len({row.sampled[name] for row in rows}) < 2 for name in (DEPTH, RATIO)):
             return Absent(
                 "Complete trials with two freeze depths and two rate ratios make a map; there are "
@@ -225,14 +230,14 @@ class RateMap(NamedTuple):
     @property
     def caption(self) -> str:
         """What the map shows, and why it is no comparison."""
-        whose = f" on {self.network}, the best trial's network," if self.network else ""
         thinned = thinned_text(len(self.trials), self.num_complete, used="used")
         return (
-            f"Each mark is a complete trial{whose} and the colour between them interpolates their "
-            f"{plain(self.metric)}, darker the better. The rate ratio is the factor on the "
-            "learning rate from each layer group to the next towards the input. The sampler chose "
-            "where to try, and the other settings differ from trial to trial, so the map shows "
-            f"where the search has been; only a comparison tells one place from another.{thinned}"
+            f"Each mark is a complete trial{_whose(self.network)} and the colour between them "
+            f"interpolates their {plain(self.metric)}, darker the better. The rate ratio is the "
+            "factor on the learning rate from each layer group to the next towards the input. The "
+            "sampler chose where to try, and the other settings differ from trial to trial, so the "
+            "map shows where the search has been; only a comparison tells one place from "
+            f"another.{thinned}"
         )
 
     @property
@@ -277,7 +282,6 @@ class Parallel(NamedTuple):
         taken = [name for name in searched if any(name in row.sampled for row in data.ranked)]
         names = leading(taken, data.importances, most=MAX_DIMENSIONS)
         shown = evenly(data.ranked, MAX_PARALLEL)
-        best = shown[: _num_best(shown)]
         return cls(
             metric=data.summary.metric,
             maximise=data.maximise,
@@ -285,10 +289,7 @@ class Parallel(NamedTuple):
             left_out=tuple(name for name in searched if name not in names),
             numbers=tuple(row.number for row in shown),
             num_complete=len(data.ranked),
-            best={
-                name: _span([row.sampled[name] for row in best if name in row.sampled])
-                for name in names
-            },
+            best=_best_tenth(data.ranked, names),
             whole=frozenset(
                 name for name in names if isinstance(d := searched[name], Range) and d.whole
             ),
@@ -361,13 +362,12 @@ class Parallel(NamedTuple):
 
     @property
     def caption(self) -> str:
-        thinned = thinned_text(len(self.numbers), self.num_complete)
-        left_out = left_out_text(self.left_out)
         return (
             "Each line is a complete trial, from scale to scale through its value and its settings "
             "(None: a dimension that its choices do not have). Where the thick lines of the best "
             "tenth run together, the best trials agree; where they spread, the setting mattered "
-            f"little or the search has not decided.{thinned}{left_out}"
+            f"little or the search has not decided."
+            f"{thinned_text(len(self.numbers), self.num_complete, left_out=self.left_out)}"
         )
 
     @property
@@ -381,6 +381,12 @@ class Parallel(NamedTuple):
 
 def _num_best(items: Sequence[Any]) -> int:
     return max(1, len(items) // 10)
+
+
+def _best_tenth(ranked: Sequence[RunRow], names: Sequence[str]) -> Mapping[str, str]:
+    """The settings of the best trials, in words; a dash where none of them has the dimension."""
+    best = [row.sampled for row in ranked[: _num_best(ranked)]]
+    return {name: _span([found[name] for found in best if name in found]) for name in names}
 
 
 def _span(values: Sequence[Any]) -> str:
@@ -427,10 +433,6 @@ class Slices(NamedTuple):
         names = leading(taken, data.importances, most=MAX_SLICES)
         shown = evenly(data.ranked, MAX_MARKS)
         values = [row.value for row in data.ranked if row.value is not None]
-        best = {
-            name: [row.sampled[name] for row in data.ranked if name in row.sampled]
-            for name in names
-        }
         return cls(
             metric=data.summary.metric,
             dimensions={name: searched[name] for name in names},
@@ -440,7 +442,7 @@ class Slices(NamedTuple):
                 for name in names
                 if isinstance(searched[name], Choice)
             },
-            best={name: _span(found[: _num_best(found)]) for name, found in best.items()},
+            best=_best_tenth(data.ranked, names),
             numbers=tuple(row.number for row in shown),
             num_complete=len(values),
             winner=data.summary.best.number,
@@ -510,15 +512,13 @@ class Slices(NamedTuple):
     @property
     def caption(self) -> str:
         """What the reader sees, and how little it proves."""
-        thinned = thinned_text(len(self.numbers), self.num_complete)
-        left_out = left_out_text(self.left_out)
         medians = f" Medians: {self._medians_text}." if self.medians else ""
         return (
             f"Each mark is a complete trial, its {plain(self.metric)} against one of its settings; "
             f"the star is trial {self.winner}, a line the median of an option.{medians} Trials "
             f"beyond the axis stand at its edge. A slope or a higher line is a hint, no effect: "
             "the sampler tries more where it went well, and the other settings differ."
-            f"{thinned}{left_out}"
+            f"{thinned_text(len(self.numbers), self.num_complete, left_out=self.left_out)}"
         )
 
     @property

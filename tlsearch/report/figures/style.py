@@ -177,16 +177,12 @@ def evenly(items: Sequence[T], limit: int) -> tuple[T, ...]:
     return tuple(items[round(i * last / (limit - 1))] for i in range(limit))
 
 
-def thinned_text(shown: int, num: int, *, used: str = "drawn") -> str:
-    """A sentence where `evenly` has left trials out, with a space before it; else ""."""
-    if shown >= num:
-        return ""
-    return f" {count(shown, 'trial')} of {num:,} are {used}, evenly from the best to the worst."
-
-
-def left_out_text(names: Sequence[str]) -> str:
-    """A sentence where dimensions are not shown, with a space before it; else ""."""
-    return f" Not shown: {joined(names)}." if names else ""
+def thinned_text(shown: int, num: int, *, used: str = "drawn", left_out: Sequence[str] = ()) -> str:
+    """A sentence where `evenly` has left trials out, another where dimensions are not shown, each
+    with a space before it; else "".
+    """
+    best = f" {count(shown, 'trial')} of {num:,} are {used}, evenly from the best to the worst."
+    return (best if shown < num else "") + (f" Not shown: {joined(left_out)}." if left_out else "")
 
 
 def rounded(value: float) -> float:
