@@ -44,7 +44,7 @@ class Clock:
 def test_bf16_must_be_clearly_faster(
     bf16_seconds: float, expected: precision.Numerics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_timed", Clock(bf16_seconds))
+    monkeypatch.setattr(precision, "timed", Clock(bf16_seconds))
     monkeypatch.setattr(precision, "bf16_is_sound", lambda *_, **__: True)
     assert probe(tiny_backbone(dropout=0.0, seed=0).model) == expected
 
@@ -82,7 +82,7 @@ def test_gradients_must_be_finite_near_and_the_same_every_time(
 ) -> None:
     model = Unsound(fault)
     assert bf16_is_sound(model, image_size=16, device=CPU) == sound
-    monkeypatch.setattr(precision, "_timed", Clock(0.1))
+    monkeypatch.setattr(precision, "timed", Clock(0.1))
     assert probe(model) == (BF16 if sound else FP32)
 
 

@@ -3,7 +3,6 @@ probe's accuracy, transferability scores; and what the network costs.
 """
 
 import math
-import timeit
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from tlsearch.metrics.transferability import h_score, leep, log_me, nce
 from tlsearch.models.backbones import Backbone, study_backbone
 from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import features as features_of
+from tlsearch.training.precision import timed
 
 MAX_IMAGES, GLYPH_IMAGES = 2000, 1000
 """At most so many images of the data, and of the embedded source, are looked at: scores hardly move
@@ -326,10 +326,4 @@ def _speeds(backbone: Backbone, size: int, device: torch.device) -> tuple[float,
 
 def _fastest(work: Callable[[], None], device: torch.device) -> float:
     """Seconds of the fastest run: the first warms up, and others may use the machine too."""
-
-    def run() -> None:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return min(timeit.repeat(run, number=1, repeat=_TIMED_RUNS))
+    return min(timed(work, device) for _ in range(_TIMED_RUNS))

@@ -3,10 +3,12 @@ what a worker builds from it (adaptation, a second task).
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -21,7 +23,7 @@ from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE
-from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
+from tlsearch.data.synthetic.glyphs import draw_batches
 from tlsearch.execution.messages import Setting
 from tlsearch.metrics.linear_probe import INVERSE_PENALTY, LinearProbe, fit_probe
 from tlsearch.models.backbones import Backbone, Head
@@ -124,17 +126,9 @@ def _characters(
     faces: tuple[str, ...], backbone: str, count: int, image_size: int, purpose: str
 ) -> SourcePart:
     """Jittered characters as the pretrained network saw them, the same every time."""
-    glyphs = render_glyphs(faces)
-    generator = torch.Generator().manual_seed(derive_seed(RECIPE.seed, purpose))
+    batches = draw_batches(RECIPE, faces, size=image_size, purpose=purpose)
     images, labels = [], []
-    for _ in range(0, count, RECIPE.batch_size):
-        drawn, classes = draw_batch(
-            glyphs,
-            count=RECIPE.batch_size,
-            size=image_size,
-            jitter=RECIPE.jitter,
-            generator=generator,
-        )
+    for drawn, classes in islice(batches, math.ceil(count / RECIPE.batch_size)):
         images.append((255 * drawn).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
         labels.append(classes.numpy())
     pixels = pixels_for(backbone, images=np.concatenate(images), labels=np.concatenate(labels))

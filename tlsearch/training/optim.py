@@ -1,7 +1,6 @@
 """What becomes of a gradient: penalties, optimizers over layer groups, averages, norms of steps."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tlsearch.training.plan import TrainPlan
+from tlsearch.training.precision import clock
 
 NO_DECAY_NAMES = frozenset(
     {
@@ -216,13 +216,9 @@ class StepNorms:
     @contextmanager
     def _timed(self, device: torch.device) -> Iterator[None]:
         """Count the work within, and none of the step's that a GPU has still to do."""
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        started = time.perf_counter()
+        started = clock(device)
         yield
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        self.seconds += time.perf_counter() - started
+        self.seconds += clock(device) - started
 
     def state(self) -> dict[str, Any]:
         """The norms so far."""

@@ -62,7 +62,7 @@ def probe_precision(
     for _ in range(_PROBE_STEPS):
         for numerics in best:
             step = partial(_gradient, model, images, numerics)
-            best[numerics] = min(best[numerics], _timed(step, device))
+            best[numerics] = min(best[numerics], timed(step, device))
     if best[FP32] < BF16_GAIN * best[BF16]:
         return FP32
     return BF16 if bf16_is_sound(model, image_size=image_size, device=device) else FP32
@@ -106,11 +106,15 @@ def _gradient(model: nn.Module, images: Tensor, numerics: Numerics) -> Tensor:
     return torch.cat(found)
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that the work takes."""
+    start = clock(device)
     work()
+    return clock(device) - start
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter()

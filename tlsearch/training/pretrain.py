@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tlsearch.config.paths import atomic_write, made_once, remove_drafts
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.data.glyph_recipe import CHARACTERS, Recipe, glyph_file
-from tlsearch.data.synthetic.glyphs import draw_batch, render_glyphs
+from tlsearch.data.synthetic.glyphs import draw_batches
 from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups, normalisation
 from tlsearch.models.weights import damage
@@ -148,17 +148,8 @@ def _batches(
     network: Backbone, recipe: Recipe, faces: tuple[str, ...], image_size: int, part: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Jittered characters without end, normalised (B, 3, H, W), and their classes (B,)."""
-    glyphs = render_glyphs(faces)
-    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, part))
     mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in normalisation(network.name))
-    while True:
-        grey, labels = draw_batch(
-            glyphs,
-            count=recipe.batch_size,
-            size=image_size,
-            jitter=recipe.jitter,
-            generator=generator,
-        )
+    for grey, labels in draw_batches(recipe, faces, size=image_size, purpose=part):
         yield ((grey - mean) / std).contiguous(memory_format=torch.channels_last), labels
 
 

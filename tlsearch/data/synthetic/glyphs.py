@@ -6,6 +6,7 @@ each time it is drawn; nothing but 22 × 36 small distance maps is held.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -15,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsearch.config.runtime import derive_seed
 from tlsearch.config.sources import Glyphs as GlyphSource
-from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE, Jitter, font_file
+from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE, Jitter, Recipe, font_file
 from tlsearch.data.synthetic import affine_grid, between, chosen, sample
 
 _RENDER = 128  # pixels of the canvas that distances are measured on
@@ -73,6 +75,22 @@ def draw_batch(
     """Jittered characters (count, 1, size, size) in 0..1 and their class indices (count,)."""
     labels = torch.randint(glyphs.shape[1], (count,), generator=generator)
     return draw_labels(glyphs, labels, size=size, jitter=jitter, generator=generator), labels
+
+
+def draw_batches(
+    recipe: Recipe, faces: tuple[str, ...], *, size: int, purpose: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as `draw_batch` draws them, without end, from the recipe's seed and `purpose`."""
+    glyphs = render_glyphs(faces)
+    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, purpose))
+    while True:
+        yield draw_batch(
+            glyphs,
+            count=recipe.batch_size,
+            size=size,
+            jitter=recipe.jitter,
+            generator=generator,
+        )
 
 
 def draw_labels(
