@@ -17,14 +17,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from tlsearch.config.paths import atomic_write, made_once, remove_drafts, write_text
 from tlsearch.config.runtime import OnProgress, usable_cores
 from tlsearch.config.schema import DataConfig
-from tlsearch.data.dataset import Failure, Files, ImageSet, image_set
+from tlsearch.data.dataset import DAMAGE, Failure, Files, ImageSet, image_set, read_arrays
 from tlsearch.data.decode import (
     DECODER_VERSION,
     Decoded,
@@ -180,9 +179,7 @@ def find_entry(place: Path) -> Entry | None:
         facts = json.loads((place / _FACTS).read_text())
         if (place / _PIXELS).stat().st_size != facts["bytes"]:
             return None
-        # Opened here, because numpy forgets to close what turns out to be damaged.
-        with (place / _KNOWN).open("rb") as file, np.load(file) as arrays:
-            known = {name: arrays[name] for name in arrays.files}
+        known = read_arrays(place / _KNOWN)
         return Entry(
             pixel_file=place / _PIXELS,
             digest=bytes.fromhex(facts["digest"]),
@@ -190,7 +187,7 @@ def find_entry(place: Path) -> Entry | None:
             failures=tuple((int(i), str(reason)) for i, reason in facts["failures"]),
             columns={name.removeprefix("column_"): column for name, column in known.items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+    except DAMAGE:
         return None
 
 

@@ -169,6 +169,17 @@ def pairs_with_first(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.stack([rows[first[members]], rows], axis=1)
 
 
+DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile)
+"""What is raised where a file of arrays or of JSON is absent, cut short or damaged."""
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz by name. Raises: one of `DAMAGE`."""
+    # Opened here, because numpy forgets to close what turns out to be damaged.
+    with path.open("rb") as file, np.load(file) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
 def save(data: ImageSet, folder: Path) -> Path:
     """Write `data` into a folder named by its fingerprint below `folder`, unless it is there.
     Pixels that lie in a file already are not copied, but pointed to.
@@ -186,8 +197,7 @@ def save(data: ImageSet, folder: Path) -> Path:
 def load(place: Path) -> ImageSet:
     """The set that `save` wrote; the pixels are mapped, not read."""
     facts = json.loads((place / _FACTS).read_text())
-    with (place / _ARRAYS).open("rb") as file, np.load(file) as arrays:
-        known = {name: arrays[name] for name in arrays.files}
+    known = read_arrays(place / _ARRAYS)
     files = {name: known.pop(f"file_{name}", None) for name in Files._fields}
     pixel_file = place / facts.pop("images")  # an absolute path stands for itself
     return ImageSet(
@@ -222,7 +232,7 @@ def _write(place: Path, data: ImageSet) -> None:
 def _is_whole(place: Path, data: ImageSet) -> bool:
     try:
         found = load(place)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile):
+    except DAMAGE:
         return False
     # The fingerprint leaves out what files are called, and what gave no image.
     names = [None if s.files is None else s.files.names.tolist() for s in (found, data)]

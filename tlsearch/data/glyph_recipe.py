@@ -120,7 +120,12 @@ def recipe_key(recipe: Recipe, *, backbone: str, image_size: int) -> str:
         json.dumps([version, CHARACTERS, asdict(recipe), backbone, image_size]).encode()
     )
     for face in recipe.faces + recipe.unseen_faces:
-        digest.update(_font_bytes(face))
+        try:
+            digest.update(font_file(face).read_bytes())
+        except OSError as error:
+            raise WorkError(
+                f"font {error.filename}: {error.strerror} — it is part of matplotlib; reinstall it"
+            ) from None
     return digest.hexdigest()[:16]
 
 
@@ -138,12 +143,3 @@ def cached_glyph_weights(*, backbone: str, image_size: int, cache: Path) -> Path
     """The file of the source model if it is there and whole, else None; writes nothing."""
     file = glyph_file(RECIPE, backbone=backbone, image_size=image_size, cache=cache)
     return file if damage(file) is None else None
-
-
-def _font_bytes(face: str) -> bytes:
-    try:
-        return font_file(face).read_bytes()
-    except OSError as error:
-        raise WorkError(
-            f"font {error.filename}: {error.strerror} — it is part of matplotlib; reinstall that"
-        ) from None

@@ -1,7 +1,6 @@
 """What `tlsearch init` sees of a folder or a table without decoding its images."""
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.cache import Listing
 from tlsearch.data.dataset import TRAIN
+from tlsearch.data.decode import quiet_pillow
 from tlsearch.data.folder import PART_NAMES, is_named_as_image, list_folder
 from tlsearch.data.table import list_manifest, read_table
 from tlsearch.errors import RequestError
@@ -195,9 +195,9 @@ def _survey_of(source: Folder | Manifest, listing: Listing) -> Survey:
 def _sizes(paths: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Width and height of some images, from their headers; unreadable ones are the audit's."""
     found = []
-    for i in np.unique(np.linspace(0, len(paths) - 1, _HEADERS).round().astype(int)).tolist():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    chosen = np.unique(np.linspace(0, len(paths) - 1, _HEADERS).round().astype(int))
+    with quiet_pillow():
+        for i in chosen.tolist():
             if not Path(paths[i]).is_file():  # a pipe would be waited for
                 continue
             try:

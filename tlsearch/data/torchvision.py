@@ -183,15 +183,13 @@ def _is_labelled(data: Any, name: str) -> bool:
     Raises:
         RequestError: it holds no images with one class each.
     """
-    first = data[0] if len(data) else None
-    pair = isinstance(first, tuple) and len(first) == 2
-    sample, target = first if isinstance(first, tuple) and pair else (None, None)
-    if isinstance(sample, Image.Image | Path) and target is None:
-        return False
-    if not isinstance(sample, Image.Image | Path) or _class_index(target) is None:
-        rule = "it has no images with one class each"
-        raise refused(FIELD, name, rule, "choose a data set for classification")
-    return True
+    match data[0] if len(data) else None:
+        case (Image.Image() | Path(), None):
+            return False
+        case (Image.Image() | Path(), target) if _class_index(target) is not None:
+            return True
+    rule = "it has no images with one class each"
+    raise refused(FIELD, name, rule, "choose a data set for classification")
 
 
 def _class_index(target: Any) -> int | None:

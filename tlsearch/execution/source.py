@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
-from tlsearch.data.dataset import ImageSet
+from tlsearch.data.dataset import DAMAGE, ImageSet, read_arrays
 from tlsearch.data.glyph_recipe import CHARACTERS, RECIPE
 from tlsearch.data.synthetic.glyphs import draw_batches
 from tlsearch.execution.messages import Setting
@@ -163,10 +162,9 @@ def source_probe(
 def load_arrays(path: Path, names: Sequence[str]) -> tuple[np.ndarray, ...] | None:
     """What `save_arrays` kept, in the order of `names`; None if it is absent or damaged."""
     try:
-        # numpy leaves a damaged file open that it opened itself.
-        with path.open("rb") as file, np.load(file) as found:
-            return tuple(found[name] for name in names)
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        found = read_arrays(path)
+        return tuple(found[name] for name in names)
+    except DAMAGE:
         return None
 
 
