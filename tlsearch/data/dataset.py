@@ -198,7 +198,7 @@ def load(place: Path) -> ImageSet:
     """The set that `save` wrote; the pixels are mapped, not read."""
     facts = json.loads((place / _FACTS).read_text())
     known = read_arrays(place / _ARRAYS)
-    files = {name: known.pop(f"file_{name}", None) for name in Files._fields}
+    files = [known.pop(f"file_{name}") for name in Files._fields if f"file_{name}" in known]
     pixel_file = place / facts.pop("images")  # an absolute path stands for itself
     return ImageSet(
         images=np.load(pixel_file, mmap_mode="r"),
@@ -206,7 +206,7 @@ def load(place: Path) -> ImageSet:
         class_names=tuple(facts["class_names"]),
         fingerprint=facts["fingerprint"],
         failures=tuple(Failure(*row) for row in facts["failures"]),
-        files=None if files["names"] is None else Files(**files),
+        files=Files(*files) if files else None,
         **known,
     )
 
