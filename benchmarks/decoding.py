@@ -116,7 +116,7 @@ def read_once(folder: Path, cache: Path) -> None:
     ours(folder, cache)
     seconds = time.perf_counter() - start
     # Not getrusage: what it tells may be the peak of the process that started this one.
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     print(seconds, peak / 1024)
 

@@ -22,7 +22,7 @@ DOTS = 100
 
 
 def render(path: Path) -> None:
-    tables = tables_of(json.loads(path.read_text()))
+    tables = tables_of(json.loads(path.read_text(encoding="utf-8")))
     path.with_suffix(".md").write_text(render_markdown(ComparisonReport(tables)))
     picture = answer_still(ComparisonReport(tables), dots=DOTS)
     if picture is not None:

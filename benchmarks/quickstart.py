@@ -30,7 +30,10 @@ def show(what: str, found: float, goal: float, unit: str) -> None:
 
 
 def run(cache: Path, goal: float, label: str) -> None:
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as told:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as told,
+    ):
         started = time.perf_counter()
         process = subprocess.Popen(
             [*COMMAND, "run", str(STUDY), "--json"],

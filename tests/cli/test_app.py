@@ -139,6 +139,17 @@ def test_a_reader_that_leaves_is_no_error(here: Path) -> None:
     assert done.returncode == 1
 
 
+def test_output_that_is_not_utf8_loses_characters_and_nothing_else(here: Path) -> None:
+    (here / "study.yaml").write_text("about: 狗 → кошка\n" + STUDY, "utf-8")
+    done = command("check", "study.yaml", cwd=here, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "? ? ?????" in done.stdout
+    refused = command("check", "狗.yaml", cwd=here, PYTHONIOENCODING="ascii")
+    assert (refused.returncode, "no such file" in refused.stderr) == (2, True)
+    answer = command("check", "study.yaml", "--json", cwd=here, PYTHONIOENCODING="ascii")
+    assert json.loads(answer.stdout)["study"]["about"] == "狗 → кошка"
+
+
 COMMANDS = ("check", "run", "status", "report")
 
 

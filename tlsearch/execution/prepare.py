@@ -292,7 +292,7 @@ def find_precision(
 def _processor() -> str:
     """The processor's name, as far as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith("model name")), platform.machine())

@@ -115,7 +115,7 @@ def _keep(
         signal.signal(sign, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(_NICENESS)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the terminal is the parent's
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the terminal is the parent's
     _follow(parent, _Builder(config, layout, path), browser=browser)
 
 
