@@ -195,7 +195,7 @@ def test_an_unfinished_comparison_is_answered_as_far_as_it_went() -> None:
     assert tables(whole._replace(scenarios=())).tables
 
 
-def test_gains_are_held_against_the_reference_and_pooled(planted: Tables) -> None:
+def test_gains_are_taken_over_the_reference_and_pooled(planted: Tables) -> None:
     claimed = planted.answer("A2-for-accuracy-A2", ALL)
     assert [gain.arm for gain in planted.gains] == ["A2", "A3", "A4", "A5"]
     gain = planted.gains[0]

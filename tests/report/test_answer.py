@@ -1,10 +1,14 @@
+"""What a search found, in words."""
+
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.report.fake import (
     BASELINE_ACCURACIES,
+    STUDY,
     Fake,
     baselines,
     confirm,
@@ -16,15 +20,15 @@ from tests.report.fake import (
 )
 from tlsearch.comparison.variance import Effect
 from tlsearch.report.answer import Answer, Gain
-from tlsearch.report.context import read_search
+from tlsearch.report.build import build_report
+from tlsearch.report.context import SearchReport, read_search
 from tlsearch.report.wording import (
     accuracy_text,
     gain_text,
-    joined,
-    points,
     setting_text,
-    value_text,
 )
+from tlsearch.search.store import LIKENESS, NETWORKS
+from tlsearch.training.results import FoldResult
 
 
 def answer_of(fake: Fake) -> Answer:
@@ -55,7 +59,7 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     assert not answer.warnings
 
 
-def test_the_recipe_is_told_in_words_and_numbers(tmp_path: Path) -> None:
+def test_the_recipe_is_said_in_words_and_numbers(tmp_path: Path) -> None:
     fake = finished(tmp_path)
     data = read_search(fake.store, fake.layout)
     assert data.summary.best is not None
@@ -153,12 +157,161 @@ def test_an_unfinished_baseline_is_named(tmp_path: Path) -> None:
     assert any(note.endswith("seeds: linear probe.") for note in answer_of(fake).notes)
 
 
-def test_wording() -> None:
-    # An interval that ends below 0 must not look as if it touched it.
-    assert [points(x) for x in (-0.0001, -1e-15, 0.0, 0.0001)] == ["−0.0", "+0.0", "+0.0", "+0.0"]
-    assert points(0.123) == "+12.3"
-    assert value_text(None, "val_loss") == "–"
-    assert value_text(0.12345, "val_loss") == "0.1235"
-    assert joined(["a"]) == "a"
-    assert joined(["a", "b", "c"]) == "a, b and c"
-    assert setting_text(True) == "yes"
+# How hard the images are.
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SearchReport:
+    fake = fake_study(tmp_path_factory.mktemp("study"))
+    know_data(fake)
+    baselines(fake)
+    return read_search(fake.store, fake.layout)
+
+
+def with_rows(data: SearchReport, **changed: Any) -> SearchReport:
+    rows = tuple(replace(row, **changed) for row in data.summary.rows)
+    return replace(data, summary=replace(data.summary, rows=rows))
+
+
+def test_a_baseline_is_said_by_the_weights_it_kept_and_not_by_its_best_epoch(
+    data: SearchReport,
+) -> None:
+    expected = (
+        "by the validation part: a linear probe of the frozen features is right in "
+        "88.5\u00a0%, a network from scratch in 93.8\u00a0% and always naming the commonest class "
+        "in 10.0\u00a0%."
+    )
+    assert expected in data.answer.difficulty
+    rows = data.summary.rows
+    lucky = tuple(
+        replace(row, epochs=(row.epochs[0]._replace(val_accuracy=0.99), *row.epochs[1:]))
+        for row in rows
+    )
+    assert expected in replace(data, summary=replace(data.summary, rows=lucky)).answer.difficulty
+
+
+def test_over_folds_their_mean_is_said(data: SearchReport) -> None:
+    folds = (FoldResult(1, 2, 0.1, 0.9, 0.1, 0.9), FoldResult(2, 4, 0.3, 0.7, 0.2, 0.8))
+    split = data.config.data.split.model_copy(update={"folds": 2})
+    config = data.config.model_copy(
+        update={"data": data.config.data.model_copy(update={"split": split})}
+    )
+    parts = [
+        {"part": "train", "fold": 1, "class_counts": [9, 0]},
+        {"part": "validation", "fold": 1, "class_counts": [3, 1]},
+        {"part": "validation", "fold": 2, "class_counts": [1, 3]},
+    ]
+    facts = {"validation_counts": [3, 1], "split": {"parts": parts}}
+    provenance = data.provenance._replace(facts={"facts": facts})
+    crossed = replace(with_rows(data, folds=folds), config=config, provenance=provenance)
+    assert (
+        "by the validation part, mean over 2 folds: a linear probe of the frozen features is right "
+        "in 80.0\u00a0%, a network from scratch in 80.0\u00a0% and always naming the commonest "
+        "class in 50.0\u00a0%." in crossed.answer.difficulty
+    )
+
+
+def test_what_has_not_ended_says_nothing(data: SearchReport, tmp_path: Path) -> None:
+    assert with_rows(data, state="running", value=None).answer.difficulty == ""
+    fake = fake_study(tmp_path)
+    assert read_search(fake.store, fake.layout).answer.difficulty == ""
+
+
+# Of several networks.
+
+
+SEVERAL = STUDY.replace("name: resnet18,", "name: [resnet10, resnet18, mobilenet_v2],")
+REACHED = {"resnet10": 0.8, "resnet18": 0.9, "mobilenet_v2": 0.7}
+
+
+def test_scores_stand_beside_what_was_reached(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path, study=SEVERAL)
+    know_data(fake)
+    scores = {
+        name: {"log_me": value, "leep": None, "parameters": 5_000_000}
+        for name, value in {"resnet10": 0.3, "resnet18": 0.2, "mobilenet_v2": 0.1}.items()
+    }
+    fake.store.note(NETWORKS, {"scores": scores})
+    for _ in range(12):
+        run = fake.store.ask()
+        train(fake, run, REACHED[run.backbone])
+    data = read_search(fake.store, fake.layout)
+    networks = data.answer.networks
+    assert networks is not None
+    rows = networks.rows
+    assert [row[0] for row in rows] == ["resnet18", "resnet10", "mobilenet_v2"]
+    assert rows[0][1:5] == ("0.200", "–", "–", "–")
+    assert rows[0][6] == "90.0\N{NO-BREAK SPACE}%"
+    told = networks.verdict
+    # Of three pairs one is the wrong way round.
+    assert "LogME τ = +0.33" in told
+    assert "n = 3" in told
+    assert "once in 6" in told
+    for text in (
+        build_report(fake.store, fake.layout, format="md"),
+        build_report(fake.store, fake.layout, format="html"),
+    ):
+        assert "LogME τ = +0.33" in text
+    assert '"kendall": 0.3333' in build_report(fake.store, fake.layout, format="json")
+
+
+def test_a_study_on_one_network_says_nothing_of_it(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    know_data(fake)
+    data = read_search(fake.store, fake.layout)
+    assert data.networks is None
+    assert data.answer.networks is None
+    assert '"networks"' not in build_report(fake.store, fake.layout, format="json")
+
+
+def test_before_any_score_there_is_nothing_to_say(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path, study=SEVERAL)
+    data = read_search(fake.store, fake.layout)
+    networks = data.answer.networks
+    assert networks is not None
+    assert len(networks.rows) == 3
+    assert networks.verdict.startswith("Too few networks")
+
+
+# How much the images look like the source's.
+
+
+MEASURED = {
+    "similarity": 0.764,
+    "frechet_distance": 0.42,
+    "domain_error": 0.031,
+    "probe_accuracy": 0.9,
+}
+
+
+def test_every_format_says_what_was_measured(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path, "backbone.weights=glyphs")
+    know_data(fake)
+    fake.store.note(LIKENESS, MEASURED)
+    told = read_search(fake.store, fake.layout).answer.similarity
+    assert told.startswith("Similarity to the source's images: 0.76, as resnet18 sees both")
+    assert "Fréchet distance of the features: 0.42 per feature" in told
+    assert "errs in 3.1\N{NO-BREAK SPACE}%" in told
+    text = build_report(fake.store, fake.layout, format="md")
+    assert told.replace("\N{NO-BREAK SPACE}", " ") in text
+    assert "Similarity to the source&#39;s images: 0.76" in build_report(
+        fake.store, fake.layout, format="html"
+    )
+    assert '"similarity": 0.764' in build_report(fake.store, fake.layout, format="json")
+
+
+@pytest.mark.parametrize(
+    ("weights", "measured", "words"),
+    [
+        ("none", {}, ""),
+        ("own.safetensors", {}, "is not known: backbone.source names none."),
+        ("glyphs", {}, "was not measured."),
+        ("glyphs", {**MEASURED, "domain_error": None}, "with their pixels in disorder)."),
+    ],
+)
+def test_what_is_missing_is_said(
+    weights: str, measured: dict[str, float | None], words: str, tmp_path: Path
+) -> None:
+    fake = fake_study(tmp_path, f"backbone.weights={weights}", study=STUDY)
+    fake.store.note(LIKENESS, measured)
+    assert read_search(fake.store, fake.layout).answer.similarity.endswith(words)

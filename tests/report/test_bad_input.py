@@ -99,7 +99,7 @@ def test_names_of_files_that_are_no_text_are_shown_and_written(tmp_path: Path) -
     assert listed["findings"][0]["files"][5]["names"] == [HOSTILE[5]]
 
 
-def test_when_all_trials_failed_each_reason_is_told(tmp_path: Path) -> None:
+def test_when_all_trials_failed_each_reason_is_said(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "budget.trials=3")
     know_data(fake)
     for number in range(3):

@@ -11,7 +11,7 @@ from tlsearch.search.provenance import origin
 from tlsearch.search.store import ORIGIN
 
 
-def test_what_was_noted_while_it_ran_is_told(
+def test_what_was_noted_while_it_ran_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = finished(tmp_path, trials=3)
@@ -33,7 +33,7 @@ def test_what_was_noted_while_it_ran_is_told(
     assert told["fingerprints"] == {"data": "0123456789abcdef", "weights": "fedcba9876543210"}
 
 
-def test_of_an_older_study_the_moment_of_the_report_is_told(tmp_path: Path) -> None:
+def test_of_an_older_study_the_moment_of_the_report_is_said(tmp_path: Path) -> None:
     fake = finished(tmp_path, trials=3)
     found = read_search(fake.store, fake.layout).provenance
     assert (found.command, found.cores, found.is_noted) == (None, None, False)

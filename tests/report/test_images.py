@@ -37,7 +37,7 @@ def told(tmp_path: Path) -> Fake:
     return fake
 
 
-def test_the_page_tells_findings_and_what_happened(told: Fake) -> None:
+def test_the_page_shows_findings_and_what_happened(told: Fake) -> None:
     page = Page(html_of(told))
     begin = page.text.index("8 images were read, and 2 of them are left out.")
     section = page.text[begin : page.text.index("Where this comes from")]

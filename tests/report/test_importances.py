@@ -61,7 +61,7 @@ def test_too_few_trials_equal_values_or_one_dimension_say_so(tmp_path: Path) -> 
     assert isinstance(importances(one), Absent)
 
 
-def test_many_trials_are_thinned_and_it_is_told(tmp_path: Path) -> None:
+def test_many_trials_are_thinned_and_it_is_said(tmp_path: Path) -> None:
     fake = fake_study(tmp_path)
     for _ in range(MAX_TRIALS + 5):
         run = fake.store.ask()

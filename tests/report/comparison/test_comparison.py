@@ -230,7 +230,7 @@ def test_the_terminal_shows_verdicts_as_plain_words(tables: Tables, width: int) 
     assert "A1  fixed rate" in text
 
 
-def test_the_page_says_first_what_held(tables: Tables) -> None:
+def test_the_page_says_first_what_was_found(tables: Tables) -> None:
     found = {one.lead: one.text for one in ComparisonReport(tables).findings}
     assert "Decay (A2): better final accuracy" in found["Supported"]
     assert "Layer-wise rates (A3): uses the pretrained knowledge better" in found["Contradicted"]

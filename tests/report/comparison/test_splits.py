@@ -84,7 +84,7 @@ FINDING = (
 )
 
 
-def test_whose_estimates_came_true_is_told_first(tables: Tables) -> None:
+def test_whose_estimates_came_true_is_said_first(tables: Tables) -> None:
     (found,) = ComparisonReport(tables).split_findings
     assert (found.lead, found.text.replace("\u00a0", " ")) == ("here", FINDING)
     page = " ".join(Page(render_html(ComparisonReport(tables))).text.split())
@@ -155,7 +155,7 @@ def test_how_it_was_measured_fits_what_was_tuned() -> None:
     assert "trials" not in text(*place.arms)
 
 
-def test_a_scenario_is_told_in_the_readers_order(tables: Tables) -> None:
+def test_a_scenario_is_said_in_the_readers_order(tables: Tables) -> None:
     (place,) = tables.scenarios
     assert said_text(place) == "Described as in order of time."
     assert measured_text(place).replace("\u00a0", " ") == (

@@ -1,11 +1,23 @@
-"""A strategy in words."""
+"""Numbers and strategies in words."""
 
 from typing import Any
 
 import pytest
 
 from tlsearch.config.space import with_defaults
-from tlsearch.report.wording import recipe_text
+from tlsearch.report.wording import joined, points, recipe_text, setting_text, value_text
+
+
+def test_wording() -> None:
+    # An interval that ends below 0 must not look as if it touched it.
+    assert [points(x) for x in (-0.0001, -1e-15, 0.0, 0.0001)] == ["−0.0", "+0.0", "+0.0", "+0.0"]
+    assert points(0.123) == "+12.3"
+    assert value_text(None, "val_loss") == "–"
+    assert value_text(0.12345, "val_loss") == "0.1235"
+    assert joined(["a"]) == "a"
+    assert joined(["a", "b", "c"]) == "a, b and c"
+    assert setting_text(True) == "yes"
+
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 BALANCED = {"class_balance": "loss", "class_balance.loss.beta": 1.0}
