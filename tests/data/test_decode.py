@@ -190,6 +190,7 @@ def test_the_hash_knows_a_picture_again(tmp_path: Path) -> None:
         ("bomb.png", "refused as a bomb"),
         ("half bomb.png", "refused as a bomb"),
         ("absent.png", "no such file"),
+        ("link.png", "a link that leads nowhere"),
         ("folder.png", "directory"),
         ("nul\0.png", "no file has such a name"),
     ],
@@ -204,6 +205,7 @@ def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path
     write_bomb(tmp_path / "bomb.png")
     write_bomb(tmp_path / "half bomb.png", side=10_000)  # Pillow only warns of this one
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "absent.png")
     with pytest.raises(UnreadableImage) as caught:
         decode_image(tmp_path / name, size=16, fit="crop")
     assert reason in str(caught.value)
