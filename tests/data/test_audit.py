@@ -18,6 +18,7 @@ from tlsearch.data.records import (
     AuditError,
     Finding,
     as_json,
+    audit_of_counts,
     csv_text,
     effect,
     summary,
@@ -253,6 +254,17 @@ def test_classes_are_counted_after_the_rest_was_left_out() -> None:
     assert (finding.policy, finding.files[0].names) == ("keep", ("b",))
     error = refused(data, audit_config(exact_duplicates="keep", max_imbalance=3, imbalance="error"))
     assert "data.audit.imbalance = error" in str(error)
+
+
+def test_counts_alone_are_judged_as_images_are() -> None:
+    rules = audit_config(min_class_images=2, small_classes="drop", max_imbalance=3)
+    data = folder_of(PHOTOS, [0, 1, 0, 1, 0, 1, 0, 2], num_classes=3)
+    _, audit = look(data, rules)
+    counted = audit_of_counts([("a", 4), ("b", 3), ("c", 1)], rules.audit)
+    assert (counted.num_images, counted.num_used) == (8, 7)
+    assert counted.findings == audit.findings
+    assert counted.class_counts == audit.class_counts == (("a", 4), ("b", 3))
+    assert counted.clean == ("imbalance",)  # of the classes that stay
 
 
 def test_too_few_classes_left_is_an_error() -> None:
