@@ -36,9 +36,9 @@ def _check_values(found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Traits(Section):
-    """What is said of a scenario before the run, or of the scenarios that a claim is about; None
-    leaves a property open. The measured figures are printed beside it.
-    """
+    """What is said of a scenario before the run; the measured figures are printed beside it."""
+
+    # Of the scenarios that a claim is about, None leaves a property open.
 
     similarity: Literal["similar", "dissimilar"] | None = None
     difficulty: Literal["easy", "hard"] | None = None

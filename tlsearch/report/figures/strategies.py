@@ -384,14 +384,13 @@ def _num_best(items: Sequence[Any]) -> int:
 
 
 def _best_tenth(ranked: Sequence[RunRow], names: Sequence[str]) -> Mapping[str, str]:
-    """The settings of the best trials, in words; a dash where none of them has the dimension."""
+    """The settings of the best trials in words, without dimensions that none of them has."""
     best = [row.sampled for row in ranked[: _num_best(ranked)]]
-    return {name: _span([found[name] for found in best if name in found]) for name in names}
+    found = {name: [params[name] for params in best if name in params] for name in names}
+    return {name: _span(values) for name, values in found.items() if values}
 
 
 def _span(values: Sequence[Any]) -> str:
-    if not values:
-        return "–"
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         low, high = setting_text(min(values)), setting_text(max(values))
         return low if low == high else f"{low} to {high}"
