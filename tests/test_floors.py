@@ -33,7 +33,7 @@ FLOORS = (
 LEVEL = {part: level for level, part in enumerate(FLOORS)}
 ALLOWED_IN: dict[str, frozenset[str]] = {
     "mlflow": frozenset({"tracking"}),
-    "optuna": frozenset({"search", "report", "cli"}),
+    "optuna": frozenset({"search", "report"}),
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
     "plotly": frozenset({"report"}),

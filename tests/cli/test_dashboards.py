@@ -260,8 +260,8 @@ def test_a_browser_gets_no_password_and_no_stars(
     monkeypatch.setattr(webbrowser, "open", opened.append)
     monkeypatch.setattr(dashboards, "_await", lambda _server: None)
     monkeypatch.setattr(dashboards, "_watch", lambda _servers: None)
-    local = SimpleNamespace(name="Optuna Dashboard", page=lambda: "http://x/", stop=lambda: None)
-    monkeypatch.setattr(dashboards, "_optuna", lambda _stores: local)
+    local = SimpleNamespace(name="Optuna Dashboard", root="http://x", stop=lambda: None)
+    monkeypatch.setattr(dashboards, "_Server", lambda *_args, **_options: local)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     stores = Stores(
         tracking_uri=server,
@@ -273,5 +273,5 @@ def test_a_browser_gets_no_password_and_no_stars(
     )
     serve(stores, browser=True)
     page = f"{server}/#/experiments/7/runs"
-    assert opened == [page.replace("me:secret@", ""), "http://x/"]
+    assert opened == [page.replace("me:secret@", ""), "http://x/dashboard/studies/0"]
     assert page.replace("secret", "***") in capsys.readouterr().out

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from tests.cli.conftest import Invoke
 from tlsearch.cli import doctor as examining
-from tlsearch.cli.doctor import Finding, _distribution, examine, in_bytes
+from tlsearch.cli.doctor import Finding, _distribution, examine
 from tlsearch.config.paths import Layout
 
 
@@ -103,13 +103,6 @@ def test_a_failure_without_words_is_shown_by_its_kind(
     monkeypatch.setattr(examining, "look", fails)
     result = found(Layout(tmp_path), tracking_uri="http://127.0.0.1:9")["MLflow"]
     assert (result.state, result.detail) == ("fails", "http://127.0.0.1:9: TimeoutError")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2 * 10**9, "2.0 GB")]
-)
-def test_sizes_are_shown_in_decimal_units(count: int, text: str) -> None:
-    assert in_bytes(count) == text
 
 
 def test_the_command_tells_and_its_exit_code_says_whether_all_works(

@@ -4,7 +4,7 @@ import pytest
 
 from tests.config.conftest import Read
 from tlsearch.config.augmentation import Fourier, Moments, Style
-from tlsearch.config.data_checks import knows_source
+from tlsearch.config.checks import knows_source
 from tlsearch.config.strategy import Strategy
 from tlsearch.errors import StudyError
 

@@ -13,11 +13,8 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from tests.models.lively import named_buffers
 from tlsearch.config.catalog import (
     BACKBONES,
-    LAST_ACTIVATION,
-    NUM_FEATURES,
     group_of,
     groups,
-    norm_momentum,
 )
 from tlsearch.errors import RequestError, WeightsError
 from tlsearch.models.backbones import (
@@ -157,12 +154,11 @@ def facts_agree_with_torchvision(name: str) -> None:
 def facts_of_norms_and_features(name: str) -> None:
     backbone, facts = on_meta(name), BACKBONES[name]
     norms = (m for m in backbone.model.modules() if isinstance(m, nn.BatchNorm2d))
-    assert {norm.momentum for norm in norms} == {norm_momentum(facts)} - {None}
-    assert (name in NUM_FEATURES) == (facts.family in LAST_ACTIVATION)
-    assert backbone.head.in_features == NUM_FEATURES[name]
+    assert {norm.momentum for norm in norms} == {facts.norm_momentum} - {None}
+    assert backbone.head.in_features == facts.num_features
     kinds = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.LayerNorm, nn.GELU)
     last = [m for stage in backbone.stages[:-1] for m in stage.modules() if isinstance(m, kinds)]
-    assert LAST_ACTIVATION[facts.family] in {kind.__name__ for kind in type(last[-1]).__mro__}
+    assert facts.last_activation in {kind.__name__ for kind in type(last[-1]).__mro__}
 
 
 CONTRACT = (

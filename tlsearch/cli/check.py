@@ -23,10 +23,9 @@ from tlsearch.cli.check_images import (
 )
 from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, cells, compared
-from tlsearch.config.checks import augmentation_notes, fine_tuning_notes, notes, seed_notes
+from tlsearch.config.checks import knows_source, notes, strategy_notes
 from tlsearch.config.comparison import Traits
 from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
-from tlsearch.config.data_checks import knows_source
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig
@@ -204,8 +203,7 @@ def _notes(config: StudyConfig) -> list[str]:
     of_cells = dict.fromkeys(
         note
         for cell in cells(compared(config))
-        for ours in [cell_config(config, cell)]
-        for note in (*fine_tuning_notes(ours), *augmentation_notes(ours), *seed_notes(ours))
+        for note in strategy_notes(cell_config(config, cell))
     )
     return [*of_cells, *_unclaimed(config), *_unplaced(config), *_unsourced(config)]
 

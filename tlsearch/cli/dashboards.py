@@ -13,15 +13,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from types import FrameType
-from typing import IO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import typer
@@ -96,15 +94,29 @@ class Stores:
     pictures: Path
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Server:
-    """A web server in a process group of its own, which Ctrl-C in the terminal does not reach."""
+    """A web server in a process group of its own, which Ctrl-C in the terminal does not reach.
 
-    name: str
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-    root: str
-    page: Callable[[], str]
+    It gets a socket that listens from now on as its standard input, and `settings` through the
+    environment: everyone sees a process's arguments, and an address may hold a password.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], settings: Mapping[str, str], *, port: int
+    ) -> None:
+        self.name = name
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        with _listening(port) as listening:
+            self.root = f"http://{HOST}:{listening.getsockname()[1]}"
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                # -P: a folder here that is named like a library is not what is meant.
+                [sys.executable, "-P", "-W", "ignore", *command],
+                stdin=listening.fileno(),
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONSAFEPATH": "1", **settings},
+            )
 
     def answers(self) -> bool:
         try:
@@ -114,21 +126,19 @@ class _Server:
             return False
 
     def last_words(self) -> str:
-        self.log.seek(0)
-        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
         return str(hidden(lines[-1])) if lines else f"exit code {self.process.returncode}"
 
     def stop(self) -> None:
         """End the server and the workers that it started."""
-        for sign, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+        # Killed in any case: a worker may outlive its server.
+        for sign in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, sign)
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(patience)
-                break
-        with suppress(ProcessLookupError, PermissionError):  # a worker that outlived its server
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.log.close()
+                self.process.wait(STOP_SECONDS)
+        self._log.close()
 
 
 def stores_of(config: StudyConfig, *, arguments: str) -> Stores:
@@ -168,14 +178,14 @@ def serve(stores: Stores, *, browser: bool) -> None:
     with _until_stopped():
         try:
             pages = _start(stores, servers)
-            for name, page in pages:
+            for name, page in pages.items():
                 typer.echo(f"{name:<17} {hidden(page)}")
             if not servers:
                 return
             typer.echo("Ctrl-C ends both." if len(servers) > 1 else "Ctrl-C ends it.")
             sys.stdout.flush()
             if browser and sys.stdout.isatty():
-                for _, page in pages:
+                for page in pages.values():
                     webbrowser.open(without_user(page))
             _watch(servers)
         finally:
@@ -183,28 +193,34 @@ def serve(stores: Stores, *, browser: bool) -> None:
                 server.stop()
 
 
-def _start(stores: Stores, servers: list[_Server]) -> list[tuple[str, str]]:
-    """Start servers into `servers`; the names and pages of what there is to see."""
-    pages = []
-    file = sqlite_path(stores.tracking_uri)
+def _start(stores: Stores, servers: list[_Server]) -> dict[str, str]:
+    """Start servers into `servers`; the page of each thing that there is to see, by its name."""
+    file, mlflow, optuna = sqlite_path(stores.tracking_uri), "MLflow", "Optuna Dashboard"
+    pages = {}
     if stores.tracking_uri.startswith(("http://", "https://")):
-        page = runs_page(stores.tracking_uri.rstrip("/"), stores.experiment)
-        pages.append(("MLflow", page))
+        pages[mlflow] = runs_page(stores.tracking_uri.rstrip("/"), stores.experiment)
     elif file is not None and not file.exists():  # which the server would make
-        typer.echo(f"MLflow: {file} is not there — it comes with the study's next run", err=True)
+        typer.echo(f"{mlflow}: {file} is not there — it comes with the study's next run", err=True)
     else:
-        servers.append(_mlflow(stores))
+        servers.append(_mlflow(mlflow, stores))
     if importlib.util.find_spec("optuna_dashboard") is None:
-        remedy = "pip install 'tlsearch[dashboard]'"
-        typer.echo(f"Optuna Dashboard is not installed — {remedy}", err=True)
+        typer.echo(f"{optuna} is not installed — pip install 'tlsearch[dashboard]'", err=True)
     else:
-        servers.append(_optuna(stores))
+        settings = {_STORAGE: stores.storage, _ARTIFACTS: str(stores.pictures)}
+        command = ["-c", "from tlsearch.cli.dashboards import serve_optuna; serve_optuna()"]
+        servers.append(_Server(optuna, command, settings, port=OPTUNA_PORT))
     for server in servers:
         _await(server)
-    return pages + [(server.name, server.page()) for server in servers]
+        is_optuna = server.name == optuna
+        pages[server.name] = (
+            f"{server.root}/dashboard/studies/{stores.study_id}"
+            if is_optuna
+            else runs_page(server.root, stores.experiment)
+        )
+    return pages
 
 
-def _mlflow(stores: Stores) -> _Server:
+def _mlflow(name: str, stores: Stores) -> _Server:
     options = ["--workers", "1", "--artifacts-destination", str(stores.artifacts)]
     settings = {
         "MLFLOW_BACKEND_STORE_URI": stores.tracking_uri,
@@ -214,25 +230,7 @@ def _mlflow(stores: Stores) -> _Server:
     }
     # The process of `mlflow ui` hands its standard input on to uvicorn's, which listens there.
     command = ["-m", "mlflow", "ui", *options, "--uvicorn-opts", "--fd 0 --loop asyncio"]
-    return _server(
-        "MLflow",
-        command,
-        settings,
-        port=MLFLOW_PORT,
-        page=lambda root: runs_page(root, stores.experiment),
-    )
-
-
-def _optuna(stores: Stores) -> _Server:
-    settings = {_STORAGE: stores.storage, _ARTIFACTS: str(stores.pictures)}
-    command = ["-c", "from tlsearch.cli.dashboards import serve_optuna; serve_optuna()"]
-    return _server(
-        "Optuna Dashboard",
-        command,
-        settings,
-        port=OPTUNA_PORT,
-        page=lambda root: f"{root}/dashboard/studies/{stores.study_id}",
-    )
+    return _Server(name, command, settings, port=MLFLOW_PORT)
 
 
 _STORAGE, _ARTIFACTS = "TLSEARCH_DASHBOARD_STORAGE", "TLSEARCH_DASHBOARD_ARTIFACTS"
@@ -256,45 +254,17 @@ def serve_optuna() -> None:
     The dashboard's own command takes a port's number, and between finding a free one and taking it
     somebody else may take it; a socket that was handed over is ours.
     """
-    from optuna.artifacts import FileSystemArtifactStore
-    from optuna_dashboard import wsgi
+    from tlsearch.search.storage import dashboard_app
 
-    storage = os.environ.pop(_STORAGE)
-    store = FileSystemArtifactStore(os.environ.pop(_ARTIFACTS))
+    app = dashboard_app(os.environ.pop(_STORAGE), pictures=os.environ.pop(_ARTIFACTS))
     listening = socket.socket(fileno=0)
     server = _ThreadedServer(listening.getsockname(), _QuietHandler, bind_and_activate=False)
     server.socket.close()
     server.socket = listening
     server.server_name, server.server_port = listening.getsockname()
     server.setup_environ()
-    server.set_app(wsgi(storage, artifact_store=store))
+    server.set_app(app)
     server.serve_forever()
-
-
-def _server(
-    name: str,
-    command: Sequence[str],
-    settings: Mapping[str, str],
-    *,
-    port: int,
-    page: Callable[[str], str],
-) -> _Server:
-    """Start one on a socket that listens from now on, as its standard input. `settings` go through
-    the environment: everyone sees a process's arguments, and an address may hold a password.
-    """
-    with _listening(port) as listening:
-        root = f"http://{HOST}:{listening.getsockname()[1]}"
-        log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            # -P: a folder here that is named like a library is not what is meant.
-            [sys.executable, "-P", "-W", "ignore", *command],
-            stdin=listening.fileno(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1", **settings},
-        )
-    return _Server(name=name, process=process, log=log, root=root, page=partial(page, root))
 
 
 def _listening(wanted: int) -> socket.socket:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 
 from tlsearch.config.paths import Layout, layout_here, user_cache
@@ -137,7 +138,7 @@ def _state_folder(layout: Layout) -> Finding:
         remedy = "make it writable, or work in another folder"
         return Finding("stores", "folder", "fails", f"{place} cannot be written", remedy)
     free = shutil.disk_usage(place).free
-    found = f"{layout.root}, {in_bytes(free)} free"
+    found = f"{layout.root}, {decimal(free)} free"
     if free < LOW_DISK_BYTES:
         return Finding("stores", "folder", "fails", found, "free some space")
     return Finding("stores", "folder", "works", found)
@@ -218,7 +219,7 @@ def clear_cache(names: Sequence[str], layout: Layout) -> Iterator[str]:
             raise WorkError(
                 f"{error.filename}: cannot be deleted ({error.strerror}) — make its folder writable"
             ) from None
-        yield f"{name}: {len(found)} files deleted, {in_bytes(sum(size for _, size in found))}"
+        yield f"{name}: {len(found)} files deleted, {decimal(sum(size for _, size in found))}"
 
 
 def _files(places: Iterable[Path]) -> Iterator[Path]:
@@ -236,7 +237,7 @@ def _cache(name: str, places: Sequence[Path]) -> Finding:
         return Finding("caches", name, "fails", f"{shown}: {error.strerror}", "make it readable")
     if not sizes:
         return Finding("caches", name, "absent", f"{shown}: filled when it is needed")
-    found = f"{shown}: {len(sizes)} files, {in_bytes(sum(sizes))}"
+    found = f"{shown}: {len(sizes)} files, {decimal(sum(sizes))}"
     folders = [_nearest(place if "*" not in place.name else place.parent) for place in places]
     if not all(os.access(folder, os.W_OK | os.X_OK) for folder in folders):
         return Finding("caches", name, "fails", f"{found}, cannot be written", "make it writable")
@@ -263,16 +264,6 @@ def _distribution(module: str) -> str:
 def _nearest(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     return next(place for place in (path, *path.parents) if place.exists())
-
-
-def in_bytes(count: int) -> str:
-    """`1.2 GB`."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" else f"{size:.1f} {unit}"
 
 
 _MARKS = {

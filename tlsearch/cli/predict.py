@@ -92,19 +92,26 @@ def run_predict(
         raise RequestError(f"{', '.join(images)}: no image found, by the suffixes that images have")
     if output is not None and output.is_dir():
         raise RequestError(f"--output = {output}: is a folder — name a file")
-    facts, counts = opened.facts, Counter[str]()
+    facts = opened.facts
     top = min(top, len(facts.class_names))
-    threads = min(usable_cores(), _MOST_THREADS)
     answers = predict(
         opened,
         chain([first], paths),
         decode=lambda path: _pixels(path, facts),
         batch_size=batch_size,
-        threads=threads,
+        threads=min(usable_cores(), _MOST_THREADS),
     )
-    write = _write_json if as_json else _write_csv
+    counts = Counter[str]()
+    rows = (_row(answer, facts, top, probabilities) for answer in _counted(answers, counts))
     with _opened(output) as file:
-        write(file, facts, _counted(answers, counts), counts, top=top, every=probabilities)
+        if as_json:  # one object, its items written while they come
+            file.write(f'{{"model": {json.dumps(facts.as_json())}, "predictions": [')
+            for number, row in enumerate(rows):
+                file.write(f"{',' if number else ''}\n  {json.dumps(row)}")
+            ending = {name: counts[name] for name in ("images", "unreadable")}
+            file.write(f"\n], {json.dumps(ending)[1:]}\n")
+        else:
+            _write_csv(file, rows, facts, top, probabilities)
     if unreadable := counts["unreadable"]:
         were = "image" if unreadable == 1 else "images"
         raise WorkError(
@@ -131,69 +138,38 @@ def _counted(answers: Iterable[Prediction], counts: Counter[str]) -> Iterator[Pr
             yield answer
 
 
+def _row(found: Prediction, facts: "ModelFacts", top: int, every: bool) -> dict[str, Any]:
+    """An answer as JSON holds it; of equal probabilities the first class goes first."""
+    row = {"path": str(found.path), "label": None, "probability": None}
+    if found.probabilities is None:
+        return {**row, "error": found.error}
+    names, values = facts.class_names, [float(f"{p:.6g}") for p in found.probabilities]
+    order = np.argsort(-found.probabilities, kind="stable")[:top].tolist()
+    best = [{"label": names[i], "probability": values[i]} for i in order]
+    return {
+        **row,
+        **best[0],
+        **({"top": best} if top > 1 else {}),
+        **({"probabilities": dict(zip(names, values, strict=True))} if every else {}),
+    }
+
+
 def _write_csv(
-    file: TextIO,
-    facts: "ModelFacts",
-    answers: Iterable[Prediction],
-    _counts: Counter[str],
-    *,
-    top: int,
-    every: bool,
+    file: TextIO, rows: Iterable[dict[str, Any]], facts: "ModelFacts", top: int, every: bool
 ) -> None:
-    names = facts.class_names
-    lines = csv.writer(file, lineterminator="\n")
     more = [f"{what}{n}" for n in range(2, top + 1) for what in ("label", "probability")]
-    classes = [f"p:{name}" for name in names] if every else []
-    lines.writerow(["path", "label", "probability", *more, *classes, "error"])
-    for found in answers:
-        if found.probabilities is None:
-            cells = [""] * (2 * top + len(classes))
-        else:
-            values = [_shown(p) for p in found.probabilities]
-            best = _best(found.probabilities, top)
-            cells = list(chain.from_iterable((names[i], values[i]) for i in best))
-            cells += values if every else []
-        lines.writerow([str(found.path), *cells, found.error])
-
-
-def _write_json(
-    file: TextIO,
-    facts: "ModelFacts",
-    answers: Iterable[Prediction],
-    counts: Counter[str],
-    *,
-    top: int,
-    every: bool,
-) -> None:
-    """One object, its items written while they come."""
-    file.write(f'{{"model": {json.dumps(facts.as_json())}, "predictions": [')
-    for found in answers:
-        item: dict[str, Any] = {"path": str(found.path), "label": None, "probability": None}
-        if found.probabilities is None:
-            item["error"] = found.error
-        else:
-            values = [float(_shown(p)) for p in found.probabilities]
-            best = [
-                {"label": facts.class_names[i], "probability": values[i]}
-                for i in _best(found.probabilities, top)
-            ]
-            item |= best[0]
-            if top > 1:
-                item["top"] = best
-            if every:
-                item["probabilities"] = dict(zip(facts.class_names, values, strict=True))
-        file.write(f"{',' if counts['images'] > 1 else ''}\n  {json.dumps(item)}")
-    file.write(f'\n], "images": {counts["images"]}, "unreadable": {counts["unreadable"]}}}\n')
-
-
-def _best(probabilities: np.ndarray, count: int) -> list[int]:
-    """The most probable classes, of equals the first one first."""
-    order: list[int] = np.argsort(-probabilities, kind="stable")[:count].tolist()
-    return order
-
-
-def _shown(probability: float) -> str:
-    return f"{float(probability):.6g}"
+    classes = [f"p:{name}" for name in facts.class_names] if every else []
+    columns = ["path", "label", "probability", *more, *classes, "error"]
+    lines = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    lines.writeheader()
+    for row in rows:
+        cells = {"path": row["path"], "error": row.get("error", "")}
+        for n, one in enumerate(row.get("top", [] if row["label"] is None else [row]), 1):
+            number = n if n > 1 else ""
+            cells[f"label{number}"] = one["label"]
+            cells[f"probability{number}"] = f"{one['probability']:.6g}"
+        cells |= {f"p:{name}": f"{p:.6g}" for name, p in row.get("probabilities", {}).items()}
+        lines.writerow(cells)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """What a study may know about a backbone without importing torch: groups, cost, sizes, weights.
 
-The layer maps follow torchvision's own parameter names. A test compares every row with
-torchvision, so that a release that renames or adds one is noticed.
+The layer maps follow the libraries' own parameter names. A test compares every row with torchvision
+and timm, so that a release that renames or adds one is noticed.
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 LayerMap = tuple[tuple[str, str], ...]
 """(group, pattern matched at the start of a name), ordered from input to head.
@@ -16,21 +16,67 @@ The first match owns a parameter or a buffer; the last group is "head".
 
 
 class BackboneFacts(NamedTuple):
-    """One network of torchvision.
+    """One network of torchvision or timm.
 
-    `giga_macs` counts multiply-adds in 10⁹ per image at `native_size` pixels, from torchvision's
-    metadata. Images must be square, with a side of at least `min_size` and a multiple of
-    `size_multiple` (a ViT's patch). `weights` are the names that torchvision publishes.
+    `giga_macs` counts multiply-adds in 10⁹ per image at `native_size` pixels. Images must be
+    square, with a side of at least `min_size` and a multiple of `size_multiple` (a ViT's patch).
+    `num_features` is what the head sees, None where that is found out when features are first
+    looked at. `weights` are the names of those that are published.
     """
 
     name: str
     family: str
     layer_map: LayerMap
     giga_macs: float
-    native_size: int
-    min_size: int
-    size_multiple: int
+    num_features: int | None
     weights: tuple[str, ...]
+    native_size: int = 224
+    min_size: int = 8
+    size_multiple: int = 1
+
+    @property
+    def last_activation(self) -> str | None:
+        """The last layer before the head that decides the sign of its features, where known."""
+        return _LAST_ACTIVATION.get(self.family)
+
+    @property
+    def has_negative_features(self) -> bool:
+        """Whether the head is known to see features below 0."""
+        return self.last_activation not in (None, "ReLU", "ReLU6")
+
+    @property
+    def norm_momentum(self) -> float | None:
+        """The share of a new batch in BatchNorm's running statistics as the network comes; None
+        where it has no BatchNorm.
+        """
+        plain_vgg = self.family == "vgg" and not self.name.endswith("_bn")
+        if self.family in _WITHOUT_BATCH_NORM or plain_vgg:
+            return None
+        return 0.01 if self.name in _SLOW_NORMS else USUAL_MOMENTUM
+
+
+USUAL_MOMENTUM = 0.1
+"""The share of a new batch in the running statistics of torch's BatchNorm."""
+_SLOW_NORMS = frozenset(
+    [
+        "mobilenet_v3_small",
+        "mobilenet_v3_large",
+        "efficientnet_b5",
+        "efficientnet_b6",
+        "efficientnet_b7",
+    ]
+)
+_WITHOUT_BATCH_NORM = frozenset({"vit", "swin", "convnext", "timm_convnext"})
+_LAST_ACTIVATION = {
+    "resnet": "ReLU",
+    "mobilenet_v2": "ReLU6",
+    "mobilenet_v3": "Hardswish",
+    "efficientnet": "SiLU",
+    "vgg": "ReLU",
+    "convnext": "LayerNorm",
+    "vit": "LayerNorm",
+    "swin": "LayerNorm",
+}
 
 
 def groups(facts: BackboneFacts) -> tuple[str, ...]:
@@ -118,6 +164,19 @@ _SWIN: LayerMap = (
     ("stage4", r"(features\.[67]|norm)\."),
     ("head", r"head\."),
 )
+_TIMM_CONVNEXT: LayerMap = (
+    ("stem", r"stem\."),
+    ("stage1", r"stages\.0\."),
+    ("stage2", r"stages\.1\."),
+    ("stage3", r"stages\.2\."),
+    ("stage4", r"(stages\.3|head\.norm)\."),
+    ("head", r"head\.fc\."),
+)
+_REGNET: LayerMap = (
+    ("stem", r"stem\."),
+    *((f"stage{i}", rf"s{i}\.") for i in range(1, 5)),
+    ("head", r"head\.fc\."),
+)
 
 
 def _vit(num_layers: int) -> LayerMap:
@@ -135,227 +194,159 @@ def _vit(num_layers: int) -> LayerMap:
     )
 
 
-def _vgg(*blocks: tuple[int, ...]) -> LayerMap:
-    """Blocks lie between max-pools; the numbers are those of the layers that have parameters."""
-    rows = (
-        (f"block{i}", rf"features\.({'|'.join(map(str, layers))})\.")
-        for i, layers in enumerate(blocks, 1)
-    )
+def _vgg(*convolutions: int, batch_norm: bool) -> LayerMap:
+    """So many convolutions in each block between max-pools, a ReLU after each, BatchNorm between.
+
+    VGG-16's IMAGENET1K_FEATURES is left out: no classifier, and a normalisation of its own.
+    """
+    rows, start, step = [], 0, 3 if batch_norm else 2
+    for number, count in enumerate(convolutions, 1):
+        layers = [start + step * i + own for i in range(count) for own in range(step - 1)]
+        rows.append((f"block{number}", rf"features\.({'|'.join(map(str, layers))})\."))
+        start += step * count + 1
     return (*rows, ("hidden", r"classifier\.[03]\."), ("head", r"classifier\.6\."))
 
-
-_VGG11 = _vgg((0,), (3,), (6, 8), (11, 13), (16, 18))
-_VGG11_BN = _vgg((0, 1), (4, 5), (8, 9, 11, 12), (15, 16, 18, 19), (22, 23, 25, 26))
-_VGG13 = _vgg((0, 2), (5, 7), (10, 12), (15, 17), (20, 22))
-_VGG13_BN = _vgg((0, 1, 3, 4), (7, 8, 10, 11), (14, 15, 17, 18), (21, 22, 24, 25), (28, 29, 31, 32))
-_VGG16 = _vgg((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-_VGG16_BN = _vgg(
-    (0, 1, 3, 4),
-    (7, 8, 10, 11),
-    (14, 15, 17, 18, 20, 21),
-    (24, 25, 27, 28, 30, 31),
-    (34, 35, 37, 38, 40, 41),
-)
-_VGG19 = _vgg((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34))
-_VGG19_BN = _vgg(
-    (0, 1, 3, 4),
-    (7, 8, 10, 11),
-    (14, 15, 17, 18, 20, 21, 23, 24),
-    (27, 28, 30, 31, 33, 34, 36, 37),
-    (40, 41, 43, 44, 46, 47, 49, 50),
-)
 
 _V1 = ("IMAGENET1K_V1",)
 _V1_V2 = ("IMAGENET1K_V1", "IMAGENET1K_V2")
 _SWAG = ("IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1")
 _V1_SWAG = (*_V1, *_SWAG)
 
-# Sizes: VGG and ConvNeXt halve five times without padding, so they fail under 32 px. The others,
-# but for ViT's patches, run at nearly any size; 8 px is a guess at where an image stops being one.
-# VGG-16's IMAGENET1K_FEATURES is left out: no classifier, and a normalisation of its own.
-_ROWS = (
-    # name, family, layer map, giga_macs, native_size, min_size, size_multiple, weights
-    # One block a stage: torchvision's code, without published weights; twice as fast as ResNet-18.
-    BackboneFacts("resnet10", "resnet", _RESNET, 0.889, 224, 8, 1, ()),
-    BackboneFacts("resnet18", "resnet", _RESNET, 1.814, 224, 8, 1, _V1),
-    BackboneFacts("resnet34", "resnet", _RESNET, 3.664, 224, 8, 1, _V1),
-    BackboneFacts("resnet50", "resnet", _RESNET, 4.089, 224, 8, 1, _V1_V2),
-    BackboneFacts("resnet101", "resnet", _RESNET, 7.801, 224, 8, 1, _V1_V2),
-    BackboneFacts("resnet152", "resnet", _RESNET, 11.514, 224, 8, 1, _V1_V2),
-    BackboneFacts("resnext50_32x4d", "resnet", _RESNET, 4.23, 224, 8, 1, _V1_V2),
-    BackboneFacts("resnext101_32x8d", "resnet", _RESNET, 16.414, 224, 8, 1, _V1_V2),
-    BackboneFacts("resnext101_64x4d", "resnet", _RESNET, 15.46, 224, 8, 1, _V1),
-    BackboneFacts("wide_resnet50_2", "resnet", _RESNET, 11.398, 224, 8, 1, _V1_V2),
-    BackboneFacts("wide_resnet101_2", "resnet", _RESNET, 22.753, 224, 8, 1, _V1_V2),
-    BackboneFacts("mobilenet_v2", "mobilenet_v2", _MOBILENET_V2, 0.301, 224, 8, 1, _V1_V2),
-    BackboneFacts(
-        "mobilenet_v3_large", "mobilenet_v3", _MOBILENET_V3_LARGE, 0.217, 224, 8, 1, _V1_V2
+
+def _networks(
+    family: str, layer_map: LayerMap, *rows: tuple[Any, ...], patch: int = 1
+) -> list[BackboneFacts]:
+    """Networks of one layer map, a row each: name, giga multiply-adds, features, weights, and the
+    native size where it is not 224.
+
+    VGG and ConvNeXt halve five times without padding, so they fail under 32 px. The others, but for
+    ViT's patches, run at nearly any size; 8 px is a guess at where an image stops being one.
+    """
+    halves_without_padding = family in ("vgg", "convnext", "timm_convnext")
+    least = 32 if halves_without_padding else max(8, patch)
+    sizes = {"min_size": least, "size_multiple": patch}
+    return [
+        BackboneFacts(name, family, layer_map, macs, features, weights, *native, **sizes)
+        for name, macs, features, weights, *native in rows
+    ]
+
+
+_TORCHVISION = (
+    _networks(
+        "resnet",
+        _RESNET,
+        # One block a stage: torchvision's code, no published weights, twice as fast as the next.
+        ("resnet10", 0.889, 512, ()),
+        ("resnet18", 1.814, 512, _V1),
+        ("resnet34", 3.664, 512, _V1),
+        ("resnet50", 4.089, 2048, _V1_V2),
+        ("resnet101", 7.801, 2048, _V1_V2),
+        ("resnet152", 11.514, 2048, _V1_V2),
+        ("resnext50_32x4d", 4.23, 2048, _V1_V2),
+        ("resnext101_32x8d", 16.414, 2048, _V1_V2),
+        ("resnext101_64x4d", 15.46, 2048, _V1),
+        ("wide_resnet50_2", 11.398, 2048, _V1_V2),
+        ("wide_resnet101_2", 22.753, 2048, _V1_V2),
     ),
-    BackboneFacts("mobilenet_v3_small", "mobilenet_v3", _MOBILENET_V3_SMALL, 0.057, 224, 8, 1, _V1),
-    BackboneFacts("vgg11", "vgg", _VGG11, 7.609, 224, 32, 1, _V1),
-    BackboneFacts("vgg11_bn", "vgg", _VGG11_BN, 7.609, 224, 32, 1, _V1),
-    BackboneFacts("vgg13", "vgg", _VGG13, 11.308, 224, 32, 1, _V1),
-    BackboneFacts("vgg13_bn", "vgg", _VGG13_BN, 11.308, 224, 32, 1, _V1),
-    BackboneFacts("vgg16", "vgg", _VGG16, 15.47, 224, 32, 1, _V1),
-    BackboneFacts("vgg16_bn", "vgg", _VGG16_BN, 15.47, 224, 32, 1, _V1),
-    BackboneFacts("vgg19", "vgg", _VGG19, 19.632, 224, 32, 1, _V1),
-    BackboneFacts("vgg19_bn", "vgg", _VGG19_BN, 19.632, 224, 32, 1, _V1),
-    BackboneFacts("efficientnet_b0", "efficientnet", _EFFICIENTNET, 0.386, 224, 8, 1, _V1),
-    BackboneFacts("efficientnet_b1", "efficientnet", _EFFICIENTNET, 0.687, 240, 8, 1, _V1_V2),
-    BackboneFacts("efficientnet_b2", "efficientnet", _EFFICIENTNET, 1.088, 288, 8, 1, _V1),
-    BackboneFacts("efficientnet_b3", "efficientnet", _EFFICIENTNET, 1.827, 300, 8, 1, _V1),
-    BackboneFacts("efficientnet_b4", "efficientnet", _EFFICIENTNET, 4.394, 380, 8, 1, _V1),
-    BackboneFacts("efficientnet_b5", "efficientnet", _EFFICIENTNET, 10.266, 456, 8, 1, _V1),
-    BackboneFacts("efficientnet_b6", "efficientnet", _EFFICIENTNET, 19.068, 528, 8, 1, _V1),
-    BackboneFacts("efficientnet_b7", "efficientnet", _EFFICIENTNET, 37.746, 600, 8, 1, _V1),
-    BackboneFacts("efficientnet_v2_l", "efficientnet", _EFFICIENTNET, 56.08, 480, 8, 1, _V1),
-    BackboneFacts("efficientnet_v2_m", "efficientnet", _EFFICIENTNET, 24.582, 480, 8, 1, _V1),
-    BackboneFacts("efficientnet_v2_s", "efficientnet", _EFFICIENTNET_V2_S, 8.366, 384, 8, 1, _V1),
-    BackboneFacts("convnext_base", "convnext", _CONVNEXT, 15.355, 224, 32, 1, _V1),
-    BackboneFacts("convnext_large", "convnext", _CONVNEXT, 34.361, 224, 32, 1, _V1),
-    BackboneFacts("convnext_small", "convnext", _CONVNEXT, 8.684, 224, 32, 1, _V1),
-    BackboneFacts("convnext_tiny", "convnext", _CONVNEXT, 4.456, 224, 32, 1, _V1),
-    BackboneFacts("vit_b_16", "vit", _vit(12), 17.564, 224, 16, 16, _V1_SWAG),
-    BackboneFacts("vit_b_32", "vit", _vit(12), 4.409, 224, 32, 32, _V1),
-    BackboneFacts("vit_h_14", "vit", _vit(32), 167.295, 224, 14, 14, _SWAG),
-    BackboneFacts("vit_l_16", "vit", _vit(24), 61.555, 224, 16, 16, _V1_SWAG),
-    BackboneFacts("vit_l_32", "vit", _vit(24), 15.378, 224, 32, 32, _V1),
-    BackboneFacts("swin_b", "swin", _SWIN, 15.431, 224, 8, 1, _V1),
-    BackboneFacts("swin_s", "swin", _SWIN, 8.741, 224, 8, 1, _V1),
-    BackboneFacts("swin_t", "swin", _SWIN, 4.491, 224, 8, 1, _V1),
-    BackboneFacts("swin_v2_b", "swin", _SWIN, 20.325, 256, 8, 1, _V1),
-    BackboneFacts("swin_v2_s", "swin", _SWIN, 11.546, 256, 8, 1, _V1),
-    BackboneFacts("swin_v2_t", "swin", _SWIN, 5.94, 256, 8, 1, _V1),
+    _networks("mobilenet_v2", _MOBILENET_V2, ("mobilenet_v2", 0.301, 1280, _V1_V2)),
+    _networks("mobilenet_v3", _MOBILENET_V3_LARGE, ("mobilenet_v3_large", 0.217, 1280, _V1_V2)),
+    _networks("mobilenet_v3", _MOBILENET_V3_SMALL, ("mobilenet_v3_small", 0.057, 1024, _V1)),
+    *(
+        _networks("vgg", _vgg(*blocks, batch_norm=bn), (f"{name}{'_bn' * bn}", macs, 4096, _V1))
+        for name, macs, *blocks in (
+            ("vgg11", 7.609, 1, 1, 2, 2, 2),
+            ("vgg13", 11.308, 2, 2, 2, 2, 2),
+            ("vgg16", 15.47, 2, 2, 3, 3, 3),
+            ("vgg19", 19.632, 2, 2, 4, 4, 4),
+        )
+        for bn in (False, True)
+    ),
+    _networks(
+        "efficientnet",
+        _EFFICIENTNET,
+        ("efficientnet_b0", 0.386, 1280, _V1),
+        ("efficientnet_b1", 0.687, 1280, _V1_V2, 240),
+        ("efficientnet_b2", 1.088, 1408, _V1, 288),
+        ("efficientnet_b3", 1.827, 1536, _V1, 300),
+        ("efficientnet_b4", 4.394, 1792, _V1, 380),
+        ("efficientnet_b5", 10.266, 2048, _V1, 456),
+        ("efficientnet_b6", 19.068, 2304, _V1, 528),
+        ("efficientnet_b7", 37.746, 2560, _V1, 600),
+        ("efficientnet_v2_l", 56.08, 1280, _V1, 480),
+        ("efficientnet_v2_m", 24.582, 1280, _V1, 480),
+    ),
+    _networks("efficientnet", _EFFICIENTNET_V2_S, ("efficientnet_v2_s", 8.366, 1280, _V1, 384)),
+    _networks(
+        "convnext",
+        _CONVNEXT,
+        ("convnext_base", 15.355, 1024, _V1),
+        ("convnext_large", 34.361, 1536, _V1),
+        ("convnext_small", 8.684, 768, _V1),
+        ("convnext_tiny", 4.456, 768, _V1),
+    ),
+    _networks("vit", _vit(12), ("vit_b_16", 17.564, 768, _V1_SWAG), patch=16),
+    _networks("vit", _vit(12), ("vit_b_32", 4.409, 768, _V1), patch=32),
+    _networks("vit", _vit(32), ("vit_h_14", 167.295, 1280, _SWAG), patch=14),
+    _networks("vit", _vit(24), ("vit_l_16", 61.555, 1024, _V1_SWAG), patch=16),
+    _networks("vit", _vit(24), ("vit_l_32", 15.378, 1024, _V1), patch=32),
+    _networks(
+        "swin",
+        _SWIN,
+        ("swin_b", 15.431, 1024, _V1),
+        ("swin_s", 8.741, 768, _V1),
+        ("swin_t", 4.491, 768, _V1),
+        ("swin_v2_b", 20.325, 1024, _V1, 256),
+        ("swin_v2_s", 11.546, 768, _V1, 256),
+        ("swin_v2_t", 5.94, 768, _V1, 256),
+    ),
 )
 
-BACKBONES: Mapping[str, BackboneFacts] = {row.name: row for row in _ROWS}
-
-
-# Networks of timm (the extra `tlsearch[timm]`) that are cut into exact stages, as facts.
-#
-# The rows are of three families whose forward pass is a chain of modules; a test builds each with
-# timm and compares. Weights are timm's tags for ImageNet-1k with its usual normalisation.
-
-
+# Networks of timm (the extra `tlsearch[timm]`), of three families whose forward pass is a chain of
+# modules. Weights are timm's tags for ImageNet-1k with its usual normalisation; multiply-adds were
+# counted by torch's FlopCounterMode with timm 1.0.31.
 PREFIX = "timm/"
 """Begins the names of timm's networks in a study: `timm/resnet18d`."""
-
-_TIMM_CONVNEXT: LayerMap = (
-    ("stem", r"stem\."),
-    ("stage1", r"stages\.0\."),
-    ("stage2", r"stages\.1\."),
-    ("stage3", r"stages\.2\."),
-    ("stage4", r"(stages\.3|head\.norm)\."),
-    ("head", r"head\.fc\."),
-)
-_REGNET: LayerMap = (
-    ("stem", r"stem\."),
-    ("stage1", r"s1\."),
-    ("stage2", r"s2\."),
-    ("stage3", r"s3\."),
-    ("stage4", r"s4\."),
-    ("head", r"head\.fc\."),
-)
-
-
-def _row(
-    name: str, layer_map: LayerMap, giga_macs: float, min_size: int, *weights: str
-) -> BackboneFacts:
-    family = {_RESNET: "timm_resnet", _TIMM_CONVNEXT: "timm_convnext", _REGNET: "timm_regnet"}
-    return BackboneFacts(
-        PREFIX + name, family[layer_map], layer_map, giga_macs, 224, min_size, 1, weights
-    )
-
-
-_RESNET50D_WEIGHTS = ("a1_in1k", "a2_in1k", "a3_in1k", "gluon_in1k", "ra2_in1k")
-# Multiply-adds at 224 px, counted by torch's FlopCounterMode with timm 1.0.31. ConvNeXt halves five
-# times without padding; 8 px is the guess above.
-_TIMM_ROWS = (
-    _row("resnet10t", _RESNET, 1.097, 8, "c3_in1k"),
-    _row("resnet14t", _RESNET, 1.677, 8, "c3_in1k"),
-    _row("resnet18d", _RESNET, 2.054, 8, "ra2_in1k"),
-    _row("resnet26d", _RESNET, 2.582, 8, "bt_in1k"),
-    _row("resnet34d", _RESNET, 3.903, 8, "ra2_in1k"),
-    _row("resnet50d", _RESNET, 4.329, 8, *_RESNET50D_WEIGHTS),
-    _row("convnext_atto", _TIMM_CONVNEXT, 0.547, 32, "d2_in1k"),
-    _row("convnext_femto", _TIMM_CONVNEXT, 0.78, 32, "d1_in1k"),
-    _row("convnext_pico", _TIMM_CONVNEXT, 1.367, 32, "d1_in1k"),
-    _row("convnext_nano", _TIMM_CONVNEXT, 2.446, 32, "d1h_in1k", "in12k_ft_in1k"),
-    _row("regnetx_002", _REGNET, 0.199, 8, "pycls_in1k"),
-    _row("regnety_002", _REGNET, 0.2, 8, "pycls_in1k"),
-    _row("regnety_004", _REGNET, 0.402, 8, "pycls_in1k", "tv2_in1k"),
-    _row("regnety_008", _REGNET, 0.797, 8, "pycls_in1k"),
-    _row("regnety_016", _REGNET, 1.612, 8, "pycls_in1k", "tv2_in1k"),
+_TIMM = (
+    _networks(
+        "timm_resnet",
+        _RESNET,
+        ("timm/resnet10t", 1.097, None, ("c3_in1k",)),
+        ("timm/resnet14t", 1.677, None, ("c3_in1k",)),
+        ("timm/resnet18d", 2.054, None, ("ra2_in1k",)),
+        ("timm/resnet26d", 2.582, None, ("bt_in1k",)),
+        ("timm/resnet34d", 3.903, None, ("ra2_in1k",)),
+        (
+            "timm/resnet50d",
+            4.329,
+            None,
+            ("a1_in1k", "a2_in1k", "a3_in1k", "gluon_in1k", "ra2_in1k"),
+        ),
+    ),
+    _networks(
+        "timm_convnext",
+        _TIMM_CONVNEXT,
+        ("timm/convnext_atto", 0.547, None, ("d2_in1k",)),
+        ("timm/convnext_femto", 0.78, None, ("d1_in1k",)),
+        ("timm/convnext_pico", 1.367, None, ("d1_in1k",)),
+        ("timm/convnext_nano", 2.446, None, ("d1h_in1k", "in12k_ft_in1k")),
+    ),
+    _networks(
+        "timm_regnet",
+        _REGNET,
+        ("timm/regnetx_002", 0.199, None, ("pycls_in1k",)),
+        ("timm/regnety_002", 0.2, None, ("pycls_in1k",)),
+        ("timm/regnety_004", 0.402, None, ("pycls_in1k", "tv2_in1k")),
+        ("timm/regnety_008", 0.797, None, ("pycls_in1k",)),
+        ("timm/regnety_016", 1.612, None, ("pycls_in1k", "tv2_in1k")),
+    ),
 )
 
-TIMM: Mapping[str, BackboneFacts] = {row.name: row for row in _TIMM_ROWS}
+
+def _by_name(families: Iterable[list[BackboneFacts]]) -> dict[str, BackboneFacts]:
+    return {facts.name: facts for family in families for facts in family}
+
+
+BACKBONES: Mapping[str, BackboneFacts] = _by_name(_TORCHVISION)
+TIMM: Mapping[str, BackboneFacts] = _by_name(_TIMM)
 CATALOGUE: Mapping[str, BackboneFacts] = {**BACKBONES, **TIMM}
 """Every network by the name that a study has for it."""
-
-
-# What the head of a backbone sees: how many features, and whether one can be negative.
-#
-# A test compares every row with the networks themselves. Of a backbone that is not listed here both
-# are found out when its features are first looked at.
-
-
-_RESNETS = "resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d"
-_WIDTHS: Mapping[int, str] = {
-    512: "resnet10 resnet18 resnet34",
-    768: "convnext_small convnext_tiny vit_b_16 vit_b_32 swin_s swin_t swin_v2_s swin_v2_t",
-    1024: "mobilenet_v3_small convnext_base vit_l_16 vit_l_32 swin_b swin_v2_b",
-    1280: "mobilenet_v2 mobilenet_v3_large efficientnet_b0 efficientnet_b1 efficientnet_v2_l "
-    "efficientnet_v2_m efficientnet_v2_s vit_h_14",
-    1408: "efficientnet_b2",
-    1536: "efficientnet_b3 convnext_large",
-    1792: "efficientnet_b4",
-    2048: f"{_RESNETS} wide_resnet50_2 wide_resnet101_2 efficientnet_b5",
-    2304: "efficientnet_b6",
-    2560: "efficientnet_b7",
-    4096: "vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn",
-}
-NUM_FEATURES: Mapping[str, int] = {
-    name: width for width, names in _WIDTHS.items() for name in names.split()
-}
-"""Features that the head sees, by the backbone's name."""
-
-LAST_ACTIVATION: Mapping[str, str] = {
-    "resnet": "ReLU",
-    "mobilenet_v2": "ReLU6",
-    "mobilenet_v3": "Hardswish",
-    "efficientnet": "SiLU",
-    "vgg": "ReLU",
-    "convnext": "LayerNorm",
-    "vit": "LayerNorm",
-    "swin": "LayerNorm",
-}
-"""By family, the last layer before the head that decides the sign of its features."""
-
-NEVER_NEGATIVE = frozenset({"ReLU", "ReLU6"})
-
-
-# How fast the running statistics of a network's BatchNorm follow the batches.
-#
-# A test compares both tables with the networks themselves.
-
-
-USUAL_MOMENTUM = 0.1
-"""The share of a new batch in torch's BatchNorm."""
-_SLOW = 0.01
-_SLOW_NETWORKS = frozenset(
-    (
-        *("mobilenet_v3_small", "mobilenet_v3_large"),
-        *("efficientnet_b5", "efficientnet_b6", "efficientnet_b7"),
-    )
-)
-_WITHOUT = frozenset({"vit", "swin", "convnext", "timm_convnext"})
-
-
-def norm_momentum(facts: BackboneFacts) -> float | None:
-    """The share of a new batch in the running statistics as the network comes; None where it has no
-    BatchNorm.
-    """
-    plain_vgg = facts.family == "vgg" and not facts.name.endswith("_bn")
-    if facts.family in _WITHOUT or plain_vgg:
-        return None
-    return _SLOW if facts.name in _SLOW_NETWORKS else USUAL_MOMENTUM

@@ -1,7 +1,7 @@
 """A comparison as its cells: the study of one arm in one scenario, and what contradicts there."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tlsearch.config.comparison import ComparisonConfig
@@ -13,7 +13,6 @@ from tlsearch.config.schema import (
     fixed_baselines,
 )
 from tlsearch.config.search_options import Median, Tpe
-from tlsearch.config.space import raw
 from tlsearch.config.validation import Fault, Loc, clash
 from tlsearch.errors import Problem, nearest, shown
 
@@ -142,22 +141,19 @@ def as_cell(data: Mapping[str, Any], comparison: ComparisonConfig) -> dict[str, 
     """The fields of a study as its cells have them: budget and seeds are the comparison's, trials
     are drawn at random and none is pruned.
     """
-    found = copy.deepcopy(dict(data))
-    for section in ("comparison", "presets"):
-        found.pop(section, None)
-    search = found.get("search")
-    found["search"] = {
-        **(search if isinstance(search, dict) else {}),
-        "sampler": "random",
-        "pruner": "none",
+    found = copy.deepcopy({k: v for k, v in data.items() if k not in ("comparison", "presets")})
+    search, tuning = found.get("search"), comparison.tuning
+    return {
+        **found,
+        "search": {
+            **(search if isinstance(search, dict) else {}),
+            "sampler": "random",
+            "pruner": "none",
+        },
+        "budget": {"trials": tuning.trials, "epochs": tuning.epochs},
+        "confirm": {"top": 1, "seeds": comparison.confirm.seeds},
+        "baselines": [],
     }
-    found["budget"] = {
-        "trials": comparison.tuning.trials,
-        "epochs": comparison.tuning.epochs,
-    }
-    found["confirm"] = {"top": 1, "seeds": comparison.confirm.seeds}
-    found["baselines"] = []
-    return found
 
 
 _ROWS = {"A": ("A1", "A2", "A3", "A4", "A5"), "B": ("B1", "B2", "B3", "B3 with gap")}
@@ -169,19 +165,14 @@ _SCENARIOS = ("data.", "backbone.", "space.")
 _CHOICES = ("schedule", "optimizer", "adaptation")
 
 
-def comparison_contradictions(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
+def comparison_contradictions(config: StudyConfig) -> Iterator[Fault]:
     """What cannot go together in a comparison, apart from its cells."""
-    yield from _unused(config)
-    yield from _names(comparison)
-    yield from _scenarios(comparison)
-    yield from _arms(comparison)
-    yield from _sweeps(comparison)
-    yield from _future(comparison)
+    for check in (_unused, _names, _scenarios, _arms, _sweeps, _future):
+        yield from check(config, compared(config))
 
 
-def _unused(config: StudyConfig) -> Iterator[Fault]:
+def _unused(config: StudyConfig, _comparison: ComparisonConfig) -> Iterator[Fault]:
     """Settings of a search, which a comparison would ignore without a word."""
-    written = config.model_dump(mode="json")
     used = {
         "budget": (config.budget == BudgetConfig(), "set comparison.tuning instead"),
         "confirm": (config.confirm == ConfirmConfig(), "set comparison.confirm instead"),
@@ -191,87 +182,88 @@ def _unused(config: StudyConfig) -> Iterator[Fault]:
     }
     for field, (is_default, remedy) in used.items():
         if not is_default:
-            value = written
-            for part in field.split("."):
-                value = value[part]
-            yield clash(field, value, "is not used by a comparison", remedy, "comparison")
+            yield clash(config, field, "is not used by a comparison", remedy, "comparison")
 
 
-def _names(comparison: ComparisonConfig) -> Iterator[Fault]:
-    arms, scenarios = list(comparison.arms), list(comparison.scenarios)
-    if comparison.reference is not None and comparison.reference not in arms:
-        yield _unknown("comparison.reference", comparison.reference, "an arm", arms)
-    for field, wanted in (
-        ("comparison.only", comparison.only),
-        ("comparison.sweeps.scenarios", comparison.sweeps.scenarios),
-    ):
-        for name in wanted or ():
-            if name not in scenarios:
-                yield _unknown(field, name, "a scenario", scenarios)
+def _unknown(
+    config: StudyConfig, field: str, names: Iterable[str], known: Iterable[str]
+) -> Iterator[Fault]:
+    """Those of the names that are no arm, or scenario, of this comparison."""
+    what = "an arm" if known == compared(config).arms.keys() else "a scenario"
+    for name in names:
+        if name not in known:
+            remedy = nearest(name, list(known)) or f"known: {', '.join(known)}"
+            yield clash(config, field, f"must be {what} of this comparison", remedy, value=name)
+
+
+def _names(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
+    arms, scenarios = comparison.arms.keys(), comparison.scenarios.keys()
+    if comparison.reference is not None:
+        yield from _unknown(config, "comparison.reference", [comparison.reference], arms)
+    yield from _unknown(config, "comparison.only", comparison.only or (), scenarios)
+    swept = comparison.sweeps.scenarios or ()
+    yield from _unknown(config, "comparison.sweeps.scenarios", swept, scenarios)
     if _POOLED in scenarios:
         rule = "is what the answers of all scenarios together are called"
-        yield clash("comparison.scenarios.all", "all", rule, "give the scenario another name")
+        remedy = "give the scenario another name"
+        yield clash(config, f"comparison.scenarios.{_POOLED}", rule, remedy, value=_POOLED)
     for arm in arms:
         if arm.strip().isdigit():
-            rule = "reads like a number"
-            yield clash(f"comparison.arms.{arm}", arm, rule, "name it after what it does")
-    if not comparison.used and not set(comparison.only or ()) - set(scenarios):
+            rule, remedy = "reads like a number", "name it after what it does"
+            yield clash(config, f"comparison.arms.{arm}", rule, remedy, value=arm)
+    if not comparison.used and not set(comparison.only or ()) - scenarios:
         field = "comparison.only" if scenarios else "comparison.scenarios"
-        yield clash(field, [], "leaves no scenario to run", "name at least one")
+        yield clash(config, field, "leaves no scenario to run", "name at least one", value=[])
 
 
-def _scenarios(comparison: ComparisonConfig) -> Iterator[Fault]:
-    arms, reference = list(comparison.arms), comparison.reference_arm
+def _scenarios(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
+    reference = comparison.reference_arm
     for scenario, place in comparison.scenarios.items():
         field = f"comparison.scenarios.{scenario}"
         for dotted, value in place.set.items():
             if not str(dotted).startswith(_SCENARIOS):
-                rule, remedy = f"{dotted} does not describe a scenario", "set fields of "
-                remedy += "data and backbone, or of space for all arms alike"
-                yield clash(f"{field}.set", {dotted: value}, rule, remedy)
-        for name in place.arms or ():
-            if name not in arms:
-                yield _unknown(f"{field}.arms", name, "an arm", arms)
+                rule = f"{dotted} does not describe a scenario"
+                remedy = "set fields of data and backbone, or of space for all arms alike"
+                yield clash(config, f"{field}.set", rule, remedy, value={dotted: value})
+        field += ".arms"
+        yield from _unknown(config, field, place.arms or (), comparison.arms.keys())
         if place.arms is not None and len(set(place.arms)) < 2:
-            yield clash(f"{field}.arms", place.arms, "compares nothing", "name two arms at least")
+            yield clash(config, field, "compares nothing", "name two arms at least")
         elif comparison.table == "own" and reference not in (place.arms or (reference,)):
             rule = f"leaves out the reference, {reference!r}"
             remedy = "add it: all arms are compared with it"
-            yield clash(f"{field}.arms", place.arms, rule, remedy, "comparison.reference")
+            yield clash(config, field, rule, remedy, "comparison.reference")
 
 
-def _unknown(field: str, value: str, what: str, known: list[str]) -> Fault:
-    remedy = nearest(value, known) or f"known: {', '.join(known)}"
-    return clash(field, value, f"must be {what} of this comparison", remedy)
-
-
-def _arms(comparison: ComparisonConfig) -> Iterator[Fault]:
-    allowed = _OURS_IN_B if comparison.table == "B" else _OURS
+def _arms(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
+    allowed, known = (_OURS_IN_B, "data.split and ") if comparison.table == "B" else (_OURS, "")
     rows = _ROWS.get(comparison.table)
     for arm, fields in comparison.arms.items():
         place = f"comparison.arms.{arm}"
         if rows and arm not in rows:
             rule = f"is no row of table {comparison.table}"
             remedy = nearest(arm, rows) or f"rows: {', '.join(rows)}; or write table: own"
-            yield clash(place, fields, rule, remedy, "comparison.table")
+            yield clash(config, place, rule, remedy, "comparison.table")
         for dotted, value in fields.items():
             if not str(dotted).startswith(allowed):
                 rule = f"{dotted} does not define a strategy"
-                known = "data.split and " if comparison.table == "B" else ""
-                remedy = f"arms set fields of {known}space, such as space.schedule, or write "
-                remedy += "backbone.name, or backbone.weights: none for no transfer"
-                yield clash(place, {dotted: value}, rule, remedy)
+                remedy = (
+                    f"arms set fields of {known}space, such as space.schedule, or write "
+                    "backbone.name, or backbone.weights: none for no transfer"
+                )
             elif dotted == "backbone.weights" and value != "none":
                 rule = "arms share the scenario's weights"
                 remedy = "write none for no transfer, or set weights in a scenario"
-                yield clash(place, {dotted: value}, rule, remedy)
+            else:
+                continue
+            yield clash(config, place, rule, remedy, value={dotted: value})
 
 
-def _sweeps(comparison: ComparisonConfig) -> Iterator[Fault]:
+def _sweeps(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
     for index, sweep in enumerate(comparison.sweeps.of):
         field = f"comparison.sweeps.of.{index}"
         if sweep.arm not in comparison.arms:
-            yield _unknown(f"{field}.arm", sweep.arm, "an arm", list(comparison.arms))
+            yield from _unknown(config, f"{field}.arm", [sweep.arm], comparison.arms.keys())
             continue
         places = comparison.sweeps.scenarios or ()
         if set(places) <= set(comparison.scenarios) and not any(
@@ -279,72 +271,66 @@ def _sweeps(comparison: ComparisonConfig) -> Iterator[Fault]:
         ):
             rule = "is swept in no scenario"
             remedy = "name one of its scenarios in comparison.sweeps.scenarios"
-            yield clash(f"{field}.arm", sweep.arm, rule, remedy)
+            yield clash(config, f"{field}.arm", rule, remedy)
+        earlier = [other for other in comparison.sweeps.of[:index] if other.arm == sweep.arm]
         for name in sweep.dimension:
             if name in _CHOICES:
                 rule = "has settings of its own, which a sweep would not tune"
-                yield clash(f"{field}.dimension", name, rule, "compare its choices as arms")
-            earlier = comparison.sweeps.of[:index]
-            if any(other.arm == sweep.arm and name in other.dimension for other in earlier):
-                rule = f"is swept twice for {sweep.arm!r}"
-                yield clash(f"{field}.dimension", name, rule, "make one sweep of it")
+                remedy = "compare its choices as arms"
+                yield clash(config, f"{field}.dimension", rule, remedy, value=name)
+            if any(name in other.dimension for other in earlier):
+                rule, remedy = f"is swept twice for {sweep.arm!r}", "make one sweep of it"
+                yield clash(config, f"{field}.dimension", rule, remedy, value=name)
 
 
-def _future(comparison: ComparisonConfig) -> Iterator[Fault]:
-    field = "comparison.future"
-    if comparison.table != "B":
-        if comparison.future is not None:
-            rule, remedy = "belongs to table B alone", "drop it, or write table: B"
-            yield clash(field, comparison.future, rule, remedy, "comparison.table")
-        return
-    if comparison.future is None:
+def _future(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
+    field, other = "comparison.future", "comparison.table"
+    if comparison.table == "B" and comparison.future is None:
         rule, remedy = "table B needs images that no split touches", "write a share such as 0.25"
-        yield clash(field, None, rule, remedy, "comparison.table")
-    if comparison.sweeps.of:
-        yield clash("comparison.sweeps", "sweeps", "table B sweeps nothing", "drop it")
+        yield clash(config, field, rule, remedy, other)
+    if comparison.table == "B" and comparison.sweeps.of:
+        yield clash(config, "comparison.sweeps", "table B sweeps nothing", "drop it")
+    if comparison.table != "B" and comparison.future is not None:
+        yield clash(config, field, "belongs to table B alone", "drop it, or write table: B", other)
 
 
 def cell_contradictions(config: StudyConfig, comparison: ComparisonConfig) -> Iterator[Fault]:
     """What cannot be in a study that is a cell of this comparison, whoever set it."""
-    folds = config.data.split.folds
-    if folds:
-        rule, remedy = "is not used by a comparison", "write null: seeds redraw the parts"
-        yield clash("data.split.folds", folds, rule, remedy)
-    if comparison.table == "B":
-        for name, dimension in config.searched().items():
-            rule = "table B holds the strategy fixed, and compares splits alone"
-            field = "backbone.name" if name == BACKBONE else f"space.{name}"
-            yield clash(field, raw(dimension), rule, "write one value for it")
+    if config.data.split.folds:
+        remedy = "write null: seeds redraw the parts"
+        yield clash(config, "data.split.folds", "is not used by a comparison", remedy)
+    for name in config.searched() if comparison.table == "B" else ():
+        rule = "table B holds the strategy fixed, and compares splits alone"
+        field = "backbone.name" if name == BACKBONE else f"space.{name}"
+        yield clash(config, field, rule, "write one value for it")
 
 
 def sweep_contradictions(config: StudyConfig, cell: Cell) -> Iterator[Fault]:
     """Swept dimensions that this arm has not; the cell must be right by itself."""
-    comparison = compared(config)
     known = cell_config(config, cell).space.dimensions()
-    for index, sweep in enumerate(comparison.sweeps.of):
-        if sweep.arm != cell.arm:
-            continue
-        for name in sweep.dimension:
-            # What is no dimension of any arm is reported with the values that it would be set to.
+    inner = [name for name in known if "." in name]
+    for index, sweep in enumerate(compared(config).sweeps.of):
+        # What is no dimension of any arm is reported with the values that it would be set to.
+        for name in sweep.dimension if sweep.arm == cell.arm else ():
             if name not in known and "." in name:
                 field = f"comparison.sweeps.of.{index}.dimension"
+                remedy = nearest(name, inner) or f"has: {', '.join(inner)}"
                 rule = f"is no dimension of {cell.arm!r}"
-                inner = [n for n in known if "." in n]
-                yield clash(field, name, rule, nearest(name, inner) or f"has: {', '.join(inner)}")
+                yield clash(config, field, rule, remedy, value=name)
 
 
 def identical_arms(config: StudyConfig) -> Iterator[Fault]:
     """Arms that come to the same strategy; the cells must be right by themselves."""
-    comparison, reported = compared(config), set[str]()
     seen: dict[tuple[str, str], str] = {}
-    for cell in cells(comparison):
+    twins: dict[str, str] = {}
+    for cell in cells(compared(config)):
         found = cell_config(config, cell).model_dump_json(exclude={"name", "comparison"})
         first = seen.setdefault((cell.scenario, found), cell.arm)
-        if first != cell.arm and cell.arm not in reported:
-            reported.add(cell.arm)
-            rule, remedy = f"is the same strategy as {first!r}", "change or drop one of them"
-            field = f"comparison.arms.{cell.arm}"
-            yield clash(field, comparison.arms[cell.arm], rule, remedy)
+        if first != cell.arm:
+            twins.setdefault(cell.arm, first)
+    for arm, first in twins.items():
+        rule, remedy = f"is the same strategy as {first!r}", "change or drop one of them"
+        yield clash(config, f"comparison.arms.{arm}", rule, remedy)
 
 
 def replaced_options(comparison: ComparisonConfig, options: Sequence[Override]) -> list[Problem]:

@@ -1,48 +1,24 @@
-"""Contradictions between fields that are each right by themselves."""
+"""Contradictions between fields that are each right by themselves, and what is good to know."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from math import inf
+from collections.abc import Iterable, Iterator
+from math import ceil, inf
 
-from tlsearch.config.catalog import (
-    LAST_ACTIVATION,
-    NEVER_NEGATIVE,
-    NUM_FEATURES,
-    USUAL_MOMENTUM,
-    groups,
-    norm_momentum,
-)
+from tlsearch.config.catalog import CATALOGUE, TIMM, USUAL_MOMENTUM, BackboneFacts, groups
 from tlsearch.config.cells import comparison_contradictions
-from tlsearch.config.cost import dimension, head_alone_trains, num_batches, train_images
-from tlsearch.config.data_checks import (
-    backbone_contradictions,
-    data_contradictions,
-    source_contradictions,
-)
+from tlsearch.config.cost import head_alone_trains, num_batches, train_images
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import (
-    CmaEs,
-    Hyperband,
-    Median,
-    Percentile,
-    Tpe,
-    Wilcoxon,
-    pruning_steps,
+from tlsearch.config.search_options import CmaEs, Hyperband, Median, Percentile, Tpe, Wilcoxon
+from tlsearch.config.sources import (
+    Digits,
+    EmbeddedSource,
+    TorchvisionSet,
+    known_facts,
+    source_name,
 )
-from tlsearch.config.sources import TorchvisionSet, source_name
-from tlsearch.config.space import (
-    Choice,
-    Dimension,
-    Fixed,
-    can_be,
-    highest,
-    lowest,
-    raw,
-    values,
-)
+from tlsearch.config.space import Choice, Dimension, Fixed, can_be, highest, lowest, raw, values
 from tlsearch.config.strategy import ALL, NORMS
 from tlsearch.config.validation import Fault, Loc, clash
-from tlsearch.errors import nearest
+from tlsearch.errors import nearest, shown
 
 
 def contradictions(config: StudyConfig) -> list[Fault]:
@@ -50,157 +26,476 @@ def contradictions(config: StudyConfig) -> list[Fault]:
     found in the cells.
     """
     if config.comparison is not None:
-        return list(comparison_contradictions(config, config.comparison))
-    checks = (
-        data_contradictions,
-        backbone_contradictions,
-        _freezing,
-        _schedule,
-        _warmup,
-        _optimizer,
-        _stopping,
-        augmentation_contradictions,
-        partial(_of_each_network, fine_tuning_contradictions),
-        partial(_of_each_network, source_contradictions),
-        _search,
-    )
-    return [found for check in checks for found in check(config)]
+        return list(comparison_contradictions(config))
+    checks = (_data, _planted, _backbone, _epochs, _warmup, _optimizer, _basic, _of_each_network)
+    found = [fault for check in checks for fault in check(config)]
+    found += config.search.sampler.contradictions(config)
+    return [*found, *config.search.pruner.contradictions(config)]
 
 
-def _search(config: StudyConfig) -> Iterator[Fault]:
-    yield from config.search.sampler.contradictions(config)
-    yield from config.search.pruner.contradictions(pruning_steps(config))
+# The section `data`, as far as its contradictions show before files are read.
 
 
-def _freezing(config: StudyConfig) -> Iterator[Fault]:
-    facts, epochs = config.backbone.shallowest, config.budget.epochs
-    names = groups(facts)
-    field, freeze, value = dimension(config, "freeze_depth")
-    deepest = len(names) - 1
-    if highest(freeze) > deepest:
-        rule = f"{facts.name} has {len(names)} layer groups ({', '.join(names)})"
-        remedy = f"freeze 0 to {deepest}, where {deepest} trains the head alone"
-        if len(config.backbone.names) > 1:
-            remedy = f"freeze 0 to {deepest}, which all of these networks have"
-        yield clash(field, value, rule, remedy, "backbone.name")
-    field, opening, value = dimension(config, "unfreeze_every_epochs")
-    if highest(opening) > 0 and highest(freeze) == 0:
-        rule = "nothing is frozen that could be unfrozen: space.freeze_depth is 0"
-        yield clash(field, value, rule, "drop it, or freeze groups", "space.freeze_depth")
-    elif highest(opening) >= epochs:
-        rule = f"opens nothing within {epochs} epochs"
-        yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
+_FRACTIONS = ("data.split.validation", "data.split.test")
+_NEEDS = {"group": "groups", "stratified_group": "groups", "given": "parts", "time": "times"}
 
 
-def _of_each_network(
-    check: Callable[[StudyConfig], Iterator[Fault]], config: StudyConfig
+def _data(config: StudyConfig) -> Iterator[Fault]:
+    data, split, source = config.data, config.data.split, config.data.source
+    held_out = split.test + ((1 - split.test) / split.folds if split.folds else split.validation)
+    known, labels = known_facts(source), data.labels_per_class
+    if held_out >= 1 - 1e-9:
+        rule = f"validation + test = {held_out:g} leaves nothing to train on"
+        written = shown({"validation": split.validation, "test": split.test})
+        involved = tuple(tuple(field.split(".")) for field in _FRACTIONS)
+        remedy = "lower one of them, to a sum below 1"
+        yield Fault(("data", "split"), written, rule, remedy, involved)
+    elif known is not None and labels is not None:
+        most = known.smallest_class
+        if split.strategy == "stratified":
+            # Rounding to whole images may take one from the class.
+            most = max(1, int(most * (1 - held_out) + 1e-9))
+        if labels > most:
+            rule = f"the training part has {most} images of its smallest class"
+            remedy = f"take {most} or less, or null for all"
+            others = (*_FRACTIONS, "data.split.strategy", "data.source")
+            yield clash(config, "data.labels_per_class", rule, remedy, *others)
+    if split.gap and split.strategy != "time":
+        rule = f"a split that is {split.strategy} has no order in time to leave a gap in"
+        remedy = "write strategy: time, or drop the gap"
+        yield clash(config, "data.split.gap", rule, remedy, "data.split.strategy")
+    needed = _NEEDS.get(split.strategy)
+    has_times = isinstance(source, Digits) and needed == "times"
+    has_parts = data.planted is not None and needed == "parts"
+    if needed and isinstance(source, EmbeddedSource) and not (has_times or has_parts):
+        rule = f"the source {source_name(source)} tells no {needed}"
+        remedy = "write strategy: stratified, or give a manifest that has them"
+        yield clash(config, "data.split.strategy", rule, remedy, "data.source")
+    if split.strategy == "time" and known is not None:
+        before_test = known.images - round(known.images * split.test) - split.gap
+        held = round(known.images * split.validation)
+        if split.folds:
+            held = before_test // (split.folds + 1) * split.folds
+        if before_test - held - split.gap < 1:
+            rule = f"leaves none of {known.images} images to train on"
+            involved_too = (*_FRACTIONS, "data.split.folds", "data.split.strategy", "data.source")
+            remedy = "lower it, or validate on less"
+            yield clash(config, "data.split.gap", rule, remedy, *involved_too)
+
+
+def _planted(config: StudyConfig) -> Iterator[Fault]:
+    field, planted, split = "data.planted", config.data.planted, config.data.split
+    if planted is None:
+        return
+    if not isinstance(config.data.source, EmbeddedSource):
+        rule = "defects are planted into a source that tlsearch carries, into no images of yours"
+        remedy = "drop it, or take digits, glyphs, letters or textures"
+        yield clash(config, field, rule, remedy, "data.source")
+    if split.strategy != "given":
+        rule = "parts are drawn, stratified, before anything is planted, and stand as given"
+        remedy = "write data.split.strategy: given"
+        yield clash(config, field, rule, remedy, "data.split.strategy")
+    if split.folds:
+        rule = "each image would validate once, those with planted defects too"
+        yield clash(config, field, rule, "write data.split.folds: null", "data.split.folds")
+    if not planted.label_noise and not planted.duplicates:
+        remedy = "set label_noise or duplicates, or write null"
+        yield clash(config, field, "plants nothing", remedy)
+
+
+# Networks that cannot take the study's images, or whose weights nobody has.
+
+
+def _backbone(config: StudyConfig) -> Iterator[Fault]:
+    names, given = config.backbone.names, config.backbone.given_weights
+    if not isinstance(given, str):
+        if missing := [name for name in names if name not in given]:
+            rule = f"names no weights for {', '.join(missing)}"
+            remedy = "add them: glyphs, none, a name of torchvision's or a .safetensors file"
+            yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
+        for name in (name for name in given if name not in names):
+            rule = "is no network of this study"
+            remedy = nearest(name, names) or f"drop it, or add {name} to backbone.name"
+            yield clash(config, f"backbone.weights.{name}", rule, remedy, "backbone.name")
+    for name in names:
+        yield from _size(config, CATALOGUE[name])
+        if isinstance(given, str):
+            yield from _published(config, "backbone.weights", given, CATALOGUE[name])
+        elif name in given:
+            field = f"backbone.weights.{name}"
+            yield from _published(config, field, given[name], CATALOGUE[name])
+    if isinstance(given, str) and given.endswith(".safetensors") and len(names) > 1:
+        rule = "one file cannot hold the weights of several networks"
+        remedy = f"write a mapping, such as {{{names[0]}: {given}, …}}"
+        yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
+
+
+def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Fault]:
+    size, by = config.data.size, facts.size_multiple
+    least = ceil(facts.min_size / by) * by
+    if size < least:
+        rule = f"{facts.name} needs images of at least {least} pixels"
+        yield clash(config, "data.size", rule, f"write {least} or more", "backbone.name")
+    elif size % by:
+        rule = f"{facts.name} cuts images into patches of {by} pixels"
+        lower, upper = max(least, size // by * by), (size // by + 1) * by
+        yield clash(config, "data.size", rule, f"write {lower} or {upper}", "backbone.name")
+
+
+def _published(
+    config: StudyConfig, field: str, weights: str, facts: BackboneFacts
 ) -> Iterator[Fault]:
-    """Those of each network; what several have in common comes once."""
-    seen: set[tuple[Loc, str]] = set()
-    for name in config.backbone.with_weights:
-        for found in check(config.with_backbone(name)):
-            if (found.loc, found.rule) not in seen:
-                seen.add((found.loc, found.rule))
-                yield found
+    if weights in ("none", "glyphs", *facts.weights) or weights.endswith(".safetensors"):
+        return
+    if not facts.weights:
+        rule = f"nobody has published weights for {facts.name}"
+        remedy = "write glyphs, none, or a .safetensors file"
+    else:
+        publisher = "timm" if facts.name in TIMM else "torchvision"
+        rule = f"{publisher} has no such weights for {facts.name}"
+        meant, remedy = nearest(weights, facts.weights), f"known: {', '.join(facts.weights)}"
+        if meant:
+            remedy = f"{meant} ({remedy})" if len(facts.weights) > 1 else meant
+    yield clash(config, field, rule, remedy, "backbone.name")
 
 
-def _schedule(config: StudyConfig) -> Iterator[Fault]:
-    epochs = config.budget.epochs
+# How long a training takes: what would come after its end, or before its beginning.
+
+
+def _epochs(config: StudyConfig) -> Iterator[Fault]:
+    """What shows nothing within the epochs of a trial, and freezing beyond the head."""
+    space, epochs, facts = config.space, config.budget.epochs, config.backbone.shallowest
+    names = groups(facts)
+    deepest = len(names) - 1
+    if highest(space.freeze_depth) > deepest:
+        rule = f"{facts.name} has {len(names)} layer groups ({', '.join(names)})"
+        which = f"where {deepest} trains the head alone"
+        if len(config.backbone.names) > 1:
+            which = "which all of these networks have"
+        remedy = f"freeze 0 to {deepest}, {which}"
+        yield clash(config, "space.freeze_depth", rule, remedy, "backbone.name")
     # A plateau shows after a first epoch, and a cut needs an epoch after it.
-    rules = {
-        "schedule.step.every_epochs": ("no step falls", epochs),
-        "schedule.plateau.patience_epochs": ("no cut can follow a plateau", epochs - 2),
+    longer = "train longer, or take another schedule"
+    plateau = "no cut can follow a plateau within"
+    limits = {
+        "unfreeze_every_epochs": (epochs, "opens nothing within", "or train longer"),
+        "schedule.step.every_epochs": (epochs, "no step falls within", longer),
+        "schedule.plateau.patience_epochs": (epochs - 2, plateau, longer),
+        "warmup_epochs": (epochs, "warm-up is as long as training,", "or train longer"),
+        "patience_epochs": (epochs, "never stops a training of", "or null for never"),
     }
-    for name, found in config.space.dimensions().items():
-        problem, limit = rules.get(name, ("", inf))
+    if highest(space.unfreeze_every_epochs) > 0 and highest(space.freeze_depth) == 0:
+        del limits["unfreeze_every_epochs"]
+        rule = "nothing is frozen that could be unfrozen: space.freeze_depth is 0"
+        field, remedy = "space.unfreeze_every_epochs", "drop it, or freeze groups"
+        yield clash(config, field, rule, remedy, "space.freeze_depth")
+    for name, found in space.dimensions().items():
+        limit, problem, otherwise = limits.get(name, (inf, "", ""))
         if highest(found) >= limit:
-            rule = f"{problem} within {epochs} epochs"
-            remedy = _fewer(int(limit), "train longer, or take another schedule")
-            field = f"space.{name}"
-            yield clash(field, raw(found), rule, remedy, "space.schedule", "budget.epochs")
+            remedy = f"take less than {limit}, {otherwise}"
+            others = ["space.schedule"] if name.startswith("schedule") else []
+            yield clash(
+                config,
+                f"space.{name}",
+                f"{problem} {epochs} epochs",
+                remedy if limit > 1 else "train for more epochs",
+                *others,
+                "budget.epochs",
+            )
 
 
 def _warmup(config: StudyConfig) -> Iterator[Fault]:
-    epochs = config.budget.epochs
-    field, warm, value = dimension(config, "warmup_epochs")
-    steps_field, steps, steps_value = dimension(config, "warmup_steps")
-    if highest(warm) >= epochs:
-        rule = f"warm-up is as long as training, {epochs} epochs"
-        yield clash(field, value, rule, _fewer(epochs, "or train longer"), "budget.epochs")
-    if highest(warm) > 0 and highest(steps) > 0:
+    warm, steps = highest(config.space.warmup_epochs), highest(config.space.warmup_steps)
+    fields = ("space.warmup_epochs", "space.warmup_steps")
+    if warm > 0 and steps > 0:
         rule = "warm-up is given in epochs and in steps"
-        yield clash(steps_field, steps_value, rule, "keep one of them, the other 0", field)
+        yield clash(config, fields[1], rule, "keep one of them, the other 0", fields[0])
     images = train_images(config)
     if images is not None:
         yield from step_contradictions(config, images)
-    start_field, start, start_value = dimension(config, "warmup_start_fraction")
-    if highest(start) > 0 and highest(warm) == highest(steps) == 0:
+    if highest(config.space.warmup_start_fraction) > 0 and warm == steps == 0:
         rule = "there is no warm-up that it could start"
         remedy = "drop it, or set space.warmup_epochs"
-        yield clash(start_field, start_value, rule, remedy, field, steps_field)
+        yield clash(config, "space.warmup_start_fraction", rule, remedy, *fields)
 
 
 def step_contradictions(config: StudyConfig, images: int) -> Iterator[Fault]:
     """What cannot go together with a training part of so many images; of files their number is
     known only once they are read.
     """
-    field, steps, value = dimension(config, "warmup_steps")
     batch = highest(config.space.batch_size)
     total = config.budget.epochs * num_batches(images, batch_size=int(batch))
-    if highest(steps) >= total:
+    if highest(config.space.warmup_steps) >= total:
         rule = f"warm-up is as long as training, {total} steps at batch size {batch:g}"
         others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")
         remedy = f"take less than {total}" if total > 1 else "train longer"
-        yield clash(field, value, rule, remedy, *others)
+        yield clash(config, "space.warmup_steps", rule, remedy, *others)
 
 
 def _optimizer(config: StudyConfig) -> Iterator[Fault]:
-    dimensions = config.space.dimensions()
-    nesterov = dimensions.get("optimizer.sgd.nesterov")
-    momentum = dimensions.get("optimizer.sgd.momentum")
-    if nesterov and momentum and can_be(nesterov, True) and lowest(momentum) == 0:
-        field = "space.optimizer.sgd.nesterov"
+    sgd = config.space.optimizer.options.get("sgd")
+    if sgd and can_be(sgd["nesterov"], True) and lowest(sgd["momentum"]) == 0:
+        field, other = "space.optimizer.sgd.nesterov", "space.optimizer.sgd.momentum"
         rule = "Nesterov's step needs momentum, which may be 0 here"
-        remedy = "raise space.optimizer.sgd.momentum above 0"
-        yield clash(field, raw(nesterov), rule, remedy, "space.optimizer.sgd.momentum")
+        yield clash(config, field, rule, f"raise {other} above 0", other)
 
 
-def _stopping(config: StudyConfig) -> Iterator[Fault]:
-    epochs = config.budget.epochs
-    field, patience, value = dimension(config, "patience_epochs")
-    if highest(patience) >= epochs:
-        rule = f"never stops a training of {epochs} epochs"
-        yield clash(field, value, rule, _fewer(epochs, "or null for never"), "budget.epochs")
-
-
-def _fewer(epochs: int, otherwise: str) -> str:
-    return f"take less than {epochs}, {otherwise}" if epochs > 1 else "train for more epochs"
-
-
-# What trains, what pulls it back, and what the head starts from.
+# What trains, what pulls it back, and what the head starts from, on each network by itself.
 
 
 _FREEZE, _TRAINED, _WEIGHTS = "space.freeze_depth", "space.trained", "backbone.weights"
+
+
+def _of_each_network(config: StudyConfig) -> Iterable[Fault]:
+    """Those of each network; what several have in common comes once."""
+    seen: dict[tuple[Loc, str], Fault] = {}
+    checks = (_trained, _head_alone, _pretrained, _norms, _selection, _adaptation, _source_task)
+    for name in config.backbone.with_weights:
+        ours = config.with_backbone(name)
+        for found in (fault for check in checks for fault in check(ours)):
+            seen.setdefault((found.loc, found.rule), found)
+    return seen.values()
+
+
+def _trained(config: StudyConfig) -> Iterator[Fault]:
+    facts, wanted = config.backbone.facts, [str(v) for v in values(config.space.trained)]
+    known = groups(facts)
+    for name in dict.fromkeys(name for choice in wanted for name in choice.split("+")):
+        if name not in (ALL, NORMS, *known):
+            rule = f"{facts.name} has no layer group {name} (it has {', '.join(known)})"
+            remedy = nearest(name, [*known, ALL, NORMS]) or "name some of these"
+            yield clash(config, _TRAINED, rule, remedy, "backbone.name")
+    if NORMS in wanted and facts.family == "vgg" and not facts.name.endswith("_bn"):
+        rule = f"{facts.name} has no normalisation layers"
+        yield clash(config, _TRAINED, rule, f"take {facts.name}_bn", "backbone.name")
+    if wanted != [ALL] and highest(config.space.freeze_depth) > 0:
+        rule = "says by name what trains, and space.freeze_depth says it by depth"
+        yield clash(config, _TRAINED, rule, "set space.freeze_depth: 0", _FREEZE)
+
+
+def _head_alone(config: StudyConfig) -> Iterator[Fault]:
+    """Rates of layers and pulls on them where nothing trains but the head, and two falls of one."""
+    space = config.space
+    decays, falls = lowest(space.layer_decay) < 1, lowest(space.lr_ratio) < 1
+    if decays and falls:
+        rule = "the rate falls per layer, and by space.lr_ratio per group as well"
+        remedy = "keep one of them, the other 1"
+        yield clash(config, "space.layer_decay", rule, remedy, "space.lr_ratio")
+    if head_alone_trains(config):
+        of_layers = {"layer_decay": decays, "lr_ratio": falls, "l2_sp": highest(space.l2_sp) > 0}
+        for name in (name for name, is_set in of_layers.items() if is_set):
+            rule, remedy = "nothing trains but the head", "drop it, or let more train"
+            yield clash(config, f"space.{name}", rule, remedy, _FREEZE, _TRAINED)
+
+
+def _pretrained(config: StudyConfig) -> Iterator[Fault]:
+    space, lacking = config.space, "there are no pretrained weights"
+    is_random = config.backbone.weights == "none"
+    if highest(space.l2_sp) > 0 and is_random:
+        rule = f"{lacking} to be pulled towards"
+        remedy = "write 0, or choose backbone.weights; decay towards 0 is space.weight_decay"
+        yield clash(config, "space.l2_sp", rule, remedy, _WEIGHTS)
+    norms_stay = NORMS in values(space.trained) and can_be(space.decay_norm_and_bias, False)
+    if highest(space.l2_sp) > 0 and norms_stay:
+        rule = "norms may train alone, and it pulls them only where they decay"
+        remedy = "write 0, train more than norms, or set space.decay_norm_and_bias: true"
+        yield clash(config, "space.l2_sp", rule, remedy, _TRAINED, "space.decay_norm_and_bias")
+    if can_be(space.head_init, "probe") and is_random:
+        rule = f"{lacking} whose features a probe could read"
+        remedy = "write random, or choose backbone.weights"
+        yield clash(config, "space.head_init", rule, remedy, _WEIGHTS)
+
+
+def _norms(config: StudyConfig) -> Iterator[Fault]:
+    facts = config.backbone.facts
+    if highest(config.space.norm_momentum) > 0 and facts.norm_momentum is None:
+        rule = f"{facts.name} has no BatchNorm, whose running statistics it would be of"
+        yield clash(config, "space.norm_momentum", rule, "write null", "backbone.name")
+
+
+def _selection(config: StudyConfig) -> Iterator[Fault]:
+    selection, facts = config.space.feature_selection, config.backbone.facts
+    chosen = [name for name in selection.names if name != "none"]
+    field = "space.feature_selection"
+    if chosen and not head_alone_trains(config):
+        rule = "features are selected before training, so nothing but the head may train"
+        remedy = f"set space.freeze_depth: {len(groups(facts)) - 1}, or write none"
+        yield clash(config, field, rule, remedy, _FREEZE, _TRAINED)
+    if "chi2" in chosen and facts.has_negative_features:
+        last = facts.last_activation
+        rule = f"χ² wants features that are never negative, and {facts.name}'s come from {last}"
+        yield clash(config, f"{field}.chi2", rule, "take anova", "backbone.name", value="chi2")
+    for name in chosen:
+        most = facts.num_features
+        if most is not None and highest(selection.options[name]["k"]) > most:
+            rule, remedy = f"the head of {facts.name} sees {most} features", f"write {most} or less"
+            yield clash(config, f"{field}.{name}.k", rule, remedy, "backbone.name")
+
+
+# What needs images of the task that the weights were trained on, and whether there are any.
+
+
+_REMEDY = "write backbone.source: {folder: PATH}, labelled images of that task"
+
+
+def knows_source(config: StudyConfig) -> bool:
+    """Whether images of the source task are at hand: the embedded weights know theirs."""
+    return config.backbone.weights == "glyphs" or config.backbone.source is not None
+
+
+def _adaptation(config: StudyConfig) -> Iterator[Fault]:
+    field, options = "space.adaptation", config.space.adaptation.options
+    chosen = [name for name in options if name != "none"]
+    if chosen and not knows_source(config):
+        verb = "takes" if len(chosen) == 1 else "take"
+        rule = f"{' and '.join(chosen)} {verb} images towards the source's, and none are known"
+        yield clash(config, field, rule, _REMEDY, "backbone.source", value=chosen)
+    for name, inner in ((name, inner) for name in chosen for inner in ("band", "strength")):
+        if highest(options[name].get(inner, Fixed(1.0))) == 0:
+            remedy = "raise it, or write space.adaptation: none"
+            yield clash(config, f"{field}.{name}.{inner}", "0 changes no image", remedy)
+    if "style" in chosen and config.backbone.weights == "none":
+        rule = "a network that has learnt nothing tells no style"
+        remedy = "take fourier or moments, or pretrained weights"
+        yield clash(config, field, rule, remedy, "backbone.weights", value="style")
+    size = len(groups(config.backbone.facts)) - 1
+    if "style" in chosen and highest(options["style"]["layers"]) > size:
+        rule = f"{config.backbone.name} has {size} layer groups before its head"
+        yield clash(config, f"{field}.style.layers", rule, f"take 1 to {size}", "backbone.name")
+
+
+def _source_task(config: StudyConfig) -> Iterator[Fault]:
+    if config.backbone.weights == "glyphs" and config.backbone.source is not None:
+        rule = "the weights glyphs know their source: printed characters"
+        remedy = "drop it, or give every network weights of one source"
+        yield clash(config, "backbone.source", rule, remedy, "backbone.weights")
+    if highest(config.space.source_task_weight) <= 0:
+        return
+    field = "space.source_task_weight"
+    if not knows_source(config):
+        yield clash(
+            config, field, "no images of the source task are known", _REMEDY, "backbone.source"
+        )
+    if head_alone_trains(config):
+        rule = "the head alone trains, so that both tasks share nothing that learns"
+        others = ("space.freeze_depth", "space.unfreeze_every_epochs", "space.trained")
+        yield clash(config, field, rule, "write 0, or let more train", *others)
+
+
+# Augmentation that does nothing, or that may make another class of an image.
+
+
+TRIVIAL_SHIFT = 32
+"""Pixels by which TrivialAugment shifts at the most, whatever the size (arXiv:2103.10158)."""
+_CHARACTERS = ("digits", "glyphs", "letters")
+_CHARACTER_SETS = ("MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN", "Omniglot")
+
+
+def _basic(config: StudyConfig) -> Iterator[Fault]:
+    """A choice of `basic` that leaves every image as it is."""
+    found = config.space.augmentation.options.get("basic", {})
+    if found and all(_is_off(name, dimension) for name, dimension in found.items()):
+        rule = f"changes nothing: all its strengths are off ({', '.join(found)})"
+        remedy = "write none, or raise one of them"
+        yield clash(config, "space.augmentation", rule, remedy, value="basic")
+
+
+def _is_off(name: str, dimension: Dimension) -> bool:
+    if name == "crop":
+        return lowest(dimension) == 1
+    return isinstance(dimension, Fixed) and highest(dimension) == 0
+
+
+def augmentation_notes(config: StudyConfig) -> list[str]:
+    """What may make another class of an image, or none: a sentence each."""
+    source, options, notes = config.data.source, config.space.augmentation.options, []
+    shows_characters = source_name(source) in _CHARACTERS or (
+        isinstance(source, TorchvisionSet) and source.name in _CHARACTER_SETS
+    )
+    basic = options.get("basic", {}).items()
+    flips = {n: d for n, d in basic if n.endswith("flip") and highest(d) > 0}
+    if flips and shows_characters:
+        fields = [f"space.augmentation.basic.{n} = {raw(d)}" for n, d in flips.items()]
+        zeros = ", ".join(f"{name}: 0" for name in flips)
+        notes.append(
+            f"{' and '.join(fields)}: a flipped character is another one, or none; write {zeros}"
+        )
+    effects = []
+    if config.data.size < 2 * TRIVIAL_SHIFT:
+        share = min(1.0, TRIVIAL_SHIFT / config.data.size)
+        effects.append(
+            f"shifts some images by up to {TRIVIAL_SHIFT} pixels, {share:.0%} of the side"
+        )
+    if shows_characters:
+        effects.append("turns some by up to 135 degrees, and a 6 may be read as a 9")
+    if "trivial" in options and effects:
+        what = " and ".join(effects)
+        notes.append(f"space.augmentation: trivial {what}; basic keeps to what you allow")
+    return notes
+
+
+# What is no mistake, but good to know before running: one sentence each.
+
+
 LAGGING = 0.1
 """The share of old running statistics from which on they are remarked on. A guess."""
-_NO_START = "there are no pretrained weights"
 
 
-def fine_tuning_contradictions(config: StudyConfig) -> Iterator[Fault]:
-    """What cannot go together among these dimensions, with the backbone, or with freezing."""
-    yield from _trained(config)
-    yield from _rates(config)
-    yield from _pretrained(config)
-    yield from _selection(config)
-    yield from _norms(config)
+def notes(config: StudyConfig) -> list[str]:
+    """All notes on a study that searches."""
+    found: list[str] = []
+    trials, search, split = config.budget.trials, config.search, config.data.split
+    startup = getattr(search.sampler, "n_startup_trials", 0)
+    if not config.searched():
+        found.append("space searches nothing: all trials train the same strategy")
+    elif startup >= trials:
+        found.append(
+            f"the sampler's first {startup} trials are random, so all {trials} trials will be"
+        )
+    if config.confirm.seeds and config.confirm.top > trials:
+        found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
+    unmodelled = [n for n, d in config.searched().items() if isinstance(d, Choice)]
+    if isinstance(search.sampler, CmaEs) and unmodelled:
+        found.append(f"cmaes leaves lists to chance: {', '.join(unmodelled)}")
+    if isinstance(search.pruner, Hyperband) and isinstance(search.sampler, Tpe):
+        brackets = search.pruner.brackets(split.folds or config.budget.epochs)
+        if brackets > 1:
+            found.append(
+                f"hyperband splits the trials into {brackets} brackets, and tpe learns in each "
+                f"apart: its first {startup} trials there are random"
+            )
+    if isinstance(search.pruner, Wilcoxon) and not split.folds:
+        found.append(
+            "wilcoxon compares learning curves epoch by epoch as if epochs were independent; "
+            "it is made for folds, so read its p_threshold as a setting and not as a probability"
+        )
+    if split.folds and isinstance(search.pruner, Median | Percentile):
+        found.append(
+            "median and percentile judge a trial by the best of its means so far, so a lucky first "
+            "fold protects it; hyperband and wilcoxon do not"
+        )
+    if split.folds and config.confirm.seeds and split.strategy != "time":
+        found.append(
+            f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
+            "once and holds out one fold of a draw of its own"
+        )
+    return found + strategy_notes(config)
 
 
-def fine_tuning_notes(config: StudyConfig) -> list[str]:
-    """What is no mistake, but good to know before running: one sentence each."""
-    found, images = [], train_images(config)
+def strategy_notes(config: StudyConfig) -> list[str]:
+    """Those that hold of a comparison's cells as well."""
+    found, split, images = augmentation_notes(config), config.data.split, train_images(config)
     if highest(config.space.l2_sp) > 0 and highest(config.space.weight_decay) > 0:
         found.append("with l2_sp above 0, weight_decay is the head's alone")
-    return found if images is None else found + step_notes(config, images)
+    if images is not None:
+        found += step_notes(config, images)
+    if split.strategy == "time" and config.confirm.seeds:
+        last = "all train on the last fold's parts; " if split.folds else ""
+        found.append(
+            f"{last}time cannot be drawn again: confirmation seeds differ in initial weights, in "
+            "order and in which labels labels_per_class picks, not in their parts"
+        )
+    return found
 
 
 def step_notes(config: StudyConfig, images: int) -> list[str]:
@@ -216,236 +511,15 @@ def step_notes(config: StudyConfig, images: int) -> list[str]:
             f"ema_decay = {decay:g} is not reached: the average warms up, and a training, of "
             f"{steps} steps at the most, comes to {reached:.3g}"
         )
-    return found + _lagging_norms(config, steps)
-
-
-def _lagging_norms(config: StudyConfig, steps: int) -> list[str]:
-    """Networks whose running statistics would largely be the pretrained ones after so many."""
-    found: list[str] = []
-    if highest(config.space.norm_momentum) > 0:
-        return found
     for ours in map(config.with_backbone, config.backbone.names):
-        momentum = norm_momentum(ours.backbone.facts) or USUAL_MOMENTUM
-        left = (1 - momentum) ** steps
-        if momentum < USUAL_MOMENTUM and left > LAGGING and not head_alone_trains(ours):
+        # Running statistics that would largely be the pretrained ones after so many steps.
+        momentum = ours.backbone.facts.norm_momentum or USUAL_MOMENTUM
+        left, is_set = (1 - momentum) ** steps, highest(config.space.norm_momentum) > 0
+        is_slow = momentum < USUAL_MOMENTUM and left > LAGGING
+        if is_slow and not is_set and not head_alone_trains(ours):
             found.append(
                 f"{ours.backbone.name}'s running BatchNorm statistics take {momentum:g} of each "
                 f"batch, and a training has {steps} steps at the most: {left:.0%} of those that "
                 "it is validated by would still be the old ones — set space.norm_momentum: 0.1"
             )
     return found
-
-
-def _trained(config: StudyConfig) -> Iterator[Fault]:
-    facts = config.backbone.facts
-    field, trained, value = dimension(config, "trained")
-    known = groups(facts)
-    wanted = [str(choice) for choice in values(trained)]
-    for name in dict.fromkeys(name for choice in wanted for name in choice.split("+")):
-        if name not in (ALL, NORMS, *known):
-            rule = f"{facts.name} has no layer group {name} (it has {', '.join(known)})"
-            remedy = nearest(name, [*known, ALL, NORMS]) or "name some of these"
-            yield clash(field, value, rule, remedy, "backbone.name")
-    if NORMS in wanted and facts.family == "vgg" and not facts.name.endswith("_bn"):
-        rule = f"{facts.name} has no normalisation layers"
-        yield clash(field, value, rule, f"take {facts.name}_bn", "backbone.name")
-    if wanted != [ALL] and highest(config.space.freeze_depth) > 0:
-        rule = "says by name what trains, and space.freeze_depth says it by depth"
-        yield clash(field, value, rule, "set space.freeze_depth: 0", _FREEZE)
-
-
-def _rates(config: StudyConfig) -> Iterator[Fault]:
-    field, decay, value = dimension(config, "layer_decay")
-    ratio_field, ratio, ratio_value = dimension(config, "lr_ratio")
-    if lowest(decay) < 1 and lowest(ratio) < 1:
-        rule = "the rate falls per layer, and by space.lr_ratio per group as well"
-        yield clash(field, value, rule, "keep one of them, the other 1", ratio_field)
-    if lowest(decay) < 1 and head_alone_trains(config):
-        yield clash(field, value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
-    if lowest(ratio) < 1 and head_alone_trains(config):
-        yield clash(ratio_field, ratio_value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
-
-
-_NOTHING_TRAINS = ("nothing trains but the head", "drop it, or let more train")
-
-
-def _pretrained(config: StudyConfig) -> Iterator[Fault]:
-    field, pull, value = dimension(config, "l2_sp")
-    if highest(pull) > 0 and config.backbone.weights == "none":
-        rule = f"{_NO_START} to be pulled towards"
-        remedy = "write 0, or choose backbone.weights; decay towards 0 is space.weight_decay"
-        yield clash(field, value, rule, remedy, _WEIGHTS)
-    if highest(pull) > 0 and head_alone_trains(config):
-        yield clash(field, value, *_NOTHING_TRAINS, _FREEZE, _TRAINED)
-    norms_stay = NORMS in values(config.space.trained) and can_be(
-        config.space.decay_norm_and_bias, False
-    )
-    if highest(pull) > 0 and norms_stay:
-        rule = "norms may train alone, and it pulls them only where they decay"
-        remedy = "write 0, train more than norms, or set space.decay_norm_and_bias: true"
-        yield clash(field, value, rule, remedy, _TRAINED, "space.decay_norm_and_bias")
-    field, start, value = dimension(config, "head_init")
-    if can_be(start, "probe") and config.backbone.weights == "none":
-        rule = f"{_NO_START} whose features a probe could read"
-        yield clash(field, value, rule, "write random, or choose backbone.weights", _WEIGHTS)
-
-
-def _norms(config: StudyConfig) -> Iterator[Fault]:
-    field, momentum, value = dimension(config, "norm_momentum")
-    facts = config.backbone.facts
-    if highest(momentum) > 0 and norm_momentum(facts) is None:
-        rule = f"{facts.name} has no BatchNorm, whose running statistics it would be of"
-        yield clash(field, value, rule, "write null", "backbone.name")
-
-
-def _selection(config: StudyConfig) -> Iterator[Fault]:
-    selection, facts = config.space.feature_selection, config.backbone.facts
-    chosen = [name for name in selection.names if name != "none"]
-    if not chosen:
-        return
-    field, deepest = "space.feature_selection", len(groups(facts)) - 1
-    if not head_alone_trains(config):
-        rule = "features are selected before training, so nothing but the head may train"
-        remedy = f"set space.freeze_depth: {deepest}, or write none"
-        yield clash(field, selection.written(), rule, remedy, _FREEZE, _TRAINED)
-    last = LAST_ACTIVATION.get(facts.family)
-    if "chi2" in chosen and last is not None and last not in NEVER_NEGATIVE:
-        rule = f"χ² wants features that are never negative, and {facts.name}'s come from {last}"
-        yield clash(f"{field}.chi2", "chi2", rule, "take anova", "backbone.name")
-    width = NUM_FEATURES.get(facts.name)
-    for name in chosen:
-        found = selection.options[name]["k"]
-        if width is not None and highest(found) > width:
-            rule = f"the head of {facts.name} sees {width} features"
-            remedy = f"write {width} or less"
-            yield clash(f"{field}.{name}.k", raw(found), rule, remedy, "backbone.name")
-
-
-# Augmentation that does nothing, or that may make another class of an image.
-
-
-TRIVIAL_SHIFT = 32
-"""Pixels by which TrivialAugment shifts at the most, whatever the size (arXiv:2103.10158)."""
-
-_BASIC = "augmentation.basic."
-_CHARACTERS = ("digits", "glyphs", "letters")
-_CHARACTER_SETS = ("MNIST", "EMNIST", "KMNIST", "QMNIST", "USPS", "SVHN", "Omniglot")
-
-
-def augmentation_contradictions(config: StudyConfig) -> Iterator[Fault]:
-    """A choice of `basic` that leaves every image as it is."""
-    found = _basic(config)
-    if found and all(_is_off(name, dimension) for name, dimension in found.items()):
-        strengths = ", ".join(found)
-        rule = f"changes nothing: all its strengths are off ({strengths})"
-        yield clash("space.augmentation", "basic", rule, "write none, or raise one of them")
-
-
-def augmentation_notes(config: StudyConfig) -> list[str]:
-    """What may make another class of an image, or none: a sentence each."""
-    return [*_flip_notes(config), *_trivial_notes(config)]
-
-
-def _flip_notes(config: StudyConfig) -> list[str]:
-    flips = {n: d for n, d in _basic(config).items() if n.endswith("flip") and highest(d) > 0}
-    if not flips or not _shows_characters(config):
-        return []
-    fields = " and ".join(f"space.{_BASIC}{n} = {raw(d)}" for n, d in flips.items())
-    zeros = ", ".join(f"{name}: 0" for name in flips)
-    return [f"{fields}: a flipped character is another one, or none; write {zeros}"]
-
-
-def _trivial_notes(config: StudyConfig) -> list[str]:
-    if "trivial" not in config.space.augmentation.names:
-        return []
-    found = []
-    if config.data.size < 2 * TRIVIAL_SHIFT:
-        share = min(1.0, TRIVIAL_SHIFT / config.data.size)
-        found.append(f"shifts some images by up to {TRIVIAL_SHIFT} pixels, {share:.0%} of the side")
-    if _shows_characters(config):
-        found.append("turns some by up to 135 degrees, and a 6 may be read as a 9")
-    effects = " and ".join(found)
-    return (
-        [f"space.augmentation: trivial {effects}; basic keeps to what you allow"] if found else []
-    )
-
-
-def _basic(config: StudyConfig) -> dict[str, Dimension]:
-    """The strengths of `basic`; empty where it is no choice."""
-    return {
-        name.removeprefix(_BASIC): dimension
-        for name, dimension in config.space.dimensions().items()
-        if name.startswith(_BASIC)
-    }
-
-
-def _is_off(name: str, dimension: Dimension) -> bool:
-    if name == "crop":
-        return lowest(dimension) == 1
-    return isinstance(dimension, Fixed) and highest(dimension) == 0
-
-
-def _shows_characters(config: StudyConfig) -> bool:
-    source = config.data.source
-    if isinstance(source, TorchvisionSet):
-        return source.name in _CHARACTER_SETS
-    return source_name(source) in _CHARACTERS
-
-
-# What is no mistake, but good to know before running.
-
-
-def notes(config: StudyConfig) -> list[str]:
-    """What is no mistake, but good to know before running: one sentence each."""
-    found: list[str] = []
-    trials, search = config.budget.trials, config.search
-    if not config.searched():
-        found.append("space searches nothing: all trials train the same strategy")
-    startup = getattr(search.sampler, "n_startup_trials", 0)
-    if startup >= trials and config.searched():
-        found.append(
-            f"the sampler's first {startup} trials are random, so all {trials} trials will be"
-        )
-    if config.confirm.seeds and config.confirm.top > trials:
-        found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
-    if isinstance(search.sampler, CmaEs):
-        unmodelled = [n for n, d in config.searched().items() if isinstance(d, Choice)]
-        if unmodelled:
-            found.append(f"cmaes leaves lists to chance: {', '.join(unmodelled)}")
-    if isinstance(search.pruner, Hyperband):
-        brackets = search.pruner.brackets(pruning_steps(config).number)
-        if brackets > 1 and isinstance(search.sampler, Tpe):
-            found.append(
-                f"hyperband splits the trials into {brackets} brackets, and tpe learns in each "
-                f"apart: its first {startup} trials there are random"
-            )
-    if isinstance(search.pruner, Wilcoxon) and not config.data.split.folds:
-        found.append(
-            "wilcoxon compares learning curves epoch by epoch as if epochs were independent; "
-            "it is made for folds, so read its p_threshold as a setting and not as a probability"
-        )
-    split = config.data.split
-    if split.folds and isinstance(search.pruner, Median | Percentile):
-        found.append(
-            "median and percentile judge a trial by the best of its means so far, so a lucky first "
-            "fold protects it; hyperband and wilcoxon do not"
-        )
-    if split.folds and config.confirm.seeds and split.strategy != "time":
-        found.append(
-            f"a trial's value is the mean over {split.folds} folds; each confirmation seed trains "
-            "once and holds out one fold of a draw of its own"
-        )
-    found += [*augmentation_notes(config), *fine_tuning_notes(config)]
-    return [*found, *seed_notes(config)]
-
-
-def seed_notes(config: StudyConfig) -> list[str]:
-    """What confirmation seeds do not redraw: a sentence, or none."""
-    split = config.data.split
-    if split.strategy != "time" or not config.confirm.seeds:
-        return []
-    last = "all train on the last fold's parts; " if split.folds else ""
-    return [
-        f"{last}time cannot be drawn again: confirmation seeds differ in initial weights, in "
-        "order and in which labels labels_per_class picks, not in their parts"
-    ]

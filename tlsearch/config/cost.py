@@ -8,7 +8,7 @@ from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.runtime import usable_cores
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
-from tlsearch.config.space import Dimension, Fixed, Space, highest, lowest, raw, values
+from tlsearch.config.space import Fixed, Space, highest, lowest, values
 
 # A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
 ASSUMED_GIGA_MACS_PER_SECOND = 25.0
@@ -226,12 +226,6 @@ def num_runs(config: StudyConfig, cell: Cell) -> int:
 
 
 # Which part of a network the strategies of a study train at the most.
-
-
-def dimension(config: StudyConfig, name: str) -> tuple[str, Dimension, object]:
-    """A dimension's full field name, itself, and what the file holds for it."""
-    found: Dimension = getattr(config.space, name)
-    return f"space.{name}", found, raw(found)
 
 
 def head_alone_trains(config: StudyConfig) -> bool:

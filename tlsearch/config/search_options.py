@@ -6,7 +6,7 @@ Left out: options that Optuna has deprecated, that take Python objects, or that 
 
 from collections.abc import Iterator, Mapping
 from math import ceil, log2
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,39 +27,6 @@ if TYPE_CHECKING:
 
 _LARGEST_GRID = 100_000  # Optuna lists all points in memory
 _SAMPLER, _PRUNER = "search.sampler", "search.pruner"
-
-
-class Steps(NamedTuple):
-    """How many steps a pruner sees of a whole trial, and what they are."""
-
-    number: int
-    unit: Literal["epochs", "folds"]
-
-    @property
-    def field(self) -> str:
-        """The field of a study that says so."""
-        return "budget.epochs" if self.unit == "epochs" else "data.split.folds"
-
-    def contradiction(self, field: str, value: int, rule: str) -> Fault:
-        """A value that is too large for trials of so many steps."""
-        remedy = "lower it, or " + ("train longer" if self.unit == "epochs" else "take more folds")
-        return clash(field, value, rule, remedy, self.field, _PRUNER)
-
-    def never(self, field: str, value: int) -> Fault:
-        """A pruner that begins after the end."""
-        return self.contradiction(field, value, f"prunes nothing within {self.number} {self.unit}")
-
-    def rung(self, field: str, value: int, rung: int) -> Fault:
-        """A first rung after the end."""
-        after = f"{rung}" if rung < 10**9 else "countless"
-        rule = f"the first rung, after {after} {self.unit}, is beyond the {self.number} of a trial"
-        return self.contradiction(field, value, rule)
-
-
-def pruning_steps(config: "StudyConfig") -> Steps:
-    """The steps of a whole trial: folds where there are some, else epochs."""
-    folds = config.data.split.folds
-    return Steps(folds, "folds") if folds else Steps(config.budget.epochs, "epochs")
 
 
 class Sampler(Section):
@@ -83,10 +50,9 @@ class UnconditionalSampler(Sampler):
         """Dimensions that exist for some choices only."""
         name = next(name for name, kind in SAMPLERS.items() if kind is type(self))
         for conditional in config.space.conditional():
-            value = raw(config.space.searched()[conditional])
             rule = f"is searched for some choices only, which the sampler {name} cannot do"
             remedy = "fix it, or use tpe or random"
-            yield clash(f"space.{conditional}", value, rule, remedy, _SAMPLER)
+            yield clash(config, f"space.{conditional}", rule, remedy, _SAMPLER)
 
 
 class Tpe(Sampler):
@@ -108,13 +74,13 @@ class Tpe(Sampler):
             group = self.multivariate and bool(config.space.conditional())
         return {**dict(self), "group": group}
 
-    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:  # noqa: ARG002
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """Groups without the estimator that models them."""
         if self.group and not self.multivariate:
             rule = "groups are modelled by the multivariate estimator alone"
             remedy = "set multivariate: true"
-            other = f"{_SAMPLER}.tpe.multivariate"
-            yield clash(f"{_SAMPLER}.tpe.group", True, rule, remedy, other)
+            field, other = f"{_SAMPLER}.tpe.group", f"{_SAMPLER}.tpe.multivariate"
+            yield clash(config, field, rule, remedy, other)
 
 
 class Random(Sampler):
@@ -149,13 +115,13 @@ class CmaEs(UnconditionalSampler):
         if len(numeric) < (2 if self.use_separable_cma else 1):
             rule = "searches ranges of numbers, and space has too few of them"
             remedy = "use tpe, or give ranges instead of lists"
-            yield clash(_SAMPLER, "cmaes", rule, remedy, "space")
+            yield clash(config, _SAMPLER, rule, remedy, "space", value="cmaes")
         names = ("lr_adapt", "with_margin", "use_separable_cma")
         on = [name for name in names if getattr(self, name)]
         if len(on) > 1:
             first, *others = (f"{_SAMPLER}.cmaes.{name}" for name in on)
             rule = f"excludes {' and '.join(on[1:])}"
-            yield clash(first, True, rule, "keep one of them", *others)
+            yield clash(config, first, rule, "keep one of them", *others)
 
 
 class Qmc(UnconditionalSampler):
@@ -183,28 +149,62 @@ class Grid(UnconditionalSampler):
                 written = raw(found)
                 remedy = f"list its values, such as [{written['low']:g}, …, {written['high']:g}]"
                 remedy += "" if written.get("log") else ", or add a step"
-                yield clash(f"space.{name}", written, "has no grid of values", remedy, _SAMPLER)
+                rule = "has no grid of values"
+                yield clash(config, f"space.{name}", rule, remedy, _SAMPLER)
         size = config.grid_size()
         if size is not None and size > _LARGEST_GRID:
             rule = f"the grid has {size} points, more than {_LARGEST_GRID}"
-            yield clash(_SAMPLER, "grid", rule, "widen the steps, or use random", "space")
+            remedy = "widen the steps, or use random"
+            yield clash(config, _SAMPLER, rule, remedy, "space", value="grid")
         elif size is not None and config.budget.trials > size:
             rule, remedy = f"the grid has only {size} points", f"write {size}"
-            yield clash("budget.trials", config.budget.trials, rule, remedy, _SAMPLER, "space")
+            yield clash(config, "budget.trials", rule, remedy, _SAMPLER, "space")
 
 
 class Pruner(Section):
-    """Base of the pruners; the fields are named as the arguments of Optuna's class."""
+    """Base of the pruners; the fields are named as the arguments of Optuna's class. A step is an
+    epoch of a trial, or a fold where it has some.
+    """
 
     optuna_name: ClassVar[str]
 
-    def arguments(self, num_steps: int) -> dict[str, Any]:  # noqa: ARG002
-        """Keyword arguments of Optuna's class for trials of so many epochs, or folds."""
+    def arguments(self, config: "StudyConfig") -> dict[str, Any]:  # noqa: ARG002
+        """Keyword arguments of Optuna's class."""
         return dict(self)
 
-    def contradictions(self, steps: Steps) -> Iterator[Fault]:  # noqa: ARG002
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:  # noqa: ARG002
         """What it cannot do within the steps of a trial."""
         yield from ()
+
+
+def num_steps(config: "StudyConfig") -> int:
+    """How many steps a pruner sees of a whole trial."""
+    return config.data.split.folds or config.budget.epochs
+
+
+def _unit(config: "StudyConfig") -> str:
+    return "folds" if config.data.split.folds else "epochs"
+
+
+def _steps_field(config: "StudyConfig") -> str:
+    return "data.split.folds" if config.data.split.folds else "budget.epochs"
+
+
+def _too_large(config: "StudyConfig", field: str, rule: str) -> Fault:
+    remedy = f"lower it, or {'take more folds' if config.data.split.folds else 'train longer'}"
+    return clash(config, f"{_PRUNER}.{field}", rule, remedy, _steps_field(config), _PRUNER)
+
+
+def _never(config: "StudyConfig", field: str) -> Fault:
+    """A pruner that begins after the end."""
+    return _too_large(config, field, f"prunes nothing within {num_steps(config)} {_unit(config)}")
+
+
+def _rung(config: "StudyConfig", field: str, rung: int) -> Fault:
+    """A first rung after the end."""
+    after = f"{rung if rung < 10**9 else 'countless'} {_unit(config)}"
+    rule = f"the first rung, after {after}, is beyond the {num_steps(config)} of a trial"
+    return _too_large(config, field, rule)
 
 
 class NoPruning(Pruner):
@@ -221,11 +221,11 @@ class QuantilePruner(Pruner):
     interval_steps: Annotated[AtLeast1, Field(description="in epochs, or folds")] = 1
     n_min_trials: AtLeast1 = 1
 
-    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """A warm-up as long as a trial."""
-        if self.n_warmup_steps >= steps.number:
+        if self.n_warmup_steps >= num_steps(config):
             name = next(name for name, kind in PRUNERS.items() if kind is type(self))
-            yield steps.never(f"{_PRUNER}.{name}.n_warmup_steps", self.n_warmup_steps)
+            yield _never(config, f"{name}.n_warmup_steps")
 
 
 class Median(QuantilePruner):
@@ -242,36 +242,35 @@ class Percentile(QuantilePruner):
     percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
 
 
+_FirstRung = Annotated[AtLeast1, Field(description="epochs, or folds, before the first rung")]
+
+
 class SuccessiveHalving(Pruner):
     """Asynchronous successive halving (arXiv:1810.05934)."""
 
     optuna_name: ClassVar[str] = "SuccessiveHalvingPruner"
     # Optuna's "auto" comes to 1 for anything below 200 epochs, but only after a first trial.
-    min_resource: Annotated[
-        AtLeast1, Field(description="epochs, or folds, before the first rung")
-    ] = 1
+    min_resource: _FirstRung = 1
     reduction_factor: AtLeast2 = 4
     min_early_stopping_rate: AtLeast0 = 0
     bootstrap_count: AtLeast0 = 0
 
-    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """A first rung beyond the end of a trial."""
-        field, value = "min_resource", self.min_resource
-        if self.min_early_stopping_rate and self.min_resource <= steps.number:
-            field, value = "min_early_stopping_rate", self.min_early_stopping_rate
+        steps, field = num_steps(config), "min_resource"
+        if self.min_early_stopping_rate and self.min_resource <= steps:
+            field = "min_early_stopping_rate"
         # Beyond 64 doublings any power is beyond any training, and slow to write out.
         rung = self.min_resource * self.reduction_factor ** min(self.min_early_stopping_rate, 64)
-        if rung > steps.number:
-            yield steps.rung(f"{_PRUNER}.successive_halving.{field}", value, rung)
+        if rung > steps:
+            yield _rung(config, f"successive_halving.{field}", rung)
 
 
 class Hyperband(Pruner):
     """Successive halving over several brackets (arXiv:1603.06560)."""
 
     optuna_name: ClassVar[str] = "HyperbandPruner"
-    min_resource: Annotated[
-        AtLeast1, Field(description="epochs, or folds, before the first rung")
-    ] = 1
+    min_resource: _FirstRung = 1
     max_resource: Annotated[AutoOrCount, Field(description="auto: budget.epochs, or the folds")] = (
         "auto"
     )
@@ -282,9 +281,9 @@ class Hyperband(Pruner):
         """The resource of a full trial; Optuna's own "auto" would prune nothing until one ends."""
         return steps if self.max_resource == "auto" else self.max_resource
 
-    def arguments(self, num_steps: int) -> dict[str, Any]:
+    def arguments(self, config: "StudyConfig") -> dict[str, Any]:
         """As Optuna names them."""
-        return {**dict(self), "max_resource": self.most_steps(num_steps)}
+        return {**dict(self), "max_resource": self.most_steps(num_steps(config))}
 
     def brackets(self, steps: int) -> int:
         """How many brackets share the trials."""
@@ -293,18 +292,18 @@ class Hyperband(Pruner):
             size, found = size * self.reduction_factor, found + 1
         return found
 
-    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """Rungs beyond the end of a trial, or of what is planned."""
-        field, least = f"{_PRUNER}.hyperband", self.min_resource
-        most = self.most_steps(steps.number)
-        if least > steps.number:
-            yield steps.rung(f"{field}.min_resource", least, least)
+        least, steps = self.min_resource, num_steps(config)
+        most, field = self.most_steps(steps), f"{_PRUNER}.hyperband.max_resource"
+        if least > steps:
+            yield _rung(config, "hyperband.min_resource", least)
         elif least > most:
-            rule = f"min_resource = {least} is above it"
-            yield clash(f"{field}.max_resource", most, rule, "swap them", f"{field}.min_resource")
-        if most > steps.number:
-            rule = f"plans rungs beyond the {steps.number} {steps.unit} of a trial"
-            yield clash(f"{field}.max_resource", most, rule, "write auto", steps.field)
+            other = f"{_PRUNER}.hyperband.min_resource"
+            yield clash(config, field, f"min_resource = {least} is above it", "swap them", other)
+        if most > steps:
+            rule = f"plans rungs beyond the {steps} {_unit(config)} of a trial"
+            yield clash(config, field, rule, "write auto", _steps_field(config))
 
 
 class Wilcoxon(Pruner):
@@ -314,19 +313,19 @@ class Wilcoxon(Pruner):
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.1
     n_startup_steps: Annotated[AtLeast0, Field(description="in epochs, or folds")] = 2
 
-    def contradictions(self, steps: Steps) -> Iterator[Fault]:
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """Too few steps for a test of this threshold."""
-        field = f"{_PRUNER}.wilcoxon"
+        steps, unit = num_steps(config), _unit(config)
         needed = ceil(log2(1 / self.p_threshold))
-        if self.n_startup_steps >= steps.number:
-            yield steps.never(f"{field}.n_startup_steps", self.n_startup_steps)
-        elif steps.number < needed:
+        if self.n_startup_steps >= steps:
+            yield _never(config, "wilcoxon.n_startup_steps")
+        elif steps < needed:
             # n pairs cannot give a one-sided p below 2 ** -n.
-            rule = f"{steps.number} {steps.unit} can never be that sure"
-            verb = "take" if steps.unit == "folds" else "train for"
-            remedy = f"{verb} {needed} {steps.unit} or more, or use another pruner"
-            sure = self.p_threshold
-            yield clash(f"{field}.p_threshold", sure, rule, remedy, steps.field, _PRUNER)
+            verb = "take" if unit == "folds" else "train for"
+            remedy = f"{verb} {needed} {unit} or more, or use another pruner"
+            rule, field = f"{steps} {unit} can never be that sure", "wilcoxon.p_threshold"
+            others = (_steps_field(config), _PRUNER)
+            yield clash(config, f"{_PRUNER}.{field}", rule, remedy, *others)
 
 
 SAMPLERS: Mapping[str, type[Sampler]] = {

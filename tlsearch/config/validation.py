@@ -64,10 +64,27 @@ def dotted(loc: Loc) -> str:
     return text
 
 
-def clash(field: str, value: object, rule: str, remedy: str, *others: str) -> Fault:
-    """Fields that are right alone and wrong together; `field`, dotted, is where to show it."""
+_AS_WRITTEN: Any = object()
+
+
+def clash(
+    config: BaseModel,
+    field: str,
+    rule: str,
+    remedy: str,
+    *others: str,
+    value: object = _AS_WRITTEN,
+) -> Fault:
+    """Fields that are right alone and wrong together; `field`, dotted, is where to show it, with
+    what the study holds there unless another `value` says it better.
+    """
     involved = tuple(tuple(name.split(".")) for name in (field, *others))
-    return Fault(involved[0], shown(value), rule, remedy, involved)
+    found: Any = value
+    if value is _AS_WRITTEN:
+        found = config.model_dump(mode="json")
+        for part in involved[0]:
+            found = found[int(part) if isinstance(found, list) else part]
+    return Fault(involved[0], shown(found), rule, remedy, involved)
 
 
 def wrong(rule: str, remedy: str = "") -> PydanticCustomError:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlsearch.comparison.variance import Effect
-from tlsearch.config.data_checks import knows_source
+from tlsearch.config.checks import knows_source
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.transferability import RankAgreement
 from tlsearch.report.wording import (

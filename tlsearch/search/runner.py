@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tlsearch.config.cells import Cell, compared, scenario_config
+from tlsearch.config.checks import knows_source
 from tlsearch.config.cost import num_runs
-from tlsearch.config.data_checks import knows_source
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource

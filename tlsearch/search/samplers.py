@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import Grid, Qmc, pruning_steps
+from tlsearch.config.search_options import Grid, Qmc
 from tlsearch.config.space import Choice, Dimension, Range, Suggest
 
 
@@ -53,10 +53,8 @@ def make_pruner(config: StudyConfig) -> BasePruner:
     """The pruner of the study; its steps are epochs, or folds where there are several, from 1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
-        options, (num_steps, _) = config.search.pruner, pruning_steps(config)
-        made: BasePruner = getattr(optuna.pruners, options.optuna_name)(
-            **options.arguments(num_steps)
-        )
+        options = config.search.pruner
+        made: BasePruner = getattr(optuna.pruners, options.optuna_name)(**options.arguments(config))
         return made
 
 

@@ -45,6 +45,13 @@ def storage_address(config: StudyConfig | None, layout: Layout) -> str:
     return f"{file[1]}{layout.root.parent / file[2]}{file[3]}"
 
 
+def dashboard_app(address: str, *, pictures: str) -> Any:
+    """Optuna Dashboard's WSGI application for a `storage_address` and a folder of pictures."""
+    from optuna_dashboard import wsgi
+
+    return wsgi(address, artifact_store=optuna.artifacts.FileSystemArtifactStore(pictures))
+
+
 def open_storage(
     config: StudyConfig | None, layout: Layout, *, create: bool
 ) -> optuna.storages.BaseStorage | None:
