@@ -180,9 +180,9 @@ def test_what_a_user_reads(compared: Path, tlsearch: Invoke, files: Files) -> No
     text = tlsearch("check", "study.yaml").stdout
     assert files() == before
     for lines in (
-        "arm fixed\n  fixes schedule: constant\n  tunes lr: 0.001 … 0.1, logarithmic\n",
+        "arm fixed\n  fixes schedule: constant\n  tunes lr: 0.001 to 0.1, logarithmic\n",
         "arm given\n  fixes lr: 0.01\n  tunes nothing\n",
-        "scenario few: similar, few labels\nimages: 1,797\n",
+        "scenario few: similar, with few labels\nimages: 1,797\n",
         # A tenth of 1,797 validates and half of them test.
         "50 to train on, 180 to validate, 898 to test",
         "200 to train on, 180 to validate, 898 to test",

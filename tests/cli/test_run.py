@@ -1,6 +1,8 @@
 """`tlsearch run`, `status` and `report` on a search, a comparison and a cross-validation."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     return Shared(tmp_path_factory.mktemp("shared"))
 
 
-def trials_of(result: dict[str, Any]) -> list[optuna.trial.FrozenTrial]:
+def trials_of(result: dict[str, Any], companion: str = "") -> list[optuna.trial.FrozenTrial]:
     storage = optuna.storages.JournalStorage(JournalFileBackend(result["optuna"]["storage"]))
-    name = result["optuna"]["study_name"]
+    name = result["optuna"]["study_name"] + companion
     return optuna.load_study(study_name=name, storage=storage).get_trials()
 
 
@@ -58,28 +60,47 @@ def test_a_search_ends_with_its_json(shared: Shared) -> None:
     assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
 
 
+def check_agreement(result: dict[str, Any]) -> None:
+    """One child for each of Optuna's trials, with its number, parameters, metrics and status."""
+    _, children, client = mirrored(result)
+    by_key = {run.data.tags["tlsearch.key"]: run for run in children}
+    keys = set()
+    for trial in (*trials_of(result), *trials_of(result, ":fixed")):
+        run = trial.user_attrs.get("tlsearch:run")
+        key = run["key"] if run else f"trial-{trial.number:04d}"
+        keys.add(key)
+        child = by_key[key]
+        assert trial.state == optuna.trial.TrialState.COMPLETE
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["tlsearch.state"] == "complete"
+        assert child.data.tags.get("tlsearch.trial") == (None if run else str(trial.number))
+        params = run["params"] if run else trial.params
+        assert {k: str(v) for k, v in params.items()}.items() <= child.data.params.items()
+        history = client.get_metric_history(child.info.run_id, "val_accuracy")
+        points = {point.step: point.value for point in history}
+        assert len(points) == len(history)
+        assert points == trial.intermediate_values
+        assert trial.value in points.values()
+        names = [file.path for file in client.list_artifacts(child.info.run_id)]
+        # Baselines and confirmations are no trials: the best of these have a picture.
+        assert names == (["evaluation.json"] if run else ["confusion.png", "evaluation.json"])
+    assert keys == set(by_key)
+
+
 def test_mlflow_agrees_with_optuna(shared: Shared) -> None:
     result = shared.search
-    parent, children, client = mirrored(result)
-    assert parent.info.status == "FINISHED"
-    assert parent.data.tags["tlsearch.model"] == result["model"]
+    check_agreement(result)
+    parent, children, _ = mirrored(result)
     # Two trials, one baseline in the search, and one each in the confirmation.
     assert len(children) == 5
-    assert {run.info.status for run in children} == {"FINISHED"}
-    assert {run.data.tags["tlsearch.state"] for run in children} == {"complete"}
-    by_number = {run.data.tags.get("tlsearch.trial"): run for run in children}
-    trials = trials_of(result)
-    (best,) = (trial for trial in trials if trial.number == result["best"]["number"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["tlsearch.model"] == result["model"]
+    assert parent.data.tags["tlsearch.winner"] == str(result["best"]["number"])
+    (dataset,) = parent.inputs.dataset_inputs
+    assert dataset.dataset.name == "textures"
+    (best,) = (t for t in trials_of(result) if t.number == result["best"]["number"])
     assert best.value == result["best"]["value"]
-    for trial in trials:
-        if str(trial.number) not in by_number:
-            continue
-        child = by_number[str(trial.number)]
-        params = {name: str(value) for name, value in trial.params.items()}
-        assert params.items() <= child.data.params.items()
-        history = client.get_metric_history(child.info.run_id, "val_accuracy")
-        assert {point.step: point.value for point in history} == trial.intermediate_values
-        assert len(history) == 2
+    assert best.params.items() <= result["best"]["params"].items()
 
 
 def test_a_comparison_ends_with_its_json(shared: Shared, tmp_path: Path) -> None:
@@ -175,3 +196,75 @@ def test_a_terminal_is_shown_the_result_and_the_next_steps(shared: Shared) -> No
     text = shared.tlsearch("run", "comparison.yaml").stdout
     assert "tlsearch ui comparison.yaml" in text
     assert "6 complete" in text
+
+
+SCORE = """
+import json, sys
+import mlflow
+import numpy as np
+address, uri, scores, images = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+model = mlflow.pyfunc.load_model(address)
+with np.load(scores) as file:
+    rows, labels, ours = file["rows"], file["labels"], file["probabilities"]
+pixels = np.load(images)[rows].astype(np.float32) / 255
+batch = np.ascontiguousarray(np.broadcast_to(pixels.transpose(0, 3, 1, 2), (len(rows), 3, 32, 32)))
+found = np.asarray(model.predict(batch))
+print(json.dumps({"accuracy": float((found.argmax(1) == labels).mean()),
+                  "difference": float(abs(found - ours).max()),
+                  "classes": model.metadata.metadata["class_names"]}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_the_model_predicts_in_a_fresh_process(shared: Shared) -> None:
+    result, state = shared.search, shared.folder / "mlruns"
+    scores = state / "studies" / "search" / "scores" / f"{result['test']['champion']}.npz"
+    images, *_ = (state / "cache" / "images").glob("*/images.npy")
+    arguments = [result["model"], result["mlflow"]["tracking_uri"], str(scores), str(images)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCORE, *arguments],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    # One seed: the winner's accuracy is that of the champion.
+    assert found["accuracy"] == pytest.approx(result["test"]["accuracy"]["mean"], abs=1e-12)
+    assert found["difference"] < 1e-4
+    assert len(found["classes"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_the_same_seed_gives_the_same_bits(shared: Shared, tmp_path: Path) -> None:
+    result = shared.search
+    again = Shared(tmp_path).json("run", "search.yaml", "--set", "confirm=null")
+    for one, two in zip(trials_of(result), trials_of(again), strict=True):
+        assert one.params == two.params
+        assert one.intermediate_values == two.intermediate_values
+        columns = [t.user_attrs["tlsearch:result"]["epochs"] for t in (one, two)]
+        for name in columns[0].keys() - {"seconds"}:
+            assert columns[0][name] == columns[1][name]
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_larger_budget_goes_on(shared: Shared) -> None:
+    """Last in this file: it changes the study that the others look at."""
+    result = shared.search
+    before = {t.number: t for t in trials_of(result)}
+    further = shared.json("run", "search.yaml", "--set", "budget.trials=3")
+    assert further["trials"]["complete"] == 3
+    assert further["finished"]
+    after = {t.number: t for t in trials_of(further)}
+    assert {number: after[number] for number in before} == before
+    assert further["mlflow"] == result["mlflow"]
+    assert further["registered"] == result["registered"] == "models:/search@champion"
+    versions = mirrored(further)[2].search_model_versions("name = 'search'")
+    assert {version.source for version in versions} == {result["model"], further["model"]}
+    assert len(versions) == len({result["model"], further["model"]})
+    check_agreement(further)

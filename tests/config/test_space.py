@@ -11,7 +11,6 @@ from tlsearch.config.space import (
     Fixed,
     Range,
     Space,
-    can_be,
     count,
     dimension_type,
     highest,
@@ -255,15 +254,11 @@ def test_all_that_is_wrong_with_a_range_comes_at_once() -> None:
 def test_listed_values(dimension: Any, listed: list[Any]) -> None:
     assert count(dimension) == len(listed)
     assert values(dimension) == listed
-    assert all(can_be(dimension, v) for v in listed)
-    assert not can_be(dimension, 0.25)
 
 
 @pytest.mark.parametrize("endless", [Range(0.0, 1.0, False, None), Range(1, 9, True, None)])
 def test_no_grid_of_a_continuum_or_a_logarithm(endless: Range) -> None:
     assert count(endless) is None
-    assert can_be(endless, 1)
-    assert not can_be(endless, 10)
 
 
 def test_ends() -> None:

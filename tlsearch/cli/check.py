@@ -24,14 +24,13 @@ from tlsearch.cli.check_images import (
 from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.checks import knows_source, notes, strategy_notes
-from tlsearch.config.comparison import Traits
 from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.space import Choice, Dimension, Fixed, Range, raw
+from tlsearch.config.space import Fixed, in_words, raw
 from tlsearch.data.records import as_json as audit_json
-from tlsearch.errors import Problem, RequestError, shown
+from tlsearch.errors import RequestError, refused, shown
 
 if TYPE_CHECKING:
     from tlsearch.comparison.claims import Claim
@@ -54,10 +53,10 @@ def check(
     """
     refuse_unclaimed(config)
     checked = audit_scenarios(config, label_errors=label_errors)
-    refused = {scenario: c.refusal for scenario, c in checked.items() if c.refusal is not None}
+    refusals = {scenario: c.refusal for scenario, c in checked.items() if c.refusal is not None}
     if files is not None:
         write_listing(checked, files)
-    scored = score_networks(config) if score and not refused else None
+    scored = score_networks(config) if score and not refusals else None
     if as_json:
         more = {} if scored is None else {"scores": scores_json(scored)}
         typer.echo(json.dumps({**_as_json(config, checked), **more}))
@@ -66,7 +65,7 @@ def check(
         _show(config, checked, console)
         if scored is not None:
             show_scores(console, scored)
-    for scenario, refusal in refused.items():
+    for scenario, refusal in refusals.items():
         raise RequestError(f"scenario {scenario!r}: {refusal}") if scenario else refusal
 
 
@@ -121,8 +120,9 @@ def _show(config: StudyConfig, checked: Mapping[str, Checked], console: Console)
     for scenario, found in checked.items():
         console.print()
         if scenario:
-            traits = _traits(compared(config).scenarios[scenario].traits)
-            console.print(f"[bold]scenario {escape(scenario)}[/bold]{traits}", soft_wrap=True)
+            traits = compared(config).scenarios[scenario].traits.in_words()
+            text = f"[bold]scenario {escape(scenario)}[/bold]"
+            console.print(f"{text}: {traits}" if traits else text, soft_wrap=True)
         # Scenarios that differ at most in how the same images are divided.
         same = [
             name
@@ -153,7 +153,7 @@ def _dimensions(config: StudyConfig) -> Table:
     for column in ("dimension", "values"):
         table.add_column(column)
     for name, dimension in config.searched().items():
-        table.add_row(escape(name), escape(values_text(dimension)))
+        table.add_row(escape(name), escape(in_words(dimension)))
     return table
 
 
@@ -179,21 +179,14 @@ def _arm_lines(config: StudyConfig) -> Iterator[str]:
         roots = {name.split(".")[1] for name in fields if name.startswith("space.")}
         fixes = [f"{n}: {shown(v)}" for n, v in fields.items() if not n.startswith("space.")]
         fixes += [
-            f"{name}: {values_text(dimension)}"
+            f"{name}: {in_words(dimension)}"
             for name, dimension in ours.space.dimensions().items()
             if isinstance(dimension, Fixed) and name.split(".")[0] in roots
         ]
-        tunes = [f"{name}: {values_text(found)}" for name, found in ours.searched().items()]
+        tunes = [f"{name}: {in_words(found)}" for name, found in ours.searched().items()]
         yield f"[bold]arm {escape(arm)}[/bold]"
         yield f"  fixes {escape('; '.join(fixes) or 'nothing')}"
         yield f"  tunes {escape('; '.join(tunes) or 'nothing')}"
-
-
-def _traits(traits: Traits) -> str:
-    words = [traits.similarity, traits.difficulty, traits.labels and f"{traits.labels} labels"]
-    words += [traits.balance, traits.order and "in order of time", traits.cleaning]
-    text = ", ".join(word for word in words if word)
-    return f": {text}" if text else ""
 
 
 def _notes(config: StudyConfig) -> list[str]:
@@ -205,7 +198,7 @@ def _notes(config: StudyConfig) -> list[str]:
         for cell in cells(compared(config))
         for note in strategy_notes(cell_config(config, cell))
     )
-    return [*of_cells, *_unclaimed(config), *_unplaced(config), *_unsourced(config)]
+    return [*of_cells, *_claim_notes(config)]
 
 
 # The claims that a comparison answers, and those that it cannot answer as it is.
@@ -215,14 +208,17 @@ _OF_THE_SOURCE = ("cka_drift", "source_accuracy", "domain_distance", "adapted_di
 """Statistics that are taken on images of the source task."""
 
 
+def _arm_names(config: StudyConfig) -> list[str]:
+    return list(dict.fromkeys(cell.arm for cell in cells(compared(config))))
+
+
 def claims_of(config: StudyConfig) -> "list[Claim]":
     """Those of the arms that are run."""
     from tlsearch.comparison.claims import claims_for
 
     comparison = compared(config)
-    return claims_for(
-        comparison.table, arms=_claims_arms(config), reference=comparison.reference_arm
-    )
+    arms, reference = _arm_names(config), comparison.reference_arm
+    return claims_for(comparison.table, arms=arms, reference=reference)
 
 
 def refuse_unclaimed(config: StudyConfig) -> None:
@@ -235,72 +231,54 @@ def refuse_unclaimed(config: StudyConfig) -> None:
         return
     rule = "no claim of table C is about these arms"
     remedy = "write comparison.table: own, which compares each arm with comparison.reference"
-    arms = shown(_claims_arms(config))
-    raise RequestError(str(Problem("comparison.arms", arms, rule, remedy)))
+    raise refused("comparison.arms", shown(_arm_names(config)), rule, remedy)
 
 
 def _claim_lines(config: StudyConfig) -> Iterator[str]:
     """The claims by the documents' ids."""
-    found = claims_of(config)
+    says: dict[str, list[str]] = {}
+    for claim in claims_of(config):
+        says.setdefault(claim.id, []).append(claim.says)
     yield "[bold]claims to be answered[/bold]"
-    for name in dict.fromkeys(claim.id for claim in found):
-        says = "; ".join(claim.says for claim in found if claim.id == name)
-        yield f"  {escape(name)}: {escape(says)}"
+    for name, texts in says.items():
+        yield f"  {escape(name)}: {escape('; '.join(texts))}"
 
 
-def _claims_arms(config: StudyConfig) -> list[str]:
-    return list(dict.fromkeys(cell.arm for cell in cells(compared(config))))
-
-
-def _unclaimed(config: StudyConfig) -> Iterator[str]:
+def _claim_notes(config: StudyConfig) -> Iterator[str]:
+    """Arms that no claim is about, claims about kinds of scenarios that are not among those that
+    are run, and claims whose figures are taken on images of the source, where none are known.
+    """
     from tlsearch.comparison.claims import unclaimed
 
-    comparison = compared(config)
-    if comparison.table != "C":
-        return
-    found = unclaimed(_claims_arms(config))
-    if any(claim.statistic == "score_correlation" for claim in claims_of(config)):
+    comparison, claims = compared(config), claims_of(config)
+    left = unclaimed(_arm_names(config)) if comparison.table == "C" else []
+    if any(claim.statistic == "score_correlation" for claim in claims):
         # There every network counts, whatever its arm is called.
-        found = [arm for arm in found if "backbone.name" not in comparison.arms[arm]]
-    if found:
-        names = ", ".join(map(repr, found))
-        verb = "is trained" if len(found) == 1 else "are trained"
+        left = [arm for arm in left if "backbone.name" not in comparison.arms[arm]]
+    if left:
+        verb = "is trained" if len(left) == 1 else "are trained"
         yield (
-            f"no claim is about {names}, which {verb} without a verdict; comparison.table: own "
-            "compares every arm with one of them"
+            f"no claim is about {', '.join(map(repr, left))}, which {verb} without a verdict; "
+            "comparison.table: own compares every arm with one of them"
         )
-
-
-def _unplaced(config: StudyConfig) -> Iterator[str]:
-    """Claims about kinds of scenarios that are not among those that are run."""
-
-    comparison = compared(config)
     declared = [comparison.scenarios[name].traits for name in comparison.used]
     missing: dict[str, list[Claim]] = {}
-    for claim in claims_of(config):
-        for kind in (claim.scenario, claim.elsewhere):
-            if kind is not None and not any(map(kind.includes, declared)):
-                missing.setdefault(kind.in_words(), []).append(claim)
-                break
-    for wanted, claims in missing.items():
+    for claim in claims:
+        kinds = [kind for kind in (claim.scenario, claim.elsewhere) if kind is not None]
+        absent = [kind for kind in kinds if not any(map(kind.includes, declared))]
+        if absent:
+            missing.setdefault(absent[0].in_words(), []).append(claim)
+    for wanted, about in missing.items():
         yield (
-            f"{_named(claims)} will not be answered: no scenario is declared {wanted} "
+            f"{_named(about)} will not be answered: no scenario is declared {wanted} "
             "(comparison.scenarios.NAME.traits)"
         )
-
-
-def _unsourced(config: StudyConfig) -> Iterator[str]:
-    """Claims whose figures are taken on images of the source, where none are known."""
-    configs = [(cell.arm, cell_config(config, cell)) for cell in cells(compared(config))]
-    known = {arm for arm, ours in configs if knows_source(ours)}
-    claims = [
-        claim
-        for claim in claims_of(config)
-        if claim.statistic in _OF_THE_SOURCE and claim.arm not in known
-    ]
-    if claims:
+    known = {c.arm for c in cells(comparison) if knows_source(cell_config(config, c))}
+    of_source = [claim for claim in claims if claim.statistic in _OF_THE_SOURCE]
+    unsourced = [claim for claim in of_source if claim.arm not in known]
+    if unsourced:
         yield (
-            f"{_named(claims)} will not be answered: no images of the source task are known — "
+            f"{_named(unsourced)} will not be answered: no images of the source task are known — "
             "write backbone.source: {folder: PATH}, labelled images of that task"
         )
 
@@ -341,10 +319,7 @@ def _outlook(config: StudyConfig, sizes: Mapping[str, Sizes]) -> dict[str, Any]:
     smallest, pooled = _smallest_effects(config, sizes)
     return {
         "trainings": costs.trainings,
-        "tuning": costs.tuning,
-        "confirmations": costs.confirmations,
-        "swept": costs.swept,
-        "seconds": costs.seconds,
+        **costs._asdict(),
         "source_models_to_train": source_models_to_train(
             cell_config(config, cell) for cell in cells(compared(config))
         ),
@@ -461,19 +436,6 @@ def _training_needed(missing: Sequence[str]) -> Iterator[str]:
             f"before that, {count} to be trained, once for all studies: {', '.join(missing)} "
             "(minutes each, and more for large networks and images)"
         )
-
-
-def values_text(dimension: Dimension) -> str:
-    """The values of a dimension as a user reads them."""
-    match dimension:
-        case Choice(values):
-            return ", ".join("null" if v is None else str(v) for v in values)
-        case Range(low, high, log, step):
-            how = ", logarithmic" if log else f", step {step:g}" if step else ""
-            whole = ", whole numbers" if dimension.whole else ""
-            return f"{low:g} … {high:g}{how}{whole}"
-        case _:
-            return str(raw(dimension))
 
 
 def duration_text(seconds: float) -> str:

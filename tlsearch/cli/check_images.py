@@ -1,8 +1,7 @@
 """What `tlsearch check` finds in a study's images: their audit, their parts, networks' scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +13,7 @@ from rich.table import Table
 from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, compared, scenario_config
 from tlsearch.config.paths import expanded, user_cache
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.schema import DataConfig, StudyConfig
 from tlsearch.config.sources import EmbeddedSource, source_name
 from tlsearch.data.records import (
     TITLES,
@@ -69,29 +68,28 @@ def audit_scenarios(config: StudyConfig, *, label_errors: bool) -> dict[str, Che
     for scenario, ours in scenarios_of(config).items():
         # The search for label errors takes the backbone.
         same = ours.model_dump_json(include={"data", "backbone"} if label_errors else {"data"})
-        divide = None
+        arms = {}
         if config.comparison is not None and config.comparison.future is not None:
-            same += repr(config.comparison.arms_in(scenario))
-            divide = partial(_divide_as_arms_do, config, scenario)
+            names = config.comparison.arms_in(scenario)
+            arms = {name: cell_config(config, Cell(scenario, name)).data for name in names}
+            same += repr(names)
         if same not in known:
             try:
-                seen = audit_images(ours, label_errors=label_errors, divide=divide)
+                known[same] = audit_images(ours, label_errors=label_errors, arms=arms)
             except TlsearchError as error:
                 if not scenario:
                     raise
                 kind = RequestError if isinstance(error, RequestError) else WorkError
                 raise kind(f"scenario {scenario!r}: {error}") from None
-            # The parts of all images are none of table B's.
-            known[same] = seen if divide is None else seen._replace(parts=None, notes=())
         found[scenario] = known[same]
     return found
 
 
 def audit_images(
-    config: StudyConfig, *, label_errors: bool, divide: "Callable[[ImageSet], None] | None" = None
+    config: StudyConfig, *, label_errors: bool, arms: Mapping[str, DataConfig]
 ) -> Checked:
     """Audit a study's images, and read those of `backbone.source`. An embedded source is not made:
-    its numbers are known, unless defects are planted into it or `divide` needs the images.
+    its numbers are known, unless defects are planted into it or `arms` of table B divide it.
 
     Raises:
         As `audit_scenarios` does.
@@ -104,10 +102,8 @@ def audit_images(
 
             with progress() as on_progress:
                 read_source(config, cache=user_cache() / "images", on_progress=on_progress)
-        is_known = isinstance(source, EmbeddedSource) and config.data.planted is None
-        if not is_known or divide is not None:
-            return _read(config, label_errors, divide)
-        assert isinstance(source, EmbeddedSource)
+        if not isinstance(source, EmbeddedSource) or config.data.planted is not None or arms:
+            return _read(config, label_errors, arms)
         counts = [(f"class {i}", count) for i, count in enumerate(source.class_counts())]
         audit = audit_of_counts(counts, config.data.audit)
         if label_errors:
@@ -128,12 +124,9 @@ def _require_weights(config: StudyConfig) -> None:
             raise no_such_file(expanded(weights))
 
 
-def _read(
-    config: StudyConfig, label_errors: bool, divide: "Callable[[ImageSet], None] | None"
-) -> Checked:
+def _read(config: StudyConfig, label_errors: bool, arms: Mapping[str, DataConfig]) -> Checked:
     from tlsearch.data.sources import read_images
-    from tlsearch.execution.prepare import audit_labels_alone
-    from tlsearch.execution.prepare import divide as divide_parts
+    from tlsearch.execution.prepare import audit_labels_alone, divide
 
     cache = user_cache()
     with progress() as on_progress, TemporaryDirectory() as folder:
@@ -150,9 +143,11 @@ def _read(
             )
         else:
             audit = replace(audit, unseen=(*audit.unseen, _label_errors_unseen(config)))
-    if divide is not None:
-        divide(data)
-    facts, _ = divide_parts(data, config)
+    if arms:
+        _divide_as_arms_do(config, arms, data)
+    facts, _ = divide(data, config)
+    if arms:  # the parts of all images are none of table B's
+        return Checked(audit, None, None, (), facts.split.folds)
     counts = (facts.train_counts, facts.validation_counts, facts.test_counts)
     parts = dict(zip(("train", "validation", "test"), counts, strict=True))
     return Checked(audit, None, parts, facts.split.notes, facts.split.folds)
@@ -167,7 +162,9 @@ def _label_errors_unseen(config: StudyConfig) -> str:
     )
 
 
-def _divide_as_arms_do(config: StudyConfig, scenario: str, data: "ImageSet") -> None:
+def _divide_as_arms_do(
+    config: StudyConfig, arms: Mapping[str, DataConfig], data: "ImageSet"
+) -> None:
     """Draw what a run of table B does: the scenario's own split, by which its images are surveyed,
     and that of each arm with every seed.
 
@@ -177,24 +174,18 @@ def _divide_as_arms_do(config: StudyConfig, scenario: str, data: "ImageSet") -> 
     from tlsearch.data.splits import draw_past
     from tlsearch.execution.prepare import refuse_past
 
-    comparison, own = compared(config), cell_config(config, Cell(scenario, "")).data
-    assert comparison.future is not None
-    draw_past(
-        data,
-        split=own.split,
-        labels_per_class=own.labels_per_class,
-        share=comparison.future,
-        seed=own.split.seed,
-    )
-    for arm in comparison.arms_in(scenario):
-        ours = cell_config(config, Cell(scenario, arm)).data
+    share, split = compared(config).future, config.data.split
+    assert share is not None
+    labels = config.data.labels_per_class
+    draw_past(data, split=split, labels_per_class=labels, share=share, seed=split.seed)
+    for name, ours in arms.items():
         refuse_past(
             data,
             split=ours.split,
             labels_per_class=ours.labels_per_class,
-            share=comparison.future,
-            seeds=range(1, comparison.confirm.seeds + 1),
-            name=arm,
+            share=share,
+            seeds=range(1, compared(config).confirm.seeds + 1),
+            name=name,
         )
 
 

@@ -258,66 +258,101 @@ def time_left(state: StudyProgress) -> str:
 # What a study found.
 
 
-def show_outcome(summary: "Summary", *, arguments: str, report: Path, seconds: float) -> None:
+def show_outcome(
+    summary: "Summary",
+    *,
+    arguments: str,
+    report: Path,
+    seconds: float,
+    planned: int | None = None,
+    comparison: "ComparisonReport | None" = None,
+    files: str = "",
+) -> None:
     """The result, what it gained over each baseline, and where to look next; `arguments` are the
-    study with its options, as a shell takes them.
+    study with its options, as a shell takes them. Of a comparison its tables and their `files`, and
+    how many trainings were `planned`.
     """
     console = Console(highlight=False)
-    for line in [*_answer(summary), "", *_next_steps(summary, arguments, report)]:
-        console.print(line, soft_wrap=True)
-    console.print(f"\n{_counts(summary)}; {seconds:.0f} s", soft_wrap=True)
+    if comparison is not None:
+        show_tables(comparison, console)
+    else:
+        for line in _answer(summary):
+            console.print(line, soft_wrap=True)
+    console.print()
+    model = summary.test.get("model")
+    steps = {
+        "report": str(report),
+        "tables": files,
+        "model": model,
+        "model as a file": model and f"tlsearch export {arguments}",
+        "in the registry": summary.test.get("registered"),
+        "dashboards": f"tlsearch ui {arguments}",
+        **_user_interfaces(summary),
+        "report again": f"tlsearch report {arguments}",
+    }
+    for name, text in steps.items():
+        if text:
+            console.print(f"{name:<17} {escape(text)}", soft_wrap=True)
+    console.print(f"\n{_counts(summary, planned)}; {seconds:.0f} s", soft_wrap=True)
 
 
-def show_status(summary: "Summary", *, arguments: str, running: bool) -> None:
-    """Where a study stands."""
+def show_status(
+    summary: "Summary",
+    *,
+    arguments: str,
+    running: bool,
+    planned: int | None = None,
+    scenarios: Mapping[str, str] | None = None,
+) -> None:
+    """Where a study stands; of a comparison where each of its scenarios does."""
     console = Console(highlight=False)
     state = "running" if running else "finished" if summary.is_finished else "not finished"
-    console.print(f"[bold]{escape(summary.name)}[/bold]: {state}; {_counts(summary)}")
-    for row in summary.rows:
-        if row.state in ("running", "waiting"):
-            word = row.state if running else "interrupted"
-            console.print(f"  {row.run.label}: {word}")
-    for line in _answer(summary):
-        console.print(line, soft_wrap=True)
+    console.print(f"[bold]{escape(summary.name)}[/bold]: {state}; {_counts(summary, planned)}")
+    if scenarios is not None:
+        lines = [f"  {escape(name)}: {text}" for name, text in scenarios.items()]
+    else:
+        lines = [
+            f"  {row.run.label}: {row.state if running else 'interrupted'}"
+            for row in summary.rows
+            if row.state in ("running", "waiting")
+        ]
+        lines += _answer(summary)
     if not running and not summary.is_finished:
-        console.print(f"carry on with: tlsearch run {escape(arguments)}", soft_wrap=True)
+        lines.append(f"carry on with: tlsearch run {escape(arguments)}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _answer(summary: "Summary") -> list[str]:
-    best = summary.best
+    best, test = summary.best, summary.test
     if best is None:
         return ["no trial has been completed yet"]
-    confirmed = "confirmed winner" if summary.test else "best trial so far, not confirmed"
+    confirmed = "confirmed winner" if test else "best trial so far, not confirmed"
     value = f"{summary.metric} {best.value:.4f}"
-    if summary.test:  # the search's own value is the best of many, so it flatters
-        value += f" in the search, {summary.test['mean_validation']:.4f} confirmed"
+    if test:  # the search's own value is the best of many, so it flatters
+        value += f" in the search, {test['mean_validation']:.4f} confirmed"
     lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}"]
-    searched = {k: v for k, v in best.run.params.items() if k in best.sampled}
-    lines += [
-        f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
-        for name, value in searched.items()
+    for name, value in best.run.params.items():
+        if name in best.sampled:
+            lines.append(f"  {name} = {f'{value:.4g}' if isinstance(value, float) else value}")
+    if test:
+        return [*lines, "", *_test(summary)]
+    baselines = {name: value for name, value in summary.baselines.items() if value is not None}
+    return lines + [
+        f"  {BASELINE_LABELS[name]}: {summary.metric} {value:.4f}"
+        for name, value in baselines.items()
     ]
-    if summary.test:
-        lines += ["", *_test(summary)]
-    else:
-        lines += [
-            f"  {BASELINE_LABELS[name]}: {summary.metric} {value:.4f}"
-            for name, value in summary.baselines.items()
-            if value is not None
-        ]
-    return lines
 
 
 def _test(summary: "Summary") -> list[str]:
     test = summary.test
-    found = test["accuracy"]
+    found, own_model = test["accuracy"], test["champion_accuracy"]
     plural = "s" if found["num_seeds"] != 1 else ""
     seeds = f"{found['num_seeds']} seed{plural}, {found['num_images']} images"
-    lines = [f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}"]
-    own_model = test["champion_accuracy"]
-    lines.append(
-        f"  of the exported model, seed 1 alone: {own_model['mean']:.4f} {_interval(own_model)}"
-    )
+    lines = [
+        f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}",
+        f"  of the exported model, seed 1 alone: {own_model['mean']:.4f} {_interval(own_model)}",
+    ]
     for name, entry in test["baselines"].items():
         # What the baseline had to choose from: the winner is the best of many trials.
         is_tuned = entry.get("recipe") == "tuned"
@@ -328,7 +363,8 @@ def _test(summary: "Summary") -> list[str]:
         )
         lines.append(
             f"  against {BASELINE_LABELS[name]}, {recipe_text} ({own:.4f}): "
-            f"{100 * gain['mean']:+.1f} points {_interval(gain, points=True)} {words}"
+            f"{100 * gain['mean']:+.1f} points (95 % interval {100 * gain['low']:+.1f} … "
+            f"{100 * gain['high']:+.1f}) {words}"
         )
     if found["num_seeds"] == 2:
         lines.append("  two seeds make wide intervals; a larger confirm.seeds narrows them")
@@ -339,50 +375,33 @@ def _test(summary: "Summary") -> list[str]:
     return lines
 
 
-def _interval(found: Mapping[str, Any], *, points: bool = False) -> str:
-    low, high = found["low"], found["high"]
-    if points:
-        return f"(95 % interval {100 * low:+.1f} … {100 * high:+.1f})"
-    return f"(95 % interval {low:.4f} … {high:.4f})"
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"(95 % interval {found['low']:.4f} … {found['high']:.4f})"
 
 
-def _next_steps(summary: "Summary", arguments: str, report: Path) -> list[str]:
-    lines = [f"report            {escape(str(report))}"]
-    if summary.test.get("model"):
-        lines.append(f"model             {escape(summary.test['model'])}")
-        lines.append(f"model as a file   tlsearch export {escape(arguments)}")
-    if summary.test.get("registered"):
-        lines.append(f"in the registry   {escape(summary.test['registered'])}")
-    lines.append(f"dashboards        tlsearch ui {escape(arguments)}")
-    lines += places(summary.mlflow, summary.storage)
-    lines.append(f"report again      tlsearch report {escape(arguments)}")
-    return lines
-
-
-def places(mlflow: Mapping[str, str] | None, storage: str) -> list[str]:
-    """Where the two user interfaces find the study."""
-    lines = []
-    if mlflow:
-        address = mlflow["tracking_uri"]
+def _user_interfaces(summary: "Summary") -> dict[str, str]:
+    """Where MLflow's and Optuna's find the study."""
+    found = {}
+    if summary.mlflow:
+        address = summary.mlflow["tracking_uri"]
         if address.startswith("http"):
-            where = f"{address.rstrip('/')}/#/experiments/{mlflow['experiment_id']}"
-            lines.append(f"MLflow            {escape(where)}")
+            number = summary.mlflow["experiment_id"]
+            found["MLflow"] = f"{address.rstrip('/')}/#/experiments/{number}"
         else:
-            lines.append(
-                f"MLflow UI         mlflow ui --backend-store-uri {escape(shlex.quote(address))}"
-            )
+            found["MLflow UI"] = f"mlflow ui --backend-store-uri {shlex.quote(address)}"
     known = importlib.util.find_spec("optuna_dashboard") is not None
     hint = "" if known else "   (after: pip install optuna-dashboard)"
-    lines.append(f"Optuna Dashboard  optuna-dashboard {escape(shlex.quote(storage))}{hint}")
-    return lines
+    found["Optuna Dashboard"] = f"optuna-dashboard {shlex.quote(summary.storage)}{hint}"
+    return found
 
 
-def _counts(summary: "Summary") -> str:
+def _counts(summary: "Summary", planned: int | None) -> str:
     states = ("complete", "pruned", "diverged", "failed")
     found = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
-    return (
-        f"{sum(summary.counts.values())} of {summary.budget} trials: {', '.join(found) or 'none'}"
-    )
+    total = f"{sum(summary.counts.values())} of {summary.budget} trials"
+    if planned is not None:
+        total = f"at most {planned} trainings"
+    return f"{total}: {', '.join(found) or 'none yet'}"
 
 
 # The tables of a comparison in a terminal.

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate
 from tlsearch.config.loader import parse, read_study
+from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Folder, Manifest
@@ -82,18 +83,16 @@ def start(
     found = survey(path)
     named = name or valid_name(path.resolve().stem if path.is_file() else path.resolve().name)
     proposal = propose(found, name=named, weights=weights, size=size, gpus=visible_gpus())
-    partial = output.with_name(f".{output.name}.part")
+    draft = output
     try:
-        partial.write_text(_study_text(found, proposal, shlex.quote(str(output))), "utf-8")
-        read_study(partial, overrides=[], preset=None)  # as a run will
-        partial.replace(output)
+        with atomic_write(output) as draft:
+            draft.write_text(_study_text(found, proposal, shlex.quote(str(output))), "utf-8")
+            read_study(draft, overrides=[], preset=None)  # as a run will
     except OSError as error:
         raise WorkError(f"{output}: cannot be written: {error.strerror or error}") from None
     except RequestError as error:
-        message = str(error).replace(str(partial), str(output))
+        message = str(error).replace(str(draft), str(output))
         raise RequestError(f"{message}\n  nothing was written; change the option") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return Started(output, found, proposal)
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from tlsearch.cli.check import refuse_unclaimed
+from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError
@@ -48,28 +47,21 @@ def run(
 
 
 def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> None:
-    from tlsearch.cli.console import places, show_outcome, show_tables
+    from tlsearch.cli.console import show_outcome
     from tlsearch.report.comparison import ComparisonReport
     from tlsearch.search.collect import CSV_FILE, JSON_FILE, tables_of
     from tlsearch.search.summary import summarise
 
-    layout = layout_here()
-    summary = summarise(store, layout)
-    if store.config.comparison is None:
-        show_outcome(summary, arguments=arguments, report=report, seconds=seconds)
-        return
-    folder, console = layout.study(store.config.name), Console(highlight=False)
-    show_tables(ComparisonReport(tables_of(store, folder)), console)
-    console.print()
-    for line in (
-        f"report            {escape(str(report))}",
-        f"tables            {escape(str(folder / CSV_FILE))}, {JSON_FILE}",
-        f"dashboards        tlsearch ui {escape(arguments)}",
-        *places(summary.mlflow, summary.storage),
-        f"report again      tlsearch report {escape(arguments)}",
-    ):
-        console.print(line, soft_wrap=True)
-    console.print(f"\n{_trainings(store)}; {seconds:.0f} s", soft_wrap=True)
+    folder, is_search = layout_here().study(store.config.name), store.config.comparison is None
+    show_outcome(
+        summarise(store, layout_here()),
+        arguments=arguments,
+        report=report,
+        seconds=seconds,
+        planned=_planned(store),
+        comparison=None if is_search else ComparisonReport(tables_of(store, folder)),
+        files="" if is_search else f"{folder / CSV_FILE}, {JSON_FILE}",
+    )
 
 
 def _publish(store: "Store", path: Path) -> None:
@@ -102,30 +94,29 @@ def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
         found = result_json(store, layout, report=None, seconds=None)
         typer.echo(json.dumps({**found, "running": running}))
         return
-    if config.comparison is None:
-        show_status(summarise(store, layout), arguments=arguments, running=running)
-        return
-    console, done = Console(highlight=False), {c: cell_is_done(store, c) for c in store.cells}
-    finished = all(done.values())
-    state = "running" if running else "finished" if finished else "not finished"
-    console.print(f"[bold]{escape(config.name)}[/bold]: {state}; {_trainings(store)}")
-    for scenario in config.comparison.used:
-        arms = [is_done for cell, is_done in done.items() if cell.scenario == scenario]
-        line = f"  {escape(scenario)}: {sum(arms)} of {len(arms)} arms done"
-        console.print(line, soft_wrap=True)
-    if not running and not finished:
-        console.print(f"carry on with: tlsearch run {escape(arguments)}", soft_wrap=True)
+    scenarios = None
+    if config.comparison is not None:
+        done = {cell: cell_is_done(store, cell) for cell in store.cells}
+        arms = {
+            name: [is_done for cell, is_done in done.items() if cell.scenario == name]
+            for name in config.comparison.used
+        }
+        scenarios = {name: f"{sum(of)} of {len(of)} arms done" for name, of in arms.items()}
+    summary = summarise(store, layout)
+    show_status(
+        summary,
+        arguments=arguments,
+        running=running,
+        planned=_planned(store),
+        scenarios=scenarios,
+    )
 
 
-def _trainings(store: "Store") -> str:
-    from collections import Counter
-
-    from tlsearch.config.cost import num_runs
-
-    counts = Counter(row.state for row in store.rows())
-    found = [f"{counts[s]} {s}" for s in ("complete", "pruned", "diverged", "failed") if counts[s]]
-    planned = sum(num_runs(config, cell) for cell, config in store.cells.items())
-    return f"at most {planned} trainings: {', '.join(found) or 'none yet'}"
+def _planned(store: "Store") -> int | None:
+    """The most trainings of a comparison."""
+    if store.config.comparison is None:
+        return None
+    return sum(num_runs(config, cell) for cell, config in store.cells.items())
 
 
 def existing_store(config: StudyConfig, arguments: str) -> "Store":

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from tlsearch.comparison.claims import Side
-from tlsearch.comparison.design import Table
+from tlsearch.config.comparison import Table
 
 Answered = Literal[
     "supported",

@@ -7,22 +7,16 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tlsearch.config.validation import must
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from tlsearch.config.validation import Fraction, Share, must
 
 
 class Augmentation:
     """Base of the augmentations; `torchvision_name` is that of the transform in torchvision's `v2`
-    that does it to one image after the other, empty where tlsearch does it to a batch.
+    that does it to one image after the other, whose arguments the fields are named as; empty where
+    tlsearch does it to a batch.
     """
 
     torchvision_name: ClassVar[str] = ""
-
-    def arguments(self) -> dict[str, Any]:
-        """Torchvision's keyword arguments."""
-        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +70,6 @@ class RandAugment(Augmentation):
         int, Field(ge=1, le=10, description="transformations, one after another")
     ] = 2
     magnitude: Annotated[int, Field(ge=0, le=30, description="strength of each, of 30")] = 9
-
-    def arguments(self) -> dict[str, Any]:
-        """As torchvision names them."""
-        return {"num_ops": self.num_ops, "magnitude": self.magnitude}
 
 
 @dataclass(frozen=True, kw_only=True)

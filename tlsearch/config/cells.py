@@ -99,25 +99,28 @@ def cells(comparison: ComparisonConfig) -> list[Cell]:
     ]
 
 
+def overrides_at(
+    place: Loc, fields: Mapping[str, Any], origin: str, *, lines: Mapping[Loc, int]
+) -> list[Override]:
+    """The dotted fields that a mapping in a study file sets; `origin` goes before their names."""
+    return [
+        Override(tuple(name.split(".")), value, f"{origin}{name}", lines.get((*place, name)))
+        for name, value in fields.items()
+    ]
+
+
 def cell_overrides(
     comparison: ComparisonConfig, cell: Cell, *, lines: Mapping[Loc, int]
 ) -> list[Override]:
     """What a scenario and an arm change in the study, and where the file says so."""
-    places: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
-        (("comparison", "scenarios", cell.scenario, "set"), comparison.scenarios[cell.scenario].set)
-    ]
+    place = ("comparison", "scenarios", cell.scenario, "set")
+    found = comparison.scenarios[cell.scenario].set
+    overrides = overrides_at(place, found, f"{'.'.join(place)}: ", lines=lines)
     if cell.arm:
-        places.append((("comparison", "arms", cell.arm), comparison.arms[cell.arm]))
-    return [
-        Override(
-            tuple(dotted.split(".")),
-            value,
-            f"{'.'.join(place)}: {dotted}",
-            lines.get((*place, dotted)),
-        )
-        for place, fields in places
-        for dotted, value in fields.items()
-    ]
+        own = ("comparison", "arms", cell.arm)
+        found = comparison.arms[cell.arm]
+        overrides += overrides_at(own, found, f"{'.'.join(own)}: ", lines=lines)
+    return overrides
 
 
 def sweep_overrides(

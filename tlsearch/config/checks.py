@@ -15,7 +15,7 @@ from tlsearch.config.sources import (
     known_facts,
     source_name,
 )
-from tlsearch.config.space import Choice, Dimension, Fixed, can_be, highest, lowest, raw, values
+from tlsearch.config.space import Choice, Dimension, Fixed, highest, lowest, raw, values
 from tlsearch.config.strategy import ALL, NORMS
 from tlsearch.config.validation import Fault, Loc, clash
 from tlsearch.errors import nearest, shown
@@ -234,7 +234,7 @@ def step_contradictions(config: StudyConfig, images: int) -> Iterator[Fault]:
 
 def _optimizer(config: StudyConfig) -> Iterator[Fault]:
     sgd = config.space.optimizer.options.get("sgd")
-    if sgd and can_be(sgd["nesterov"], True) and lowest(sgd["momentum"]) == 0:
+    if sgd and True in values(sgd["nesterov"]) and lowest(sgd["momentum"]) == 0:
         field, other = "space.optimizer.sgd.nesterov", "space.optimizer.sgd.momentum"
         rule = "Nesterov's step needs momentum, which may be 0 here"
         yield clash(config, field, rule, f"raise {other} above 0", other)
@@ -295,12 +295,12 @@ def _pretrained(config: StudyConfig) -> Iterator[Fault]:
         rule = f"{lacking} to be pulled towards"
         remedy = "write 0, or choose backbone.weights; decay towards 0 is space.weight_decay"
         yield clash(config, "space.l2_sp", rule, remedy, _WEIGHTS)
-    norms_stay = NORMS in values(space.trained) and can_be(space.decay_norm_and_bias, False)
+    norms_stay = NORMS in values(space.trained) and False in values(space.decay_norm_and_bias)
     if highest(space.l2_sp) > 0 and norms_stay:
         rule = "norms may train alone, and it pulls them only where they decay"
         remedy = "write 0, train more than norms, or set space.decay_norm_and_bias: true"
         yield clash(config, "space.l2_sp", rule, remedy, _TRAINED, "space.decay_norm_and_bias")
-    if can_be(space.head_init, "probe") and is_random:
+    if "probe" in values(space.head_init) and is_random:
         rule = f"{lacking} whose features a probe could read"
         remedy = "write random, or choose backbone.weights"
         yield clash(config, "space.head_init", rule, remedy, _WEIGHTS)

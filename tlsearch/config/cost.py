@@ -172,8 +172,6 @@ def part_sizes(
 class Plan(NamedTuple):
     """Trainings of a whole comparison; `seconds` is a guess, good to a factor of 2 or 3."""
 
-    scenarios: int
-    arms: int
     tuning: int
     confirmations: int
     swept: int
@@ -187,25 +185,14 @@ class Plan(NamedTuple):
 
 def plan(config: StudyConfig, sizes: Mapping[str, tuple[int, int]]) -> Plan:
     """The cost of a comparison; `sizes` gives images and classes of each scenario."""
-    comparison = compared(config)
-    tuning = confirmations = swept = 0
-    seconds = 0.0
-    for cell in cells(comparison):
-        found = cell_config(config, cell)
+    found = []
+    for cell in cells(compared(config)):
+        ours = cell_config(config, cell)
         images, classes = sizes[cell.scenario]
-        cost = estimate(found, num_images=images, num_classes=classes)
-        seconds += cost.seconds / cost.trainings * num_runs(found, cell)
-        tuning += num_tuning(found)
-        confirmations += found.confirm.seeds
-        swept += num_swept(found, cell)
-    return Plan(
-        scenarios=len(comparison.used),
-        arms=len(comparison.arms),
-        tuning=tuning,
-        confirmations=confirmations,
-        swept=swept,
-        seconds=seconds,
-    )
+        cost = estimate(ours, num_images=images, num_classes=classes)
+        seconds = cost.seconds / cost.trainings * num_runs(ours, cell)
+        found.append((num_tuning(ours), ours.confirm.seeds, num_swept(ours, cell), seconds))
+    return Plan(*map(sum, zip(*found, strict=True)))
 
 
 def num_tuning(config: StudyConfig) -> int:

@@ -1,7 +1,7 @@
 """A study file, a preset and `--set` options → a checked `StudyConfig`, or all that is wrong."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from tlsearch.config.cells import (
     cell_contradictions,
     cell_overrides,
     identical_arms,
+    overrides_at,
     replaced_options,
     sweep_contradictions,
     sweep_overrides,
@@ -43,9 +44,8 @@ class Document(NamedTuple):
     faults: list[Fault]
 
 
-class _Outcome(NamedTuple):
-    config: StudyConfig | None
-    problems: list[Problem]
+_Outcome = tuple[StudyConfig | None, list[Problem]]
+"""A study, None where pydantic refuses it, and all that is wrong with it."""
 
 
 def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> StudyConfig:
@@ -60,33 +60,27 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
     """
     document = parse(_text(path), origin=str(path))
     if not isinstance(document.data, dict):
+        single = f"holds the single value {shown(document.data)}"
+        found = "holds a list" if isinstance(document.data, list) else single
+        found = "is empty" if document.data is None else found
         remedy = "write at least `name`, `data` and `backbone`"
-        raise RequestError(
-            f"{path}: {_described(document.data)}, not a mapping of fields — {remedy}"
-        )
+        raise RequestError(f"{path}: {found}, not a mapping of fields — {remedy}")
     options = [_option(text) for text in overrides]
-    named = _presets(document)
-    chosen: list[Override] = []
+    named, chosen = _presets(document), list[Override]()
     if preset is not None:
         if preset not in named:
             remedy = nearest(preset, list(named)) or f"known: {', '.join(named) or 'none'}"
             raise RequestError(f"{path}: no preset {preset!r} — {remedy}")
         chosen = named[preset]
-    outcome = _outcome(document, [*chosen, *options])
-    if outcome.config is not None:
-        config, problems = outcome.config, _cell_problems(document, [*chosen, *options], outcome)
-        if config.comparison is not None:
-            problems = replaced_options(config.comparison, options) or problems
-        outcome = _Outcome(config, problems)
-    if outcome.problems or outcome.config is None:
-        raise StudyError(outcome.problems, file=str(path))
-    if chosen or options:
-        # The presets were made for the file as it is, and may not fit what it became.
-        return outcome.config.model_copy(update={"presets": {}})
-    problems = _preset_problems(document, named)
-    if problems:
+    config, problems = _checked(document, [*chosen, *options])
+    if config is not None and config.comparison is not None:
+        problems = replaced_options(config.comparison, options) or problems
+    if not problems and not chosen and not options:
+        problems = [p for settings in named.values() for p in _checked(document, settings)[1]]
+    if config is None or problems:
         raise StudyError(problems, file=str(path))
-    return outcome.config
+    # Presets are made for the file as it is, and may not fit what it became.
+    return config.model_copy(update={"presets": {}}) if chosen or options else config
 
 
 def _text(path: Path) -> str:
@@ -112,23 +106,14 @@ def _text(path: Path) -> str:
         raise RequestError(f"{path}: cannot be read: {reason} — check the path") from None
 
 
-def _preset_problems(document: Document, named: Mapping[str, list[Override]]) -> list[Problem]:
-    """What each preset would break in a study that is right without it."""
-    problems: list[Problem] = []
-    for settings in named.values():
-        outcome = _outcome(document, settings)
-        problems += outcome.problems or _cell_problems(document, settings, outcome)
-    return problems
-
-
-def _cell_problems(
-    document: Document, overrides: Sequence[Override], outcome: _Outcome
-) -> list[Problem]:
-    """What is wrong with the cells of a comparison that is right by itself, each reported once."""
-    config = outcome.config
+def _checked(document: Document, overrides: Sequence[Override]) -> _Outcome:
+    """The document with the overrides applied, as a study or as all cells of a comparison. What is
+    wrong in several cells is reported once.
+    """
+    config, problems = _outcome(document, overrides)
     if config is None or config.comparison is None:
-        return []
-    comparison, found = config.comparison, dict[tuple[str, str], tuple[str, Problem]]()
+        return config, problems
+    comparison, met = config.comparison, dict[tuple[str, str], tuple[str, Problem]]()
     # What an option or a preset replaced stands in no line.
     lines = {
         loc: line
@@ -136,39 +121,40 @@ def _cell_problems(
         if not any(loc[: len(override.loc)] == override.loc for override in overrides)
     }
 
+    def as_problems(found: Iterable[Fault]) -> list[Problem]:
+        return [_problem(fault, document.lines, overrides) for fault in found]
+
     def note(problems: Sequence[Problem]) -> bool:
         for problem in problems:
-            found.setdefault((problem.field, problem.rule), (scenario, problem))
+            met.setdefault((problem.field, problem.rule), (scenario, problem))
         return not problems
 
     for scenario in comparison.used:
         own = cell_overrides(comparison, Cell(scenario, ""), lines=lines)
-        if not note(_outcome(document, [*overrides, *own], comparison).problems):
+        if not note(_outcome(document, [*overrides, *own], comparison)[1]):
             continue
         for arm in comparison.arms_in(scenario):
             cell = Cell(scenario, arm)
             ours = [*overrides, *cell_overrides(comparison, cell, lines=lines)]
-            if note(_outcome(document, ours, comparison).problems) and note(
-                [_problem(c, document.lines, overrides) for c in sweep_contradictions(config, cell)]
-            ):
+            is_right = note(_outcome(document, ours, comparison)[1])
+            if is_right and note(as_problems(sweep_contradictions(config, cell))):
                 for swept in sweep_overrides(comparison, cell, lines=lines):
-                    note(_outcome(document, [*ours, swept], comparison).problems)
-    if not found:
-        return [_problem(c, document.lines, overrides) for c in identical_arms(config)]
-    return _by_scenario(list(found.values()))
+                    note(_outcome(document, [*ours, swept], comparison)[1])
+    if not met:
+        return config, as_problems(identical_arms(config))
+    return config, _by_scenario(list(met.values()))
 
 
 def _by_scenario(found: Sequence[tuple[str, Problem]]) -> list[Problem]:
     """Problems with the scenario that they were first met in, where several speak of one field and
     would contradict one another.
     """
-    met = {
-        problem.field: {scenario for scenario, other in found if other.field == problem.field}
-        for _, problem in found
-    }
+    scenarios: dict[str, set[str]] = {}
+    for scenario, problem in found:
+        scenarios.setdefault(problem.field, set()).add(scenario)
     return [
         problem._replace(field=f"scenario {scenario!r}: {problem.field}")
-        if len(met[problem.field]) > 1
+        if len(scenarios[problem.field]) > 1
         else problem
         for scenario, problem in found
     ]
@@ -183,8 +169,7 @@ def _outcome(
     data = copy.deepcopy(document.data)
     problems: list[Problem] = []
     for override in overrides:
-        problem = _whole_section(override)
-        if problem:
+        if problem := _whole_section(override):
             problems.append(problem)
         else:
             apply(data, override)
@@ -200,7 +185,7 @@ def _outcome(
         if comparison is not None:
             found += cell_contradictions(config, comparison)
     problems += [_problem(fault, document.lines, overrides) for fault in found]
-    return _Outcome(config if not problems else None, sorted(problems, key=lambda p: p.line or 0))
+    return None if problems else config, sorted(problems, key=lambda p: p.line or 0)
 
 
 def _problem(fault: Fault, lines: Mapping[Loc, int], overrides: Sequence[Override]) -> Problem:
@@ -318,14 +303,6 @@ def _yaml_message(error: YAMLError) -> str:
     return f"{where}not valid YAML: {' '.join(str(problem).split())}{remedy}"
 
 
-def _described(value: object) -> str:
-    """What a document is, where a mapping was wanted."""
-    if value is None:
-        return "is empty"
-    kind = "a list" if isinstance(value, list) else f"the single value {shown(value)}"
-    return f"holds {kind}"
-
-
 # Values set from outside a study's fields: `--set` options and presets.
 
 
@@ -355,19 +332,11 @@ def _option(text: str) -> Override:
 def _presets(document: Document) -> dict[str, list[Override]]:
     """The settings of each preset that is a mapping; others are reported as fields."""
     found = document.data.get("presets")
-    if not isinstance(found, dict):
-        return {}
+    presets: dict[str, Any] = found if isinstance(found, dict) else {}
+    named = {name: fields if isinstance(fields, dict) else {} for name, fields in presets.items()}
     return {
-        name: [
-            Override(
-                tuple(field.split(".")),
-                value,
-                f"presets.{name}.{field}",
-                document.lines.get(("presets", name, field)),
-            )
-            for field, value in (settings.items() if isinstance(settings, dict) else ())
-        ]
-        for name, settings in found.items()
+        name: overrides_at(("presets", name), fields, f"presets.{name}.", lines=document.lines)
+        for name, fields in named.items()
     }
 
 

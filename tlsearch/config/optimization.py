@@ -11,17 +11,20 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from tlsearch.config.validation import Decay, Fraction, Positive, Share
 
 
-class Optimizer(ABC):
-    """Base of the optimizers; `torch_name` is that of the class in `torch.optim`."""
+class Optimizer:
+    """Base of the optimizers; `torch_name` is that of the class in `torch.optim`, whose arguments
+    the fields are named as.
+    """
 
     torch_name: ClassVar[str]
+    is_fused: ClassVar[bool] = True
 
-    @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """Torch's keyword arguments, apart from rates and weight decay."""
+        return {**vars(self), **({"fused": True} if self.is_fused else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +34,6 @@ class Sgd(Optimizer):
     torch_name: ClassVar[str] = "SGD"
     momentum: Fraction = 0.9
     nesterov: bool = False
-
-    def arguments(self) -> dict[str, Any]:
-        """As torch names them."""
-        return {"momentum": self.momentum, "nesterov": self.nesterov, "fused": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +61,9 @@ class RmsProp(Optimizer):
     """RMSprop with momentum; `alpha` smooths the squared gradient."""
 
     torch_name: ClassVar[str] = "RMSprop"
+    is_fused: ClassVar[bool] = False  # torch has no fused form of it
     alpha: Fraction = 0.99
     momentum: Fraction = 0.0
-
-    def arguments(self) -> dict[str, Any]:
-        """As torch names them; it has no fused form."""
-        return {"alpha": self.alpha, "momentum": self.momentum}
 
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {
@@ -80,9 +76,6 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {
 
 PLATEAU_THRESHOLD = 1e-4
 """Relative improvement that counts as one; the value of torch's `ReduceLROnPlateau`."""
-
-Decay = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
 
 
 class Progress(NamedTuple):
@@ -142,7 +135,7 @@ class ExponentialDecay(Schedule):
 class CosineDecay(Schedule):
     """Half a cosine down to a fraction of the rate (arXiv:1608.03983, no restarts)."""
 
-    final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    final_lr_fraction: Share = 0.0
 
     def lr_factor(self, at: Progress) -> float:
         """From 1 to `final_lr_fraction`."""

@@ -92,34 +92,25 @@ PARTS = ("checkpoints", "evaluations", "weights", "scores", "examples")
 """The folders that a study that starts over does without."""
 
 
-def checkpoint_path(folder: Path, key: str) -> Path:
-    """Where a run's checkpoint is kept while it has no ending."""
-    return folder / "checkpoints" / f"{key}.pt"
+def _kept(part: str, suffix: str) -> Callable[[Path, str], Path]:
+    return lambda folder, key: folder / part / f"{key}{suffix}"
 
 
-def evaluation_path(folder: Path, key: str) -> Path:
-    """Where a run's confusion matrix and scores per class are kept."""
-    return folder / "evaluations" / f"{key}.json"
-
-
-def weights_path(folder: Path, key: str) -> Path:
-    """Where a fixed run's weights are kept until the test is scored; the champion's stay."""
-    return folder / "weights" / f"{key}.safetensors"
+checkpoint_path = _kept("checkpoints", ".pt")
+"""Where a run's checkpoint is kept while it has no ending, by the study's folder and its key."""
+evaluation_path = _kept("evaluations", ".json")
+"""Where a run's confusion matrix and scores per class are kept."""
+weights_path = _kept("weights", ".safetensors")
+"""Where a fixed run's weights are kept until the test is scored; the champion's stay."""
+scores_path = _kept("scores", ".npz")
+"""Where one scored model's probabilities on the test part are kept."""
+examples_path = _kept("examples", ".json")
+"""Where the pictures are kept that the report shows of one scored model."""
 
 
 def scores_folder(folder: Path) -> Path:
-    """Where each scored model's probabilities on the test part are kept."""
+    """Where the probabilities of all scored models on the test part are kept."""
     return folder / "scores"
-
-
-def scores_path(folder: Path, key: str) -> Path:
-    """Where one scored model's probabilities on the test part are kept."""
-    return scores_folder(folder) / f"{key}.npz"
-
-
-def examples_path(folder: Path, key: str) -> Path:
-    """Where the pictures are kept that the report shows of one scored model."""
-    return folder / "examples" / f"{key}.json"
 
 
 @contextmanager

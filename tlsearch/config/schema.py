@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,6 @@ from tlsearch.config.sources import SOURCES, Source
 from tlsearch.config.space import (
     Choice,
     Dimension,
-    Fixed,
     Scalar,
     Space,
     Suggest,
@@ -40,6 +39,7 @@ from tlsearch.config.validation import (
     Section,
     boolean_hint,
     check_distinct,
+    listed,
     must,
     tag,
     wrong,
@@ -130,7 +130,7 @@ TrackingUri = Annotated[
 
 BaselineName = Literal["linear_probe", "full_fine_tuning", "from_scratch"]
 BaselineMode = Literal["fixed", "tuned"]
-BASELINES: tuple[BaselineName, ...] = ("linear_probe", "full_fine_tuning", "from_scratch")
+BASELINES: tuple[BaselineName, ...] = get_args(BaselineName)
 TUNABLE: tuple[BaselineName, ...] = ("full_fine_tuning", "from_scratch")
 """Baselines that may be given as many trials as the search; `linear_probe` has nothing to tune."""
 
@@ -205,6 +205,8 @@ Network = Annotated[
     must("must be the name of a backbone", "write one such as resnet18"),
     AfterValidator(_check_network),
 ]
+BACKBONE = "backbone"
+"""The name of the network's dimension, in Optuna and among a trial's parameters."""
 _SOURCE = one_of(SOURCES)
 _ONE, _EACH = tag("one"), tag("each")
 
@@ -224,11 +226,7 @@ class BackboneConfig(Section):
         ),
         BeforeValidator(
             lambda value: value if isinstance(value, list | tuple) else [value],
-            json_schema_input_type=_KNOWN_NETWORK
-            | Annotated[
-                list[_KNOWN_NETWORK],
-                Field(min_length=1, json_schema_extra={"uniqueItems": True}),
-            ],
+            json_schema_input_type=_KNOWN_NETWORK | listed(_KNOWN_NETWORK),
         ),
         AfterValidator(_check_distinct),
         PlainSerializer(lambda names: names[0] if len(names) == 1 else list(names)),
@@ -268,10 +266,9 @@ class BackboneConfig(Section):
         """What is known about the only network without building it."""
         return CATALOGUE[self.name]
 
-    @property
-    def dimension(self) -> Dimension:
-        """The choice of the network as a dimension of the search."""
-        return Choice(self.names) if len(self.names) > 1 else Fixed(self.names[0])
+    def searched(self) -> dict[str, Dimension]:
+        """The choice of the network as a dimension of the search, where there are several."""
+        return {BACKBONE: Choice(self.names)} if len(self.names) > 1 else {}
 
     @property
     def shallowest(self) -> BackboneFacts:
@@ -412,10 +409,6 @@ class DataConfig(Section):
 # The study.
 
 
-BACKBONE = "backbone"
-"""The name of the network's dimension, in Optuna and among a trial's parameters."""
-
-
 class BudgetConfig(Section):
     """How much the search may spend."""
 
@@ -502,16 +495,13 @@ class StudyConfig(Section):
 
     def searched(self) -> dict[str, Dimension]:
         """All that a sampler is asked for: the network where there are several, then `space`'s."""
-        network = self.backbone.dimension
-        chosen = {} if isinstance(network, Fixed) else {BACKBONE: network}
-        return {**chosen, **self.space.searched()}
+        return {**self.backbone.searched(), **self.space.searched()}
 
     def assign(self, suggest: Suggest) -> dict[str, Any]:
         """The flat parameters of one trial, as `Space.assign` with the network before them, where
         there are several.
         """
-        network = self.backbone.dimension
-        chosen = {} if isinstance(network, Fixed) else {BACKBONE: suggest(BACKBONE, network)}
+        chosen = {name: suggest(name, found) for name, found in self.backbone.searched().items()}
         return {**chosen, **self.space.assign(suggest)}
 
     def grid(self) -> dict[str, list[Scalar]]:

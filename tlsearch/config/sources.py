@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from tlsearch.config.validation import LARGEST_COUNT, Section
+from tlsearch.config.validation import LARGEST_COUNT, Section, Share
 
 
 class SourceFacts(NamedTuple):
@@ -20,7 +20,6 @@ class SourceFacts(NamedTuple):
     smallest_class: int
 
 
-_Share = Annotated[float, Field(ge=0, le=1)]
 _Text = Annotated[str, Field(min_length=1)]
 
 
@@ -53,7 +52,7 @@ class DrawnSource(EmbeddedSource):
     """
 
     images: Annotated[int, Field(ge=1, le=200_000)] = 2000
-    difficulty: Annotated[_Share, Field(description="0 clean and plain, 1 hardest")] = 0.5
+    difficulty: Annotated[Share, Field(description="0 clean and plain, 1 hardest")] = 0.5
     imbalance: Annotated[
         float, Field(ge=1, le=1000, description="largest class / smallest class")
     ] = 1.0
@@ -82,7 +81,7 @@ class DrawnSource(EmbeddedSource):
 
 
 _Similarity = Annotated[
-    _Share, Field(description="to what the glyph source model knows; 1 most alike")
+    Share, Field(description="to what the glyph source model knows; 1 most alike")
 ]
 
 

@@ -7,7 +7,7 @@ A scalar fixes a dimension, a list or a range searches it.
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import reduce
@@ -31,7 +31,7 @@ from pydantic.fields import FieldInfo
 
 from tlsearch.config.augmentation import IMAGE_CHANGES
 from tlsearch.config.strategy import CHOICES, Strategy
-from tlsearch.config.validation import LARGEST_COUNT, Section, check_distinct, tag, wrong
+from tlsearch.config.validation import LARGEST_COUNT, Section, check_distinct, listed, tag, wrong
 from tlsearch.errors import nearest, shown
 
 Scalar = float | int | bool | str | None
@@ -84,6 +84,18 @@ def raw(dimension: Dimension) -> Any:
             return {"low": low, "high": high, **optional}
 
 
+def in_words(dimension: Dimension) -> str:
+    """As a reader wants it: `0.0001 to 0.1, logarithmic`."""
+    match dimension:
+        case Choice(values):
+            return ", ".join("null" if v is None else str(v) for v in values)
+        case Range(low, high, log, step):
+            how = ", logarithmic" if log else f", in steps of {step:g}" if step else ""
+            return f"{low:g} to {high:g}{how}{', whole numbers' if dimension.whole else ''}"
+        case Fixed(value):
+            return str(value)
+
+
 def lowest(dimension: Dimension) -> float:
     """The least number it may take; infinity if it may only be null."""
     return min(_ends(dimension), default=math.inf)
@@ -119,22 +131,6 @@ def values(dimension: Dimension) -> list[Scalar]:
             # In decimals, so that 0.1 + 2 × 0.1 is the 0.3 that the user wrote.
             spaced = (Decimal(str(low)) + i * Decimal(str(step or 1)) for i in range(size))
             return [int(v) if dimension.whole else float(v) for v in spaced]
-
-
-def can_be(dimension: Dimension, value: Scalar) -> bool:
-    """Whether it may take exactly this value."""
-    match dimension:
-        case Fixed(found):
-            return found == value
-        case Choice(found):
-            return value in found
-        case Range(low, high, _, step):
-            if value is None or isinstance(value, str) or not low <= value <= high:
-                return False
-            step = step or (1 if dimension.whole else None)
-            return (
-                step is None or (Decimal(str(value)) - Decimal(str(low))) % Decimal(str(step)) == 0
-            )
 
 
 def _ends(dimension: Dimension) -> list[float]:
@@ -196,10 +192,7 @@ def dimension_type(hint: Any) -> tuple[Any, FieldInfo]:
     if base is int and not any(isinstance(limit, Le) for limit in limits):
         limits.append(Le(LARGEST_COUNT))
     value: Any = Annotated[(info.annotation, *limits)] if limits else info.annotation
-    listed: Any = Annotated[
-        list[value], Field(min_length=1, json_schema_extra={"uniqueItems": True})
-    ]
-    forms: list[Any] = [Annotated[value, Tag(_VALUE)], Annotated[listed, Tag(_LIST)]]
+    forms: list[Any] = [Annotated[value, Tag(_VALUE)], Annotated[listed(value), Tag(_LIST)]]
     form = _form
     if base in (int, float):
         forms.append(Annotated[_range_of(base, tuple(limits)), Tag(_RANGE)])
@@ -354,10 +347,7 @@ def _options_type(
         if not any(field.is_required() for field in kind.model_fields.values())
     )
     name: Any = Literal[plain]
-    listed: Any = Annotated[
-        list[name], Field(min_length=1, json_schema_extra={"uniqueItems": True})
-    ]
-    forms = name | section if most == 1 else name | listed | section
+    forms = name | section if most == 1 else name | listed(name) | section
     return Annotated[
         section, WrapValidator(read, json_schema_input_type=forms), PlainSerializer(write)
     ]
@@ -439,14 +429,14 @@ class Space(_Fields):  # type: ignore[misc]
         Names are asked in declared order; those of a choice that was not made are never asked.
         """
         params: dict[str, Any] = {}
-        for name in type(self).model_fields:
-            field = getattr(self, name)
-            if isinstance(field, Branches):
-                chosen = params[name] = _value(name, _named(field), suggest)
-                for inner, dimension in _inner(name, field, chosen):
-                    params[inner] = _value(inner, dimension, suggest)
+        for name, dimension in self.dimensions().items():
+            choice, *option = name.split(".")
+            if option and params[choice] != option[0]:
+                continue
+            if isinstance(dimension, Fixed):
+                params[name] = dimension.value
             else:
-                params[name] = _value(name, field, suggest)
+                params[name] = suggest(name, dimension)
         return params
 
     def dimensions(self) -> dict[str, Dimension]:
@@ -454,12 +444,12 @@ class Space(_Fields):  # type: ignore[misc]
         found: dict[str, Dimension] = {}
         for name in type(self).model_fields:
             field = getattr(self, name)
-            if isinstance(field, Branches):
-                found[name] = _named(field)
-                for option in field.names:
-                    found.update(_inner(name, field, option))
-            else:
+            if not isinstance(field, Branches):
                 found[name] = field
+                continue
+            found[name] = Choice(field.names) if len(field.names) > 1 else Fixed(field.names[0])
+            for option, fields in field.options.items():
+                found |= {f"{name}.{option}.{inner}": d for inner, d in fields.items()}
         return found
 
     def searched(self) -> dict[str, Dimension]:
@@ -468,11 +458,8 @@ class Space(_Fields):  # type: ignore[misc]
 
     def conditional(self) -> tuple[str, ...]:
         """The searched dimensions that exist for some choices only."""
-        return tuple(
-            name
-            for name in self.searched()
-            if "." in name and len(getattr(self, name.split(".")[0]).names) > 1
-        )
+        found = self.searched()
+        return tuple(name for name in found if "." in name and name.partition(".")[0] in found)
 
 
 def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -482,16 +469,3 @@ def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: raw(found) for name, found in Space().dimensions().items()}
     absent = {name for name in plain if "." not in name} - known.keys()
     return {**known, **{n: v for n, v in plain.items() if n.partition(".")[0] in absent}}
-
-
-def _named(field: Branches) -> Dimension:
-    return Choice(field.names) if len(field.names) > 1 else Fixed(field.names[0])
-
-
-def _inner(name: str, field: Branches, chosen: str) -> Iterator[tuple[str, Dimension]]:
-    for inner, found in field.options[chosen].items():
-        yield f"{name}.{chosen}.{inner}", found
-
-
-def _value(name: str, dimension: Dimension, suggest: Suggest) -> Any:
-    return dimension.value if isinstance(dimension, Fixed) else suggest(name, dimension)

@@ -33,12 +33,10 @@ from tlsearch.config.optimization import (
     Schedule,
     Sgd,
 )
-from tlsearch.config.validation import wrong
+from tlsearch.config.validation import Decay, Fraction, wrong
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
-Decay = Annotated[float, Field(gt=0, le=1)]
 Features = Annotated[int, Field(ge=1, description="features that the head sees", examples=[64])]
 
 ALL, NORMS = "all", "norms"

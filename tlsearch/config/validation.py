@@ -100,6 +100,11 @@ def check_distinct(found: Sequence[Any]) -> None:
             raise wrong(f"{name} is listed twice", "drop one of them")
 
 
+def listed(item: Any) -> Any:
+    """The type of a list of one or more, whose members `check_distinct` compares."""
+    return Annotated[list[item], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+
+
 def must(rule: str, remedy: str | Callable[[Any], str] = "") -> WrapValidator:
     """Annotation: `rule` in place of all that pydantic has to say of a value that is refused."""
 
@@ -128,6 +133,10 @@ class As:
         return handler.generate_schema(self.read_as)
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
 AtLeast0 = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 AtLeast1 = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 AtLeast2 = Annotated[int, Field(ge=2, le=LARGEST_COUNT)]

@@ -20,7 +20,7 @@ from tlsearch.config.cost import giga_macs
 from tlsearch.config.paths import Layout
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.space import Choice, Dimension, Range
+from tlsearch.config.space import Choice, Dimension, Range, in_words
 from tlsearch.execution.runs import RunRow
 from tlsearch.report.answer import Answer, find_answer
 from tlsearch.report.comparison import ComparisonReport
@@ -323,14 +323,3 @@ def _shown_network(config: StudyConfig, summary: Summary) -> str:
     """The only network, or of several that of the best trial so far."""
     names = config.backbone.names
     return summary.best.run.backbone if summary.best and len(names) > 1 else names[0]
-
-
-def in_words(dimension: Dimension) -> str:
-    """A searched dimension as a reader wants it: `0.0001 to 0.1, logarithmic`."""
-    match dimension:
-        case Choice(values):
-            return ", ".join("none" if v is None else str(v) for v in values)
-        case Range(low, high, log, step):
-            tail = ", logarithmic" if log else f", in steps of {step:g}" if step else ""
-            return f"{low:g} to {high:g}{tail}"
-    return str(dimension.value)

@@ -305,7 +305,7 @@ def make_stages(
         stages.append(Basic(chosen, seed=seed))
     elif not isinstance(chosen, NoAugmentation):
         build: Any = getattr(v2, chosen.torchvision_name)
-        transform = build(interpolation=InterpolationMode.BILINEAR, **chosen.arguments())
+        transform = build(interpolation=InterpolationMode.BILINEAR, **vars(chosen))
         stages.append(PerImage(transform, seed=seed, stage="augmentation"))
     if strategy.erasing:
         erase = v2.RandomErasing(p=strategy.erasing, value=list(mean))
