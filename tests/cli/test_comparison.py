@@ -39,7 +39,7 @@ class Ran:
 
     def run(self, *options: str) -> dict[str, Any]:
         done = self.place.finish("--json", *options)
-        # What it tells of its progress goes to stderr, which is watched together with stdout.
+        # Its progress goes to stderr, which is watched together with stdout.
         result: dict[str, Any] = json.loads(done.said.splitlines()[-1])
         return result
 
@@ -125,7 +125,7 @@ def test_mlflow_mirrors_every_run_once(ran: Ran) -> None:
         assert tags["tlsearch.seed"] == str(asked["seed"] if asked else 0)
 
 
-def test_what_the_run_tells(ran: Ran) -> None:
+def test_the_json_of_the_run(ran: Ran) -> None:
     result, place = ran.result, ran.place
     assert result["study"] == "tiny"
     assert result["finished"]

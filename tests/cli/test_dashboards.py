@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 240
 
 
 class Shown:
-    """A process of `tlsearch ui`, and what it tells."""
+    """A process of `tlsearch ui`, and what it prints."""
 
     def __init__(self, folder: Path, log: Path) -> None:
         self.log = log

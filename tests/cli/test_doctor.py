@@ -50,7 +50,7 @@ def test_stores_say_what_they_hold(tmp_path: Path) -> None:
     assert findings["Optuna"].detail.endswith(": 1 study")
 
 
-def test_what_fails_says_what_mends_it(tmp_path: Path) -> None:
+def test_what_fails_says_how_to_repair_it(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "mlruns")
     layout.create()
     layout.mlflow_db.write_bytes(b"no database" * 1000)
@@ -105,7 +105,7 @@ def test_a_failure_without_words_is_shown_by_its_kind(
     assert (result.state, result.detail) == ("fails", "http://127.0.0.1:9: TimeoutError")
 
 
-def test_the_command_tells_and_its_exit_code_says_whether_all_works(
+def test_the_exit_code_says_whether_all_works(
     tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -82,7 +82,7 @@ PIXELS = "must be a number above 0 and at most 1 — a share of the pixel range 
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ("augmentation: trivail", f"augmentation = \"trivail\": {NAMES} — did you mean 'trivial'?"),
         ("augmentation: null", f"augmentation = null: {NAMES} — write none"),
@@ -117,13 +117,13 @@ PIXELS = "must be a number above 0 and at most 1 — a share of the pixel range 
         ),
     ],
 )
-def test_what_is_refused(refused: Refused, fields: str, told: str) -> None:
+def test_what_is_refused(refused: Refused, fields: str, expected: str) -> None:
     (problem,) = refused(f"space: {{{fields}}}")
-    assert told in problem
+    assert expected in problem
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ("augmentation: mixup", f'augmentation = "mixup": {NAMES} — write space.mixing: mixup'),
         ("augmentation: [basic, style]", "— write space.adaptation: style"),
@@ -137,11 +137,11 @@ def test_what_is_refused(refused: Refused, fields: str, told: str) -> None:
         ("adaptation: pgd", "— write space.adversarial: pgd"),
     ],
 )
-def test_what_stands_under_the_wrong_field_is_told_its_own(
-    refused: Refused, fields: str, told: str
+def test_what_stands_under_the_wrong_field_is_shown_its_own_place(
+    refused: Refused, fields: str, expected: str
 ) -> None:
     (problem,) = refused(f"space: {{{fields}}}")
-    assert told in problem
+    assert expected in problem
 
 
 def test_every_change_of_images_has_its_place_and_can_be_written_there() -> None:
@@ -166,7 +166,7 @@ def test_the_picture_in_the_docs_is_of_every_augmentation() -> None:
         assert strength.replace("_", " ") in drawn["basic"].detail.replace("at least ", "")
 
 
-def test_all_mistakes_are_told_at_once(refused: Refused) -> None:
+def test_all_mistakes_are_shown_at_once(refused: Refused) -> None:
     found = refused(
         "space:\n"
         "  augmentation: {basic: {shear: 90}, trvial: {}}\n"
@@ -190,7 +190,7 @@ def test_what_is_fine(read: Read, fields: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "fields", "told"),
+    ("source", "fields", "expected"),
     [
         ("digits", "basic", True),
         ("{torchvision: MNIST}", "basic", True),
@@ -201,11 +201,11 @@ def test_what_is_fine(read: Read, fields: str) -> None:
         ("letters", "{none: {}, basic: {flip: 0, vertical_flip: [0, 0.5]}}", True),
     ],
 )
-def test_flipped_characters_are_noted(read: Read, source: str, fields: str, told: bool) -> None:
+def test_flipped_characters_are_noted(read: Read, source: str, fields: str, expected: bool) -> None:
     study = read(f"space: {{augmentation: {fields}}}", f"data.source={source}")
     found = [note for note in notes(study) if "flipped character" in note]
-    assert len(found) == told
-    if told:
+    assert len(found) == expected
+    if expected:
         assert "flip = " in found[0]
 
 
@@ -254,7 +254,7 @@ def test_attacks_cost_passes(read: Read, fields: str, passes: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (
             ["data.size=32"],
@@ -272,7 +272,7 @@ def test_attacks_cost_passes(read: Read, fields: str, passes: float) -> None:
     ],
 )
 def test_what_trivial_does_to_small_images_is_noted(
-    read: Read, options: list[str], told: str | None
+    read: Read, options: list[str], expected: str | None
 ) -> None:
     found = notes(read("space: {augmentation: [none, trivial], lr: [0.1, 0.2]}", *options))
-    assert [note for note in found if "trivial" in note] == ([told] if told else [])
+    assert [note for note in found if "trivial" in note] == ([expected] if expected else [])

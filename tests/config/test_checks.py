@@ -1,13 +1,22 @@
+"""What contradicts one another is refused with what to write; what is good to know is noted."""
+
 import pytest
 
 from tests.config.conftest import Read, Refused
-from tlsearch.config.checks import notes
+from tlsearch.config.augmentation import Fourier, Moments, Style
+from tlsearch.config.checks import knows_source, notes
+from tlsearch.config.strategy import Strategy
+from tlsearch.errors import StudyError
 
 HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights: %s}\n"
+OWN = "backbone.source={folder: photos}"
+FILE = "backbone.weights=own.safetensors"
+GLYPHS = "backbone.weights=glyphs"
+NONE = "backbone.weights=none"
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "expected"),
     [
         (
             "space: {freeze_depth: 6}",
@@ -142,14 +151,14 @@ HEAD = "name: s\ndata: {source: digits, size: %s}\nbackbone: {name: %s, weights:
         ),
     ],
 )
-def test_contradictions(refused: Refused, lines: str, told: str) -> None:
+def test_contradictions(refused: Refused, lines: str, expected: str) -> None:
     (message,) = refused(lines)
     assert message.startswith("line ")
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "expected"),
     [
         (
             "split: {validation: 0.4, test: 0.6}",
@@ -165,15 +174,15 @@ def test_contradictions(refused: Refused, lines: str, told: str) -> None:
         ("labels_per_class: 175, split: {strategy: random}", "take 174 or less, or null for all"),
     ],
 )
-def test_contradictions_in_the_data(refused: Refused, data: str, told: str) -> None:
+def test_contradictions_in_the_data(refused: Refused, data: str, expected: str) -> None:
     head = f"name: s\ndata: {{source: digits, {data}}}\nbackbone: {{name: vgg11, weights: none}}\n"
     (message,) = refused("", head=head)
     assert message.startswith("line 2: ")
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("size", "name", "weights", "told"),
+    ("size", "name", "weights", "expected"),
     [
         (
             7,
@@ -199,9 +208,9 @@ def test_contradictions_in_the_data(refused: Refused, data: str, told: str) -> N
         ),
     ],
 )
-def test_backbones(refused: Refused, size: int, name: str, weights: str, told: str) -> None:
+def test_backbones(refused: Refused, size: int, name: str, weights: str, expected: str) -> None:
     (message,) = refused("", head=HEAD % (size, name, weights))
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
@@ -240,7 +249,7 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "expected"),
     [
         ("", ["space searches nothing: all trials train the same strategy"]),
         ("space: {l1: [0, 1]}", []),
@@ -263,10 +272,10 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
         ),
     ],
 )
-def test_notes(read: Read, lines: str, told: list[str]) -> None:
+def test_notes(read: Read, lines: str, expected: list[str]) -> None:
     found = notes(read(lines))
-    assert len(found) == len(told)
-    assert all(a.startswith(b) for a, b in zip(found, told, strict=True))
+    assert len(found) == len(expected)
+    assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
 
 
 DATA = "name: s\ndata: {source: digits, split: %s}\nbackbone: {name: resnet18, weights: none}\n"
@@ -274,7 +283,7 @@ FIVE = "{folds: 5}"
 
 
 @pytest.mark.parametrize(
-    ("split", "lines", "told"),
+    ("split", "lines", "expected"),
     [
         (
             FIVE,
@@ -322,9 +331,9 @@ FIVE = "{folds: 5}"
         ),
     ],
 )
-def test_folds_and_time(refused: Refused, split: str, lines: str, told: str) -> None:
+def test_folds_and_time(refused: Refused, split: str, lines: str, expected: str) -> None:
     (message,) = refused(lines, head=DATA % split)
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
@@ -343,7 +352,7 @@ def test_folds_and_time_that_go_together(read: Read, split: str, lines: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("split", "lines", "told"),
+    ("split", "lines", "expected"),
     [
         (FIVE, "search: {pruner: hyperband}", ["hyperband splits", "a trial's value is the mean"]),
         (FIVE, "confirm: null", ["median and percentile judge"]),
@@ -351,7 +360,120 @@ def test_folds_and_time_that_go_together(read: Read, split: str, lines: str) -> 
         ("{strategy: time}", "", ["time cannot be drawn again"]),
     ],
 )
-def test_notes_on_folds_and_time(read: Read, split: str, lines: str, told: list[str]) -> None:
+def test_notes_on_folds_and_time(read: Read, split: str, lines: str, expected: list[str]) -> None:
     found = notes(read(f"{lines}\nspace: {{l1: [0, 1]}}", head=DATA % split))
-    assert len(found) == len(told)
-    assert all(a.startswith(b) for a, b in zip(found, told, strict=True))
+    assert len(found) == len(expected)
+    assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
+
+
+# What needs source images, and what cannot be planted.
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ("space.adaptation=fourier", FILE),
+            ["fourier takes images towards the source's", "backbone.source"],
+        ),
+        (("space.adaptation=[none, moments]", NONE), ["none are known — write backbone.source"]),
+        (("space.source_task_weight=[0, 0.5]", FILE), ["no images of the source task are known"]),
+        ((OWN, GLYPHS), ["the weights glyphs know their source", "drop it"]),
+        (("space.adaptation=style", OWN, NONE), ["an untrained network has no style"]),
+        (
+            ("space.adaptation={style: {layers: [2, 6]}}", GLYPHS),
+            ["resnet18 has 5 layer groups before its head", "take 1 to 5"],
+        ),
+        (
+            ("space.source_task_weight=0.5", "space.freeze_depth=5", GLYPHS),
+            ["the head alone trains", "write 0, or let more train"],
+        ),
+        (
+            ("space.source_task_weight=0.5", "space.trained=head", GLYPHS),
+            ["the head alone trains", "write 0, or let more train"],
+        ),
+        (("space.adaptation={fourier: {band: 0}}", GLYPHS), ["0 changes no image"]),
+        (("space.adaptation={none: {}, style: {strength: 0}}", GLYPHS), ["0 changes no image"]),
+        (("space.adaptation=forier", GLYPHS), ["must be one of none, fourier", "did you mean"]),
+        (("space.adaptation={fourier: {bend: 0.1}}", GLYPHS), ["unknown field", "'band'"]),
+        (("space.adaptation={fourier: {band: 1.5}}", GLYPHS), ["at most 1"]),
+        (("space.adaptation={moments: {strength: -1}}", GLYPHS), ["at least 0"]),
+        (
+            ("space.adaptation={style: {layers: 0}}", GLYPHS),
+            ["at least 1"],
+        ),
+        (("space.source_task_weight=-1", GLYPHS), ["at least 0"]),
+        (("backbone.source=photos/", FILE), ["write {folder:"]),
+    ],
+)
+def test_refused_before_training(read: Read, options: tuple[str, ...], expected: list[str]) -> None:
+    with pytest.raises(StudyError) as caught:
+        read("", *options)
+    text = str(caught.value)
+    assert all(part in text for part in expected), text
+    assert "1 problem" in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("space.adaptation=[none, fourier, moments, style]", GLYPHS),
+        ("space.adaptation={none: {}, fourier: {band: {low: 0, high: 0.3}}}", FILE, OWN),
+        ("space.source_task_weight={low: 0.01, high: 1, log: true}", GLYPHS),
+        (
+            "space.source_task_weight=0.5",
+            "space.freeze_depth=5",
+            "space.unfreeze_every_epochs=2",
+            GLYPHS,
+        ),
+        ("space.source_task_weight=0.5", "space.freeze_depth={low: 0, high: 5}", GLYPHS),
+        ("space.adaptation=moments", OWN, NONE),
+        ("space.source_task_weight=0", FILE),
+    ],
+)
+def test_allowed(read: Read, options: tuple[str, ...]) -> None:
+    config = read("", *options)
+    found = knows_source(config)
+    assert found or options == ("space.source_task_weight=0", FILE)
+
+
+def test_every_adaptation_is_both_searched_and_carried_out(read: Read) -> None:
+    config = read("", "space.adaptation={fourier: {band: 0.2}}", GLYPHS)
+    params = config.space.assign(lambda _n, _d: None)
+    made = Strategy.from_params(params, init="pretrained").adaptation
+    assert made == Fourier(band=0.2, strength=1.0)
+    for name, wanted in (
+        ("moments", Moments(strength=1.0)),
+        ("style", Style(strength=1.0, layers=3)),
+    ):
+        params = read("", f"space.adaptation={name}", GLYPHS).space.assign(lambda _n, _d: None)
+        assert Strategy.from_params(params, init="pretrained").adaptation == wanted
+
+
+GIVEN = "data.split.strategy=given"
+PLANT = "data.planted.label_noise=0.1"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((PLANT,), "write data.split.strategy: given"),
+        ((PLANT, GIVEN, "data.split.folds=5"), "would validate once"),
+        ((PLANT, GIVEN, "data.source={folder: photos}"), "into no images of yours"),
+        (("data.planted.seed=1", GIVEN), "plants nothing"),
+        (("data.planted.label_noise=1", GIVEN), "must be below 1"),
+        (("data.planted.duplicates=-1", GIVEN), "must be at least 0"),
+        (("data.planted.duplicate=1", GIVEN), "did you mean 'duplicates'"),
+        ((GIVEN,), "has no parts"),
+    ],
+)
+def test_what_cannot_be_planted_is_refused(
+    read: Read, options: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(StudyError, match="1 problem") as caught:
+        read("", *options)
+    assert expected in str(caught.value)
+
+
+def test_planting_needs_parts_that_stand(read: Read) -> None:
+    assert read("", PLANT, GIVEN).data.planted is not None

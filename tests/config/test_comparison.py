@@ -143,14 +143,14 @@ def test_what_scenarios_refuse_for_reasons_of_their_own_names_them(refused: Refu
     letters: {set: {data.source: {letters: {images: 100, classes: 10}}}}
 """
     )
-    told = "data.labels_per_class = 500: the training part has"
+    message = "data.labels_per_class = 500: the training part has"
     assert [
         problem.partition(" images")[0] for problem in refused(lines, "data.labels_per_class=500")
     ] == [
-        f"scenario 'digits': --set {told} 104",
-        f"scenario 'letters': --set {told} 6",
+        f"scenario 'digits': --set {message} 104",
+        f"scenario 'letters': --set {message} 6",
     ]
-    # What all refuse alike is told once, without a name.
+    # What all refuse alike is shown once, without a name.
     (alike,) = refused(lines, "data.split.folds=3")
     assert alike.startswith("--set data.split.folds = 3: is not used by a comparison")
 
@@ -462,16 +462,16 @@ comparison:
 
 
 def test_no_scenario_bears_the_name_of_all_together(refused: Refused) -> None:
-    (told,) = refused(NAMED % ("constant", ALL))
-    assert told.endswith(
+    (message,) = refused(NAMED % ("constant", ALL))
+    assert message.endswith(
         'comparison.scenarios.all = "all": is what the answers of all scenarios together are '
         "called — give the scenario another name"
     )
 
 
 def test_no_arm_reads_like_a_number(refused: Refused) -> None:
-    (told,) = refused(NAMED % ("'12'", "many"))
-    assert told.endswith(
+    (message,) = refused(NAMED % ("'12'", "many"))
+    assert message.endswith(
         'comparison.arms.12 = "12": reads like a number — name it after what it does'
     )
 

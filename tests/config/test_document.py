@@ -50,7 +50,7 @@ def test_lines() -> None:
     assert lines[("b", "f", 1, "g")] == 8
 
 
-def test_keys_stay_text_and_doubles_are_told() -> None:
+def test_keys_stay_text_and_doubles_are_refused() -> None:
     document = parse("1: a\ntrue: b\n1: c\n[x]: d\n", origin="x")
     assert document.data == {"1": "c", "true": "b"}
     rules = [c.rule for c in document.faults]
@@ -58,7 +58,7 @@ def test_keys_stay_text_and_doubles_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("a: &x 1\nb: *x", "line 1: anchors and aliases are not read: write the value out"),
         ("a: !!python/object:os.system x", "line 1: tags such as tag:yaml.org,2002:python/object"),
@@ -71,10 +71,10 @@ def test_keys_stay_text_and_doubles_are_told() -> None:
         ("[" * 3000, "nested too deeply for a study"),
     ],
 )
-def test_refused_in_one_line(text: str, told: str) -> None:
+def test_refused_in_one_line(text: str, expected: str) -> None:
     with pytest.raises(RequestError) as caught:
         parse(text, origin="f.yaml")
     message = str(caught.value)
     assert message.startswith("f.yaml: ")
-    assert told in message
+    assert expected in message
     assert "\n" not in message

@@ -64,7 +64,7 @@ def test_searched_with_what_each_choice_opens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "told"),
+    ("space", "expected"),
     [
         (
             "trained: layer9",
@@ -153,14 +153,14 @@ def test_searched_with_what_each_choice_opens() -> None:
     ],
 )
 def test_what_clashes_with_the_network_or_with_freezing(
-    refused: Refused, space: str, told: str
+    refused: Refused, space: str, expected: str
 ) -> None:
     (problem,) = refused(f"space: {{{space}}}", head=PRETRAINED % ("resnet18", "IMAGENET1K_V1"))
-    assert problem.removeprefix("line 4: ").replace('"', "").startswith(told.replace('"', ""))
+    assert problem.removeprefix("line 4: ").replace('"', "").startswith(expected.replace('"', ""))
 
 
 @pytest.mark.parametrize(
-    ("backbone", "space", "told"),
+    ("backbone", "space", "expected"),
     [
         (
             "resnet18, weights: none",
@@ -194,11 +194,11 @@ def test_what_clashes_with_the_network_or_with_freezing(
     ],
 )
 def test_what_clashes_with_the_weights(
-    refused: Refused, backbone: str, space: str, told: str
+    refused: Refused, backbone: str, space: str, expected: str
 ) -> None:
     head = f"name: s\ndata: {{source: digits, size: 32}}\nbackbone: {{name: {backbone}}}\n"
     (problem,) = refused(f"space: {{{space}}}", head=head)
-    assert problem.removeprefix("line 4: ").replace('"', "").startswith(told)
+    assert problem.removeprefix("line 4: ").replace('"', "").startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +229,11 @@ def test_an_arm_without_transfer_needs_none_of_it(read: Read, refused: Refused) 
 def test_notes(read: Read) -> None:
     head = PRETRAINED % ("resnet18", "IMAGENET1K_V1")
     long = "space: {ema_decay: [0.9, 0.999], batch_size: 32}\nbudget: {epochs: 10}\n"
-    (told,) = [n for n in notes(read(long, head=head)) if "ema_decay" in n]
+    (expected,) = [n for n in notes(read(long, head=head)) if "ema_decay" in n]
     # 1797 - 359 - 359 = 1079 images: 34 steps of 32, ten times
-    assert told.startswith("ema_decay = 0.999 is not reached")
-    assert "340 steps" in told
-    assert told.endswith(f"{341 / 350:.3g}")
+    assert expected.startswith("ema_decay = 0.999 is not reached")
+    assert "340 steps" in expected
+    assert expected.endswith(f"{341 / 350:.3g}")
     short = "space: {ema_decay: 0.9, batch_size: 32}\nbudget: {epochs: 10}\n"
     assert not [n for n in notes(read(short, head=head)) if "ema_decay" in n]
     both = read("space: {l2_sp: 0.1, weight_decay: 0.1}", head=head)
@@ -242,19 +242,19 @@ def test_notes(read: Read) -> None:
 
 
 def test_networks_whose_norms_lag_are_remarked_on(read: Read) -> None:
-    def told(name: str, space: str = "batch_size: 16") -> list[str]:
+    def expected(name: str, space: str = "batch_size: 16") -> list[str]:
         text = f"space: {{{space}}}\nbudget: {{epochs: 2}}\n"
         head = PRETRAINED % (name, "IMAGENET1K_V1")
         return [note for note in notes(read(text, head=head)) if "BatchNorm" in note]
 
     # 1079 images: 68 steps of 16, twice; 0.99 to the power of 136 is 25 %.
-    (note,) = told("mobilenet_v3_small")
+    (note,) = expected("mobilenet_v3_small")
     assert note.startswith("mobilenet_v3_small's running BatchNorm statistics take 0.01 of each")
     assert "136 steps at the most: 25% of those" in note
-    assert not told("mobilenet_v3_small", "batch_size: 16, norm_momentum: 0.1")
-    assert not told("mobilenet_v3_small", "batch_size: 4")  # 540 steps
-    assert not told("mobilenet_v3_small", "trained: head")
-    assert not told("resnet18")
+    assert not expected("mobilenet_v3_small", "batch_size: 16, norm_momentum: 0.1")
+    assert not expected("mobilenet_v3_small", "batch_size: 4")  # 540 steps
+    assert not expected("mobilenet_v3_small", "trained: head")
+    assert not expected("resnet18")
 
 
 def test_a_study_that_is_older_than_a_dimension_goes_on(read: Read) -> None:

@@ -20,7 +20,7 @@ LETTERS = [
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "expected"),
     [
         ("space.lr={low: 0.1, high: 1}", ["space.lr: 0.1 → {low: 0.1, high: 1.0}"]),
         (
@@ -44,11 +44,11 @@ LETTERS = [
         ("search.metric=val_loss", ['search.metric: "val_accuracy" → "val_loss"']),
     ],
 )
-def test_what_may_not_change(read: Read, option: str, told: list[str]) -> None:
+def test_what_may_not_change(read: Read, option: str, expected: list[str]) -> None:
     old = json.loads(json.dumps(identity(read(BASE))))  # as a store gives it back
     new = identity(read(BASE, option))
     found = changes(old, new)
-    assert found == told
+    assert found == expected
     assert changes(new, new) == []
 
 

@@ -33,7 +33,7 @@ def test_overrides(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "expected"),
     [
         ("budget.trials", "--set budget.trials: has no '=' — write --set budget.trials=VALUE"),
         ("", "--set : has no '=' — write --set budget.trials=VALUE"),
@@ -49,15 +49,15 @@ def test_overrides(read: Read) -> None:
         ),
     ],
 )
-def test_overrides_that_cannot_be_applied(read: Read, option: str, told: str) -> None:
+def test_overrides_that_cannot_be_applied(read: Read, option: str, expected: str) -> None:
     with pytest.raises(RequestError) as caught:
         read(SPACE, option)
     assert not isinstance(caught.value, StudyError)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "expected"),
     [
         (
             "budget.trails=3",
@@ -76,10 +76,10 @@ def test_overrides_that_cannot_be_applied(read: Read, option: str, told: str) ->
     ],
 )
 def test_a_wrong_override_is_named_in_place_of_a_line(
-    refused: Refused, option: str, told: str
+    refused: Refused, option: str, expected: str
 ) -> None:
     (message,) = refused("space: {warmup_epochs: 2}\n", option)
-    assert message.startswith(told)
+    assert message.startswith(expected)
 
 
 PRESETS = """\
@@ -103,17 +103,17 @@ def test_presets(read: Read) -> None:
         read("", preset="x")
 
 
-def test_a_wrong_preset_is_told_even_if_it_was_not_chosen(refused: Refused) -> None:
+def test_a_wrong_preset_is_shown_even_if_it_was_not_chosen(refused: Refused) -> None:
     text = "presets:\n  a:\n    budget.epochs: 2\n  b: {budget.trials: 0, confirm: {top: 1}}\n"
     text += "space: {warmup_epochs: 2}\n"
-    told = [
+    expected = [
         "line 6: presets.a.budget.epochs: space.warmup_epochs = 2: warm-up is as long as",
         "line 7: presets.b.confirm = {top: 1}: is a section, and would lose its other fields",
         "line 7: presets.b.budget.trials = 0: must be at least 1",
     ]
-    for message, start in zip(refused(text), told, strict=True):
+    for message, start in zip(refused(text), expected, strict=True):
         assert message.startswith(start)
-    for message, start in zip(refused(text, preset="a"), told[:1], strict=True):
+    for message, start in zip(refused(text, preset="a"), expected[:1], strict=True):
         assert message.startswith(start)
 
 

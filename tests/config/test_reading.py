@@ -68,7 +68,7 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("budgets: {}", "budgets = {}: unknown field — did you mean 'budget'?"),
         ("budget: 3", "budget = 3: must be a mapping of fields — write its fields below it"),
@@ -152,14 +152,14 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
         ),
     ],
 )
-def test_one_wrong_field_is_told_with_its_line(refused: Refused, line: str, told: str) -> None:
+def test_one_wrong_field_is_shown_with_its_line(refused: Refused, line: str, expected: str) -> None:
     (message,) = refused("\n" + line)
     assert message.startswith("line 5: ")
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "expected"),
     [
         ("{}", ["name: is missing — add it, such as `name: my-study`", "`data: {source: digits}`"]),
         (
@@ -186,14 +186,14 @@ def test_one_wrong_field_is_told_with_its_line(refused: Refused, line: str, told
         ),
     ],
 )
-def test_required_fields(refused: Refused, head: str, told: list[str]) -> None:
+def test_required_fields(refused: Refused, head: str, expected: list[str]) -> None:
     messages = "\n".join(refused("", head=head))
-    for part in told:
+    for part in expected:
         assert part in messages
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "expected"),
     [
         ("glyph", "did you mean 'glyphs'?"),
         ("null", "for a random start write none"),
@@ -203,11 +203,11 @@ def test_required_fields(refused: Refused, head: str, told: list[str]) -> None:
         ("w.pt", "pickles are never loaded"),
     ],
 )
-def test_weights(refused: Refused, weights: str, told: str) -> None:
+def test_weights(refused: Refused, weights: str, expected: str) -> None:
     head = f"name: s\ndata: {{source: digits}}\nbackbone: {{name: resnet18, weights: {weights}}}\n"
     (message,) = refused("", head=head)
     assert message.startswith("line 3: backbone.weights = ")
-    assert told in message
+    assert expected in message
 
 
 def test_all_problems_at_once_in_the_order_of_the_lines(refused: Refused) -> None:
@@ -241,7 +241,7 @@ def test_all_contradictions_at_once_when_all_fields_are_right(refused: Refused) 
     assert "warm-up is as long as training, 3 epochs" in warmup
 
 
-def test_no_contradiction_is_told_about_a_field_that_is_wrong_itself(refused: Refused) -> None:
+def test_no_contradiction_is_shown_of_a_field_that_is_wrong_itself(refused: Refused) -> None:
     (message,) = refused("budget: {epochs: x}\nspace: {warmup_epochs: 50}")
     assert "budget.epochs" in message
     messages = refused(
@@ -251,7 +251,7 @@ def test_no_contradiction_is_told_about_a_field_that_is_wrong_itself(refused: Re
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"", "study.yaml: is empty, not a mapping of fields — write at least `name`, `data` and"),
         (b"# only a comment\n", "study.yaml: is empty"),
@@ -263,24 +263,26 @@ def test_no_contradiction_is_told_about_a_field_that_is_wrong_itself(refused: Re
         (b"x" * 1_000_001, "study.yaml: is larger than 1 MB"),
     ],
 )
-def test_no_study_in_the_file(unreadable: Callable[..., str], content: bytes, told: str) -> None:
+def test_no_study_in_the_file(
+    unreadable: Callable[..., str], content: bytes, expected: str
+) -> None:
     message = unreadable(content)
-    assert message.startswith(told)
+    assert message.startswith(expected)
     assert "\n" not in message
 
 
 def test_no_file(tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text(MINIMAL)
-    for path, told in (
+    for path, expected in (
         (tmp_path / "quickstrat.yaml", "no such file — did you mean 'quickstart.yaml'?"),
         (tmp_path / "no" / "x.yaml", "no such file — check the path"),
         (tmp_path, "is a folder — name a study file in it"),
         (tmp_path / "quickstart.yaml" / "x", "cannot be read: Not a directory"),
         (tmp_path / "\0", "cannot be read"),
     ):
-        with pytest.raises(RequestError, match=told.split("—")[0].strip()) as caught:
+        with pytest.raises(RequestError, match=expected.split("—")[0].strip()) as caught:
             read_study(path, overrides=[], preset=None)
-        assert told in str(caught.value)
+        assert expected in str(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -298,7 +300,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     assert read_study(path, overrides=[], preset=None).name == "s"
 
 
-def test_passwords_are_not_told(refused: Refused) -> None:
+def test_passwords_are_not_shown(refused: Refused) -> None:
     (message,) = refused("storage: Postgres://me:secret@host/db")
     assert "secret" not in message
     assert "me:***@host" in message
@@ -311,7 +313,7 @@ def test_garbled_studies_are_refused_and_never_crash(tmp_path: Path) -> None:
     rng = random.Random(0)
     path = tmp_path / "s.yaml"
     outcomes = {"read": 0, "refused": 0}
-    told: list[Problem] = []
+    expected: list[Problem] = []
     for _ in range(250):
         data = yaml.safe_load(whole)
         for _ in range(rng.choice((1, 1, 3))):
@@ -329,9 +331,9 @@ def test_garbled_studies_are_refused_and_never_crash(tmp_path: Path) -> None:
             outcomes["read"] += 1
         except StudyError as error:
             outcomes["refused"] += 1
-            told += error.problems
-    assert all(p.rule and p.field and p.line for p in told)
-    assert not any("is not accepted" in str(p) or "\n" in str(p) for p in told)
+            expected += error.problems
+    assert all(p.rule and p.field and p.line for p in expected)
+    assert not any("is not accepted" in str(p) or "\n" in str(p) for p in expected)
     assert min(outcomes.values()) > 5
 
 
@@ -349,7 +351,7 @@ def test_garbled_studies_are_refused_and_never_crash(tmp_path: Path) -> None:
         ("Letter", "did you mean 'letters'?"),
     ],
 )
-def test_a_source_without_its_kind_is_told_how_to_be_written(
+def test_a_source_without_its_kind_is_shown_how_to_write_it(
     refused: Refused, written: str, remedy: str
 ) -> None:
     (message,) = refused("", head=MINIMAL.replace("source: digits", f'source: "{written}"'))

@@ -24,7 +24,7 @@ ALONE = ("comparison.scenarios={here: {}}", "comparison.only=null")
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "expected"),
     [
         ("data.source={folder: mine}", "--set data.source = {folder: mine}: every scenario sets"),
         ("data.source.folder=mine", '--set data.source.folder = "mine": every scenario sets'),
@@ -32,9 +32,9 @@ ALONE = ("comparison.scenarios={here: {}}", "comparison.only=null")
         ("data.source=digits", '--set data.source = "digits": every scenario sets'),
     ],
 )
-def test_what_every_scenario_sets(refused: Refused, read: Read, option: str, told: str) -> None:
+def test_what_every_scenario_sets(refused: Refused, read: Read, option: str, expected: str) -> None:
     (problem,) = refused(LINES, option)
-    assert problem.startswith(told)
+    assert problem.startswith(expected)
     assert problem.endswith(
         "itself — add --set 'comparison.scenarios={here: {}}' --set comparison.only=null for the "
         "study without them"

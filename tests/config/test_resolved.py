@@ -84,7 +84,7 @@ def test_passwords_in_presets_can_be_hidden(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("postgresql://me:p@ss/wo:rd?@h:1/x", "postgresql://me:***@h:1/x"),
         ("postgresql://me@corp:secret@h/x", "postgresql://me@corp:***@h/x"),
@@ -97,9 +97,9 @@ def test_passwords_in_presets_can_be_hidden(read: Read) -> None:
         ("mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dx", "mssql+pyodbc:///?odbc_connect=***"),
     ],
 )
-def test_every_password_of_an_address_is_hidden(text: str, told: str) -> None:
-    assert hidden(text) == told
-    assert hidden({"a": [text, 1]}) == {"a": [told, 1]}
+def test_every_password_of_an_address_is_hidden(text: str, expected: str) -> None:
+    assert hidden(text) == expected
+    assert hidden({"a": [text, 1]}) == {"a": [expected, 1]}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_every_password_of_an_address_is_hidden(text: str, told: str) -> None:
         "space.lr=[1,2]",
     ],
 )
-def test_what_holds_no_password_is_told_as_it_is(text: str) -> None:
+def test_what_holds_no_password_stays_as_it_is(text: str) -> None:
     assert hidden(text) == text
 
 

@@ -86,7 +86,7 @@ def test_another_list_is_another_study(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "lines", "told"),
+    ("name", "weights", "lines", "expected"),
     [
         ("[resnet10, resnet81]", "none", "", 'backbone.name[1] = "resnet81": must be the name of'),
         ("[resnet10, resnet10]", "none", "", "is listed twice — drop one of them"),
@@ -138,12 +138,12 @@ def test_another_list_is_another_study(read: Read) -> None:
         ("[resnet10, vgg11]", "none", "", "data.size = 16: vgg11 needs images of at least 32"),
     ],
 )
-def test_what_does_not_fit_is_told(
-    refused: Refused, name: str, weights: str, lines: str, told: str
+def test_what_does_not_fit_is_refused(
+    refused: Refused, name: str, weights: str, lines: str, expected: str
 ) -> None:
     set_size = ["data.size=16"] if "vgg" in name else []
     messages = refused(lines, *set_size, head=head(name, weights))
-    assert any(told in message for message in messages), messages
+    assert any(expected in message for message in messages), messages
 
 
 ARMS = """
@@ -165,7 +165,7 @@ def test_arms_may_differ_in_their_network(read: Read) -> None:
     assert names == ("resnet18", "mobilenet_v3_small", "resnet10")
 
 
-def test_an_arm_s_unknown_network_is_told(refused: Refused) -> None:
+def test_an_arm_s_unknown_network_is_refused(refused: Refused) -> None:
     (message,) = refused(
         ARMS.replace("mobilenet_v3_small", "mobilenet_v3_smal"), head=head("resnet18")
     )

@@ -68,7 +68,7 @@ def _data(config: StudyConfig) -> Iterator[Fault]:
     has_times = isinstance(source, Digits) and needed == "times"
     has_parts = data.planted is not None and needed == "parts"
     if needed and isinstance(source, EmbeddedSource) and not (has_times or has_parts):
-        rule = f"the source {source_name(source)} tells no {needed}"
+        rule = f"the source {source_name(source)} has no {needed}"
         remedy = "write strategy: stratified, or give a manifest that has them"
         yield clash(config, "data.split.strategy", rule, remedy, "data.source")
     if split.strategy == "time" and known is not None:
@@ -355,7 +355,7 @@ def _adaptation(config: StudyConfig) -> Iterator[Fault]:
             remedy = "raise it, or write space.adaptation: none"
             yield clash(config, f"{field}.{name}.{inner}", "0 changes no image", remedy)
     if "style" in chosen and config.backbone.weights == "none":
-        rule = "a network that has learnt nothing tells no style"
+        rule = "an untrained network has no style"
         remedy = "take fourier or moments, or pretrained weights"
         yield clash(config, field, rule, remedy, "backbone.weights", value="style")
     size = len(groups(config.backbone.facts)) - 1

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.cells import Cell, cell_config, cells, compared
-from tlsearch.config.runtime import usable_cores
+from tlsearch.config.runtime import planned_workers, usable_cores
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
 from tlsearch.config.space import Fixed, Space, highest, lowest, values
@@ -112,7 +112,7 @@ def estimate(
     seconds = total / giga_macs_per_second + trainings * _SECONDS_PER_TRAINING
     seconds += (trainings - alone) * steps * _SECONDS_PER_STEP
     seconds += alone * steps * _SECONDS_PER_HEAD_STEP
-    workers = config.workers if isinstance(config.workers, int) else usable_cores()
+    workers = planned_workers(config.workers, device=config.device)
     return Estimate(
         search_trainings=search,
         baseline_trainings=compared,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -38,3 +39,10 @@ def visible_gpus() -> int:
     if named is None:
         return found
     return min(found, len([n for n in named.split(",") if n.strip() and not n.startswith("-")]))
+
+
+def planned_workers(workers: int | Literal["auto"], *, device: str) -> int:
+    """How many workers a study has; of itself one for each GPU that it may use, or each core."""
+    if workers != "auto":
+        return workers
+    return (0 if device == "cpu" else visible_gpus()) or usable_cores()

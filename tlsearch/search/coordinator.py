@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 
 from tlsearch.config.paths import Layout, sweep, user_cache, write_text
 from tlsearch.config.resolved import redacted, to_yaml
-from tlsearch.config.runtime import usable_cores, visible_gpus
+from tlsearch.config.runtime import planned_workers, visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WorkError, hidden
 from tlsearch.execution.executor import Executor, LocalExecutor
@@ -241,7 +241,7 @@ def coordinating(
     """Open it all; at the end, whatever ends it, close it and note how MLflow was left."""
     config, folder = store.config, layout.study(store.config.name)
     gpus = 0 if config.device == "cpu" else visible_gpus()
-    num_workers = config.workers if config.workers != "auto" else gpus or usable_cores()
+    num_workers = planned_workers(config.workers, device=config.device)
     mirror = Mirror(  # checks the address, so it comes before there are processes to end
         tracking_uri=tracking_address(config, layout),
         artifact_root=layout.artifacts,
