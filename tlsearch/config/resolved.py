@@ -90,22 +90,18 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A dimension that did not
     exist when `old` was written was at its default.
     """
-    old = _with_new_dimensions(old)
+    prefix = "space."
+    space = {n.removeprefix(prefix): v for n, v in old.items() if n.startswith(prefix)}
+    old = {**old, **{f"{prefix}{n}": v for n, v in with_defaults(space).items()}}
+
+    def text(fields: Mapping[str, Any], name: str) -> str:
+        return shown(fields[name]) if name in fields else "absent"
+
     return [
-        f"{name}: {_value_in(old, name)} → {_value_in(new, name)}"
+        f"{name}: {text(old, name)} → {text(new, name)}"
         for name in dict.fromkeys((*old, *new))
         if name not in old or name not in new or old[name] != new[name]
     ]
-
-
-def _with_new_dimensions(fields: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = "space."
-    space = {n.removeprefix(prefix): v for n, v in fields.items() if n.startswith(prefix)}
-    return {**fields, **{f"{prefix}{n}": v for n, v in with_defaults(space).items()}}
-
-
-def _value_in(fields: Mapping[str, Any], name: str) -> str:
-    return shown(fields[name]) if name in fields else "absent"
 
 
 def _flatten(name: str, value: Any, found: dict[str, Any]) -> None:

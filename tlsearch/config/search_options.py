@@ -19,6 +19,7 @@ from tlsearch.config.validation import (
     Fault,
     Section,
     clash,
+    name_in,
 )
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class UnconditionalSampler(Sampler):
 
     def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """Dimensions that exist for some choices only."""
-        name = next(name for name, kind in SAMPLERS.items() if kind is type(self))
+        rule = "is searched for some choices only, which the sampler "
+        rule += f"{name_in(SAMPLERS, self)} cannot do"
         for conditional in config.space.conditional():
-            rule = f"is searched for some choices only, which the sampler {name} cannot do"
             remedy = "fix it, or use tpe or random"
             yield clash(config, f"space.{conditional}", rule, remedy, _SAMPLER)
 
@@ -224,8 +225,7 @@ class QuantilePruner(Pruner):
     def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
         """A warm-up as long as a trial."""
         if self.n_warmup_steps >= num_steps(config):
-            name = next(name for name, kind in PRUNERS.items() if kind is type(self))
-            yield _never(config, f"{name}.n_warmup_steps")
+            yield _never(config, f"{name_in(PRUNERS, self)}.n_warmup_steps")
 
 
 class Median(QuantilePruner):

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from tlsearch.config.validation import LARGEST_COUNT, Section, Share
+from tlsearch.config.validation import LARGEST_COUNT, Section, Share, name_in
 
 
 class SourceFacts(NamedTuple):
@@ -186,7 +186,7 @@ SOURCES: Mapping[str, type[Section]] = {
 
 def source_name(source: Section) -> str:
     """The name that a study gives it."""
-    return next(name for name, kind in SOURCES.items() if kind is type(source))
+    return name_in(SOURCES, source)
 
 
 def source_text(source: Source) -> str:

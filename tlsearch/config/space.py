@@ -31,7 +31,15 @@ from pydantic.fields import FieldInfo
 
 from tlsearch.config.augmentation import IMAGE_CHANGES
 from tlsearch.config.strategy import CHOICES, Strategy
-from tlsearch.config.validation import LARGEST_COUNT, Section, check_distinct, listed, tag, wrong
+from tlsearch.config.validation import (
+    LARGEST_COUNT,
+    Section,
+    check_distinct,
+    listed,
+    name_in,
+    tag,
+    wrong,
+)
 from tlsearch.errors import nearest, shown
 
 Scalar = float | int | bool | str | None
@@ -315,8 +323,7 @@ def one_of(kinds: Mapping[str, type[Section]]) -> Any:
 
 def written(option: Section, kinds: Mapping[str, type[Section]]) -> dict[str, Any]:
     """One of `kinds` as a study file holds it."""
-    name = next(name for name, kind in kinds.items() if kind is type(option))
-    return {name: option.model_dump(mode="json")}
+    return {name_in(kinds, option): option.model_dump(mode="json")}
 
 
 def _options_type(
@@ -409,7 +416,7 @@ def section_of(option: type) -> type[Section]:
 
 
 def _options_of(field: str, option: Any) -> dict[str, dict[str, Dimension]]:
-    name = next(name for name, kind in CHOICES[field].items() if kind is type(option))
+    name = name_in(CHOICES[field], option)
     return {name: {f.name: Fixed(getattr(option, f.name)) for f in dataclasses.fields(option)}}
 
 

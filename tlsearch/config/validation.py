@@ -1,7 +1,7 @@
 """Sections of a study file, and what pydantic finds wrong with one in words for its author."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -98,6 +98,11 @@ def check_distinct(found: Sequence[Any]) -> None:
         if value in found[:i]:
             name = value if isinstance(value, str) else shown(value)
             raise wrong(f"{name} is listed twice", "drop one of them")
+
+
+def name_in(kinds: Mapping[str, type[Any]], option: object) -> str:
+    """The name that a registry has for the class of an option."""
+    return next(name for name, kind in kinds.items() if kind is type(option))
 
 
 def listed(item: Any) -> Any:
