@@ -85,6 +85,7 @@ def start(
     proposal = propose(found, name=named, weights=weights, size=size, gpus=visible_gpus())
     draft = output
     try:
+        output.parent.stat()  # a folder that is not there is a slip, and is not made
         with atomic_write(output) as draft:
             draft.write_text(_study_text(found, proposal, shlex.quote(str(output))), "utf-8")
             read_study(draft, overrides=[], preset=None)  # as a run will
