@@ -34,6 +34,7 @@ from tlsearch.search.coordinator import Coordinator
 from tlsearch.search.storage import open_storage
 from tlsearch.search.store import Store
 from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.reconcile import PARENT, wanted
 from tlsearch.training.results import EpochResult, TrainResult
 
 QUICKSTART = Path(__file__).parents[1] / "studies" / "quickstart.yaml"
@@ -140,7 +141,13 @@ def main() -> None:
             flush_seconds=2.0,
             patience_seconds=10.0,
         )
-        mirror.open_parent(run_name="benchmark", tags={}, params={}, texts={}, datasets=())
+        mirror.open(
+            wanted(PARENT, run_name="benchmark"),
+            children=(),
+            datasets=(),
+            experiment_tags={},
+            abandoned=None,
+        )
         mirror.flush()
         folder = layout.study(config.name)
         folder.mkdir(parents=True)
@@ -183,7 +190,7 @@ def main() -> None:
             print(f"trials {done + 1:4d} …: {blocks[-1]:6.1f} ms a trial", flush=True)
             started = now
         cpu = (time.process_time() - cpu) / num_trials * 1e3
-        mirror.close(status="FINISHED", tags={})
+        mirror.close(status="FINISHED")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"mean {sum(blocks) / len(blocks):.1f} ms a trial wall, {cpu:.1f} ms CPU (goal 20)")
     print(f"last block ÷ first block: {blocks[-1] / blocks[0]:.2f}")

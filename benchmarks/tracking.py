@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror, now_ms
+from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
 
 BLOCK = 50
 NESTED = 10  # of each block: they are slow
@@ -39,12 +40,20 @@ def metrics(epoch: int) -> dict[str, float]:
 def mirrored(study: Mirror, number: int) -> None:
     """One trial through the mirror, as the coordinator sends it."""
     key = str(number)
-    study.start(key, run_name=f"trial-{number:04d}", params=PARAMS, tags=TAGS)
-    for epoch in range(1, EPOCHS + 1):
-        study.metrics(
-            key, step=epoch, values=metrics(epoch), timestamp_ms=time.time_ns() // 1_000_000
+    study.show(
+        wanted(
+            key,
+            run_name=f"trial-{number:04d}",
+            status="RUNNING",
+            params=PARAMS,
+            tags=TAGS,
+            start_ms=now_ms(),
         )
-    study.finish(key, status="FINISHED", tags={"tlsearch.state": "complete"}, artifacts=ARTIFACTS)
+    )
+    for epoch in range(1, EPOCHS + 1):
+        study.show(wanted(key, metrics=[EpochMetrics(epoch, now_ms(), metrics(epoch))]))
+    tags = {"tlsearch.state": "complete"}
+    study.show(wanted(key, status="FINISHED", tags=tags, artifacts=ARTIFACTS, end_ms=now_ms()))
 
 
 def nested(number: int) -> None:
@@ -87,7 +96,13 @@ def compare(folder: Path, trials: int) -> None:
         patience_seconds=60.0,
     )
     start = time.perf_counter()
-    study.open_parent(run_name="study", tags={}, params={}, texts={}, datasets=())
+    study.open(
+        wanted(PARENT, run_name="study"),
+        children=(),
+        datasets=(),
+        experiment_tags={},
+        abandoned=None,
+    )
     study.flush()
     print(f"opening: {time.perf_counter() - start:.1f} s, in its thread (import, migrations)")
 
@@ -126,7 +141,7 @@ def compare(folder: Path, trials: int) -> None:
                 f"{f'{first + 1}-{first + BLOCK}':>9} {caller:8.2f} {whole:8.2f} {alone:8.2f}"
                 f" {plain:8.2f}   {plain / whole:16.0f} ×"
             )
-    study.close(status="FINISHED", tags={})
+    study.close(status="FINISHED")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stand-ins that say what a test tells them to: workers in memory, a mirror that remembers."""
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tlsearch.execution.messages import (
 )
 from tlsearch.execution.runs import Run
 from tlsearch.search.store import Store
+from tlsearch.tracking.reconcile import Wanted
 from tlsearch.training.results import EpochResult, TrainResult
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -141,34 +143,27 @@ class FakeMirror:
         self.started: list[str] = []
         self.finished: list[tuple[str, str, Mapping[str, Any]]] = []
         self.steps: dict[str, list[int]] = {}
-        self.measured: dict[str, tuple[int, Mapping[str, float]]] = {}
+        self.measured: dict[str, Wanted] = {}
         self.params: dict[str, Mapping[str, Any]] = {}
         self.tags: dict[str, Mapping[str, Any]] = {}
         self.artifacts: dict[str, Mapping[str, Any]] = {}
         self.notices: list[str] = []
 
-    def start(
-        self, key: str, *, run_name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> None:
-        assert run_name.startswith(key)
-        self.started.append(key)
-        self.params[key], self.tags[key] = params, tags
-
-    def metrics(
-        self, key: str, *, step: int, values: Mapping[str, float], timestamp_ms: int
-    ) -> None:
-        assert timestamp_ms > 0
-        if all(name.startswith("measure.") for name in values):
-            self.measured[key] = (step, values)
-            return
-        assert "val_accuracy" in values
-        self.steps.setdefault(key, []).append(step)
-
-    def finish(
-        self, key: str, *, status: str, tags: Mapping[str, Any], artifacts: Mapping[str, Any]
-    ) -> None:
-        self.finished.append((key, status, tags))
-        self.artifacts[key] = artifacts
+    def show(self, wanted: Wanted) -> None:
+        key = wanted.key
+        if wanted.status == "RUNNING":
+            assert (wanted.run_name or "").startswith(key)
+            self.started.append(key)
+            self.params[key], self.tags[key] = wanted.params, wanted.tags
+        elif wanted.status is not None:
+            self.finished.append((key, wanted.status, wanted.tags))
+            self.artifacts[key] = {path: json.loads(it) for path, it in wanted.artifacts.items()}
+            if wanted.points:
+                self.measured[key] = wanted
+        else:
+            (step,) = {point.step for point in wanted.points}
+            assert "val_accuracy" in {point.name for point in wanted.points}
+            self.steps.setdefault(key, []).append(step)
 
     def take_notices(self) -> tuple[str, ...]:
         taken, self.notices = tuple(self.notices), []

@@ -172,11 +172,11 @@ def test_mlflow_shows_folds_at_their_last_epochs(crossed: Any) -> None:
     store = crossed()
     run_through(store, store.ask(), [0.9, 0.5, 0.6, 0.8])
     row = mirror_row(store.rows()[0], GROUPS, {})
-    assert [m.step for m in row.metrics] == list(range(1, 13))
-    assert {m.step: m.values["fold"] for m in row.metrics if "fold" in m.values} == {
+    assert list(dict.fromkeys(p.step for p in row.points)) == list(range(1, 13))
+    assert {p.step: p.value for p in row.points if p.name == "fold"} == {
         3: 1,
         6: 2,
         9: 3,
         12: 4,
     }
-    assert row.params["folds"] == 4
+    assert row.params["folds"] == "4"

@@ -4,9 +4,9 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,7 +16,8 @@ with warnings.catch_warnings():
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.mlflow_logger import Mirror, now_ms
+from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
 
 MakeMirror = Callable[..., Mirror]
 FLUSH_SECONDS = 0.02
@@ -33,11 +34,13 @@ _MAKE_STORE = """
 from pathlib import Path
 from typing import NamedTuple
 from tlsearch.tracking.mlflow_logger import Mirror
+from tlsearch.tracking.reconcile import PARENT, wanted
 mirror = Mirror(tracking_uri="sqlite:///new/mlflow.db", artifact_root=Path("new/artifacts"),
                 experiment="é / x", study_key="k", flush_seconds=1.0, patience_seconds=1.0)
-mirror.open_parent(run_name="x", tags={}, params={}, texts={"a.txt": "b"}, datasets=())
-mirror.start("0", run_name="trial", params={"long": "x" * 9000}, tags={})
-assert mirror.close(status="FINISHED", tags={})
+mirror.open(wanted(PARENT, run_name="x", artifacts={"a.txt": "b"}), children=(), datasets=(),
+            experiment_tags={}, abandoned=None)
+mirror.show(wanted("0", run_name="trial", status="RUNNING", params={"long": "x" * 9000}))
+assert mirror.close(status="FINISHED")
 assert mirror.tracking_uri == "sqlite:///" + str(Path.cwd() / "new/mlflow.db")
 """
 
@@ -73,7 +76,9 @@ def mirror(uri: str, tmp_path: Path) -> Iterator[MakeMirror]:
     """Makes mirrors, opened by default; closes those that a test left open."""
     made: list[Mirror] = []
 
-    def make(*, opened: bool = True, **changes: object) -> Mirror:
+    def make(
+        *, opened: bool = True, opening: Mapping[str, Any] | None = None, **changes: object
+    ) -> Mirror:
         settings: dict[str, object] = {
             "tracking_uri": uri,
             "artifact_root": tmp_path / "artifacts",
@@ -84,24 +89,37 @@ def mirror(uri: str, tmp_path: Path) -> Iterator[MakeMirror]:
         }
         one = Mirror(**(settings | changes))  # type: ignore[arg-type]
         if opened:
-            open_parent(one)
+            open_parent(one, opening=opening)
             made.append(one)
         return one
 
     yield make
     for one in made:
-        one.close(status="KILLED", tags={})
+        one.close(status="KILLED")
 
 
-def open_parent(mirror: Mirror, **changes: object) -> None:
-    settings: dict[str, object] = {
-        "run_name": "quickstart",
-        "tags": {},
-        "params": {},
-        "texts": {},
-        "datasets": (),
-    }
-    mirror.open_parent(**(settings | changes))  # type: ignore[arg-type]
+def open_parent(mirror: Mirror, *, opening: Mapping[str, Any] | None = None, **parent: Any) -> None:
+    """Open with a parent run of these values."""
+    settings = {"children": None, "datasets": (), "experiment_tags": {}, "abandoned": None}
+    made = wanted(PARENT, **({"run_name": "quickstart"} | parent))
+    mirror.open(made, **(settings | dict(opening or {})))
+
+
+def start(mirror: Mirror, key: str, **what: Any) -> None:
+    """Show a run as begun."""
+    mirror.show(wanted(key, status="RUNNING", start_ms=now_ms(), **what))
+
+
+def metrics(
+    mirror: Mirror, key: str, *, step: int, values: Mapping[str, float], timestamp_ms: int
+) -> None:
+    """Show an epoch of a run."""
+    mirror.show(wanted(key, metrics=[EpochMetrics(step, timestamp_ms, values)]))
+
+
+def finish(mirror: Mirror, key: str, **what: Any) -> None:
+    """Show a run as ended."""
+    mirror.show(wanted(key, end_ms=now_ms(), **what))
 
 
 def runs(client: MlflowClient) -> tuple[list[Run], dict[str, Run]]:

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
-from tests.tracking.conftest import MakeMirror, history, open_parent, runs
+from tests.tracking.conftest import (
+    MakeMirror,
+    finish,
+    history,
+    metrics,
+    open_parent,
+    runs,
+    start,
+)
 from tlsearch.errors import WorkError
 from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.tracking.reconcile import (
@@ -20,28 +29,34 @@ from tlsearch.tracking.reconcile import (
     PARENT_TAG,
     STUDY_TAG,
     EpochMetrics,
-    MirrorRow,
+    Wanted,
+    wanted,
 )
 
 EPOCHS = 4
 
 
-def row(key: str, **changes: object) -> MirrorRow:
-    epochs = [
-        EpochMetrics(e, 1000 + e, {"loss": 1 / e, "acc": e / 10}) for e in range(1, EPOCHS + 1)
-    ]
-    complete = MirrorRow(
-        key=key,
-        run_name=f"trial-{key}",
-        params={"lr": 0.1},
-        tags={"tlsearch.state": "complete"},
-        metrics=epochs,
-        artifacts={"confusion.json": [[1]]},
-        status="FINISHED",
-        start_ms=1000,
-        end_ms=2000,
-    )
-    return complete._replace(**changes)
+METRICS = [EpochMetrics(e, 1000 + e, {"loss": 1 / e, "acc": e / 10}) for e in range(1, EPOCHS + 1)]
+
+
+def row(key: str, **changes: Any) -> Wanted:
+    """A complete run as the truth knows it, but for these changes."""
+    complete: dict[str, Any] = {
+        "run_name": f"trial-{key}",
+        "params": {"lr": 0.1},
+        "tags": {"tlsearch.state": "complete"},
+        "metrics": METRICS,
+        "artifacts": {"confusion.json": [[1]]},
+        "status": "FINISHED",
+        "start_ms": 1000,
+        "end_ms": 2000,
+    }
+    return wanted(key, **(complete | changes))
+
+
+def later_epochs(study: Mirror, key: str) -> None:
+    """Show all epochs but the first."""
+    study.show(wanted(key, metrics=METRICS[1:]))
 
 
 def complete(client: MlflowClient, run: Run, key: str) -> bool:
@@ -91,8 +106,9 @@ def test_one_pass_reconciles_everything(mirror: MakeMirror, client: MlflowClient
 
     keys = ["missing", "running", "twice", "other", "adopted"]
     rows = [row(key) for key in keys]
-    rows.append(row("paused", status="SCHEDULED", metrics=row("x").metrics[:1], artifacts={}))
-    study.reconcile(rows)
+    rows.append(row("paused", status="SCHEDULED", metrics=METRICS[:1], artifacts={}))
+    assert study.close(status="KILLED")
+    study = mirror(opening={"children": rows})
     assert study.flush()
 
     assert client.get_run(foreign).info.lifecycle_stage == "active"
@@ -110,44 +126,41 @@ def test_one_pass_reconciles_everything(mirror: MakeMirror, client: MlflowClient
 
 
 def test_a_second_pass_changes_nothing(mirror: MakeMirror, database: Path) -> None:
-    study = mirror()
-    rows = [row("0"), row("1")]
-    study.reconcile(rows)
-    assert study.flush()
-    with closing(sqlite3.connect(database)) as raw:
-        before = list(raw.iterdump())
-    study.reconcile(rows)
-    assert study.flush()
-    with closing(sqlite3.connect(database)) as raw:
-        assert list(raw.iterdump()) == before
+    dumps = []
+    for _ in range(2):
+        study = mirror(opening={"children": [row("0"), row("1")]})
+        assert study.flush()
+        with closing(sqlite3.connect(database)) as raw:
+            dumps.append(list(raw.iterdump()))
+    assert dumps[0] == dumps[1]
 
 
 def test_a_reconciled_trial_is_continued(mirror: MakeMirror, client: MlflowClient) -> None:
-    study = mirror()
-    planted = plant(client, parent_of(study), "0", epochs=2)
-    study.reconcile([row("0", status="RUNNING", metrics=row("0").metrics[:1], artifacts={})])
-    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
-    for epoch in row("0").metrics[1:]:
-        study.metrics("0", step=epoch.step, values=epoch.values, timestamp_ms=epoch.timestamp_ms)
-    study.finish(
+    planted = plant(client, parent_of(mirror()), "0", epochs=2)
+    known = row("0", status="RUNNING", metrics=METRICS[:1], artifacts={})
+    study = mirror(opening={"children": [known]})
+    start(study, "0", run_name="trial-0", params={"lr": 0.1})
+    later_epochs(study, "0")
+    finish(
+        study,
         "0",
         status="FINISHED",
         tags={"tlsearch.state": "complete"},
         artifacts={"confusion.json": []},
     )
-    assert study.close(status="FINISHED", tags={})
+    assert study.close(status="FINISHED")
     child = runs(client)[1]["0"]
     assert child.info.run_id == planted
     assert complete(client, child, "0")
 
 
-def test_a_pass_spares_what_this_session_started(mirror: MakeMirror, client: MlflowClient) -> None:
-    study = mirror()
-    study.start("mine", run_name="mine", params={}, tags={})
-    study.flush()
-    study.reconcile([row("0")])
+def test_a_pass_spares_what_was_started_meanwhile(mirror: MakeMirror, client: MlflowClient) -> None:
+    study = mirror(opened=False)
+    start(study, "mine", run_name="mine")
+    open_parent(study, opening={"children": [row("0")]})
     study.flush()
     assert set(runs(client)[1]) == {"mine", "0"}
+    study.close(status="KILLED")
 
 
 def rename(database: Path, old: str, new: str) -> None:
@@ -159,18 +172,18 @@ def test_a_store_that_goes_and_comes_back(
     mirror: MakeMirror, client: MlflowClient, database: Path
 ) -> None:
     study = mirror()
-    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
-    study.metrics("0", step=1, values={"loss": 1.0, "acc": 0.1}, timestamp_ms=1001)
+    start(study, "0", run_name="trial-0", params={"lr": 0.1})
+    metrics(study, "0", step=1, values={"loss": 1.0, "acc": 0.1}, timestamp_ms=1001)
     assert study.flush()
     rename(database, "metrics", "gone")
-    for epoch in row("0").metrics[1:]:
-        study.metrics("0", step=epoch.step, values=epoch.values, timestamp_ms=epoch.timestamp_ms)
+    later_epochs(study, "0")
     assert not study.flush()
     assert not study.flush()
     (notice,) = study.take_notices()
     assert "cannot be reached" in notice
     assert "nothing is lost" in notice
-    study.finish(
+    finish(
+        study,
         "0",
         status="FINISHED",
         tags={"tlsearch.state": "complete"},
@@ -191,18 +204,17 @@ def test_a_store_that_stays_away_costs_one_notice(
     assert study.flush()
     rename(database, "metrics", "gone")
     for key in ("0", "1"):
-        study.start(key, run_name=f"trial-{key}", params={"lr": 0.1}, tags={})
-        study.metrics(key, step=1, values={"loss": 1.0}, timestamp_ms=1)
-        study.finish(key, status="FINISHED", tags={}, artifacts={})
-    assert not study.close(status="FINISHED", tags={})
+        start(study, key, run_name=f"trial-{key}", params={"lr": 0.1})
+        metrics(study, key, step=1, values={"loss": 1.0}, timestamp_ms=1)
+        finish(study, key, status="FINISHED")
+    assert not study.close(status="FINISHED")
     lost, unfinished = study.take_notices()
     assert "cannot be reached" in lost
     assert "running the study again completes MLflow" in unfinished
 
     rename(database, "gone", "metrics")
-    again = mirror()
-    again.reconcile([row("0"), row("1")])
-    again.close(status="FINISHED", tags={})
+    again = mirror(opening={"children": [row("0"), row("1")]})
+    again.close(status="FINISHED")
     (parent,), children = runs(client)
     assert parent.info.status == "FINISHED"
     assert all(complete(client, children[key], key) for key in ("0", "1"))
@@ -215,9 +227,9 @@ def test_artifacts_without_a_place(
     study = mirror()
     study.flush()
     (tmp_path / "artifacts").write_text("a file where the folder should be")
-    study.start("0", run_name="trial-0", params={}, tags={})
+    start(study, "0", run_name="trial-0")
     study.flush()
-    study.finish("0", status="FINISHED", tags={}, artifacts={"a.txt": "text"})
+    finish(study, "0", status="FINISHED", artifacts={"a.txt": "text"})
     assert not study.flush()
     assert runs(client)[1]["0"].info.status == "RUNNING"
     (tmp_path / "artifacts").unlink()
@@ -230,13 +242,13 @@ def test_artifacts_without_a_place(
 def test_a_trial_that_is_refused_holds_nobody_up(mirror: MakeMirror, client: MlflowClient) -> None:
     study = mirror()
     study.flush()
-    study.start("bad", run_name="bad", params={}, tags={})
-    study.metrics("bad", step=1, values={"loss": 1.0}, timestamp_ms=-1)
-    study.start("good", run_name="good", params={}, tags={})
+    start(study, "bad", run_name="bad")
+    metrics(study, "bad", step=1, values={"loss": 1.0}, timestamp_ms=-1)
+    start(study, "good", run_name="good")
     while not study.flush():
         pass
-    study.finish("bad", status="FINISHED", tags={}, artifacts={})
-    study.finish("good", status="FINISHED", tags={}, artifacts={})
+    finish(study, "bad", status="FINISHED")
+    finish(study, "good", status="FINISHED")
     assert study.flush()
     statuses = {key: run.info.status for key, run in runs(client)[1].items()}
     assert statuses == {"bad": "KILLED", "good": "FINISHED"}
@@ -248,11 +260,11 @@ def test_a_defect_is_raised_once_and_stops_nothing_else(mirror: MakeMirror) -> N
     study = mirror(opened=False)
     open_parent(study)
     study.flush()
-    study.annotate(PARENT, tags={}, artifacts={"no\0file": "text"})
+    study.show(wanted(PARENT, artifacts={"no\0file": "text"}))
     with pytest.raises(WorkError, match="no trial is lost"):
         study.flush()
-    study.start("0", run_name="trial", params={}, tags={})
-    assert not study.close(status="FINISHED", tags={})
+    start(study, "0", run_name="trial")
+    assert not study.close(status="FINISHED")
 
 
 class Server:
@@ -297,14 +309,14 @@ def test_a_server_that_is_stopped_and_started_again(
     mirror: MakeMirror, client: MlflowClient, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study = mirror(tracking_uri=f"http://127.0.0.1:{server.port}", artifact_root=None)
-    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
-    study.metrics("0", step=1, values={"loss": 1.0, "acc": 0.1}, timestamp_ms=1001)
+    start(study, "0", run_name="trial-0", params={"lr": 0.1})
+    metrics(study, "0", step=1, values={"loss": 1.0, "acc": 0.1}, timestamp_ms=1001)
     assert study.flush()
     server.stop()
-    for epoch in row("0").metrics[1:]:
-        study.metrics("0", step=epoch.step, values=epoch.values, timestamp_ms=epoch.timestamp_ms)
+    later_epochs(study, "0")
     assert not study.flush()
-    study.finish(
+    finish(
+        study,
         "0",
         status="FINISHED",
         tags={"tlsearch.state": "complete"},
@@ -323,11 +335,11 @@ def test_runs_that_somebody_deletes_meanwhile(
     mirror: MakeMirror, client: MlflowClient, server: Server
 ) -> None:
     study = mirror(tracking_uri=f"http://127.0.0.1:{server.port}", artifact_root=None)
-    study.start("0", run_name="trial-0", params={"lr": 0.1}, tags={})
+    start(study, "0", run_name="trial-0", params={"lr": 0.1})
     assert study.flush()
     for key in ("0", PARENT):
         client.delete_run(study.run_id(key))
-    study.metrics("0", step=1, values={"loss": 1.0}, timestamp_ms=1001)
+    metrics(study, "0", step=1, values={"loss": 1.0}, timestamp_ms=1001)
     while not study.flush():
         pass
     (parent,), children = runs(client)
@@ -348,13 +360,12 @@ def test_what_a_set_aside_study_left_open_is_ended(
 ) -> None:
     killed = mirror(study_key="old")
     for key in ("trial-0", "trial-1"):
-        killed.start(key, run_name=key, params={}, tags={})
-    killed.finish("trial-1", status="SCHEDULED", tags={}, artifacts={})
+        start(killed, key, run_name=key)
+    finish(killed, "trial-1", status="SCHEDULED")
     assert killed.flush()  # and here its process is killed
     assert mirror(study_key="of another folder").flush()
-    fresh = mirror(study_key="new")
-    fresh.abandon("old")
-    fresh.start("trial-0", run_name="trial-0", params={}, tags={})
+    fresh = mirror(study_key="new", opening={"abandoned": "old"})
+    start(fresh, "trial-0", run_name="trial-0")
     assert fresh.flush()
     assert fresh.experiment_id is not None
     found = {

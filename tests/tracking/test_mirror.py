@@ -7,21 +7,39 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.tracking.conftest import FreshStore, MakeMirror, history, open_parent, runs
+from tests.tracking.conftest import (
+    FreshStore,
+    MakeMirror,
+    finish,
+    history,
+    metrics,
+    open_parent,
+    runs,
+    start,
+)
 from tlsearch.errors import WorkError
 from tlsearch.tracking.mlflow_logger import Mirror
-from tlsearch.tracking.reconcile import PARENT, DatasetFacts
+from tlsearch.tracking.reconcile import PARENT, DatasetFacts, wanted
 
 
 def run_trial(mirror: Mirror, key: str, *, epochs: int = 3, first: int = 1) -> None:
-    mirror.start(
-        key, run_name=f"trial-{int(key):04d}", params={"lr": 0.1}, tags={"tlsearch.trial": key}
+    start(
+        mirror,
+        key,
+        run_name=f"trial-{int(key):04d}",
+        params={"lr": 0.1},
+        tags={"tlsearch.trial": key},
     )
     for epoch in range(first, first + epochs):
-        mirror.metrics(
-            key, step=epoch, values={"loss": 1 / epoch, "acc": 0.5}, timestamp_ms=1000 + epoch
+        metrics(
+            mirror,
+            key,
+            step=epoch,
+            values={"loss": 1 / epoch, "acc": 0.5},
+            timestamp_ms=1000 + epoch,
         )
-    mirror.finish(
+    finish(
+        mirror,
         key,
         status="FINISHED",
         tags={"tlsearch.state": "complete"},
@@ -33,12 +51,13 @@ def test_one_parent_and_one_child_a_trial(mirror: MakeMirror, client: MlflowClie
     study = mirror()
     for number in range(3):
         run_trial(study, str(number))
-    study.annotate(PARENT, tags={"tlsearch.best": "7"}, artifacts={"report.html": "<p>"})
-    assert study.close(status="FINISHED", tags={"tlsearch.trials": 3})
+    study.show(wanted(PARENT, tags={"tlsearch.best": "7"}, artifacts={"report.html": "<p>"}))
+    assert study.close(status="FINISHED")
 
     (parent,), children = runs(client)
     assert parent.info.status == "FINISHED"
-    assert (parent.data.tags["tlsearch.trials"], parent.data.tags["tlsearch.best"]) == ("3", "7")
+    tags = parent.data.tags
+    assert (tags["tlsearch.state"], tags["tlsearch.best"]) == ("finished", "7")
     assert Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text() == "<p>"
     assert set(children) == {"0", "1", "2"}
     child = children["1"]
@@ -57,15 +76,15 @@ def test_one_parent_and_one_child_a_trial(mirror: MakeMirror, client: MlflowClie
 
 def test_a_running_trial_is_visible(mirror: MakeMirror, client: MlflowClient) -> None:
     study = mirror()
-    study.start("0", run_name="trial-0000", params={"lr": 1}, tags={})
-    study.metrics("0", step=1, values={"loss": 2.0}, timestamp_ms=1)
+    start(study, "0", run_name="trial-0000", params={"lr": 1})
+    metrics(study, "0", step=1, values={"loss": 2.0}, timestamp_ms=1)
     assert study.flush()
     (parent,), children = runs(client)
     assert parent.info.status == "RUNNING"
     assert children["0"].info.status == "RUNNING"
     assert children["0"].data.metrics == {"loss": 2.0}
 
-    study.metrics("0", step=2, values={"loss": 1.0}, timestamp_ms=2)
+    metrics(study, "0", step=2, values={"loss": 1.0}, timestamp_ms=2)
     assert study.flush()
     assert history(client, runs(client)[1]["0"], "loss") == [(1, 2.0), (2, 1.0)]
     assert runs(client)[1]["0"].data.metrics == {"loss": 1.0}
@@ -73,34 +92,38 @@ def test_a_running_trial_is_visible(mirror: MakeMirror, client: MlflowClient) ->
 
 def test_a_parent_is_as_old_as_the_study(mirror: MakeMirror, client: MlflowClient) -> None:
     study = mirror(opened=False)
-    open_parent(study, began_ms=1_700_000_000_000)
+    open_parent(study, start_ms=1_700_000_000_000)
     study.flush()
     assert runs(client)[0][0].info.start_time == 1_700_000_000_000
 
 
 def test_a_resumed_study_has_one_parent(mirror: MakeMirror, client: MlflowClient) -> None:
     first = mirror(opened=False)
-    open_parent(first, params={"budget.trials": 2}, tags={"git": "a"}, texts={"study.yaml": "a"})
+    open_parent(
+        first, params={"budget.trials": 2}, tags={"git": "a"}, artifacts={"study.yaml": "a"}
+    )
     run_trial(first, "0")
-    first.start("1", run_name="trial-0001", params={"lr": 2}, tags={})
-    first.metrics("1", step=1, values={"loss": 1.0}, timestamp_ms=1)
-    first.finish("1", status="SCHEDULED", tags={"tlsearch.state": "paused"}, artifacts={})
-    first.close(status="KILLED", tags={})
+    start(first, "1", run_name="trial-0001", params={"lr": 2})
+    metrics(first, "1", step=1, values={"loss": 1.0}, timestamp_ms=1)
+    finish(first, "1", status="SCHEDULED", tags={"tlsearch.state": "paused"})
+    first.close(status="KILLED")
     assert runs(client)[1]["1"].info.status == "SCHEDULED"
     assert runs(client)[0][0].info.status == "KILLED"
 
     second = mirror(opened=False)
-    open_parent(second, params={"budget.trials": 4}, tags={"git": "b"}, texts={"study.yaml": "b"})
-    second.start("1", run_name="trial-0001", params={"lr": 2}, tags={"tlsearch.state": "running"})
+    open_parent(
+        second, params={"budget.trials": 4}, tags={"git": "b"}, artifacts={"study.yaml": "b"}
+    )
+    start(second, "1", run_name="trial-0001", params={"lr": 2}, tags={"tlsearch.state": "running"})
     for epoch in (1, 2):  # the first epoch is repeated: its checkpoint was lost
-        second.metrics("1", step=epoch, values={"loss": 1 / epoch}, timestamp_ms=10 * epoch)
+        metrics(second, "1", step=epoch, values={"loss": 1 / epoch}, timestamp_ms=10 * epoch)
     second.flush()
     (parent,), children = runs(client)
     assert parent.info.status == "RUNNING"
     assert children["1"].info.status == "RUNNING"
     assert children["1"].info.end_time is None
-    second.finish("1", status="FINISHED", tags={"tlsearch.state": "complete"}, artifacts={})
-    second.close(status="FINISHED", tags={})
+    finish(second, "1", status="FINISHED", tags={"tlsearch.state": "complete"})
+    second.close(status="FINISHED")
 
     (parent,), children = runs(client)
     assert parent.info.run_id == first.run_id(PARENT)
@@ -118,9 +141,9 @@ def test_another_study_key_is_another_parent(mirror: MakeMirror, client: MlflowC
     for key in ("k1", "it's a `new` one"):
         study = mirror(study_key=key)
         run_trial(study, "0")
-        study.close(status="FINISHED", tags={})
+        study.close(status="FINISHED")
         again = mirror(study_key=key)
-        again.close(status="FINISHED", tags={})
+        again.close(status="FINISHED")
     experiment = client.get_experiment_by_name("quickstart")
     assert len(client.search_runs([experiment.experiment_id])) == 4
 
@@ -129,8 +152,8 @@ def test_the_dataset_is_an_input(mirror: MakeMirror, client: MlflowClient) -> No
     facts = DatasetFacts("digits", "scikit-learn", "0123456789abcdef", 1797, 10, {"test": {"0": 9}})
     for _ in range(2):
         study = mirror(opened=False)
-        open_parent(study, datasets=[facts])
-        study.close(status="FINISHED", tags={})
+        open_parent(study, opening={"datasets": [facts]})
+        study.close(status="FINISHED")
     (parent,), _ = runs(client)
     (recorded,) = parent.inputs.dataset_inputs
     assert recorded.dataset.name == "digits"
@@ -140,11 +163,11 @@ def test_the_dataset_is_an_input(mirror: MakeMirror, client: MlflowClient) -> No
 
 def test_what_is_not_finite_becomes_a_tag(mirror: MakeMirror, client: MlflowClient) -> None:
     study = mirror()
-    study.start("0", run_name="trial-0000", params={}, tags={})
-    study.metrics("0", step=1, values={"loss": 1.0, "norm": math.inf}, timestamp_ms=1)
-    study.metrics("0", step=2, values={"loss": math.nan}, timestamp_ms=2)
+    start(study, "0", run_name="trial-0000")
+    metrics(study, "0", step=1, values={"loss": 1.0, "norm": math.inf}, timestamp_ms=1)
+    metrics(study, "0", step=2, values={"loss": math.nan}, timestamp_ms=2)
     study.flush()
-    study.metrics("0", step=3, values={"loss": -math.inf}, timestamp_ms=3)
+    metrics(study, "0", step=3, values={"loss": -math.inf}, timestamp_ms=3)
     study.flush()
     child = runs(client)[1]["0"]
     assert child.data.tags["tlsearch.not_finite"] == "norm@1=inf; loss@2=nan; loss@3=-inf"
@@ -153,8 +176,8 @@ def test_what_is_not_finite_becomes_a_tag(mirror: MakeMirror, client: MlflowClie
 
 def test_a_long_value_is_cut_where_one_sees_it(mirror: MakeMirror, client: MlflowClient) -> None:
     study = mirror()
-    study.start("0", run_name="n" * 300, params={"a/b": "x" * 7000}, tags={"t": "y" * 9000})
-    study.close(status="FINISHED", tags={})
+    start(study, "0", run_name="n" * 300, params={"a/b": "x" * 7000}, tags={"t": "y" * 9000})
+    study.close(status="FINISHED")
     child = runs(client)[1]["0"]
     assert len(child.data.params["a/b"]) == 6000
     assert child.data.params["a/b"].endswith(
@@ -166,7 +189,7 @@ def test_a_long_value_is_cut_where_one_sees_it(mirror: MakeMirror, client: Mlflo
 
 
 def test_a_mirror_that_was_never_opened_closes(mirror: MakeMirror) -> None:
-    assert mirror(opened=False).close(status="FINISHED", tags={})
+    assert mirror(opened=False).close(status="FINISHED")
 
 
 def test_a_place_that_cannot_be_written(mirror: MakeMirror, tmp_path: Path) -> None:
@@ -176,7 +199,7 @@ def test_a_place_that_cannot_be_written(mirror: MakeMirror, tmp_path: Path) -> N
     with pytest.raises(WorkError, match=r"file/mlflow.db cannot be written: .* — make its folder"):
         study.flush()
     run_trial(study, "0")  # the study may go on without
-    assert not study.close(status="FINISHED", tags={})
+    assert not study.close(status="FINISHED")
 
 
 def test_a_file_that_is_no_database(mirror: MakeMirror, tmp_path: Path) -> None:
@@ -213,18 +236,14 @@ def test_nothing_of_mlflow_reaches_the_terminal(fresh_store: FreshStore) -> None
 def test_text_that_utf8_cannot_hold(mirror: MakeMirror, client: MlflowClient) -> None:
     """Names of files may come as lone surrogates."""
     study = mirror()
-    study.start("0", run_name="\udcff", params={"a": "\udcff"}, tags={"b": "\udcff"})
-    study.finish(
-        "0", status="FINISHED", tags={}, artifacts={"c.txt": "\udcff", "d.json": ["\udcff"]}
-    )
+    start(study, "0", run_name="\udcff", params={"a": "\udcff"}, tags={"b": "\udcff"})
+    finish(study, "0", status="FINISHED", artifacts={"c.txt": "\udcff", "d.json": ["\udcff"]})
     assert study.flush()
     assert runs(client)[1]["0"].data.params == {"a": "\\udcff"}
 
 
 def test_the_experiment_keeps_its_tags(mirror: MakeMirror, client: MlflowClient) -> None:
-    study = mirror()
-    study.tag_experiment({"primary": "loss", "view": "{}"})
-    study.tag_experiment({"view": "[]"})
-    assert study.flush()
+    for given in ({"primary": "loss", "view": "{}"}, {"view": "[]"}):
+        assert mirror(opening={"experiment_tags": given}).flush()
     tags = client.get_experiment_by_name("quickstart").tags
     assert (tags["primary"], tags["view"]) == ("loss", "[]")

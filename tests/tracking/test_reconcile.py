@@ -1,5 +1,7 @@
 """The comparison behind every write, by hand-made cases."""
 
+from typing import Any
+
 from tlsearch.tracking.reconcile import (
     KEY_TAG,
     EpochMetrics,
@@ -8,6 +10,7 @@ from tlsearch.tracking.reconcile import (
     Wanted,
     missing,
     one_run_per_key,
+    wanted,
 )
 
 KNOWN = Known(
@@ -20,15 +23,12 @@ KNOWN = Known(
 )
 
 
-def wanted(**changes: object) -> Wanted:
-    one = Wanted("0", run_name="trial", start_ms=1)
-    for name, value in changes.items():
-        setattr(one, name, value)
-    return one
+def trial(**changes: Any) -> Wanted:
+    return Wanted("0", run_name="trial", start_ms=1, **changes)
 
 
 def test_nothing_to_write() -> None:
-    same = wanted(
+    same = trial(
         params={"lr": "0.1"},
         tags={"state": "running"},
         points=[Point("loss", 2, 9, 7.0)],
@@ -42,7 +42,7 @@ def test_only_what_is_missing() -> None:
         Point("acc", 1, 1, 0.5)
     ]
     change = missing(
-        wanted(params={"lr": "0.1", "new": "x"}, tags={"state": "done"}, points=points),
+        trial(params={"lr": "0.1", "new": "x"}, tags={"state": "done"}, points=points),
         KNOWN,
         identity={KEY_TAG: "0"},
     )
@@ -56,14 +56,14 @@ def test_only_what_is_missing() -> None:
 
 
 def test_a_param_that_changed_becomes_a_tag() -> None:
-    change = missing(wanted(params={"lr": "0.2"}), KNOWN, identity={})
+    change = missing(trial(params={"lr": "0.2"}), KNOWN, identity={})
     assert change is not None
     assert change.params == {}
     assert change.tags == {"tlsearch.changed.lr": "0.1 → 0.2"}
 
 
 def test_later_wishes_win() -> None:
-    first = wanted(tags={"state": "running", "a": "1"}, status="RUNNING")
+    first = trial(tags={"state": "running", "a": "1"}, status="RUNNING")
     first.add(Wanted("0", tags={"state": "complete"}, status="FINISHED", end_ms=5))
     first.add(Wanted("0", tags={"b": "2"}))
     assert first.tags == {"state": "complete", "a": "1", "b": "2"}
@@ -73,8 +73,8 @@ def test_later_wishes_win() -> None:
 def test_numbers_of_any_kind_are_metrics() -> None:
     import numpy as np
 
-    one = wanted()
-    one.add_metrics(EpochMetrics(1, 1, {"a": np.float32(0.5), "b": 3, "c": np.nan}))
+    found = EpochMetrics(1, 1, {"a": np.float32(0.5), "b": 3, "c": np.nan})
+    one = wanted("0", metrics=[found])
     assert [(p.name, p.value) for p in one.points] == [("a", 0.5), ("b", 3.0)]
     assert one.not_finite == ["c@1=nan"]
 
@@ -89,11 +89,10 @@ def test_the_fullest_run_is_kept() -> None:
 
 def test_no_row_no_run() -> None:
     contradicting = {"0": Wanted("0", params={"lr": "7"})}
-    for truth, protected, is_kept in (
-        ({}, (), False),
-        ({}, {"0"}, True),
-        ({"0": Wanted("0", params={"lr": "0.1"})}, (), True),
-        (contradicting, (), False),
+    for truth, is_kept in (
+        ({}, False),
+        ({"0": Wanted("0", params={"lr": "0.1"})}, True),
+        (contradicting, False),
     ):
-        kept, deleted = one_run_per_key([KNOWN], truth=truth, protected=protected)
+        kept, deleted = one_run_per_key([KNOWN], truth=truth)
         assert (kept, deleted) == (({"0": KNOWN}, []) if is_kept else ({}, [KNOWN]))

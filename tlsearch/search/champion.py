@@ -38,7 +38,7 @@ from tlsearch.search.coordinator import Coordinator, tracking_address
 from tlsearch.search.jobs import train_job
 from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Store
 from tlsearch.tracking.address import absolute_address
-from tlsearch.tracking.reconcile import PARENT
+from tlsearch.tracking.reconcile import PARENT, wanted
 from tlsearch.tracking.registry import publish as publish_in_mlflow
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> N
     """Log and register the champion under the parent run and remember its addresses."""
     store, mirror = work.store, work.mirror
     weights = weights_path(work.folder, record["champion"])
-    mirror.annotate(PARENT, tags=_result_tags(record), artifacts={"test.json": record})
+    mirror.show(wanted(PARENT, tags=_result_tags(record), artifacts={"test.json": record}))
     mirror.flush()
     run_id = mirror.run_id(PARENT)
     if run_id is None:
@@ -216,7 +216,7 @@ def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> N
     addresses = {"model": logged.model, "registered": logged.registered}
     store.note(TEST, {**record, **addresses, "model_run": run_id})
     tags = {f"tlsearch.{name}": address for name, address in addresses.items() if address}
-    mirror.annotate(PARENT, tags=tags, artifacts={})
+    mirror.show(wanted(PARENT, tags=tags))
 
 
 def champion_facts(

@@ -4,7 +4,6 @@ The `Coordinator` is what the scheduler works for: it keeps what becomes of runs
 it in MLflow and on the screen.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,8 +51,8 @@ from tlsearch.search.mirroring import (
 from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.search.store import MIRRORED, MLFLOW, Store
 from tlsearch.tracking.address import sqlite_path
-from tlsearch.tracking.mlflow_logger import Mirror
-from tlsearch.tracking.reconcile import PARENT
+from tlsearch.tracking.mlflow_logger import Mirror, now_ms
+from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 FLUSH_SECONDS = 2.0
@@ -140,11 +139,15 @@ class Coordinator:
     def started(self, run: Run) -> None:
         """Show it in MLflow and on the screen."""
         assert self._setting is not None
-        self.mirror.start(
-            run.key,
-            run_name=run_name(run),
-            params=run_params(run, self._setting.of(run.backbone).groups),
-            tags=run_tags(run, table=self.store.table),
+        self.mirror.show(
+            wanted(
+                run.key,
+                run_name=run_name(run),
+                status="RUNNING",
+                params=run_params(run, self._setting.of(run.backbone).groups),
+                tags=run_tags(run, table=self.store.table),
+                start_ms=now_ms(),
+            )
         )
         self.watch(RunStarted(run))
 
@@ -153,12 +156,8 @@ class Coordinator:
         is_new = (run.key, result.epoch) not in self._seen
         self._seen.add((run.key, result.epoch))
         prune = self.store.report(run, result, fold=fold)
-        self.mirror.metrics(
-            run.key,
-            step=result.epoch,
-            values=epoch_metrics(result, fold),
-            timestamp_ms=_now_ms(),
-        )
+        metrics = EpochMetrics(result.epoch, now_ms(), epoch_metrics(result, fold))
+        self.mirror.show(wanted(run.key, metrics=[metrics]))
         if is_new:
             self.watch(EpochSeen(run, result))
         return prune
@@ -170,22 +169,28 @@ class Coordinator:
             names = self._setting.data.class_names  # before the store: what it has is whole
             artifacts = keep_evaluation(self.folder, run.key, names, result.confusion)
         value = self.store.tell(run, ending, result, reason=reason)
+        measured = []
         if result is not None and result.measures:
-            self.mirror.metrics(
+            step, measures = result.epochs[-1].epoch, measure_metrics(result.measures)
+            measured = [EpochMetrics(step, now_ms(), measures)]
+        self.mirror.show(
+            wanted(
                 run.key,
-                step=result.epochs[-1].epoch,
-                values=measure_metrics(result.measures),
-                timestamp_ms=_now_ms(),
+                status=STATUS[ending],
+                tags=end_tags(ending, reason),
+                metrics=measured,
+                artifacts=artifacts,
+                end_ms=now_ms(),
             )
-        self.mirror.finish(
-            run.key, status=STATUS[ending], tags=end_tags(ending, reason), artifacts=artifacts
         )
         self.watch(RunEnded(run, ending, value, reason))
 
     def paused(self, run: Run) -> None:
         """Put a run back in the queue: it goes on from its checkpoint."""
         self.store.pause(run)
-        self.mirror.finish(run.key, status="SCHEDULED", tags=end_tags(None, ""), artifacts={})
+        self.mirror.show(
+            wanted(run.key, status="SCHEDULED", tags=end_tags(None, ""), end_ms=now_ms())
+        )
         self.watch(RunEnded(run, None, None, ""))
 
     def _note(self, notice: Notice) -> None:
@@ -193,10 +198,6 @@ class Coordinator:
             for text in self.mirror.take_notices():
                 self.watch(Remark(text))
         self.watch(notice)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 @contextmanager
@@ -276,7 +277,7 @@ def coordinating(
     finally:
         preparer.shutdown(now=True)
         executor.shutdown(now=status != "FINISHED")
-        whole = mirror.close(status=status, tags={"tlsearch.state": status.lower()})
+        whole = mirror.close(status=status)
         if mirror.experiment_id is not None:
             address = hidden(mirror.tracking_uri)
             ids = {"experiment_id": mirror.experiment_id, "run_id": mirror.run_id(PARENT)}

@@ -10,7 +10,7 @@ from tlsearch.config.paths import evaluation_path, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.metrics.curves import class_scores
-from tlsearch.tracking.reconcile import EpochMetrics, MirrorRow, Status
+from tlsearch.tracking.reconcile import EpochMetrics, Status, Wanted, wanted
 from tlsearch.tracking.store import experiment_view
 from tlsearch.training.plan import lr_scales, phases
 from tlsearch.training.results import EpochResult, FoldResult
@@ -140,14 +140,14 @@ def mirror_row(
     artifacts: Mapping[str, Any],
     *,
     table: str | None = None,
-) -> MirrorRow:
+) -> Wanted:
     """What MLflow must show of a run that has begun."""
     started, ended = to_ms(row.started), row.ended and to_ms(row.ended)
     folds = {fold.last_epoch: fold for fold in row.folds}
     last = row.epochs[-1:] if row.measures else ()
     ending: Any = None if row.state in ("running", "waiting") else row.state
-    return MirrorRow(
-        key=row.run.key,
+    return wanted(
+        row.run.key,
         run_name=run_name(row.run),
         params=run_params(row.run, groups),
         tags={**run_tags(row.run, table=table), **end_tags(ending, row.reason)},

@@ -69,7 +69,7 @@ from tlsearch.search.store import (
     place_of,
 )
 from tlsearch.search.summary import SIMILARITY_FIGURES, audit_texts, record_audit, remarks
-from tlsearch.tracking.reconcile import PARENT
+from tlsearch.tracking.reconcile import PARENT, wanted
 
 REDRAWS = 100
 """Redraws of each split whose class shares are compared (claims.md, B1)."""
@@ -141,7 +141,7 @@ def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Wa
             test_and_log(work, ready.setting)
         else:
             files = write_tables(store, work.folder)
-            work.mirror.annotate(PARENT, tags={}, artifacts=files)
+            work.mirror.show(wanted(PARENT, artifacts=files))
 
 
 class Queue:
@@ -404,20 +404,16 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
         } | what_and_where(config)
         params = comparison_params(store)
         texts = {"scenarios.json": {name: _facts_of(one) for name, one in scenarios.items()}}
-    mirror.open_parent(
-        run_name=config.name,
-        tags=tags,
-        params=params,
-        texts={**study_texts(config), **texts},
-        datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
-        began_ms=to_ms(rows[0].started) if rows else None,
-    )
-    mirror.tag_experiment(table_view(config))
-    given_up = store.given_up()
-    if given_up is not None:
-        mirror.abandon(given_up)
-    mirror.reconcile(
-        [
+    mirror.open(
+        wanted(
+            PARENT,
+            run_name=config.name,
+            params=params,
+            tags=tags,
+            artifacts={**study_texts(config), **texts},
+            start_ms=to_ms(rows[0].started) if rows else None,
+        ),
+        children=[
             mirror_row(
                 row,
                 scenarios[row.run.scenario].setting.of(row.run.backbone).groups,
@@ -425,7 +421,10 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
                 table=store.table,
             )
             for row in rows
-        ]
+        ],
+        datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
+        experiment_tags=table_view(config),
+        abandoned=store.given_up(),
     )
 
 

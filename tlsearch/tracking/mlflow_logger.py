@@ -5,19 +5,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tlsearch.errors import TlsearchError, WorkError, hidden
 from tlsearch.tracking.address import absolute_address
-from tlsearch.tracking.reconcile import (
-    PARENT,
-    DatasetFacts,
-    EpochMetrics,
-    MirrorRow,
-    Status,
-    Wanted,
-    wanted_from,
-)
+from tlsearch.tracking.reconcile import PARENT, DatasetFacts, Status, Wanted, wanted
 from tlsearch.tracking.session import OutageError, Session
 
 _MAX_PAUSE = 30.0  # seconds between two attempts to reach a store that is gone
@@ -31,7 +22,7 @@ class Mirror:
     Every method returns at once; a thread of its own imports MLflow and writes what has gathered,
     at most every `flush_seconds`. A store that goes away does not stop a study: what is wanted is
     kept and tried again, with one notice after `patience_seconds` and one when it is back;
-    whatever is still unwritten at the end, the next run's `reconcile` writes.
+    whatever is still unwritten at the end, the next run's `open` writes.
 
     Raises (from any method, once):
         RequestError: at construction: the address is none.
@@ -61,7 +52,7 @@ class Mirror:
         self._patience_seconds = patience_seconds
         self._changed = threading.Condition()
         self._wanted: dict[str, Wanted] = {}
-        self._orders: list[Callable[[], None]] = []
+        self._opening: Callable[[], None] | None = None
         self._gives_up: Callable[[], bool] = lambda: False
         self._requested = self._answered = self._attempts = 0
         self._ended = self._lost = False
@@ -75,77 +66,47 @@ class Mirror:
         """Where `condition` holds, `flush` and `close` wait a second at the most."""
         self._gives_up = condition
 
-    def open_parent(
+    def open(
         self,
+        parent: Wanted,
         *,
-        run_name: str,
-        tags: Mapping[str, Any],
-        params: Mapping[str, Any],
-        texts: Mapping[str, Any],
+        children: Sequence[Wanted] | None,
         datasets: Sequence[DatasetFacts],
-        began_ms: int | None = None,
+        experiment_tags: Mapping[str, str],
+        abandoned: str | None,
     ) -> None:
-        """Start mirroring: the study's parent run is created, or re-opened where it exists.
+        """Start mirroring: the study's parent run is created, or re-opened where it exists, and the
+        runs below it agree one to one with `children` (None: stay as they are): made, completed, or
+        deleted. The parent's `start_ms` is when the study's first run began, if one has: an
+        invocation that was killed before MLflow was there leaves runs that are older than this one.
 
-        A param that has changed since (a larger budget) becomes a tag `tlsearch.changed.NAME`.
-        `began_ms` is when the study's first run began, if one has: an invocation that was killed
-        before MLflow was there leaves runs behind that are older than this moment.
+        `experiment_tags` are what MLflow's pages read; `abandoned` is the key of a beginning of
+        this study that was set aside: what it left open ends as KILLED.
         """
-        parent = Wanted(PARENT, run_name, began_ms or _now_ms(), status="RUNNING")
-        parent.add_params(params)
-        parent.add_tags(tags)
-        parent.add_artifacts(texts)
-        self._order(lambda: self._session.open(parent, datasets))
+        parent.status, parent.start_ms = "RUNNING", parent.start_ms or now_ms()
+
+        def opening() -> None:
+            self._session.open(parent, datasets, children, experiment_tags, abandoned)
+
+        with self._changed:
+            self._opening = opening
         self._thread.start()
 
-    def tag_experiment(self, tags: Mapping[str, str]) -> None:
-        """Give the study's experiment tags, which MLflow's pages read."""
-        self._order(lambda: self._session.tag_experiment(tags))
-
-    def reconcile(self, rows: Sequence[MirrorRow]) -> None:
-        """Make MLflow agree one to one with `rows`: children made, completed, or deleted.
-
-        Children started by this mirror stay, whether `rows` name them or not.
+    def show(self, wanted: Wanted) -> None:
+        """Show this of a run, which is made where there is none; a trial's steps ascend, and one
+        that MLflow has already is not added again. A param that has changed since (a larger budget)
+        becomes a tag `tlsearch.changed.NAME`. SCHEDULED is the status of a run that a later
+        invocation continues.
         """
-        truth = {row.key: wanted_from(row) for row in rows}
-        self._order(lambda: self._session.reconcile(truth))
-
-    def abandon(self, study_key: str) -> None:
-        """End as KILLED what a beginning of this study that was set aside left open."""
-        self._order(lambda: self._session.abandon(study_key))
-
-    def start(
-        self, key: str, *, run_name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> None:
-        """Show a trial as running; the child of the same key is continued where there is one."""
-        child = Wanted(key, run_name, _now_ms(), status="RUNNING")
-        child.add_params(params)
-        child.add_tags(tags)
-        self._want(child)
-
-    def metrics(
-        self, key: str, *, step: int, values: Mapping[str, float], timestamp_ms: int
-    ) -> None:
-        """Add one epoch; steps ascend, and a step that MLflow has already is not added again."""
-        wanted = Wanted(key)
-        wanted.add_metrics(EpochMetrics(step, timestamp_ms, values))
-        self._want(wanted)
-
-    def finish(
-        self, key: str, *, status: Status, tags: Mapping[str, Any], artifacts: Mapping[str, Any]
-    ) -> None:
-        """End a trial's child; SCHEDULED for one that a later run continues."""
-        wanted = Wanted(key, status=status, end_ms=_now_ms())
-        wanted.add_tags(tags)
-        wanted.add_artifacts(artifacts)
-        self._want(wanted)
-
-    def annotate(self, key: str, *, tags: Mapping[str, Any], artifacts: Mapping[str, Any]) -> None:
-        """Add tags and files to a child, or to the parent (key `PARENT`), whatever its status."""
-        wanted = Wanted(key)
-        wanted.add_tags(tags)
-        wanted.add_artifacts(artifacts)
-        self._want(wanted)
+        with self._changed:
+            self._raise_error()
+            if self._ended:
+                return
+            if wanted.key in self._wanted:
+                self._wanted[wanted.key].add(wanted)
+            else:
+                self._wanted[wanted.key] = wanted
+                self._changed.notify_all()
 
     def flush(self) -> bool:
         """Wait until all is written; False if the store is gone."""
@@ -153,13 +114,14 @@ class Mirror:
             self._raise_error()
             return self._settled()
 
-    def close(self, *, status: Status, tags: Mapping[str, Any]) -> bool:
-        """End the parent and the thread; False if something is left for the next run."""
+    def close(self, *, status: Status) -> bool:
+        """End the parent with this status, and the thread; False if something is left for the next
+        run.
+        """
         if not self._thread.is_alive() and not self._ended:
             return True  # never opened
-        parent = Wanted(PARENT, status=status, end_ms=_now_ms())
-        parent.add_tags(tags)
-        self._want(parent)
+        tags = {"tlsearch.state": status.lower()}
+        self.show(wanted(PARENT, status=status, tags=tags, end_ms=now_ms()))
         with self._changed:
             whole = self._settled()
             self._ended = True
@@ -188,23 +150,6 @@ class Mirror:
     def run_id(self, key: str) -> str | None:
         """MLflow's id of a child, of the parent for `PARENT`; None before it is written."""
         return self._session.run_id(key)
-
-    def _order(self, order: Callable[[], None]) -> None:
-        with self._changed:
-            self._raise_error()
-            self._orders.append(order)
-            self._changed.notify_all()
-
-    def _want(self, wanted: Wanted) -> None:
-        with self._changed:
-            self._raise_error()
-            if self._ended:
-                return
-            if wanted.key in self._wanted:
-                self._wanted[wanted.key].add(wanted)
-            else:
-                self._wanted[wanted.key] = wanted
-                self._changed.notify_all()
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -247,19 +192,17 @@ class Mirror:
             self._await_work()
             if self._ended:
                 return False
-            orders, self._orders = self._orders, []
             batch, self._wanted = self._wanted, {}
             requested = self._requested
         failure: OutageError | None = None
         try:
-            while orders:
-                orders[0]()
-                orders.pop(0)
+            if self._opening is not None:
+                self._opening()
+                self._opening = None
             self._session.write(batch)
         except OutageError as error:
             failure = error
         with self._changed:
-            self._orders = orders + self._orders
             for key, later in self._wanted.items():
                 batch.setdefault(key, Wanted(key)).add(later)
             self._wanted = batch  # what is not written yet, and what came meanwhile
@@ -277,7 +220,7 @@ class Mirror:
             if self._failing_since is not None:
                 pause = min(self._pause, _WAITED_FOR_PAUSE) if waited_for else self._pause
                 due = self._last_turn + pause
-            elif self._orders or waited_for:
+            elif self._opening or waited_for:
                 return
             elif self._wanted:
                 due = self._last_turn + self._flush_seconds
@@ -307,5 +250,6 @@ class Mirror:
             )
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """This moment as MLflow counts it, in milliseconds."""
     return time.time_ns() // 1_000_000

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
@@ -38,20 +39,6 @@ class EpochMetrics(NamedTuple):
     step: int
     timestamp_ms: int
     values: Mapping[str, float]
-
-
-class MirrorRow(NamedTuple):
-    """One trial as the truth knows it; what MLflow must show after a reconciling pass."""
-
-    key: str
-    run_name: str
-    params: Mapping[str, Any]
-    tags: Mapping[str, Any]
-    metrics: Sequence[EpochMetrics]
-    artifacts: Mapping[str, Any]
-    status: Status
-    start_ms: int
-    end_ms: int | None
 
 
 class Point(NamedTuple):
@@ -90,7 +77,9 @@ class Known(NamedTuple):
 
 @dataclass
 class Wanted:
-    """What one run shall show and is not yet known to show; grows until it is written."""
+    """What one run shall show and is not yet known to show, as `wanted` makes it; grows until it is
+    written.
+    """
 
     key: str
     run_name: str | None = None
@@ -102,34 +91,6 @@ class Wanted:
     artifacts: dict[str, str] = field(default_factory=dict)
     status: Status | None = None
     end_ms: int | None = None
-
-    @property
-    def shown_name(self) -> str:
-        """What the run is called in MLflow's table."""
-        return _encodable(self.run_name or self.key)[:_MAX_NAME_CHARS]
-
-    def add_params(self, params: Mapping[str, Any]) -> None:
-        """Add params; what exceeds MLflow's limit is cut visibly and kept whole as an artifact."""
-        self.params |= self._cut(params, _MAX_PARAM_CHARS)
-
-    def add_tags(self, tags: Mapping[str, Any]) -> None:
-        """Add tags; what exceeds MLflow's limit is cut visibly and kept whole as an artifact."""
-        self.tags |= self._cut(tags, MAX_TAG_CHARS)
-
-    def add_metrics(self, metrics: EpochMetrics) -> None:
-        """Add one step; a value that is not finite becomes a tag (SQL stores no infinity)."""
-        for name, value in metrics.values.items():
-            number = float(value)
-            if math.isfinite(number):
-                self.points.append(Point(name, metrics.step, metrics.timestamp_ms, number))
-            else:
-                self.not_finite.append(f"{name}@{metrics.step}={number}")
-
-    def add_artifacts(self, artifacts: Mapping[str, Any]) -> None:
-        """Add files: a text as it is, anything else as JSON."""
-        for path, content in artifacts.items():
-            text = content if isinstance(content, str) else json.dumps(content, indent=1)
-            self.artifacts[path] = _encodable(text)
 
     def add(self, later: "Wanted") -> None:
         """Add what was wanted later; the later value wins."""
@@ -143,28 +104,58 @@ class Wanted:
         if later.status is not None:
             self.status, self.end_ms = later.status, later.end_ms
 
-    def _cut(self, values: Mapping[str, Any], limit: int) -> dict[str, str]:
-        short: dict[str, str] = {}
+
+def wanted(
+    key: str,
+    *,
+    run_name: str | None = None,
+    status: Status | None = None,
+    params: Mapping[str, Any] = MappingProxyType({}),
+    tags: Mapping[str, Any] = MappingProxyType({}),
+    metrics: Sequence[EpochMetrics] = (),
+    artifacts: Mapping[str, Any] = MappingProxyType({}),
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+) -> Wanted:
+    """What a run shall show, within MLflow's limits: a long value is cut visibly and kept whole as
+    an artifact, a metric that is not finite becomes a tag (SQL stores no infinity), and of the
+    artifacts a text is written as it is, anything else as JSON.
+    """
+    files = {
+        path: _encodable(found if isinstance(found, str) else json.dumps(found, indent=1))
+        for path, found in artifacts.items()
+    }
+    made = Wanted(
+        key,
+        run_name and _encodable(run_name)[:_MAX_NAME_CHARS],
+        start_ms,
+        params=_cut(params, _MAX_PARAM_CHARS, files),
+        tags=_cut(tags, MAX_TAG_CHARS, files),
+        artifacts=files,
+        status=status,
+        end_ms=end_ms,
+    )
+    for step, timestamp_ms, values in sorted(metrics, key=lambda m: m.step):
         for name, value in values.items():
-            text = _encodable(str(value))
-            if len(text) > limit:
-                path = f"long_values/{name.replace('/', '_')}.txt"
-                self.artifacts[path] = text
-                note = f" … [cut: {len(text)} characters, all in artifact {path}]"
-                text = text[: limit - len(note)] + note
-            short[name] = text
-        return short
+            number = float(value)
+            if math.isfinite(number):
+                made.points.append(Point(name, step, timestamp_ms, number))
+            else:
+                made.not_finite.append(f"{name}@{step}={number}")
+    return made
 
 
-def wanted_from(row: MirrorRow) -> Wanted:
-    """All that a row of the truth wants MLflow to show."""
-    wanted = Wanted(row.key, row.run_name, row.start_ms, status=row.status, end_ms=row.end_ms)
-    wanted.add_params(row.params)
-    wanted.add_tags(row.tags)
-    wanted.add_artifacts(row.artifacts)
-    for epoch in sorted(row.metrics, key=lambda m: m.step):
-        wanted.add_metrics(epoch)
-    return wanted
+def _cut(values: Mapping[str, Any], limit: int, files: dict[str, str]) -> dict[str, str]:
+    short: dict[str, str] = {}
+    for name, value in values.items():
+        text = _encodable(str(value))
+        if len(text) > limit:
+            path = f"long_values/{name.replace('/', '_')}.txt"
+            files[path] = text
+            note = f" … [cut: {len(text)} characters, all in artifact {path}]"
+            text = text[: limit - len(note)] + note
+        short[name] = text
+    return short
 
 
 def missing(wanted: Wanted, known: Known, *, identity: Mapping[str, str]) -> Wanted | None:
@@ -222,20 +213,19 @@ def one_run_per_key(
     runs: Sequence[Known],
     *,
     truth: Mapping[str, Wanted] | None = None,
-    protected: Collection[str] = (),
 ) -> tuple[dict[str, Known], list[Known]]:
     """The fullest run of each key, the oldest of equally full ones; and the runs to delete.
 
-    With a `truth`, only the parent, its keys and the protected keys have a run. One whose params
-    contradict the truth mirrors something else and goes as well: params cannot be changed.
+    With a `truth`, only the parent and its keys have a run. One whose params contradict the truth
+    mirrors something else and goes as well: params cannot be changed.
     """
 
     def belongs(run: Known) -> bool:
-        if truth is None or run.key == PARENT or run.key in protected:
+        if truth is None or run.key == PARENT:
             return True
-        wanted = truth.get(run.key)
-        return wanted is not None and all(
-            wanted.params.get(name, value) == value for name, value in run.params.items()
+        found = truth.get(run.key)
+        return found is not None and all(
+            found.params.get(name, value) == value for name, value in run.params.items()
         )
 
     def emptiness(run: Known) -> tuple[int, int, bool, int]:

@@ -51,7 +51,6 @@ class Session:
         self._store: Store | None = None
         self._known: dict[str, Known] = {}
         self._parent = Wanted(PARENT)
-        self._mine: set[str] = set()
         self._doubtful = False
         self._rejections: Counter[str] = Counter()
 
@@ -65,49 +64,43 @@ class Session:
         known = self._known.get(key)
         return known.run_id if known else None
 
-    def open(self, parent: Wanted, datasets: Sequence[DatasetFacts]) -> None:
-        """Open the store and create the parent, or re-open the one that is there."""
+    def open(
+        self,
+        parent: Wanted,
+        datasets: Sequence[DatasetFacts],
+        children: Sequence[Wanted] | None,
+        experiment_tags: Mapping[str, str],
+        abandoned: str | None,
+    ) -> None:
+        """Open the store, create the parent or re-open the one that is there, and make its children
+        those of the truth; as a whole once more after an outage.
+        """
         if self._store is None:
             self._store = open_store(
                 tracking_uri=self._tracking_uri,
                 artifact_root=self._artifact_root,
                 experiment=self._experiment,
             )
+        client, experiment_id = self._store
         # What a parent is created with: a key, and a place where somebody deleted it.
         self._parent = replace(parent, artifacts={})
+        truth = None if children is None else {child.key: child for child in children}
         with _outages():
-            self._look(self._store)
+            self._look(self._store, truth=truth)
             self._write_run(self._store, parent)
             for facts in datasets:
                 _log_dataset(self._store, self._known[PARENT].run_id, facts)
-
-    def tag_experiment(self, tags: Mapping[str, str]) -> None:
-        """Give the experiment tags; those of the same name are replaced."""
-        assert self._store is not None
-        with _outages():
-            client, where = self._store.client, self._store.experiment_id
-            known = client.get_experiment(where).tags
-            for name, value in tags.items():
+            known = client.get_experiment(experiment_id).tags
+            for name, value in experiment_tags.items():
                 if known.get(name) != value:
-                    client.set_experiment_tag(where, name, value)
-
-    def reconcile(self, truth: Mapping[str, Wanted]) -> None:
-        """Make the children those of `truth` and those written by this session, nothing else."""
-        assert self._store is not None
-        with _outages():
-            self._look(self._store, truth=truth)
-        self.write(dict(truth))
-
-    def abandon(self, study_key: str) -> None:
-        """End what a study set aside by `--fresh` left open. By its key: on a server that is
-        shared, a study of the same name may be at work elsewhere.
-        """
-        assert self._store is not None
-        with _outages():
-            for run in self._store.runs(study_key):
+                    client.set_experiment_tag(experiment_id, name, value)
+            # By its key: on a server that is shared, a study of the same name may be at work
+            # elsewhere.
+            for run in self._store.runs(abandoned) if abandoned else ():
                 if run.status not in CLOSED:
-                    self._store.client.set_tag(run.run_id, "tlsearch.state", "superseded")
-                    self._store.client.set_terminated(run.run_id, "KILLED")
+                    client.set_tag(run.run_id, "tlsearch.state", "superseded")
+                    client.set_terminated(run.run_id, "KILLED")
+        self.write(dict(truth or {}))
 
     def write(self, batch: dict[str, Wanted]) -> None:
         """Write a batch, taking out of it whatever is safe or refused for good.
@@ -122,7 +115,6 @@ class Session:
             with _outages():
                 self._look(self._store)
             self._doubtful = False
-        self._mine |= batch.keys() - {PARENT}
         refused: OutageError | None = None
         for key in sorted(batch, key=lambda k: k != PARENT):
             if self._rejections[key] <= _MAX_REJECTIONS:
@@ -161,7 +153,7 @@ class Session:
         client, key = store.client, wanted.key
         known = self._known.get(key)
         if known is None:
-            name, identity = wanted.shown_name, self._identity(key)
+            name, identity = wanted.run_name or key, self._identity(key)
             info = client.create_run(
                 store.experiment_id, start_time=wanted.start_ms or 0, tags=identity, run_name=name
             ).info
@@ -188,9 +180,7 @@ class Session:
         """Learn what MLflow holds; a run that was created twice (an answer was lost) goes, and with
         a truth whatever mirrors none of it.
         """
-        kept, deleted = one_run_per_key(
-            store.runs(self._study_key), truth=truth, protected=self._mine
-        )
+        kept, deleted = one_run_per_key(store.runs(self._study_key), truth=truth)
         for run in deleted:
             store.client.delete_run(run.run_id)
         self._known = kept
