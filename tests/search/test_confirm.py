@@ -25,7 +25,7 @@ from tlsearch.execution.messages import Notice, StageStarted, TrainJob
 from tlsearch.execution.prepare import divide
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.execution.workbench import Workbench
-from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_run, confirm_fold
+from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_run, folds_of
 from tlsearch.search.champion import effects_on_test, recipe_of
 from tlsearch.search.collect import CSV_FILE, JSON_FILE, collect, write_tables
 from tlsearch.search.confirm import (
@@ -291,9 +291,9 @@ def test_when_a_search_is_finished(study: Study) -> None:
 
 def test_folds_take_turns_but_in_time_the_last_one_stands(study: Study) -> None:
     drawn = study("data.split.folds=3", "confirm.seeds=4")
-    assert [confirm_fold(drawn, seed) for seed in (1, 2, 3, 4)] == [(0,), (1,), (2,), (0,)]
+    assert [folds_of(drawn, seed) for seed in (1, 2, 3, 4)] == [(0,), (1,), (2,), (0,)]
     in_time = study("data.split.folds=3", "confirm.seeds=4", "data.split.strategy=time")
-    assert [confirm_fold(in_time, seed) for seed in (1, 2, 3, 4)] == [(2,)] * 4
+    assert [folds_of(in_time, seed) for seed in (1, 2, 3, 4)] == [(2,)] * 4
 
 
 def test_baselines_are_valid_for_every_backbone(study: Study) -> None:

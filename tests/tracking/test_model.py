@@ -72,13 +72,11 @@ def test_a_fresh_process_loads_and_predicts(
     np.savez(tmp_path / "expected.npz", images=images, probabilities=probabilities)
     first, again = (
         log_model(
+            module,
             tracking_uri=uri,
             run_id=parent,
             model_key="best",
-            module=module,
-            example=images[:1],
-            class_names=["a", "b", "ç"],
-            metadata={"image_size": 8},
+            metadata={"image_size": 8, "class_names": ["a", "b", "ç"]},
             pip_requirements=["torch", "mlflow"],
         )
         for _ in range(2)
@@ -116,12 +114,10 @@ def test_a_module_that_cannot_be_exported(uri: str, client: MlflowClient, tmp_pa
     store = open_store(tracking_uri=uri, artifact_root=tmp_path / "art", experiment="quickstart")
     with pytest.raises(WorkError, match=r"could not be saved in MLflow at .* — its checkpoint"):
         log_model(
+            Unexportable(),
             tracking_uri=uri,
             run_id=client.create_run(store.experiment_id).info.run_id,
             model_key="best",
-            module=Unexportable(),
-            example=np.ones((2, 3, 8, 8), dtype=np.float32),
-            class_names=["a"],
-            metadata={},
+            metadata={"image_size": 8, "class_names": ["a"]},
             pip_requirements=["torch"],
         )

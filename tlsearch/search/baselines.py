@@ -1,13 +1,14 @@
-"""Fixed reference recipes that every search is measured against."""
+"""The runs of a study: of its cells, and of fixed recipes that every search is measured against."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tlsearch.config.catalog import CATALOGUE, groups
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.cells import Cell
+from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.space import Fixed, with_defaults
 from tlsearch.config.strategy import ALL
-from tlsearch.execution.runs import Run
+from tlsearch.execution.runs import Role, Run
 
 _COMMON: Mapping[str, Any] = {
     "unfreeze_every_epochs": 0,
@@ -88,7 +89,7 @@ def baseline_run(config: StudyConfig, name: str, *, seed: int) -> Run:
         init="random" if scratch else "pretrained",
         seed=config.search.seed + seed,
         redraw=seed,
-        folds=confirm_fold(config, seed) if seed else all_folds(config),
+        folds=folds_of(config, seed),
         num_epochs=config.budget.epochs * factor,
         backbone=network,
     )
@@ -106,17 +107,47 @@ def tuned_config(config: StudyConfig, name: str) -> StudyConfig:
     return one.model_copy(update={"space": space, "baselines": {}})
 
 
-def all_folds(config: StudyConfig) -> tuple[int, ...]:
-    """The folds of a search's trial: all of them, or the one holdout."""
-    return tuple(range(config.data.split.folds or 1))
-
-
-def confirm_fold(config: StudyConfig, seed: int) -> tuple[int, ...]:
-    """The one fold that a confirmation's seed, counted from 1, holds out of its own redraw: seeds
-    take turns, so that as many seeds as folds validate on every image. In time the folds are no
-    equals: the last one trains on all that came before it.
+def run_of(
+    config: StudyConfig,
+    cell: Cell,
+    trial: int | None,
+    params: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    setting: str = "",
+) -> Run:
+    """A configuration of a cell, whose settings `config` are, on one draw: `seed` 0 is that of its
+    trials, others repeat one; `setting` is what a sweep sets.
     """
-    num_folds = len(all_folds(config))
-    if config.data.split.strategy == "time":
-        return (num_folds - 1,)
-    return ((seed - 1) % num_folds,)
+    baseline = cell.arm if not cell.scenario else ""
+    network = params.get(BACKBONE) or config.backbone.name
+    scratch = baseline == "from_scratch" or config.backbone.weights_of(network) == "none"
+    repeated: Role = "sweep" if setting else "confirm"
+    return Run(
+        study=config.name,
+        scenario=cell.scenario,
+        arm="" if baseline else cell.arm,
+        role="baseline" if baseline else repeated if seed else "trial",
+        name=baseline or setting,
+        trial=trial,
+        params=params,
+        init="random" if scratch else "pretrained",
+        seed=config.search.seed + seed,
+        redraw=seed,
+        folds=folds_of(config, seed),
+        num_epochs=config.budget.epochs,
+        backbone=network,
+    )
+
+
+def folds_of(config: StudyConfig, seed: int) -> tuple[int, ...]:
+    """The folds that a run trains: for seed 0 all of them, or the one holdout. A confirmation's
+    seed, counted from 1, holds one out of its own redraw: seeds take turns, so that as many seeds
+    as folds validate on every image. In time the folds are no equals: the last one trains on all
+    that came before it.
+    """
+    num_folds = config.data.split.folds or 1
+    if not seed:
+        return tuple(range(num_folds))
+    in_time = config.data.split.strategy == "time"
+    return (num_folds - 1 if in_time else (seed - 1) % num_folds,)

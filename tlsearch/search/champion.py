@@ -36,6 +36,7 @@ from tlsearch.search.confirm import (
 )
 from tlsearch.search.coordinator import Coordinator, tracking_address
 from tlsearch.search.jobs import train_job
+from tlsearch.search.provenance import requirements
 from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Store
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import PARENT, wanted
@@ -320,56 +321,39 @@ def log_champion(champion: Champion, *, interrupts: Interrupts) -> Logged:
 def _log(pipe: "Connection[Any, Any]", champion: Champion) -> None:
     ignore_interrupts()
     leave_with_parent()
+    from tlsearch.models.export import load_classifier
+    from tlsearch.tracking.registry import log_model, register_model
+
+    facts = champion.facts
     try:
-        model = _write(champion)
-        pipe.send(Logged(model, *_register(champion, model)))
+        model = log_model(
+            load_classifier(
+                champion.weights,
+                backbone=facts.backbone,
+                num_classes=len(facts.class_names),
+                image_size=facts.image_size,
+            ),
+            tracking_uri=champion.tracking_uri,
+            run_id=champion.run_id,
+            model_key=champion.weights.stem,
+            metadata=facts.as_json(),
+            pip_requirements=requirements(),
+        )
+        try:
+            address = register_model(
+                tracking_uri=champion.tracking_uri,
+                name=facts.study,
+                model=model,
+                run_id=champion.run_id,
+                tags=champion.tags,
+            )
+            pipe.send(Logged(model, address, ""))
+        except Exception as error:  # a server's own affair: a model that is logged is not lost
+            pipe.send(Logged(model, None, f"{error} — it is logged all the same: {model}"))
     except TlsearchError as error:
         pipe.send(str(error))
     except Exception as error:  # whatever MLflow or torch raise: the parent words it
         pipe.send(f"{type(error).__name__}: {error}")
-
-
-def _register(champion: Champion, model: str) -> tuple[str | None, str]:
-    """The address in the registry, or why there is none: a model that is logged is not lost."""
-    from tlsearch.tracking.registry import register_model
-
-    try:
-        address = register_model(
-            tracking_uri=champion.tracking_uri,
-            name=champion.facts.study,
-            model=model,
-            run_id=champion.run_id,
-            tags=champion.tags,
-        )
-    except Exception as error:  # a registry is a server's own affair: no kind of failure ends a run
-        return None, f"{error} — it is logged all the same: {model}"
-    return address, ""
-
-
-def _write(champion: Champion) -> str:
-    import numpy as np
-
-    from tlsearch.models.export import load_classifier
-    from tlsearch.search.provenance import requirements
-    from tlsearch.tracking.registry import log_model
-
-    facts = champion.facts
-    size = facts.image_size
-    return log_model(
-        tracking_uri=champion.tracking_uri,
-        run_id=champion.run_id,
-        model_key=champion.weights.stem,
-        module=load_classifier(
-            champion.weights,
-            backbone=facts.backbone,
-            num_classes=len(facts.class_names),
-            image_size=size,
-        ),
-        example=np.zeros((2, 3, size, size), dtype=np.float32),
-        class_names=facts.class_names,
-        metadata=facts.as_json(),
-        pip_requirements=requirements(),
-    )
 
 
 # The answer of a study beside its runs in MLflow and its trials in Optuna Dashboard.

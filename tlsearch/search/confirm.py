@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from tlsearch.config.cells import Cell, compared
 from tlsearch.config.comparison import SweepConfig
-from tlsearch.config.schema import BACKBONE, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Grid
 from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
-from tlsearch.search.baselines import baseline_run, confirm_fold
+from tlsearch.search.baselines import baseline_run, run_of
 from tlsearch.search.store import SEARCH, TEST, Store
 
 
@@ -172,25 +172,7 @@ def _repeated(
     store: Store, cell: Cell, candidate: Candidate, seed: int, *, setting: str = ""
 ) -> Run:
     """A cell's configuration again on a seed, counted from 1."""
-    config = store.cells[cell]
-    network = candidate.params.get(BACKBONE) or config.backbone.name
-    baseline = cell.arm if cell.arm and not cell.scenario else ""
-    scratch = baseline == "from_scratch" or config.backbone.weights_of(network) == "none"
-    return Run(
-        study=config.name,
-        scenario=cell.scenario,
-        arm="" if baseline else cell.arm,
-        role="baseline" if baseline else "sweep" if setting else "confirm",
-        name=baseline or setting,
-        trial=candidate.trial,
-        seed=config.search.seed + seed,
-        redraw=seed,
-        params=candidate.params,
-        init="random" if scratch else "pretrained",
-        folds=confirm_fold(config, seed),
-        num_epochs=config.budget.epochs,
-        backbone=network,
-    )
+    return run_of(store.cells[cell], cell, *candidate, seed=seed, setting=setting)
 
 
 def sweep_runs(

@@ -29,12 +29,12 @@ from optuna.trial import FrozenTrial, TrialState
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
-from tlsearch.config.schema import BACKBONE, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Grid, Wilcoxon
 from tlsearch.config.space import with_defaults
 from tlsearch.errors import StoreError
 from tlsearch.execution.runs import Ending, Run, RunRow
-from tlsearch.search.baselines import all_folds, tuned_config
+from tlsearch.search.baselines import run_of, tuned_config
 from tlsearch.search.samplers import (
     grid_point,
     make_pruner,
@@ -224,9 +224,7 @@ class Store:
         study.sampler = make_sampler(config, seed=seed)
         trial = study.ask()
         params = config.assign(suggest_with(trial))
-        return self._claimed(
-            _trial_run(self.config, cell, config, trial.number, params), trial, study
-        )
+        return self._claimed(run_of(config, cell, trial.number, params), trial, study)
 
     def enqueue(self, runs: Iterable[Run]) -> None:
         """Add fixed runs that are not there yet."""
@@ -325,7 +323,7 @@ class Store:
                     params = config.assign(stored_values(trial.params))
                 except KeyError:
                     continue  # killed while it was sampled: it has no strategy yet
-                run = _trial_run(self.config, cell, config, trial.number, params)
+                run = run_of(config, cell, trial.number, params)
                 row = self._row(study, run, trial)
             rows.append(row)
         return rows
@@ -432,30 +430,6 @@ def is_started(name: str, storage: optuna.storages.BaseStorage) -> bool:
 
 
 # From Optuna's trials to rows and back.
-
-
-def _trial_run(
-    study: StudyConfig, cell: Cell, config: StudyConfig, number: int, params: Mapping[str, Any]
-) -> Run:
-    is_baseline = study.comparison is None and cell != SEARCH
-    network = params.get(BACKBONE) or config.backbone.name
-    scratch = is_baseline and cell.arm == "from_scratch"
-    scratch = scratch or config.backbone.weights_of(network) == "none"
-    return Run(
-        study=study.name,
-        scenario=cell.scenario,
-        arm="" if is_baseline else cell.arm,
-        role="baseline" if is_baseline else "trial",
-        name=cell.arm if is_baseline else "",
-        trial=number,
-        params=params,
-        init="random" if scratch else "pretrained",
-        seed=config.search.seed,
-        redraw=0,
-        folds=all_folds(config),
-        num_epochs=config.budget.epochs,
-        backbone=network,
-    )
 
 
 def _step_and_value(

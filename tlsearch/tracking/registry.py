@@ -12,7 +12,6 @@ from tlsearch.tracking.reconcile import KEY_TAG, MAX_TAG_CHARS, PARENT_TAG
 from tlsearch.tracking.store import first_line, hush
 
 if TYPE_CHECKING:
-    import numpy as np
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
@@ -23,22 +22,20 @@ MODEL_KEY_TAG = "tlsearch.model_key"
 
 
 def log_model(
+    module: "nn.Module",
     *,
     tracking_uri: str,
     run_id: str,
     model_key: str,
-    module: "nn.Module",
-    example: "np.ndarray[Any, Any]",
-    class_names: Sequence[str],
     metadata: Mapping[str, Any],
     pip_requirements: Sequence[str],
 ) -> str:
     """Log a model to a run and return its address (`models:/…`); once per `model_key` and run.
 
     Call it in a process of its own: it imports torch and sets MLflow's global address. `module`
-    is in eval mode and maps float32 (N, 3, S, S) to probabilities (N, K); `example` holds at
-    least one such image. The batch size stays free. With a half-logged model of an earlier crash
-    it starts afresh.
+    is in eval mode and maps float32 (N, 3, S, S) to probabilities (N, K); `metadata` tells S as
+    `image_size`, and the K `class_names`. The batch size stays free. With a half-logged model of an
+    earlier crash it starts afresh.
 
     Raises:
         WorkError: the store refuses the model, or torch cannot export it.
@@ -60,7 +57,7 @@ def log_model(
             name="model",
             source_run_id=run_id,
             tags={MODEL_KEY_TAG: model_key},
-            params={"num_classes": str(len(class_names))},
+            params={"num_classes": str(len(metadata["class_names"]))},
             model_type="image-classifier",
         )
         info = Model.log(
@@ -68,9 +65,8 @@ def log_model(
             flavor=_CpuPt2(),
             run_id=run_id,
             model_id=draft.model_id,
-            metadata={**metadata, "class_names": list(class_names)},
+            metadata=dict(metadata),
             module=module,
-            example=example,
             pip_requirements=list(pip_requirements),
             validate_serving_input=False,  # loads the model again; our tests do, for every change
         )
@@ -95,7 +91,6 @@ class _CpuPt2:
         path: str,
         mlflow_model: Any,
         module: "nn.Module",
-        example: "np.ndarray[Any, Any]",
         pip_requirements: list[str],
         validate_serving_input: bool,  # noqa: ARG002 — MLflow hands on what it was given
     ) -> None:
@@ -105,8 +100,9 @@ class _CpuPt2:
         from mlflow.models import infer_signature
         from mlflow.models.model import MLMODEL_FILE_NAME
 
+        size = mlflow_model.metadata["image_size"]
         # An example of one image would fix the batch size at one.
-        batch = np.repeat(example[:1], 2, axis=0) if len(example) == 1 else example
+        batch = np.zeros((2, 3, size, size), dtype=np.float32)
         with torch.inference_mode():
             probabilities = module(torch.from_numpy(batch)).numpy()
         mlflow.pytorch.save_model(
