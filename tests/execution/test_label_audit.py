@@ -17,10 +17,9 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.records import Audit, AuditError
 from tlsearch.data.splits import draw_splits
-from tlsearch.execution import label_audit
-from tlsearch.execution.label_audit import audit_labels
+from tlsearch.execution import prepare
+from tlsearch.execution.prepare import Network, audit_labels
 from tlsearch.models.backbones import build_backbone
-from tlsearch.training.precision import BF16, FP32
 
 STUDY = """\
 name: s
@@ -30,7 +29,14 @@ budget: {trials: 4, epochs: 2}
 space: {lr: {low: 1.0e-3, high: 1.0e-1, log: true}}
 """
 NUM, WRONG = 100, (3, 8, 21, 46, 55, 70, 83, 94)
-NOTHING = Audit(num_images=0, num_used=0, class_counts=(), findings=(), clean=(), unseen=())
+NOTHING = Audit(
+    num_images=NUM,
+    num_used=NUM,
+    class_counts=(("a", 50), ("b", 50)),
+    findings=(),
+    clean=(),
+    unseen=(),
+)
 
 
 def study(folder: Path, *overrides: str) -> StudyConfig:
@@ -75,10 +81,15 @@ def look(data: ImageSet, state: dict[str, torch.Tensor], cache: Path) -> Look:
 
     def make(config: StudyConfig, **changes: Any) -> tuple[ImageSet, Audit]:
         known: dict[str, Any] = {
-            "data": data, "audit": NOTHING, "config": config, "state": state, "weights_key": "w",
-            "numerics": FP32, "device": torch.device("cpu"), "cache": cache,
+            "data": data,
+            "audit": NOTHING,
+            "network": Network(
+                config, (), "w", changes.pop("state", state), "w", changes.pop("precision", "fp32")
+            ),
+            "device": torch.device("cpu"),
+            "cache": cache,
             "on_progress": no_progress,
-        }  # fmt: skip
+        }
         return audit_labels(**known | changes)
 
     return make
@@ -113,8 +124,8 @@ def test_what_was_found_is_kept_for_a_machine_that_computes_otherwise(
     first, audit = look(config)
     (kept,) = set((cache / "audit").iterdir()) - before
     with monkeypatch.context() as patched:
-        patched.setattr(label_audit, "_features", None)
-        again = look(config, numerics=BF16)
+        patched.setattr(prepare, "_frozen_features", None)
+        again = look(config, precision="bf16")
     assert again[0].fingerprint == first.fingerprint
     assert again[1] == audit
     kept.write_bytes(kept.read_bytes()[:50])

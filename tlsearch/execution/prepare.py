@@ -17,22 +17,24 @@ from tlsearch.config.cost import train_images
 from tlsearch.config.paths import write_text
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data import dataset as store
-from tlsearch.data.dataset import ImageSet
+from tlsearch.data.dataset import ImageSet, with_columns
 from tlsearch.data.glyph_recipe import RECIPE
-from tlsearch.data.records import Audit
+from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
+from tlsearch.data.records import Audit, refuse_errors
 from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.splits import describe, draw_parts, draw_past, draw_splits, listing, past_of
-from tlsearch.errors import Problem, RequestError
-from tlsearch.execution.label_audit import audit_labels
+from tlsearch.errors import Problem, RequestError, WorkError
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
+from tlsearch.execution.source import load_arrays, save_arrays
 from tlsearch.metrics.domain import class_share_distance
 from tlsearch.models.backbones import study_backbone
 from tlsearch.models.weights import pretrained_state
-from tlsearch.training.precision import Numerics, probe_precision
+from tlsearch.training.batches import pixels_for
+from tlsearch.training.feature_cache import ActivationStore
+from tlsearch.training.precision import Numerics, compute_reproducibly, probe_precision
 from tlsearch.training.pretrain import glyph_weights
-
-# From images to parts, before the first trial: drawn, checked, measured.
 
 
 def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, Any]]:
@@ -69,9 +71,6 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
     return known, listing(data, splits)
 
 
-PROBE_BATCH_SIZE = 32
-
-
 def prepare(
     job: PrepareJob, *, device_index: int | None, on_progress: OnProgress
 ) -> tuple[Setting, Audit]:
@@ -98,17 +97,8 @@ def prepare(
         )
         for name in config.backbone.names
     ]
-    first = networks[0]  # judges the labels
     data, audit = audit_labels(
-        data,
-        audit,
-        first.config,
-        state=first.state,
-        weights_key=first.fingerprint,
-        numerics=Numerics(first.precision),
-        device=device,
-        cache=job.cache,
-        on_progress=on_progress,
+        data, audit, networks[0], device=device, cache=job.cache, on_progress=on_progress
     )
     if data.fingerprint != read_as:
         facts, images_of_parts = divide(data, config)
@@ -174,46 +164,6 @@ def ready_network(
         fingerprint=weights_fingerprint(weights, state, made),
         precision=find_precision(config, backbone.model, device, user_cache),
     )
-
-
-def audit_labels_alone(
-    data: ImageSet,
-    audit: Audit,
-    config: StudyConfig,
-    *,
-    cache: Path,
-    user_cache: Path,
-    threads: int,
-    on_progress: OnProgress,
-) -> Audit:
-    """The audit with what the backbone says of the labels, for someone who does not train; of
-    several networks the first one says it, as in a run.
-
-    Raises:
-        AuditError: the study wants no label errors.
-        RequestError: the weights do not fit the study.
-        WorkError: something cannot be read, written or fetched.
-    """
-    device = find_device(config, None)
-    network = ready_network(
-        config.with_backbone(config.backbone.names[0]),
-        num_classes=data.num_classes,
-        device=device,
-        user_cache=user_cache,
-        threads=threads,
-        on_progress=on_progress,
-    )
-    return audit_labels(
-        data,
-        audit,
-        network.config,
-        state=network.state,
-        weights_key=network.fingerprint,
-        numerics=Numerics(network.precision),
-        device=device,
-        cache=cache,
-        on_progress=on_progress,
-    )[1]
 
 
 def find_weights(
@@ -282,9 +232,7 @@ def find_precision(
     path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
         return Numerics(json.loads(path.read_text())["precision"]).precision
-    chosen = probe_precision(
-        model, image_size=config.data.size, batch_size=PROBE_BATCH_SIZE, device=device
-    )
+    chosen = probe_precision(model, image_size=config.data.size, batch_size=32, device=device)
     write_text(path, json.dumps({"precision": chosen.precision, "measured_on": identity}))
     return chosen.precision
 
@@ -296,6 +244,141 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith("model name")), platform.machine())
+
+
+# The part of the audit that needs a network: labels that a linear probe does not believe.
+
+
+_LAYOUT = 1
+"""Raised whenever the same images would give other suspects."""
+
+
+def audit_labels_alone(
+    data: ImageSet,
+    audit: Audit,
+    config: StudyConfig,
+    *,
+    cache: Path,
+    user_cache: Path,
+    threads: int,
+    on_progress: OnProgress,
+) -> Audit:
+    """The audit with what the backbone says of the labels, for someone who does not train; of
+    several networks the first one says it, as in a run.
+
+    Raises:
+        AuditError: the study wants no label errors.
+        RequestError: the weights do not fit the study.
+        WorkError: something cannot be read, written or fetched.
+    """
+    device = find_device(config, None)
+    network = ready_network(
+        config.with_backbone(config.backbone.names[0]),
+        num_classes=data.num_classes,
+        device=device,
+        user_cache=user_cache,
+        threads=threads,
+        on_progress=on_progress,
+    )
+    _, found = audit_labels(
+        data, audit, network, device=device, cache=cache, on_progress=on_progress
+    )
+    return found
+
+
+def audit_labels(
+    data: ImageSet,
+    audit: Audit,
+    network: Network,
+    *,
+    device: torch.device,
+    cache: Path,
+    on_progress: OnProgress,
+) -> tuple[ImageSet, Audit]:
+    """The set with `suspects` where the study drops them, and the audit with what was found.
+
+    The features of all images are kept below `cache`. The test part's labels have no say in what is
+    dropped. What was found is kept too: another machine computes other last bits, and a study that
+    moves there goes on with the same images.
+
+    Raises:
+        AuditError: the study wants no suspects, and there are some.
+        WorkError: the folder cannot be written.
+    """
+    config = network.config
+    rules, split = config.data.audit, config.data.split
+    if isinstance(config.data.source, EmbeddedSource) and config.data.planted is None:
+        return data, audit
+    if rules.label_errors == "off":
+        return data, _unseen(audit, "label_errors is off")
+    if network.state is None:
+        return data, _unseen(audit, "the backbone has no pretrained weights to judge with")
+    held_out = draw_splits(data, split=split, labels_per_class=None, redraw=0)[0].test
+    judged = np.setdiff1d(data.usable, held_out)
+    # What the suspects depend on, but for the machine.
+    context = (data.fingerprint, config.backbone.name, network.fingerprint, split.seed)
+    key = hashlib.sha256(f"{context} {_LAYOUT}".encode() + judged.tobytes()).hexdigest()[:32]
+    place = cache / "audit" / f"{key}.npz"
+    kept = load_arrays(place, Suspects._fields)
+    if kept is not None:
+        found = Suspects(*kept)
+    else:
+        on_progress(0.0, "audit: features of the backbone")
+        features = _frozen_features(data, network, device=device, folder=cache / "activations")
+        if features is None:
+            return data, _unseen(audit, "the backbone's features are too large to keep")
+        if not np.isfinite(features).all():
+            return data, _unseen(audit, "the backbone's features are not finite")
+        looked = find_suspects(
+            features,
+            data,
+            judged=judged,
+            held_out=held_out,
+            seed=split.seed,
+            on_progress=on_progress,
+        )
+        if looked is None:
+            return data, _unseen(
+                audit, "no two classes are large and distinct enough for a linear probe"
+            )
+        found = looked
+        try:
+            save_arrays(place, found._asdict())
+        except OSError as error:
+            raise WorkError(
+                f"{place}: cannot be written ({error.strerror or error}) — free some disk space, "
+                "then run again"
+            ) from error
+    finding = finding_of(found, data, config=rules, held_out=held_out)
+    if finding is None:
+        return data, replace(audit, clean=(*audit.clean, "label_errors"))
+    audit = replace(audit, findings=(*audit.findings, finding))
+    refuse_errors(audit)
+    dropped = np.setdiff1d(found.rows, held_out)
+    if rules.label_errors == "drop" and len(dropped):
+        data = with_columns(data, suspects=np.isin(np.arange(len(data.labels)), dropped))
+    return data, audit
+
+
+def _unseen(audit: Audit, why: str) -> Audit:
+    return replace(audit, unseen=(*audit.unseen, f"Label errors were not looked for: {why}."))
+
+
+def _frozen_features(
+    data: ImageSet, network: Network, *, device: torch.device, folder: Path
+) -> np.ndarray | None:
+    """What the head sees of each image, float32 (N, F); None where that is too large to keep."""
+    compute_reproducibly(device)
+    num_classes = max(2, data.num_classes)
+    backbone = study_backbone(
+        network.config, num_classes=num_classes, dropout=0.0, seed=0, state=network.state
+    )
+    backbone.model.to(device).to(memory_format=torch.channels_last)
+    pixels = pixels_for(backbone.name, images=data.images, labels=data.labels)
+    numerics = Numerics(network.precision)
+    kept = ActivationStore(folder, pixels=pixels, data_key=data.fingerprint, numerics=numerics)
+    features = kept.at_depth(backbone.stages[:-1], np.arange(len(data.images)), device=device)
+    return None if features is None else features.float().numpy()
 
 
 # How far the classes' shares differ between the parts that a split draws, without training.
