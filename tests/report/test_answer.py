@@ -27,7 +27,7 @@ from tlsearch.report.wording import (
     gain_text,
     setting_text,
 )
-from tlsearch.search.store import LIKENESS, NETWORKS
+from tlsearch.search.store import NETWORKS, SIMILARITY
 from tlsearch.training.results import FoldResult
 
 
@@ -287,7 +287,7 @@ MEASURED = {
 def test_every_format_says_what_was_measured(tmp_path: Path) -> None:
     fake = fake_study(tmp_path, "backbone.weights=glyphs")
     know_data(fake)
-    fake.store.note(LIKENESS, MEASURED)
+    fake.store.note(SIMILARITY, MEASURED)
     told = read_search(fake.store, fake.layout).answer.similarity
     assert told.startswith("Similarity to the source's images: 0.76, as resnet18 sees both")
     assert "Fréchet distance of the features: 0.42 per feature" in told
@@ -313,5 +313,5 @@ def test_what_is_missing_is_said(
     weights: str, measured: dict[str, float | None], words: str, tmp_path: Path
 ) -> None:
     fake = fake_study(tmp_path, f"backbone.weights={weights}", study=STUDY)
-    fake.store.note(LIKENESS, measured)
+    fake.store.note(SIMILARITY, measured)
     assert read_search(fake.store, fake.layout).answer.similarity.endswith(words)

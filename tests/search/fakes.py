@@ -156,9 +156,11 @@ class FakeMirror:
             self.started.append(key)
             self.params[key], self.tags[key] = wanted.params, wanted.tags
         elif wanted.status is not None:
-            self.finished.append((key, wanted.status, wanted.tags))
+            ending = ("tlsearch.state", "tlsearch.reason")
+            tags = {name: text for name, text in wanted.tags.items() if name in ending}
+            self.finished.append((key, wanted.status, tags))
             self.artifacts[key] = {path: json.loads(it) for path, it in wanted.artifacts.items()}
-            if wanted.points:
+            if any(point.name.startswith("measure.") for point in wanted.points):
                 self.measured[key] = wanted
         else:
             (step,) = {point.step for point in wanted.points}

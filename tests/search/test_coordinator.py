@@ -195,10 +195,13 @@ def test_measures_are_stored_and_mirrored_as_a_later_pass_would(scene: Make) -> 
     assert (row.measures["seconds"], row.measures["noise_scale"]) == (3.5, math.inf)
     assert math.isnan(row.measures["cka_drift"])
     json.dumps(it.store.study.trials[0].user_attrs, allow_nan=False)  # as a server stores it
-    live, again = it.mirror.measured[row.run.key], mirror_row(row, GROUPS, {})
+    live, again = (
+        it.mirror.measured[row.run.key],
+        mirror_row(row, GROUPS, folder=it.folder, table=None),
+    )
     (point,) = [p for p in again.points if p.name.startswith("measure.")]
     assert (point.name, point.step, point.value) == ("measure.seconds", 3, 3.5)
-    assert [p[:2] for p in live.points] == [point[:2]]
+    assert live.points == again.points
     assert (
         again.not_finite
         == live.not_finite

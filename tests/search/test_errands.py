@@ -20,7 +20,7 @@ def test_an_errand_tells_of_its_progress(scene: Make) -> None:
         yield JobDone(0.9)
 
     it = scene(story, workers=2)
-    assert it.coordinator.run_job(SCORE) == 0.9
+    assert it.coordinator.scheduler.run_job(SCORE) == 0.9
     assert it.watched.of(Preparing) == [Preparing(0.5, "half")]
     assert it.executor.idle() == [0, 1]
 
@@ -35,7 +35,7 @@ def test_an_errand_that_fails(scene: Make, exit_code: int | None, error: type) -
     it = scene(story)
     it.folder.mkdir()
     with pytest.raises(error, match="no such weights") as caught:
-        it.coordinator.run_job(SCORE)
+        it.coordinator.scheduler.run_job(SCORE)
     assert ("faults.log" in str(caught.value)) == (exit_code is None)
     assert it.executor.idle() == [0]
 
@@ -50,10 +50,10 @@ def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
 
     it = scene(story)
     if deaths < MAX_DEATHS:
-        assert it.coordinator.run_job(SCORE) == "done"
+        assert it.coordinator.scheduler.run_job(SCORE) == "done"
     else:
         with pytest.raises(WorkError, match=r"died 3 times .* while it did ScoreJob"):
-            it.coordinator.run_job(SCORE)
+            it.coordinator.scheduler.run_job(SCORE)
 
 
 def test_an_errand_can_be_left(scene: Make) -> None:
@@ -64,5 +64,5 @@ def test_an_errand_can_be_left(scene: Make) -> None:
     it = scene(story)
     it.executor.between = lambda: setattr(it.interrupts, "count", 1)
     with pytest.raises(Interrupted):
-        it.coordinator.run_job(SCORE)
+        it.coordinator.scheduler.run_job(SCORE)
     assert it.executor.shutdowns == [True]

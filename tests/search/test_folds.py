@@ -1,6 +1,7 @@
 """Runs that are cross-validations: what the stores, the pruner and the confirmation see."""
 
 from collections.abc import Callable
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -168,10 +169,10 @@ def test_weights_are_kept_of_single_trainings(crossed: Any) -> None:
     assert (train_job(config, whole).keep_weights, whole.folds) == (False, (0, 1, 2, 3))
 
 
-def test_mlflow_shows_folds_at_their_last_epochs(crossed: Any) -> None:
+def test_mlflow_shows_folds_at_their_last_epochs(crossed: Any, tmp_path: Path) -> None:
     store = crossed()
     run_through(store, store.ask(), [0.9, 0.5, 0.6, 0.8])
-    row = mirror_row(store.rows()[0], GROUPS, {})
+    row = mirror_row(store.rows()[0], GROUPS, folder=tmp_path, table=None)
     assert list(dict.fromkeys(p.step for p in row.points)) == list(range(1, 13))
     assert {p.step: p.value for p in row.points if p.name == "fold"} == {
         3: 1,

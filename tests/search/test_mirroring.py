@@ -16,8 +16,8 @@ from tlsearch.search.baselines import baseline_run
 from tlsearch.search.confirm import runs_after
 from tlsearch.search.mirroring import (
     begun,
-    end_tags,
     epoch_metrics,
+    keep_evaluation,
     mirror_row,
     run_name,
     run_params,
@@ -91,22 +91,17 @@ def test_unfreezing_that_does_not_come_so_far_gives_no_rate(study: Study) -> Non
 def test_tags_tell_the_kinds_apart(store: Store) -> None:
     run = store.ask()
     drive(store, run, [0.5] * 3)
-    common = {"tlsearch.state": "running"}
-    assert run_tags(run) == {**common, "tlsearch.kind": "search", "tlsearch.trial": 0}
+    assert run_tags(run) == {"tlsearch.kind": "search", "tlsearch.trial": 0}
     baseline = baseline_run(store.config, "full_fine_tuning", seed=0)
     assert run_tags(baseline) == {
-        **common,
         "tlsearch.kind": "baseline",
         "tlsearch.baseline": "full_fine_tuning",
     }
     confirm = runs_after(store, SEARCH)[0]
     assert run_tags(confirm) == {
-        **common,
         "tlsearch.kind": "confirm",
         "tlsearch.confirms": 0,
     }
-    assert end_tags("failed", "why") == {"tlsearch.state": "failed", "tlsearch.reason": "why"}
-    assert end_tags(None, "") == {"tlsearch.state": "waiting"}
 
 
 def test_the_last_epoch_of_a_fold_tells_the_fold() -> None:
@@ -134,38 +129,40 @@ def test_metrics_of_an_epoch() -> None:
     }
 
 
-def test_a_row_shows_all_of_a_run(store: Store) -> None:
+def test_a_row_shows_all_of_a_run(store: Store, tmp_path: Path) -> None:
     before = datetime.now(tz=UTC).timestamp() * 1000
     drive(store, store.ask(), [0.2, 0.5, 0.4])
     store.ask()
     after = datetime.now(tz=UTC).timestamp() * 1000
-    ended, running = (mirror_row(row, GROUPS, {"a.json": [1]}) for row in store.rows())
+    keep_evaluation(tmp_path, "trial-0000", ("a", "b"), ((1, 0), (0, 1)))
+    ended, running = (mirror_row(row, GROUPS, folder=tmp_path, table=None) for row in store.rows())
     assert (ended.key, ended.status) == ("trial-0000", "FINISHED")
     shown = {p.step: p.value for p in ended.points if p.name == "val_accuracy"}
     assert shown == {1: 0.2, 2: 0.5, 3: 0.4}
-    assert json.loads(ended.artifacts["a.json"]) == [1]
+    assert json.loads(ended.artifacts["evaluation.json"])["confusion"] == [[1, 0], [0, 1]]
+    assert running.artifacts == {}
     assert ended.tags["tlsearch.state"] == "complete"
     assert ended.start_ms is not None
     assert ended.end_ms is not None
     assert before - 2 <= ended.start_ms <= ended.end_ms <= after + 2
     assert (running.status, running.end_ms) == ("RUNNING", None)
-    assert running.tags["tlsearch.state"] == "waiting"
+    assert running.tags["tlsearch.state"] == "running"
 
 
 @pytest.mark.parametrize(
     ("ending", "status"), [("pruned", "KILLED"), ("diverged", "FAILED"), ("failed", "FAILED")]
 )
-def test_statuses(store: Store, ending: str, status: str) -> None:
+def test_statuses(store: Store, ending: str, status: str, tmp_path: Path) -> None:
     run = store.ask()
     store.tell(run, ending, None, reason="why")  # type: ignore[arg-type]
-    row = mirror_row(store.rows()[0], GROUPS, {})
+    row = mirror_row(store.rows()[0], GROUPS, folder=tmp_path, table=None)
     assert row.status == status
     assert row.tags["tlsearch.reason"] == "why"
 
 
-def test_a_paused_run_is_scheduled(store: Store) -> None:
+def test_a_paused_run_is_scheduled(store: Store, tmp_path: Path) -> None:
     store.pause(store.ask())
-    assert mirror_row(store.rows()[0], GROUPS, {}).status == "SCHEDULED"
+    assert mirror_row(store.rows()[0], GROUPS, folder=tmp_path, table=None).status == "SCHEDULED"
 
 
 def test_what_waits_in_the_queue_is_not_shown(store: Store) -> None:

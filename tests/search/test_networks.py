@@ -17,7 +17,7 @@ from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import run_name, run_params
 from tlsearch.search.runner import agreed
 from tlsearch.search.store import FACTS, SEARCH
-from tlsearch.search.summary import foretold
+from tlsearch.search.summary import rank_networks
 
 TWO = ("backbone.name=[resnet10, mobilenet_v2]",)
 
@@ -109,7 +109,7 @@ def test_what_was_promised_is_held_against_what_was_reached(study: Study) -> Non
         "resnet18": {"log_me": 0.5, "leep": -0.5},
         "mobilenet_v2": {"log_me": 0.2, "leep": -0.4},
     }
-    found = foretold(config, rows, scores)
+    found = rank_networks(config, rows, scores)
     assert found is not None
     assert {n.backbone: n.best for n in found.networks} == best
     assert sum(n.trials for n in found.networks) == 20
@@ -123,10 +123,10 @@ def test_what_was_promised_is_held_against_what_was_reached(study: Study) -> Non
 
 def test_a_loss_is_better_the_lower_it_is(study: Study) -> None:
     config, rows = run_all(study, {"resnet10": 0.7, "resnet18": 0.9}, "search.metric=val_loss")
-    losses = {n.backbone: n.best for n in foretold(config, rows, {}).networks}  # type: ignore[union-attr]
+    losses = {n.backbone: n.best for n in rank_networks(config, rows, {}).networks}  # type: ignore[union-attr]
     better = min(losses, key=lambda name: losses[name] or 0.0)
     scores = {name: {"log_me": float(name == better)} for name in losses}
-    found = foretold(config, rows, scores)
+    found = rank_networks(config, rows, scores)
     assert found is not None
     agreement = found.agreements["log_me"]
     assert agreement is not None
@@ -135,4 +135,4 @@ def test_a_loss_is_better_the_lower_it_is(study: Study) -> None:
 
 def test_a_single_network_promises_nothing(study: Study) -> None:
     config = study()
-    assert foretold(config, [], {}) is None
+    assert rank_networks(config, [], {}) is None

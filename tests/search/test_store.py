@@ -131,7 +131,7 @@ def test_endings(study: Study, ending: Any, state: TrialState) -> None:
     run = store.ask()
     store.report(run, epoch(1, 0.3), fold=None)
     found = None if ending == "failed" else result([0.3], ending="diverged", reason="nan")
-    assert store.tell(run, ending, found, reason="because") is None
+    assert store.tell(run, ending, found, reason="because").value is None
     (trial,), (row,) = store.study.get_trials(), store.rows()
     assert trial.state == state
     assert (row.state, row.value, row.reason) == (ending, None, "because")
@@ -185,7 +185,7 @@ def test_a_trial_counts_by_its_last_epoch_even_if_an_earlier_one_is_kept(study: 
     store = memory_store(study("space.patience_epochs=1"))
     run, found = store.ask(), result([0.4, 0.7, 0.6])
     kept = replace(found, chosen=found.epochs[1])
-    assert store.tell(run, "complete", kept, reason="") == 0.6
+    assert store.tell(run, "complete", kept, reason="").value == 0.6
     (row,) = store.trials()
     assert (row.value, store.study.trials[0].value) == (0.6, 0.6)
     assert row.val_loss == found.epochs[-1].val_loss

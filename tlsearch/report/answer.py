@@ -20,7 +20,7 @@ from tlsearch.report.wording import (
     setting_text,
     value_text,
 )
-from tlsearch.search.summary import SCORES, Foretold
+from tlsearch.search.summary import SCORES, NetworkRanking
 
 if TYPE_CHECKING:
     from tlsearch.report.context import SearchReport
@@ -259,7 +259,7 @@ def _notes(data: "SearchReport", accuracy: Effect | None) -> list[str]:
 # Of a study over several networks: scores, values reached, whether they agree.
 
 
-def _networks(found: Foretold | None, data: "SearchReport") -> Networks | None:
+def _networks(found: NetworkRanking | None, data: "SearchReport") -> Networks | None:
     if found is None:
         return None
     head = ("network", *SCORES.values(), "trials", "best value", "parameters")
@@ -284,7 +284,7 @@ def _known(value: float | None, form: str, *, unit: float = 1.0) -> str:
     return "–" if value is None else form.format(value / unit)
 
 
-def _agreement(found: Foretold, best: str) -> str:
+def _agreement(found: NetworkRanking, best: str) -> str:
     """Whether the scores predicted the order of the networks, in a sentence or two."""
     texts = {SCORES[name]: a for name, a in found.agreements.items() if a is not None}
     known = {name: a for name, a in texts.items() if not math.isnan(a.kendall)}
@@ -302,7 +302,7 @@ def _num(known: dict[str, RankAgreement]) -> str:
     return " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
 
 
-def _caution(found: Foretold, known: dict[str, RankAgreement]) -> str:
+def _caution(found: NetworkRanking, known: dict[str, RankAgreement]) -> str:
     most = max(agreement.num for agreement in known.values())
     orders = math.factorial(most)
     fewest = min(network.trials for network in found.networks)

@@ -38,8 +38,14 @@ from tlsearch.report.wording import Absent, count, duration
 from tlsearch.search.collect import tables_of
 from tlsearch.search.confirm import best_first, maximises
 from tlsearch.search.provenance import git_revision, versions
-from tlsearch.search.store import AUDIT, FACTS, LIKENESS, ORIGIN, Store
-from tlsearch.search.summary import Foretold, Summary, foretold, network_scores, summarise
+from tlsearch.search.store import AUDIT, FACTS, ORIGIN, SIMILARITY, Store
+from tlsearch.search.summary import (
+    NetworkRanking,
+    Summary,
+    network_scores,
+    rank_networks,
+    summarise,
+)
 
 _PASSES = 3
 """Forward, and backward by weights and by inputs."""
@@ -131,7 +137,7 @@ class SearchReport:
     examples: Examples | Absent
     images: Images
     audit: Mapping[str, Any] | None
-    networks: Foretold | None
+    networks: NetworkRanking | None
     similarity: Mapping[str, float | None]
     provenance: Provenance
     missing: tuple[str, ...]
@@ -268,8 +274,8 @@ def read_search(store: Store, layout: Layout) -> SearchReport:
         examples=examples,
         images=find_images(facts, store.noted(AUDIT)),
         audit=store.noted(AUDIT),
-        networks=foretold(config, summary.rows, network_scores(store)),
-        similarity=store.noted(LIKENESS) or {},
+        networks=rank_networks(config, summary.rows, network_scores(store)),
+        similarity=store.noted(SIMILARITY) or {},
         provenance=find_provenance(store, summary),
         missing=tuple(missing),
     )

@@ -90,7 +90,7 @@ def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
     watch(Preparing(1.0, "scoring the test part"))
     for backbone in dict.fromkeys(rows[key].run.backbone for key in missing):
         keys = tuple(key for key in missing if rows[key].run.backbone == backbone)
-        work.run_job(ScoreJob(keys=keys, backbone=backbone))
+        work.scheduler.run_job(ScoreJob(keys=keys, backbone=backbone))
     record = {
         "winner": choice.number,
         "mean_validation": choice.mean,
@@ -153,7 +153,7 @@ def _train_again(work: Coordinator, keys: Sequence[str]) -> None:
         path = weights_path(work.folder, row.run.key)
         if row.run.key in keys and not path.exists():
             work.watch(Preparing(0.0, f"making the weights of {row.run.label} again"))
-            work.run_job(train_job(work.store.config, row.run))
+            work.scheduler.run_job(train_job(work.store.config, row.run))
 
 
 def has_examples(record: Mapping[str, Any], folder: Path) -> bool:
@@ -174,7 +174,7 @@ def keep_examples(work: Coordinator, champion: str) -> None:
         return
     run = next(row.run for row in work.store.fixed_rows() if row.run.key == champion)
     try:
-        work.run_job(ExamplesJob(run=run))
+        work.scheduler.run_job(ExamplesJob(run=run))
     except (RequestError, WorkError) as error:
         work.watch(Remark(f"the report will be without pictures: {error}"))
 

@@ -23,7 +23,6 @@ from tlsearch.execution.executor import Executor, LocalExecutor
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
     EpochSeen,
-    Job,
     Notice,
     Prepared,
     PrepareJob,
@@ -38,16 +37,7 @@ from tlsearch.execution.messages import (
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.execution.scheduler import Scheduler
 from tlsearch.search.jobs import train_job
-from tlsearch.search.mirroring import (
-    STATUS,
-    end_tags,
-    epoch_metrics,
-    keep_evaluation,
-    measure_metrics,
-    run_name,
-    run_params,
-    run_tags,
-)
+from tlsearch.search.mirroring import epoch_metrics, keep_evaluation, mirror_row
 from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.search.store import MIRRORED, MLFLOW, Store
 from tlsearch.tracking.address import sqlite_path
@@ -67,7 +57,9 @@ NextRun = Callable[[], Run | None]
 
 @dataclass(kw_only=True)
 class Coordinator:
-    """Everything that a study's order of work is carried out with."""
+    """Everything that a study's order of work is carried out with: what prepares has a process and
+    a scheduler of its own.
+    """
 
     store: Store
     layout: Layout
@@ -83,8 +75,8 @@ class Coordinator:
     _seen: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._scheduler = self._scheduler_of(self.workers)
-        self._preparing = self._scheduler_of(self.preparer)
+        self.scheduler = self._scheduler_of(self.workers)
+        self.preparing = self._scheduler_of(self.preparer)
 
     def _scheduler_of(self, executor: Executor) -> Scheduler:
         return Scheduler(
@@ -93,7 +85,7 @@ class Coordinator:
 
     def prepare(self, config: StudyConfig) -> Prepared:
         """Read data and weights of a study in the process that prepares."""
-        prepared: Prepared = self.prepare_job(
+        prepared: Prepared = self.preparing.run_job(
             PrepareJob(
                 config=config,
                 folder=self.folder,
@@ -104,22 +96,10 @@ class Coordinator:
         )
         return prepared
 
-    def prepare_job(self, job: Job) -> Any:
-        """Do one job in the process that prepares, which takes its memory with it."""
-        return self._preparing.run_job(job)
-
-    def end_preparing(self) -> None:
-        """Let the process go that prepares."""
-        self.preparer.shutdown(now=False)
-
     def configure(self, setting: Setting) -> None:
         """Give all workers what the trainings share."""
         self._setting = setting
-        self._scheduler.configure(setting)
-
-    def run_job(self, job: Job) -> Any:
-        """Have a worker do one job that is no run."""
-        return self._scheduler.run_job(job)
+        self.scheduler.configure(setting)
 
     def carry_out(self, next_run: NextRun) -> None:
         """Run what `next_run` gives until it gives None and nothing is under way.
@@ -129,7 +109,7 @@ class Coordinator:
             WorkError: the work cannot go on: a full disk, or the same fault again and again.
         """
         self._next_run = next_run
-        self._scheduler.run(self)
+        self.scheduler.run(self)
 
     def next_run(self) -> tuple[Run, TrainJob] | None:
         """The next run, claimed, and its job."""
@@ -138,17 +118,7 @@ class Coordinator:
 
     def started(self, run: Run) -> None:
         """Show it in MLflow and on the screen."""
-        assert self._setting is not None
-        self.mirror.show(
-            wanted(
-                run.key,
-                run_name=run_name(run),
-                status="RUNNING",
-                params=run_params(run, self._setting.of(run.backbone).groups),
-                tags=run_tags(run, table=self.store.table),
-                start_ms=now_ms(),
-            )
-        )
+        self._mirror(self.store.row(run))
         self.watch(RunStarted(run))
 
     def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
@@ -164,34 +134,22 @@ class Coordinator:
 
     def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
         """Record how a run ended."""
-        artifacts = {}
         if result is not None and result.confusion and self._setting is not None:
             names = self._setting.data.class_names  # before the store: what it has is whole
-            artifacts = keep_evaluation(self.folder, run.key, names, result.confusion)
-        value = self.store.tell(run, ending, result, reason=reason)
-        measured = []
-        if result is not None and result.measures:
-            step, measures = result.epochs[-1].epoch, measure_metrics(result.measures)
-            measured = [EpochMetrics(step, now_ms(), measures)]
-        self.mirror.show(
-            wanted(
-                run.key,
-                status=STATUS[ending],
-                tags=end_tags(ending, reason),
-                metrics=measured,
-                artifacts=artifacts,
-                end_ms=now_ms(),
-            )
-        )
-        self.watch(RunEnded(run, ending, value, reason))
+            keep_evaluation(self.folder, run.key, names, result.confusion)
+        row = self.store.tell(run, ending, result, reason=reason)
+        self._mirror(row)
+        self.watch(RunEnded(run, ending, row.value, reason))
 
     def paused(self, run: Run) -> None:
         """Put a run back in the queue: it goes on from its checkpoint."""
-        self.store.pause(run)
-        self.mirror.show(
-            wanted(run.key, status="SCHEDULED", tags=end_tags(None, ""), end_ms=now_ms())
-        )
+        self._mirror(self.store.pause(run))
         self.watch(RunEnded(run, None, None, ""))
+
+    def _mirror(self, row: RunRow) -> None:
+        assert self._setting is not None, "a run has a setting"
+        groups = self._setting.of(row.run.backbone).groups
+        self.mirror.show(mirror_row(row, groups, folder=self.folder, table=self.store.table))
 
     def _note(self, notice: Notice) -> None:
         if isinstance(notice, Tick):

@@ -8,14 +8,14 @@ from typing import Any
 
 from tlsearch.config.paths import evaluation_path, write_text
 from tlsearch.config.schema import StudyConfig
-from tlsearch.execution.runs import Ending, Run, RunRow
+from tlsearch.execution.runs import Run, RunRow
 from tlsearch.metrics.curves import class_scores
 from tlsearch.tracking.reconcile import EpochMetrics, Status, Wanted, wanted
 from tlsearch.tracking.store import experiment_view
 from tlsearch.training.plan import lr_scales, phases
 from tlsearch.training.results import EpochResult, FoldResult
 
-STATUS: Mapping[str, Status] = {
+_STATUS: Mapping[str, Status] = {
     "complete": "FINISHED",
     "pruned": "KILLED",
     "diverged": "FAILED",
@@ -80,10 +80,7 @@ def run_tags(spec: Run, *, table: str | None = None) -> dict[str, Any]:
     """Tags to filter by. `tlsearch.trial` is the number in Optuna, given to the search's trials;
     `table` is that of the comparison.
     """
-    tags: dict[str, Any] = {
-        "tlsearch.kind": "search" if spec.role == "trial" else spec.role,
-        "tlsearch.state": "running",
-    }
+    tags: dict[str, Any] = {"tlsearch.kind": "search" if spec.role == "trial" else spec.role}
     if spec.role == "trial":
         tags["tlsearch.trial"] = spec.trial
     if spec.role == "baseline":
@@ -95,14 +92,6 @@ def run_tags(spec: Run, *, table: str | None = None) -> dict[str, Any]:
         tags.update({f"tlsearch.{name}": value for name, value in place.items()})
         tags["tlsearch.seed"] = spec.seed
     return tags
-
-
-def end_tags(ending: Ending | None, reason: str) -> dict[str, Any]:
-    """Tags of a run that ended, or that waits to go on (None)."""
-    return {
-        "tlsearch.state": ending or "waiting",
-        **({"tlsearch.reason": reason} if reason else {}),
-    }
 
 
 def epoch_metrics(result: EpochResult, fold: FoldResult | None) -> dict[str, float]:
@@ -124,40 +113,30 @@ def epoch_metrics(result: EpochResult, fold: FoldResult | None) -> dict[str, flo
     return {**values, **told}
 
 
-def measure_metrics(measures: Mapping[str, float]) -> dict[str, float]:
-    """What was measured of the trained model, as metrics of the last epoch."""
-    return {f"measure.{name}": value for name, value in measures.items()}
-
-
 def begun(rows: Iterable[RunRow]) -> list[RunRow]:
     """Those that MLflow shows, the earliest first; a run in the queue has no beginning yet."""
     return sorted((row for row in rows if row.started), key=lambda row: row.started)
 
 
-def mirror_row(
-    row: RunRow,
-    groups: tuple[str, ...],
-    artifacts: Mapping[str, Any],
-    *,
-    table: str | None = None,
-) -> Wanted:
-    """What MLflow must show of a run that has begun."""
+def mirror_row(row: RunRow, groups: tuple[str, ...], *, folder: Path, table: str | None) -> Wanted:
+    """What MLflow must show of a run that has begun; measures are metrics of its last epoch."""
     started, ended = to_ms(row.started), row.ended and to_ms(row.ended)
-    folds = {fold.last_epoch: fold for fold in row.folds}
-    last = row.epochs[-1:] if row.measures else ()
-    ending: Any = None if row.state in ("running", "waiting") else row.state
+    moment, folds = ended or started, {fold.last_epoch: fold for fold in row.folds}
+    metrics = [
+        EpochMetrics(r.epoch, moment, epoch_metrics(r, folds.get(r.epoch))) for r in row.epochs
+    ]
+    if row.measures:
+        measures = {f"measure.{name}": value for name, value in row.measures.items()}
+        metrics.append(EpochMetrics(row.epochs[-1].epoch, moment, measures))
+    tags = {**run_tags(row.run, table=table), "tlsearch.state": row.state}
     return wanted(
         row.run.key,
         run_name=run_name(row.run),
         params=run_params(row.run, groups),
-        tags={**run_tags(row.run, table=table), **end_tags(ending, row.reason)},
-        metrics=[
-            EpochMetrics(r.epoch, ended or started, epoch_metrics(r, folds.get(r.epoch)))
-            for r in row.epochs
-        ]
-        + [EpochMetrics(r.epoch, ended or started, measure_metrics(row.measures)) for r in last],
-        artifacts=artifacts,
-        status=STATUS[row.state],
+        tags={**tags, "tlsearch.reason": row.reason} if row.reason else tags,
+        metrics=metrics,
+        artifacts=_kept_evaluation(folder, row.run.key),
+        status=_STATUS[row.state],
         start_ms=started,
         end_ms=ended,
     )
@@ -174,15 +153,12 @@ def to_ms(moment: datetime) -> int:
 
 def keep_evaluation(
     folder: Path, key: str, class_names: tuple[str, ...], confusion: Sequence[Sequence[int]]
-) -> dict[str, Any]:
-    """Write a run's evaluation; the artifacts that MLflow gets of it."""
-    content = evaluation(class_names, confusion)
-    write_text(evaluation_path(folder, key), json.dumps(content))
-    return {"evaluation.json": content}
+) -> None:
+    """Write a run's evaluation, an artifact of its child in MLflow."""
+    write_text(evaluation_path(folder, key), json.dumps(evaluation(class_names, confusion)))
 
 
-def kept_evaluation(folder: Path, key: str) -> dict[str, Any]:
-    """The same, as it was written; empty if it was not."""
+def _kept_evaluation(folder: Path, key: str) -> dict[str, Any]:
     path = evaluation_path(folder, key)
     return {"evaluation.json": json.loads(path.read_text())} if path.exists() else {}
 

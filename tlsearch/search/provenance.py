@@ -1,11 +1,13 @@
 """Where a study comes from: versions, revision, fingerprints."""
 
+import json
 import platform
 import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -71,25 +73,42 @@ def origin() -> dict[str, Any]:
     }
 
 
-def by_network(settings: Sequence[Setting], fact: Callable[[Setting], str]) -> str:
+def setting_facts(setting: Setting) -> dict[str, Any]:
+    """What a scenario is run on, as JSON: noted with it, compared when it goes on, and shown."""
+    networks = {one.config.backbone.name: one for one in setting.networks}
+    weights = {name: one.weights_fingerprint for name, one in networks.items()}
+    precision = {name: one.precision for name, one in networks.items()}
+    found = {
+        "data": setting.data.fingerprint,
+        "split": setting.data.split.fingerprint,
+        "source images": setting.source_fingerprint,
+        "weights": _by_network(weights),
+        "precision": _by_network(precision),
+        "device": setting.device,
+        "groups": setting.groups,
+        "facts": asdict(setting.data),
+        "networks": {"weights": weights, "precision": precision},
+    }
+    as_read: dict[str, Any] = json.loads(json.dumps(found))
+    return as_read
+
+
+def _by_network(facts: Mapping[str, str]) -> str:
     """A fact of the only network, or of each after its name."""
-    if len(settings) == 1:
-        return fact(settings[0])
-    return ", ".join(f"{one.config.backbone.name} {fact(one)}" for one in settings)
+    (first, *others) = facts.values()
+    return first if not others else ", ".join(f"{name} {fact}" for name, fact in facts.items())
 
 
 def parent_tags(setting: Setting) -> dict[str, Any]:
     """Tags of the study's parent run."""
-    tags = {
+    facts = setting_facts(setting)
+    shown = ("data", "split", "weights", "precision", "device")
+    return {
         "tlsearch.kind": "study",
         "tlsearch.state": "running",
-        "tlsearch.data": setting.data.fingerprint,
-        "tlsearch.split": setting.data.split.fingerprint,
-        "tlsearch.weights": by_network(setting.networks, lambda one: one.weights_fingerprint),
-        "tlsearch.precision": by_network(setting.networks, lambda one: one.precision),
-        "tlsearch.device": setting.device,
+        **{f"tlsearch.{name}": facts[name] for name in shown},
+        **what_and_where(setting.config),
     }
-    return tags | what_and_where(setting.config)
 
 
 def what_and_where(config: StudyConfig) -> dict[str, str]:

@@ -46,24 +46,24 @@ from tlsearch.search.confirm import (
 )
 from tlsearch.search.coordinator import Coordinator, begin, coordinating, is_mirrored, occupied
 from tlsearch.search.jobs import asks_for_scores
-from tlsearch.search.mirroring import begun, kept_evaluation, mirror_row, table_view, to_ms
+from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
 from tlsearch.search.provenance import (
-    by_network,
     comparison_params,
     dataset_facts,
     origin,
     parent_params,
     parent_tags,
+    setting_facts,
     study_texts,
     what_and_where,
 )
 from tlsearch.search.store import (
     FACTS,
-    LIKENESS,
     NETWORKS,
     ORIGIN,
     SEARCH,
     SHARES,
+    SIMILARITY,
     SURVEY,
     Store,
     place_of,
@@ -123,7 +123,7 @@ def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Wa
     with coordinating(store, layout=layout, interrupts=interrupts, watch=watch) as work:
         names = dict.fromkeys(cell.scenario for cell in store.cells)
         scenarios = {name: _prepared(work, name) for name in names}
-        work.end_preparing()
+        work.preparer.shutdown(now=False)  # it takes its memory with it
         left_open = store.recover()
         if left_open:
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
@@ -259,48 +259,27 @@ def agreed(store: Store, setting: Setting, scenario: str = "") -> Setting:
     Raises:
         StoreError: data, split, weights or source images changed.
     """
-    known = store.noted(FACTS, scenario)
+    known, found = store.noted(FACTS, scenario), setting_facts(setting)
     cells = [cell for cell in store.cells if cell.scenario == scenario]
     if known is not None and any(store.has_begun(cell) for cell in cells):
-        _refuse_other_data(store, cells[0], known, setting)
+        _refuse_other_data(store, cells[0], known, found)
         setting = setting.with_precisions(known["networks"]["precision"])
-    names = [one.config.backbone.name for one in setting.networks]
-    found = {
-        "data": setting.data.fingerprint,
-        "split": setting.data.split.fingerprint,
-        "source images": setting.source_fingerprint,
-        "weights": by_network(setting.networks, lambda one: one.weights_fingerprint),
-        "precision": by_network(setting.networks, lambda one: one.precision),
-        "device": setting.device,
-        "groups": list(setting.groups),
-        "facts": asdict(setting.data),
-        "networks": {
-            "weights": {name: setting.of(name).weights_fingerprint for name in names},
-            "precision": {name: setting.of(name).precision for name in names},
-        },
-    }
-    store.note(FACTS, json.loads(json.dumps(found)), scenario)
+        found = setting_facts(setting)
+    store.note(FACTS, found, scenario)
     return setting
 
 
 def _refuse_other_data(
-    store: Store, cell: Cell, known: Mapping[str, Any], setting: Setting
+    store: Store, cell: Cell, known: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    found = {
-        "data": setting.data.fingerprint,
-        "split": setting.data.split.fingerprint,
-        "source images": setting.source_fingerprint,
-    }
-    before, now = known["facts"]["num_images"], setting.data.num_images
+    before, now = known["facts"]["num_images"], found["facts"]["num_images"]
     images = "" if before == now else f", {before:,} → {now:,} images"
     changed = [
-        f"  the {name} (fingerprint {known.get(name)} → {found[name]}"
-        f"{images if name == 'data' else ''})"
-        for name in found
+        f"  the {name} (fingerprint {known.get(name)} → {found[name]}{more})"
+        for name, more in (("data", images), ("split", ""), ("source images", ""))
         if known.get(name) != found[name]
     ]
-    for one in setting.networks:
-        name, now_is = one.config.backbone.name, one.weights_fingerprint
+    for name, now_is in found["networks"]["weights"].items():
         was = known["networks"]["weights"].get(name, now_is)
         if was != now_is:
             changed.append(f"  the weights of {name} (fingerprint {was} → {now_is})")
@@ -319,12 +298,12 @@ def _score_networks(work: Coordinator, setting: Setting, scenario: str, of: Any 
     """
     noted = work.store.noted(NETWORKS, scenario) or {}
     known = dict(noted.get("scores", {})) if noted.get("of") == of else {}
-    work.preparer.configure(setting)
+    work.preparing.configure(setting)
     names = [network.config.backbone.name for network in setting.networks]
     for i, name in enumerate(name for name in names if name not in known):
         place = f"{scenario}: " if scenario else ""
         work.watch(Preparing(i / len(names), f"{place}scoring {name}"))
-        known[name] = work.prepare_job(NetworkJob(backbone=name))
+        known[name] = work.preparing.run_job(NetworkJob(backbone=name))
         work.store.note(NETWORKS, {"scores": known, "of": of}, scenario)
 
 
@@ -335,11 +314,11 @@ def _measure_similarity(work: Coordinator, setting: Setting) -> None:
     store = work.store
     if setting.config.backbone.weights == "none" or not knows_source(setting.config):
         return
-    if store.noted(LIKENESS) is None:
-        work.preparer.configure(setting)
+    if store.noted(SIMILARITY) is None:
+        work.preparing.configure(setting)
         work.watch(Preparing(1.0, "measuring how similar the images are to the source's"))
-        facts = work.prepare_job(SurveyJob(future=None))
-        store.note(LIKENESS, {name: facts[name] for name in SIMILARITY_FIGURES})
+        facts = work.preparing.run_job(SurveyJob(future=None))
+        store.note(SIMILARITY, {name: facts[name] for name in SIMILARITY_FIGURES})
 
 
 def _survey_scenario(work: Coordinator, setting: Setting, scenario: str) -> None:
@@ -359,9 +338,9 @@ def _survey_scenario(work: Coordinator, setting: Setting, scenario: str) -> None
         **({"source": setting.source_fingerprint} if setting.source else {}),
     }
     if (store.noted(SURVEY, scenario) or {}).get("of") != of:
-        work.preparer.configure(setting)
+        work.preparing.configure(setting)
         work.watch(Preparing(1.0, f"{scenario}: measuring similarity and size"))
-        facts = work.prepare_job(SurveyJob(future=future))
+        facts = work.preparing.run_job(SurveyJob(future=future))
         if future is not None:
             job = SharesJob(
                 splits=splits,
@@ -369,7 +348,7 @@ def _survey_scenario(work: Coordinator, setting: Setting, scenario: str) -> None
                 seeds=tuple(range(1, comparison.confirm.seeds + 1)),
                 redraws=REDRAWS,
             )
-            store.note(SHARES, work.prepare_job(job), scenario)
+            store.note(SHARES, work.preparing.run_job(job), scenario)
         store.note(SURVEY, {**facts, "data": of["data"], "of": of}, scenario)
     if asks_for_scores(comparison):
         _score_networks(work, setting, scenario, of)
@@ -386,7 +365,7 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
         tags, params = parent_tags(ready.setting), parent_params(config, ready.setting)
         measured = {
             "networks.json": (store.noted(NETWORKS) or {}).get("scores"),
-            "likeness.json": store.noted(LIKENESS),
+            "likeness.json": store.noted(SIMILARITY),
         }
         texts = {
             "split.json": {
@@ -417,7 +396,7 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
             mirror_row(
                 row,
                 scenarios[row.run.scenario].setting.of(row.run.backbone).groups,
-                kept_evaluation(work.folder, row.run.key),
+                folder=work.folder,
                 table=store.table,
             )
             for row in rows
@@ -430,11 +409,9 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
 
 def _facts_of(ready: Ready) -> dict[str, Any]:
     """What is recorded of a scenario's data."""
-    setting = ready.setting
+    facts = setting_facts(ready.setting)
     return {
-        "weights": by_network(setting.networks, lambda one: one.weights_fingerprint),
-        "precision": by_network(setting.networks, lambda one: one.precision),
-        "device": setting.device,
-        "data": asdict(setting.data),
-        "parts": json.loads(setting.split_file.read_text()),
+        **{name: facts[name] for name in ("weights", "precision", "device")},
+        "data": facts["facts"],
+        "parts": json.loads(ready.setting.split_file.read_text()),
     }

@@ -48,18 +48,23 @@ from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 LAYOUT_VERSION = 2
 """Of what is stored; a study of another version is refused."""
 _PREFIX = "tlsearch:"
-(LAYOUT, IDENTITY, KEY, FACTS, AUDIT, MLFLOW, MIRRORED, TEST, PUBLISHED) = (
-    *("layout", "identity", "key", "facts", "audit", "mlflow", "mirrored", "test", "published"),
-)
-NETWORKS, ORIGIN, NOTED, LIKENESS, SURVEY, SHARES = (
-    *("networks", "origin", "noted", "likeness", "survey", "shares"),
-)
-"""Notes: version of the layout, what may not change, which beginning of the study this is, what
-was found before the first run, what the audit found, where MLflow's mirror stands and whether it is
-whole, what the test part said, which answer the dashboards show, what each network's scores are,
-how the study was run and with what, the digest of its note in Optuna Dashboard, how similar its
-images are to the source's, what a scenario's data are, and how evenly its splits draw the classes.
-"""
+# Names of notes.
+LAYOUT = "layout"  # the version of what is stored
+IDENTITY = "identity"  # what may not change
+KEY = "key"  # which beginning of the study this is
+FACTS = "facts"  # what was found before the first run
+AUDIT = "audit"  # what the audit found
+MLFLOW = "mlflow"  # where MLflow's mirror stands
+MIRRORED = "mirrored"  # whether it is whole
+TEST = "test"  # what the test part said
+PUBLISHED = "published"  # which answer the dashboards show
+NETWORKS = "networks"  # each network's scores
+ORIGIN = "origin"  # how the study was run, and with what
+NOTED = "noted"  # the digest of its note in Optuna Dashboard
+SIMILARITY = "similarity"  # how similar its images are to the source's
+SURVEY = "survey"  # what a scenario's data are
+SHARES = "shares"  # how evenly its splits draw the classes
+
 _RUN, _RESULT = "tlsearch:run", "tlsearch:result"
 """User attributes of a trial: which run it is, how it ended."""
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
@@ -84,6 +89,11 @@ class _Claim:
     study: optuna.Study
     steps: set[int]
     decisions: dict[int, bool]
+
+    @property
+    def row(self) -> RunRow:
+        """What the storage holds of it."""
+        return _row_of(self.run, self.study.get_trials(deepcopy=False)[self.trial.number])
 
 
 class Store:
@@ -274,10 +284,8 @@ class Store:
             claim.decisions[step] = claim.trial.should_prune()
         return claim.decisions[step]
 
-    def tell(
-        self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str
-    ) -> float | None:
-        """Record how a run ended, and return its value if it is complete."""
+    def tell(self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str) -> RunRow:
+        """Record how a run ended; its row then."""
         claim = self._claims.pop(run.key)
         for name, shown in _shown_attributes(run, ending, result, reason).items():
             claim.trial.set_user_attr(name, shown)
@@ -287,12 +295,17 @@ class Store:
             assert result is not None
             value = result.value(self.config.search.metric)
         claim.study.tell(claim.trial, value, _STATES[ending])
-        return value
+        return claim.row
 
-    def pause(self, run: Run) -> None:
-        """Put a run back in the queue; it goes on from its checkpoint."""
+    def pause(self, run: Run) -> RunRow:
+        """Put a run back in the queue; it goes on from its checkpoint. Its row then."""
         claim = self._claims.pop(run.key)
         self._set_state(claim.study, claim.trial.number, TrialState.WAITING)
+        return claim.row
+
+    def row(self, run: Run) -> RunRow:
+        """A run under way as a row."""
+        return self._claims[run.key].row
 
     def recover(self) -> int:
         """Put back in the queue what a killed coordinator left RUNNING; how many runs were begun

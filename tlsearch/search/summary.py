@@ -155,7 +155,7 @@ class NetworkResult(NamedTuple):
     best: float | None
 
 
-class Foretold(NamedTuple):
+class NetworkRanking(NamedTuple):
     """Every network in the order of the study, and by score's name how well the score ranked their
     best values; None where fewer than two networks have both.
     """
@@ -170,9 +170,9 @@ def network_scores(store: Store) -> Mapping[str, Any]:
     return noted.get("scores") or {}
 
 
-def foretold(
+def rank_networks(
     config: StudyConfig, rows: Sequence[RunRow], scores: Mapping[str, Any]
-) -> Foretold | None:
+) -> NetworkRanking | None:
     """What was promised beside what was reached; None for a study on one network."""
     names = config.backbone.names
     if len(names) < 2:
@@ -189,7 +189,7 @@ def foretold(
         networks.append(NetworkResult(name, scores.get(name, {}), len(values), best))
     sign = 1 if maximises(config) else -1
     reached = np.array([np.nan if n.best is None else sign * n.best for n in networks])
-    return Foretold(
+    return NetworkRanking(
         tuple(networks),
         {
             score: rank_agreement(

@@ -9,7 +9,7 @@ from tests.search.conftest import Study
 from tests.search.fakes import memory_store, setting_of
 from tlsearch.execution.messages import SurveyJob
 from tlsearch.search.runner import _measure_similarity
-from tlsearch.search.store import LIKENESS, Store
+from tlsearch.search.store import SIMILARITY, Store
 from tlsearch.search.summary import SIMILARITY_FIGURES
 
 FACTS = {
@@ -26,12 +26,15 @@ class FakeStage(SimpleNamespace):
     """Answers surveys and counts them."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store=store, asked=[], preparer=SimpleNamespace(configure=lambda _: None))
+        super().__init__(store=store, asked=[], preparing=self)
+
+    def configure(self, _setting: Any) -> None:
+        """Nothing is trained."""
 
     def watch(self, _event: Any) -> None:
         """Nobody looks."""
 
-    def prepare_job(self, job: Any) -> Any:
+    def run_job(self, job: Any) -> Any:
         self.asked.append(job)
         return FACTS
 
@@ -42,7 +45,7 @@ def test_it_is_measured_once_and_kept(study: Study, tmp_path: Path) -> None:
     stage = FakeStage(store)
     for _ in range(2):
         _measure_similarity(stage, setting)  # type: ignore[arg-type]
-        assert store.noted(LIKENESS) == {name: FACTS[name] for name in SIMILARITY_FIGURES}
+        assert store.noted(SIMILARITY) == {name: FACTS[name] for name in SIMILARITY_FIGURES}
     assert stage.asked == [SurveyJob(future=None)]
 
 
@@ -54,5 +57,5 @@ def test_nothing_is_measured_where_nothing_is_known(
     stage = FakeStage(memory_store(config))
     setting = replace(setting_of(config, tmp_path), config=config)
     _measure_similarity(stage, setting)  # type: ignore[arg-type]
-    assert stage.store.noted(LIKENESS) is None
+    assert stage.store.noted(SIMILARITY) is None
     assert stage.asked == []
