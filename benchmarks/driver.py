@@ -140,6 +140,7 @@ def main() -> None:
             study_key=store.key,
             flush_seconds=2.0,
             patience_seconds=10.0,
+            gives_up=lambda: False,
         )
         mirror.open(
             wanted(PARENT, run_name="benchmark"),

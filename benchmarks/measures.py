@@ -91,7 +91,7 @@ def main() -> None:
                 result=result,
                 test=bench._splits(0)[0].test,
                 pretrained=bench._pretrained,
-                source=lambda: bench._source.task,
+                source=lambda: bench._source_task,
             )
             started = time.perf_counter()
             found = take_measures((measure,), of)

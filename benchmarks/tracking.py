@@ -94,6 +94,7 @@ def compare(folder: Path, trials: int) -> None:
         study_key="benchmark",
         flush_seconds=2.0,
         patience_seconds=60.0,
+        gives_up=lambda: False,
     )
     start = time.perf_counter()
     study.open(

@@ -36,7 +36,8 @@ from typing import NamedTuple
 from tlsearch.tracking.mlflow_logger import Mirror
 from tlsearch.tracking.reconcile import PARENT, wanted
 mirror = Mirror(tracking_uri="sqlite:///new/mlflow.db", artifact_root=Path("new/artifacts"),
-                experiment="é / x", study_key="k", flush_seconds=1.0, patience_seconds=1.0)
+                experiment="é / x", study_key="k", flush_seconds=1.0, patience_seconds=1.0,
+                gives_up=lambda: False)
 mirror.open(wanted(PARENT, run_name="x", artifacts={"a.txt": "b"}), children=(), datasets=(),
             experiment_tags={}, abandoned=None)
 mirror.show(wanted("0", run_name="trial", status="RUNNING", params={"long": "x" * 9000}))
@@ -86,6 +87,7 @@ def mirror(uri: str, tmp_path: Path) -> Iterator[MakeMirror]:
             "study_key": "k1",
             "flush_seconds": FLUSH_SECONDS,
             "patience_seconds": 0.0,
+            "gives_up": lambda: False,
         }
         one = Mirror(**(settings | changes))  # type: ignore[arg-type]
         if opened:

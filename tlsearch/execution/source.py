@@ -1,6 +1,4 @@
-"""The task that the weights were pretrained on: its images, what a network still knows of it, and
-what a worker builds from it (adaptation, a second task).
-"""
+"""The task that weights were pretrained on: its images, and what a network still knows of it."""
 
 import hashlib
 import math
@@ -29,9 +27,7 @@ from tlsearch.models.backbones import Backbone, Head
 from tlsearch.training.augmentation import Stage
 from tlsearch.training.batches import Pixels, pixels_for
 from tlsearch.training.domain_adaptation import stage_of
-from tlsearch.training.feature_cache import ActivationStore, features
-from tlsearch.training.multi_task import SecondTask
-from tlsearch.training.precision import Numerics
+from tlsearch.training.feature_cache import features
 from tlsearch.training.style_transfer import StyledImages, StyleNetwork, StyleStage
 
 HELD_OUT_SHARE = 0.2
@@ -272,95 +268,3 @@ def adaptation_stage(
         on_progress=on_progress,
     )
     return StyleStage(styled, rows=rows, strength=chosen.strength)
-
-
-class SourceBench:
-    """The source's images for trainings of one setting; `pixels` are the target's, `pretrained`
-    builds the network before training.
-    """
-
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        pixels: Pixels,
-        pretrained: Callable[[], Backbone],
-        numerics: Numerics,
-        device: torch.device,
-        on_progress: OnProgress,
-    ) -> None:
-        self._setting, self._pixels, self._pretrained = setting, pixels, pretrained
-        self._numerics, self._device, self._on_progress = numerics, device, on_progress
-        self._data = source_data(setting)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there are any images of the source."""
-        return self._data is not None
-
-    @cached_property
-    def task(self) -> SourceTask:
-        """The source's task as the pretrained network knows it."""
-        setting, pretrained = self._setting, self._pretrained()
-        if setting.source is None:
-            probe = glyph_probe(pretrained, weights=Path(setting.weights), data=self._known)
-        else:
-            key = f"{setting.config.backbone.name} {setting.weights_fingerprint}"
-            folder = setting.activations.parent / "probes"
-            probe = source_probe(pretrained, self._known, folder=folder, weights_key=key)
-        return SourceTask(pretrained, data=self._known, probe=probe)
-
-    def adaptation(self, strategy: Strategy, *, rows: np.ndarray, seed: int) -> Stage | None:
-        """The `adaptation_stage` of a training part, `rows`; None for none."""
-        setting = self._setting
-        name = setting.config.backbone.name
-        return adaptation_stage(
-            strategy,
-            pixels=self._pixels,
-            rows=rows,
-            source=lambda: self._known,
-            seed=seed,
-            pretrained=self._pretrained,
-            folder=setting.activations.parent / "styled",
-            style_keys=(setting.activations_key, setting.weights_fingerprint, name),
-            # The study's own, so that its trials and redraws see the same pictures.
-            style_seed=setting.config.search.seed,
-            device=self._device,
-            on_progress=self._on_progress,
-        )
-
-    def second_task(
-        self, strategy: Strategy, backbone: Backbone, *, seed: int
-    ) -> SecondTask | None:
-        """The source's task beside the target's; None where it has no weight."""
-        if not strategy.source_task_weight:
-            return None
-        pixels, rows = self._known.train
-        key = self._known.key
-        return SecondTask(
-            backbone,
-            head=self._head(strategy, seed),
-            pixels=pixels,
-            rows=rows,
-            key=key,
-            weight=strategy.source_task_weight,
-            activations=ActivationStore(
-                self._setting.activations, pixels=pixels, data_key=key, numerics=self._numerics
-            ),
-            numerics=self._numerics,
-            device=self._device,
-            seed=seed,
-        )
-
-    def _head(self, strategy: Strategy, seed: int) -> Head:
-        if strategy.init == "pretrained":
-            return self.task.head()
-        width, classes = self._pretrained().head.in_features, self._known.num_classes
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive_seed(seed, "source head"))
-            return Head(width, classes, dropout=0.0, device="cpu")
-
-    @property
-    def _known(self) -> SourceData:
-        assert self._data is not None, "a study without source images was refused before"
-        return self._data

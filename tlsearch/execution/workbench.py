@@ -1,7 +1,8 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
 import json
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from tlsearch.config.paths import (
 )
 from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.schema import SplitConfig
+from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past, draw_splits, past_of
 from tlsearch.errors import WorkError
@@ -34,13 +36,22 @@ from tlsearch.execution.network_scores import (
 )
 from tlsearch.execution.prepare import shares_of
 from tlsearch.execution.runs import Run
-from tlsearch.execution.source import SourceBench
+from tlsearch.execution.source import (
+    SourceData,
+    SourceTask,
+    adaptation_stage,
+    glyph_probe,
+    source_data,
+    source_probe,
+)
 from tlsearch.metrics.registry import take_measures
-from tlsearch.models.backbones import Backbone, study_backbone
+from tlsearch.models.backbones import Backbone, Head, study_backbone
 from tlsearch.models.weights import pretrained_state
-from tlsearch.training.batches import TrainingData, pixels_for
+from tlsearch.training.augmentation import Stage
+from tlsearch.training.batches import Pixels, TrainingData, pixels_for
 from tlsearch.training.cross_validation import CrossValidation, Training
 from tlsearch.training.feature_cache import ActivationStore, Forward
+from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
@@ -58,27 +69,21 @@ class Workbench:
         self._config = setting.config
         cuda = setting.device == "cuda"
         self._device = torch.device(f"cuda:{device_index or 0}" if cuda else "cpu")
+        self._on_progress = on_progress
         compute_reproducibly(self._device)
         self._numerics = Numerics(setting.precision)
         self._images = images = store.load(setting.store)
         name = self._config.backbone.name
         self._pixels = pixels_for(name, images=images.images, labels=images.labels)
-        self._activations = ActivationStore(
-            setting.activations,
-            pixels=self._pixels,
-            data_key=setting.activations_key,
-            numerics=self._numerics,
-        )
+        self._activations = self._activations_of(self._pixels, setting.activations_key)
         self._head_start = HeadStart(self._activations, device=self._device)
         self._splits = lru_cache(maxsize=16)(self._draw)
         self._pasts = lru_cache(maxsize=16)(self._draw_past)
-        self._source = SourceBench(
-            setting,
-            pixels=self._pixels,
-            pretrained=self._pretrained,
-            numerics=self._numerics,
-            device=self._device,
-            on_progress=on_progress,
+        self._source_data = source_data(setting)
+
+    def _activations_of(self, pixels: Pixels, key: str) -> ActivationStore:
+        return ActivationStore(
+            self._setting.activations, pixels=pixels, data_key=key, numerics=self._numerics
         )
 
     def trainer(self, job: TrainJob) -> Training:
@@ -126,8 +131,8 @@ class Workbench:
             numerics=self._numerics,
             device=self._device,
             measure_updates="largest_step_norm" in job.measures,
-            adaptation=self._source.adaptation(strategy, rows=data.train, seed=seed),
-            second_task=self._source.second_task(strategy, backbone, seed=seed),
+            adaptation=self._adaptation(strategy, rows=data.train, seed=seed),
+            second_task=self._second_task(strategy, backbone, seed=seed),
         )
 
     def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
@@ -141,7 +146,7 @@ class Workbench:
             result=result,
             test=self._splits(0)[0].test,
             pretrained=self._pretrained if pretrained else None,
-            source=(lambda: self._source.task) if pretrained and self._source.is_known else None,
+            source=(lambda: self._source_task) if pretrained and self._source_data else None,
         )
         return {**take_measures(job.measures, trained), **self._split_figures(job, trainer)}
 
@@ -150,6 +155,74 @@ class Workbench:
         backbone = self._backbone(dropout=0.0, seed=0, pretrained=True)
         backbone.model.to(self._device).to(memory_format=torch.channels_last)
         return backbone
+
+    # What is built from the images that the network was pretrained on.
+
+    @property
+    def _source(self) -> SourceData:
+        assert self._source_data is not None, "a study without source images was refused before"
+        return self._source_data
+
+    @cached_property
+    def _source_task(self) -> SourceTask:
+        """The source's task as the pretrained network knows it."""
+        setting, pretrained = self._setting, self._pretrained()
+        if setting.source is None:
+            probe = glyph_probe(pretrained, weights=Path(setting.weights), data=self._source)
+        else:
+            key = f"{setting.config.backbone.name} {setting.weights_fingerprint}"
+            folder = setting.activations.parent / "probes"
+            probe = source_probe(pretrained, self._source, folder=folder, weights_key=key)
+        return SourceTask(pretrained, data=self._source, probe=probe)
+
+    def _adaptation(self, strategy: Strategy, *, rows: np.ndarray, seed: int) -> Stage | None:
+        """The `adaptation_stage` of a training part, `rows`; None for none."""
+        setting = self._setting
+        name = setting.config.backbone.name
+        return adaptation_stage(
+            strategy,
+            pixels=self._pixels,
+            rows=rows,
+            source=lambda: self._source,
+            seed=seed,
+            pretrained=self._pretrained,
+            folder=setting.activations.parent / "styled",
+            style_keys=(setting.activations_key, setting.weights_fingerprint, name),
+            # The study's own, so that its trials and redraws see the same pictures.
+            style_seed=setting.config.search.seed,
+            device=self._device,
+            on_progress=self._on_progress,
+        )
+
+    def _second_task(
+        self, strategy: Strategy, backbone: Backbone, *, seed: int
+    ) -> SecondTask | None:
+        """The source's task beside the target's; None where it has no weight."""
+        if not strategy.source_task_weight:
+            return None
+        source = self._source
+        return SecondTask(
+            backbone,
+            head=self._source_head(strategy, seed),
+            pixels=source.train.pixels,
+            rows=source.train.rows,
+            key=source.key,
+            weight=strategy.source_task_weight,
+            activations=self._activations_of(source.train.pixels, source.key),
+            numerics=self._numerics,
+            device=self._device,
+            seed=seed,
+        )
+
+    def _source_head(self, strategy: Strategy, seed: int) -> Head:
+        if strategy.init == "pretrained":
+            return self._source_task.head()
+        width = self._pretrained().head.in_features
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive_seed(seed, "source head"))
+            return Head(width, self._source.num_classes, dropout=0.0, device="cpu")
+
+    # What is kept of a training that has ended.
 
     def save_weights(self, trainer: Training, key: str) -> None:
         """Keep all weights of a finished training, head included."""
@@ -191,7 +264,7 @@ class Workbench:
             self._forward(self._pretrained()),
             run.strategy,
             trained,
-            adaptation=self._source.adaptation(run.strategy, rows=trained, seed=run.seed),
+            adaptation=self._adaptation(run.strategy, rows=trained, seed=run.seed),
             num_classes=self._setting.data.num_classes,
             seed=run.seed,
             num_epochs=min(run.num_epochs, NUM_EPOCHS),

@@ -208,13 +208,13 @@ def coordinating(
         study_key=store.key,
         flush_seconds=FLUSH_SECONDS,
         patience_seconds=PATIENCE_SECONDS,
+        gives_up=lambda: interrupts.at_once,
     )
     # What prepares has a process of its own, which takes its memory with it; meanwhile the workers
     # import torch and the mirror's thread imports mlflow, seconds each.
     preparer = LocalExecutor(num_workers=1, num_devices=gpus)
     executor = LocalExecutor(num_workers=num_workers, num_devices=gpus)
     status: Any = "FAILED"
-    mirror.give_up_when(lambda: interrupts.at_once)
     try:
         store.note(MIRRORED, False)
         yield Coordinator(

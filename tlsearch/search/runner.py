@@ -6,6 +6,8 @@ A search ends with the test of its winner, a comparison with its tables.
 """
 
 import json
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +21,7 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.records import Audit
 from tlsearch.errors import StoreError, TlsearchError
-from tlsearch.execution.interrupts import Deadline, Interrupted, Interrupts
+from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
     NetworkJob,
     Preparing,
@@ -151,12 +153,17 @@ class Queue:
 
     def __init__(self, work: Coordinator) -> None:
         self._work, self._store = work, work.store
-        self._deadline = Deadline(self._store.config.budget.timeout)
+        timeout = self._store.config.budget.timeout
+        self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._led_on: set[Cell] = set()
         store, config = self._store, self._store.config
         if config.comparison is None:
             fixed = [name for name, mode in config.baselines.items() if mode == "fixed"]
             store.enqueue([baseline_run(config, name, seed=0) for name in fixed])
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._end
 
     def announce(self) -> None:
         """Say how much there is to do, and how much of it is done."""
@@ -183,35 +190,32 @@ class Queue:
     def next_run(self, cells: list[Cell]) -> Run | None:
         """The next run of one scenario's cells, or None while there is none."""
         store, scenario = self._store, cells[0].scenario
-        if scenario:  # an arm goes on alone
-            for cell in cells:
-                self._lead_on([cell])
+        # An arm goes on alone; a search's best are confirmed beside those of tuned baselines.
+        for together in [[cell] for cell in cells] if scenario else [cells]:
+            self._lead_on(together)
         waiting = store.ask_fixed(scenario)
         if waiting is not None:
             return waiting
         for cell in cells:
             # Those under way count: with one trial left, one worker gets it.
-            if trials_left(store, cell) > store.num_running(cell) and not self._deadline.passed:
+            if trials_left(store, cell) > store.num_running(cell) and not self._is_over:
                 return store.ask(cell)
-        if scenario or not self._lead_on(cells):
-            return None
-        return store.ask_fixed(scenario)
+        return None
 
-    def _lead_on(self, cells: list[Cell]) -> bool:
+    def _lead_on(self, cells: list[Cell]) -> None:
         """Enqueue what the trials of these cells lead to, once all of them have ended."""
         store = self._store
-        if self._led_on.issuperset(cells):
-            return False
-        for cell in cells:
-            if store.num_running(cell):
-                return False
-            if trials_left(store, cell) and not self._deadline.passed:
-                return False
-        is_search = SEARCH in cells
-        if is_search and any(row.state == "running" for row in store.fixed_rows("")):
-            return False
-        self._led_on.update(cells)
         left = sum(trials_left(store, cell) for cell in cells)
+        if (
+            self._led_on.issuperset(cells)
+            or any(store.num_running(cell) for cell in cells)
+            or (left and not self._is_over)
+        ):
+            return
+        is_search = SEARCH in cells
+        if is_search and any(row.ended is None for row in store.fixed_rows("")):
+            return
+        self._led_on.update(cells)
         if left:
             self._work.watch(Remark(f"budget.timeout is over with {left} trials not started"))
         runs = [run for cell in cells for run in runs_after(store, cell)]
@@ -219,7 +223,6 @@ class Queue:
         if is_search and runs:
             ended = {row.run.key for row in store.fixed_rows("") if row.ended is not None}
             self._begins("confirmation", sum(run.key in ended for run in runs), len(runs))
-        return True
 
 
 # A scenario before its first training: read, divided, measured, compared with what it was.

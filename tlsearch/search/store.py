@@ -67,7 +67,6 @@ SHARES = "shares"  # how evenly its splits draw the classes
 
 _RUN, _RESULT = "tlsearch:run", "tlsearch:result"
 """User attributes of a trial: which run it is, how it ended."""
-_OPEN = (TrialState.RUNNING, TrialState.WAITING)
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,

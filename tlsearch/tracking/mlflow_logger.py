@@ -38,8 +38,11 @@ class Mirror:
         study_key: str,
         flush_seconds: float,
         patience_seconds: float,
+        gives_up: Callable[[], bool],
     ) -> None:
-        """`artifact_root` serves a local SQLite store; a server has a place of its own."""
+        """`artifact_root` serves a local SQLite store; a server has a place of its own. Where
+        `gives_up` says so, `flush` and `close` wait a second at the most.
+        """
         self.tracking_uri = absolute_address(tracking_uri)
         self._shown = hidden(self.tracking_uri)
         self._session = Session(
@@ -53,7 +56,7 @@ class Mirror:
         self._changed = threading.Condition()
         self._wanted: dict[str, Wanted] = {}
         self._opening: Callable[[], None] | None = None
-        self._gives_up: Callable[[], bool] = lambda: False
+        self._gives_up = gives_up
         self._requested = self._answered = self._attempts = 0
         self._ended = self._lost = False
         self._failing_since: float | None = None
@@ -61,10 +64,6 @@ class Mirror:
         self._error: BaseException | None = None
         self._notices: deque[str] = deque()
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
-
-    def give_up_when(self, condition: Callable[[], bool]) -> None:
-        """Where `condition` holds, `flush` and `close` wait a second at the most."""
-        self._gives_up = condition
 
     def open(
         self,
