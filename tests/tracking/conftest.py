@@ -16,8 +16,11 @@ with warnings.catch_warnings():
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.search.conftest import study
 from tlsearch.tracking.mlflow_logger import Mirror, now_ms
 from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
+
+__all__ = ["study"]
 
 MakeMirror = Callable[..., Mirror]
 FLUSH_SECONDS = 0.02

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tlsearch.config.paths import evaluation_path, write_text
-from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.metrics.curves import class_scores
 from tlsearch.tracking.reconcile import EpochMetrics, Status, Wanted, wanted
-from tlsearch.tracking.store import experiment_view
 from tlsearch.training.plan import lr_scales, phases
 from tlsearch.training.results import EpochResult, FoldResult
 
@@ -23,31 +21,6 @@ _STATUS: Mapping[str, Status] = {
     "running": "RUNNING",
     "waiting": "SCHEDULED",
 }
-
-
-_FIRST_COLUMNS = ("freeze_depth", "lr", "lr_ratio", "optimizer")
-"""Shown first among the dimensions that a study searches."""
-_MAX_COLUMNS = 8
-
-
-def table_view(config: StudyConfig) -> Mapping[str, str]:
-    """What the experiment is told for its table of runs: how good, of what settings, in what
-    state; of a comparison where it belongs.
-    """
-    metric = config.search.metric
-    other = "val_loss" if metric == "val_accuracy" else "val_accuracy"
-    if config.comparison is not None:
-        params, place = ["freeze_depth", "lr"], ["scenario", "arm", "seed"]
-    else:
-        searched = list(config.searched())
-        params = sorted(searched, key=lambda name: name not in _FIRST_COLUMNS)[:_MAX_COLUMNS]
-        place = ["kind"]
-    return experiment_view(
-        metrics=(metric, other),
-        params=params,
-        tags=[f"tlsearch.{name}" for name in (*place, "state")],
-        maximise=metric == "val_accuracy",
-    )
 
 
 def run_name(spec: Run) -> str:

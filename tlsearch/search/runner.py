@@ -48,7 +48,7 @@ from tlsearch.search.confirm import (
 )
 from tlsearch.search.coordinator import Coordinator, begin, coordinating, is_mirrored, occupied
 from tlsearch.search.jobs import asks_for_scores
-from tlsearch.search.mirroring import begun, mirror_row, table_view, to_ms
+from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.provenance import (
     comparison_params,
     dataset_facts,
@@ -72,6 +72,7 @@ from tlsearch.search.store import (
 )
 from tlsearch.search.summary import SIMILARITY_FIGURES, audit_texts, record_audit, remarks
 from tlsearch.tracking.reconcile import PARENT, wanted
+from tlsearch.tracking.store import experiment_view
 
 REDRAWS = 100
 """Redraws of each split whose class shares are compared (claims.md, B1)."""
@@ -405,7 +406,7 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
             for row in rows
         ],
         datasets=[dataset_facts(ready.config, ready.setting) for ready in scenarios.values()],
-        experiment_tags=table_view(config),
+        experiment_tags=experiment_view(config),
         abandoned=store.given_up(),
     )
 

@@ -5,13 +5,14 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from tlsearch.config.paths import atomic_write, remove_drafts
+from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import WorkError, hidden
 from tlsearch.tracking.address import artifact_location, sqlite_path
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
@@ -173,21 +174,36 @@ _NAME_PIXELS, _COLUMN_PIXELS = 340, 110
 """Room for `trial-0007 · freeze 3 · lr 2e-03`, and for a name and six digits."""
 
 
-def experiment_view(
-    *, metrics: Sequence[str], params: Sequence[str], tags: Sequence[str], maximise: bool
-) -> Mapping[str, str]:
-    """An experiment's tags that show these columns, the best run by the first metric on top."""
-    named = {"metrics": metrics, "params": params, "tags": tags}
-    columns = [f"{kind}.`{name}`" for kind, names in named.items() for name in names]
-    shown = [*columns, "attributes.`Duration`"]
+_FIRST_COLUMNS = ("freeze_depth", "lr", "lr_ratio", "optimizer")
+"""Shown first among the dimensions that a study searches."""
+_MAX_COLUMNS = 8
+
+
+def experiment_view(config: StudyConfig) -> Mapping[str, str]:
+    """An experiment's tags that show how good its runs are, the best on top, of what settings, and
+    in what state; of a comparison where they belong.
+    """
+    metric, maximise = config.search.metric, config.search.metric == "val_accuracy"
+    if config.comparison is not None:
+        params, place = ["freeze_depth", "lr"], ["scenario", "arm", "seed"]
+    else:
+        searched = sorted(config.searched(), key=lambda name: name not in _FIRST_COLUMNS)
+        params, place = searched[:_MAX_COLUMNS], ["kind"]
+    shown = [
+        f"metrics.`{metric}`",
+        f"metrics.`{'val_loss' if maximise else 'val_accuracy'}`",
+        *(f"params.`{name}`" for name in params),
+        *(f"tags.`tlsearch.{name}`" for name in (*place, "state")),
+        "attributes.`Duration`",
+    ]
     state = {
         "selectedColumns": shown,
         "columnOrder": [_NAME, *shown],  # else by the alphabet
         "columnWidths": {_NAME: _NAME_PIXELS} | dict.fromkeys(shown, _COLUMN_PIXELS),
-        "orderByKey": columns[0],
+        "orderByKey": shown[0],
         "orderByAsc": not maximise,
     }
-    return {_VIEW: json.dumps(state), _PRIMARY_METRIC: metrics[0]}
+    return {_VIEW: json.dumps(state), _PRIMARY_METRIC: metric}
 
 
 def view_of(tags: Collection[str]) -> str | None:
