@@ -132,13 +132,12 @@ class _Server:
     def _prepare(self, job: PrepareJob) -> Prepared:
         from tlsearch.execution.prepare import prepare
 
-        self._pipe.send(Preparing(0.0, "reading the data"))
-        setting, audit = prepare(
-            job,
-            device_index=self._device_index,
-            on_progress=lambda share, text: self._pipe.send(Preparing(share, text)),
-        )
+        self._progress(0.0, "reading the data")
+        setting, audit = prepare(job, device_index=self._device_index, on_progress=self._progress)
         return Prepared(setting, audit)
+
+    def _progress(self, share: float, text: str) -> None:
+        self._pipe.send(Preparing(share, text))
 
     def _workbench(self, backbone: str) -> Any:
         """The bench of a network; that of another one is let go."""
@@ -147,11 +146,8 @@ class _Server:
         assert self.setting is not None, "a setting comes before the first training"
         if self._bench is None or self._bench[0] != backbone:
             self._bench = None
-            bench = Workbench(
-                self.setting.of(backbone),
-                device_index=self._device_index,
-                on_progress=lambda share, text: self._pipe.send(Preparing(share, text)),
-            )
+            setting = self.setting.of(backbone)
+            bench = Workbench(setting, device_index=self._device_index, on_progress=self._progress)
             self._bench = backbone, bench
         return self._bench[1]
 

@@ -8,7 +8,6 @@ import importlib.util
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +39,7 @@ from tlsearch.search.provenance import requirements
 from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Store
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import PARENT, wanted
+from tlsearch.tracking.registry import digest
 from tlsearch.tracking.registry import publish as publish_in_mlflow
 
 if TYPE_CHECKING:
@@ -379,7 +379,7 @@ def publish(
     Returns what went wrong, if anything did: no reason to fail a study.
     """
     run_id = (store.noted(MLFLOW) or {}).get("run_id")
-    shown = {"run": run_id, "text": _digest(text)}
+    shown = {"run": run_id, "text": digest(text)}
     before = store.noted(PUBLISHED) or {}
     if run_id is None or not store.noted(MIRRORED) or before == shown:
         return None
@@ -418,9 +418,9 @@ def _note(store: Store, text: str) -> None:
 
     known = get_note(store.study)
     # A run that was killed between the two lines below has noted no digest.
-    if not known or _digest(known) in (store.noted(NOTED), _digest(text)):
+    if not known or digest(known) in (store.noted(NOTED), digest(text)):
         save_note(store.study, text)
-        store.note(NOTED, _digest(text))
+        store.note(NOTED, digest(text))
 
 
 def _attach(store: Store, folder: Path, stills: Stills) -> None:
@@ -461,7 +461,3 @@ def _note_picture(store: Store, number: int, artifact_id: str) -> None:
     trial = optuna.Trial(store.study, trial_id)
     if not get_note(trial):
         save_note(trial, f"![Confusion matrix]({get_artifact_path(store.study, artifact_id)})")
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:16]

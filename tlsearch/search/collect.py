@@ -13,7 +13,7 @@ from tlsearch.comparison.design import ArmResults, ComparisonResults, ScenarioRe
 from tlsearch.comparison.tables import make_tables
 from tlsearch.config.cells import Cell, compared
 from tlsearch.config.comparison import SweepConfig
-from tlsearch.config.paths import scores_folder, write_text
+from tlsearch.config.paths import scores_path, write_text
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.confirm import (
     Candidate,
@@ -40,174 +40,144 @@ def collect(store: Store, folder: Path) -> ComparisonResults:
         name=store.config.name,
         table=comparison.table,
         reference=comparison.reference_arm,
-        scenarios=tuple(_scenario(store, name, folder) for name in comparison.used),
+        scenarios=tuple(_Place(store, name, folder).results() for name in comparison.used),
         trials=comparison.tuning.trials,
         epochs=comparison.tuning.epochs,
         future=comparison.future,
     )
 
 
-def _scenario(store: Store, name: str, folder: Path) -> ScenarioResults:
-    comparison, facts = compared(store.config), store.noted(SURVEY, name) or {}
-    found = {key: value for key, value in facts.items() if isinstance(value, int | float)}
-    future = comparison.future
-    if future is not None:
-        found["later_images"] = round(_past(found) * future / (1 - future))
-    tested = 0 if future is not None else int(found.get("test_images", 0))
-    answers = _Answers(scores_folder(folder), num_images=tested)
-    arms: dict[str, ArmResults] = {}
-    sweeps: list[SweepResults] = []
-    rows = {row.run.key: row for row in store.fixed_rows(name)}
-    for cell in store.cells:
-        best = chosen(store, cell) if cell.scenario == name else None
-        if best is None:
-            continue
-        arms[cell.arm] = _with_scores(_arm(store, cell, best, rows, answers), store, cell, best)
-        if future is not None:
-            arms[cell.arm] = _with_split(arms[cell.arm], store, cell, found)
-        sweeps += [
-            _sweep(store, cell, best, sweep, rows, answers)
-            for sweep in comparison.sweeps_in(name)
-            if sweep.arm == cell.arm and swept_dimension(best, sweep)
+class _Place:
+    """One scenario: its runs, and which of its test images they answer rightly by their scores."""
+
+    def __init__(self, store: Store, name: str, folder: Path) -> None:
+        self._store, self._name, self._folder = store, name, folder
+        self._future = compared(store.config).future
+        self._noted = store.noted(SURVEY, name) or {}
+        self._facts: dict[str, float] = {
+            key: value for key, value in self._noted.items() if isinstance(value, int | float)
+        }
+        if self._future is not None:
+            later = self._past * self._future / (1 - self._future)
+            self._facts["later_images"] = round(later)
+        self._rows = {row.run.key: row for row in store.fixed_rows(name)}
+        self._tested = b""
+
+    @property
+    def _past(self) -> float:
+        """Images before the future, but for those that a split leaves out of all parts."""
+        return sum(self._facts.get(f"{part}_images", 0) for part in ("train", "validation", "test"))
+
+    def results(self) -> ScenarioResults:
+        """What was measured here so far."""
+        store, comparison = self._store, compared(self._store.config)
+        arms: dict[str, ArmResults] = {}
+        sweeps: list[SweepResults] = []
+        for cell in store.cells:
+            best = chosen(store, cell) if cell.scenario == self._name else None
+            if best is None:
+                continue
+            arms[cell.arm] = self._arm(cell, best)
+            sweeps += [
+                self._sweep(cell, best, sweep)
+                for sweep in comparison.sweeps_in(self._name)
+                if sweep.arm == cell.arm and swept_dimension(best, sweep)
+            ]
+        means = [_mean(arm.answers) for arm in arms.values() if arm.answers.size]
+        if means and np.isfinite(highest := max(means)):
+            self._facts["difficulty"] = 1.0 - highest
+        # The same for scenarios that share their test images.
+        data = str(self._noted.get("data", self._name)).encode()
+        return ScenarioResults(
+            name=self._name,
+            traits=comparison.scenarios[self._name].traits,
+            facts=self._facts,
+            block=f"test part {sha256(data + self._tested).hexdigest()[:8]}",
+            arms=arms,
+            sweeps=tuple(sweeps),
+        )
+
+    def _arm(self, cell: Cell, best: Candidate) -> ArmResults:
+        store = self._store
+        runs = confirm_runs(store, cell, [best])
+        confirmed = [self._rows.get(run.key) for run in runs]
+        # As they were taken, so that layer groups keep the network's order.
+        names = dict.fromkeys(name for row in confirmed if row for name in row.measures)
+        values = {
+            name: np.array([row.measures.get(name, np.nan) if row else np.nan for row in confirmed])
+            for name in names
+        }
+        return ArmResults(
+            tuning=np.array(
+                [_val_accuracy(r) for r in counted_trials(store, cell) if r.state in _ENDED]
+            ),
+            params=best.params,
+            settings=len(store.cells[cell].searched()),
+            answers=self._answers(runs),
+            values={**values, **self._network_scores(runs), **self._split_facts(cell, len(runs))},
+            seeds=tuple(run.seed for run in runs),
+        )
+
+    def _network_scores(self, runs: Sequence[Run]) -> dict[str, np.ndarray]:
+        """The scores of an arm's network, where they were taken and it did not start at random."""
+        if runs[0].init != "pretrained":
+            return {}
+        noted = self._store.noted(NETWORKS, self._name) or {}
+        scores = noted.get("scores", {}).get(runs[0].backbone, {})
+        return {
+            name: np.full(len(runs), float(scores[name]))
+            for name in SCORES
+            if scores.get(name) is not None
+        }
+
+    def _split_facts(self, cell: Cell, num_seeds: int) -> dict[str, np.ndarray]:
+        """What is known of an arm's split, where there is a future."""
+        if self._future is None:
+            return {}
+        shares = (self._store.noted(SHARES, cell.scenario) or {}).get(cell.arm, ())
+        tested = self._facts.get("test_images", 0)
+        if self._store.cells[cell].data.split.strategy not in ("time", "given"):  # drawn anew
+            tested = min(tested * num_seeds, self._past)
+        return {
+            "class_share_distance": np.array(shares),
+            "estimate_images": np.full(num_seeds, float(tested)),
+        }
+
+    def _sweep(self, cell: Cell, best: Candidate, sweep: SweepConfig) -> SweepResults:
+        runs = sweep_runs(self._store, cell, best, sweep)
+        shape = (len(sweep.values), len(runs) // len(sweep.values))
+        validation, diverged = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        for (place, seed), run in runs.items():
+            row = self._rows.get(run.key)
+            if row is not None and row.state in _ENDED:
+                validation[place, seed - 1] = _val_accuracy(row)
+                diverged[place, seed - 1] = row.state == "diverged"
+        by_setting = [
+            self._answers([runs[place, seed + 1] for seed in range(shape[1])])
+            for place in range(shape[0])
         ]
-    highest = max((_mean(arm.answers) for arm in arms.values() if arm.answers.size), default=np.nan)
-    if np.isfinite(highest):
-        found["difficulty"] = 1.0 - highest
-    return ScenarioResults(
-        name=name,
-        traits=comparison.scenarios[name].traits,
-        facts=found,
-        block=answers.block(str(facts.get("data", name))),
-        arms=arms,
-        sweeps=tuple(sweeps),
-    )
+        return SweepResults(
+            arm=sweep.arm,
+            dimension=swept_dimension(best, sweep),
+            settings=sweep.values,
+            validation=validation,
+            answers=np.stack(by_setting),
+            diverged=diverged,
+        )
 
-
-def _arm(
-    store: Store,
-    cell: Cell,
-    best: Candidate,
-    rows: Mapping[str, RunRow],
-    answers: "_Answers",
-) -> ArmResults:
-    specs = confirm_runs(store, cell, [best])
-    confirmed = [rows.get(spec.key) for spec in specs]
-    trials = counted_trials(store, cell)
-    # As they were taken, so that layer groups keep the network's order.
-    names = dict.fromkeys(name for row in confirmed if row for name in row.measures)
-    values = {
-        name: np.array([row.measures.get(name, np.nan) if row else np.nan for row in confirmed])
-        for name in names
-    }
-    return ArmResults(
-        tuning=np.array([_val_accuracy(r) for r in trials if r.state in _ENDED]),
-        params=best.params,
-        settings=len(store.cells[cell].searched()),
-        answers=answers.of(specs, rows),
-        values=values,
-        seeds=tuple(spec.seed for spec in specs),
-    )
-
-
-def _with_scores(arm: ArmResults, store: Store, cell: Cell, best: Candidate) -> ArmResults:
-    """The arm with the scores of its network, where they were taken and it did not start at
-    random.
-    """
-    (spec, *_) = confirm_runs(store, cell, [best])
-    noted = store.noted(NETWORKS, spec.scenario) or {}
-    scores = noted.get("scores", {}).get(spec.backbone, {})
-    if spec.init != "pretrained":
-        return arm
-    known = {
-        name: np.full(len(arm.seeds), float(scores[name]))
-        for name in SCORES
-        if scores.get(name) is not None
-    }
-    return arm._replace(values={**arm.values, **known})
-
-
-def _with_split(
-    arm: ArmResults, store: Store, cell: Cell, facts: Mapping[str, float]
-) -> ArmResults:
-    """The arm with what is known of its split beside the figures of its models."""
-    shares = (store.noted(SHARES, cell.scenario) or {}).get(cell.arm, ())
-    tested = facts.get("test_images", 0)
-    if store.cells[cell].data.split.strategy not in ("time", "given"):  # drawn anew
-        tested = min(tested * len(arm.seeds), _past(facts))
-    known = {
-        "class_share_distance": np.array(shares),
-        "estimate_images": np.full(len(arm.seeds), float(tested)),
-    }
-    return arm._replace(values={**arm.values, **known})
-
-
-def _past(facts: Mapping[str, float]) -> float:
-    """Images before the future, but for those that a split leaves out of all parts."""
-    return sum(facts.get(f"{part}_images", 0) for part in ("train", "validation", "test"))
-
-
-def _sweep(
-    store: Store,
-    cell: Cell,
-    best: Candidate,
-    sweep: SweepConfig,
-    rows: Mapping[str, RunRow],
-    answers: "_Answers",
-) -> SweepResults:
-    specs = sweep_runs(store, cell, best, sweep)
-    shape = (len(sweep.values), len(specs) // len(sweep.values))
-    validation, diverged = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-    for (place, seed), spec in specs.items():
-        row = rows.get(spec.key)
-        if row is not None and row.state in _ENDED:
-            validation[place, seed - 1] = _val_accuracy(row)
-            diverged[place, seed - 1] = row.state == "diverged"
-    by_setting = [
-        answers.of([specs[place, seed + 1] for seed in range(shape[1])], rows)
-        for place in range(shape[0])
-    ]
-    return SweepResults(
-        arm=sweep.arm,
-        dimension=swept_dimension(best, sweep),
-        settings=sweep.values,
-        validation=validation,
-        answers=np.stack(by_setting),
-        diverged=diverged,
-    )
-
-
-class _Answers:
-    """Which of a scenario's test images its runs answer rightly, read from their stored scores."""
-
-    def __init__(self, folder: Path, *, num_images: int) -> None:
-        self._folder, self._num_images = folder, num_images
-        self._rows: np.ndarray | None = None
-
-    def of(self, specs: Sequence[Run], rows: Mapping[str, RunRow]) -> np.ndarray:
+    def _answers(self, runs: Sequence[Run]) -> np.ndarray:
         """(runs, images) of 1 and 0; all 0 of a run that diverged, not a number without scores."""
-        found = np.full((len(specs), self._num_images), np.nan)
-        for place, spec in enumerate(specs):
-            row = rows.get(spec.key)
-            right = self._read(spec.key)
-            if right is not None:
-                found[place] = right
+        tested = 0 if self._future is not None else int(self._facts.get("test_images", 0))
+        found = np.full((len(runs), tested), np.nan)
+        for place, run in enumerate(runs):
+            row, path = self._rows.get(run.key), scores_path(self._folder, run.key)
+            if path.exists():
+                with np.load(path) as file:
+                    self._tested = file["rows"].tobytes()
+                    found[place] = file["probabilities"].argmax(1) == file["labels"]
             elif row is not None and row.state == "diverged":
                 found[place] = 0.0
         return found
-
-    def block(self, data: str) -> str:
-        """A name for the test images of this scenario, the same for those that share them."""
-        rows = b"" if self._rows is None else self._rows.tobytes()
-        return f"test part {sha256(data.encode() + rows).hexdigest()[:8]}"
-
-    def _read(self, key: str) -> np.ndarray | None:
-        path = self._folder / f"{key}.npz"
-        if not path.exists():
-            return None
-        with np.load(path) as file:
-            self._rows = file["rows"]
-            right: np.ndarray = file["probabilities"].argmax(1) == file["labels"]
-        return right.astype(float)
 
 
 def _val_accuracy(row: RunRow) -> float:

@@ -277,13 +277,14 @@ def _found(
 
 def _describe(text: str, tags: Mapping[str, str], write: Callable[[str, str], object]) -> None:
     known = tags.get(_NOTE)
-    if known and _digest(known) != tags.get(_DIGEST):
+    if known and digest(known) != tags.get(_DIGEST):
         return
     if len(text) > MAX_TAG_CHARS:  # the page among the artifacts has the rest
         text = text[: MAX_TAG_CHARS - 80].rpartition("\n\n")[0] + "\n\n… the report has the rest."
     write(_NOTE, text)
-    write(_DIGEST, _digest(text))
+    write(_DIGEST, digest(text))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Tells a text that tlsearch wrote from one that somebody has changed since."""
     return sha256(text.encode()).hexdigest()[:16]
