@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tlsearch.errors import TlsearchError, WorkError, hidden
@@ -83,12 +84,10 @@ class Mirror:
         this study that was set aside: what it left open ends as KILLED.
         """
         parent.status, parent.start_ms = "RUNNING", parent.start_ms or now_ms()
-
-        def opening() -> None:
-            self._session.open(parent, datasets, children, experiment_tags, abandoned)
-
         with self._changed:
-            self._opening = opening
+            self._opening = partial(
+                self._session.open, parent, datasets, children, experiment_tags, abandoned
+            )
         self._thread.start()
 
     def show(self, wanted: Wanted) -> None:

@@ -14,7 +14,7 @@ from tlsearch.execution.scheduler import MAX_DEATHS
 SCORE = ScoreJob(keys=(), backbone="")
 
 
-def test_an_errand_tells_of_its_progress(scene: Make) -> None:
+def test_a_job_says_how_far_it_is(scene: Make) -> None:
     def story(_job: Any, _attempt: int) -> Story:
         yield Preparing(0.5, "half")
         yield JobDone(0.9)
@@ -28,7 +28,7 @@ def test_an_errand_tells_of_its_progress(scene: Make) -> None:
 @pytest.mark.parametrize(
     ("exit_code", "error"), [(2, RequestError), (1, WorkError), (None, WorkError)]
 )
-def test_an_errand_that_fails(scene: Make, exit_code: int | None, error: type) -> None:
+def test_a_job_that_fails(scene: Make, exit_code: int | None, error: type) -> None:
     def story(_job: Any, _attempt: int) -> Story:
         yield JobFailed("ScoreJob", "no such weights", exit_code, "Traceback …")
 
@@ -41,7 +41,7 @@ def test_an_errand_that_fails(scene: Make, exit_code: int | None, error: type) -
 
 
 @pytest.mark.parametrize("deaths", [1, MAX_DEATHS])
-def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
+def test_a_job_whose_worker_dies(scene: Make, deaths: int) -> None:
     def story(_job: Any, attempt: int) -> Story:
         if attempt < deaths:
             yield WorkerDied(-9, "ScoreJob")
@@ -56,7 +56,7 @@ def test_an_errand_whose_worker_dies(scene: Make, deaths: int) -> None:
             it.coordinator.scheduler.run_job(SCORE)
 
 
-def test_an_errand_can_be_left(scene: Make) -> None:
+def test_a_job_can_be_left(scene: Make) -> None:
     def story(_job: Any, _attempt: int) -> Story:
         while True:
             yield Preparing(0.1, "slow")
