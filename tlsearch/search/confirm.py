@@ -4,7 +4,7 @@ The best trials by validation are trained again over seeds, each on its own redr
 tested; sweeps vary the chosen configuration. In a search the best mean over seeds wins.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -38,7 +38,11 @@ class Choice:
     number: int
     mean: float
     keys: tuple[str, ...]
-    champion: str
+
+    @property
+    def champion(self) -> str:
+        """The key of the run whose model is exported."""
+        return self.keys[0]
 
 
 def maximises(config: StudyConfig) -> bool:
@@ -125,26 +129,23 @@ def _nothing_to_suggest(name: str, _dimension: object) -> Any:
 def runs_after(store: Store, cell: Cell) -> list[Run]:
     """All fixed runs that a cell's trials lead to."""
     if cell.scenario:
-        if (best := chosen(store, cell)) is None:
+        best = chosen(store, cell)
+        if best is None:
             return []
-        found = [*confirm_runs(store, cell, [best]), *_all_sweeps(store, cell, best)]
+        found = confirm_runs(store, cell, [best])
+        for sweep in compared(store.config).sweeps_in(cell.scenario):
+            if sweep.arm == cell.arm:
+                found += sweep_runs(store, cell, best, sweep).values()
         return list({run.key: run for run in found}.values())
-    best_few = candidates(store, cell)
-    if cell != SEARCH or not best_few:  # a tuned baseline is confirmed beside the search's best
+    if cell != SEARCH:  # a tuned baseline is confirmed beside the search's best
         return []
-    return [
-        run for seed in _seeds(store.config) for run in _seed_of_a_search(store, best_few, seed)
-    ]
-
-
-def _seed_of_a_search(store: Store, best_few: Sequence[Candidate], seed: int) -> Iterator[Run]:
-    """Seed by seed, so that an early stop leaves whole seeds."""
-    for candidate in best_few:
-        yield _repeated(store, SEARCH, candidate, seed)
-    for name in store.config.baselines:
-        run = confirmed_baseline(store, name, seed)
-        if run is not None:
-            yield run
+    runs: list[Run] = []
+    best_few = candidates(store, cell)
+    for seed in _seeds(store.config) if best_few else ():  # an early stop leaves whole seeds
+        runs += [_repeated(store, SEARCH, candidate, seed) for candidate in best_few]
+        baselines = (confirmed_baseline(store, name, seed) for name in store.config.baselines)
+        runs += [run for run in baselines if run is not None]
+    return runs
 
 
 def confirm_runs(store: Store, cell: Cell, best_few: Sequence[Candidate]) -> list[Run]:
@@ -202,14 +203,6 @@ def swept_dimension(best: Candidate, sweep: SweepConfig) -> str:
     return next((d for d in sweep.dimension if d in best.params), "")
 
 
-def _all_sweeps(store: Store, cell: Cell, best: Candidate) -> Iterator[Run]:
-    if store.config.comparison is None:
-        return
-    for sweep in store.config.comparison.sweeps_in(cell.scenario):
-        if sweep.arm == cell.arm:
-            yield from sweep_runs(store, cell, best, sweep).values()
-
-
 # The winner of a search, and whether all is done.
 
 
@@ -222,9 +215,7 @@ def choose(store: Store) -> Choice | None:
         keys = [run.key for run in confirm_runs(store, SEARCH, [candidate])]
         if keys and candidate.trial is not None and values.keys() >= set(keys):
             mean = fmean(values[key] for key in keys)
-            found.append(
-                Choice(number=candidate.trial, mean=mean, keys=tuple(keys), champion=keys[0])
-            )
+            found.append(Choice(number=candidate.trial, mean=mean, keys=tuple(keys)))
     pick = max if maximises(config) else min
     return pick(found, key=lambda choice: choice.mean) if found else None
 
