@@ -76,14 +76,14 @@ def epoch_metrics(result: EpochResult, fold: FoldResult | None) -> dict[str, flo
     values["epoch_seconds"] = values.pop("seconds")
     if fold is None:
         return values
-    told = {
+    of_fold = {
         "fold": fold.fold,
         "fold_val_loss": fold.val_loss,
         "fold_val_accuracy": fold.val_accuracy,
         "mean_val_loss": fold.mean_val_loss,
         "mean_val_accuracy": fold.mean_val_accuracy,
     }
-    return {**values, **told}
+    return {**values, **of_fold}
 
 
 def begun(rows: Iterable[RunRow]) -> list[RunRow]:
