@@ -321,11 +321,11 @@ def log_champion(champion: Champion, *, interrupts: Interrupts) -> Logged:
 def _log(pipe: "Connection[Any, Any]", champion: Champion) -> None:
     ignore_interrupts()
     leave_with_parent()
-    from tlsearch.models.export import load_classifier
-    from tlsearch.tracking.registry import log_model, register_model
-
     facts = champion.facts
     try:
+        from tlsearch.models.export import load_classifier
+        from tlsearch.tracking.registry import log_model, register_model
+
         model = log_model(
             load_classifier(
                 champion.weights,
