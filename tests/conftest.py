@@ -3,6 +3,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tlsearch.tracking.store import hush
+
+hush()  # as every command does before MLflow is imported, which some tests do by themselves
+
 
 @pytest.fixture(autouse=True)
 def tracking_address_kept() -> Iterator[None]:

@@ -56,11 +56,11 @@ def test_twice(make_place: MakePlace) -> None:
     wait_for_checkpoint(run, place, "trial-0000")
     wait_for_checkpoint(run, place, "trial-0001")
     run.signal_group(signal.SIGINT)
-    run.wait_for("once more leaves at once")
+    run.wait_for("once more stops now")
     run.signal_group(signal.SIGINT)
     run.wait()
     check_left(place, run)
-    assert run.message.startswith("tlsearch: left at once")
+    assert run.message.startswith("tlsearch: stopped at once")
     assert open_states(place) == [TrialState.WAITING] * 2
     parent, children = statuses(place)
     assert parent == "KILLED"

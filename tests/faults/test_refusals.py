@@ -78,7 +78,7 @@ def test_swapped_weights(make_place: MakePlace, tmp_path: Path) -> None:
     place.finish(*SHORT)
     _save(weights, seed=2)
     message = refused(place.run("--set", "budget.trials=2", "--set", "budget.epochs=1"))
-    assert "the weights (fingerprint" in message
+    assert "the weights of resnet18 (fingerprint" in message
     assert "--fresh" in message
     _save(weights, seed=1)
     place.finish("--set", "budget.trials=2", "--set", "budget.epochs=1")

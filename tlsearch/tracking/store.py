@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # What MLflow does unless configured; a variable that the user has set is left alone.
 _MANNERS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it asks a server for its settings at import
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what goes wrong is raised as well
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeating is the mirror's, which checks first
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; 120 would outlast any farewell
