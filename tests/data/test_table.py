@@ -22,6 +22,7 @@ ROWS: list[Sequence[object]] = [
     ("im/2.png", "cat", "", "ann", "TEST", 0.5),
     ("im/3.png", "dog", "2024-03-06T12:00", "", "", 1),
 ]
+WEIGHED = {"weight": "weight"}
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_every_column_is_read(separator: str, folder: Path) -> None:
     table = write_table(folder / "table.csv", [HEADER, *ROWS], separator=separator)
     if separator == ";":
         table.write_text("\ufeff" + table.read_text())
-    check_rows(read_with(table))
+    check_rows(read_with(table, **WEIGHED))
 
 
 def test_parquet_says_the_same(folder: Path) -> None:
@@ -78,16 +79,16 @@ def test_parquet_says_the_same(folder: Path) -> None:
     nanoseconds = table.column("time").cast(pa.timestamp("ns"))
     table = table.set_column(2, "time", nanoseconds)
     pq.write_table(table, folder / "table.parquet")
-    check_rows(read_with(folder / "table.parquet"))
+    check_rows(read_with(folder / "table.parquet", **WEIGHED))
 
 
 def test_columns_are_distinguished_by_the_fingerprint(folder: Path) -> None:
-    whole = load(folder, [HEADER, *ROWS])
-    assert load(folder, [HEADER, *ROWS]).fingerprint == whole.fingerprint
+    whole = load(folder, [HEADER, *ROWS], **WEIGHED)
+    assert load(folder, [HEADER, *ROWS], **WEIGHED).fingerprint == whole.fingerprint
     fewer = load(folder, [row[:2] for row in (HEADER, *ROWS)])
     assert fewer.fingerprint != whole.fingerprint
     assert [fewer.times, fewer.groups, fewer.parts, fewer.weights] == [None] * 4
-    heavier = load(folder, [HEADER, *ROWS[:-1], (*ROWS[-1][:-1], 3)])
+    heavier = load(folder, [HEADER, *ROWS[:-1], (*ROWS[-1][:-1], 3)], **WEIGHED)
     assert heavier.fingerprint != whole.fingerprint
     renamed = load(
         folder, [("file", "kind"), *[row[:2] for row in ROWS]], image="file", label="kind"
@@ -188,10 +189,10 @@ def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
             {"split": "given"},
             "line 4: 'holdout' is no part of a",
         ),
-        (changed(0, 5, "0"), {}, "weight = weight: line 2: '0' is no weight above 0"),
-        (changed(0, 5, ""), {}, "'' is no weight above 0"),
-        (changed(0, 5, "inf"), {}, "'inf' is no weight above 0"),
-        (changed(0, 5, "-1"), {}, "'-1' is no weight above 0"),
+        (changed(0, 5, "0"), WEIGHED, "weight = weight: line 2: '0' is no weight above 0"),
+        (changed(0, 5, ""), WEIGHED, "'' is no weight above 0"),
+        (changed(0, 5, "inf"), WEIGHED, "'inf' is no weight above 0"),
+        (changed(0, 5, "-1"), WEIGHED, "'-1' is no weight above 0"),
         ([HEADER, *[(r[0], "cat", *r[2:]) for r in ROWS]], {}, "all images are of one class"),
         ([HEADER, *[(r[0], "", *r[2:]) for r in ROWS]], {}, "none of 4 rows has both an image"),
         ([HEADER, *ROWS], {"root": "nowhere"}, "root = nowhere: is no folder"),
@@ -245,11 +246,20 @@ def test_a_column_that_only_bears_the_name_is_not_read(field: str, cell: str, fo
         load(folder, rows, split=table)
 
 
+def test_a_column_called_weight_weighs_nothing_unless_the_study_says_so(folder: Path) -> None:
+    animals = [
+        ("path", "label", "weight"),
+        *((*row[:2], kg) for row, kg in zip(ROWS, (4, 600) * 2, strict=True)),
+    ]
+    found = load(folder, animals)
+    assert found.weights is None
+    assert "the column weight is not read" in found.notes[0]
+    weighed = load(folder, animals, weight="weight")
+    assert weighed.weights is not None
+    assert "images weigh from 4 to 600 in the training loss" in weighed.notes[0]
+
+
 def test_null_reads_no_column(folder: Path) -> None:
-    rows = [("path", "label", "weight"), *((*row[:2], "") for row in ROWS)]
-    with pytest.raises(RequestError, match="weight: null reads none"):
-        load(folder, rows)
-    assert load(folder, rows, weight=None).weights is None
     with pytest.raises(RequestError, match="a split by time needs this column"):
         load(folder, [HEADER, *ROWS], time=None, split="time")
 

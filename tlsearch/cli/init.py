@@ -316,7 +316,6 @@ def _source(source: Folder | Manifest) -> list[str]:
         "time": "when it was taken",
         "group": "what must stay on one side of a split",
         "part": "train, validation or test",
-        "weight": "weight in the training loss",
     }
     for field, meaning in meant.items():
         if field in source.model_fields_set:
@@ -373,6 +372,7 @@ def as_json(started: Started) -> dict[str, Any]:
             "unlabelled": found.unlabelled,
             "left_out": found.left_out,
             "sizes": found.sizes,
+            "notes": found.notes,
         },
         "chosen": proposal.fields,
         "reasons": proposal.reasons,
@@ -399,6 +399,7 @@ def show(started: Started) -> None:
         lines.append(f"without a label: {found.unlabelled:,}")
     if found.left_out:
         lines.append(f"other files or rows, left out: {found.left_out:,}")
+    lines += [f"note: {note}" for note in found.notes]
     split, minutes = fields["split"]["strategy"], max(1, round(started.proposal.cost.seconds / 60))
     file = shlex.quote(str(started.study))
     lines += [

@@ -129,8 +129,8 @@ class Folder(Section):
 class Manifest(Section):
     """A CSV or Parquet table with a row per image; the fields name its columns.
 
-    `time`, `group`, `part` and `weight` are read where the table has a column of that name, null
-    never; a column that is named otherwise must be there.
+    `time`, `group` and `part` are read where the table has a column of that name, null never; a
+    column that is named otherwise must be there. Nothing weighs the images unless `weight` is set.
     """
 
     shorthand: ClassVar[str | None] = "path"
@@ -149,9 +149,10 @@ class Manifest(Section):
         _Text, Field(description="column: what must stay on one side, such as a patient")
     ] = "group"
     part: Annotated[_Text | None, Field(description="column: train, validation or test")] = "split"
-    weight: Annotated[_Text | None, Field(description="column: weight in the training loss")] = (
-        "weight"
-    )
+    weight: Annotated[
+        _Text | None,
+        Field(description="column: weight in the training loss; null: all count alike"),
+    ] = None
 
 
 class TorchvisionSet(Section):

@@ -45,7 +45,8 @@ class Listing(NamedTuple):
     """Image files with their labels, in the order that the set will have.
 
     `paths` opens them, `names` is for people; `labels` int64 index `class_names`; `columns` are
-    further fields of an ImageSet, each of the same length; `failures` gave no image.
+    further fields of an ImageSet, each of the same length; `failures` gave no image; `notes` are
+    sentences on how the source was read.
     """
 
     paths: tuple[str, ...]
@@ -54,6 +55,7 @@ class Listing(NamedTuple):
     class_names: tuple[str, ...]
     columns: dict[str, np.ndarray]
     failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Work(NamedTuple):
@@ -131,6 +133,7 @@ def assemble(entry: Entry, listing: Listing, *, field: str) -> ImageSet:
             hashes=entry.hashes,
         ),
         failures=(*listing.failures, *unreadable),
+        notes=listing.notes,
         **{name: column[entry.rows] for name, column in listing.columns.items()},
     )
 

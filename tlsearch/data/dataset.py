@@ -54,7 +54,7 @@ class Dataset:
 
     What a source does not know is None: `times` float64 (N,), seconds or any number that orders,
     NaN where missing; `groups` int64 (N,); `parts` int8 (N,); `weights` float32 (N,), of the
-    training loss.
+    training loss. `notes` are sentences on how the source was read.
 
     The audit adds `clusters` int64 (N,), equal for near duplicates, which stay on one side of a
     split; `rows` int64, ascending, the rows that may be used (None: all); and `suspects` bool
@@ -75,6 +75,7 @@ class Dataset:
     suspects: np.ndarray | None = None
     files: Files | None = None
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def usable(self) -> np.ndarray:
@@ -206,6 +207,7 @@ def load(place: Path) -> ImageSet:
         class_names=tuple(facts["class_names"]),
         fingerprint=facts["fingerprint"],
         failures=tuple(Failure(*row) for row in facts["failures"]),
+        notes=tuple(facts["notes"]),
         files=Files(*files) if files else None,
         **known,
     )
@@ -225,6 +227,7 @@ def _write(place: Path, data: ImageSet) -> None:
         "images": str(data.pixel_file.absolute()) if data.pixel_file else "images.npy",
         "class_names": data.class_names,
         "failures": data.failures,
+        "notes": data.notes,
     }
     write_text(place / _FACTS, json.dumps(facts))  # last: whoever finds it finds all
 
@@ -241,4 +244,5 @@ def _is_whole(place: Path, data: ImageSet) -> bool:
         and found.images.shape == data.images.shape
         and names[0] == names[1]
         and found.failures == data.failures
+        and found.notes == data.notes
     )

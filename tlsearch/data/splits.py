@@ -550,6 +550,7 @@ _IF_A_CLASS_IS_ABSENT = {
 def _notes(
     data: Dataset, splits: Sequence[Split], split: SplitConfig, pairs: Sequence[PairFacts]
 ) -> Iterator[str]:
+    yield from data.notes
     present = np.unique(data.labels[data.usable])
     for fold, parts in enumerate(splits, start=1):
         where = f" in fold {fold}" if split.folds else ""

@@ -34,7 +34,6 @@ _USUAL: Mapping[str, str] = {
     "camera cameraid scene sceneid session sessionid sequence sequenceid video videoid user userid "
     "lesionid slide slideid",
     "part": "split part subset partition set dataset fold usage",
-    "weight": "weight sampleweight weights",
 }
 
 
@@ -43,7 +42,8 @@ class Survey(NamedTuple):
     the training part where the source names parts, and `sizes` of some images, width and height.
 
     `has_times`: every image has one. `unlabelled` images and `left_out`, all other files and rows
-    that give no image. `first` is the path of the first image.
+    that give no image. `first` is the path of the first image; `notes` are sentences on how the
+    source was read.
     """
 
     source: Folder | Manifest
@@ -56,6 +56,7 @@ class Survey(NamedTuple):
     left_out: int
     first: str
     sizes: tuple[tuple[int, int], ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -118,7 +119,7 @@ def _table(path: Path) -> Survey:
         return _survey_of(source, list_manifest(DataConfig(source=source)))
     except RequestError:
         # A column that was only guessed to be a time, say, is better left out than a hindrance.
-        for field in ("time", "weight", "group"):
+        for field in ("time", "group"):
             if field in source.model_fields_set:
                 with suppress(RequestError):
                     kept = Manifest(**{**source.model_dump(exclude_unset=True), field: None})
@@ -189,6 +190,7 @@ def _survey_of(source: Folder | Manifest, listing: Listing) -> Survey:
         left_out=len(listing.failures) - unlabelled,
         first=listing.paths[0],
         sizes=_sizes(listing.paths),
+        notes=listing.notes,
     )
 
 

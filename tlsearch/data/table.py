@@ -5,7 +5,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -214,6 +214,7 @@ def _text(value: object) -> str:
 
 FIELD = "data.source.manifest"
 _NOTHING = frozenset({"", "nan", "<na>", "n/a", "#n/a", "null"})
+_WEIGHTS = frozenset({"weight", "weights", "sampleweight", "sampleweights"})
 _NEEDED = {"time": "time", "group": "group", "stratified_group": "group", "given": "part"}
 """Column that a strategy of splitting cannot do without."""
 
@@ -273,6 +274,7 @@ def list_manifest(data: DataConfig) -> Listing:
         rule = f"none of {len(labels)} rows has both an image and a label"
         raise refused(f"{FIELD}.path", str(path), rule, "fill the columns, or name others")
     indices, class_names = label_indices(labels[i] for i in rows)
+    columns = _columns(table, source, rows, data.split.strategy)
     several_classes(
         class_names, field=f"{FIELD}.label", value=source.label, remedy="name another column"
     )
@@ -281,9 +283,24 @@ def list_manifest(data: DataConfig) -> Listing:
         names=tuple(printable(images.cells[i]) for i in rows),
         labels=indices,
         class_names=class_names,
-        columns=_columns(table, source, rows, data.split.strategy),
+        columns=columns,
         failures=tuple(failures),
+        notes=tuple(_notes(table, source, columns)),
     )
+
+
+def _notes(table: Table, source: Manifest, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """What the loss makes of the images, and a column that only looks as if it weighed them."""
+    if (weights := columns.get("weights")) is not None:
+        span = f"from {weights.min():g} to {weights.max():g}"
+        yield f"images weigh {span} in the training loss, by the column {source.weight}"
+        return
+    for name in table.columns:
+        if re.sub(r"[\W_]", "", name).casefold() in _WEIGHTS:
+            yield (
+                f"the column {name} is not read and all images count alike; to weigh them by it "
+                f"in the training loss, write {FIELD}.weight: {name}"
+            )
 
 
 def _columns(
@@ -309,12 +326,10 @@ def _columns(
             raise refused(column.field, name, rule, "fill it, or split otherwise")
         try:
             found[f"{field}s"] = read(column)
-        except RequestError as error:
+        except RequestError:
             # A column that happens to bear the name, and that nothing here depends on.
             if needed or named or field == "group":
                 raise
-            if field == "weight":
-                raise RequestError(f"{error}; weight: null reads none") from None
     return found
 
 
