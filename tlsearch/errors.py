@@ -85,6 +85,7 @@ def shown(value: object) -> str:
 
 
 _ADDRESSES = re.compile(r"://\S+")
+_WITH_BLANKS = re.compile(r"([A-Za-z][\w+.-]*://).*\s.*@(\S*)", re.DOTALL)
 _SECRET_PARAMETER = re.compile(
     r"([?&;][^=&;]*(?:pass|pwd|secret|token|odbc_connect)[^=&;]*=)[^&]*", re.IGNORECASE
 )
@@ -96,7 +97,22 @@ def hidden(value: object) -> object:
         return {key: hidden(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [hidden(inner) for inner in value]
-    return _ADDRESSES.sub(_without_passwords, value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if found := _WITH_BLANKS.fullmatch(value):  # an address alone, with a blank in its password
+        return f"{found[1]}***@{found[2]}"
+    return _ADDRESSES.sub(_without_passwords, value)
+
+
+RAW_AT = "holds two @, and what a driver says of it may show a part of the password"
+RAW_AT_REMEDY = "write the @ of a password as %40"
+
+
+def has_raw_at(address: str) -> bool:
+    """Whether an address's user or password holds an @ that is not percent-encoded: SQLAlchemy
+    takes what follows the first one for the host, and drivers name it.
+    """
+    return address.count("@") > 1 and not address.startswith("sqlite")
 
 
 def _without_passwords(address: re.Match[str]) -> str:

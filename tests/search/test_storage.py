@@ -114,7 +114,7 @@ def test_addresses_are_absolute(study: Study, tmp_path: Path) -> None:
     [
         ("sqlite:////proc/nowhere/x.db", "sqlite:////proc/nowhere/x.db"),
         ("nosuch://u:secret@h:1/x", "nosuch://u:***@h:1/x"),
-        ("postgresql+nosuch://u:p@ss@h/x", "postgresql+nosuch://u:***@h/x"),
+        ("postgresql+nosuch://u:p/ss@h/x", "postgresql+nosuch://u:***@h/x"),
     ],
 )
 def test_an_address_that_cannot_be_opened_is_one_line(

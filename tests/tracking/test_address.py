@@ -5,19 +5,29 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer
+from urllib.error import HTTPError
 
 import pytest
 
 from tests.tracking.conftest import FreshStore
 from tlsearch.errors import RequestError
-from tlsearch.tracking.address import absolute_address, artifact_location, look, sqlite_path
+from tlsearch.tracking.address import (
+    absolute_address,
+    artifact_location,
+    look,
+    server_remedy,
+    sqlite_path,
+)
 
 
 class _Guarded(BaseHTTPRequestHandler):
+    """Tells everybody its version, as MLflow's server does, and all else those whom it knows."""
+
     def do_GET(self) -> None:
         # "me:it is secret" in base64.
-        known = self.headers.get("Authorization") == "Basic bWU6aXQgaXMgc2VjcmV0"
-        self.send_response(200 if known and self.path == "/version" else 401)
+        is_me = self.headers.get("Authorization") == "Basic bWU6aXQgaXMgc2VjcmV0"
+        refusal = 403 if self.headers.get("Authorization") else 401
+        self.send_response(200 if is_me or self.path == "/version" else refusal)
         self.end_headers()
         self.wfile.write(b"3.17.2")
 
@@ -54,11 +64,21 @@ def mute() -> Iterator[int]:
     server.server_close()
 
 
-def test_a_server_is_told_who_asks(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_gets_the_credentials_that_mlflow_would_send(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert look(f"http://me:it%20is%20secret@127.0.0.1:{port}/") == "answers, version 3.17.2"
-    with pytest.raises(OSError, match="401"):
+    with pytest.raises(HTTPError, match="401") as caught:
         look(f"http://127.0.0.1:{port}")
+    assert "MLFLOW_TRACKING_USERNAME" in server_remedy(caught.value.code)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "it is secret")
+    assert look(f"http://127.0.0.1:{port}") == "answers, version 3.17.2"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(HTTPError, match="403") as caught:
+        look(f"http://127.0.0.1:{port}")
+    assert "--allowed-hosts" in server_remedy(caught.value.code)
 
 
 def test_what_is_no_web_server_is_a_plain_failure(
@@ -100,11 +120,13 @@ def test_addresses_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.parametrize("address", [
     "", "mlruns", "file:/x", "C:/x", "ftp://x", "sqlite:///a?b", "http://[::1/", "http://h:port",
-    "http:///x",
+    "http:///x", "databricks", "databricks://profile", "azureml://x",
+    "postgresql://u:abc@TopSecret/x@host/db",
 ])  # fmt: skip
 def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(RequestError, match=r"MLflow address = .* use"):
+    with pytest.raises(RequestError, match=r"MLflow address = .* — (use|write) ") as caught:
         absolute_address(address)
+    assert "TopSecret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["ftp", "file", "sqlite"])

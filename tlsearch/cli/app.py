@@ -75,9 +75,13 @@ def read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfi
     config = read_study(study, overrides=sets or [], preset=preset)
     address = os.environ.get("MLFLOW_TRACKING_URI")
     is_given = any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or [])
-    if not address or is_given:
-        return config
-    return config.model_copy(update={"tracking_uri": address})  # checked when it is opened
+    if address and not is_given:
+        config = config.model_copy(update={"tracking_uri": address})
+    if config.tracking_uri is not None:
+        from tlsearch.tracking.address import absolute_address
+
+        absolute_address(config.tracking_uri)  # refused by every command, before anything is made
+    return config
 
 
 def _print_version(wanted: bool) -> None:

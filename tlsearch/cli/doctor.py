@@ -22,7 +22,7 @@ from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden, near
 from tlsearch.models.weights import downloads
 from tlsearch.search.provenance import versions
 from tlsearch.search.storage import is_running, open_storage, storage_address
-from tlsearch.tracking.address import absolute_address, look
+from tlsearch.tracking.address import absolute_address, look, server_remedy
 
 if TYPE_CHECKING:
     import torch
@@ -147,13 +147,13 @@ def _state_folder(layout: Layout) -> Finding:
 def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
     wanted = tracking_uri or f"sqlite:///{layout.mlflow_db}"
     shown = str(hidden(wanted))
-    remedy = "start the server, or correct the address (MLFLOW_TRACKING_URI or the study's)"
     try:
         address = absolute_address(wanted)
         found = look(address)
     except (TlsearchError, OSError) as error:
         lines = str(getattr(error, "reason", error)).splitlines() or [type(error).__name__]
         why = str(hidden(lines[0]))
+        remedy = server_remedy(getattr(error, "code", None))
         return Finding("stores", "MLflow", "fails", f"{shown}: {why}", remedy)
     if found is None:
         return Finding("stores", "MLflow", "absent", f"{shown}: made by the first run")

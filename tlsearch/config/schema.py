@@ -44,7 +44,7 @@ from tlsearch.config.validation import (
     tag,
     wrong,
 )
-from tlsearch.errors import nearest
+from tlsearch.errors import RAW_AT, RAW_AT_REMEDY, has_raw_at, nearest
 
 # Single values with a syntax of their own.
 
@@ -104,13 +104,19 @@ _ADDRESS = r"^[a-z][a-z0-9+]*://"
 def _check_storage(value: str) -> str:
     if re.fullmatch(r"sqlite(\+\w+)?://(/?:memory:)?/?", value):
         raise wrong("is lost when the run ends", _STORAGE_REMEDY)
+    return _check_password(value)
+
+
+def _check_password(value: str) -> str:
+    if has_raw_at(value):
+        raise wrong(RAW_AT, RAW_AT_REMEDY)
     return value
 
 
 def _check_tracking_uri(value: str) -> str:
     if value.startswith("file:"):
         raise wrong("MLflow closed its file store in 3.13", _TRACKING_REMEDY)
-    return value
+    return _check_password(value)
 
 
 _STORAGE_REMEDY = "write one such as sqlite:///studies.db, or null for a journal under mlruns/"

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from tlsearch.config.paths import PARTS, Layout
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError, WorkError, hidden
+from tlsearch.tracking.address import missing_driver
 
 LOCK_GRACE_SECONDS = 5
 """A process killed while it appended leaves its lock behind; appends take milliseconds."""
@@ -73,6 +74,8 @@ def open_storage(
         return optuna.storages.JournalStorage(WholeLines(layout.journal))
     except Exception as error:  # SQLAlchemy's, the driver's, JSON's: all mean the same here
         why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+        if isinstance(error, ImportError):
+            why = missing_driver(error)
         raise WorkError(
             f"storage = {hidden(storage_address(config, layout))}: cannot be opened "
             f"({hidden(why)}) — start the server or correct the address; a journal that is "

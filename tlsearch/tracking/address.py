@@ -7,11 +7,13 @@ import urllib.request
 from base64 import b64encode
 from contextlib import closing
 from hashlib import sha256
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from tlsearch.errors import RequestError, hidden
+from tlsearch.errors import RAW_AT, RAW_AT_REMEDY, RequestError, has_raw_at, hidden
 
 _SQLITE = "sqlite:///"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -22,9 +24,12 @@ def absolute_address(tracking_uri: str) -> str:
 
     Raises:
         RequestError: the address is a folder (MLflow's file store is closed since 3.13), or of a
-            kind that MLflow does not know, or of a server without a host.
+            kind that tlsearch does not write to, or of a server without a host; or its password
+            holds an @ that is not percent-encoded.
     """
-    scheme = _scheme(tracking_uri)
+    scheme = "databricks" if tracking_uri.startswith("databricks") else _scheme(tracking_uri)
+    if has_raw_at(tracking_uri):
+        raise RequestError(f"MLflow address = {hidden(tracking_uri)}: {RAW_AT} — {RAW_AT_REMEDY}")
     if scheme in ("", "file") or len(scheme) == 1:  # one letter: a drive on Windows
         raise RequestError(
             f"MLflow address = {hidden(tracking_uri)}: a folder is no tracking store (MLflow closed"
@@ -33,8 +38,10 @@ def absolute_address(tracking_uri: str) -> str:
         )
     if scheme not in _SCHEMES:
         raise RequestError(
-            f"MLflow address = {hidden(tracking_uri)}: {scheme!r} is no known kind of store — use"
-            f" one of {', '.join(f'{s}://' for s in _SCHEMES)}"
+            f"MLflow address = {hidden(tracking_uri)}: {scheme!r} is no kind of store that tlsearch"
+            f" writes to — use one of {', '.join(f'{s}://' for s in _SCHEMES)}, or none"
+            " (MLFLOW_TRACKING_URI unset, tracking_uri null) for a database under mlruns/, and"
+            " register the exported model there afterwards"
         )
     if scheme in ("http", "https") and not _has_host(tracking_uri):
         raise RequestError(
@@ -106,9 +113,9 @@ def look(address: str) -> str | None:
 
 def _version(address: str) -> str:
     try:
-        sent = request(f"{address.rstrip('/')}/version")
-        with urllib.request.urlopen(sent, timeout=ASK_SECONDS) as answer:  # noqa: S310
-            found: bytes = answer.read(40)
+        found = _answer(f"{address.rstrip('/')}/version")
+        # The version is given to everybody; who may do nothing else is refused here.
+        _answer(f"{address.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
     except HTTPException as error:  # what listens there speaks another language
         raise OSError(f"is no web server ({type(error).__name__})") from error
     except ValueError as error:
@@ -116,16 +123,45 @@ def _version(address: str) -> str:
     return found.decode(errors="replace")
 
 
+def _answer(address: str) -> bytes:
+    try:
+        with urllib.request.urlopen(request(address), timeout=ASK_SECONDS) as answer:  # noqa: S310
+            found: bytes = answer.read(40)
+    except HTTPError as error:
+        error.close()  # it is the answer as well, and holds the connection
+        raise
+    return found
+
+
+def server_remedy(status: int | None) -> str:
+    """What to do about a server that cannot be used, by the HTTP status that it answered."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "give credentials: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if status == HTTPStatus.FORBIDDEN:
+        return (
+            "give credentials that may write (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD),"
+            " or start the server with this host's name among its --allowed-hosts"
+        )
+    return "start the server, or correct the address (MLFLOW_TRACKING_URI or the study's)"
+
+
 def request(address: str) -> urllib.request.Request:
-    """A request for an address that may hold a user and a password, which urllib takes for a part
-    of the host's name.
+    """A request with the credentials that MLflow's client would send: the address's user and
+    password, which urllib takes for a part of the host's name, else its environment variables.
     """
     made = urllib.request.Request(without_user(address))  # noqa: S310
-    who = urlsplit(address).netloc.rpartition("@")[0]
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in _CREDENTIALS)
+    who = unquote(urlsplit(address).netloc.rpartition("@")[0])
+    if not who and user and password:
+        who = f"{user}:{password}"
     if who:
-        token = b64encode(unquote(who).encode()).decode()
-        made.add_header("Authorization", f"Basic {token}")
+        made.add_header("Authorization", f"Basic {b64encode(who.encode()).decode()}")
+    elif token:
+        made.add_header("Authorization", f"Bearer {token}")
     return made
+
+
+_CREDENTIALS = ("USERNAME", "PASSWORD", "TOKEN")
 
 
 def without_user(address: str) -> str:
@@ -155,5 +191,22 @@ def _database(address: str) -> str | None:
             return "reachable" if inspect(engine).has_table("runs") else None
         finally:
             engine.dispose()
-    except (SQLAlchemyError, ImportError) as error:
+    except ImportError as error:
+        raise OSError(missing_driver(error)) from error
+    except SQLAlchemyError as error:
         raise OSError(str(error)) from error
+
+
+_DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
+"""Packages of database drivers that are named otherwise than their modules."""
+
+
+def missing_driver(error: ImportError) -> str:
+    """What to install for a database whose driver cannot be imported."""
+    cause = error.__cause__  # Optuna's own text names no module, what it comes from does
+    name = error.name or (cause.name if isinstance(cause, ImportError) else None)
+    if not name:
+        return str(error)
+    module = name.partition(".")[0]
+    package = _DRIVERS.get(module, module)
+    return f"its driver {module} is not installed: pip install '{package}'"

@@ -14,7 +14,7 @@ from uuid import uuid4
 from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import WorkError, hidden
-from tlsearch.tracking.address import artifact_location, sqlite_path
+from tlsearch.tracking.address import artifact_location, server_remedy, sqlite_path
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
             at = artifact_location(root=root, experiment=experiment) if root and path else None
             found = client.get_experiment(client.create_experiment(experiment, at, _KIND))
     except (MlflowException, OSError) as error:
+        status = _status(error)
         raise WorkError(
-            f"MLflow at {hidden(tracking_uri)} cannot be used: {first_line(error)} — start the"
-            " server or correct the address (MLFLOW_TRACKING_URI, or the study's tracking address)"
+            f"MLflow at {hidden(tracking_uri)} cannot be used: {first_line(error)} — "
+            f"{server_remedy(status)}"
         ) from error
     if found.lifecycle_stage != "active":
         raise WorkError(
@@ -91,6 +92,12 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
             " the study otherwise"
         )
     return Store(client, found.experiment_id)
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status behind an error, if there is one."""
+    status = getattr(error, "get_http_status_code", None)
+    return int(status()) if status is not None else None
 
 
 def hush() -> None:
