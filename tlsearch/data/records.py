@@ -171,7 +171,7 @@ CLASS_KINDS: tuple[Kind, ...] = ("small_classes", "imbalance")
 
 
 def class_findings(counts: Counts, config: AuditConfig) -> tuple[list[Finding], Counts]:
-    """What is amiss with classes of so many images, and the counts of the classes that stay: first
+    """What is wrong with classes of so many images, and the counts of the classes that stay: first
     those below `min_class_images`, also without any image; then, of those that stay, the ones that
     the largest exceeds by more than `max_imbalance`.
     """

@@ -325,4 +325,4 @@ class Tick:
 
 Notice = Preparing | StageStarted | RunStarted | EpochSeen | RunEnded | Remark | Tick
 Watcher = Callable[[Notice], None]
-"""Is told everything, in order, from the coordinator's own thread; must not block."""
+"""Is called with everything, in order, from the coordinator's own thread; must not block."""

@@ -68,7 +68,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What a reader is told that it is: `trial 7 again, seed 1`."""
+        """Its name for readers: `trial 7 again, seed 1`."""
         words = []
         if self.arm:
             words.append(f"{self.arm} in {self.scenario}")

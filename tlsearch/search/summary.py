@@ -1,4 +1,4 @@
-"""A study in one object: what status, report and scripts are told."""
+"""A study in one object: what status, report and scripts show."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
