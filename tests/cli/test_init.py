@@ -299,6 +299,7 @@ def seen(images: dict[str, int], **changes: Any) -> Survey:
         unlabelled=0,
         left_out=0,
         first="x/a/0.png",
+        notes=(),
         sizes=((300, 200), (500, 400), (640, 480)),
     )
     return plain._replace(**changes)

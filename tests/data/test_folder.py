@@ -13,7 +13,7 @@ from tlsearch.errors import RequestError
 
 
 def names_by_class(root: Path) -> dict[str, list[str]]:
-    listing = list_folder(root)
+    listing = list_folder(root, level=None)
     return {
         name: [listing.names[i] for i in np.flatnonzero(listing.labels == k)]
         for k, name in enumerate(listing.class_names)
@@ -84,19 +84,29 @@ def test_names_that_are_no_utf8_are_spelled_out_and_opened(tmp_path: Path) -> No
         (("training", "validation"), [0, 1]),
         (("train", "test"), [0, 2]),
         (("train",), [0]),
+        (("training_set", "test_set"), [0, 2]),
+        (("seg_train/seg_train", "seg_test/seg_test"), [0, 2]),
+        (("train_images", "TestImages"), [0, 2]),
+        (("train_set", "valid_set", "test_set"), [0, 1, 2]),
+        (("trainset", "val2017"), [0, 1]),
+        (("train", "evaluation"), [0, 2]),
+        (("train", "evaluation", "test"), [0, 1, 2]),
+        (("DATA/photos/train", "DATA/photos/test"), [0, 2]),
+        (("train/images", "test/images"), [0, 2]),
     ],
 )
 def test_ready_made_parts(folders: tuple[str, ...], parts: list[int], tmp_path: Path) -> None:
     for folder in folders:
         write_classes(tmp_path / folder, {"a": 2, "b": 1})
-    listing = list_folder(tmp_path)
+    listing = list_folder(tmp_path, level=None)
     assert listing.class_names == ("a", "b")
     expected = dict(zip(folders, parts, strict=True))
     for name, label, part in zip(
         listing.names, listing.labels, listing.columns["parts"], strict=True
     ):
-        assert part == expected[name.split("/")[0]]
-        assert ("a", "b")[label] == name.split("/")[1]
+        above, label_name, _ = name.rsplit("/", 2)
+        assert part == expected[above]
+        assert ("a", "b")[label] == label_name
     assert len(listing.names) == 3 * len(folders)
 
 
@@ -104,29 +114,91 @@ def test_parts_beside_a_folder_without_images(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"a": 1, "b": 1})
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "all.csv").write_text("x")
-    listing = list_folder(tmp_path)
+    listing = list_folder(tmp_path, level=None)
     assert listing.columns["parts"].tolist() == [0, 0]
     assert [f.name for f in listing.failures] == ["annotations/all.csv"]
     write_classes(tmp_path / "test", {"a": 1, "b": 1})
     write_classes(tmp_path / "extra", {"": 1})
     with pytest.raises(RequestError, match="parts test, train, and beside them extra"):
-        list_folder(tmp_path)
+        list_folder(tmp_path, level=None)
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    write_classes(tmp_path, {"car": 1, "train": 1})
-    listing = list_folder(tmp_path)
-    assert listing.class_names == ("car", "train")
-    assert listing.columns == {}
-    write_classes(tmp_path / "two", {"test": 1, "train": 1})
-    assert list_folder(tmp_path / "two").class_names == ("test", "train")
+    for i, classes in enumerate((("car", "train"), ("bullet train", "steam train"), ("dev", "x"))):
+        listing = list_folder(
+            write_classes(tmp_path / str(i), dict.fromkeys(classes, 1)), level=None
+        )
+        assert listing.class_names == classes
+        assert listing.columns == {}
+
+
+@pytest.mark.parametrize("tables", [(), ("train",), ("test", "train")])
+def test_parts_without_classes_are_refused_and_tables_named(
+    tables: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_classes(tmp_path, {"test": 2, "train": 2})
+    for part in tables:
+        (tmp_path / part / "_classes.csv").write_text("filename, cat")
+    with pytest.raises(RequestError, match=r"parts of a split \(test, train\)") as caught:
+        list_folder(tmp_path, level=None)
+    assert str(caught.value).count("_classes.csv") == len(tables) * (1 + (len(tables) == 1))
+    assert "source: {manifest: " in str(caught.value)
+
+
+def test_top_folders_that_hold_the_same_folders(tmp_path: Path) -> None:
+    for site in ("north", "south"):
+        write_classes(tmp_path / site, {"cat": 2, "dog": 1})
+    listing = list_folder(tmp_path, level=None)
+    assert listing.class_names == ("cat", "dog")
+    (note,) = listing.notes
+    assert "north, south" in note
+    assert "classes_level: 1" in note
+    assert list_folder(tmp_path, level=1).class_names == ("north", "south")
+    assert list_folder(tmp_path, level=2).class_names == ("cat", "dog")
+    with pytest.raises(RequestError, match="no image lies 3 folders deep"):
+        list_folder(tmp_path, level=3)
+    write_classes(tmp_path / "south", {"cow": 1})
+    assert list_folder(tmp_path, level=None).class_names == ("north", "south")
+
+
+def test_parts_within_each_class(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_classes(tmp_path / name, {"train": 2, "test": 1})
+    listing = list_folder(tmp_path, level=None)
+    assert listing.class_names == ("cat", "dog")
+    assert listing.columns["parts"].tolist() == [2, 0, 0] * 2
+    assert list_folder(tmp_path, level=1).columns == {}
+
+
+def test_what_is_guessed_of_folders_is_noted(tmp_path: Path) -> None:
+    for part in ("seg_train", "seg_test"):
+        write_classes(tmp_path / "DATA" / part, {"a": 1, "b": 1})
+    found = read(config({"folder": str(tmp_path)}), tmp_path / "cache")
+    assert found.notes == (
+        "Classes are those in DATA.",
+        "Parts: seg_test is test, seg_train is train.",
+    )
+
+
+@pytest.mark.parametrize("place", ["test/unknown", "test/images", "test", "predict", "test/test"])
+def test_a_held_out_folder_that_is_no_class_has_no_label(place: str, tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"a": 2, "b": 1})
+    write_classes(tmp_path / "val", {"a": 1, "b": 1})
+    write_classes(tmp_path, {place: 2})
+    listing = list_folder(tmp_path, level=None)
+    assert listing.class_names == ("a", "b")
+    assert listing.columns["parts"].tolist() == [0, 0, 0, 1, 1]
+    assert [(f.kind, f.name) for f in listing.failures] == [
+        ("missing_labels", f"{place}/{i}.png") for i in range(2)
+    ]
+    assert all("tlsearch predict" in f.reason for f in listing.failures)
 
 
 def test_images_in_no_class_folder_have_no_label(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", {"a": 1, "b": 1})
     write_picture(tmp_path / "test" / "7.png", 3)
     write_picture(tmp_path / "8.png", 4)
-    listing = list_folder(tmp_path)
+    listing = list_folder(tmp_path, level=None)
     assert listing.names == ("train/a/0.png", "train/b/0.png")
     assert [(f.kind, f.name) for f in listing.failures] == [
         ("missing_labels", "8.png"),
@@ -149,7 +221,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
         "d": ["d/x/0.png", "d/x/1.png"],
     }
     os.mkfifo(root / "b" / "pipe.jpg")  # is not waited for
-    assert [(f.kind, f.name, f.reason) for f in list_folder(root).failures] == [
+    assert [(f.kind, f.name, f.reason) for f in list_folder(root, level=None).failures] == [
         ("not_an_image", "a", "leads to a folder that is read already"),
         ("not_an_image", "b/pipe.jpg", "no file"),
         ("not_an_image", "c/up", "leads to a folder around this one"),
@@ -182,7 +254,7 @@ def test_a_folder_that_teaches_nothing(made: str, rule: str, tmp_path: Path) -> 
     elif made == "one":
         write_classes(root, {"a": 2})
     with pytest.raises(RequestError) as caught:
-        list_folder(root)
+        list_folder(root, level=None)
     message = str(caught.value)
     assert message.startswith(f"data.source.folder.path = {root}: ")
     assert rule in message

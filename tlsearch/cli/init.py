@@ -8,6 +8,7 @@ import re
 import shlex
 import textwrap
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -268,7 +269,7 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         "",
         f"name: {_text(fields['name'])}",
         "data:",
-        *_source(found.source),
+        *_source(found.source, found.notes),
         *_why(why["size"]),
         f"  size: {fields['size']}",
         "  fit: crop                       # or pad (nothing is cut off), stretch",
@@ -304,10 +305,11 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _source(source: Folder | Manifest) -> list[str]:
+def _source(source: Folder | Manifest, notes: Sequence[str]) -> list[str]:
     if isinstance(source, Folder):
-        comment = "  # A folder for each class. Paths start where the command runs."
-        return [comment, f"  source: {{folder: {_text(source.path)}}}"]
+        found = " ".join(map(one_line, notes)) or "A folder for each class."
+        comment = _why(f"{found} Paths start where the command runs")
+        return [*comment, f"  source: {{folder: {_text(source.path)}}}"]
     lines = ["  # Columns of the table, as init guessed them. Paths of images start at its folder."]
     lines += ["  source:", "    manifest:", f"      path: {_text(source.path)}"]
     meant = {
@@ -399,7 +401,7 @@ def show(started: Started) -> None:
         lines.append(f"without a label: {found.unlabelled:,}")
     if found.left_out:
         lines.append(f"other files or rows, left out: {found.left_out:,}")
-    lines += [f"note: {note}" for note in found.notes]
+    lines += [f"note: {one_line(note)}" for note in found.notes]
     split, minutes = fields["split"]["strategy"], max(1, round(started.proposal.cost.seconds / 60))
     file = shlex.quote(str(started.study))
     lines += [

@@ -124,6 +124,10 @@ class Folder(Section):
     lone: ClassVar[str | None] = r"(?!.*\.(csv|tsv|parquet|pq)$)([^A-Z].*|.*[/\\].*)"
 
     path: Annotated[_Text, Field(examples=["photos"])]
+    classes_level: Annotated[
+        int | None,
+        Field(ge=1, le=64, description="of folders that name classes, 1 the top; null: found"),
+    ] = None
 
 
 class Manifest(Section):

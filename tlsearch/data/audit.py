@@ -7,8 +7,9 @@ import numpy as np
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import EmbeddedSource
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, connected, with_columns
+from tlsearch.data.dataset import TEST, TRAIN, ImageSet, connected, with_columns
 from tlsearch.data.duplicates import MAX_PAIRS, find_duplicates
+from tlsearch.data.layout import PARTS
 from tlsearch.data.records import (
     CLASS_KINDS,
     Audit,
@@ -32,7 +33,6 @@ _FAILED: tuple[tuple[Kind, str], ...] = (
     ("missing_labels", "without a label"),
     ("not_an_image", "beside the images that are none"),
 )
-_PART_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 
 def audited(
@@ -144,7 +144,7 @@ class _Checks:
             f"{tested:,} of them in the test part"
         )
         files = [
-            Listed(tuple(map(self._data.name, g)), ", ".join(_PART_NAMES[parts[r]] for r in g))
+            Listed(tuple(map(self._data.name, g)), ", ".join(PARTS[parts[r]] for r in g))
             for g in groups
         ]
         drop = _joined([g[parts[g] < parts[g].max()] for g in groups])

@@ -198,7 +198,7 @@ def save(data: ImageSet, folder: Path) -> Path:
 def load(place: Path) -> ImageSet:
     """The set that `save` wrote; the pixels are mapped, not read."""
     facts = json.loads((place / _FACTS).read_text())
-    known = read_arrays(place / _ARRAYS)
+    known: dict[str, Any] = read_arrays(place / _ARRAYS)
     files = [known.pop(f"file_{name}") for name in Files._fields if f"file_{name}" in known]
     pixel_file = place / facts.pop("images")  # an absolute path stands for itself
     return ImageSet(

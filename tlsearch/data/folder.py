@@ -19,16 +19,9 @@ from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, source_text
 from tlsearch.data.cache import Listing, read_files
-from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
+from tlsearch.data.dataset import Failure, ImageSet
+from tlsearch.data.layout import LayoutError, arranged
 from tlsearch.errors import RequestError, refused
-
-PART_NAMES = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
-}
-"""Parts of a split by the names that people give them, in small letters."""
-
 
 NaturalKey = tuple[tuple[tuple[bool, int, str], ...], str]
 
@@ -78,6 +71,9 @@ SUFFIXES = frozenset(_JPEG | _PLAIN | {".tif", ".tiff", ".webp", ".avif"})
 """A file is taken for an image by its name; whether it is one shows when it is decoded."""
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
+"""Suffixes of tables."""
+
 _LAYOUT = "put the images of each class into a folder of its own"
 
 Steps = tuple[str, ...]
@@ -95,12 +91,12 @@ def read_folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> Image
     """
     assert isinstance(data.source, Folder)
     on_progress(0.0, f"listing {source_text(data.source)}")
-    listing = list_folder(expanded(data.source.path))
+    listing = list_folder(expanded(data.source.path), level=data.source.classes_level)
     return read_files(listing, data, cache, on_progress, field=FIELD)
 
 
-def list_folder(path: Path) -> Listing:
-    """The folder's images with their classes, in natural order.
+def list_folder(path: Path, *, level: int | None) -> Listing:
+    """The folder's images with their classes, in natural order; `level` as `arranged` takes it.
 
     Raises:
         RequestError: there is no such folder, or it holds no two classes of images.
@@ -116,45 +112,44 @@ def list_folder(path: Path) -> Listing:
     if not images:
         others = f", but {len(failures)} other files" if failures else ""
         raise refused(FIELD, shown, f"holds no images{others}", _LAYOUT)
-    if all(len(steps) == 1 for steps in images):
-        rule = "holds images, but no folders that name their classes"
-        raise refused(FIELD, shown, rule, f"{_LAYOUT}, or write source: {{manifest: …}}")
-    depth = 1 if _has_parts(images) else 0
-    if not depth:
-        _refuse_half_parts(shown, images)
-    labelled = [steps for steps in images if len(steps) > depth + 1]
+    try:
+        layout = arranged([steps[:-1] for steps in images], level=level)
+    except LayoutError as error:
+        remedy = error.remedy or _labels_elsewhere(path, failures)
+        raise refused(FIELD, shown, str(error), remedy) from error
+    labelled = [i for i, name in enumerate(layout.classes) if name is not None]
     failures += [
-        Failure("missing_labels", _name(steps), "lies in no folder that names its class")
-        for steps in images
-        if len(steps) <= depth + 1
+        Failure("missing_labels", _name(images[i]), layout.reasons[i])
+        for i, name in enumerate(layout.classes)
+        if name is None
     ]
-    labels, class_names = label_indices(printable(steps[depth]) for steps in labelled)
-    several_classes(class_names, field=FIELD, value=shown, remedy="add a folder of another class")
-    parts = np.asarray([PART_NAMES[s[0].lower()] for s in labelled] if depth else [], np.int8)
+    labels, class_names = label_indices(printable(str(layout.classes[i])) for i in labelled)
+    remedy = "put folders of images side by side, one for each class"
+    several_classes(class_names, field=FIELD, value=shown, remedy=remedy)
+    parts = None if layout.parts is None else np.asarray(layout.parts, np.int8)[labelled]
     return Listing(
-        paths=tuple(str(path.joinpath(*steps)) for steps in labelled),
-        names=tuple(_name(steps) for steps in labelled),
+        paths=tuple(str(path.joinpath(*images[i])) for i in labelled),
+        names=tuple(_name(images[i]) for i in labelled),
         labels=labels,
         class_names=class_names,
-        columns={"parts": parts} if depth else {},
+        columns={} if parts is None else {"parts": parts},
         failures=tuple(sorted(failures, key=lambda failure: natural_key(failure.name))),
+        notes=layout.notes,
     )
 
 
-def _has_parts(images: list[Steps]) -> bool:
-    """Whether the top folders are the parts of a split: all that hold images are named so."""
-    heads = {steps[0].lower() for steps in images if len(steps) > 1}
-    return heads <= set(PART_NAMES) and any(len(steps) > 2 for steps in images)
-
-
-def _refuse_half_parts(shown: str, images: list[Steps]) -> None:
-    """A part may be the name of a class; several of them beside another folder are a mistake."""
-    heads = {steps[0] for steps in images if len(steps) > 1}
-    parts = sorted(head for head in heads if head.lower() in PART_NAMES)
-    if len({PART_NAMES[head.lower()] for head in parts}) > 1 and len(heads) > len(parts):
-        others = ", ".join(sorted(heads - set(parts))[:3])
-        rule = f"holds the parts {', '.join(parts)}, and beside them {others}"
-        raise refused(FIELD, shown, rule, "move the other folders into a part, or away")
+def _labels_elsewhere(path: Path, failures: Sequence[Failure]) -> str:
+    """What to do about images without class folders: tables beside them may hold their labels."""
+    tables = [f.name for f in failures if f.name.lower().endswith(TABLES)]
+    if not tables:
+        return f"{_LAYOUT}, or write source: {{manifest: …}}"
+    if len(tables) == 1:
+        return f"are the labels in {tables[0]}? Then write source: {{manifest: {path / tables[0]}}}"
+    named = ", ".join(sorted(tables, key=natural_key)[:3])
+    return (
+        f"are the labels in {named}? Then put them into one table, with a column split for the "
+        "part, and write source: {manifest: …}"
+    )
 
 
 def _order(steps: Steps) -> tuple[tuple[NaturalKey, ...], Steps]:

@@ -15,11 +15,11 @@ from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.cache import Listing
 from tlsearch.data.dataset import TRAIN
 from tlsearch.data.decode import quiet_pillow
-from tlsearch.data.folder import PART_NAMES, is_named_as_image, list_folder
+from tlsearch.data.folder import TABLES, is_named_as_image, list_folder
+from tlsearch.data.layout import PART_NAMES
 from tlsearch.data.table import list_manifest, read_table
 from tlsearch.errors import RequestError
 
-TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _HEADERS = 64  # images whose size is read, spread over all
 
 # Names that columns have in the wild, best first; compared without case, blanks and underscores.
@@ -87,7 +87,7 @@ def survey(path: Path) -> Survey:
     """
     if path.is_dir():
         source = Folder(path=str(path))
-        found = _survey_of(source, list_folder(path))
+        found = _survey_of(source, list_folder(path, level=None))
     elif not path.exists():
         raise RequestError(f"{path}: is not there — paths start from {Path.cwd()}")
     elif path.suffix.lower() in TABLES:

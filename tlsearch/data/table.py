@@ -19,7 +19,8 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Manifest, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
-from tlsearch.data.folder import PART_NAMES, label_indices, printable, several_classes
+from tlsearch.data.folder import label_indices, printable, several_classes
+from tlsearch.data.layout import PART_NAMES
 from tlsearch.errors import RequestError, nearest, refused
 
 _DAYS = (
