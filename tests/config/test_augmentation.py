@@ -244,9 +244,12 @@ def test_defaults_fill_what_is_absent_and_nothing_else() -> None:
     ],
 )
 def test_attacks_cost_passes(read: Read, fields: str, passes: float) -> None:
-    study = read(f"space: {{adversarial: {fields}}}")
+    study = read(f"space: {{adversarial: {fields}, l1: {{low: 0, high: 1}}}}")
+    plain_study = read("space: {l1: {low: 0, high: 1}}")
     assert attack_passes(study.space) == passes
-    cost, plain = (estimate(found, num_images=1000, num_classes=10) for found in (study, read("")))
+    cost, plain = (
+        estimate(found, num_images=1000, num_classes=10) for found in (study, plain_study)
+    )
     attacked = cost.trainings - cost.baseline_trainings - 3 * 3  # baselines are not attacked
     train = cost.train_images / cost.trainings
     per_pass = 1.814 * (study.data.size / 224) ** 2

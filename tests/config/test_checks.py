@@ -251,10 +251,14 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("", ["space searches nothing: all trials train the same strategy"]),
-        ("space: {l1: [0, 1]}", []),
+        ("", ["space searches nothing: there is 1 configuration", "confirm.top = 3"]),
+        ("space: {l1: {low: 0, high: 1}}", []),
         (
-            "space: {l1: [0, 1]}\nbudget: {trials: 10}",
+            "space: {l1: [0, 1], lr: [0.1, 0.2]}\nbudget: {trials: 8}\nconfirm: {top: 5}",
+            ["there are 4 different configurations", "confirm.top = 5: all 4 trials"],
+        ),
+        (
+            "space: {l1: {low: 0, high: 1}}\nbudget: {trials: 10}",
             ["the sampler's first 10 trials are random, so all 10 trials will be"],
         ),
         (
@@ -262,12 +266,12 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
             ["cmaes leaves lists to chance: l1"],
         ),
         (
-            "space: {l1: [0, 1]}\nsearch: {pruner: hyperband}",
+            "space: {l1: {low: 0, high: 1}}\nsearch: {pruner: hyperband}",
             ["hyperband splits the trials into 3 brackets"],
         ),
-        ("space: {l1: [0, 1]}\nconfirm: {top: 31}", ["confirm.top = 31: all 30 trials"]),
+        ("space: {l1: {low: 0, high: 1}}\nconfirm: {top: 31}", ["confirm.top = 31: all 30 trials"]),
         (
-            "space: {l1: [0, 1]}\nsearch: {pruner: {wilcoxon: {p_threshold: 0.2}}}",
+            "space: {l1: {low: 0, high: 1}}\nsearch: {pruner: {wilcoxon: {p_threshold: 0.2}}}",
             ["wilcoxon compares learning curves"],
         ),
     ],
@@ -361,7 +365,7 @@ def test_folds_and_time_that_go_together(read: Read, split: str, lines: str) -> 
     ],
 )
 def test_notes_on_folds_and_time(read: Read, split: str, lines: str, expected: list[str]) -> None:
-    found = notes(read(f"{lines}\nspace: {{l1: [0, 1]}}", head=DATA % split))
+    found = notes(read(f"{lines}\nspace: {{l1: {{low: 0, high: 1}}}}", head=DATA % split))
     assert len(found) == len(expected)
     assert all(a.startswith(b) for a, b in zip(found, expected, strict=True))
 

@@ -178,7 +178,8 @@ sys.exit(", ".join(heavy & set(sys.modules)) or 0)
 def test_cost_by_hand(read: Read) -> None:
     source = Digits().facts()
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
-    cost = estimate(read(lines), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+    space = "space: {l1: {low: 0, high: 1}}\n"
+    cost = estimate(read(lines + space), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
     # 600 train, 200 validate, 200 test; (2 + 3 baselines) × 3 seeds
     assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (10, 3, 15)
     assert cost.trainings == 28
@@ -192,15 +193,19 @@ def test_cost_by_hand(read: Read) -> None:
     steps = 4 * 19
     slow, fast = 0.02 * 24 * steps, 0.001 * 4 * steps
     assert cost.seconds == pytest.approx(cost.giga_macs / 10 + slow + fast + 28)
-    few = read(lines + "baselines: false\nspace: {l1: [0, 1]}", "data.labels_per_class=20")
+    few = read(lines + space + "baselines: false", "data.labels_per_class=20")
     few_cost = estimate(few, num_images=source.images, num_classes=source.classes)
     assert few_cost.train_images == (10 + 2 * 3) * 4 * 200
     off = estimate(read(lines, "confirm=null"), num_images=1000, num_classes=10)
     assert off.confirm_trainings == 0
+    # Nothing equal is trained twice.
+    once = estimate(read(lines), num_images=1000, num_classes=10)
+    assert (once.search_trainings, once.confirm_trainings) == (1, (1 + 3) * 3)
 
 
 def test_cost_of_folds_by_hand(read: Read) -> None:
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
+    lines += "space: {l1: {low: 0, high: 1}}\n"
     cost = estimate(read(lines, "data.split.folds=4"), num_images=1000, num_classes=10)
     # 200 test, 800 in folds of 200; confirmation trains once a seed
     assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (40, 12, 15)
@@ -212,7 +217,8 @@ def test_cost_of_folds_by_hand(read: Read) -> None:
 
 def test_cost_where_features_are_kept(read: Read) -> None:
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
-    lines += "baselines: false\nspace: {freeze_depth: 5, batch_size: [8, 16]%s}\n"
+    lines += "baselines: false\n"
+    lines += "space: {freeze_depth: 5, batch_size: [8, 16], l1: {low: 0, high: 1}%s}\n"
     head = estimate(read(lines % ""), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
     # Every image goes through the body once, whatever is trained on what comes out.
     assert head.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * 1000)

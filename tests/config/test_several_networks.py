@@ -70,8 +70,9 @@ def test_a_grid_counts_the_networks(read: Read) -> None:
 
 
 def test_the_cost_at_most_is_that_of_the_largest_network(read: Read) -> None:
+    space = "space: {l1: {low: 0, high: 1}}"
     both, small, large = (
-        estimate(read("", head=head(name, "none")), num_images=1000, num_classes=10).giga_macs
+        estimate(read(space, head=head(name, "none")), num_images=1000, num_classes=10).giga_macs
         for name in ("[mobilenet_v3_small, resnet18]", "mobilenet_v3_small", "resnet18")
     )
     assert both == large > small

@@ -19,13 +19,14 @@ from tlsearch.config.cells import Cell
 from tlsearch.config.paths import PARTS
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import PRUNERS, SAMPLERS
-from tlsearch.config.space import Choice, Fixed, Range
+from tlsearch.config.space import Choice, Fixed, Range, configuration_key
 from tlsearch.errors import StoreError
 from tlsearch.search import store as store_module
 from tlsearch.search.baselines import baseline_run
+from tlsearch.search.confirm import candidates, num_trials, trials_left
 from tlsearch.search.samplers import grid_point, make_pruner, make_sampler, suggest_with
 from tlsearch.search.storage import open_storage, set_aside
-from tlsearch.search.store import Store, existing_store, is_started
+from tlsearch.search.store import SEARCH, Store, existing_store, is_started
 
 NUMBERS = """
 space:
@@ -220,6 +221,39 @@ def test_choices_open_dimensions(study: Study) -> None:
         sgd = row.run.params["optimizer"] == "sgd"
         assert ("optimizer.sgd.momentum" in row.sampled) == sgd
         assert type(row.run.strategy.optimizer).__name__ == ("Sgd" if sgd else "Adam")
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "cmaes", "qmc"])
+def test_no_configuration_is_trained_twice(study: Study, sampler: str) -> None:
+    body = "\nspace: {lr: {low: 0.1, high: 0.3, step: 0.1}, freeze_depth: {low: 0, high: 3}}\n"
+    store = memory_store(configured(study, body, sampler, "none"))
+    runs = []
+    for _ in range(6):  # two at a time
+        pair = store.ask(), store.ask()
+        runs += pair
+        for run in pair:
+            drive(store, run, [run.params["lr"]] * 4)
+    assert store.config.num_configurations() == 12
+    assert len({configuration_key(run.params) for run in runs}) == 12
+
+
+def test_a_choice_counts_what_it_opens(study: Study) -> None:
+    body = "\nspace: {optimizer: {sgd: {momentum: [0.8, 0.9]}, adam: {}}}\n"
+    store = memory_store(configured(study, body, "tpe", "none"))
+    assert (store.config.num_configurations(), num_trials(store, SEARCH)) == (3, 3)
+    for _ in range(3):
+        drive(store, store.ask(), [0.5] * 4)
+    assert len({configuration_key(row.run.params) for row in store.rows()}) == 3
+    assert not trials_left(store)
+
+
+def test_copies_of_a_configuration_are_confirmed_once(study: Study) -> None:
+    body = "\nspace: {lr: {low: 0.1, high: 0.3}}\nconfirm: {top: 3}\n"
+    store = memory_store(study(body=body))
+    for lr in (0.2, 0.2, 0.3):
+        store.study.enqueue_trial({"lr": lr})  # as a user of Optuna may
+        drive(store, store.ask(), [lr] * 10)
+    assert [one.trial for one in candidates(store, SEARCH)] == [2, 0]
 
 
 def test_the_grid_is_walked_once(study: Study) -> None:

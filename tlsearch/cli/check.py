@@ -186,7 +186,9 @@ def _arm_lines(config: StudyConfig) -> Iterator[str]:
         tunes = [f"{name}: {in_words(found)}" for name, found in ours.searched().items()]
         yield f"[bold]arm {escape(arm)}[/bold]"
         yield f"  fixes {escape('; '.join(fixes) or 'nothing')}"
-        yield f"  tunes {escape('; '.join(tunes) or 'nothing')}"
+        size = ours.num_configurations()
+        few = f" ({size} different configurations)" if tunes and size == ours.num_trials() else ""
+        yield f"  tunes {escape('; '.join(tunes) or 'nothing')}{few}"
 
 
 def _notes(config: StudyConfig) -> list[str]:
@@ -371,7 +373,7 @@ def _cost_lines(config: StudyConfig, checked: Mapping[str, Checked]) -> Iterator
     folds = config.data.split.folds
     by_folds = f" of {folds} folds" if folds else ""
     yield (
-        f"at most {cost.trainings} trainings: {config.budget.trials} trials{by_folds}, "
+        f"at most {cost.trainings} trainings: {config.num_trials()} trials{by_folds}, "
         f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation"
     )
     yield (

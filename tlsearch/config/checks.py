@@ -444,10 +444,10 @@ LAGGING = 0.1
 def notes(config: StudyConfig) -> list[str]:
     """All notes on a study that searches."""
     found: list[str] = []
-    trials, search, split = config.budget.trials, config.search, config.data.split
+    trials, search, split = config.num_trials(), config.search, config.data.split
     startup = getattr(search.sampler, "n_startup_trials", 0)
-    if not config.searched():
-        found.append("space searches nothing: all trials train the same strategy")
+    if trials < config.budget.trials:
+        found.append(few_configurations(config))
     elif startup >= trials:
         found.append(
             f"the sampler's first {startup} trials are random, so all {trials} trials will be"
@@ -480,6 +480,17 @@ def notes(config: StudyConfig) -> list[str]:
             "once and holds out one fold of a draw of its own"
         )
     return found + strategy_notes(config)
+
+
+def few_configurations(config: StudyConfig) -> str:
+    """What is said where there are fewer configurations than trials."""
+    size = config.num_configurations()
+    are = "is 1 configuration" if size == 1 else f"are {size} different configurations"
+    nothing = "" if config.searched() else "space searches nothing: "
+    return (
+        f"{nothing}there {are}, and none is trained twice: {size} of the {config.budget.trials} "
+        "trials of budget.trials will be run"
+    )
 
 
 def strategy_notes(config: StudyConfig) -> list[str]:

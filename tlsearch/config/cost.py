@@ -81,16 +81,17 @@ def estimate(
     folds, test = part_sizes(config, num_images=num_images, num_classes=num_classes)
     train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
     epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
-    search = config.budget.trials * len(folds)
-    rounds = {"fixed": 1, "tuned": config.budget.trials}
+    search = config.num_trials() * len(folds)
+    rounds = {"fixed": 1, "tuned": config.num_trials()}
     compared = sum(rounds[mode] for mode in baselines.values()) * len(folds)
-    confirmed = (confirm.top + len(baselines)) * confirm.seeds
+    num_best = min(confirm.top, config.num_trials())
+    confirmed = (num_best + len(baselines)) * confirm.seeds
     trainings = search + compared + confirmed
     # The probe's trunk is frozen: forward alone, and its features could even be reused.
     probes = (len(folds) + confirm.seeds) if "linear_probe" in baselines else 0
     train_passes = round(trainings * epochs * train)
     eval_passes = round(trainings * epochs * validation) + confirmed * test
-    own = search + confirm.top * confirm.seeds  # not baselines
+    own = search + num_best * confirm.seeds  # not baselines
     kept = own if reuses_features(config) else 0
     forward = round((trainings - kept) / trainings * (train_passes + eval_passes))
     forward += num_images if kept else 0
@@ -197,7 +198,7 @@ def plan(config: StudyConfig, sizes: Mapping[str, tuple[int, int]]) -> Plan:
 
 def num_tuning(config: StudyConfig) -> int:
     """How many trials a cell tunes with; none where its strategy leaves nothing open."""
-    return config.budget.trials if config.searched() else 0
+    return config.num_trials() if config.searched() else 0
 
 
 def num_swept(config: StudyConfig, cell: Cell) -> int:

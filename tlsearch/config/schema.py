@@ -510,6 +510,18 @@ class StudyConfig(Section):
         chosen = {name: suggest(name, found) for name, found in self.backbone.searched().items()}
         return {**chosen, **self.space.assign(suggest)}
 
+    def num_configurations(self) -> int | None:
+        """How many different configurations a trial may have; None if infinitely many."""
+        size = self.space.size()
+        return None if size is None else size * len(self.backbone.names)
+
+    def num_trials(self) -> int:
+        """Trials of a whole search: the budget, or fewer where there are no more configurations, as
+        nothing is trained twice.
+        """
+        size = self.num_configurations()
+        return self.budget.trials if size is None else min(self.budget.trials, size)
+
     def grid(self) -> dict[str, list[Scalar]]:
         """The values of each searched dimension; `grid_size` must not be None."""
         return {name: values(dimension) for name, dimension in self.searched().items()}

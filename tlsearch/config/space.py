@@ -7,10 +7,11 @@ A scalar fixes a dimension, a list or a range searches it.
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import reduce
+from math import prod
 from operator import or_
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
@@ -124,6 +125,13 @@ def count(dimension: Dimension) -> int | None:
         case Range(low, high, False, step) if step is not None or dimension.whole:
             return round((high - low) / (step or 1)) + 1
     return None
+
+
+def num_values(dimension: Dimension) -> int | None:
+    """How many different values it may take, however they are spaced; None if infinitely many."""
+    if isinstance(dimension, Range) and dimension.whole and dimension.log:
+        return int(dimension.high - dimension.low) + 1
+    return count(dimension)
 
 
 def values(dimension: Dimension) -> list[Scalar]:
@@ -463,10 +471,35 @@ class Space(_Fields):  # type: ignore[misc]
         """The dimensions that a sampler is asked for, those of all choices included."""
         return {n: d for n, d in self.dimensions().items() if not isinstance(d, Fixed)}
 
+    def size(self) -> int | None:
+        """How many different strategies there are; None if infinitely many."""
+        sizes: list[int | None] = []
+        for name in type(self).model_fields:
+            field = getattr(self, name)
+            if isinstance(field, Branches):
+                options = [_product(map(num_values, f.values())) for f in field.options.values()]
+                sizes.append(None if None in options else sum(n for n in options if n))
+            else:
+                sizes.append(num_values(field))
+        return _product(sizes)
+
     def conditional(self) -> tuple[str, ...]:
         """The searched dimensions that exist for some choices only."""
         found = self.searched()
         return tuple(name for name in found if "." in name and name.partition(".")[0] in found)
+
+
+def _product(counts: Iterable[int | None]) -> int | None:
+    found = list(counts)
+    return None if None in found else prod(n for n in found if n is not None)
+
+
+def configuration_key(params: Mapping[str, Any]) -> Hashable:
+    """The same for parameters that are equal, but for the last digits of a number on a grid."""
+    return tuple(
+        (name, f"{value:.12g}" if isinstance(value, float) else value)
+        for name, value in sorted(params.items())
+    )
 
 
 def with_defaults(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The best trials by validation are trained again over seeds, each on its own redr
 tested; sweeps vary the chosen configuration. In a search the best mean over seeds wins.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tlsearch.config.cells import Cell, compared
 from tlsearch.config.comparison import SweepConfig
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import Grid
+from tlsearch.config.space import configuration_key
 from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.baselines import baseline_run, run_of
@@ -75,16 +75,13 @@ def best_trial(store: Store) -> tuple[float, Run] | None:
 
 
 def num_trials(store: Store, cell: Cell) -> int:
-    """How many trials a cell is to have: the budget, or all points of a smaller grid; 0 where an
-    arm or a tuned baseline leaves nothing to search.
+    """How many trials a cell is to have: the budget, or all configurations where there are fewer;
+    0 where an arm or a tuned baseline leaves nothing to search.
     """
     config = store.cells[cell]
     if cell != SEARCH and not config.searched():
         return 0
-    size = config.grid_size()
-    if isinstance(config.search.sampler, Grid) and size is not None:
-        return min(config.budget.trials, size)
-    return config.budget.trials
+    return config.num_trials()
 
 
 def trials_left(store: Store, cell: Cell = SEARCH) -> int:
@@ -106,12 +103,18 @@ def counted_trials(store: Store, cell: Cell) -> list[RunRow]:
 
 
 def candidates(store: Store, cell: Cell) -> list[Candidate]:
-    """The best few of a cell, best first; none before a trial is complete."""
+    """The best few different configurations of a cell, best first; none before a trial is
+    complete.
+    """
     config = store.cells[cell]
     if cell != SEARCH and not num_trials(store, cell):
         return [Candidate(None, config.assign(_nothing_to_suggest))]
     ranked = _ranked(counted_trials(store, cell), maximise=maximises(config))
-    return [Candidate(row.number, row.run.params) for row in ranked[: config.confirm.top]]
+    distinct: dict[Hashable, Candidate] = {}
+    for row in ranked:
+        key = configuration_key(row.run.params)
+        distinct.setdefault(key, Candidate(row.number, row.run.params))
+    return list(distinct.values())[: config.confirm.top]
 
 
 def chosen(store: Store, cell: Cell) -> Candidate | None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tlsearch.config.cells import Cell, compared, scenario_config
-from tlsearch.config.checks import knows_source
+from tlsearch.config.checks import few_configurations, knows_source
 from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
@@ -170,6 +170,8 @@ class Queue:
         """Say how much there is to do, and how much of it is done."""
         store = self._store
         if store.config.comparison is None:
+            if store.config.num_trials() < store.config.budget.trials:
+                self._work.watch(Remark(few_configurations(store.config)))
             done, total = store.num_ended(), store.num_ended() + trials_left(store)
             self._begins("search", done, total)
             return

@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Mapping
 from math import prod
 from typing import Any
 
@@ -10,9 +10,20 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Grid, Qmc
-from tlsearch.config.space import Choice, Dimension, Range, Suggest
+from tlsearch.config.space import (
+    Choice,
+    Dimension,
+    Range,
+    Suggest,
+    configuration_key,
+    values,
+)
+
+REDRAWS = 20
+"""How often a sampler may draw again what was trained; then chance decides."""
 
 
 def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
@@ -39,14 +50,60 @@ def make_sampler(config: StudyConfig, *, seed: int) -> BaseSampler:
 def grid_point(config: StudyConfig, number: int) -> dict[str, Any]:
     """The values of a grid's trial: every point once, in an order shuffled by the study's seed."""
     grid = config.grid()
-    order = list(range(prod(len(values) for values in grid.values())))
+    order = list(range(prod(map(len, grid.values()))))
     random.Random(config.search.seed).shuffle(order)  # noqa: S311
     place = order[number % len(order)]
     point = {}
-    for name, values in grid.items():
-        place, index = divmod(place, len(values))
-        point[name] = values[index]
+    for name, choices in grid.items():
+        place, index = divmod(place, len(choices))
+        point[name] = choices[index]
     return point
+
+
+def point_for(
+    config: StudyConfig,
+    study: optuna.Study,
+    storage: optuna.storages.BaseStorage,
+    *,
+    seed: int,
+    known: Collection[Hashable],
+) -> dict[str, Any] | None:
+    """The values to give the next trial where the sampler, asked with `seed`, would draw a `known`
+    configuration again: what it draws instead, or at last any that is new. None where its draw is
+    new, or nothing is.
+    """
+    size = config.num_configurations()
+    if size is None or len(known) >= size:
+        return None
+    # Optuna cannot take back a trial, so that a copy of the study is asked first.
+    memory = optuna.storages.InMemoryStorage()
+    name = study.study_name
+    optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=memory)
+    copy = optuna.load_study(study_name=name, storage=memory, pruner=make_pruner(config))
+    for attempt in range(REDRAWS):
+        its_seed = derive_seed(seed, attempt) % 2**32 if attempt else seed
+        copy.sampler = make_sampler(config, seed=its_seed)
+        trial = copy.ask()
+        if configuration_key(config.assign(suggest_with(trial))) not in known:
+            return trial.params if attempt else None
+    draw = random.Random(seed)  # noqa: S311
+    while True:
+        drawn: dict[str, Any] = {}
+        params = config.assign(_drawn(draw, drawn))
+        if configuration_key(params) not in known:
+            return drawn
+
+
+def _drawn(draw: random.Random, drawn: dict[str, Any]) -> Suggest:
+    def suggest(name: str, dimension: Dimension) -> Any:
+        match dimension:
+            case Range(low, high, True, _):  # whole numbers
+                drawn[name] = draw.randint(int(low), int(high))
+            case _:
+                drawn[name] = draw.choice(values(dimension))
+        return drawn[name]
+
+    return suggest
 
 
 def make_pruner(config: StudyConfig) -> BasePruner:

@@ -31,7 +31,7 @@ from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Grid, Wilcoxon
-from tlsearch.config.space import with_defaults
+from tlsearch.config.space import configuration_key, with_defaults
 from tlsearch.errors import StoreError
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.search.baselines import run_of, tuned_config
@@ -39,6 +39,7 @@ from tlsearch.search.samplers import (
     grid_point,
     make_pruner,
     make_sampler,
+    point_for,
     stored_values,
     suggest_with,
 )
@@ -222,7 +223,8 @@ class Store:
         study, config = self._sampled[cell], self.cells[cell]
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
-        if not waiting and isinstance(config.search.sampler, Grid):
+        is_grid = isinstance(config.search.sampler, Grid)
+        if not waiting and is_grid:
             # Optuna's own grid sampler wants to stop an `optimize` loop when it is told of the
             # last point, and there is none.
             study.enqueue_trial(grid_point(config, number))
@@ -230,6 +232,11 @@ class Store:
         # comparison all arms of a scenario draw alike, and each scenario anew.
         place = [cell.scenario] if cell.scenario else []
         seed = derive_seed(config.search.seed, "sampler", *place, number) % 2**32
+        if not waiting and not is_grid:
+            known = {configuration_key(row.run.params) for row in self.trials(cell)}
+            point = point_for(config, study, self.storage, seed=seed, known=known)
+            if point is not None:
+                study.enqueue_trial(point)
         study.sampler = make_sampler(config, seed=seed)
         trial = study.ask()
         params = config.assign(suggest_with(trial))

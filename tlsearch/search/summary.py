@@ -80,7 +80,7 @@ def summarise(store: Store, layout: Layout) -> Summary:
         metric=config.search.metric,
         rows=rows,
         counts=Counter(row.state for row in rows if row.run.role == "trial" or not is_search),
-        budget=config.budget.trials,
+        budget=config.num_trials(),
         best=winner or (ranked[0] if ranked else None),
         baselines={name: _baseline_value(store, name) for name in baselines},
         recipes={name: recipe_of(store, name) for name in baselines},
