@@ -142,14 +142,15 @@ class _Server:
 
 
 def stores_of(config: StudyConfig, *, arguments: str) -> Stores:
-    """The stores of a study that was started; creates nothing.
+    """The stores of a study that was started; creates nothing, but lets those that were moved or
+    copied name their own folder.
 
     Raises:
         RequestError: it was not.
-        WorkError: Optuna's storage cannot be read.
+        WorkError: Optuna's storage cannot be read, or MLflow's database be written.
     """
     from tlsearch.cli.run import not_started
-    from tlsearch.search.coordinator import tracking_address
+    from tlsearch.search.coordinator import settled_in, tracking_address
     from tlsearch.search.storage import open_storage, storage_address
     from tlsearch.search.store import is_started
 
@@ -157,6 +158,8 @@ def stores_of(config: StudyConfig, *, arguments: str) -> Stores:
     storage = open_storage(config, layout, create=False)
     if storage is None or not is_started(config.name, storage):
         raise not_started(config.name, arguments)
+    for text in settled_in(layout):
+        typer.echo(f"note: {text}", err=True)
     study_id = storage.get_study_id_from_name(config.name)
     return Stores(
         tracking_uri=absolute_address(tracking_address(config, layout)),

@@ -22,7 +22,8 @@ from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden, near
 from tlsearch.models.weights import downloads
 from tlsearch.search.provenance import versions
 from tlsearch.search.storage import is_running, open_storage, storage_address
-from tlsearch.tracking.address import absolute_address, look, server_remedy
+from tlsearch.tracking.address import absolute_address, look, server_remedy, sqlite_path
+from tlsearch.tracking.store import former_places
 
 if TYPE_CHECKING:
     import torch
@@ -157,6 +158,12 @@ def _mlflow(tracking_uri: str | None, layout: Layout) -> Finding:
         return Finding("stores", "MLflow", "fails", f"{shown}: {why}", remedy)
     if found is None:
         return Finding("stores", "MLflow", "absent", f"{shown}: made by the first run")
+    file = sqlite_path(address)
+    moved = former_places(file, layout.artifacts) if file else []
+    if moved:
+        found += f"; its artifacts are named as in {', '.join(map(str, moved))}"
+        remedy = "the folder was moved or copied: the next `tlsearch run` or `ui` corrects it"
+        return Finding("stores", "MLflow", "works", f"{shown}: {found}", remedy)
     return Finding("stores", "MLflow", "works", f"{shown}: {found}")
 
 

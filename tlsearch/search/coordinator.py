@@ -43,6 +43,7 @@ from tlsearch.search.store import MIRRORED, MLFLOW, Store
 from tlsearch.tracking.address import sqlite_path
 from tlsearch.tracking.mlflow_logger import Mirror, now_ms
 from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
+from tlsearch.tracking.store import settle_in
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 FLUSH_SECONDS = 2.0
@@ -185,6 +186,20 @@ def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:
     """Write down what is run, and clear away what killed processes left."""
     write_text(folder / "study.yaml", to_yaml(redacted(config)))
     sweep(folder, open_keys={r.run.key for r in rows if r.state in ("running", "waiting")})
+
+
+def settled_in(layout: Layout) -> Iterator[str]:
+    """Make the stores here name their own folder, should that have been moved or copied; what is
+    then said of it.
+
+    Raises:
+        WorkError: MLflow's database cannot be written.
+    """
+    for old in settle_in(layout.mlflow_db, layout.artifacts):
+        yield (
+            f"{layout.root} was moved or copied from {old}: what MLflow's database said to lie "
+            "there is now looked for, and written, here"
+        )
 
 
 def is_mirrored(store: Store, layout: Layout) -> bool:

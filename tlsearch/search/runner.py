@@ -46,7 +46,14 @@ from tlsearch.search.confirm import (
     test_record,
     trials_left,
 )
-from tlsearch.search.coordinator import Coordinator, begin, coordinating, is_mirrored, occupied
+from tlsearch.search.coordinator import (
+    Coordinator,
+    begin,
+    coordinating,
+    is_mirrored,
+    occupied,
+    settled_in,
+)
 from tlsearch.search.jobs import asks_for_scores
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.provenance import (
@@ -100,6 +107,8 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
         store = Store(config, storage)
         store.adopt()
         begin(folder, config, store.rows())
+        for text in settled_in(layout):
+            watch(Remark(text))
         has_work = not _is_whole(store, layout)
         if has_work or store.noted(ORIGIN) is None:
             store.note(ORIGIN, origin())

@@ -23,6 +23,7 @@ from tlsearch.search.champion import recipe_of
 from tlsearch.search.confirm import best_first, chosen, is_finished, maximises, test_record
 from tlsearch.search.storage import storage_address
 from tlsearch.search.store import AUDIT, MLFLOW, NETWORKS, Store
+from tlsearch.tracking.address import sqlite_path
 
 _NOT_TEST = ("baselines", "baseline_keys", "model", "model_run", "registered")
 
@@ -86,9 +87,21 @@ def summarise(store: Store, layout: Layout) -> Summary:
         recipes={name: recipe_of(store, name) for name in baselines},
         test=test,
         is_finished=is_finished(store),
-        mlflow=store.noted(MLFLOW),
+        mlflow=_place_in_mlflow(store, layout),
         storage=str(hidden(storage_address(config, layout))),
     )
+
+
+def _place_in_mlflow(store: Store, layout: Layout) -> Mapping[str, str] | None:
+    """Where the mirror stands; of the database here by the folder's present place, as it may have
+    been moved or copied since that was noted.
+    """
+    noted: Mapping[str, str] | None = store.noted(MLFLOW)
+    file, here = sqlite_path(noted["tracking_uri"]) if noted else None, layout.mlflow_db
+    is_ours = file is not None and file.parts[-2:] == here.parts[-2:]
+    if noted is None or not is_ours or store.config.tracking_uri:
+        return noted
+    return {**noted, "tracking_uri": f"sqlite:///{here.as_posix()}"}
 
 
 def _baseline_value(store: Store, name: str) -> float | None:

@@ -5,10 +5,11 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Collection, Mapping
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from tlsearch.config.paths import atomic_write, remove_drafts
@@ -115,6 +116,88 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0][:300]
 
 
+# A folder that was moved or copied: what lies in it is named by absolute addresses.
+
+
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow's database that say where artifacts lie. MLflow's client cannot
+change them.
+"""
+
+
+def former_places(path: Path, artifacts: Path) -> list[Path]:
+    """Where the folder of the database `path` and of its `artifacts` was when they were written, if
+    it was moved or copied since; with a database elsewhere, none. Reads alone.
+    """
+    if path.parent != artifacts.parent or not _filled(path):
+        return []
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            found = database.execute(
+                "SELECT DISTINCT artifact_location FROM experiments"
+                " WHERE artifact_location LIKE 'file:///%'"
+            ).fetchall()
+    except sqlite3.Error:  # whoever opens it says what is wrong
+        return []
+    folders = dict.fromkeys(Path(unquote(urlsplit(at).path)).parent for (at,) in found)
+    return [
+        folder.parent
+        for folder in folders
+        if folder.parts[-2:] == artifacts.parts[-2:]
+        and folder != artifacts
+        and not (folder.exists() and folder.samefile(artifacts))
+    ]
+
+
+def settle_in(path: Path, artifacts: Path) -> list[Path]:
+    """Have the database name the `artifacts` beside it, also after its folder was moved or copied;
+    where that was before, each of `former_places`.
+
+    Raises:
+        WorkError: the database cannot be written.
+    """
+    former = former_places(path, artifacts)
+    if not former:
+        return []
+    with _writing(path), closing(sqlite3.connect(path, timeout=20)) as database, database:
+        for old in former:
+            for before, now in (
+                (old.as_uri(), artifacts.parent.as_uri()),
+                (old.as_posix(), artifacts.parent.as_posix()),  # of MLflow's own experiment
+            ):
+                for table, column in _ADDRESSES:
+                    if column in _columns(database, table):
+                        database.execute(
+                            f"UPDATE {table} SET {column} = ? || substr({column}, ?)"  # noqa: S608
+                            f" WHERE substr({column}, 1, ?) = ?",
+                            (f"{now}/", len(before) + 2, len(before) + 1, f"{before}/"),
+                        )
+    return former
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:  # the last from MLflow's migrations
+        raise WorkError(
+            f"MLflow's database {path} cannot be written: {first_line(error)} — make its folder"
+            " writable, free some space, or choose another place for the study's stores"
+        ) from error
+
+
 def _ready_sqlite(path: Path) -> None:
     """Make sure that a whole database lies there and can be written.
 
@@ -122,9 +205,8 @@ def _ready_sqlite(path: Path) -> None:
     MLflow's migrations, or a second one that opens the file meanwhile, finds no half of it.
     """
     from filelock import FileLock
-    from sqlalchemy.exc import SQLAlchemyError
 
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not _filled(path):
             with FileLock(f"{path}.lock", timeout=120):
@@ -134,11 +216,6 @@ def _ready_sqlite(path: Path) -> None:
             database.execute("BEGIN IMMEDIATE")
             database.execute("PRAGMA user_version = 0")
             database.execute("ROLLBACK")
-    except (OSError, sqlite3.Error, SQLAlchemyError) as error:  # the last from MLflow's migrations
-        raise WorkError(
-            f"MLflow's database {path} cannot be written: {first_line(error)} — make its folder"
-            " writable, free some space, or choose another place for the study's stores"
-        ) from error
 
 
 def _filled(path: Path) -> bool:
