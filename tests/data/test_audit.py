@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,28 @@ def test_a_clean_set_stays_as_it_is() -> None:
         "exact_duplicates",
         "near_conflicts",
         "near_duplicates",
+        "augmented_copies",
         "small_classes",
         "imbalance",
     }
+
+
+def test_augmented_copies_stay_on_one_side_by_their_names() -> None:
+    names = [
+        f"{'ab'[label]}/{i // 2}_{'rot15' if i % 2 else 'crop'}.png"
+        for i, label in enumerate([0, 0, 1, 1] * 2)
+    ]
+    data = folder_of(PHOTOS, [0, 0, 1, 1] * 2, names=names)
+    found, audit = look(data, audit_config())
+    finding = only(audit, "augmented_copies")
+    assert (finding.count, finding.dropped, len(finding.files)) == (8, 0, 4)
+    assert effect(finding) == "kept; a random split keeps them on one side"
+    assert found.clusters is not None
+    assert found.clusters.tolist() == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert look(data, audit_config(augmented_copies="drop"))[0].usable.tolist() == [0, 2, 4, 6]
+    assert look(data, audit_config(augmented_copies="off"))[0].clusters is None
+    given = look(replace(data, parts=np.array([0, 2] * 4, np.int8)), audit_config(split="given"))[1]
+    assert "4 of them in more than one part" in only(given, "augmented_copies").text
 
 
 def odd_size(data: ImageSet) -> ImageSet:

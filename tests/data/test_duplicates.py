@@ -16,6 +16,7 @@ from tlsearch.data.duplicates import (
     exact_groups,
     find_duplicates,
     near_pairs,
+    turned_pairs,
 )
 from tlsearch.data.sources import load_digits_images
 
@@ -68,6 +69,30 @@ def test_plain_pictures_are_left_alone_whatever_their_hashes() -> None:
     assert data.files is not None
     alike = replace(data, files=data.files._replace(hashes=np.zeros(30, np.uint64)))
     assert not len(near_pairs(alike, np.arange(30))[0])
+
+
+TURNS: list[Change] = [
+    *(lambda p, t=t: p.transpose(t) for t in Image.Transpose),
+    lambda p: jpeg(brighter(p.transpose(Image.Transpose.TRANSPOSE)), 80),
+]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_flips_and_quarter_turns_are_found_within_a_class(turn: Change) -> None:
+    photos = [photo(i, side=128) for i in range(10)]
+    data = folder_of([*photos, *map(turn, photos)], [0] * 20, size=50)
+    pairs, complete = turned_pairs(data, np.arange(20))
+    assert complete
+    assert np.mean(pairs[:, 1] - pairs[:, 0] == 10) >= 0.8
+    assert len(pairs) >= 9
+    # Of two classes the direction may be what sets them apart.
+    apart = folder_of([*photos, *map(turn, photos)], [0] * 10 + [1] * 10, size=50)
+    assert not (np.diff(turned_pairs(apart, np.arange(20))[0]) == 10).any()
+
+
+def test_digits_hardly_ever_look_like_another_that_is_turned() -> None:
+    data = load_digits_images(32)
+    assert len(turned_pairs(data, np.arange(len(data.labels)))[0]) < 60  # of 1.1 million
 
 
 def test_other_colours_are_another_picture() -> None:

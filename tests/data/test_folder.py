@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.data.made import UNREADABLE, config, read, write_classes, write_messy, write_picture
-from tlsearch.data.folder import find_images, list_folder, natural_key
+from tlsearch.config.sources import NamePattern
+from tlsearch.data.folder import copies_by_name, find_images, list_folder, natural_key
 from tlsearch.errors import RequestError
 
 
@@ -329,3 +330,58 @@ def test_links(here: Path) -> None:
     assert sorted(images_of("b")) == [
         *("b/2.JPG", "b/c/deep/3.tiff", "b/gone.png", "b/linked/1.png", "b/é, x.png")
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (["a/12_jpg.rf.0a1b.jpg", "a/12_jpg.rf.ff.jpg", "a/13_jpg.rf.0a.jpg"], [0, 0, 2]),
+        (["train/a/x_png.rf.0a.jpg", "test/a/x_png.rf.0b.jpg", "b/x_png.rf.0c.jpg"], [0, 0, 2]),
+        (["a/3.jpg", "a/3_flipLR.JPG", "a/3_new30degFlipLR.JPG", "a/3-Rot_90.jpg"], [0] * 4),
+        (["a/3_aug_1.png", "a/3_aug_2.png", "a/31_aug_1.png", "a/3.jpg"], [0, 0, 2, 0]),
+        (
+            [f"a/a_original_5.jpg_0123456{i}-89ab-cdef-0123-456789abcdef.jpg" for i in range(2)],
+            [0, 0],
+        ),
+        # what numbers them, or the original beside them, must stand before the word
+        (["a/tissue_crop_1.png", "a/tissue_crop_2.png"], [0, 1]),
+        (["a/tissue_crop_1.png", "a/tissue.png"], [0, 0]),
+        (
+            ["a/IMG_1.jpg", "a/IMG_2.jpg", "a/dark_3.jpg", "a/1 (2).jpg", "b/1_flip.jpg"],
+            [*range(5)],
+        ),
+    ],
+)
+def test_augmented_copies_are_known_by_their_names(names: list[str], groups: list[int]) -> None:
+    found = copies_by_name(names)
+    assert found.first.tolist() == groups
+    assert bool(found.pattern) == (len(set(groups)) < len(groups))
+
+
+def test_a_pattern_of_names_makes_groups(tmp_path: Path) -> None:
+    for part, name in enumerate(("train/a/p1_0", "train/b/p1_1", "test/a/p2_0", "test/b/x")):
+        write_picture(tmp_path / f"{name}.png", part)
+
+    def groups(pattern: str) -> tuple[list[int], tuple[str, ...]]:
+        group = NamePattern(pattern=pattern)
+        listing = list_folder(tmp_path, level=None, group=group)
+        found = dict(zip(listing.names, listing.columns["groups"].tolist(), strict=True))
+        return [found[name] for name in sorted(found)], listing.notes
+
+    two = (
+        "the pattern of names makes 2 groups; it finds nothing in 1 paths, each a group of its own"
+    )
+    assert groups(r"(p\d)_") == ([1, 2, 0, 0], (two,))
+    assert groups("^./")[0] == [0, 1, 0, 1]
+    with pytest.raises(RequestError, match=r"group.pattern = q: finds nothing in any of 4 paths"):
+        groups("q")
+
+
+def test_names_of_copies_give_the_pattern_that_groups_them(tmp_path: Path) -> None:
+    for i, name in enumerate(("3", "3_flip", "3_rot90", "4", "4_rot15")):
+        write_picture(tmp_path / "a" / f"{name}.png", i)
+        write_picture(tmp_path / "b" / f"{i}_jpg.rf.{name}.png", 10 + i)
+    plain = list_folder(tmp_path, level=None)
+    group = NamePattern(pattern=copies_by_name(plain.names).pattern)
+    groups = list_folder(tmp_path, level=None, group=group).columns["groups"]
+    assert len(np.unique(groups)) == 2 + 5

@@ -20,7 +20,7 @@ from tlsearch.config.loader import parse, read_study
 from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import visible_gpus
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.sources import Folder, Manifest
+from tlsearch.config.sources import Folder, Manifest, NamePattern
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION
 from tlsearch.data.records import one_line
 from tlsearch.data.survey import Survey, survey
@@ -158,6 +158,8 @@ def _split(found: Survey, why: dict[str, str]) -> dict[str, Any]:
     elif found.num_groups is not None and found.num_groups >= _PARTS:
         strategy = "stratified_group"
         why["split"] = f"{found.num_groups:,} groups, none of them in two parts"
+        if isinstance(found.source.group, NamePattern):
+            why["split"] += "; names that differ only by an augmentation's suffix are one group"
     elif found.has_times:
         strategy = "time"
         why["split"] = "the latest are tested, as a model in use meets what comes later"
@@ -309,7 +311,15 @@ def _source(source: Folder | Manifest, notes: Sequence[str]) -> list[str]:
     if isinstance(source, Folder):
         found = " ".join(map(one_line, notes)) or "A folder for each class."
         comment = _why(f"{found} Paths start where the command runs")
-        return [*comment, f"  source: {{folder: {_text(source.path)}}}"]
+        if source.group is None:
+            return [*comment, f"  source: {{folder: {_text(source.path)}}}"]
+        return [
+            *comment,
+            "  source:",
+            "    folder:",
+            f"      path: {_text(source.path)}",
+            f"      group: {_flow(source.group.model_dump())}",
+        ]
     lines = ["  # Columns of the table, as init guessed them. Paths of images start at its folder."]
     lines += ["  source:", "    manifest:", f"      path: {_text(source.path)}"]
     meant = {
@@ -322,6 +332,9 @@ def _source(source: Folder | Manifest, notes: Sequence[str]) -> list[str]:
     for field, meaning in meant.items():
         if field in source.model_fields_set:
             column = getattr(source, field)
+            if isinstance(column, NamePattern):
+                lines.append(f"      group: {_flow(column.model_dump())}  # in the image's path")
+                continue
             remark = meaning if column else f"{meaning}; none is read"
             lines.append(f"      {field}: {_value(column)}  # {remark}")
     return lines

@@ -362,6 +362,13 @@ class AuditConfig(Section):
         _AnyOrOff,
         Field(description="nearly the same picture; keep puts them on one side of the split"),
     ] = "keep"
+    augmented_copies: Annotated[
+        _AnyOrOff,
+        Field(
+            description="names that differ only by an augmentation's suffix; keep puts them on one "
+            "side of the split, drop keeps the first"
+        ),
+    ] = "keep"
     leakage: Annotated[
         _Any,
         Field(

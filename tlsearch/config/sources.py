@@ -3,13 +3,14 @@
 Paths are relative to the folder where the command runs, as the state under mlruns/ is.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from tlsearch.config.validation import LARGEST_COUNT, Section, Share, name_in
+from tlsearch.config.validation import LARGEST_COUNT, Section, Share, name_in, tag, wrong
 
 
 class SourceFacts(NamedTuple):
@@ -117,6 +118,30 @@ class Textures(DrawnSource):
         return self.classes
 
 
+def _check_pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        remedy = r"write one such as (patient\d+), in single quotes"
+        raise wrong(f"is no regular expression: {error}", remedy) from None
+    return value
+
+
+class NamePattern(Section):
+    """Groups by the names of files: what the pattern's first (…) finds in an image's path, or all
+    that it matches; an image in which it finds nothing is a group of its own.
+    """
+
+    pattern: Annotated[
+        _Text,
+        AfterValidator(_check_pattern),
+        Field(
+            description="regular expression, searched in CLASS/NAME.SUFFIX, or in the table's path",
+            examples=[r"(patient\d+)"],
+        ),
+    ]
+
+
 class Folder(Section):
     """A folder with a subfolder of images per class, perhaps below train, val and test."""
 
@@ -128,6 +153,12 @@ class Folder(Section):
         int | None,
         Field(ge=1, le=64, description="of folders that name classes, 1 the top; null: found"),
     ] = None
+    group: Annotated[
+        NamePattern | None, Field(description="what must stay on one side, by the files' names")
+    ] = None
+
+
+_COLUMN, _PATTERN = tag("column"), tag("pattern")
 
 
 class Manifest(Section):
@@ -150,7 +181,14 @@ class Manifest(Section):
         _Text | None, Field(description="column: when it was taken; dates or numbers")
     ] = "time"
     group: Annotated[
-        _Text, Field(description="column: what must stay on one side, such as a patient")
+        Annotated[_Text | None, Tag(_COLUMN)] | Annotated[NamePattern, Tag(_PATTERN)],
+        Discriminator(
+            lambda value: _PATTERN if isinstance(value, Mapping | NamePattern) else _COLUMN
+        ),
+        Field(
+            description="column: what must stay on one side, such as a patient; or a pattern of "
+            "the images' paths"
+        ),
     ] = "group"
     part: Annotated[_Text | None, Field(description="column: train, validation or test")] = "split"
     weight: Annotated[

@@ -9,6 +9,7 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.dataset import TEST, TRAIN, ImageSet, connected, with_columns
 from tlsearch.data.duplicates import MAX_PAIRS, find_duplicates
+from tlsearch.data.folder import copies_by_name
 from tlsearch.data.layout import PARTS
 from tlsearch.data.records import (
     CLASS_KINDS,
@@ -105,23 +106,43 @@ class _Checks:
         data, near = self._data, self._config.audit.near_duplicates != "off"
         found = find_duplicates(data, self._rows, near=near)
         every = np.arange(len(data.labels))
-        edges = np.concatenate([np.stack([every, found.exact], axis=1), found.near])
-        clusters = connected(edges, len(every))
+        edges = [np.stack([every, found.exact], axis=1), found.near, found.turned]
+        clusters = connected(np.concatenate(edges), len(every))
         self._conflicting_labels(found.exact)
         if self._is_given:
             self._leakage(clusters)
         self._exact_duplicates(found.exact)
         if not near:
             self._unseen.append("Near duplicates were not looked for: near_duplicates is off.")
+        else:
+            if not found.complete:
+                self._unseen.append(
+                    f"More than {MAX_PAIRS:,} pairs of pictures have similar hashes; near "
+                    "duplicates were looked for among so many, and the rest left alone."
+                )
+            self._near_conflicts(found.near)
+            self._near_duplicates(clusters, found.exact)
+        if data.files is None or self._config.audit.augmented_copies == "off":
             return clusters
-        if not found.complete:
-            self._unseen.append(
-                f"More than {MAX_PAIRS:,} pairs of pictures have similar hashes; near duplicates "
-                "were looked for among so many, and the rest left alone."
-            )
-        self._near_conflicts(found.near)
-        self._near_duplicates(clusters, found.exact)
-        return clusters
+        copies = copies_by_name(data.files.names.tolist()).first
+        self._augmented_copies(copies)
+        return connected(
+            np.stack([np.r_[every, every], np.r_[clusters, copies]], axis=1), len(every)
+        )
+
+    def _augmented_copies(self, copies: np.ndarray) -> None:
+        """Copies by their names: a turn by 15° or a crop is beyond what hashes find."""
+        groups = self._groups(copies)
+        rows = _joined(groups)
+        text = (
+            f"{len(rows):,} images in {number(len(groups), 'group')} whose names differ only by an "
+            "augmentation's suffix"
+        )
+        if self._is_given:
+            across = sum(len(set(self._held_out[g])) > 1 for g in groups)
+            text += f", {across:,} of them in more than one part of the given split"
+        files, drop = self._together(groups), self._all_but_one(groups)
+        self._record("augmented_copies", text, files, drop=drop, count=len(rows))
 
     def _conflicting_labels(self, exact: np.ndarray) -> None:
         """One picture under different labels: nothing here shows which is wrong, so all of them

@@ -1,4 +1,4 @@
-"""Which images show the same picture, to the byte or nearly."""
+"""Which images show the same picture, to the byte or nearly, perhaps flipped or turned."""
 
 import hashlib
 from collections.abc import Iterator
@@ -83,17 +83,20 @@ MAX_PAIRS = 2_000_000
 """Pairs with close hashes whose pixels are compared; in a set of plain pictures there may be
 more, and the rest is left alone."""
 
+_NO_PAIRS = np.empty((0, 2), np.int64)
 _SIDE = 16
 _CHUNK = 4096  # pairs, or images, at once: 50 MB or less
 
 
 class Duplicates(NamedTuple):
     """`exact` int64 (N,): the lowest row that shows the same picture. `near` int64 (P, 2): pairs of
-    such rows, ascending, that show nearly the same. `complete`: all close pairs were compared.
+    such rows, ascending, that show nearly the same; `turned` (P, 2) the same of one class, flipped
+    or turned by quarters. `complete`: all close pairs were compared.
     """
 
     exact: np.ndarray
     near: np.ndarray
+    turned: np.ndarray
     complete: bool
 
 
@@ -101,9 +104,11 @@ def find_duplicates(data: ImageSet, rows: np.ndarray, *, near: bool) -> Duplicat
     """Duplicates among `rows` (all others stand alone)."""
     exact = exact_groups(data, rows)
     if not near:
-        return Duplicates(exact, np.empty((0, 2), np.int64), True)
-    pairs, complete = near_pairs(data, rows[exact[rows] == rows])
-    return Duplicates(exact, pairs, complete)
+        return Duplicates(exact, _NO_PAIRS, _NO_PAIRS, True)
+    distinct = rows[exact[rows] == rows]
+    pairs, complete = near_pairs(data, distinct)
+    turned, all_turned = turned_pairs(data, distinct)
+    return Duplicates(exact, pairs, turned, complete and all_turned)
 
 
 def exact_groups(data: ImageSet, rows: np.ndarray) -> np.ndarray:
@@ -125,8 +130,74 @@ def near_pairs(data: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, bool]:
         left -= len(found[-1])
         if left == 0:
             break
-    pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
+    pairs = np.concatenate(found) if found else _NO_PAIRS
     return pairs[_alike(data.images, pairs)], left > 0
+
+
+_TURNS = range(1, 8)
+"""Ways to lay a square on itself: mirrored where odd, then turned by half as many quarters."""
+
+
+def turned_pairs(data: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Pairs int64 (P, 2) of `rows` of one class that show nearly the same picture flipped or turned
+    by quarters, and whether all were looked at; as `near_pairs`, all by the stored pixels.
+
+    Of different classes a turn may be what sets them apart: 6 and 9, an arrow to the left.
+    """
+    if not len(rows) or data.images.shape[1] != data.images.shape[2]:
+        return _NO_PAIRS, True
+    waves = _low_waves(data.images, rows)
+    upright, found, left = _hashes_of(waves), [_NO_PAIRS], MAX_PAIRS
+    classes = [np.flatnonzero(data.labels[rows] == c) for c in np.unique(data.labels[rows])]
+    for turn in _TURNS:
+        turned, close = _hashes_of(_turned_waves(waves, turn)), [_NO_PAIRS]
+        for members in classes:
+            num = len(members)
+            for pairs in close_pairs(np.concatenate([upright[members], turned[members]])):
+                first, second = pairs[:, 0], pairs[:, 1] - num
+                kept = np.flatnonzero((first < second) & (first < num))[:left]
+                close.append(rows[members[np.stack([first[kept], second[kept]], axis=1)]])
+                left -= len(kept)
+                if left == 0:
+                    break
+        pairs = np.concatenate(close)
+        found.append(pairs[_alike(data.images, pairs, turn=turn)])
+    return np.unique(np.concatenate(found), axis=0), left > 0
+
+
+def _low_waves(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The lowest 8 × 8 cosine waves float32 (R, 8, 8) of the stored pictures' greys."""
+    side = images.shape[1]
+    basis = np.cos(np.pi / side * np.outer(np.arange(_KEPT), np.arange(side) + 0.5)) / side
+    weights = np.array([1.0] if images.shape[-1] == 1 else [0.299, 0.587, 0.114], np.float32)
+    found, step = [], max(1, _CHUNK * _SIDE**2 // side**2)
+    for start in range(0, len(rows), step):
+        grey = images[rows[start : start + step]] @ weights
+        found.append(np.round(basis @ grey @ basis.T, 3).astype(np.float32))
+    return np.concatenate(found)
+
+
+def _turned_waves(waves: np.ndarray, turn: int) -> np.ndarray:
+    """What `_low_waves` would find in the pictures after this turn."""
+    signs = (-1.0) ** np.arange(_KEPT)
+    waves = waves * signs if turn % 2 else waves
+    for _ in range(turn // 2):
+        waves = waves.swapaxes(1, 2) * signs[:, None]
+    return waves
+
+
+def _hashes_of(waves: np.ndarray) -> np.ndarray:
+    """Hashes uint64 (R,), as `perceptual_hash` makes them of waves."""
+    flat = waves.reshape(len(waves), -1)
+    middle = np.sort(flat, axis=1)[:, _MIDDLE].mean(axis=1, keepdims=True)
+    hashes: np.ndarray = np.packbits(flat > middle, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    return hashes
+
+
+def _turned(images: np.ndarray, turn: int) -> np.ndarray:
+    """Pictures (N, H, W, C) after this turn."""
+    mirrored = images[:, :, ::-1] if turn % 2 else images
+    return np.rot90(mirrored, turn // 2, axes=(1, 2))
 
 
 def _digest(image: np.ndarray) -> bytes:
@@ -143,19 +214,20 @@ def _hashes(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     )
 
 
-def _alike(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _alike(images: np.ndarray, pairs: np.ndarray, *, turn: int = 0) -> np.ndarray:
     """Whether the stored pictures of each pair (P,) are nearly the same, whatever their brightness
-    and contrast, but not their colours.
+    and contrast, but not their colours; the second after this turn.
     """
     like = np.zeros(len(pairs), bool)
     if not len(pairs) or images.shape[1] < 4:
         return like
     rows, places = np.unique(pairs, return_inverse=True)
-    small, contrast = _centred(images, rows)
     places = places.reshape(pairs.shape)
+    small, contrast = _centred(images, rows, turn=0)
+    other = small if turn == 0 else _centred(images, rows, turn=turn)[0]
     for start in range(0, len(pairs), _CHUNK):
         part = places[start : start + _CHUNK]
-        a, b = small[part[:, 0]].astype(np.float32), small[part[:, 1]].astype(np.float32)
+        a, b = small[part[:, 0]].astype(np.float32), other[part[:, 1]].astype(np.float32)
         near = np.flatnonzero(_products(a, b) > MIN_CORRELATION)
         if len(near):
             least = contrast[part[near]].min(axis=1)
@@ -163,13 +235,13 @@ def _alike(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return like
 
 
-def _centred(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Small pictures (R, about 16, about 16, C) of mean 0 and norm 1, and the norms (R,) that they
-    had. In half precision, 0.3 GB if all of 200,000 images are in some pair.
+def _centred(images: np.ndarray, rows: np.ndarray, *, turn: int) -> tuple[np.ndarray, np.ndarray]:
+    """Small pictures (R, about 16, about 16, C) of mean 0 and norm 1 after this turn, and the norms
+    (R,) that they had. In half precision, 0.3 GB if all of 200,000 images are in some pair.
     """
     parts, norms = [], []
     for start in range(0, len(rows), _CHUNK):
-        small = _small(images[rows[start : start + _CHUNK]])
+        small = _small(_turned(images[rows[start : start + _CHUNK]], turn))
         small -= small.mean(axis=(1, 2, 3), keepdims=True)
         norm = np.maximum(np.sqrt(_products(small, small)), 1e-9)
         parts.append((small / norm[:, None, None, None]).astype(np.float16))

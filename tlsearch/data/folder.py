@@ -9,18 +9,20 @@ import os
 import re
 import stat
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tlsearch.config.paths import expanded
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
-from tlsearch.config.sources import Folder, source_text
+from tlsearch.config.sources import Folder, NamePattern, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
-from tlsearch.data.layout import LayoutError, arranged
+from tlsearch.data.layout import LayoutError, arranged, parts_named
 from tlsearch.errors import RequestError, refused
 
 NaturalKey = tuple[tuple[tuple[bool, int, str], ...], str]
@@ -40,6 +42,35 @@ def label_indices(labels: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     names = tuple(sorted(set(listed), key=natural_key))
     index = {name: i for i, name in enumerate(names)}
     return np.asarray([index[label] for label in listed], dtype=np.int64), names
+
+
+def group_indices(names: Sequence[str]) -> np.ndarray:
+    """Numbers int64 (N,) of the groups by their natural order; who has none is one of its own."""
+    named = np.array([bool(name) for name in names], bool)
+    groups = np.empty(len(named), np.int64)
+    groups[named], distinct = label_indices(name for name in names if name)
+    groups[~named] = len(distinct) + np.arange((~named).sum())
+    return groups
+
+
+def pattern_groups(
+    by: NamePattern, paths: Sequence[str], *, field: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """`group_indices` of what `by` finds in the paths, and a sentence on them.
+
+    Raises:
+        RequestError: it finds nothing in any of them.
+    """
+    expression = re.compile(by.pattern)
+    matches = [expression.search(path) for path in paths]
+    names = [(m[1 if expression.groups else 0] or "") if m else "" for m in matches]
+    alone = names.count("")
+    if alone == len(names):
+        rule = f"finds nothing in any of {alone:,} paths, the first is {paths[0]!r}"
+        raise refused(f"{field}.pattern", by.pattern, rule, "correct the pattern")
+    note = f"the pattern of names makes {len(set(names) - {''}):,} groups"
+    note += f"; it finds nothing in {alone:,} paths, each a group of its own" if alone else ""
+    return group_indices(names), (note,)
 
 
 def printable(name: str) -> str:
@@ -91,15 +122,17 @@ def read_folder(data: DataConfig, cache: Path, on_progress: OnProgress) -> Image
     """
     assert isinstance(data.source, Folder)
     on_progress(0.0, f"listing {source_text(data.source)}")
-    listing = list_folder(expanded(data.source.path), level=data.source.classes_level)
+    source = data.source
+    listing = list_folder(expanded(source.path), level=source.classes_level, group=source.group)
     return read_files(listing, data, cache, on_progress, field=FIELD)
 
 
-def list_folder(path: Path, *, level: int | None) -> Listing:
+def list_folder(path: Path, *, level: int | None, group: NamePattern | None = None) -> Listing:
     """The folder's images with their classes, in natural order; `level` as `arranged` takes it.
 
     Raises:
-        RequestError: there is no such folder, or it holds no two classes of images.
+        RequestError: there is no such folder, it holds no two classes of images, or its pattern of
+            groups finds nothing.
     """
     shown = str(path)
     if not path.is_dir():
@@ -126,15 +159,23 @@ def list_folder(path: Path, *, level: int | None) -> Listing:
     labels, class_names = label_indices(printable(str(layout.classes[i])) for i in labelled)
     remedy = "put folders of images side by side, one for each class"
     several_classes(class_names, field=FIELD, value=shown, remedy=remedy)
-    parts = None if layout.parts is None else np.asarray(layout.parts, np.int8)[labelled]
+    columns, notes = {}, layout.notes
+    if layout.parts is not None:
+        columns["parts"] = np.asarray(layout.parts, np.int8)[labelled]
+    if group is not None:
+        below = [images[i][images[i].index(str(layout.classes[i])) :] for i in labelled]
+        columns["groups"], more = pattern_groups(
+            group, _without_parts(map(_name, below)), field="data.source.folder.group"
+        )
+        notes += more
     return Listing(
         paths=tuple(str(path.joinpath(*images[i])) for i in labelled),
         names=tuple(_name(images[i]) for i in labelled),
         labels=labels,
         class_names=class_names,
-        columns={} if parts is None else {"parts": parts},
+        columns=columns,
         failures=tuple(sorted(failures, key=lambda failure: natural_key(failure.name))),
-        notes=layout.notes,
+        notes=notes,
     )
 
 
@@ -159,6 +200,84 @@ def _order(steps: Steps) -> tuple[tuple[NaturalKey, ...], Steps]:
 
 def _name(steps: Steps) -> str:
     return printable("/".join(steps))
+
+
+_EXPORTED = (
+    r"[._](?:jpe?g|png|bmp|gif|tiff?|webp|heic)"
+    r"(?:\.rf\.\w+|_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
+"""What Roboflow (`12_jpg.rf.0a1b.jpg`) and Augmentor (`cat_original_12.jpg_UUID.jpg`) append."""
+_CHANGES = (
+    r"aug(?:mented|mentation)? (?:rand(?:om)?)?[hvxy]?_?flip(?:ped)?(?:_?(?:lr|ud|tb|[hvxy]))? "
+    r"mirror(?:ed)? (?:new)?\d+_?deg(?:rees?)? rot(?:ate|ated|ation)? turn(?:ed)? shift(?:ed)? "
+    r"shear(?:ed)? zoom(?:ed)? (?:rand(?:om)?)?crop(?:ped)? scaled? transl(?:ate|ated|ation) "
+    r"affine bright(?:ness|er|ened)? dark(?:er|ened)? contrast gamma hue saturat(?:ion|ed) "
+    r"(?:colou?r)?jitter (?:gauss(?:ian)?)?noise noisy blur(?:red)? sharp(?:en|ened)? cutout copy"
+)
+_DIGITS = r"[-_. ()\d]*"
+
+
+def _changed(words: Sequence[str]) -> str:
+    """Such words behind a separator, one or several, perhaps with numbers: `_flip_rot90`."""
+    return rf"[-_. ]+(?:(?:{'|'.join(words)}){_DIGITS})+"
+
+
+_SUFFIX = re.compile(rf"(?:(?P<exported>{_EXPORTED})|{_changed(_CHANGES.split())})$", re.IGNORECASE)
+
+
+class NamedCopies(NamedTuple):
+    """`first` int64 (N,): the lowest row whose name is the same but for an augmentation's suffix;
+    `pattern`, a regular expression that finds what they share, "" where none is a copy.
+    """
+
+    first: np.ndarray
+    pattern: str
+
+
+def copies_by_name(names: Sequence[str]) -> NamedCopies:
+    """Names that differ by an augmentation's suffix alone, whatever the part of a split.
+
+    A word such as crop counts only behind what tells pictures apart: a name with a number, or one
+    that is there without it. Otherwise `tissue_crop_1` to `_900` would be one picture.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    suffixes: dict[str, list[re.Match[str]]] = defaultdict(list)
+    plain = set()
+    for row, name in enumerate(_without_parts(names)):
+        path = os.path.splitext(name)[0]
+        match = _SUFFIX.search(path)
+        stem = path[: match.start()] if match else path
+        groups[stem].append(row)
+        if match:
+            suffixes[stem].append(match)
+        else:
+            plain.add(stem)
+    first, found = np.arange(len(names)), []
+    for stem, own in suffixes.items():
+        has_number = re.search(r"\d", stem.rpartition("/")[2]) is not None
+        is_known = has_number or stem in plain or any(match["exported"] for match in own)
+        if is_known and len(groups[stem]) > 1:
+            first[groups[stem]] = groups[stem][0]
+            found += own
+    return NamedCopies(first, _pattern(found))
+
+
+def _without_parts(names: Iterable[str]) -> list[str]:
+    """The paths without the folders that are parts of a split."""
+    paths = [name.split("/") for name in names]
+    parts = parts_named({step for path in paths for step in path[:-1]})
+    return ["/".join([*(s for s in path[:-1] if s not in parts), path[-1]]) for path in paths]
+
+
+def _pattern(suffixes: Sequence[re.Match[str]]) -> str:
+    """An expression whose first (…) is a name without such suffixes."""
+    exported = [match[0] for match in suffixes if match["exported"]]
+    kinds = [r"[._]\w+\.rf\.\w+"] * any(".rf." in one for one in exported)
+    kinds += [r"[._]\w+_[-0-9a-f]{36}"] * any(".rf." not in one for one in exported)
+    others = {match[0].lower() for match in suffixes if not match["exported"]}
+    words = [word for word in _CHANGES.split() if any(re.search(word, other) for other in others)]
+    kinds += [f"(?i:{_changed(words)})"] if words else []
+    return rf"^(.+?)(?:{'|'.join(kinds)})?\.\w+$" if kinds else ""
 
 
 class _Walk:

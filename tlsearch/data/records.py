@@ -24,6 +24,7 @@ Kind = Literal[
     "exact_duplicates",
     "near_conflicts",
     "near_duplicates",
+    "augmented_copies",
     "leakage",
     "small_classes",
     "imbalance",
@@ -44,6 +45,11 @@ _KINDS: Mapping[Kind, tuple[str, str, str]] = {
     "exact_duplicates": ("exact duplicates", "remove what is too many", "drop or keep"),
     "near_conflicts": ("near duplicates with conflicting labels", "look at them", "drop or keep"),
     "near_duplicates": ("near duplicates", "remove what is too many", "drop or keep"),
+    "augmented_copies": (
+        "augmented copies",
+        "keep the originals alone; training augments by itself",
+        "drop or keep",
+    ),
     "leakage": ("duplicates across given parts", "put each picture into one part", "drop"),
     "small_classes": (
         "small classes",
@@ -128,6 +134,10 @@ def _shortened(names: Sequence[str]) -> list[str]:
     return [*kept, f"… and {more} more"] if more > 0 else kept
 
 
+_TOGETHER: tuple[Kind, ...] = ("near_duplicates", "near_conflicts", "augmented_copies")
+"""What a random split keeps on one side."""
+
+
 def effect(finding: Finding) -> str:
     """What happens to it, in words."""
     match finding.policy:
@@ -137,7 +147,7 @@ def effect(finding: Finding) -> str:
             return f"{finding.dropped:,} not trained on"
         case "drop":
             return f"{finding.dropped:,} left out"
-        case "keep" if finding.kind in ("near_duplicates", "near_conflicts"):
+        case "keep" if finding.kind in _TOGETHER:
             return "kept; a random split keeps them on one side"
         case "keep":
             return "kept"

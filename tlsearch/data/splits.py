@@ -126,6 +126,8 @@ def _missing(what: str, split: SplitConfig, images: int | None = None) -> Reques
     if images is not None:
         rule = f"{images} {'image has' if images == 1 else 'images have'} none of the {what}"
     remedy = "write strategy: stratified, or give a manifest that has them"
+    if what == "groups":
+        remedy += ", or group: {pattern: …} for the names of files"
     return refused("data.split.strategy", split.strategy, rule, remedy)
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from tlsearch.config.schema import DataConfig
-from tlsearch.config.sources import Folder, Manifest
+from tlsearch.config.sources import Folder, Manifest, NamePattern
 from tlsearch.data.cache import Listing
 from tlsearch.data.dataset import TRAIN
 from tlsearch.data.decode import quiet_pillow
-from tlsearch.data.folder import TABLES, is_named_as_image, list_folder
+from tlsearch.data.folder import TABLES, copies_by_name, is_named_as_image, list_folder
 from tlsearch.data.layout import PART_NAMES
 from tlsearch.data.table import list_manifest, read_table
 from tlsearch.errors import RequestError
@@ -86,8 +86,7 @@ def survey(path: Path) -> Survey:
         RequestError: it is not there, is neither, or holds no two classes of images.
     """
     if path.is_dir():
-        source = Folder(path=str(path))
-        found = _survey_of(source, list_folder(path, level=None))
+        found = _folder(path)
     elif not path.exists():
         raise RequestError(f"{path}: is not there — paths start from {Path.cwd()}")
     elif path.suffix.lower() in TABLES:
@@ -111,10 +110,22 @@ _REMEDIES: Mapping[type, str] = {
 }
 
 
+def _folder(path: Path) -> Survey:
+    """A folder, with groups where names are those of augmented copies."""
+    listing, group = list_folder(path, level=None), None
+    if pattern := copies_by_name(listing.names).pattern:
+        group = NamePattern(pattern=pattern)
+        listing = list_folder(path, level=None, group=group)
+    return _survey_of(Folder(path=str(path), group=group), listing)
+
+
 def _table(path: Path) -> Survey:
     """A table, with the optional columns that can be read."""
     head = read_table(path, field="PATH").columns
     source = guessed_columns(path, head)
+    pattern = copies_by_name(head[source.image]).pattern
+    if pattern and "group" not in source.model_fields_set:
+        source = source.model_copy(update={"group": NamePattern(pattern=pattern)})
     try:
         return _survey_of(source, list_manifest(DataConfig(source=source)))
     except RequestError:

@@ -16,10 +16,16 @@ import numpy as np
 from tlsearch.config.paths import expanded
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import DataConfig
-from tlsearch.config.sources import Manifest, source_text
+from tlsearch.config.sources import Manifest, NamePattern, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
-from tlsearch.data.folder import label_indices, printable, several_classes
+from tlsearch.data.folder import (
+    group_indices,
+    label_indices,
+    pattern_groups,
+    printable,
+    several_classes,
+)
 from tlsearch.data.layout import PART_NAMES
 from tlsearch.errors import RequestError, nearest, refused
 
@@ -276,6 +282,11 @@ def list_manifest(data: DataConfig) -> Listing:
         raise refused(f"{FIELD}.path", str(path), rule, "fill the columns, or name others")
     indices, class_names = label_indices(labels[i] for i in rows)
     columns = _columns(table, source, rows, data.split.strategy)
+    notes = [*_notes(table, source, columns)]
+    if isinstance(source.group, NamePattern):
+        paths = [printable(images.cells[i]) for i in rows]
+        columns["groups"], more = pattern_groups(source.group, paths, field=f"{FIELD}.group")
+        notes += more
     several_classes(
         class_names, field=f"{FIELD}.label", value=source.label, remedy="name another column"
     )
@@ -286,7 +297,7 @@ def list_manifest(data: DataConfig) -> Listing:
         class_names=class_names,
         columns=columns,
         failures=tuple(failures),
-        notes=tuple(_notes(table, source, columns)),
+        notes=tuple(notes),
     )
 
 
@@ -312,6 +323,8 @@ def _columns(
     found: dict[str, np.ndarray] = {}
     for field, read in readers.items():
         name = getattr(source, field)
+        if isinstance(name, NamePattern):
+            continue
         needed = _NEEDED.get(strategy) == field
         if name is None and needed:
             rule = f"a split by {strategy} needs this column"
@@ -378,12 +391,7 @@ def _times(column: _Column) -> np.ndarray:
 
 
 def _groups(column: _Column) -> np.ndarray:
-    """Numbers of the groups by their natural order; who has none is a group of its own."""
-    named = np.array([bool(cell) for cell in column.cells], bool)
-    groups = np.empty(len(named), np.int64)
-    groups[named], names = label_indices(printable(cell) for cell in column.cells if cell)
-    groups[~named] = len(names) + np.arange((~named).sum())
-    return groups
+    return group_indices([printable(cell) for cell in column.cells])
 
 
 def _parts(column: _Column) -> np.ndarray:
