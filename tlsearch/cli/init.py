@@ -309,8 +309,8 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
 
 def _source(source: Folder | Manifest, notes: Sequence[str]) -> list[str]:
     if isinstance(source, Folder):
-        found = " ".join(map(one_line, notes)) or "A folder for each class."
-        comment = _why(f"{found} Paths start where the command runs")
+        found = [one_line(note).removesuffix(".") for note in notes] or ["A folder for each class"]
+        comment = _why(f"{'. '.join(found)}. Paths start where the command runs")
         if source.group is None:
             return [*comment, f"  source: {{folder: {_text(source.path)}}}"]
         return [
