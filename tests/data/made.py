@@ -47,18 +47,55 @@ def write_classes(root: Path, counts: Mapping[str, int], *, suffix: str = ".png"
     return root
 
 
-def write_bomb(path: Path, *, side: int = 20_000) -> Path:
-    """A PNG of a few bytes that says it has side × side pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-
+def _png(width: int, height: int, bits: int, colour: int, data: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b""))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(data))
+    return b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
+
+
+def write_bomb(path: Path, *, side: int = 20_000) -> Path:
+    """A PNG of a few bytes that says it has side × side pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_png(side, side, 8, 2, bytes(1000)))
+    return path
+
+
+def write_deep(path: Path, values: np.ndarray) -> Path:
+    """A PNG or TIFF of uint16 (H, W) or (H, W, 3 or 4), which Pillow does not write in colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width, *rest = values.shape
+    channels = rest[0] if rest else 1
+    if path.suffix == ".png":
+        lines = values.astype(">u2").reshape(height, -1).view(np.uint8)
+        left = np.zeros_like(lines)
+        left[:, 2 * channels :] = lines[:, : -2 * channels]
+        filtered = np.insert(lines - left, 0, 1, axis=1)  # each less the one to its left
+        colour = {1: 0, 3: 2, 4: 6}[channels]
+        path.write_bytes(_png(width, height, 16, colour, filtered.tobytes()))
+        return path
+    order = ">" if path.stem.endswith("big") else "<"
+    pixels = values.astype(f"{order}u2").tobytes()
+    bits = 8 + len(pixels)
+    fields = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, bits), (259, 3, 1, 1)]
+    fields += [(262, 3, 1, 2 if channels > 1 else 1), (273, 4, 1, 8), (277, 3, 1, channels)]
+    fields += [(278, 3, 1, height), (279, 4, 1, len(pixels))]
+    if channels == 1:
+        fields[2] = (258, 3, 1, 16)
+    head = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HI", 42, bits + 2 * channels)
+    entries = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + struct.pack(f"{order}{'HH' if kind == 3 and count == 1 else 'I'}",
+                      *((value, 0) if kind == 3 and count == 1 else (value,)))
+        for tag, kind, count, value in fields
+    )  # fmt: skip
+    depth = struct.pack(f"{order}{channels}H", *[16] * channels)
+    table = struct.pack(f"{order}H", len(fields)) + entries + bytes(4)
+    path.write_bytes(head + pixels + depth + table)
     return path
 
 

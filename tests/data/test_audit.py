@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.made import SIDE, audit_config, folder_of, jpeg, photo
 from tlsearch.config.runtime import no_progress
@@ -73,6 +74,8 @@ def test_a_clean_set_stays_as_it_is() -> None:
         "augmented_copies",
         "small_classes",
         "imbalance",
+        "low_contrast",
+        "class_losses",
     }
 
 
@@ -317,6 +320,40 @@ def test_an_audit_pickles_becomes_json_and_a_table() -> None:
     assert [row[2] for row in rows] == ["1"] * 4
 
 
+def test_a_class_that_loses_a_tenth_is_named_whatever_the_rule() -> None:
+    failed = [Failure("unreadable", f"b/{i}.png", "damaged", "b") for i in range(2)]
+    data = with_more((PHOTOS[0], 0), failures=tuple(failed))
+    _, audit = look(data, audit_config())
+    found = only(audit, "class_losses")  # a alone lost a single image, which is no share
+    assert [row.names for row in found.files] == [("b",)]
+    assert found.files[0].detail == "2 of 6 images left out"
+    assert found.text == "b 2 of 6"
+
+
+def test_a_class_of_unreadable_files_stops_the_study_and_says_why() -> None:
+    why = ".heic is not read here; convert it"
+    failed = tuple(Failure("unreadable", f"c/{i}.heic", why, "c") for i in range(6))
+    error = refused(with_more(failures=failed, num_classes=3), audit_config())
+    assert f"c (0 images; 6 cannot be read: {why})" in str(error)
+    data = with_more(failures=failed, num_classes=3)
+    found, audit = look(data, audit_config(small_classes="drop"))
+    assert found.class_names == ("a", "b")
+    assert only(audit, "class_losses").text == "c 6 of 6"
+
+
+def test_pictures_that_show_nothing_are_named_and_are_no_duplicates() -> None:
+    white = [Image.new("RGB", (SIDE, SIDE + i), "white") for i in range(3)]
+    data = with_more(*((picture, i % 2) for i, picture in enumerate(white)))
+    found, audit = look(data, audit_config())
+    assert len(found.usable) == 11
+    assert only(audit, "low_contrast").count == 3
+    assert {"exact_duplicates", "conflicting_labels"} <= set(audit.clean)
+    assert data.files is not None
+    grounds = np.array([""] * 8 + ["black", "black", "nothing"])
+    _, audit = look(replace(data, files=data.files._replace(grounds=grounds)), audit_config())
+    assert "3 images, seen 2 over black, 1 without alpha" in only(audit, "transparency").text
+
+
 def test_a_summary_is_small_whatever_is_listed() -> None:
     no_text = Failure("unreadable", "a\udcff\n.jpg", "cut\x1bshort")
     others = (Failure("unreadable", "d/" * 500 + f"{i}.jpg", "x" * 999) for i in range(1, 5000))
@@ -325,7 +362,8 @@ def test_a_summary_is_small_whatever_is_listed() -> None:
     _, audit = look(with_more(*copies, failures=failures), audit_config(min_class_images=1))
     found = summary(audit)
     assert len(json.dumps(found)) < 10_000
-    unreadable, exact = found["findings"]
+    unreadable, exact, losses = found["findings"]
+    assert losses["text"] == "a 30 of 34"
     assert unreadable["files"][0] == {"names": [r"a\udcff\n.jpg"], "detail": r"cut\x1bshort"}
     assert unreadable["listed"] == 5000
     assert len(unreadable["files"]) == 8

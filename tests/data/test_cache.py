@@ -9,14 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.made import config, picture, read, write_classes, write_messy
+from tests.data.made import (
+    config,
+    picture,
+    read,
+    write_classes,
+    write_deep,
+    write_messy,
+    write_picture,
+)
 from tlsearch.config.paths import draft_of
 from tlsearch.config.runtime import no_progress
 from tlsearch.data import cache as decoded
 from tlsearch.data import dataset as store
 from tlsearch.data.cache import Work, decode_once, entry_key
 from tlsearch.data.dataset import ImageSet, image_set
-from tlsearch.data.decode import Decoded, UnreadableImage, decode_picture
+from tlsearch.data.decode import Decoded, Decoding, UnreadableImage, decode_picture
 from tlsearch.errors import WorkError
 
 SIZE = 8
@@ -26,7 +34,7 @@ def step(i: int) -> Callable[[], Decoded]:
     def run() -> Decoded:
         if i % 5 == 3:
             raise UnreadableImage(f"no {i}")
-        return decode_picture(picture(i), size=SIZE, fit="crop")
+        return decode_picture(picture(i), Decoding(SIZE, "crop"))
 
     return run
 
@@ -48,7 +56,7 @@ def test_an_entry_holds_what_could_be_decoded_in_order(tmp_path: Path) -> None:
     rows = [i for i in range(50) if i % 5 != 3]
     assert entry.rows.tolist() == rows
     assert entry.failures == tuple((i, f"no {i}") for i in range(3, 50, 5))
-    expected = [decode_picture(picture(i), size=SIZE, fit="crop") for i in rows]
+    expected = [decode_picture(picture(i), Decoding(SIZE, "crop")) for i in rows]
     images = np.load(entry.pixel_file, mmap_mode="r")
     assert isinstance(images, np.memmap)
     np.testing.assert_array_equal(images, [d.pixels for d in expected])
@@ -230,3 +238,23 @@ def test_the_pixels_lie_on_disk_once(tmp_path: Path) -> None:
     assert not list(place.glob("images*"))
     np.testing.assert_array_equal(loaded.images, found.images)
     assert loaded.fingerprint == found.fingerprint
+
+
+def test_white_is_that_of_the_whole_set_and_said(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for name, top in (("deep", 4095), ("dim", 300)):
+        for i in range(3):
+            values = draw.integers(0, top + 1, (16, 16, 3), dtype=np.uint16)
+            values[0, 0] = top
+            write_deep(tmp_path / "p" / name / f"{i}.png", values)
+    write_picture(tmp_path / "p" / "plain" / "0.jpg", 0)
+    source = {"folder": str(tmp_path / "p")}
+    found = read(config(source), tmp_path / "cache")
+    assert found.white == 4095
+    assert "white is 4,095" in found.notes[0]
+    assert [int(found.images[found.labels == label].max()) for label in (0, 1)] == [255, 19]
+    again = store.load(store.save(found, tmp_path / "kept"))
+    assert (again.white, again.fingerprint) == (4095, found.fingerprint)
+    given = read(config(source, white=300), tmp_path / "cache")
+    assert (given.white, given.notes) == (300, ())
+    assert given.images[given.labels == 1].max() == 255

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.made import cut_short, picture, write_bomb, write_picture
-from tlsearch.data.decode import UnreadableImage, decode_image, fit_square, quiet_pillow
+from tests.data.made import cut_short, picture, write_bomb, write_deep, write_picture
+from tlsearch.data.decode import (
+    Decoding,
+    UnreadableImage,
+    decode_image,
+    fit_square,
+    quiet_pillow,
+    white_of,
+)
 from tlsearch.errors import WorkError
 
 
@@ -19,7 +26,7 @@ def save(image: Image.Image, path: Path, **how: object) -> Path:
 
 
 def decoded(path: Path, *, size: int = 16, fit: str = "stretch") -> np.ndarray:
-    return decode_image(path, size=size, fit=fit).pixels
+    return decode_image(path, Decoding(size, fit)).pixels
 
 
 def grey_ramp() -> np.ndarray:
@@ -29,7 +36,7 @@ def grey_ramp() -> np.ndarray:
 
 def test_a_picture_of_the_right_size_is_kept_as_it_is(tmp_path: Path) -> None:
     image = picture(0, width=16, height=16)
-    found = decode_image(save(image, tmp_path / "a.png"), size=16, fit="crop")
+    found = decode_image(save(image, tmp_path / "a.png"), Decoding(16, "crop"))
     np.testing.assert_array_equal(found.pixels, np.asarray(image))
     assert found.pixels.dtype == np.uint8
     assert (found.width, found.height) == (16, 16)
@@ -58,6 +65,57 @@ def test_grey_of_any_depth_is_scaled_and_not_clipped(
     found = decoded(save(Image.fromarray(values), tmp_path / f"a{suffix}"))
     for channel in range(3):
         np.testing.assert_array_equal(found[..., channel], expected)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "big.tif"])
+@pytest.mark.parametrize("top", [255, 1023, 4095, 65535])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_files_of_16_bits_are_scaled_by_the_white_of_their_set(
+    name: str, top: int, channels: int, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(top)
+    values = draw.integers(0, top + 1, (16, 16, channels), dtype=np.uint16)
+    values[0, 0] = top
+    path = write_deep(tmp_path / name, values if channels == 3 else values[..., 0])
+    write_picture(tmp_path / "8.png", 0)
+    assert white_of([tmp_path / "8.png", path, tmp_path / "absent.png"]) == top
+    found = decode_image(path, Decoding(16, "stretch", white=top)).pixels
+    expected = np.broadcast_to(np.rint(values * (255 / top)), (16, 16, 3))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_brighter_than_white_is_white_and_alpha_has_a_range_of_its_own(tmp_path: Path) -> None:
+    values = np.full((16, 16, 4), (4095, 2048, 5000, 65535), np.uint16)
+    path = write_deep(tmp_path / "a.png", values)
+    found = decode_image(path, Decoding(16, "crop", white=4095)).pixels
+    np.testing.assert_array_equal(found[0, 0], [255, 128, 255])
+    assert white_of([path]) == 16383
+    assert white_of([write_picture(tmp_path / "8.png", 0)]) == 0
+
+
+def test_a_large_photograph_is_judged_by_what_is_decoded(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (4000, 3000), "red")
+    jpeg = save(photo, tmp_path / "a.jpg")
+    how = Decoding(16, "crop", max_megapixels=1)
+    assert decode_image(jpeg, how).width == 4000
+    with pytest.raises(UnreadableImage, match=r"12 megapixels, above data\.max_megapixels: 1"):
+        decode_image(save(photo, tmp_path / "a.png"), how)
+    assert decode_image(tmp_path / "a.png", Decoding(16, "crop")).height == 3000
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_drawing_on_transparent_ground_is_seen(mode: str, tmp_path: Path) -> None:
+    for drawn, ground in ((255, 0), (0, 255), (10, 255)):
+        image = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
+        image.paste((drawn, drawn, drawn, 255), (0, 0, 8, 16))
+        path = save(image.convert(mode), tmp_path / "a.png")
+        np.testing.assert_array_equal(decoded(path)[0, [0, 15], 0], [drawn, ground])
+        fixed = decode_image(path, Decoding(16, "stretch", background="white")).pixels
+        np.testing.assert_array_equal(fixed[0, [0, 15], 0], [drawn, 255])
+    hidden = picture(0, width=16, height=16)
+    everywhere = hidden.copy()
+    everywhere.putalpha(0)
+    np.testing.assert_array_equal(decoded(save(everywhere, tmp_path / "b.png")), np.asarray(hidden))
 
 
 def test_not_a_number_is_black(tmp_path: Path) -> None:
@@ -110,12 +168,12 @@ def test_a_jpeg_turned_by_its_exif_stands_upright(tmp_path: Path) -> None:
     wide.paste((255, 255, 255), (0, 0, 48, 64))  # left half white
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: left becomes top
-    found = decode_image(save(wide, tmp_path / "a.jpg", exif=exif), size=16, fit="stretch")
+    found = decode_image(save(wide, tmp_path / "a.jpg", exif=exif), Decoding(16, "stretch"))
     assert (found.width, found.height) == (64, 96)
     assert found.pixels[1].min() > 240
     assert found.pixels[-2].max() < 15
     plain = save(wide.transpose(Image.Transpose.ROTATE_270), tmp_path / "b.png")
-    upright = decode_image(plain, size=16, fit="stretch")
+    upright = decode_image(plain, Decoding(16, "stretch"))
     assert bin(found.hash ^ upright.hash).count("1") <= 4
 
 
@@ -161,7 +219,7 @@ def test_any_shape_becomes_square(fit: str, shape: tuple[int, int]) -> None:
 
 def test_a_large_jpeg_is_reduced_while_it_is_decoded(tmp_path: Path) -> None:
     path = write_picture(tmp_path / "a.jpg", 5, width=512, height=256)
-    found = decode_image(path, size=16, fit="stretch")
+    found = decode_image(path, Decoding(16, "stretch"))
     assert (found.width, found.height) == (512, 256)
     whole = picture(5, width=512, height=256).resize((16, 16), Image.Resampling.BICUBIC)
     assert np.abs(found.pixels.astype(int) - np.asarray(whole)).mean() < 6
@@ -169,14 +227,14 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded(tmp_path: Path) -> None:
 
 def test_the_hash_knows_a_picture_again(tmp_path: Path) -> None:
     image = picture(7, width=320, height=320)
-    base = decode_image(save(image, tmp_path / "a.png"), size=16, fit="crop").hash
+    base = decode_image(save(image, tmp_path / "a.png"), Decoding(16, "crop")).hash
     smaller = image.resize((200, 200), Image.Resampling.LANCZOS)
-    again = decode_image(save(smaller, tmp_path / "b.jpg", quality=60), size=32, fit="pad").hash
-    other = decode_image(write_picture(tmp_path / "c.png", 8), size=16, fit="crop").hash
+    again = decode_image(save(smaller, tmp_path / "b.jpg", quality=60), Decoding(32, "pad")).hash
+    other = decode_image(write_picture(tmp_path / "c.png", 8), Decoding(16, "crop")).hash
     assert bin(base ^ again).count("1") <= 6
     assert bin(base ^ other).count("1") >= 16
     even = save(Image.new("RGB", (50, 40), (90, 90, 90)), tmp_path / "d.png")
-    assert decode_image(even, size=16, fit="crop").hash == 1 << 63  # that of its mean alone
+    assert decode_image(even, Decoding(16, "crop")).hash == 1 << 63  # that of its mean alone
 
 
 @pytest.mark.parametrize(
@@ -187,8 +245,9 @@ def test_the_hash_knows_a_picture_again(tmp_path: Path) -> None:
         ("text.jpg", "no image in a format that is known here"),
         ("program.jpg", "no image in a format that is known here"),
         ("empty.png", "the file is empty"),
-        ("bomb.png", "refused as a bomb"),
-        ("half bomb.png", "refused as a bomb"),
+        ("bomb.png", "400 megapixels, above data.max_megapixels: 250"),
+        ("half bomb.png", "256 megapixels, above data.max_megapixels: 250"),
+        ("phone.HEIC", ".heic is not read here; convert it to JPEG or PNG"),
         ("absent.png", "no such file"),
         ("link.png", "a link that leads nowhere"),
         ("folder.png", "directory"),
@@ -203,11 +262,12 @@ def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path
     (tmp_path / "program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     (tmp_path / "empty.png").write_bytes(b"")
     write_bomb(tmp_path / "bomb.png")
-    write_bomb(tmp_path / "half bomb.png", side=10_000)  # Pillow only warns of this one
+    write_bomb(tmp_path / "half bomb.png", side=16_000)
+    (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "absent.png")
     with pytest.raises(UnreadableImage) as caught:
-        decode_image(tmp_path / name, size=16, fit="crop")
+        decode_image(tmp_path / name, Decoding(16, "crop"))
     assert reason in str(caught.value)
     assert before == Image.MAX_IMAGE_PIXELS
     assert len(str(caught.value)) < 100
@@ -245,7 +305,7 @@ def test_a_folder_loses_no_descriptor(tmp_path: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(UnreadableImage):
-            decode_image(tmp_path, size=8, fit="crop")
+            decode_image(tmp_path, Decoding(8, "crop"))
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
@@ -260,4 +320,4 @@ def test_a_failing_disk_is_not_held_against_the_image(
 
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(WorkError, match=r"a\.png: cannot be read now"):
-        decode_image(path, size=8, fit="crop")
+        decode_image(path, Decoding(8, "crop"))

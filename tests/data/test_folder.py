@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.made import UNREADABLE, config, read, write_classes, write_messy, write_picture
 from tlsearch.config.sources import NamePattern
-from tlsearch.data.folder import copies_by_name, find_images, list_folder, natural_key
+from tlsearch.data.folder import copies_by_name, find_files, list_folder, natural_key
 from tlsearch.errors import RequestError
 
 
@@ -290,11 +290,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images_of(*named: str) -> list[str]:
-    return [str(path) for path in find_images(named)]
+    return [str(path) for path in find_files(named)]
 
 
 def test_names_patterns_and_folders_by_suffix_in_order(here: Path) -> None:
-    assert images_of("b") == ["b/2.JPG", "b/c/deep/3.tiff", "b/é, x.png"]
+    assert images_of("b") == ["b/2.JPG", "b/c/deep/3.tiff", "b/notes.txt", "b/é, x.png"]
     assert images_of("b/c", "a.webp") == ["b/c/deep/3.tiff", "a.webp"]
     assert images_of("b/notes.txt", "b/.hidden.png") == ["b/notes.txt", "b/.hidden.png"]
     assert images_of("*.webp", "b/*.JPG") == ["a.webp", "b/2.JPG"]
@@ -318,7 +318,7 @@ def test_names_patterns_and_folders_by_suffix_in_order(here: Path) -> None:
 def test_what_is_not_there_is_refused_at_once(here: Path, name: str, message: str) -> None:
     assert here
     with pytest.raises(RequestError, match=message):
-        find_images(["b", name])
+        find_files(["b", name])
 
 
 def test_links(here: Path) -> None:
@@ -328,7 +328,8 @@ def test_links(here: Path) -> None:
     (here / "b" / "linked").symlink_to(here / "out", target_is_directory=True)
     (here / "b" / "gone.png").symlink_to(here / "nowhere.png")
     assert sorted(images_of("b")) == [
-        *("b/2.JPG", "b/c/deep/3.tiff", "b/gone.png", "b/linked/1.png", "b/é, x.png")
+        *("b/2.JPG", "b/c/deep/3.tiff", "b/gone.png", "b/linked/1.png", "b/notes.txt"),
+        "b/é, x.png",
     ]
 
 

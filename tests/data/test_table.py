@@ -151,7 +151,7 @@ def test_rows_without_a_label_or_a_file_and_doubled_ones(folder: Path) -> None:
     assert found.labels.tolist() == [0, 1, 0, 1, 1]
     assert found.files is not None
     assert found.files.digests[0] == found.files.digests[4]
-    assert [tuple(f) for f in found.failures] == [
+    assert [f[:3] for f in found.failures] == [
         ("unreadable", "line 6", "names no file"),
         *(
             ("missing_labels", f"im/absent {i}.png", f"line {10 + i} has no label")

@@ -90,7 +90,7 @@ def test_a_set_of_files_is_read_as_files_are(tmp_path: Path) -> None:
     assert found.parts is None
     assert found.files is not None
     assert found.files.names[0] == "eurosat/2750/Forest/0.jpg"
-    assert [tuple(f) for f in found.failures] == [
+    assert [f[:3] for f in found.failures] == [
         ("unreadable", "eurosat/2750/River/9.jpg", "the file is empty")
     ]
 
@@ -216,7 +216,7 @@ def test_an_item_that_cannot_be_read_is_a_failure(
     monkeypatch.setattr(datasets, "FakeData", Broken)
     found = load("FakeData", tmp_path)
     assert found.labels.tolist() == [0, 1, 0, 1]
-    assert [tuple(f) for f in found.failures] == [
+    assert [f[:3] for f in found.failures] == [
         ("unreadable", "all/00003", "cut short"),
         ("unreadable", "all/00004", "has no label"),
     ]

@@ -16,8 +16,8 @@ from rich.console import Console
 from tlsearch.cli.console import progress
 from tlsearch.config.paths import atomic_write, expanded
 from tlsearch.config.runtime import usable_cores
-from tlsearch.data.decode import UnreadableImage, decode_image
-from tlsearch.data.folder import find_images
+from tlsearch.data.decode import Decoding, UnreadableImage, decode_image
+from tlsearch.data.folder import find_files, is_named_as_image
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models.predict import Prediction, open_model, predict
 
@@ -85,11 +85,11 @@ def run_predict(
         RequestError: the model is none, or nothing was named that could be an image.
         WorkError: some images could not be read; all the others are answered.
     """
-    paths = find_images(images)  # what is named wrongly is reported before the model is opened
+    paths = find_files(images)  # what is named wrongly is reported before the model is opened
     opened = open_model(expanded(model))
     first = next(paths, None)
     if first is None:
-        raise RequestError(f"{', '.join(images)}: no image found, by the suffixes that images have")
+        raise RequestError(f"{', '.join(images)}: no file found")
     if output is not None and output.is_dir():
         raise RequestError(f"--output = {output}: is a folder — name a file")
     facts = opened.facts
@@ -102,7 +102,9 @@ def run_predict(
         threads=min(usable_cores(), _MOST_THREADS),
     )
     counts = Counter[str]()
-    rows = (_row(answer, facts, top, probabilities) for answer in _counted(answers, counts))
+    folders = [place for name in images if (place := expanded(name)).is_dir()]
+    answers = _counted(answers, counts, folders)
+    rows = (_row(answer, facts, top, probabilities) for answer in answers)
     with _opened(output) as file:
         if as_json:  # one object, its items written while they come
             file.write(f'{{"model": {json.dumps(facts.as_json())}, "predictions": [')
@@ -122,18 +124,26 @@ def run_predict(
 
 def _pixels(path: Path, facts: "ModelFacts") -> np.ndarray | str:
     """The image as the model was trained on its like, or why there is none."""
+    how = Decoding(facts.image_size, facts.fit, facts.white, facts.background, facts.max_megapixels)
     try:
-        return decode_image(path, size=facts.image_size, fit=facts.fit).pixels
+        return decode_image(path, how).pixels
     except UnreadableImage as error:
         return str(error) or "unreadable"
 
 
-def _counted(answers: Iterable[Prediction], counts: Counter[str]) -> Iterator[Prediction]:
-    """The same, counted for the summary and on a terminal's stderr."""
+def _counted(
+    answers: Iterable[Prediction], counts: Counter[str], folders: Sequence[Path]
+) -> Iterator[Prediction]:
+    """The same, counted for the summary and on a terminal's stderr; what lies in one of the folders
+    and is not called an image is no failure if it is none.
+    """
     with progress(total=None) as on_progress:
         for answer in answers:
             counts["images"] += 1
-            counts["unreadable"] += bool(answer.error)
+            by_the_way = not is_named_as_image(answer.path.name) and any(
+                answer.path.is_relative_to(folder) for folder in folders
+            )
+            counts["unreadable"] += bool(answer.error) and not by_the_way
             on_progress(counts["images"], f"{counts['images']:,} images")
             yield answer
 

@@ -306,6 +306,7 @@ class BackboneConfig(Section):
 
 Part = Annotated[float, Field(gt=0, lt=1)]
 SplitStrategy = Literal["stratified", "random", "time", "group", "stratified_group", "given"]
+Background = Literal["auto", "white", "black"]
 Fit = Literal["crop", "pad", "stretch"]
 
 
@@ -408,6 +409,22 @@ class DataConfig(Section):
     fit: Annotated[
         Fit, Field(description="how an image becomes square: cut, padded or stretched")
     ] = "crop"
+    white: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=65535,
+            description="what stands for white in files of 16 bits; null: the least of 255, 1023, "
+            "4095, 16383 and 65535 that no value exceeds",
+        ),
+    ] = None
+    background: Annotated[
+        Background,
+        Field(description="under transparent pictures; auto: white, black where that shows more"),
+    ] = "auto"
+    max_megapixels: Annotated[
+        int, Field(ge=1, le=2000, description="larger pictures are unreadable; JPEGs as reduced")
+    ] = 250
     split: SplitConfig = SplitConfig()
     audit: AuditConfig = AuditConfig()
     labels_per_class: Annotated[

@@ -1,6 +1,8 @@
 """The audit of an image set: every check in turn, each by its policy."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +30,11 @@ MIN_SIDE_SHARE, MAX_ASPECT = 0.5, 3.0
 """A short side below this share of `data.size` is blown up more than twice; beyond this ratio of
 long to short side, less than a third of the picture is in the square. Both are guesses.
 """
+
+LOW_CONTRAST = 32
+"""Levels of 256 that a picture spans at least, unless it is called one of low contrast."""
+CLASS_LOSS = 0.1
+"""Share of a class that the audit may leave out without a word."""
 
 _FAILED: tuple[tuple[Kind, str], ...] = (
     ("unreadable", "that cannot be decoded"),
@@ -100,6 +107,24 @@ class _Checks:
             )
             details = [f"{width} × {height} px" for width, height in sizes[odd]]
             self._record("extreme_sizes", text, self._each(odd, details), drop=odd)
+            self._looks(data.files.grounds)
+
+    def _looks(self, grounds: np.ndarray | None) -> None:
+        """Files that show next to nothing, and those that let their ground be seen."""
+        spans = np.array([int(i.max()) - int(i.min()) for i in self._data.images], np.int64)
+        flat = self._rows[spans[self._rows] < LOW_CONTRAST]
+        text = f"{number(len(flat), 'image')} of less than {LOW_CONTRAST} of 256 levels"
+        details = [f"{spans[row] + 1} levels" for row in flat]
+        self._record("low_contrast", text, self._each(flat, details), count=len(flat))
+        if grounds is None:
+            return
+        clear = self._rows[grounds[self._rows] != ""]
+        names, counts = np.unique(grounds[clear], return_counts=True)
+        how = {g: "without alpha, 0 everywhere" if g == "nothing" else f"over {g}" for g in names}
+        over = ", ".join(f"{n:,} {how[name]}" for name, n in zip(names, counts, strict=True))
+        text = f"{number(len(clear), 'image')}, seen {over} (data.background)"
+        listed = self._each(clear, [how[ground] for ground in grounds[clear]])
+        self._record("transparency", text, listed, count=len(clear))
 
     def duplicates(self) -> np.ndarray:
         """Pictures that are there more than once; clusters int64 (N,) of them."""
@@ -215,7 +240,9 @@ class _Checks:
         counted = list(zip(data.class_names, counts.tolist(), strict=True))
         findings, kept = class_findings(counted, self._config.audit)
         self._looked_for += CLASS_KINDS
-        self._findings += findings
+        self._findings += self._with_reasons(findings)
+        if data.files is not None:
+            self._class_losses(dict(kept))
         if len(kept) < len(counted):
             data = _without_classes(data, tuple(name for name, _ in kept))
             self.usable &= data.labels >= 0
@@ -228,6 +255,39 @@ class _Checks:
             clean=tuple(kind for kind in self._looked_for if kind not in known),
             unseen=tuple(self._unseen),
         )
+
+    def _with_reasons(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Small classes with what could not be read of them."""
+        failed: dict[str, list[str]] = {}
+        for failure in self._data.failures:
+            failed.setdefault(failure.class_name, []).append(failure.reason)
+
+        def reason(row: Listed) -> Listed:
+            why = failed.get(row.names[0])
+            if not why:
+                return row
+            detail = f"{row.detail}; {len(why):,} cannot be read: {one_line(why[0])}"
+            return replace(row, detail=detail)
+
+        return [replace(f, files=tuple(map(reason, f.files))) for f in findings]
+
+    def _class_losses(self, kept: Mapping[str, int]) -> None:
+        """Classes of which a noticeable share is left out; those that are left out for being small
+        only if there was nothing to read.
+        """
+        there = Counter(f.class_name for f in self._data.failures)
+        counts = np.bincount(self._data.labels, minlength=self._data.num_classes)
+        lost = {}
+        for name, count in zip(self._data.class_names, counts.tolist(), strict=True):
+            there[name] += count
+            gone = there[name] - kept.get(name, 0)
+            if gone >= max(2, CLASS_LOSS * there[name]) and (name in kept or not count):
+                lost[name] = gone
+        files = [Listed((n,), f"{k:,} of {there[n]:,} images left out") for n, k in lost.items()]
+        worst = sorted(lost, key=lambda name: -lost[name] / there[name])[:3]
+        shown = ", ".join(f"{one_line(n)} {lost[n]:,} of {there[n]:,}" for n in worst)
+        more = ", …" if len(lost) > len(worst) else ""
+        self._record("class_losses", f"{shown}{more}", files, count=sum(lost.values()))
 
     @property
     def _rows(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,13 +27,17 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.data.dataset import DAMAGE, Failure, Files, ImageSet, image_set, read_arrays
 from tlsearch.data.decode import (
     DECODER_VERSION,
+    FULL_WHITE,
     Decoded,
+    Decoding,
     UnreadableImage,
     decode_image,
     quiet_pillow,
+    white_of,
 )
 from tlsearch.errors import refused
 
+_WHITE, _GROUNDS = "white", "grounds"
 _PIXELS, _KNOWN, _FACTS = "images.npy", "known.npz", "entry.json"
 _REMEDY = "free some disk space, or set TLSEARCH_CACHE to another folder, then run again"
 _PROGRESS_SECONDS = 0.1
@@ -56,6 +61,11 @@ class Listing(NamedTuple):
     columns: dict[str, np.ndarray]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...] = ()
+
+    def class_of(self, row: int) -> str:
+        """The class of a row, "" where its label is negative."""
+        label = self.labels[row]
+        return self.class_names[label] if label >= 0 else ""
 
 
 class Work(NamedTuple):
@@ -93,14 +103,28 @@ def read_files(
         WorkError: the cache cannot be written.
     """
 
-    steps = (partial(decode_image, Path(p), size=data.size, fit=data.fit) for p in listing.paths)
-    work = Work(len(listing.paths), steps, dict)
+    paths = [Path(path) for path in listing.paths]
+
+    def work() -> Work:
+        on_progress(0.0, "looking for files of 16 bits")
+        found = white_of(paths) if data.white is None else data.white
+        how = decoding(data, white=found or FULL_WHITE)
+        steps = (partial(decode_image, path, how) for path in paths)
+        return Work(len(paths), steps, lambda: {_WHITE: np.asarray(found)})
+
     files = map(os.path.abspath, listing.paths)
-    key = entry_key(DECODER_VERSION, data.size, data.fit, files=files)
-    entry = decode_once(
-        key, cache=cache, size=data.size, work=lambda: work, on_progress=on_progress
-    )
-    return assemble(entry, listing, field=field)
+    key = entry_key(DECODER_VERSION, decoding(data, white=data.white or 0), files=files)
+    entry = decode_once(key, cache=cache, size=data.size, work=work, on_progress=on_progress)
+    white = int(entry.columns[_WHITE])
+    if data.white is None and 0 < white < FULL_WHITE:
+        text = f"In files of 16 bits white is {white:,}, by their highest value (data.white)."
+        listing = listing._replace(notes=(*listing.notes, text))
+    return replace(assemble(entry, listing, field=field), white=white or FULL_WHITE)
+
+
+def decoding(data: DataConfig, *, white: int) -> Decoding:
+    """How a study's files are decoded."""
+    return Decoding(data.size, data.fit, white, data.background, data.max_megapixels)
 
 
 def assemble(entry: Entry, listing: Listing, *, field: str) -> ImageSet:
@@ -110,7 +134,10 @@ def assemble(entry: Entry, listing: Listing, *, field: str) -> ImageSet:
     Raises:
         RequestError: fewer than two classes have an image that can be read.
     """
-    unreadable = tuple(Failure("unreadable", listing.names[i], why) for i, why in entry.failures)
+    unreadable = tuple(
+        Failure("unreadable", listing.names[i], why, listing.class_of(i))
+        for i, why in entry.failures
+    )
     labels = listing.labels[entry.rows]
     if len(np.unique(labels)) < 2:
         rule = f"{len(labels)} of {len(listing.labels)} images can be read"
@@ -131,6 +158,7 @@ def assemble(entry: Entry, listing: Listing, *, field: str) -> ImageSet:
             sizes=entry.sizes,
             digests=entry.digests,
             hashes=entry.hashes,
+            grounds=entry.columns[_GROUNDS],
         ),
         failures=(*listing.failures, *unreadable),
         notes=listing.notes,
@@ -238,7 +266,8 @@ def _decode(
         "digests": np.asarray([d.digest for _, d in kept], "U32"),
         "hashes": np.asarray([d.hash for _, d in kept], np.uint64),
     }
-    return facts, known | {f"column_{name}": column for name, column in work.columns().items()}
+    columns = {_GROUNDS: np.asarray([d.ground for _, d in kept], "U8"), **work.columns()}
+    return facts, known | {f"column_{name}": column for name, column in columns.items()}
 
 
 def _header(file: BinaryIO, shape: tuple[int, ...]) -> int:

@@ -27,24 +27,27 @@ class Files(NamedTuple):
 
     `names` are paths as the source gives them (str), `sizes` int32 (N, 2) width and height before
     resizing, `digests` sha256 of the file's bytes as text (first 32 hex digits), `hashes` uint64
-    a perceptual hash of the picture.
+    a perceptual hash of the picture. `grounds` say over what a transparent picture was laid, as
+    `Decoded` does; None where nobody knows.
     """
 
     names: np.ndarray
     sizes: np.ndarray
     digests: np.ndarray
     hashes: np.ndarray
+    grounds: np.ndarray | None = None
 
 
 FailureKind = Literal["unreadable", "missing_labels", "not_an_image"]
 
 
 class Failure(NamedTuple):
-    """A file or row that gave no image, and why."""
+    """A file or row that gave no image, and why; `class_name` is "" where it is of no class."""
 
     kind: FailureKind
     name: str
     reason: str
+    class_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +108,13 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet(Dataset):
-    """Images uint8 (N, H, W, C), C 1 or 3, perhaps mapped from the .npy `pixel_file`."""
+    """Images uint8 (N, H, W, C), C 1 or 3, perhaps mapped from the .npy `pixel_file`; `white` is
+    what stood for white in files of 16 bits.
+    """
 
     images: np.ndarray
     pixel_file: Path | None = None
+    white: int = 65535
 
 
 def image_set(
@@ -199,7 +205,7 @@ def load(place: Path) -> ImageSet:
     """The set that `save` wrote; the pixels are mapped, not read."""
     facts = json.loads((place / _FACTS).read_text())
     known: dict[str, Any] = read_arrays(place / _ARRAYS)
-    files = [known.pop(f"file_{name}") for name in Files._fields if f"file_{name}" in known]
+    files = [known.pop(f"file_{name}", None) for name in Files._fields]
     pixel_file = place / facts.pop("images")  # an absolute path stands for itself
     return ImageSet(
         images=np.load(pixel_file, mmap_mode="r"),
@@ -208,7 +214,8 @@ def load(place: Path) -> ImageSet:
         fingerprint=facts["fingerprint"],
         failures=tuple(Failure(*row) for row in facts["failures"]),
         notes=tuple(facts["notes"]),
-        files=Files(*files) if files else None,
+        white=facts["white"],
+        files=None if files[0] is None else Files(*files),
         **known,
     )
 
@@ -219,7 +226,8 @@ def _write(place: Path, data: ImageSet) -> None:
             np.save(draft, data.images)
     arrays = {name: getattr(data, name) for name in _COLUMNS if getattr(data, name) is not None}
     if data.files is not None:
-        arrays |= {f"file_{name}": array for name, array in data.files._asdict().items()}
+        columns = data.files._asdict()
+        arrays |= {f"file_{name}": array for name, array in columns.items() if array is not None}
     with atomic_write(place / _ARRAYS) as draft:
         np.savez(draft, allow_pickle=False, **arrays)
     facts = {
@@ -227,6 +235,7 @@ def _write(place: Path, data: ImageSet) -> None:
         "images": str(data.pixel_file.absolute()) if data.pixel_file else "images.npy",
         "class_names": data.class_names,
         "failures": data.failures,
+        "white": data.white,
         "notes": data.notes,
     }
     write_text(place / _FACTS, json.dumps(facts))  # last: whoever finds it finds all

@@ -112,8 +112,13 @@ def find_duplicates(data: ImageSet, rows: np.ndarray, *, near: bool) -> Duplicat
 
 
 def exact_groups(data: ImageSet, rows: np.ndarray) -> np.ndarray:
-    """Lowest row (N,) with the same file, byte by byte, or the same stored pixels."""
-    edges = [pairs_with_first(np.array([_digest(data.images[row]) for row in rows]), rows)]
+    """Lowest row (N,) with the same file, byte by byte, or the same stored pixels. Of files that
+    are seen in one even colour the pixels tell nothing.
+    """
+    told = rows
+    if data.files is not None:
+        told = rows[[data.images[row].min() < data.images[row].max() for row in rows]]
+    edges = [pairs_with_first(np.array([_digest(data.images[row]) for row in told]), told)]
     if data.files is not None:
         edges.append(pairs_with_first(data.files.digests[rows], rows))
     return connected(np.concatenate(edges), len(data.labels))

@@ -22,6 +22,7 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, NamePattern, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
+from tlsearch.data.decode import OTHER_SUFFIXES
 from tlsearch.data.layout import LayoutError, arranged, parts_named
 from tlsearch.errors import RequestError, refused
 
@@ -98,7 +99,7 @@ def several_classes(names: tuple[str, ...], *, field: str, value: str, remedy: s
 FIELD = "data.source.folder.path"
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"}
 _PLAIN = {".png", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
-SUFFIXES = frozenset(_JPEG | _PLAIN | {".tif", ".tiff", ".webp", ".avif"})
+SUFFIXES = frozenset(_JPEG | _PLAIN | {".tif", ".tiff", ".webp", ".avif"} | OTHER_SUFFIXES)
 """A file is taken for an image by its name; whether it is one shows when it is decoded."""
 
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
@@ -281,10 +282,13 @@ def _pattern(suffixes: Sequence[re.Match[str]]) -> str:
 
 
 class _Walk:
-    """All files below `root`, apart from hidden ones."""
+    """All files below `root`, apart from hidden ones; `others` are those without an image's suffix,
+    which are among the failures as well.
+    """
 
     def __init__(self, root: Path) -> None:
         self.images: list[Steps] = []
+        self.others: list[Steps] = []
         self.failures: list[Failure] = []
         self._root = root
         self._entered = {_identity(os.stat(root))}
@@ -342,6 +346,7 @@ class _Walk:
             self.images.append(steps)
             return
         else:
+            self.others.append(steps)
             reason = f"its suffix {suffix} names no image" if suffix else "its name has no suffix"
         self.failures.append(Failure("not_an_image", _name(steps), reason))
 
@@ -355,21 +360,23 @@ def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def find_images(named: Sequence[str]) -> Iterator[Path]:
-    """The images that `named` means, one by one: a file as it is, whatever its suffix; a folder's
-    by suffix, in natural order, those of its subfolders included; a pattern's matches.
+def find_files(named: Sequence[str]) -> Iterator[Path]:
+    """The files that `named` means, one by one: a file as it is; a folder's files in natural order,
+    whatever their suffix, those of its subfolders included, but no hidden ones; a pattern's
+    matches.
 
     Raises:
         RequestError: at once, if a name is neither a file, a folder nor a pattern that matches.
     """
     places = [place for name in named for place in _places(name)]
-    return (image for place in places for image in _images(place))
+    return (file for place in places for file in _files(place))
 
 
-def _images(place: Path) -> Iterator[Path]:
+def _files(place: Path) -> Iterator[Path]:
     if not place.is_dir():
         return iter([place])
-    return (place.joinpath(*steps) for steps in sorted(_Walk(place).images, key=_order))
+    found = _Walk(place)
+    return (place.joinpath(*steps) for steps in sorted(found.images + found.others, key=_order))
 
 
 def _places(name: str) -> list[Path]:

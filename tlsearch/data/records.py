@@ -20,6 +20,8 @@ Kind = Literal[
     "not_an_image",
     "missing_times",
     "extreme_sizes",
+    "low_contrast",
+    "transparency",
     "conflicting_labels",
     "exact_duplicates",
     "near_conflicts",
@@ -29,6 +31,7 @@ Kind = Literal[
     "small_classes",
     "imbalance",
     "label_errors",
+    "class_losses",
 ]
 
 _KINDS: Mapping[Kind, tuple[str, str, str]] = {
@@ -37,6 +40,8 @@ _KINDS: Mapping[Kind, tuple[str, str, str]] = {
     "not_an_image": ("files that are no images", "", ""),  # never an error
     "missing_times": ("missing times", "fill them in, or split otherwise", "drop"),
     "extreme_sizes": ("extreme sizes", "look at them", "drop or keep"),
+    "low_contrast": ("pictures of one brightness", "", ""),
+    "transparency": ("transparent pictures", "", ""),
     "conflicting_labels": (
         "conflicting labels",
         "put each picture under one label",
@@ -58,6 +63,7 @@ _KINDS: Mapping[Kind, tuple[str, str, str]] = {
     ),
     "imbalance": ("imbalance", "even the classes out, raise data.audit.max_imbalance", "keep"),
     "label_errors": ("suspected label errors", "look at them", "drop or keep"),
+    "class_losses": ("CLASSES THAT LOSE IMAGES", "", ""),
 }
 """Title, what puts it right, and which other policies there are."""
 TITLES: Mapping[Kind, str] = {kind: title for kind, (title, _, _) in _KINDS.items()}

@@ -26,12 +26,14 @@ from tlsearch.data.cache import (
     Work,
     assemble,
     decode_once,
+    decoding,
     entry_key,
     find_entry,
 )
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet
 from tlsearch.data.decode import (
     DECODER_VERSION,
+    FULL_WHITE,
     Decoded,
     UnreadableImage,
     decode_image,
@@ -74,7 +76,12 @@ def read_torchvision(data: DataConfig, cache: Path, on_progress: OnProgress) -> 
 
     def key() -> str:
         facts = (source.name, source.images, version("torchvision"))
-        return entry_key(DECODER_VERSION, data.size, data.fit, *facts, files=_files(root))
+        return entry_key(
+            DECODER_VERSION,
+            decoding(data, white=data.white or FULL_WHITE),
+            *facts,
+            files=_files(root),
+        )
 
     entry = find_entry(cache / key())
     if entry is None:
@@ -211,6 +218,7 @@ def _work(parts: _Parts, data: DataConfig, root: Path, images: int | None) -> Wo
         drawn = np.random.default_rng(_SEED).permutation(len(places))[:images]
         places = [places[i] for i in np.sort(drawn)]
     labels = np.full(len(places), -1, np.int64)
+    how = decoding(data, white=data.white or FULL_WHITE)
     names = [f"{_PART_WORDS[parts[p][0]]}/{i:05d}" for p, i in places]
     one_at_a_time = threading.Lock()  # sets need not bear threads: one reseeds torch for a moment
 
@@ -229,8 +237,8 @@ def _work(parts: _Parts, data: DataConfig, root: Path, images: int | None) -> Wo
             labels[row] = index
             if isinstance(sample, Path):
                 names[row] = printable(os.path.relpath(sample, root))
-                return decode_image(sample, size=data.size, fit=data.fit)
-            return decode_picture(sample, size=data.size, fit=data.fit)
+                return decode_image(sample, how)
+            return decode_picture(sample, how)
 
         return run
 
@@ -266,7 +274,7 @@ def _listing(columns: dict[str, np.ndarray]) -> Listing:
     return Listing(
         paths=(),
         names=tuple(columns["names"].tolist()),
-        labels=np.searchsorted(present, labels),
+        labels=np.where(labels < 0, -1, np.searchsorted(present, labels)),
         class_names=tuple(str(columns["classes"][i]) for i in present),
         columns={"parts": parts} if len(np.unique(parts)) > 1 else {},
         failures=(),

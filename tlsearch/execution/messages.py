@@ -22,7 +22,7 @@ Decision = Literal["continue", "stop", "pause"]
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
     """What is known of the data once they are read; counts are images per class, of the first
-    fold where there are several.
+    fold where there are several; `white` is what stood for it in files of 16 bits.
     """
 
     num_images: int
@@ -32,6 +32,7 @@ class DataFacts:
     validation_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
     split: SplitFacts
+    white: int = 65535
 
     @property
     def num_classes(self) -> int:

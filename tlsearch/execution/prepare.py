@@ -67,6 +67,7 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
         validation_counts=facts.counts("validation"),
         test_counts=facts.counts("test"),
         split=facts,
+        white=data.white,
     )
     return known, listing(data, splits)
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlsearch import __version__
-from tlsearch.config.schema import Fit
+from tlsearch.config.schema import Background, Fit
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, normalisation
 
@@ -40,7 +40,8 @@ _OPSET = 20
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """A classifier of square RGB images; `test` is what the study found on its test part, as in
-    its record: mean, low and high of the accuracy over seeds.
+    its record: mean, low and high of the accuracy over seeds. `white`, `background` and
+    `max_megapixels` are how files were decoded; defaults are those of models that do not say.
     """
 
     class_names: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -52,6 +53,9 @@ class ModelFacts:
     run: str
     test: Mapping[str, Any]
     weights: Literal["float32", "float16"]
+    white: int = 65535
+    background: Background = "white"
+    max_megapixels: int = 250
 
     def as_json(self) -> dict[str, Any]:
         """Everything a reader needs who does not have tlsearch."""

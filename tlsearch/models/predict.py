@@ -12,7 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -226,7 +226,11 @@ def _read_facts(text: str | bytes, path: Path) -> ModelFacts:
                 f"{path}: made by tlsearch {found['tlsearch']} in a newer format "
                 f"({found['format_version']}; this one reads {FORMAT_VERSION}) — update tlsearch"
             )
-        own = {field.name: found[field.name] for field in fields(ModelFacts)}
+        own = {
+            field.name: found[field.name]
+            for field in fields(ModelFacts)
+            if field.default is MISSING or field.name in found
+        }
         facts = TypeAdapter(ModelFacts).validate_python(own)
     except RequestError:
         raise

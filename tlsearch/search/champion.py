@@ -207,7 +207,9 @@ def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> N
             weights=weights,
             tracking_uri=mirror.tracking_uri,
             run_id=run_id,
-            facts=champion_facts(store.config, record, setting.data.class_names),
+            facts=champion_facts(
+                store.config, record, setting.data.class_names, white=setting.data.white
+            ),
             tags=_version_tags(record),
         ),
         interrupts=work.interrupts,
@@ -221,7 +223,7 @@ def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> N
 
 
 def champion_facts(
-    config: StudyConfig, record: Mapping[str, Any], class_names: Sequence[str]
+    config: StudyConfig, record: Mapping[str, Any], class_names: Sequence[str], *, white: int
 ) -> "ModelFacts":
     """What a champion's file says of it; `record` is what the test part said. The accuracy is that
     of this very model.
@@ -238,6 +240,9 @@ def champion_facts(
         run=record["champion"],
         test=record["champion_accuracy"],
         weights="float32",
+        white=white,
+        background=config.data.background,
+        max_megapixels=config.data.max_megapixels,
     )
 
 

@@ -11,6 +11,7 @@ from tlsearch.config.paths import Layout, atomic_write, weights_path
 from tlsearch.config.runtime import derive_seed
 from tlsearch.data import dataset
 from tlsearch.data.dataset import ImageSet
+from tlsearch.data.decode import FULL_WHITE
 from tlsearch.data.splits import draw_splits
 from tlsearch.errors import RequestError, TlsearchError, WorkError
 from tlsearch.models.export import (
@@ -134,7 +135,12 @@ def _facts(store: Store, half: bool) -> ModelFacts:
             f"name = {config.name!r}: the study has no confirmed winner yet, so it has no model to "
             "export — carry on with: tlsearch run STUDY"
         )
-    facts = champion_facts(config, record, found["facts"]["class_names"])
+    facts = champion_facts(
+        config,
+        record,
+        found["facts"]["class_names"],
+        white=found["facts"].get("white", FULL_WHITE),  # of studies that did not say
+    )
     return facts if not half else ModelFacts(**{**vars(facts), "weights": "float16"})
 
 

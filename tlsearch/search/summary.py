@@ -237,7 +237,7 @@ def audit_texts(audit: Audit) -> dict[str, Any]:
 def remarks(audit: Audit) -> Iterator[Remark]:
     """A line for each finding that a user should have seen."""
     for finding in audit.findings:
-        if finding.kind != "not_an_image":
-            yield Remark(f"{TITLES[finding.kind]}: {finding.text}; {auditing_effect(finding)}")
+        done = auditing_effect(finding)
+        yield Remark(f"{TITLES[finding.kind]}: {finding.text}{f'; {done}' if done else ''}")
     for sentence in audit.unseen:
         yield Remark(sentence)
