@@ -84,7 +84,9 @@ def test_as_json(photos: Path, tlsearch: Invoke) -> None:
     result = json.loads(tlsearch("check", "study.yaml", "--json").stdout)
     audit = result["audit"]
     kinds = [finding["kind"] for finding in audit["findings"]]
-    assert kinds == ["unreadable", "not_an_image", "exact_duplicates", "near_duplicates"]
+    assert kinds == [
+        *("unreadable", "not_an_image", "exact_duplicates", "near_duplicates", "class_losses")
+    ]
     assert audit["findings"][2]["files"] == [
         {"names": ["dog/01.png", "dog/copy.png"], "detail": "dog"}
     ]
