@@ -154,12 +154,35 @@ def test_rows_without_a_label_or_a_file_and_doubled_ones(folder: Path) -> None:
     assert [f[:3] for f in found.failures] == [
         ("unreadable", "line 6", "names no file"),
         *(
-            ("missing_labels", f"im/absent {i}.png", f"line {10 + i} has no label")
-            for i in range(len(nothing))
+            (
+                "missing_labels",
+                f"im/absent {i}.png",
+                f"line {10 + i} has the label {cell!r}, which counts as missing"
+                if cell.strip()
+                else f"line {10 + i} has no label",
+            )
+            for i, cell in enumerate(nothing)
         ),
         ("unreadable", "im/9.png", "no such file"),
         ("unreadable", "im", "a directory"),
     ]
+
+
+def test_what_counts_as_a_missing_label_is_said_and_can_be_set(folder: Path) -> None:
+    rows = [
+        ("path", "label"),
+        *[(r[0], v) for r, v in zip(ROWS, ["x", "null", "N/A", "x"], strict=True)],
+    ]
+    with pytest.raises(RequestError, match="all images are of one class"):
+        load(folder, rows)
+    assert load(folder, rows, missing=[]).class_names == ("N/A", "null", "x")
+    found = load(folder, rows, missing=["NULL"])
+    assert found.class_names == ("N/A", "x")
+    assert "labels that count as missing: 'null' (1)" in found.notes[0]
+    labels = ["x", "null", "N/A", "nan"]
+    paths = [r[0] for r in ROWS]
+    pq.write_table(pa.table({"path": paths, "label": labels}), folder / "t.parquet")
+    assert read_with(folder / "t.parquet").class_names == ("N/A", "nan", "null", "x")
 
 
 def changed(row: int, column: int, value: object) -> list[Sequence[object]]:

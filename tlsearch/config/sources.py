@@ -177,6 +177,13 @@ class Manifest(Section):
     ] = None
     image: Annotated[_Text, Field(description="column: path of the image")] = "path"
     label: Annotated[_Text, Field(description="column: name of the class")] = "label"
+    missing: Annotated[
+        list[str] | None,
+        Field(
+            description="labels that count as missing, in any case; an empty cell always does. "
+            "null: nan, null, n/a, #n/a, <na> in CSV, none in Parquet"
+        ),
+    ] = None
     time: Annotated[
         _Text | None, Field(description="column: when it was taken; dates or numbers")
     ] = "time"

@@ -166,7 +166,7 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
                 f"{Manifest.model_fields[field].default}, or "
                 f"write a study with source: {{manifest: {{path: …, {field}: its name}}}}"
             )
-    named = {k: name for k, name in found.items() if name is not None}
+    named: dict[str, Any] = {k: name for k, name in found.items() if name is not None}
     return Manifest(path=str(path), **named, **unread)
 
 

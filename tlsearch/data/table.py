@@ -5,6 +5,7 @@ import io
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import takewhile
@@ -121,12 +122,14 @@ _PARQUET = b"PAR1"
 class Table(NamedTuple):
     """A CSV or Parquet file as columns of text by name, so that one set of rules reads both; cells
     are empty where there is nothing. `places` says where each row is, as `line 7` or `row 6`.
-    `doubled` are names that two columns bear; only the first is kept.
+    `doubled` are names that two columns bear; only the first is kept. `is_typed`: what is missing
+    is so by its type, as in Parquet.
     """
 
     columns: dict[str, list[str]]
     places: list[str]
     doubled: frozenset[str]
+    is_typed: bool
 
 
 def read_table(path: Path, *, field: str) -> Table:
@@ -145,13 +148,12 @@ def read_table(path: Path, *, field: str) -> Table:
         raise refused(field, shown, "is a folder", remedy) from error
     except OSError as error:
         raise refused(field, shown, error.strerror or str(error), "") from error
-    names, rows, places = (
-        _parquet(data, field, shown) if data[:4] == _PARQUET else _csv(data, field, shown)
-    )
+    is_typed = data[:4] == _PARQUET
+    names, rows, places = (_parquet if is_typed else _csv)(data, field, shown)
     if not rows:
         raise refused(field, shown, "has no rows", "write one for each image")
     columns = {name: [row[names.index(name)] for row in rows] for name in names}
-    return Table(columns, places, frozenset(n for n in names if names.count(n) > 1))
+    return Table(columns, places, frozenset(n for n in names if names.count(n) > 1), is_typed)
 
 
 _Read = tuple[list[str], list[list[str]], list[str]]
@@ -267,11 +269,14 @@ def list_manifest(data: DataConfig) -> Listing:
         raise refused(f"{FIELD}.root", str(root), "is no folder", "name one that holds the images")
     everything = range(len(table.places))
     images = _required(table, "image", source.image, everything)
-    labels = _labels(_required(table, "label", source.label, everything).cells)
+    written = _required(table, "label", source.label, everything).cells
+    words = _NOTHING if source.missing is None else source.missing
+    missing = frozenset(() if source.missing is None and table.is_typed else map(str.lower, words))
+    labels = _labels(written, missing)
     places = _places(images, root)
     rows = [i for i in everything if labels[i] and images.cells[i]]
     failures = [
-        Failure("missing_labels", printable(images.cells[i]) or p, f"{p} has no label")
+        Failure("missing_labels", printable(images.cells[i]) or p, _unlabelled(p, written[i]))
         if not labels[i]
         else Failure("unreadable", p, "names no file")
         for i, p in enumerate(table.places)
@@ -283,6 +288,13 @@ def list_manifest(data: DataConfig) -> Listing:
     indices, class_names = label_indices(labels[i] for i in rows)
     columns = _columns(table, source, rows, data.split.strategy)
     notes = [*_notes(table, source, columns)]
+    if words_found := Counter(
+        w for w, label in zip(written, labels, strict=True) if w and not label
+    ):
+        listed = ", ".join(f"{text!r} ({count:,})" for text, count in words_found.most_common(5))
+        notes.append(
+            f"labels that count as missing: {listed}; {FIELD}.missing: [] makes them classes"
+        )
     if isinstance(source.group, NamePattern):
         paths = [printable(images.cells[i]) for i in rows]
         columns["groups"], more = pattern_groups(source.group, paths, field=f"{FIELD}.group")
@@ -359,11 +371,19 @@ def _required(table: Table, field: str, name: str, rows: Sequence[int]) -> _Colu
     return _Column(where, name, [cells[i] for i in rows], [table.places[i] for i in rows])
 
 
-def _labels(cells: list[str]) -> list[str]:
+def _unlabelled(place: str, text: str) -> str:
+    return (
+        f"{place} has the label {text!r}, which counts as missing"
+        if text
+        else f"{place} has no label"
+    )
+
+
+def _labels(cells: list[str], missing: frozenset[str]) -> list[str]:
     """Names of classes, empty where there is none. Whole numbers that were stored as floats, as
     pandas does where one is missing, lose their `.0`.
     """
-    known = [printable(cell) if cell.lower() not in _NOTHING else "" for cell in cells]
+    known = [printable(cell) if cell.lower() not in missing else "" for cell in cells]
     if all(re.fullmatch(r"-?[0-9]+\.0", label) for label in known if label):
         return [label.removesuffix(".0") for label in known]
     return known
