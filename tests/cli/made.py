@@ -68,8 +68,10 @@ def summary(**changes: Any) -> Summary:
         "recipes": {
             name: {"recipe": "fixed", "trials": 1} for name in ("linear_probe", "from_scratch")
         },
+        "classes": None,
         "test": {},
         "is_finished": False,
+        "precision": "bf16",
         "mlflow": {"tracking_uri": "sqlite:////a b/mlflow.db", "experiment_id": "7"},
         "storage": "/a b/optuna.journal",
     }

@@ -2,16 +2,20 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.cli.conftest import Files, Invoke
 from tests.data.made import jpeg, photo
 from tlsearch.comparison.claims import claims_of
 from tlsearch.comparison.power import TYPICAL_ACCURACY, smallest_effect
 from tlsearch.config.sources import source_name
+from tlsearch.models.backbones import build_backbone
 
 FOLDER_STUDY = """\
 name: s
@@ -557,3 +561,29 @@ def test_scores_as_json(tlsearch: Invoke) -> None:
     assert first["multiply_adds"] > 5 * second["multiply_adds"]
     assert first["leep"] is None  # weights: none
     assert result["searched"]["backbone"] == ["resnet10", "mobilenet_v3_small"]
+
+
+def test_weights_of_ones_own_are_opened_before_any_image_is_read(
+    here: Path, tlsearch: Invoke
+) -> None:
+    (here / "study.yaml").write_text(FOLDER_STUDY.replace("none", "mine.safetensors"))
+    network = build_backbone(name="resnet18", num_classes=7, image_size=32, dropout=0, seed=0)
+    state = {f"module.{name}": value for name, value in network.model.state_dict().items()}
+    save_file(state, here / "mine.safetensors")
+    # Read as a run would, and said: next come the images, which are not there.
+    digits = ("--set", "data.source=digits")
+    note = "note: mine.safetensors has resnet18 under the names module.…"
+    assert note in tlsearch("check", "study.yaml", *digits).stdout
+    found = tlsearch("check", "study.yaml", *digits, "--set", "backbone.name=resnet34", code=2)
+    assert "weights do not fit resnet34" in found.stderr
+    os.truncate(here / "mine.safetensors", 4_000_000)
+    assert "cut short" in tlsearch("check", "study.yaml", code=2).stderr
+    (here / "mine.safetensors").unlink()
+    assert "no such file" in tlsearch("check", "study.yaml", code=2).stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
+def test_a_gpu_that_is_not_here_is_named(photos: Path, tlsearch: Invoke) -> None:
+    assert photos.exists()
+    text = tlsearch("check", "study.yaml", "--set", "device=cuda").stdout
+    assert "note: device = 'cuda': torch finds no CUDA device on this machine" in text

@@ -31,6 +31,7 @@ from tlsearch.execution.messages import (
     StageStarted,
     Tick,
 )
+from tlsearch.metrics.curves import ClassBalance
 from tlsearch.search.summary import Summary, as_json
 
 
@@ -130,10 +131,10 @@ def test_lines(clock: Any) -> None:
     state = StudyProgress(metric="val_accuracy")
     state.note(StageStarted("search", 0, 4, 1))
     carry_out(state, clock, spec(), seconds=20, value=0.5)
-    gist = recipe(spec(3))
+    gist = recipe(spec(3), ())
     assert gist == "freeze 2, lr 0.012 × 0.5, sgd"
     augmented = {**spec(3).params, "augmentation": "basic", "mixing": "mixup", "erasing": 0.1}
-    assert recipe(replace(spec(3), params=augmented)) == f"{gist}, basic, erasing, mixup"
+    assert recipe(replace(spec(3), params=augmented), ()) == f"{gist}, basic, erasing, mixup"
     tail = f"{gist} · 1/4 · about 60 s left"
     expected = [
         (Remark("MLflow is back"), "note: MLflow is back"),
@@ -231,6 +232,19 @@ CLEAR, UNCLEAR = found(0.011, 0.004, 0.018), found(0.011, -0.001, 0.02)
 WORSE = found(-0.02, -0.03, -0.01)
 
 
+def test_the_line_of_a_trial_names_what_was_searched() -> None:
+    searched = {"dropout", "optimizer", "optimizer.sgd.momentum", "optimizer.adam.beta1"}
+    state = StudyProgress(metric="val_accuracy", searched=searched)
+    state.note(StageStarted("search", 0, 4, 1))
+    run = replace(spec(3), params={**spec(3).params, "optimizer.sgd.momentum": 0.91234})
+    line = line_of(RunEnded(run, "complete", 0.9, ""), state)
+    words = set(line.split(" · ")[1].split(", "))
+    assert words == {"dropout 0", "optimizer sgd", "momentum 0.912"}
+    # A baseline was not searched.
+    probe = line_of(RunEnded(spec(0, baseline="linear_probe"), "complete", 0.9, ""), state)
+    assert "freeze 2, lr 0.012 × 0.5, sgd" in probe
+
+
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str]) -> Any:
     def shown(of: Summary) -> list[str]:
@@ -256,8 +270,24 @@ def test_the_result_and_what_it_gained(printed: Any) -> None:
         "  against from scratch, one fixed recipe (0.9500): +1.1 points "
         "(95 % interval +0.4 … +1.8) better",
     ]
-    assert lines[-1] == "3 of 30 trials: 1 complete, 1 pruned, 1 failed; 61 s"
+    assert lines[-1] == "3 of 30 trials: 1 complete, 1 pruned, 1 failed; 61 s; computed in bf16"
     assert not any("negative" in line or "scored" in line for line in lines)
+
+
+def test_an_imbalance_stands_in_the_line_of_the_accuracy(printed: Any) -> None:
+    classes = ClassBalance("ok", 0.9, "scratched", 0.02, 0.25)
+    told = "always answering “ok”, the largest class, gives 90.0 %; "
+    told += "of the smallest class, “scratched”, 25.0 % are recognised"
+    lines = printed(summary(test=record_of(scratch=CLEAR), classes=classes))
+    (line,) = (line for line in lines if line.startswith("test accuracy"))
+    assert line.endswith(f"over 3 seeds, 1078 images; {told}")
+    assert printed(summary(classes=classes._replace(largest_share=0.9)))[0].endswith(
+        "not clearly more than the 90.0 % of always answering “ok”; "
+        "of the smallest class, “scratched”, 25.0 % are recognised"
+    )
+    even = ClassBalance("a", 0.5, "b", 0.5, 0.3)
+    assert printed(summary(classes=even))[0].endswith("val_accuracy 0.9000")
+    assert summary(classes=even, metric="val_loss").imbalance == ""
 
 
 def test_where_to_look_next(printed: Any) -> None:
@@ -304,6 +334,11 @@ def test_without_confirmation(printed: Any) -> None:
     assert printed(summary(best=None, mlflow=None))[0] == "no trial has been completed yet"
 
 
+def test_trials_beyond_the_budget_that_is_asked_about(printed: Any) -> None:
+    text = printed(summary(budget=2))[-1]
+    assert text.startswith("3 trials, more than the budget of 2 given here: 1 complete")
+
+
 def test_status(capsys: pytest.CaptureFixture[str]) -> None:
     of = summary(rows=[row(0, "complete", 0.9), row(3, "waiting", None), row(4, "running", None)])
     show_status(of, arguments="'a b.yaml' --preset small", running=False)
@@ -335,6 +370,7 @@ def test_json() -> None:
     assert result["test"]["accuracy"]["mean"] == 0.961
     assert result["baselines"]["from_scratch"]["gain"]["mean"] == -0.02
     assert result["negative_transfer"] is True
+    assert result["precision"] == "bf16"
     assert result["model"] == "models:/m-1"
     assert result["optuna"] == {"storage": "/a b/optuna.journal", "study_name": "quickstart"}
     empty = as_json(summary(best=None), report=None, seconds=None)

@@ -152,6 +152,7 @@ def test_reading_commands_write_nothing(shared: Shared, tmp_path: Path) -> None:
         status = shared.json("status", f"{name}.yaml")
         assert (status["finished"], status["running"]) == (True, False)
         assert status["trials"] == ended["trials"]
+        assert status["report"] == ended["report"]
         assert f"{name}: finished; " in shared.tlsearch("status", f"{name}.yaml").stdout
         for kind, start in (("html", "<!doctype html"), ("md", "#"), ("json", "{")):
             path = tmp_path / f"{name}.{kind}"

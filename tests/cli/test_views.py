@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from tests.cli.conftest import Files, Invoke
@@ -15,7 +14,6 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.strategy import Strategy
 from tlsearch.data.sources import read_images
 from tlsearch.data.splits import draw_splits
-from tlsearch.errors import RequestError
 from tlsearch.execution.examples import NUM_TRAINED, NUM_VIEWED_EPOCHS, policies, views_of
 from tlsearch.execution.source import own_source
 from tlsearch.models.backbones import MEAN, STD
@@ -60,10 +58,21 @@ def test_mistakes_are_shown_in_one_line(here: Path, tlsearch: Invoke) -> None:
     done = tlsearch("check", "study.yaml", *SETS, "--views", "v.jpg", code=2)
     assert "--views = 'v.jpg': must end in .png or .html" in done.stderr
     assert not done.stdout
-    done = tlsearch("check", "study.yaml", "--views", "v.png", code=2)
-    assert "nothing in it changes training images — set space.augmentation" in done.stderr
     done = tlsearch("check", "study.yaml", *SETS, "--views", "no/such/v.png", code=1)
     assert "no/such/v.png: No such file or directory" in done.stderr
+
+
+def test_a_study_without_augmentation_shows_its_images_as_they_are_decoded(
+    here: Path, tlsearch: Invoke
+) -> None:
+    done = tlsearch("check", "study.yaml", "--views", "v.html")
+    assert done.stdout.splitlines()[-1] == "views: v.html"
+    assert "<h2>as decoded</h2>" in (here / "v.html").read_text()
+    config = read_study(Path("study.yaml"), overrides=[], preset=None)
+    (shown,) = views_of(config, cache=here / "cache", on_progress=no_progress)
+    data, _ = read_images(config.data, cache=here / "cache" / "images", on_progress=no_progress)
+    assert shown.images.shape == (NUM_TRAINED, 1, 32, 32, 3)
+    assert len(rows_shown(shown.images, data.images, np.arange(len(data.labels)))) == NUM_TRAINED
 
 
 def test_the_views_are_those_that_trials_see(here: Path) -> None:
@@ -128,9 +137,3 @@ def test_of_a_comparison_every_arm_is_shown_once(here: Path) -> None:
     assert [one.title for one in shown] == ["basic", "trivial", "mixup"]
     assert shown[1].detail == "arm trivial"
     assert shown[0].detail.endswith("arm augmented")
-
-
-def test_a_study_without_augmentation_is_refused(here: Path) -> None:
-    config = study("space.erasing=0")
-    with pytest.raises(RequestError, match="nothing in it changes training images"):
-        views_of(config, cache=here / "cache", on_progress=no_progress)

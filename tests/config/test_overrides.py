@@ -1,9 +1,13 @@
 """`--set` and presets: what they change, and how a wrong one is named."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.config.conftest import Read, Refused
+from tests.config.conftest import MINIMAL, Read, Refused
+from tlsearch.config.loader import read_noted
 from tlsearch.config.search_options import Tpe
+from tlsearch.config.space import Choice, Fixed, Range
 from tlsearch.errors import RequestError, StudyError
 
 SPACE = "budget: {trials: 9}\nspace: {lr: 0.1, optimizer: [sgd, adam]}\nsearch: {sampler: tpe}\n"
@@ -121,3 +125,32 @@ def test_presets_do_not_outlive_a_change_that_they_may_not_fit(read: Read) -> No
     assert set(read(PRESETS).presets) == {"small", "large"}
     assert read(PRESETS, preset="small").presets == {}
     assert read(PRESETS, "budget.trials=5").presets == {}
+
+
+def test_a_shortened_training_cuts_what_is_searched_beyond_its_end(tmp_path: Path) -> None:
+    space = "{warmup_epochs: {low: 0, high: 3}, patience_epochs: [null, 2, 5], lr: 0.1}"
+    path = tmp_path / "study.yaml"
+    path.write_text(f"{MINIMAL}budget: {{epochs: 12}}\nspace: {space}\n")
+    config, cuts = read_noted(path, overrides=["budget.epochs=3"], preset=None)
+    assert config.space.warmup_epochs == Range(0, 2, False, None)
+    assert config.space.patience_epochs == Choice((None, 2))
+    assert cuts == [
+        "--set budget.epochs: space.warmup_epochs becomes {low: 0, high: 2}",
+        "--set budget.epochs: space.patience_epochs becomes [null, 2]",
+    ]
+    config, cuts = read_noted(path, overrides=["budget.epochs=1"], preset=None)
+    assert config.space.warmup_epochs == Fixed(0)
+    # What stands on the same command line, in the file itself, or is no range is not guessed at.
+    own = ["budget.epochs=3", "space.warmup_epochs={low: 0, high: 3}"]
+    for overrides in (own, ["budget.epochs=3", "space.warmup_epochs=5"]):
+        with pytest.raises(StudyError, match="warm-up is as long as training, 3 epochs"):
+            read_noted(path, overrides=overrides, preset=None)
+
+
+def test_a_preset_that_shortens_the_training_cuts_as_well(read: Read) -> None:
+    text = (
+        "budget: {epochs: 12}\nspace: {warmup_epochs: {low: 0, high: 3}}\n"
+        "presets: {small: {budget.epochs: 2}}\n"
+    )
+    assert read(text, preset="small").space.warmup_epochs == Range(0, 1, False, None)
+    assert read(text).space.warmup_epochs == Range(0, 3, False, None)

@@ -169,7 +169,7 @@ def test_one_wrong_field_is_shown_with_its_line(refused: Refused, line: str, exp
                 'line 2: data.source = "digit": must be one of digits, glyphs, letters',
                 "did you mean 'digits'?",
                 'line 3: backbone.name = "resnet19": must be the name of a backbone — did you mean',
-                "pickles are never loaded: save the state dict with safetensors.torch.save_file",
+                "pickles are never loaded: convert it with python -c",
             ],
         ),
         (
@@ -201,6 +201,8 @@ def test_required_fields(refused: Refused, head: str, expected: list[str]) -> No
         ("IMAGENET1K_V3", "torchvision has no such weights for resnet18 — did you mean"),
         ("imagenet1k_v1", "did you mean 'IMAGENET1K_V1'?"),
         ("w.pt", "pickles are never loaded"),
+        ("runs/model_best.pth.tar", "pickles are never loaded"),
+        ("runs/best.h5", "of files only .safetensors are read"),
     ],
 )
 def test_weights(refused: Refused, weights: str, expected: str) -> None:

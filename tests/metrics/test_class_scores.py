@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix as of_sklearn
 from sklearn.metrics import precision_recall_fscore_support
 
-from tlsearch.metrics.curves import class_scores, confusion_matrix
+from tlsearch.metrics.curves import ClassBalance, class_balance, class_scores, confusion_matrix
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,9 @@ def test_of_nothing() -> None:
     counts = confusion_matrix(np.array([], dtype=int), np.array([], dtype=int), num_classes=2)
     assert counts.tolist() == [[0, 0], [0, 0]]
     assert class_scores(counts).f1.tolist() == [0, 0]
+
+
+def test_the_largest_and_the_smallest_class() -> None:
+    counts = np.array([[90, 0, 2, 0], [2, 2, 0, 0], [1, 3, 0, 0], [0, 0, 0, 0]])
+    # Class 3 has no image; of two smallest, the one that is recognised worse.
+    assert class_balance(counts, "abcd") == ClassBalance("a", 0.92, "c", 0.04, 0)

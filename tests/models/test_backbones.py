@@ -329,6 +329,22 @@ def test_what_does_not_fit_is_named_and_changes_nothing(wrong: str) -> None:
     assert all(torch.equal(before[k], v) for k, v in backbone.model.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_32"])
+def test_a_network_is_found_under_the_prefix_that_wrapping_it_gave(name: str) -> None:
+    state = source(name)
+    wrapped = {f"module.{key}": value for key, value in state.items()}
+    backbone = loadable(name)
+    load_pretrained(backbone, {**wrapped, "queue": torch.zeros(3)})
+    loaded = backbone.model.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in state.items() if not is_head(k))
+
+
+def test_of_two_networks_in_a_file_none_is_guessed() -> None:
+    twice = {f"{p}.{key}": v for p in ("student", "teacher") for key, v in source().items()}
+    with pytest.raises(WeightsError, match=r"in the file 2 times, under student., teacher."):
+        load_pretrained(loadable(), twice)
+
+
 def test_position_embeddings_of_a_vit_are_interpolated() -> None:
     key = "encoder.pos_embedding"
     state = {k: v.to(torch.float16) for k, v in source("vit_b_32", size=96).items()}

@@ -1,14 +1,20 @@
 """Files in, answers out, in order and in bounded memory."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
-from tests.models.lively import facts_of
-from tlsearch.models.predict import predict, to_input
+from tests.models.lively import facts_of, lively_classifier
+from tlsearch.data.decode import Decoding, decode_image
+from tlsearch.models.predict import TorchModel, predict, to_input
 
 SIZE = 8
 
@@ -92,3 +98,58 @@ def test_input() -> None:
     assert grey.shape == (1, 3, 2, 2)
     assert (grey == np.float32(0.2)).all()
     assert grey.flags.c_contiguous
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "model.md"
+
+
+def turned(path: Path, picture: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    picture.convert("RGB").save(path, exif=exif, quality=95)
+
+
+def transparent(path: Path, picture: Image.Image) -> None:
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save(path, format="PNG")
+
+
+@pytest.mark.parametrize("save", [turned, transparent])
+def test_the_lines_in_the_docs_answer_as_predict_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable[[Path, Image.Image], None]
+) -> None:
+    facts = replace(facts_of("resnet18", image_size=32, num_classes=4), fit="crop")
+    classifier = lively_classifier("resnet18", image_size=32, num_classes=4).eval()
+
+    class Program:
+        def module(self) -> nn.Module:
+            return classifier
+
+    def load(_path: str, *, extra_files: dict[str, str]) -> Program:
+        extra_files["tlsearch.json"] = json.dumps(facts.as_json())
+        return Program()
+
+    noise = np.random.default_rng(1).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((100, 75), Image.Resampling.BILINEAR)
+    save(tmp_path / "photo.jpg", picture)
+    (lines,) = (
+        block.partition("```")[0]
+        for block in DOCS.read_text(encoding="utf-8").split("```python")
+        if "exif_transpose" in block
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.export, "load", load)
+    found: dict[str, Any] = {}
+    with torch.no_grad():
+        exec(lines, found)
+
+    def decode(path: Path) -> np.ndarray:
+        return decode_image(path, Decoding(facts.image_size, facts.fit)).pixels
+
+    (answer,) = predict(
+        TorchModel(classifier, facts), [Path("photo.jpg")], decode=decode, batch_size=1, threads=1
+    )
+    assert answer.probabilities is not None
+    pixels = to_input(decode(Path("photo.jpg"))[None])[0]
+    assert abs(found["image"].numpy() - pixels).max() <= 1.01 / 255
+    assert abs(found["probabilities"].numpy() - answer.probabilities).max() < 0.01

@@ -3,6 +3,9 @@
 import hashlib
 import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import get_model, get_model_weights
 
+from tlsearch.config.schema import conversion
 from tlsearch.errors import WeightsError, WorkError
 from tlsearch.models.backbones import build_backbone, load_pretrained
-from tlsearch.models.weights import pretrained_state
+from tlsearch.models.weights import pretrained_state, refuse_out_of_reach
 
 NAME = "mobilenet_v3_small"
 FILE = "mobilenet_v3_small-047dcff4.pth"
@@ -211,3 +215,38 @@ def test_a_damaged_safetensors_file_is_named(
         file.write_bytes(wrong[kind])
     text = message(str(file))
     assert f"'{file}': no safetensors file, or cut short" in text
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+def test_the_printed_command_converts_a_checkpoint(
+    tmp_path: Path, state: dict[str, Tensor], key: str | None
+) -> None:
+    others = {"epoch": 3, "best": torch.tensor(0.5), "optimizer": {"state": {0: {}}}}
+    saved = state if key is None else {**others, key: state}
+    torch.save(saved, tmp_path / "my model.pth.tar")
+    command = conversion(str(tmp_path / "my model.pth.tar"))
+    subprocess.run(["sh", "-c", command.replace("python", sys.executable, 1)], check=True)
+    assert_same(fetch(str(tmp_path / "my model.safetensors")), state)
+
+
+def test_a_host_whose_name_is_looked_up_for_ever_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tlsearch.models.weights._ANSWER_SECONDS", 0.05)
+
+    def silent(*_: object, **__: object) -> None:
+        time.sleep(1)
+        raise OSError("no name server")
+
+    monkeypatch.setattr("tlsearch.models.weights.urlopen", silent)
+    started = time.monotonic()
+    with pytest.raises(WeightsError, match=r"no download \(no answer within 0.05 s\) — fetch"):
+        refuse_out_of_reach(backbone=NAME, weights="IMAGENET1K_V1")
+    assert time.monotonic() - started < 0.9
+
+
+def test_weights_that_are_here_or_made_here_are_not_asked_for(checkpoints: Path) -> None:
+    checkpoints.mkdir(parents=True)
+    (checkpoints / FILE).touch()
+    refuse_out_of_reach(backbone=NAME, weights="IMAGENET1K_V1")
+    refuse_out_of_reach(backbone=NAME, weights="glyphs")

@@ -199,7 +199,7 @@ def confirm(
         "champion": choice.champion,
         "scorings": 1,
         "backbone": config.backbone.name,
-        **effects_on_test(choice, baselines, scores_folder(fake.folder)),
+        **effects_on_test(choice, baselines, scores_folder(fake.folder), names),
         "model": "models:/m-0123",
     }
     for name, found in record["baselines"].items():

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.report.fake import (
     BASELINE_ACCURACIES,
+    DIGITS,
     STUDY,
     Fake,
     baselines,
@@ -19,6 +21,7 @@ from tests.report.fake import (
     train,
 )
 from tlsearch.comparison.variance import Effect
+from tlsearch.metrics.curves import ClassBalance
 from tlsearch.report.answer import Answer, Gain
 from tlsearch.report.build import build_report
 from tlsearch.report.context import SearchReport, read_search
@@ -27,6 +30,7 @@ from tlsearch.report.wording import (
     gain_text,
     setting_text,
 )
+from tlsearch.search.mirroring import keep_evaluation
 from tlsearch.search.store import NETWORKS, SIMILARITY
 from tlsearch.training.results import FoldResult
 
@@ -99,6 +103,27 @@ def test_a_baseline_says_whether_it_was_tuned(tmp_path: Path) -> None:
     recipes = {**data.summary.recipes, "from_scratch": {"recipe": "tuned", "trials": 5}}
     answer = replace(data, summary=replace(data.summary, recipes=recipes)).answer
     assert answer.gains[-1].baseline == "training from scratch (tuned, best of 5 trials)"
+
+
+def test_where_classes_differ_in_size_the_result_says_what_its_accuracy_hides(
+    tmp_path: Path,
+) -> None:
+    fake = finished(tmp_path, trials=4)
+    assert "always answering" not in answer_of(fake).result
+    record = fake.store.noted("test")
+    uneven = ClassBalance("ok", 0.98, "scratched", 0.02, 0.25)
+    fake.store.note("test", {**record, "classes": uneven._asdict()})
+    first = answer_of(fake).result.partition(", the mean over")[0]
+    assert "not clearly more than the 98.0 % of always answering “ok”" in first
+    assert "of the smallest class, “scratched”, 25.0 % are recognised" in first
+
+
+def test_an_unconfirmed_result_says_it_of_the_validation_part(tmp_path: Path) -> None:
+    fake = fake_study(tmp_path)
+    search(fake, 1)
+    counts = np.diag([90, *[1] * 9])
+    keep_evaluation(fake.folder, "trial-0000", DIGITS, counts.tolist())
+    assert "always answering “0”" in answer_of(fake).result
 
 
 def test_a_test_part_scored_twice_is_flagged(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_effects_are_paired_by_seed_and_image(tmp_path: Path) -> None:
     choice = Choice(number=3, mean=0.9, keys=("a", "b"))
     for key, wrong in {"a": 0, "b": 4, "p": 10, "q": 14}.items():
         score(tmp_path, key, (1,) * (40 - wrong) + (0,) * wrong)
-    effects = effects_on_test(choice, {"linear_probe": ("p", "q")}, tmp_path / "scores")
+    effects = effects_on_test(choice, {"linear_probe": ("p", "q")}, tmp_path / "scores", "ab")
     assert effects["accuracy"]["mean"] == pytest.approx(0.95)
     # The exported model's own accuracy, which is not the mean over seeds.
     assert (effects["champion_accuracy"]["mean"], effects["champion_accuracy"]["num_seeds"]) == (

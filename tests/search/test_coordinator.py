@@ -97,7 +97,7 @@ def test_a_baseline_that_is_added_is_scored_beside_the_same_winner(scene: Make) 
         it.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
         choice = choose(it.coordinator.store)
         assert choice is not None
-        return _score(it.coordinator, choice)
+        return _score(it.coordinator, choice, ("a", "b"))
 
     before = scored("linear_probe")
     after = scored("linear_probe", "from_scratch")

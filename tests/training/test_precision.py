@@ -1,6 +1,7 @@
 """Number formats: what autocast does, and how the probe chooses."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,7 +10,14 @@ from torch import Tensor, nn
 
 from tests.training.small import CPU, tiny_backbone
 from tlsearch.training import precision
-from tlsearch.training.precision import BF16, BF16_GAIN, FP32, bf16_is_sound, probe_precision
+from tlsearch.training.precision import (
+    BF16,
+    BF16_GAIN,
+    FP32,
+    bf16_is_sound,
+    probe_precision,
+    step_seconds,
+)
 
 
 def probe(model: nn.Module) -> precision.Numerics:
@@ -25,16 +33,18 @@ def test_the_probe_returns_one_of_the_two() -> None:
 
 
 class Clock:
-    """Stands in for the timer: bf16 takes `bf16_seconds`, fp32 one; two of three are disturbed."""
+    """Stands in for the timer: bf16 takes `bf16_seconds`, fp32 one. The first step of each warms
+    up, and four others are disturbed in favour of bf16.
+    """
 
     def __init__(self, bf16_seconds: float) -> None:
         self.bf16_seconds, self.calls = bf16_seconds, 0
 
-    def __call__(self, work: Callable[[], None], _device: torch.device) -> float:
-        work()
+    def __call__(self, _model: nn.Module, _images: Tensor, numerics: precision.Numerics) -> float:
+        seconds = self.bf16_seconds if numerics == BF16 else 1.0
         self.calls += 1
-        seconds = self.bf16_seconds if self.calls % 2 == 0 else 1.0
-        return seconds if self.calls > 4 else seconds + 10.0
+        disturbed = numerics == FP32 and self.calls < 10
+        return seconds + 10.0 if disturbed else seconds
 
 
 @pytest.mark.parametrize(
@@ -44,9 +54,28 @@ class Clock:
 def test_bf16_must_be_clearly_faster(
     bf16_seconds: float, expected: precision.Numerics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "timed", Clock(bf16_seconds))
+    monkeypatch.setattr(precision, "step_seconds", Clock(bf16_seconds))
     monkeypatch.setattr(precision, "bf16_is_sound", lambda *_, **__: True)
     assert probe(tiny_backbone(dropout=0.0, seed=0).model) == expected
+
+
+def test_other_programs_take_nothing_of_the_time_that_a_step_is_given() -> None:
+    model, images = Sleeper(), torch.zeros(2, 3, 4, 4)
+    assert step_seconds(model, images, FP32) < 0.05
+
+
+class Sleeper(nn.Module):
+    """A layer that the system lets wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(0.1)
+        logits = self.fc(images.mean((2, 3)))
+        assert isinstance(logits, Tensor)
+        return logits
 
 
 DRAWS: Iterator[int] = iter(range(1000))
@@ -82,7 +111,7 @@ def test_gradients_must_be_finite_near_and_the_same_every_time(
 ) -> None:
     model = Unsound(fault)
     assert bf16_is_sound(model, image_size=16, device=CPU) == sound
-    monkeypatch.setattr(precision, "timed", Clock(0.1))
+    monkeypatch.setattr(precision, "step_seconds", Clock(0.1))
     assert probe(model) == (BF16 if sound else FP32)
 
 

@@ -40,7 +40,6 @@ app = typer.Typer(
     name="tlsearch",
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Measure which transfer-learning strategy works on your images and your network.",
     epilog="Example: tlsearch run studies/quickstart.yaml --preset small",
@@ -70,9 +69,11 @@ def as_arguments(study: Path, sets: list[str] | None, preset: str | None) -> str
 
 def read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
     """The study; the environment's MLflow address goes before the file's, an option before both."""
-    from tlsearch.config.loader import read_study
+    from tlsearch.config.loader import read_noted
 
-    config = read_study(study, overrides=sets or [], preset=preset)
+    config, cuts = read_noted(study, overrides=sets or [], preset=preset)
+    for text in cuts:
+        typer.echo(f"note: {text}", err=True)
     address = os.environ.get("MLFLOW_TRACKING_URI")
     is_given = any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or [])
     if address and not is_given:

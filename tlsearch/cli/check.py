@@ -1,4 +1,6 @@
-"""`tlsearch check`: the resolved study, its space, images, claims and cost; no torch, no Optuna."""
+"""`tlsearch check`: the resolved study, its space, images, claims and cost; no Optuna, and torch
+only for what no other can tell: weights of one's own, CUDA.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,6 +54,7 @@ def check(
         WorkError: images cannot be fetched, or the cache folder cannot be written.
     """
     refuse_unclaimed(config)
+    here = _on_this_machine(config)
     checked = audit_scenarios(config, label_errors=label_errors)
     refusals = {scenario: c.refusal for scenario, c in checked.items() if c.refusal is not None}
     if files is not None:
@@ -59,17 +62,19 @@ def check(
     scored = score_networks(config) if score and not refusals else None
     if as_json:
         more = {} if scored is None else {"scores": scores_json(scored)}
-        typer.echo(json.dumps({**_as_json(config, checked), **more}))
+        typer.echo(json.dumps({**_as_json(config, checked, here), **more}))
     else:
         console = Console(highlight=False)
-        _show(config, checked, console)
+        _show(config, checked, here, console)
         if scored is not None:
             show_scores(console, scored)
     for scenario, refusal in refusals.items():
         raise RequestError(f"scenario {scenario!r}: {refusal}") if scenario else refusal
 
 
-def _as_json(config: StudyConfig, checked: Mapping[str, Checked]) -> dict[str, Any]:
+def _as_json(
+    config: StudyConfig, checked: Mapping[str, Checked], here: Sequence[str]
+) -> dict[str, Any]:
     """The resolved study, what is searched, the audits, and what it all takes."""
     searched = {
         arm: {name: raw(d) for name, d in ours.searched().items()}
@@ -83,7 +88,7 @@ def _as_json(config: StudyConfig, checked: Mapping[str, Checked]) -> dict[str, A
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
         "searched": searched if config.comparison else searched[""],
-        "notes": [*_notes(config), *of_splits],
+        "notes": [*_notes(config), *here, *of_splits],
     }
     if config.comparison is None:
         cost = _cost(config, checked[""])
@@ -106,7 +111,9 @@ def _as_json(config: StudyConfig, checked: Mapping[str, Checked]) -> dict[str, A
     }
 
 
-def _show(config: StudyConfig, checked: Mapping[str, Checked], console: Console) -> None:
+def _show(
+    config: StudyConfig, checked: Mapping[str, Checked], here: Sequence[str], console: Console
+) -> None:
     """The same for a terminal."""
     console.print(escape(to_yaml(redacted(config)).rstrip()), soft_wrap=True)
     console.print()
@@ -144,7 +151,7 @@ def _show(config: StudyConfig, checked: Mapping[str, Checked], console: Console)
         console.print()
         for line in _cost_lines(config, checked):
             console.print(line, soft_wrap=True)
-    for note in _notes(config):
+    for note in (*_notes(config), *here):
         console.print(f"note: {escape(note)}", soft_wrap=True)
 
 
@@ -201,6 +208,34 @@ def _notes(config: StudyConfig) -> list[str]:
         for note in strategy_notes(cell_config(config, cell))
     )
     return [*of_cells, *_claim_notes(config)]
+
+
+def _on_this_machine(config: StudyConfig) -> list[str]:
+    """What a run here would do with files of weights, and that it would find no GPU.
+
+    Raises:
+        WeightsError: a file of weights is damaged, or of another network.
+    """
+    configs = [config]
+    if config.comparison is not None:
+        configs = [cell_config(config, cell) for cell in cells(config.comparison)]
+    networks = [ours.with_backbone(name) for ours in configs for name in ours.backbone.names]
+    from_files = {
+        (ours.backbone.name, ours.backbone.weights, ours.data.size): ours
+        for ours in networks
+        if ours.backbone.weights.endswith(".safetensors")
+    }
+    found = []
+    if from_files:
+        from tlsearch.models.backbones import check_weights
+
+        found += [text for ours in from_files.values() if (text := check_weights(ours))]
+    if any(ours.device == "cuda" for ours in configs):
+        import torch
+
+        if not torch.cuda.is_available():
+            found.append("device = 'cuda': torch finds no CUDA device on this machine")
+    return found
 
 
 # The claims that a comparison answers, and those that it cannot answer as it is.
@@ -449,10 +484,11 @@ def duration_text(seconds: float) -> str:
 
 
 def write_augmentation_views(config: StudyConfig, path: Path) -> None:
-    """Draw what a study's augmentations do to its own images, into a picture or a page.
+    """Draw what a study's augmentations do to its own images, or without any the images as they
+    are decoded, into a picture or a page.
 
     Raises:
-        RequestError: the study augments nothing, or its images or weights do not fit it.
+        RequestError: its images or weights do not fit it.
         WorkError: something cannot be read or fetched.
         OSError: the file cannot be written.
     """

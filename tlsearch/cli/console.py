@@ -3,7 +3,7 @@
 import importlib.util
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlsearch.config.augmentation import augmentations_of
+from tlsearch.config.cells import cell_config, cells
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.messages import (
@@ -67,6 +68,7 @@ class StudyProgress:
     """The state behind the live view and the plain lines."""
 
     metric: str
+    searched: Collection[str] = ()
     preparing: Preparing | None = None
     stage: StageStarted | None = None
     done: int = 0
@@ -130,7 +132,7 @@ def watch_run(config: StudyConfig, *, to_stderr: bool) -> Iterator[Watcher]:
     """The watcher for this terminal, pipe or file."""
     # Messages hold paths and other people's words: brackets and colons are no markup.
     console = Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
-    state = StudyProgress(metric=config.search.metric)
+    state = StudyProgress(metric=config.search.metric, searched=_searched(config))
     if not console.is_terminal:
         yield PlainView(console, state)
         return
@@ -146,6 +148,14 @@ def watch_run(config: StudyConfig, *, to_stderr: bool) -> Iterator[Watcher]:
                 live.console.print(line)
 
         yield watch
+
+
+def _searched(config: StudyConfig) -> set[str]:
+    """The dimensions that a search, or any arm of a comparison, leaves to tuning."""
+    if config.comparison is None:
+        return set(config.searched())
+    arms = (cell_config(config, cell) for cell in cells(config.comparison))
+    return {name for arm in arms for name in arm.searched()}
 
 
 class PlainView:
@@ -197,7 +207,8 @@ class LiveView:
         if state.best is None:
             return Text("best so far: none yet", style="dim")
         value, spec = state.best
-        return Text(f"best so far: {state.metric} {value:.4f} · {spec.label} · {recipe(spec)}")
+        found = f"{state.metric} {value:.4f} · {spec.label} · {self._recipe(spec)}"
+        return Text(f"best so far: {found}")
 
     def _running(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -210,9 +221,12 @@ class LiveView:
                 run.run.label,
                 f"{epoch}/{run.run.total_epochs}",
                 "–" if value is None else f"{self._state.metric} {value:.4f}",
-                recipe(run.run),
+                self._recipe(run.run),
             )
         return table
+
+    def _recipe(self, spec: Run) -> str:
+        return recipe(spec, self._state.searched)
 
 
 def line_of(notice: Notice, state: StudyProgress) -> str:
@@ -232,17 +246,26 @@ def line_of(notice: Notice, state: StudyProgress) -> str:
             why = f" ({reason})" if reason else ""
             total = state.stage.total if state.stage else 0
             left = f"{state.done}/{total} · {time_left(state)}"
-            return f"{spec.label}: {ending}{found}{why} · {recipe(spec)} · {left}"
+            return f"{spec.label}: {ending}{found}{why} · {recipe(spec, state.searched)} · {left}"
         case _:
             return ""
 
 
-def recipe(spec: Run) -> str:
-    """The gist of a strategy."""
+def recipe(spec: Run, searched: Collection[str]) -> str:
+    """What the search chose of a strategy; the gist of one that was not searched."""
     p = spec.params
+    chosen = [name for name in p if name in searched and spec.trial is not None]
+    if chosen:
+        return ", ".join(f"{name.rpartition('.')[2]} {_short(p[name])}" for name in chosen)
     falls = f"{p['lr_ratio']:.2g}" if p["layer_decay"] == 1 else f"{p['layer_decay']:.2g} a layer"
     words = [spec.scope, f"lr {p['lr']:.2g} × {falls}", p["optimizer"], *augmentations_of(p)]
     return ", ".join(words)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "null"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def time_left(state: StudyProgress) -> str:
@@ -293,7 +316,8 @@ def show_outcome(
     for name, text in steps.items():
         if text:
             console.print(f"{name:<17} {escape(text)}", soft_wrap=True)
-    console.print(f"\n{_counts(summary, planned)}; {seconds:.0f} s", soft_wrap=True)
+    computed = f"; computed in {summary.precision}" if summary.precision else ""
+    console.print(f"\n{_counts(summary, planned)}; {seconds:.0f} s{computed}", soft_wrap=True)
 
 
 def show_status(
@@ -331,12 +355,13 @@ def _answer(summary: "Summary") -> list[str]:
     value = f"{summary.metric} {best.value:.4f}"
     if test:  # the search's own value is the best of many, so it flatters
         value += f" in the search, {test['mean_validation']:.4f} confirmed"
-    lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}"]
+    hidden = f"; {escape(summary.imbalance)}" if summary.imbalance else ""
+    lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}{'' if test else hidden}"]
     for name, value in best.run.params.items():
         if name in best.sampled:
             lines.append(f"  {name} = {f'{value:.4g}' if isinstance(value, float) else value}")
     if test:
-        return [*lines, "", *_test(summary)]
+        return [*lines, "", *_test(summary, hidden)]
     baselines = {name: value for name, value in summary.baselines.items() if value is not None}
     return lines + [
         f"  {BASELINE_LABELS[name]}: {summary.metric} {value:.4f}"
@@ -344,13 +369,13 @@ def _answer(summary: "Summary") -> list[str]:
     ]
 
 
-def _test(summary: "Summary") -> list[str]:
+def _test(summary: "Summary", hidden: str) -> list[str]:
     test = summary.test
     found, own_model = test["accuracy"], test["champion_accuracy"]
     plural = "s" if found["num_seeds"] != 1 else ""
     seeds = f"{found['num_seeds']} seed{plural}, {found['num_images']} images"
     lines = [
-        f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}",
+        f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}{hidden}",
         f"  of the exported model, seed 1 alone: {own_model['mean']:.4f} {_interval(own_model)}",
     ]
     for name, entry in test["baselines"].items():
@@ -398,7 +423,10 @@ def _user_interfaces(summary: "Summary") -> dict[str, str]:
 def _counts(summary: "Summary", planned: int | None) -> str:
     states = ("complete", "pruned", "diverged", "failed")
     found = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
-    total = f"{sum(summary.counts.values())} of {summary.budget} trials"
+    done = sum(summary.counts.values())
+    total = f"{done} of {summary.budget} trials"
+    if done > summary.budget:  # it was run with another budget than it is asked about
+        total = f"{done} trials, more than the budget of {summary.budget} given here"
     if planned is not None:
         total = f"at most {planned} trainings"
     return f"{total}: {', '.join(found) or 'none yet'}"

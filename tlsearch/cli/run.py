@@ -91,7 +91,9 @@ def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
     if as_json:
         from tlsearch.report.build import result_json
 
-        found = result_json(store, layout, report=None, seconds=None)
+        path = layout.study(config.name) / "report.html"
+        report = path if path.exists() else None
+        found = result_json(store, layout, report=report, seconds=None)
         typer.echo(json.dumps({**found, "running": running}))
         return
     scenarios = None

@@ -1,6 +1,7 @@
 """Contradictions between fields that are each right by themselves, and what is good to know."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import ceil, inf
 
 from tlsearch.config.catalog import CATALOGUE, TIMM, USUAL_MOMENTUM, BackboneFacts, groups
@@ -15,7 +16,7 @@ from tlsearch.config.sources import (
     known_facts,
     source_name,
 )
-from tlsearch.config.space import Choice, Dimension, Fixed, highest, lowest, raw, values
+from tlsearch.config.space import Choice, Dimension, Fixed, Range, highest, lowest, raw, values
 from tlsearch.config.strategy import ALL, NORMS
 from tlsearch.config.validation import Fault, Loc, clash
 from tlsearch.errors import nearest, shown
@@ -174,16 +175,7 @@ def _epochs(config: StudyConfig) -> Iterator[Fault]:
             which = "which all of these networks have"
         remedy = f"freeze 0 to {deepest}, {which}"
         yield clash(config, "space.freeze_depth", rule, remedy, "backbone.name")
-    # A plateau shows after a first epoch, and a cut needs an epoch after it.
-    longer = "train longer, or take another schedule"
-    plateau = "no cut can follow a plateau within"
-    limits = {
-        "unfreeze_every_epochs": (epochs, "opens nothing within", "or train longer"),
-        "schedule.step.every_epochs": (epochs, "no step falls within", longer),
-        "schedule.plateau.patience_epochs": (epochs - 2, plateau, longer),
-        "warmup_epochs": (epochs, "warm-up is as long as training,", "or train longer"),
-        "patience_epochs": (epochs, "never stops a training of", "or null for never"),
-    }
+    limits = _limits(epochs)
     if highest(space.unfreeze_every_epochs) > 0 and highest(space.freeze_depth) == 0:
         del limits["unfreeze_every_epochs"]
         rule = "nothing is frozen that could be unfrozen: space.freeze_depth is 0"
@@ -202,6 +194,42 @@ def _epochs(config: StudyConfig) -> Iterator[Fault]:
                 *others,
                 "budget.epochs",
             )
+
+
+def _limits(epochs: int) -> dict[str, tuple[int, str, str]]:
+    """The dimensions that show nothing from a value on, which is given with why, and what else to
+    do than to take less.
+    """
+    # A plateau shows after a first epoch, and a cut needs an epoch after it.
+    longer = "train longer, or take another schedule"
+    plateau = "no cut can follow a plateau within"
+    return {
+        "unfreeze_every_epochs": (epochs, "opens nothing within", "or train longer"),
+        "schedule.step.every_epochs": (epochs, "no step falls within", longer),
+        "schedule.plateau.patience_epochs": (epochs - 2, plateau, longer),
+        "warmup_epochs": (epochs, "warm-up is as long as training,", "or train longer"),
+        "patience_epochs": (epochs, "never stops a training of", "or null for never"),
+    }
+
+
+def cut_to_epochs(config: StudyConfig) -> dict[str, Dimension]:
+    """What is left of the searched dimensions that reach beyond what `budget.epochs` allows."""
+    limits, searched = _limits(config.budget.epochs), config.space.searched()
+    return {
+        name: left
+        for name, (limit, _, _) in limits.items()
+        if name in searched and highest(searched[name]) >= limit
+        if (left := _below(searched[name], limit)) is not None
+    }
+
+
+def _below(dimension: Dimension, limit: int) -> Dimension | None:
+    """What is left of a searched dimension below a limit, null included; None if nothing is."""
+    numbers = [v for v in values(dimension) if isinstance(v, int) and v < limit]
+    if isinstance(dimension, Range) and len(numbers) > 1:
+        return replace(dimension, high=numbers[-1])
+    left = tuple(v for v in values(dimension) if v is None or v in numbers)
+    return (Choice(left) if len(left) > 1 else Fixed(left[0])) if left else None
 
 
 def _warmup(config: StudyConfig) -> Iterator[Fault]:

@@ -23,12 +23,14 @@ from tlsearch.config.cells import (
     sweep_contradictions,
     sweep_overrides,
 )
-from tlsearch.config.checks import contradictions
+from tlsearch.config.checks import contradictions, cut_to_epochs
 from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.space import raw
 from tlsearch.config.validation import Fault, Loc, dotted, faults, named_fields, section_in
 from tlsearch.errors import Problem, RequestError, StudyError, nearest, shown
 
+_EPOCHS = ("budget", "epochs")
 _LARGEST_FILE = 1_000_000  # bytes: more is no study but a mistaken path
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "str")}
@@ -49,10 +51,19 @@ _Outcome = tuple[StudyConfig | None, list[Problem]]
 
 
 def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> StudyConfig:
-    """Read, override, validate and check one study.
+    """Read, override, validate and check one study; see `read_noted`."""
+    return read_noted(path, overrides=overrides, preset=preset)[0]
+
+
+def read_noted(
+    path: Path, *, overrides: Sequence[str], preset: str | None
+) -> tuple[StudyConfig, list[str]]:
+    """Read, override, validate and check one study; with it what of the file was changed to go
+    together with the rest, a sentence each.
 
     Precedence: overrides (`a.b=c`, later ones win), preset, file, default. Once one of the first
-    two is applied, the study has no presets left.
+    two is applied, the study has no presets left. Where one of them shortens `budget.epochs`,
+    searched dimensions of the file are cut to what is left of the training.
 
     Raises:
         StudyError: everything that is wrong with the fields and between them.
@@ -72,15 +83,44 @@ def read_study(path: Path, *, overrides: Sequence[str], preset: str | None) -> S
             remedy = nearest(preset, list(named)) or f"known: {', '.join(named) or 'none'}"
             raise RequestError(f"{path}: no preset {preset!r} — {remedy}")
         chosen = named[preset]
-    config, problems = _checked(document, [*chosen, *options])
+    cuts = _cuts(document, [*chosen, *options])
+    config, problems = _checked(document, [*chosen, *options, *cuts])
     if config is not None and config.comparison is not None:
         problems = replaced_options(config.comparison, options) or problems
     if not problems and not chosen and not options:
-        problems = [p for settings in named.values() for p in _checked(document, settings)[1]]
+        problems = [
+            problem
+            for settings in named.values()
+            for problem in _checked(document, [*settings, *_cuts(document, settings)])[1]
+        ]
     if config is None or problems:
         raise StudyError(problems, file=str(path))
-    # Presets are made for the file as it is, and may not fit what it became.
-    return config.model_copy(update={"presets": {}}) if chosen or options else config
+    if chosen or options:
+        # Presets are made for the file as it is, and may not fit what it became.
+        config = config.model_copy(update={"presets": {}})
+    return config, [f"{cut.origin}: {'.'.join(cut.loc)} becomes {shown(cut.value)}" for cut in cuts]
+
+
+def _cuts(document: Document, overrides: Sequence[Override]) -> list[Override]:
+    """What is left of the searched dimensions of a file where an override shortens the training;
+    one that an override has set itself, and those of a comparison's arms, stay as they are.
+    """
+    budget = [o for o in overrides if o.loc == _EPOCHS]
+    data = copy.deepcopy(document.data)
+    for override in overrides:
+        apply(data, override)
+    try:
+        config = StudyConfig.model_validate(data) if budget else None
+    except ValidationError:
+        return []
+    if config is None or config.comparison is not None:
+        return []
+    found = {("space", *name.split(".")): left for name, left in cut_to_epochs(config).items()}
+    return [
+        Override(loc, raw(left), budget[-1].origin, budget[-1].line)
+        for loc, left in found.items()
+        if not any(loc[: len(o.loc)] == o.loc or o.loc[: len(loc)] == loc for o in overrides)
+    ]
 
 
 def _text(path: Path) -> str:

@@ -1,6 +1,8 @@
 """The study as frozen models: every field, its rule, and the only home of its default."""
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Annotated, Any, Literal, get_args
@@ -75,14 +77,32 @@ Duration = Annotated[
 """Seconds from a number above 0 or text such as `1h30m`; null for no limit."""
 
 
+def conversion(checkpoint: str) -> str:
+    """The command that turns a checkpoint of torch's into .safetensors: the state dict in it is the
+    mapping with the most tensors, whatever its name there.
+    """
+    target = re.sub(r"(\.\w{2,5}){1,2}$", "", checkpoint) + ".safetensors"
+    code = (
+        "import torch; from safetensors.torch import save_file; "
+        f'c = torch.load({json.dumps(checkpoint)}, map_location="cpu", weights_only=True); '
+        "s = max((d for d in (c, *c.values()) if isinstance(d, dict)), "
+        "key=lambda d: sum(map(torch.is_tensor, d.values()))); "
+        "save_file({k: v.clone().contiguous() for k, v in s.items() if torch.is_tensor(v)}, "
+        f"{json.dumps(target)})"
+    )
+    return f"python -c {shlex.quote(code)}"
+
+
 def _weights_remedy(value: object) -> str:
     match value:
         case None:
             return "for a random start write none"
         case "DEFAULT":
             return "DEFAULT changes with torchvision's versions: write a name such as IMAGENET1K_V1"
-        case str() if re.search(r"\.(pth?|bin|ckpt|pkl)$", value):
-            return "pickles are never loaded: save the state dict with safetensors.torch.save_file"
+        case str() if re.search(r"\.(pth?|bin|ckpt|pkl|tar)$", value):
+            return f"pickles are never loaded: convert it with {conversion(value)}"
+        case str() if "/" in value or re.search(r"\.\w+$", value):
+            return "of files only .safetensors are read, with torch's names of the weights"
         case str():
             meant = nearest(value, ["glyphs", "none", "IMAGENET1K_V1", "IMAGENET1K_V2"])
             return meant or "write a name such as IMAGENET1K_V1"

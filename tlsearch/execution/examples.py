@@ -33,7 +33,6 @@ from tlsearch.config.strategy import Strategy
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.splits import draw_splits
-from tlsearch.errors import RequestError
 from tlsearch.execution.prepare import find_device, find_weights
 from tlsearch.execution.source import SourceData, adaptation_stage, glyph_source, own_source
 from tlsearch.models.backbones import study_backbone
@@ -216,29 +215,30 @@ class Shown(NamedTuple):
 
 
 def views_of(config: StudyConfig, *, cache: Path, on_progress: OnProgress) -> list[Shown]:
-    """Every augmentation and adaptation of the space, or of the arms' in the first scenario.
+    """Every augmentation and adaptation of the space, or of the arms' in the first scenario; where
+    there is none, the images as they are decoded, without a view.
 
     The views are those of the study's trials: they follow from its seed, the epoch and the image.
     Only partners in a mixture depend on the batch, here the images that are shown; and an attack is
     on the network before training, its head at random, and on every image.
 
     Raises:
-        RequestError: no augmentation is to choose, or images or weights do not fit the study.
+        RequestError: images or weights do not fit the study.
         WorkError: something cannot be read, written or fetched.
     """
     wanted = list(_wanted(config))
-    if not wanted:
-        raise RequestError(
-            "space: nothing in it changes training images — set space.augmentation, erasing, "
-            "mixing, adversarial or adaptation, such as "
-            "--set 'space.augmentation=[none, basic, trivial]'"
-        )
     torch.set_num_threads(1)
-    ours = wanted[0][0]
+    ours = wanted[0][0] if wanted else config
+    if not wanted and config.comparison is not None:
+        ours = cell_config(config, cells(config.comparison)[0])
     data, _ = read_images(ours.data, cache=cache / "images", on_progress=on_progress)
     split, labels = ours.data.split, ours.data.labels_per_class
     (parts, *_) = draw_splits(data, split=split, labels_per_class=labels, redraw=0)
     rows = first_of_classes(data.labels, parts.train)
+    if not wanted:
+        plain = np.broadcast_to(data.images[rows], (*data.images[rows].shape[:3], 3))
+        detail = f"{ours.data.size} pixels, fit: {ours.data.fit}; training changes nothing in them"
+        return [Shown("as decoded", detail, plain[:, None])]
     makers: dict[str, _Maker] = {}
     shown = []
     for i, (of, policy, arm) in enumerate(wanted):

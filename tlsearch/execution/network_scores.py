@@ -85,7 +85,8 @@ def survey(
     trained on a twelfth of the images saw letters of similarity 0 farther off than textures.
     `frechet_distance` and `domain_error`: those of the measure `domain_distance`. `probe_accuracy`:
     cross-validated, of a linear probe; images are shuffled, so in data ordered in time it is no
-    forecast. `classes`; `imbalance`: largest / smallest class of all images that may be used.
+    forecast. `classes`; `imbalance`: largest / smallest class of all images that may be used;
+    `largest_class`: the share of the largest among them.
     `train_images`, `validation_images`, `test_images`: of `parts`.
     """
     counts = np.bincount(data.labels[data.usable], minlength=data.num_classes)
@@ -102,6 +103,7 @@ def survey(
         "probe_accuracy": None if math.isnan(probed) else probed,
         "classes": float(len(counts)),
         "imbalance": float(counts.max() / counts.min()),
+        "largest_class": float(counts.max() / counts.sum()),
     }
     for name, rows in parts._asdict().items():
         facts[f"{name}_images"] = float(len(rows))

@@ -29,11 +29,16 @@ from tlsearch.errors import Problem, RequestError, WorkError
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
 from tlsearch.execution.source import load_arrays, save_arrays
 from tlsearch.metrics.domain import class_share_distance
-from tlsearch.models.backbones import study_backbone
+from tlsearch.models.backbones import check_weights, study_backbone
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import ActivationStore
-from tlsearch.training.precision import Numerics, compute_reproducibly, probe_precision
+from tlsearch.training.precision import (
+    PROBE_ROUNDS,
+    Numerics,
+    compute_reproducibly,
+    probe_precision,
+)
 from tlsearch.training.pretrain import glyph_weights
 
 
@@ -83,20 +88,22 @@ def prepare(
     """
     torch.set_num_threads(1)
     config, device = job.config, find_device(job.config, device_index)
+    networks_of = [config.with_backbone(name) for name in config.backbone.names]
+    left_aside = [check_weights(ours) for ours in networks_of]
     data, audit = read_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
     read_as = data.fingerprint
     facts, images_of_parts = divide(data, config)
     source = read_source(config, cache=job.user_cache / "images", on_progress=on_progress)
     networks = [
         ready_network(
-            config.with_backbone(name),
+            ours,
             num_classes=data.num_classes,
             device=device,
             user_cache=job.user_cache,
             threads=job.threads,
             on_progress=on_progress,
         )
-        for name in config.backbone.names
+        for ours in networks_of
     ]
     data, audit = audit_labels(
         data, audit, networks[0], device=device, cache=job.cache, on_progress=on_progress
@@ -119,8 +126,9 @@ def prepare(
             weights_fingerprint=network.fingerprint,
             precision=network.precision,
             device=device.type,
+            left_aside=aside,
         )
-        for network in networks
+        for network, aside in zip(networks, left_aside, strict=True)
     )
     setting = replace(setting, others=tuple(others))
     write_text(setting.split_file, json.dumps(images_of_parts))
@@ -206,6 +214,9 @@ def weights_fingerprint(
     return digest.hexdigest()[:16]
 
 
+NO_CUDA = "device = 'cuda': torch finds no CUDA device — write `device: auto` or `cpu`"
+
+
 def find_device(config: StudyConfig, index: int | None) -> torch.device:
     """Where a worker of the study computes.
 
@@ -213,9 +224,7 @@ def find_device(config: StudyConfig, index: int | None) -> torch.device:
         RequestError: the study asks for a GPU, and there is none.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise RequestError(
-            "device = 'cuda': torch finds no CUDA device — write `device: auto` or `cpu`"
-        )
+        raise RequestError(NO_CUDA)
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
     return torch.device(f"cuda:{index or 0}" if use_cuda else "cpu")
 
@@ -229,7 +238,8 @@ def find_precision(
     if config.precision != "auto":
         return config.precision
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    identity = f"{name} {torch.__version__} {config.backbone.name} {config.data.size}"
+    probed = f"{config.backbone.name} {config.data.size} {PROBE_ROUNDS} rounds"
+    identity = f"{name} {torch.__version__} {probed}"
     path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
         return Numerics(json.loads(path.read_text())["precision"]).precision

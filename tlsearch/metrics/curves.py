@@ -2,6 +2,7 @@
 scores of each class."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -147,3 +148,35 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(hits), where=total > 0)
     return ClassScores(precision=precision, recall=recall, f1=f1, support=support)
+
+
+class ClassBalance(NamedTuple):
+    """What an accuracy hides where classes differ in size: the `largest` class and its share of all
+    images, which always naming it gets right; the `smallest`, its share, and how much of it was
+    recognised.
+    """
+
+    largest: str
+    largest_share: float
+    smallest: str
+    smallest_share: float
+    smallest_recall: float
+
+
+def class_balance(confusion: np.ndarray, names: Sequence[str]) -> ClassBalance:
+    """The balance of the classes that have images; of several smallest the worst recognised one.
+
+    confusion: (K, K), row = true class, one image or more.
+    """
+    scores = class_scores(confusion)
+    shares = scores.support / scores.support.sum()
+    there = np.flatnonzero(scores.support)
+    largest = int(shares.argmax())
+    smallest = int(min(there, key=lambda i: (shares[i], scores.recall[i])))
+    return ClassBalance(
+        largest=names[largest],
+        largest_share=float(shares[largest]),
+        smallest=names[smallest],
+        smallest_share=float(shares[smallest]),
+        smallest_recall=float(scores.recall[smallest]),
+    )

@@ -18,6 +18,7 @@ from tlsearch.config.catalog import CATALOGUE, PREFIX, TIMM, BackboneFacts, grou
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WeightsError, nearest
 from tlsearch.models.layer_groups import stages_of
+from tlsearch.models.weights import pretrained_state, refuse_out_of_reach
 
 
 def build_timm(name: str, *, num_classes: int) -> nn.Module:
@@ -218,10 +219,58 @@ def study_backbone(
     return found
 
 
+def check_weights(config: StudyConfig) -> str:
+    """Refuse weights of a study's only network that cannot be had or do not fit, before any image
+    is read; what of a file is left aside, "" where it is its head alone.
+
+    Raises:
+        WeightsError: a file is damaged or of another network, or published weights are not here and
+            their server does not answer.
+    """
+    name, weights = config.backbone.name, config.backbone.weights
+    if not weights.endswith(".safetensors"):
+        refuse_out_of_reach(backbone=name, weights=weights)
+        return ""
+    state = pretrained_state(backbone=name, weights=weights)
+    assert state is not None
+    try:
+        found = study_backbone(config, num_classes=2, dropout=0.0, seed=0, state=state)
+    except WeightsError as error:
+        raise WeightsError(f"backbone.weights = {weights!r}: {error}") from None
+    prefix = _wrapper(found, state)
+    if not prefix:
+        return ""
+    others = sum(not key.startswith(prefix) for key in state)
+    aside = f"; tensors in it that are left aside: {others}" if others else ""
+    return f"{weights} has {name} under the names {prefix}…{aside}"
+
+
+def _wrapper(backbone: Backbone, state: Mapping[str, Tensor]) -> str:
+    """The prefix that the network's names have in a state dict that was saved of something which
+    holds it (`module.`, `model.backbone.`); "" where there is none.
+
+    Raises:
+        WeightsError: the network is there several times.
+    """
+    own = [n for n, _ in backbone.model.named_parameters() if group_of(backbone.facts, n) != "head"]
+    if any(name in state for name in own):
+        return ""
+    ends = (key.removesuffix(own[0]) for key in state if key.endswith(f".{own[0]}"))
+    shares = {end: sum(end + name in state for name in own) / len(own) for end in ends}
+    best = [end for end, share in shares.items() if share > 0.5 and share == max(shares.values())]
+    if len(best) > 1:
+        raise WeightsError(
+            f"{backbone.name} is in the file {len(best)} times, under "
+            f"{', '.join(best)} — save one of them alone, without that prefix"
+        )
+    return best[0] if best else ""
+
+
 def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     """Fill all groups but the head from `state`, in the types of the model; all or nothing.
 
-    The head in `state`, if any, is left aside. A ViT's position embeddings are interpolated to
+    The head in `state`, if any, is left aside, and so is what stands beside a network whose names
+    all have a prefix, as wrapping it gives them. A ViT's position embeddings are interpolated to
     the backbone's image size. BatchNorm's `num_batches_tracked` may be absent.
 
     Raises:
@@ -231,7 +280,9 @@ def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
     model, facts = backbone.model, backbone.facts
     own = {k: v for k, v in model.state_dict().items() if group_of(facts, k) != "head"}
     head = next(pattern for group, pattern in facts.layer_map if group == "head")
-    given = {k: v for k, v in state.items() if not re.match(head, k)}
+    prefix = _wrapper(backbone, state)
+    inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    given = {k: v for k, v in inner.items() if not re.match(head, k)}
     if facts.family == "vit":
         given = _vit_state(model, given)
     unlike = [

@@ -13,18 +13,21 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
 from tlsearch.config.paths import expanded
+from tlsearch.config.schema import conversion
 from tlsearch.errors import WeightsError, WorkError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
 _STALL_SECONDS = 60.0  # a guess
+_ANSWER_SECONDS = 5.0  # a guess: to look up a name and connect takes a slow network two
 
 
 def no_such_file(file: Path) -> WeightsError:
@@ -40,11 +43,53 @@ def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> 
     from torchvision.models import get_model_weights
 
     address = get_model_weights(backbone)[weights].url
-    try:
-        with urlopen(Request(address, method="HEAD"), timeout=patience_seconds):  # noqa: S310
-            return True
-    except (OSError, ValueError):
-        return False
+    return not _silence(address, seconds=patience_seconds)
+
+
+def refuse_out_of_reach(*, backbone: str, weights: str) -> None:
+    """Refuse published weights that are not here and whose server does not answer within seconds.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    if backbone in TIMM or weights not in CATALOGUE[backbone].weights:
+        return
+    from torchvision.models import get_model_weights
+
+    address = get_model_weights(backbone)[weights].url
+    if not _download_of(address).exists() and (why := _silence(address, seconds=_ANSWER_SECONDS)):
+        raise _no_download(backbone, weights, address, why)
+
+
+def _silence(address: str, *, seconds: float) -> str:
+    """Why a server does not answer in time; "" where it does. A name may be looked up for a minute
+    where there is no network, with no limit to set: hence the thread.
+    """
+    found = [f"no answer within {seconds:g} s"]
+
+    def ask() -> None:
+        try:
+            with urlopen(Request(address, method="HEAD"), timeout=seconds):  # noqa: S310
+                found[0] = ""
+        except (OSError, ValueError) as error:
+            found[0] = str(getattr(error, "reason", None) or error)
+
+    asking = Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return found[0]
+
+
+def _no_download(backbone: str, weights: str, address: str, why: object) -> WeightsError:
+    file = _download_of(address)
+    return WeightsError(
+        f"backbone.weights = {weights!r} of {backbone}: no download ({why}) — fetch {address}"
+        f" elsewhere and put {file.name} into {file.parent}, or choose glyphs or none"
+    )
+
+
+def _download_of(address: str) -> Path:
+    return downloads() / address.rpartition("/")[2]
 
 
 def downloads() -> Path:
@@ -71,7 +116,7 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
     if weights.endswith(_PICKLES):
         raise WeightsError(
             f"backbone.weights = {weights!r}: only .safetensors files are read, because a pickle"
-            " can run code — convert it with safetensors.torch.save_file(state_dict, path)"
+            f" can run code — convert it with {conversion(weights)}"
         )
     known = CATALOGUE[backbone].weights
     if weights not in known:
@@ -135,7 +180,7 @@ def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
     from torchvision.models import get_model_weights
 
     entry = get_model_weights(backbone)[weights]
-    file = downloads() / entry.url.rpartition("/")[2]
+    file = _download_of(entry.url)
     there, what = file.exists(), f"backbone.weights = {weights!r} of {backbone}"
     try:
         # torch.hub announces a download on stdout, which belongs to the command's result.
@@ -148,10 +193,8 @@ def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
             raise WorkError(f"{what}: the disk with {file.parent} is full") from None
         if there or isinstance(error, PermissionError):
             raise WeightsError(f"{what}: {file}: {error.strerror or error}") from None
-        raise WeightsError(
-            f"{what}: no download ({getattr(error, 'reason', None) or error}) — fetch {entry.url}"
-            f" elsewhere and put {file.name} into {file.parent}, or choose glyphs or none"
-        ) from None
+        why = getattr(error, "reason", None) or error
+        raise _no_download(backbone, weights, entry.url, why) from None
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         if not file.exists():
             raise WeightsError(f"{what}: {entry.url} sent something else ({error})") from None

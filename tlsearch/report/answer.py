@@ -139,9 +139,10 @@ def _status(data: "SearchReport") -> str:
 def _confirmed(data: "SearchReport") -> str:
     test = data.summary.test
     mean, own = Effect(**test["accuracy"]), Effect(**test["champion_accuracy"])
+    hidden = f" ({data.summary.imbalance})" if data.summary.imbalance else ""
     return (
-        f"Trial {test['winner']} reaches {percent(mean.mean)} on the test part, the mean over "
-        f"{count(mean.num_seeds, 'seed')} (95 % interval {100 * mean.low:.1f} to "
+        f"Trial {test['winner']} reaches {percent(mean.mean)} on the test part{hidden}, the mean "
+        f"over {count(mean.num_seeds, 'seed')} (95 % interval {100 * mean.low:.1f} to "
         f"{100 * mean.high:.1f}; {basis(mean)}). One of these models is exported, the first, and "
         f"reaches {accuracy_text(own)}."
     )
@@ -157,6 +158,8 @@ def _unconfirmed(data: "SearchReport") -> str:
     else:
         why = "the study is not finished"
     found = f"{plain(metric)} {value_text(best.value, metric)} on one split"
+    if data.summary.imbalance:
+        found += f" ({data.summary.imbalance})"
     if len(data.ranked) == 1:
         return (
             f"Unconfirmed: {why}. Trial {best.number} is the only complete one, with {found}; the "

@@ -30,6 +30,7 @@ from tlsearch.report.wording import (
     round_percent,
     setting_text,
 )
+from tlsearch.search.summary import UNEVEN
 
 _SIDES: Mapping[str, str] = {"for": "advantage", "against": "drawback", "fits": "suited to"}
 _MEANINGS: Mapping[Answered, str] = {
@@ -580,5 +581,7 @@ def _facts(facts: dict[str, float]) -> Iterator[str]:
             if ratio >= 1.005
             else "all classes of equal size"
         )
+        if ratio >= UNEVEN and "largest_class" in facts:
+            yield f"always answering with it gives {percent(facts['largest_class'])}"
     if "probe_accuracy" in facts:
         yield f"a linear probe classifies {percent(facts['probe_accuracy'])} correctly"

@@ -17,6 +17,8 @@ ENDINGS = (".png", ".html")
 TILE = 72
 """Side of an image in a picture, pixels: small ones are enlarged by whole factors."""
 _LARGEST_TILE, _GAP, _HEAD, _LINE, _SIZE = 144, 4, 22, 20, 14
+_TITLE = 320
+"""Pixels that the words above a block have at the least."""
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 
 
@@ -53,10 +55,11 @@ def write_views(path: Path, blocks: Sequence[Block], *, name: str) -> None:
             "detail": block.detail,
             "width": (drawn := draw_blocks([block], titles=False)).width,
             "data": base64.b64encode(_png(drawn)).decode(),
-            "alt": f"{len(block.images)} training images, and each in {_epochs(block)} epochs "
-            f"under {block.title}",
+            "alt": f"{len(block.images)} training images"
+            + (f", and each in {epochs} epochs under {block.title}" if epochs else ""),
         }
         for block in blocks
+        for epochs in (block.images.shape[1] - 1,)
     ]
     page = render_page("views.html.j2", drawn=(), name=name, blocks=pictures)
     path.write_text(page, encoding="utf-8")
@@ -66,7 +69,7 @@ def draw_blocks(blocks: Sequence[Block], *, titles: bool = True) -> Image.Image:
     """One picture: a block below the other, an image a row, an epoch a column."""
     tile = _tile(blocks[0].images.shape[2])
     columns = max(block.images.shape[1] for block in blocks)
-    width = columns * (tile + _GAP) + 3 * _GAP
+    width = max(columns * (tile + _GAP) + 3 * _GAP, _TITLE if titles else 0)
     lines = [_lines(block, width) if titles else [] for block in blocks]
     heights = [
         len(words) * _LINE + _HEAD + len(block.images) * (tile + _GAP) + 2 * _GAP
@@ -111,10 +114,6 @@ def _draw_block(
 
 def _tile(size: int) -> int:
     return min(size * max(1, round(TILE / size)), _LARGEST_TILE)
-
-
-def _epochs(block: Block) -> int:
-    return int(block.images.shape[1] - 1)
 
 
 def _png(picture: Image.Image) -> bytes:

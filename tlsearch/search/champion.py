@@ -25,6 +25,7 @@ from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import ExamplesJob, Preparing, Remark, ScoreJob, Setting
 from tlsearch.execution.scheduler import POLL_SECONDS
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
+from tlsearch.metrics.curves import class_balance, confusion_matrix
 from tlsearch.search.confirm import (
     Choice,
     baseline_keys,
@@ -54,7 +55,7 @@ def test_and_log(work: Coordinator, setting: Setting) -> None:
         if any(row.run.role == "confirm" for row in store.fixed_rows()):
             watch(Remark("no trial completed its confirmation: the test part stays untouched"))
         return
-    record = _score(work, choice)
+    record = _score(work, choice, setting.data.class_names)
     keep_examples(work, choice.champion)
     if not _holds_model(work, record):
         watch(Preparing(1.0, "logging the model"))
@@ -67,7 +68,7 @@ def test_and_log(work: Coordinator, setting: Setting) -> None:
             path.unlink()
 
 
-def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
+def _score(work: Coordinator, choice: Choice, class_names: Sequence[str]) -> dict[str, Any]:
     """Score the winner and the baselines on the test part, unless that was done before."""
     store, folder, watch = work.store, work.folder, work.watch
     record, baselines = dict(test_record(store)), baseline_keys(store)
@@ -99,7 +100,7 @@ def _score(work: Coordinator, choice: Choice) -> dict[str, Any]:
         "champion": choice.champion,
         "backbone": rows[choice.champion].run.backbone,
         "scorings": times,
-        **effects_on_test(choice, baselines, scores_folder(folder)),
+        **effects_on_test(choice, baselines, scores_folder(folder), class_names),
     }
     for name, found in record["baselines"].items():
         found |= recipe_of(store, name)
@@ -116,14 +117,16 @@ def recipe_of(store: Store, name: str) -> dict[str, Any]:
 
 
 def effects_on_test(
-    choice: Choice, baselines: Mapping[str, Sequence[str]], scores: Path
+    choice: Choice, baselines: Mapping[str, Sequence[str]], scores: Path, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The winner's test accuracy over seeds, that of the exported model alone, and the winner's
-    gain over each baseline, paired by seed and image.
+    """The winner's test accuracy over seeds, what classes of differing sizes hide of it, the
+    accuracy of the exported model alone, and the winner's gain over each baseline, paired by seed
+    and image.
     """
     winner = _right(scores, choice.keys)
     effects: dict[str, Any] = {
         "accuracy": paired_effect(winner, None)._asdict(),
+        "classes": class_balance(_confusion(scores, choice.keys), class_names)._asdict(),
         "champion_accuracy": paired_effect(_right(scores, [choice.champion]), None)._asdict(),
         "baselines": {},
     }
@@ -143,6 +146,18 @@ def _right(scores: Path, keys: Sequence[str]) -> np.ndarray:
         with np.load(scores / f"{key}.npz") as file:
             rows.append(file["probabilities"].argmax(1) == file["labels"])
     return np.stack(rows)
+
+
+def _confusion(scores: Path, keys: Sequence[str]) -> np.ndarray:
+    """The answers of all models together, (K, K), row = true class."""
+    found = []
+    for key in keys:
+        with np.load(scores / f"{key}.npz") as file:
+            labels, probabilities = file["labels"], file["probabilities"]
+        num_classes = probabilities.shape[1]
+        predictions = probabilities.argmax(1)
+        found.append(confusion_matrix(labels, predictions, num_classes=num_classes))
+    return np.asarray(np.sum(found, axis=0))
 
 
 def _train_again(work: Coordinator, keys: Sequence[str]) -> None:

@@ -260,11 +260,23 @@ def _prepared(work: Coordinator, scenario: str) -> Ready:
         _measure_similarity(work, setting)
     if len(config.backbone.names) > 1 and not scenario:
         _score_networks(work, setting, "")
+    for network in setting.networks:
+        watch(Remark(f"{place}{_number_format(network)}"))
+        if network.left_aside:
+            watch(Remark(f"{place}{network.left_aside}"))
     for remark in remarks(prepared.audit):
         watch(Remark(f"{place}{remark.text}"))
     for text in setting.data.split.notes:
         watch(Remark(f"{place}{text}"))
     return Ready(config, setting, prepared.audit)
+
+
+def _number_format(network: Setting) -> str:
+    """In which number format a network is computed, and by whose choice."""
+    gain = "faster and sound" if network.precision == "bf16" else "no faster, or not sound"
+    is_auto = network.config.precision == "auto"
+    why = f"precision: auto; bf16 is {gain} here" if is_auto else "as the study says"
+    return f"{network.config.backbone.name} computes in {network.precision} ({why})"
 
 
 def agreed(store: Store, setting: Setting, scenario: str = "") -> Setting:

@@ -1,7 +1,9 @@
 """A study in one object: what status, report and scripts show."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tlsearch.config.cells import Cell
-from tlsearch.config.paths import Layout, write_text
+from tlsearch.config.paths import Layout, evaluation_path, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.records import TITLES, Audit, csv_text, summary
 from tlsearch.data.records import as_json as auditing_as_json
@@ -17,12 +19,13 @@ from tlsearch.data.records import effect as auditing_effect
 from tlsearch.errors import hidden
 from tlsearch.execution.messages import Remark
 from tlsearch.execution.runs import RunRow
+from tlsearch.metrics.curves import ClassBalance, class_balance
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import recipe_of
 from tlsearch.search.confirm import best_first, chosen, is_finished, maximises, test_record
 from tlsearch.search.storage import storage_address
-from tlsearch.search.store import AUDIT, MLFLOW, NETWORKS, Store
+from tlsearch.search.store import AUDIT, FACTS, MLFLOW, NETWORKS, Store
 from tlsearch.tracking.address import sqlite_path
 
 _NOT_TEST = ("baselines", "baseline_keys", "model", "model_run", "registered")
@@ -34,6 +37,9 @@ class Summary:
 
     `counts` holds the search's trials by state. `best` is the winner of the confirmation, or the
     best trial so far where there is none yet. `test` is empty until the test part was scored.
+    `classes` is of the part that the best one's accuracy is of: the test part, once it was scored,
+    or validation; None where that is not known. `precision` is the number format, of several
+    networks each one's; None before it was chosen.
     """
 
     name: str
@@ -45,9 +51,37 @@ class Summary:
     baselines: Mapping[str, float | None]
     recipes: Mapping[str, Mapping[str, Any]]
     test: Mapping[str, Any]
+    classes: ClassBalance | None
     is_finished: bool
+    precision: str | None
     mlflow: Mapping[str, str] | None
     storage: str
+
+    @property
+    def imbalance(self) -> str:
+        """What the best one's accuracy leaves open where classes differ in size, or where naming
+        one class does as well; "" where neither is so.
+        """
+        found = self.classes
+        if found is None:
+            return ""
+        is_uneven = found.largest_share >= UNEVEN * found.smallest_share
+        reached = 1.0  # what it reaches at the least; a loss says nothing of that
+        if self.test:
+            reached = self.test["accuracy"]["low"]
+        elif self.best is not None and self.metric == "val_accuracy":
+            reached = self.best.value or 0.0
+        is_no_better = reached <= found.largest_share
+        if not is_uneven and not is_no_better:
+            return ""
+        share = f"{100 * found.largest_share:.1f} %"
+        text = f"always answering “{found.largest}”, the largest class, gives {share}"
+        if is_no_better:
+            text = f"not clearly more than the {share} of always answering “{found.largest}”"
+        if not is_uneven:
+            return text
+        recall = f"{100 * found.smallest_recall:.1f} %"
+        return f"{text}; of the smallest class, “{found.smallest}”, {recall} are recognised"
 
     @property
     def negative_transfer(self) -> bool:
@@ -69,12 +103,17 @@ class Summary:
         return f"negative transfer: training from scratch, {how}, does better than the winner"
 
 
+UNEVEN = 3.0
+"""From this ratio of the largest to the smallest class on, an accuracy is explained."""
+
+
 def summarise(store: Store, layout: Layout) -> Summary:
     """Read all of a study in one pass. A comparison counts all its runs, and has no best one."""
     config, rows, is_search = store.config, store.rows(), store.config.comparison is None
     test = test_record(store)
     ranked = best_first(rows, maximise=maximises(config)) if is_search else []
     winner = next((r for r in ranked if test and r.number == test["winner"]), None)
+    best = winner or (ranked[0] if ranked else None)
     baselines = config.baselines if is_search else ()
     return Summary(
         name=config.name,
@@ -82,11 +121,13 @@ def summarise(store: Store, layout: Layout) -> Summary:
         rows=rows,
         counts=Counter(row.state for row in rows if row.run.role == "trial" or not is_search),
         budget=config.num_trials(),
-        best=winner or (ranked[0] if ranked else None),
+        best=best,
         baselines={name: _baseline_value(store, name) for name in baselines},
         recipes={name: recipe_of(store, name) for name in baselines},
         test=test,
+        classes=_classes(test, best, layout.study(config.name)),
         is_finished=is_finished(store),
+        precision=(store.noted(FACTS) or {}).get("precision"),
         mlflow=_place_in_mlflow(store, layout),
         storage=str(hidden(storage_address(config, layout))),
     )
@@ -102,6 +143,18 @@ def _place_in_mlflow(store: Store, layout: Layout) -> Mapping[str, str] | None:
     if noted is None or not is_ours or store.config.tracking_uri:
         return noted
     return {**noted, "tracking_uri": f"sqlite:///{here.as_posix()}"}
+
+
+def _classes(test: Mapping[str, Any], best: RunRow | None, folder: Path) -> ClassBalance | None:
+    """As the test part was scored, or as the best trial left its validation part."""
+    if test:
+        found = test.get("classes")
+        return found and ClassBalance(**found)
+    if best is not None:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # the report names what is missing
+            content = json.loads(evaluation_path(folder, best.run.key).read_text(encoding="utf-8"))
+            return class_balance(np.array(content["confusion"]), content["classes"])
+    return None
 
 
 def _baseline_value(store: Store, name: str) -> float | None:
@@ -137,6 +190,7 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
             name: {"value": value, **summary.recipes[name], **found.get(name, {})}
             for name, value in summary.baselines.items()
         },
+        "precision": summary.precision,
         "negative_transfer": summary.negative_transfer,
         "report": str(report) if report else None,
         "model": test.get("model"),
