@@ -64,6 +64,7 @@ def test_a_clean_set_stays_as_it_is() -> None:
     assert audit.class_counts == (("a", 4), ("b", 4))
     assert set(audit.clean) == {
         "unreadable",
+        "missing_files",
         "missing_labels",
         "not_an_image",
         "extreme_sizes",

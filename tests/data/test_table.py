@@ -163,9 +163,52 @@ def test_rows_without_a_label_or_a_file_and_doubled_ones(folder: Path) -> None:
             )
             for i, cell in enumerate(nothing)
         ),
-        ("unreadable", "im/9.png", "no such file"),
+        ("missing_files", "im/9.png", "line 7: no such file"),
         ("unreadable", "im", "a directory"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "way"),
+    [
+        (r"im\0.png", "have backslashes"),
+        ("im/0.PNG", "differ from the files' names in case"),
+        ("IM/0.png", "differ from the files' names in case"),
+        ("/content/drive/im/0.png", "are of another place"),
+        (r"C:\me\set\im\0.png", "are of another place"),
+        ("~/set/im/0.png", "are of another place"),
+        ("https://host/a/im/0.png", "are of another place"),
+        ("im/0", "lack the suffix"),
+        ("0", "lack folders"),
+        ("0.png", "lack folders"),
+    ],
+)
+def test_paths_of_another_system_are_found_where_they_can_mean_one_file(
+    cell: str, way: str, folder: Path
+) -> None:
+    found = load(folder, [HEADER[:2], (cell, "cat"), *[row[:2] for row in ROWS[1:]]])
+    assert len(found.labels) == 4
+    assert f"paths in 1 row {way}" in found.notes[0]
+    assert found.failures == ()
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("other/0.png", "no such file"),
+        ("https://host/9.png", "an address of the web, and nothing is fetched"),
+        ("1", "2 files are called so, such as im/1"),
+        ("/elsewhere/x/0.png", "no such file"),
+    ],
+)
+def test_what_is_missing_or_ambiguous_is_not_called_damaged(
+    cell: str, reason: str, folder: Path
+) -> None:
+    write_picture(folder / "im" / "1.jpg", 9)
+    found = load(folder, [HEADER[:2], *[row[:2] for row in ROWS], (cell, "cat")])
+    (failure,) = found.failures
+    assert failure.kind == "missing_files"
+    assert reason in failure.reason
 
 
 def test_what_counts_as_a_missing_label_is_said_and_can_be_set(folder: Path) -> None:
@@ -222,7 +265,11 @@ def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
         ([h[:2] for h in (HEADER, *ROWS)], {"split": "time"}, "time = time: the table has no such"),
         ([h[:2] for h in (HEADER, *ROWS)], {"split": "group"}, "group = group: the table has no"),
         ([h[:2] for h in (HEADER, *ROWS)], {"split": "given"}, "part = split: the table has no"),
-        ([h[:2] for h in (HEADER, ("p", "a"), ("q", "b"))], {}, "0 of 2 images can be read"),
+        (
+            [h[:2] for h in (HEADER, ("p", "a"), ("q", "b"))],
+            {},
+            "none of the files of 2 rows is below",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_message(

@@ -44,7 +44,7 @@ def test_the_page_shows_findings_and_what_happened(told: Fake) -> None:
     for part in ("unreadable files", "12 left out", "near duplicates", "1 left out", "the first 8"):
         assert part in section
     assert "and 4 more in audit.csv" in section
-    assert "Looked for and not found: missing labels" in section
+    assert "Looked for and not found: missing files, missing labels" in section
     for name in HOSTILE:
         assert name in section
     assert not any("onload" in attrs for _, attrs in page.elements)

@@ -368,6 +368,7 @@ class AuditConfig(Section):
     """
 
     unreadable: Annotated[_Drop, Field(description="cannot be decoded")] = "drop"
+    missing_files: Annotated[_Drop, Field(description="named in a table and not there")] = "drop"
     missing_labels: Annotated[_Drop, Field(description="rows without a label")] = "error"
     missing_times: Annotated[_Drop, Field(description="only where the split is by time")] = "error"
     conflicting_labels: Annotated[

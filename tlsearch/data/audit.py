@@ -38,6 +38,7 @@ CLASS_LOSS = 0.1
 
 _FAILED: tuple[tuple[Kind, str], ...] = (
     ("unreadable", "that cannot be decoded"),
+    ("missing_files", "that are not there"),
     ("missing_labels", "without a label"),
     ("not_an_image", "beside the images that are none"),
 )

@@ -38,7 +38,7 @@ class Files(NamedTuple):
     grounds: np.ndarray | None = None
 
 
-FailureKind = Literal["unreadable", "missing_labels", "not_an_image"]
+FailureKind = Literal["unreadable", "missing_files", "missing_labels", "not_an_image"]
 
 
 class Failure(NamedTuple):

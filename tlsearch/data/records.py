@@ -16,6 +16,7 @@ Policy = Literal["error", "drop", "keep", "note"]
 
 Kind = Literal[
     "unreadable",
+    "missing_files",
     "missing_labels",
     "not_an_image",
     "missing_times",
@@ -36,6 +37,7 @@ Kind = Literal[
 
 _KINDS: Mapping[Kind, tuple[str, str, str]] = {
     "unreadable": ("unreadable files", "repair or remove them", "drop"),
+    "missing_files": ("missing files", "correct the table's paths, or set its root", "drop"),
     "missing_labels": ("missing labels", "fill them in", "drop"),
     "not_an_image": ("files that are no images", "", ""),  # never an error
     "missing_times": ("missing times", "fill them in, or split otherwise", "drop"),

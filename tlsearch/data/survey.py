@@ -25,7 +25,7 @@ _HEADERS = 64  # images whose size is read, spread over all
 # Names that columns have in the wild, best first; compared without case, blanks and underscores.
 _USUAL: Mapping[str, str] = {
     "image": "path filepath imagepath imgpath file filename imagefile imagefilename image img "
-    "imagename fname location imageid id",
+    "imagename fname location imageid idcode isicid id",
     "label": "label labels class classname category target y classlabel labelname diagnosis dx "
     "species breed tag",
     "time": "time timestamp datetime date takenat capturedat createdat acquired acquisitiondate "

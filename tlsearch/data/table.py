@@ -5,7 +5,8 @@ import io
 import math
 import os
 import re
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import takewhile
@@ -21,7 +22,9 @@ from tlsearch.config.sources import Manifest, NamePattern, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
 from tlsearch.data.folder import (
+    find_files,
     group_indices,
+    is_named_as_image,
     label_indices,
     pattern_groups,
     printable,
@@ -273,7 +276,7 @@ def list_manifest(data: DataConfig) -> Listing:
     words = _NOTHING if source.missing is None else source.missing
     missing = frozenset(() if source.missing is None and table.is_typed else map(str.lower, words))
     labels = _labels(written, missing)
-    places = _places(images, root)
+    found = _places(images, root)
     rows = [i for i in everything if labels[i] and images.cells[i]]
     failures = [
         Failure("missing_labels", printable(images.cells[i]) or p, _unlabelled(p, written[i]))
@@ -286,8 +289,25 @@ def list_manifest(data: DataConfig) -> Listing:
         rule = f"none of {len(labels)} rows has both an image and a label"
         raise refused(f"{FIELD}.path", str(path), rule, "fill the columns, or name others")
     indices, class_names = label_indices(labels[i] for i in rows)
+    several_classes(
+        class_names, field=f"{FIELD}.label", value=source.label, remedy="name another column"
+    )
+    absent = np.array([i in found.absent for i in rows], bool)
+    failures += [
+        Failure(
+            "missing_files", printable(images.cells[i]), f"{table.places[i]}: {found.absent[i]}"
+        )
+        for i in rows
+        if i in found.absent
+    ]
+    if absent.all():
+        reason = f"the first is {images.cells[rows[0]]!r}: {found.absent[rows[0]]}"
+        rule = f"none of the files of {len(rows):,} rows is below {root}; {reason}"
+        remedy = f"set {FIELD}.root to the folder that holds them"
+        raise refused(f"{FIELD}.image", source.image, rule, remedy)
+    rows, indices = [i for i in rows if i not in found.absent], indices[~absent]
     columns = _columns(table, source, rows, data.split.strategy)
-    notes = [*_notes(table, source, columns)]
+    notes = [*_notes(table, source, columns), *found.notes]
     if words_found := Counter(
         w for w, label in zip(written, labels, strict=True) if w and not label
     ):
@@ -299,11 +319,8 @@ def list_manifest(data: DataConfig) -> Listing:
         paths = [printable(images.cells[i]) for i in rows]
         columns["groups"], more = pattern_groups(source.group, paths, field=f"{FIELD}.group")
         notes += more
-    several_classes(
-        class_names, field=f"{FIELD}.label", value=source.label, remedy="name another column"
-    )
     return Listing(
-        paths=tuple(places[i] for i in rows),
+        paths=tuple(found.paths[i] for i in rows),
         names=tuple(printable(images.cells[i]) for i in rows),
         labels=indices,
         class_names=class_names,
@@ -389,17 +406,111 @@ def _labels(cells: list[str], missing: frozenset[str]) -> list[str]:
     return known
 
 
-def _places(images: _Column, root: Path) -> list[str]:
-    """Absolute paths of the cells, all below `root`."""
-    base = os.path.abspath(root)
-    found = []
+class _Places(NamedTuple):
+    """Absolute paths of the cells, all below the root; `absent` says by row why there is no file,
+    and `notes` what was read otherwise than it is written.
+    """
+
+    paths: list[str]
+    absent: dict[int, str]
+    notes: list[str]
+
+
+def _places(images: _Column, root: Path) -> _Places:
+    """Where the images are. A cell that names no file may mean one by another system's way of
+    writing, or lack its suffix or folders: the only file below `root` that it can mean is taken.
+    """
+    base, files = os.path.abspath(root), None
+    paths, absent, otherwise = [], {}, {}
     for i, cell in enumerate(images.cells):
-        place = os.path.normpath(os.path.join(base, cell))
-        if cell and os.path.commonpath([base, place]) != base:
+        paths.append(os.path.normpath(os.path.join(base, cell)))
+        is_there = not cell or os.path.lexists(paths[i])
+        is_foreign = _FOREIGN.match(cell) is not None
+        if os.path.commonpath([base, paths[i]]) != base and (is_there or not is_foreign):
             remedy = f"set {FIELD}.root to a folder that holds all images"
             raise images.refused(i, f"{cell!r} leads out of {base}", remedy)
-        found.append(place)
-    return found
+        if is_there:
+            continue
+        files = _Files(root) if files is None else files
+        steps, reason = files.meant(cell)
+        if steps:
+            paths[i] = os.path.join(base, *steps)
+            otherwise[i] = (_otherwise(cell, steps), cell, "/".join(steps))
+        else:
+            absent[i] = reason
+    meant = Counter(path for path, _ in {(paths[i], images.cells[i]) for i in otherwise})
+    for i in [i for i in otherwise if meant[paths[i]] > 1]:
+        absent[i] = "another row means the same file"
+        del otherwise[i]
+    notes = []
+    for way, count in Counter(way for way, _, _ in otherwise.values()).most_common():
+        first = next(found for found in otherwise.values() if found[0] == way)
+        rows = "1 row" if count == 1 else f"{count:,} rows"
+        notes.append(f"paths in {rows} {way}: {first[1]!r} is taken for {first[2]!r}")
+    return _Places(paths, absent, notes)
+
+
+_FOREIGN = re.compile(r"/|\\|~|[a-zA-Z]:|\w+://")
+"""What a path starts with that is none below the root."""
+
+
+def _otherwise(cell: str, steps: Sequence[str]) -> str:
+    """How a cell differs from the file that it means."""
+    if _FOREIGN.match(cell):
+        return "are of another place or system"
+    if "\\" in cell:
+        return "have backslashes"
+    if len(_steps_of(cell)) < len(steps):
+        return "lack folders"
+    if os.path.splitext(cell)[1].casefold() != os.path.splitext(steps[-1])[1].casefold():
+        return "lack the suffix"
+    return "differ from the files' names in case, or in how accents are written"
+
+
+def _steps_of(path: str) -> list[str]:
+    """Folders and name, whatever the system, the case and the form of the accents."""
+    plain = re.sub(r"^(\w+://|[a-zA-Z]:|~)", "", path.replace("\\", "/"))
+    folded = unicodedata.normalize("NFC", plain).casefold()
+    return [step for step in folded.split("/") if step not in ("", ".")]
+
+
+class _Files:
+    """The image files below a folder, to be found by what is written of them."""
+
+    def __init__(self, root: Path) -> None:
+        self._by_name: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        self._by_stem: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for path in find_files([os.path.abspath(root)]):
+            if not is_named_as_image(path.name):
+                continue
+            steps = path.relative_to(os.path.abspath(root)).parts
+            name = _steps_of(steps[-1])[-1]
+            self._by_name[name].append(steps)
+            self._by_stem[os.path.splitext(name)[0]].append(steps)
+
+    def meant(self, cell: str) -> tuple[tuple[str, ...], str]:
+        """Steps of the only file that `cell` can mean, or none and why."""
+        wanted = _steps_of(cell)
+        if not wanted:
+            return (), "names no file"
+        ends = self._by_name.get(wanted[-1]) or self._by_stem.get(wanted[-1]) or []
+        fits = []
+        for steps in ends:
+            folders = _steps_of("/".join(steps))[:-1]
+            common = min(len(folders), len(wanted) - 1)
+            agrees = common == 0 or folders[-common:] == wanted[-1 - common : -1]
+            if agrees and (len(folders) >= len(wanted) - 1 or _FOREIGN.match(cell)):
+                fits.append((common, steps))
+        most = max((common for common, _ in fits), default=0)
+        best = [steps for common, steps in fits if common == most]
+        if len(best) == 1:
+            return best[0], ""
+        if best:
+            return (), f"{len(best)} files are called so, such as {'/'.join(best[0])}"
+        return (
+            (),
+            "an address of the web, and nothing is fetched" if "://" in cell else "no such file",
+        )
 
 
 def _times(column: _Column) -> np.ndarray:
