@@ -63,6 +63,8 @@ def summary(**changes: Any) -> Summary:
         "rows": [row(0, "complete", 0.9), row(1, "pruned", None), row(2, "failed", None)],
         "counts": {"complete": 1, "pruned": 1, "failed": 1},
         "budget": 30,
+        "is_search": True,
+        "confirms": True,
         "best": row(0, "complete", 0.9),
         "baselines": {"linear_probe": 0.85, "from_scratch": None},
         "recipes": {

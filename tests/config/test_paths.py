@@ -1,10 +1,19 @@
 import os
+import pwd
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tlsearch.config.paths import atomic_write, draft_of, expanded, remove_drafts, write_text
+from tlsearch.config.paths import (
+    atomic_write,
+    downloads_cache,
+    draft_of,
+    expanded,
+    remove_drafts,
+    user_cache,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("text", ["half \ud800", "for a full disk"])
@@ -46,3 +55,28 @@ def test_a_home_that_there_is_and_one_that_there_is_not(monkeypatch: pytest.Monk
     assert expanded("~/x.png") == Path("/home/me/x.png")
     assert expanded("~nobody of this name/x.png") == Path("~nobody of this name/x.png")
     assert expanded("a~b.png") == Path("a~b.png")
+
+
+def test_who_has_no_home_keeps_everything_in_the_state_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.write_text("no folder")
+    monkeypatch.chdir(tmp_path)
+    for name in ("TLSEARCH_CACHE", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(_number: int) -> None:
+        raise KeyError("no such user")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for nowhere in (str(home), None):
+        if nowhere is None:
+            monkeypatch.delenv("HOME")
+        else:
+            monkeypatch.setenv("HOME", nowhere)
+        assert user_cache() == tmp_path / "mlruns/cache"
+        assert downloads_cache() == tmp_path / "mlruns/cache/torch"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_cache().is_relative_to(tmp_path)
+    assert downloads_cache() == tmp_path / ".cache/torch"

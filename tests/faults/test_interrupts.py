@@ -33,7 +33,7 @@ def statuses(place: Place) -> tuple[str, set[str]]:
     return found.pop(""), set(found.values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_once(number: signal.Signals, make_place: MakePlace, searched: dict[str, Any]) -> None:
     place = make_place()
     run = place.start()

@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -140,6 +141,7 @@ def test_a_driver_that_repeats_the_address_tells_no_password(
         raise ValueError(f"cannot parse {address}")
 
     monkeypatch.setattr(optuna.storages, "get_storage", fails)
+    monkeypatch.setattr("tlsearch.search.storage._filled", lambda _address: True)
     with pytest.raises(WorkError, match=r"\(ValueError: cannot parse mysql://u:\*\*\*@h/x\)"):
         open_storage(study("storage=mysql://u:secret@h/x"), layout_in(tmp_path), create=True)
 
@@ -180,3 +182,10 @@ def test_a_database_works_like_a_journal(study: Study, tmp_path: Path) -> None:
     again = open_storage(config, layout, create=False)
     assert again is not None
     assert optuna.load_study(study_name="s", storage=again).best_value == 0.5
+
+
+def test_two_studies_make_one_database_at_once(study: Study, tmp_path: Path) -> None:
+    config, layout = study("storage=sqlite:///x.db"), layout_in(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        opened = [threads.submit(open_storage, config, layout, create=True) for _ in range(4)]
+    assert all(one.result() is not None for one in opened)

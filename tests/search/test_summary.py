@@ -5,7 +5,8 @@ from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_store, result
 from tlsearch.config.paths import Layout
 from tlsearch.search.baselines import baseline_run
-from tlsearch.search.store import MLFLOW, TEST, Store
+from tlsearch.search.confirm import runs_after
+from tlsearch.search.store import MLFLOW, SEARCH, TEST, Store
 from tlsearch.search.summary import Summary, as_json, summarise
 
 
@@ -87,3 +88,21 @@ def test_no_password_is_told(study: Study) -> None:
     store = searched(study, "storage=postgresql://me:secret@h/x")
     told = as_json(summary_of(store), report=None, seconds=None)
     assert told["optuna"]["storage"] == "postgresql://me:***@h/x"
+
+
+def test_a_search_without_a_winner_has_failed(study: Study) -> None:
+    config = study("budget.trials=2", "baselines=[]", "confirm.seeds=1", "confirm.top=1")
+    store = memory_store(config)
+    for _ in range(2):
+        assert not summary_of(store).failure
+        store.tell(store.ask(), "diverged", None, reason="NaN")
+    assert summary_of(store).failure == "All trials diverged: lower the rates in the study's space."
+    store = memory_store(config)
+    for _ in range(2):
+        drive(store, store.ask(), [0.5] * 10)
+    store.enqueue(runs_after(store, SEARCH))
+    confirmation = store.ask_fixed()
+    assert confirmation is not None
+    assert not summary_of(store).failure
+    store.tell(confirmation, "diverged", None, reason="NaN")
+    assert summary_of(store).failure.startswith("No trial completed its confirmation")

@@ -1,20 +1,25 @@
 """Addresses, and a look at a tracking store: MLflow's database, a server that asks who comes."""
 
+import re
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer
 from urllib.error import HTTPError
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.tracking.conftest import FreshStore
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, WorkError
 from tlsearch.tracking.address import (
     absolute_address,
     artifact_location,
     look,
+    refuse_deleted,
+    refuse_one_database,
     server_remedy,
     sqlite_path,
 )
@@ -144,3 +149,38 @@ def test_every_experiment_has_a_folder_of_its_own() -> None:
         "file:///a%20b/quick_start.1"
     )
     assert all("/.." not in place for place in places)
+
+
+@pytest.mark.parametrize(
+    ("storage", "tracking_uri", "is_one"),
+    [
+        ("sqlite:///mlruns/mlflow.db", "sqlite:////{here}/mlruns/mlflow.db", True),
+        ("sqlite:///./a.db?timeout=9", "sqlite:///a.db", True),
+        ("sqlite:///a.db", "sqlite:///b.db", False),
+        ("postgresql+psycopg://u:p@x@host/d", "postgresql://v:q@HOST/d", True),
+        ("postgresql://u:p@host/d", "postgresql://u:p@host/e", False),
+        ("postgresql://h/d", "postgresql://h/d?options=-csearch_path%3Dm", False),
+        ("postgresql://h/d", "http://h/d", False),
+    ],
+)
+def test_optuna_and_mlflow_share_no_database(
+    storage: str, tracking_uri: str, is_one: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = tracking_uri.replace("/{here}", str(tmp_path))
+    expected = pytest.raises(RequestError, match="share one") if is_one else nullcontext()
+    with expected:
+        refuse_one_database(storage=storage, tracking_uri=address)
+
+
+def test_a_deleted_experiment_is_seen_at_once(database: Path, client: MlflowClient) -> None:
+    address = f"sqlite:///{database}"
+    number = client.create_experiment("gone")
+    refuse_deleted(address, "gone")
+    client.delete_experiment(number)
+    command = f"`MLFLOW_TRACKING_URI={address} mlflow experiments restore -x {number}`"
+    with pytest.raises(WorkError, match=re.escape(command)):
+        refuse_deleted(address, "gone")
+    refuse_deleted(address, "another")
+    refuse_deleted(f"sqlite:///{database.parent}/none.db", "gone")
+    refuse_deleted("http://127.0.0.1:9", "gone")  # nobody answers: the mirror says so

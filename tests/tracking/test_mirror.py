@@ -214,7 +214,7 @@ def test_a_deleted_experiment(mirror: MakeMirror, client: MlflowClient) -> None:
     client.delete_experiment(client.create_experiment("quickstart"))
     study = mirror(opened=False)
     open_parent(study)
-    with pytest.raises(WorkError, match="was deleted — bring it back with `mlflow experiments"):
+    with pytest.raises(WorkError, match="deleted — bring it back with `MLFLOW_TRACKING_URI=sqlite"):
         study.flush()
 
 

@@ -82,6 +82,12 @@ def read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfi
         from tlsearch.tracking.address import absolute_address
 
         absolute_address(config.tracking_uri)  # refused by every command, before anything is made
+    if config.storage is not None:
+        from tlsearch.config.paths import layout_here
+        from tlsearch.tracking.address import refuse_one_database
+
+        mlflow = config.tracking_uri or f"sqlite:///{layout_here().mlflow_db.as_posix()}"
+        refuse_one_database(storage=config.storage, tracking_uri=mlflow)
     return config
 
 
@@ -102,7 +108,21 @@ def _top(
         ),
     ] = False,
 ) -> None:
-    pass
+    _give_home()
+
+
+def _give_home() -> None:
+    """Where a user has no home, as in many containers, MLflow and others that look for one find the
+    state folder's cache.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        from tlsearch.config.paths import layout_here
+
+        cache = str(layout_here().cache)
+        os.environ["HOME"] = cache
+        os.environ.setdefault("TLSEARCH_CACHE", cache)
 
 
 @app.command(epilog="Example: tlsearch init photos -o photos.yaml")

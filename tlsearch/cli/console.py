@@ -350,7 +350,7 @@ def show_status(
 def _answer(summary: "Summary") -> list[str]:
     best, test = summary.best, summary.test
     if best is None:
-        return ["no trial has been completed yet"]
+        return [summary.nothing]
     confirmed = "confirmed winner" if test else "best trial so far, not confirmed"
     value = f"{summary.metric} {best.value:.4f}"
     if test:  # the search's own value is the best of many, so it flatters

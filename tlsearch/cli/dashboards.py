@@ -27,6 +27,7 @@ import typer
 from tlsearch.config.paths import layout_here
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import WorkError, hidden
+from tlsearch.execution.interrupts import heard
 from tlsearch.tracking.address import (
     ASK_SECONDS,
     absolute_address,
@@ -306,7 +307,7 @@ def _until_stopped() -> Iterator[None]:
     """What ends a server in a terminal ends this block quietly; a second signal is ignored, so that
     the servers are ended in any case.
     """
-    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signs = heard()
 
     def stop(_sign: int, _frame: FrameType | None) -> None:
         for sign in signs:

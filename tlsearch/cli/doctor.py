@@ -190,7 +190,7 @@ def caches(layout: Layout) -> dict[str, tuple[Path, ...]]:
     user, here = user_cache(), layout.cache
     return {
         "activations": (here / "activations",),
-        "images": (user / "images", here / "images"),
+        "images": tuple({user / "images": None, here / "images": None}),
         "styled-images": (here / "styled",),
         "source-models": (user / "glyphs-*", user / "source-probe-*"),
         "measurements": (here / "audit", here / "probes", user / "precision"),

@@ -13,7 +13,7 @@ from tlsearch.cli.check import refuse_unclaimed
 from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, WorkError
 
 if TYPE_CHECKING:
     from tlsearch.report.build import Format
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 def run(
     config: StudyConfig, *, fresh: bool, arguments: str, as_json: bool, open_report: bool
 ) -> None:
-    """Carry a study on to its end, write its report and print what was found."""
+    """Carry a study on to its end, write its report and print what was found.
+
+    Raises:
+        WorkError: a search ended without a winner; its report is written all the same.
+    """
     if config.comparison is not None:
         refuse_unclaimed(config)
     from tlsearch.cli.console import watch_run
@@ -32,6 +36,7 @@ def run(
     follow = following(config, wanted=open_report)
     with follow, watch_run(config, to_stderr=as_json) as watch:
         from tlsearch.search.runner import run_study
+        from tlsearch.search.summary import summarise
 
         store = run_study(config, layout=layout_here(), fresh=fresh, watch=watch)
     path = _write_report(store, "html", None)
@@ -44,6 +49,9 @@ def run(
         typer.echo(json.dumps(found))
     else:
         _show(store, arguments=arguments, report=path, seconds=seconds)
+    failure = summarise(store, layout_here()).failure
+    if failure:
+        raise WorkError(failure)
 
 
 def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> None:

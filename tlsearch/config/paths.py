@@ -70,11 +70,38 @@ def layout_here() -> Layout:
 
 
 def user_cache() -> Path:
-    """Where weights that tlsearch made live: $TLSEARCH_CACHE or the platform's cache folder."""
+    """Where weights that tlsearch made live: $TLSEARCH_CACHE, or the platform's cache folder; the
+    state folder's cache where a user has no home, or one that cannot be written.
+    """
     from platformdirs import user_cache_path
 
     named = os.environ.get("TLSEARCH_CACHE")
-    return expanded(named).absolute() if named else user_cache_path("tlsearch")
+    if named:
+        return expanded(named).absolute()
+    try:
+        usual = user_cache_path("tlsearch")
+    except RuntimeError:  # there is no home
+        return layout_here().cache
+    return usual if _can_be_made(usual) else layout_here().cache
+
+
+def _can_be_made(folder: Path) -> bool:
+    if not folder.is_absolute():  # `~`: there is no home
+        return False
+    # Of a folder that may not be entered, `Path.exists` raises.
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def downloads_cache() -> Path:
+    """Where torch and its like keep what they download: $TORCH_HOME, or `torch` in the platform's
+    cache folder; in the state folder's cache where a user has no home that can be written.
+    """
+    named = os.environ.get("TORCH_HOME")
+    if named:
+        return expanded(named)
+    usual = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return usual if _can_be_made(usual) else layout_here().cache / "torch"
 
 
 def expanded(name: str | Path) -> Path:

@@ -127,7 +127,7 @@ class LocalExecutor:
         process = self._context.Process(
             target=worker.main, args=(theirs, device), name=f"tlsearch-worker-{index}"
         )
-        with _one_thread_each():
+        with _one_thread_each(), worker.undisturbed():
             process.start()
         theirs.close()
         return _Worker(process=process, pipe=ours)

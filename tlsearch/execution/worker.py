@@ -8,14 +8,16 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from multiprocessing import connection, parent_process
+from multiprocessing import connection, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
 from tlsearch.config.paths import checkpoint_path
 from tlsearch.errors import DivergenceError, TlsearchError, WorkError
+from tlsearch.execution.interrupts import SIGNALS
 from tlsearch.execution.messages import (
     Decision,
     EpochDone,
@@ -66,12 +68,29 @@ def import_early() -> None:
         import tlsearch.execution.workbench  # noqa: F401
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Start a process in this block: until it gets to `ignore_interrupts`, signals wait."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    resource_tracker.ensure_running()  # the first process brings it, and it lets signals through
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_interrupts() -> None:
-    """Ctrl-C and a service manager's SIGTERM reach the whole process group; only the coordinator
-    answers them, and tells the others to save and leave.
+    """Ctrl-C, a closed terminal and a service manager's SIGTERM reach the whole process group; only
+    the coordinator answers them, and tells the others to save and leave.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for sign in SIGNALS:
+        signal.signal(sign, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def leave_with_parent() -> None:

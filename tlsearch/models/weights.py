@@ -6,7 +6,6 @@ Free of torch until something is read, so that commands which only look for weig
 import errno
 import io
 import json
-import os
 import pickle
 import socket
 import struct
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
-from tlsearch.config.paths import expanded
+from tlsearch.config.paths import downloads_cache, expanded
 from tlsearch.config.schema import conversion
 from tlsearch.errors import WeightsError, WorkError, nearest
 
@@ -94,9 +93,7 @@ def _download_of(address: str) -> Path:
 
 def downloads() -> Path:
     """Where torch keeps the weights that it downloaded."""
-    home = os.environ.get("TORCH_HOME")
-    cache = Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    return cache.expanduser() / "hub" / "checkpoints"
+    return downloads_cache() / "hub" / "checkpoints"
 
 
 def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | None":
@@ -186,7 +183,11 @@ def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":
         # torch.hub announces a download on stdout, which belongs to the command's result.
         with patience(_STALL_SECONDS), redirect_stdout(io.StringIO()):
             state = entry.get_state_dict(
-                progress=False, check_hash=True, weights_only=True, map_location="cpu"
+                model_dir=str(file.parent),
+                progress=False,
+                check_hash=True,
+                weights_only=True,
+                map_location="cpu",
             )
     except OSError as error:  # URLError and timeouts are OSErrors
         if error.errno == errno.ENOSPC:

@@ -103,7 +103,7 @@ def find_answer(data: "SearchReport") -> Answer:
     found = Answer(
         status=_status(data),
         headline="There is no answer yet.",
-        result=_nothing(data),
+        result=data.summary.nothing,
         difficulty=_difficulty(data),
         similarity=_similarity(data),
         networks=_networks(data.networks, data),
@@ -170,17 +170,6 @@ def _unconfirmed(data: "SearchReport") -> str:
         f"with {found}; choosing the best of several favours luck, and the test part has not "
         "been used."
     )
-
-
-def _nothing(data: "SearchReport") -> str:
-    found = data.summary.counts
-    if not data.trials:
-        return "No trial has been started. Run the study first."
-    if not any(found.get(state) for state in ("running", "waiting")):
-        if found.get("diverged", 0) == len(data.trials):
-            return "All trials diverged: lower the rates in the study's space."
-        return "No trial was completed; the table of trials below gives each one's reason."
-    return "No trial has been completed yet."
 
 
 def _gains(data: "SearchReport") -> tuple[Gain, ...]:

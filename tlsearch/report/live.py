@@ -6,7 +6,6 @@ The process yields to trainings and rests twenty times as long as it worked; it 
 
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tlsearch.config.paths import Layout, draft_of, write_text
 from tlsearch.config.schema import StudyConfig
+from tlsearch.execution.worker import ignore_interrupts, undisturbed
 
 if TYPE_CHECKING:
     import optuna
@@ -60,7 +60,7 @@ def live_report(
         name="live-report",
         daemon=True,
     )
-    with suppress(OSError):  # no memory or process left: the study comes first
+    with suppress(OSError), undisturbed():  # no memory or process left: the study comes first
         keeper.start()
     theirs.close()
     patience = _LAST_PAGE_SECONDS
@@ -111,8 +111,7 @@ def _keep(
     parent: Connection, config: StudyConfig, layout: Layout, path: Path, browser: bool
 ) -> None:
     """What the process of the live report does."""
-    for sign in (signal.SIGINT, signal.SIGHUP):  # the terminal's; the parent decides
-        signal.signal(sign, signal.SIG_IGN)
+    ignore_interrupts()  # the parent decides
     with suppress(OSError):
         os.nice(_NICENESS)
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the terminal is the parent's

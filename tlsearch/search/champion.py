@@ -24,7 +24,7 @@ from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import ExamplesJob, Preparing, Remark, ScoreJob, Setting
 from tlsearch.execution.scheduler import POLL_SECONDS
-from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
+from tlsearch.execution.worker import ignore_interrupts, leave_with_parent, undisturbed
 from tlsearch.metrics.curves import class_balance, confusion_matrix
 from tlsearch.search.confirm import (
     Choice,
@@ -317,7 +317,8 @@ def log_champion(champion: Champion, *, interrupts: Interrupts) -> Logged:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_log, args=(theirs, champion), daemon=True)
-    process.start()
+    with undisturbed():
+        process.start()
     theirs.close()
     while not ours.poll(POLL_SECONDS):
         if interrupts.stopping:

@@ -40,7 +40,7 @@ from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import epoch_metrics, keep_evaluation, mirror_row
 from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.search.store import MIRRORED, MLFLOW, Store
-from tlsearch.tracking.address import sqlite_path
+from tlsearch.tracking.address import absolute_address, refuse_deleted, sqlite_path
 from tlsearch.tracking.mlflow_logger import Mirror, now_ms
 from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
 from tlsearch.tracking.store import settle_in
@@ -216,6 +216,7 @@ def coordinating(
     config, folder = store.config, layout.study(store.config.name)
     gpus = 0 if config.device == "cpu" else visible_gpus()
     num_workers = planned_workers(config.workers, device=config.device)
+    refuse_deleted(absolute_address(tracking_address(config, layout)), config.name)
     mirror = Mirror(  # checks the address, so it comes before there are processes to end
         tracking_uri=tracking_address(config, layout),
         artifact_root=layout.artifacts,

@@ -27,6 +27,7 @@ from tlsearch.models.predict import PortableModel, TorchModel, readings, to_inpu
 from tlsearch.search.champion import champion_facts
 from tlsearch.search.confirm import test_record
 from tlsearch.search.store import FACTS, Store
+from tlsearch.search.summary import summarise
 
 TOLERANCE = 1e-3
 """How far a probability in the file may lie from the model that was traced. Another order of
@@ -89,7 +90,7 @@ def export_study(
     path = path or Path(f"{store.config.name}.{kind}")
     if path.is_dir():
         raise RequestError(f"--output = {path}: is a folder — name a file, such as {path}/m.{kind}")
-    facts = _facts(store, half)
+    facts = _facts(store, layout, half)
     weights = weights_path(layout.study(store.config.name), facts.run)
     if not weights.exists():
         raise RequestError(
@@ -122,7 +123,7 @@ def export_study(
     )
 
 
-def _facts(store: Store, half: bool) -> ModelFacts:
+def _facts(store: Store, layout: Layout, half: bool) -> ModelFacts:
     config, record = store.config, dict(test_record(store))
     found = store.noted(FACTS)
     if not record or found is None:
@@ -131,6 +132,9 @@ def _facts(store: Store, half: bool) -> ModelFacts:
                 f"name = {config.name!r}: the study confirms no winner (confirm: null), so it has "
                 "no model to export — give it confirm: {top: 3, seeds: 3} and run it again"
             )
+        failure = summarise(store, layout).failure
+        if failure:
+            raise RequestError(f"name = {config.name!r}: there is no model to export. {failure}")
         raise RequestError(
             f"name = {config.name!r}: the study has no confirmed winner yet, so it has no model to "
             "export — carry on with: tlsearch run STUDY"

@@ -66,6 +66,11 @@ def open_storage(
     try:
         if config is not None and config.storage is not None:
             address = storage_address(config, layout)
+            if create and not _filled(address):
+                file = _SQLITE.fullmatch(address)
+                # Two that make the tables at once are in each other's way.
+                with FileLock(f"{file[2]}.lock" if file else layout.root / "optuna.lock"):
+                    return optuna.storages.get_storage(address)
             if create:
                 return optuna.storages.get_storage(address)
             return _for_reading(address) if _filled(address) else None

@@ -45,6 +45,8 @@ class Summary:
     name: str
     metric: str
     rows: Sequence[RunRow]
+    is_search: bool
+    confirms: bool
     counts: Mapping[str, int]
     budget: int
     best: RunRow | None
@@ -84,6 +86,31 @@ class Summary:
         return f"{text}; of the smallest class, “{found.smallest}”, {recall} are recognised"
 
     @property
+    def nothing(self) -> str:
+        """Why no trial is the best one, where none is."""
+        states = Counter(self.counts)
+        if not states.total():
+            return "No trial has been started. Run the study first."
+        if states["running"] or states["waiting"]:
+            return "No trial has been completed yet."
+        if states["diverged"] == states.total():
+            return "All trials diverged: lower the rates in the study's space."
+        return "No trial was completed; the report's table of trials gives each one's reason."
+
+    @property
+    def failure(self) -> str:
+        """Why a search that has come to its end has no winner; empty if it has one, needs none, or
+        goes on.
+        """
+        if not self.is_search or not self.is_finished:
+            return ""
+        if self.best is None:
+            return self.nothing
+        if self.confirms and not self.test:
+            return "No trial completed its confirmation, so the test part stays untouched."
+        return ""
+
+    @property
     def negative_transfer(self) -> bool:
         """Whether training from scratch beats the winner by an interval that excludes 0."""
         found = self.test.get("baselines", {}).get("from_scratch") if self.test else None
@@ -119,6 +146,8 @@ def summarise(store: Store, layout: Layout) -> Summary:
         name=config.name,
         metric=config.search.metric,
         rows=rows,
+        is_search=is_search,
+        confirms=config.confirm.seeds > 0,
         counts=Counter(row.state for row in rows if row.run.role == "trial" or not is_search),
         budget=config.num_trials(),
         best=best,

@@ -1,19 +1,21 @@
 """Where MLflow keeps things: one absolute address, checked before anything is trained."""
 
+import json
 import os
 import re
+import shlex
 import sqlite3
 import urllib.request
 from base64 import b64encode
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
-from tlsearch.errors import RAW_AT, RAW_AT_REMEDY, RequestError, has_raw_at, hidden
+from tlsearch.errors import RAW_AT, RAW_AT_REMEDY, RequestError, WorkError, has_raw_at, hidden
 
 _SQLITE = "sqlite:///"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -91,6 +93,32 @@ def artifact_location(*, root: Path, experiment: str) -> str:
     return f"{root.absolute().as_uri()}/{slug}"
 
 
+def refuse_one_database(*, storage: str, tracking_uri: str) -> None:
+    """Refuse to have Optuna and MLflow make their tables in one database: both have a table of the
+    same name for the version of the others. Two schemas of one PostgreSQL are two databases.
+
+    Raises:
+        RequestError: it is one.
+    """
+    place = _database_of(storage)
+    if place is None or place != _database_of(tracking_uri):
+        return
+    raise RequestError(
+        f"storage = {hidden(storage)}: MLflow's address names the same database"
+        f" ({hidden(tracking_uri)}), and Optuna's tables and MLflow's cannot share one — name"
+        " another database or file for one of them, or write storage: null"
+    )
+
+
+def _database_of(address: str) -> tuple[str, str] | None:
+    """The kind of a database, and its host and name, or its file; None for a server of MLflow's."""
+    found = re.fullmatch(r"([a-z]+)(?:\+\w+)?://(?:.*@)?([^?]*)(.*)", address, re.IGNORECASE)
+    if found is None or found[1].lower() in ("http", "https") or "search_path" in found[3]:
+        return None
+    kind = found[1].lower()
+    return kind, str(Path(found[2][1:]).resolve()) if kind == "sqlite" else found[2].lower()
+
+
 # Looks at a tracking store without making anything there, and without MLflow's import.
 
 
@@ -109,6 +137,52 @@ def look(address: str) -> str | None:
     if address.startswith(("http://", "https://")):
         return f"answers, version {_version(address)}"
     return _database(address)
+
+
+def refuse_deleted(address: str, experiment: str) -> None:
+    """Look whether an experiment lies in MLflow's bin, where that can be seen at once: in a SQLite
+    file or on a server.
+
+    Raises:
+        WorkError: it does, and nothing can be written to it.
+    """
+    with suppress(OSError, sqlite3.Error, ValueError, LookupError, HTTPException):
+        number = _number_of_deleted(address, experiment)
+        if number is not None:
+            raise deleted(address, experiment, number)
+
+
+def deleted(address: str, experiment: str, number: str) -> WorkError:
+    """The error about an experiment in MLflow's bin."""
+    store = shlex.quote(str(hidden(address)))
+    return WorkError(
+        f"MLflow at {hidden(address)}: experiment {experiment!r} was deleted — bring it back with"
+        f" `MLFLOW_TRACKING_URI={store} mlflow experiments restore -x {number}`, or name the study"
+        " otherwise"
+    )
+
+
+def _number_of_deleted(address: str, experiment: str) -> str | None:
+    file = sqlite_path(address)
+    if file is not None:
+        if not file.exists():
+            return None
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            row = database.execute(
+                "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage ="
+                " 'deleted'",
+                (experiment,),
+            ).fetchone()
+        return None if row is None else str(row[0])
+    if not address.startswith(("http://", "https://")):
+        return None
+    query = urlencode({"experiment_name": experiment})
+    path = f"api/2.0/mlflow/experiments/get-by-name?{query}"
+    with urllib.request.urlopen(  # noqa: S310
+        request(f"{address.rstrip('/')}/{path}"), timeout=ASK_SECONDS
+    ) as answer:
+        found = json.load(answer)["experiment"]
+    return str(found["experiment_id"]) if found["lifecycle_stage"] == "deleted" else None
 
 
 def _version(address: str) -> str:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import WorkError, hidden
-from tlsearch.tracking.address import artifact_location, server_remedy, sqlite_path
+from tlsearch.tracking.address import artifact_location, deleted, server_remedy, sqlite_path
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
             f"{server_remedy(status)}"
         ) from error
     if found.lifecycle_stage != "active":
-        raise WorkError(
-            f"MLflow at {hidden(tracking_uri)}: experiment {experiment!r} was deleted — bring it"
-            f" back with `mlflow experiments restore -x {found.experiment_id}`, or name"
-            " the study otherwise"
-        )
+        raise deleted(tracking_uri, experiment, found.experiment_id)
     return Store(client, found.experiment_id)
 
 
