@@ -75,15 +75,15 @@ def test_nothing_is_lost(odd: Path, there: Path, tlsearch: Invoke) -> None:
     done = tlsearch("predict", "tiny.pt2", str(odd), code=1)
     rows = rows_of(done.stdout)
     assert [Path(row["path"]).name for row in rows] == [
-        *('a, "b".png', "empty.jpg", "new\nline.png", "text.jpg", "日本.PNG")
+        *('a, "b".png', "empty.jpg", "new\nline.png", "notes.txt", "text.jpg", "日本.PNG")
     ]
     errors = [row["error"] for row in rows]
-    assert [bool(error) for error in errors] == [False, True, False, True, False]
+    assert [bool(error) for error in errors] == [False, True, False, True, True, False]
     for row, error in zip(rows, errors, strict=True):
         assert (row["label"] in CLASSES) == (not error)
         assert (row["probability"] == "") == bool(error)
     assert done.stderr == (
-        "tlsearch: 2 images of 5 could not be read; each has a row with its error\n"
+        "tlsearch: 2 images of 6 could not be read; each has a row with its error\n"
     )
 
 
@@ -107,7 +107,7 @@ def test_json(odd: Path, there: Path, tlsearch: Invoke) -> None:
     result = json.loads(
         tlsearch("predict", "tiny.pt2", str(odd), "--json", "--top", "9", code=1).stdout
     )
-    assert (result["images"], result["unreadable"]) == (5, 2)
+    assert (result["images"], result["unreadable"]) == (6, 2)
     assert result["model"]["study"] == "tiny"
     first, second = result["predictions"][:2]
     assert first["top"][0]["label"] == first["label"]

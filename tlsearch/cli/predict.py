@@ -89,7 +89,7 @@ def run_predict(
     opened = open_model(expanded(model))
     first = next(paths, None)
     if first is None:
-        raise RequestError(f"{', '.join(images)}: no file found")
+        raise RequestError(f"{', '.join(images)}: no image found, by the suffixes that images have")
     if output is not None and output.is_dir():
         raise RequestError(f"--output = {output}: is a folder — name a file")
     facts = opened.facts

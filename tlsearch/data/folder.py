@@ -362,8 +362,8 @@ def _identity(found: os.stat_result) -> _Identity:
 
 def find_files(named: Sequence[str]) -> Iterator[Path]:
     """The files that `named` means, one by one: a file as it is; a folder's files in natural order,
-    whatever their suffix, those of its subfolders included, but no hidden ones; a pattern's
-    matches.
+    whatever their suffix, those of its subfolders included, but no hidden ones, and none where
+    no file is named as an image; a pattern's matches.
 
     Raises:
         RequestError: at once, if a name is neither a file, a folder nor a pattern that matches.
@@ -376,7 +376,8 @@ def _files(place: Path) -> Iterator[Path]:
     if not place.is_dir():
         return iter([place])
     found = _Walk(place)
-    return (place.joinpath(*steps) for steps in sorted(found.images + found.others, key=_order))
+    listed = found.images + found.others if found.images else []
+    return (place.joinpath(*steps) for steps in sorted(listed, key=_order))
 
 
 def _places(name: str) -> list[Path]:

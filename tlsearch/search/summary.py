@@ -321,6 +321,9 @@ def remarks(audit: Audit) -> Iterator[Remark]:
     """A line for each finding that a user should have seen."""
     for finding in audit.findings:
         done = auditing_effect(finding)
+        if finding.kind in ("unreadable", "not_an_image"):
+            first = finding.files[0]
+            done += f", the first {first.names[0]}: {first.detail}"
         yield Remark(f"{TITLES[finding.kind]}: {finding.text}{f'; {done}' if done else ''}")
     for sentence in audit.unseen:
         yield Remark(sentence)
