@@ -11,7 +11,15 @@ import yaml
 from tests.config.conftest import MINIMAL, Read
 from tlsearch.config.cost import STYLE_STEPS, estimate
 from tlsearch.config.loader import parse, read_study
-from tlsearch.config.resolved import json_schema, redacted, schema_text, to_yaml
+from tlsearch.config.resolved import (
+    changes,
+    identity,
+    json_schema,
+    redacted,
+    schema_text,
+    to_yaml,
+)
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Digits
 from tlsearch.errors import hidden
 from tlsearch.training.style_transfer import NUM_STEPS
@@ -255,3 +263,15 @@ def test_cost_in_time_by_hand(read: Read) -> None:
     # 790 before the test part, in five runs of 158, the last ten of each training part left out
     assert cost.train_images == sum(158 * i - 10 for i in (1, 2, 3, 4))
     assert cost.eval_images == 4 * 158
+
+
+def test_images_may_move_and_nothing_else_of_their_source_may_change() -> None:
+    def known(source: object) -> dict[str, object]:
+        data = yaml.safe_load(MINIMAL)
+        data["data"]["source"] = source
+        return identity(StudyConfig.model_validate(data))
+
+    old = known({"folder": {"path": "photos"}})
+    assert changes(old, known({"folder": {"path": "moved"}})) == []
+    assert changes(old, known({"folder": {"path": "moved", "classes_level": 1}})) != []
+    assert changes(old, known({"manifest": {"path": "photos.csv"}})) != []

@@ -73,6 +73,9 @@ class _SchemaGenerator(GenerateJsonSchema):
 # Workers, devices, the number of trials, time limits, stores and confirmation may change between
 # runs: they change how soon and how surely an answer comes, not the question.
 _SECTIONS = ("data", "backbone", "search")
+_IMAGES = ("folder.path", "manifest.path", "manifest.root", "torchvision.root")
+_PLACES = {f"{section}.source.{field}" for section in ("data", "backbone") for field in _IMAGES}
+"""Where images lie. What they are is compared by their fingerprint, once they are read."""
 
 
 def identity(config: StudyConfig) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def identity(config: StudyConfig) -> dict[str, Any]:
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A dimension that did not
-    exist when `old` was written was at its default.
+    exist when `old` was written was at its default. Images may have moved.
     """
     prefix = "space."
     space = {n.removeprefix(prefix): v for n, v in old.items() if n.startswith(prefix)}
@@ -100,7 +103,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {text(old, name)} → {text(new, name)}"
         for name in dict.fromkeys((*old, *new))
-        if name not in old or name not in new or old[name] != new[name]
+        if name not in old or name not in new or (old[name] != new[name] and name not in _PLACES)
     ]
 
 
