@@ -85,7 +85,7 @@ def shown(value: object) -> str:
 
 
 _ADDRESSES = re.compile(r"://\S+")
-_WITH_BLANKS = re.compile(r"([A-Za-z][\w+.-]*://).*\s.*@(\S*)", re.DOTALL)
+_WITH_BLANKS = re.compile(r"((?!http)[A-Za-z][\w+.-]*://).*\s.*@(\S*)", re.DOTALL)
 _SECRET_PARAMETER = re.compile(
     r"([?&;][^=&;]*(?:pass|pwd|secret|token|odbc_connect)[^=&;]*=)[^&]*", re.IGNORECASE
 )

@@ -216,7 +216,7 @@ def server_remedy(status: int | None) -> str:
             "give credentials that may write (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD),"
             " or start the server with this host's name among its --allowed-hosts"
         )
-    return "start the server, or correct the address (MLFLOW_TRACKING_URI or the study's)"
+    return "start the server or correct the address (MLFLOW_TRACKING_URI or the study's)"
 
 
 def request(address: str) -> urllib.request.Request:
