@@ -31,6 +31,8 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for scheme in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(scheme, "http://127.0.0.1:9")
+    # urlopen's own opener keeps the proxies of its first use, which may have been another test's.
+    monkeypatch.setattr("urllib.request._opener", None)
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
