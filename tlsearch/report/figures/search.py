@@ -350,7 +350,14 @@ class Intermediate(NamedTuple):
             hovertemplate=f"trial %{{text}} pruned after {self.step} %{{x}}<extra></extra>",
         )
         figure.update_layout(showlegend=True)
-        figure.update_xaxes(title={"text": self.step}, rangemode="tozero", tickformat="d")
+        last = max(step for line in figure.data for step in line.x)
+        # With few steps plotly would mark halves, too, and round their labels.
+        figure.update_xaxes(
+            title={"text": self.step},
+            rangemode="tozero",
+            tickformat="d",
+            dtick=1 if last <= 10 else None,
+        )
         return figure.update_yaxes(
             percent_axis(self.metric), title={"text": plain(self.metric)}, range=self.window.axis
         )
