@@ -144,7 +144,7 @@ def test_a_file_appears_when_it_is_whole(
     path = there / "deep" / "out.csv"
     tlsearch("predict", "tiny.pt2", str(odd), "-o", str(path), code=1)
     whole = path.read_text()
-    assert len(rows_of(whole)) == 5
+    assert len(rows_of(whole)) == 6
     assert list(path.parent.iterdir()) == [path]
 
     def stopped(*_: object, **__: object) -> Iterator[object]:
