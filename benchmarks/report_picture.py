@@ -1,6 +1,6 @@
 """The README's picture of a report: how it opens, and beside it how the search is shown.
 
-    tlsearch run studies/quickstart.yaml --set budget.epochs=10 --set confirm.top=3
+    tlsearch run studies/quickstart.yaml
     uv run python benchmarks/report_picture.py mlruns/studies/quickstart/report.html \\
         -o docs/report.png
 
