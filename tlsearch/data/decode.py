@@ -122,7 +122,7 @@ def _highest(path: Path) -> int:
                 return 0
             values = _deep_values(data, picture)
         highest = int(values[..., :3].max()) if values.ndim == 3 else int(values.max())
-    except Exception:
+    except Exception:  # whatever Pillow raises: `decode_image` meets it again and names the file
         return 0
     return highest if highest <= FULL_WHITE else 0
 
