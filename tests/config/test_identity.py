@@ -79,11 +79,22 @@ def test_another_sampler(read: Read) -> None:
 
 def test_a_study_from_before_a_field_existed_is_the_same_study(read: Read) -> None:
     now = identity(read(BASE))
-    later = ("space.adaptation", "space.source_task_weight")
+    later = (
+        "space.adaptation",
+        "space.source_task_weight",
+        "data.white",
+        "data.audit.augmented_copies",
+        "search.sampler.tpe.group",
+        "backbone.source",
+    )
     before = {name: value for name, value in now.items() if not name.startswith(later)}
     assert len(before) < len(now)
     assert changes(before, now) == []
     other = changes(
-        before, identity(read(BASE, "space.adaptation=moments", "backbone.weights=glyphs"))
+        before,
+        identity(
+            read(BASE, "space.adaptation=moments", "data.white=4095", "backbone.weights=glyphs")
+        ),
     )
     assert 'space.adaptation: "none" → "moments"' in other
+    assert "data.white: null → 4095" in other

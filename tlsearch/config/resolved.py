@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import reduce
 from io import StringIO
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from ruamel.yaml import YAML
 
@@ -90,12 +93,14 @@ def identity(config: StudyConfig) -> dict[str, Any]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A dimension that did not
+    """One line for each field that differs, such as `space.lr: 0.1 → 0.2`. A field that did not
     exist when `old` was written was at its default. Images may have moved.
     """
     prefix = "space."
     space = {n.removeprefix(prefix): v for n, v in old.items() if n.startswith(prefix)}
     old = {**old, **{f"{prefix}{n}": v for n, v in with_defaults(space).items()}}
+    for section in _SECTIONS:
+        old = _completed(section, old)
 
     def text(fields: Mapping[str, Any], name: str) -> str:
         return shown(fields[name]) if name in fields else "absent"
@@ -105,6 +110,23 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in dict.fromkeys((*old, *new))
         if name not in old or name not in new or (old[name] != new[name] and name not in _PLACES)
     ]
+
+
+def _completed(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with those that came to a section since, at their defaults; as they are where the
+    section cannot be read any more.
+    """
+    tree: dict[str, Any] = {}
+    found = {name: value for name, value in fields.items() if not name.startswith(f"{section}.")}
+    # Names with a dot of their own, of networks, cannot be told from fields of fields.
+    with suppress(ValidationError, AttributeError, TypeError):
+        for name in fields.keys() - found.keys():
+            *path, last = name.split(".")[1:]
+            reduce(lambda place, part: place.setdefault(part, {}), path, tree)[last] = fields[name]
+        kind: Any = StudyConfig.model_fields[section].annotation
+        _flatten(section, kind.model_validate(tree).model_dump(mode="json"), found)
+        return found
+    return dict(fields)
 
 
 def _flatten(name: str, value: Any, found: dict[str, Any]) -> None:

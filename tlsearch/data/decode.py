@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -115,11 +115,14 @@ def _may_be_deep(path: Path) -> bool:
 def _highest(path: Path) -> int:
     """The highest value of a file of 16 bits, alpha left out; 0 for any other."""
     try:
-        data = _read(path)
-        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
+        with _opened(path) as file:
+            picture = Image.open(file, formats=_formats())  # reads the header alone
             pixels = picture.width * picture.height
             if pixels > _MAX_MEGAPIXELS * 10**6 or not _is_deep(picture):
                 return 0
+            file.seek(0)
+            data = file.read()
+        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             values = _deep_values(data, picture)
         highest = int(values[..., :3].max()) if values.ndim == 3 else int(values.max())
     except Exception:  # whatever Pillow raises: `decode_image` meets it again and names the file
@@ -281,6 +284,15 @@ def _to_bytes(values: np.ndarray, white: int) -> np.ndarray:
 
 
 def _read(path: Path) -> bytes:
+    with _opened(path) as file:
+        data = file.read()
+    if not data:
+        raise UnreadableImage("the file is empty")
+    return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         # Opened so that a pipe is not waited for; `open` itself would lose a folder's descriptor.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -292,7 +304,7 @@ def _read(path: Path) -> bytes:
             if found.st_size > _LARGEST_FILE:
                 raise UnreadableImage(f"{found.st_size} bytes: too large for an image")
             with open(descriptor, "rb", closefd=False) as file:
-                data = file.read()
+                yield file
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -308,9 +320,6 @@ def _read(path: Path) -> bytes:
         if isinstance(error, UnreadableImage):
             raise
         raise UnreadableImage("no file has such a name") from error
-    if not data:
-        raise UnreadableImage("the file is empty")
-    return data
 
 
 def _open(data: bytes, how: Decoding) -> tuple[Image.Image, tuple[int, int], str]:

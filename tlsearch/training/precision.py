@@ -15,9 +15,8 @@ from torch import Tensor, nn
 BF16_GAIN = 1.1
 """bf16 must be this much faster: below it noise would decide, and with it the last bits."""
 PROBE_ROUNDS = 9
-"""How often both formats are timed in turn. On two cores with a load of 9, ResNet-18 at 32 px: wall
-time, best of 3, made bf16 0.79 to 1.51 times as fast as fp32, the processor's own time, best of 3,
-0.87 to 1.03, and the median of 10 ratios of the latter 0.93 to 0.96."""
+"""How often both formats are timed in turn: their median ratio is not moved by a few that a busy
+moment disturbed."""
 MAX_GRADIENT_ERROR = 0.7
 """Distance of the bf16 gradient from that in fp32, as a share of the latter's norm. Rounding alone
 comes to 0.35 to 0.45 at random weights."""
