@@ -15,19 +15,18 @@ from tests.models.lively import named_buffers
 from tlsearch.config.catalog import PREFIX, TIMM, group_of, groups
 from tlsearch.errors import RequestError, WeightsError
 from tlsearch.models.backbones import (
-    MEAN,
-    STD,
     Backbone,
     Head,
     build_backbone,
     load_pretrained,
     named_groups,
+    normalisation,
 )
 from tlsearch.models.weights import pretrained_state
 
 timm = pytest.importorskip("timm")
 
-SMALL = ["timm/resnet10t", "timm/convnext_atto", "timm/regnety_002"]
+SMALL = ["timm/resnet10t", "timm/convnext_atto", "timm/regnety_002", "timm/tf_efficientnet_lite0"]
 
 
 def on_meta(name: str) -> Backbone:
@@ -73,7 +72,7 @@ def its_weights_are_timm_s_and_normalised_as_ours(name: str) -> None:
         known = timm.get_pretrained_cfg(f"{name.removeprefix(PREFIX)}.{tag}")
         assert known.tag == tag
         assert known.has_weights
-        assert (known.mean, known.std, known.num_classes) == (MEAN, STD, 1000)
+        assert (known.mean, known.std, known.num_classes) == (*normalisation(name), 1000)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +148,5 @@ def test_a_fetch_that_fails_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_timm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(RequestError, match=r"needs timm.* — pip install 'tlsearch\[timm\]'"):
+    with pytest.raises(RequestError, match=r"needs timm.* — pip install timm"):
         test_backbones.build("timm/resnet18d")

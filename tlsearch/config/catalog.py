@@ -72,6 +72,7 @@ _LAST_ACTIVATION = {
     "mobilenet_v2": "ReLU6",
     "mobilenet_v3": "Hardswish",
     "efficientnet": "SiLU",
+    "timm_efficientnet": "ReLU6",
     "vgg": "ReLU",
     "convnext": "LayerNorm",
     "vit": "LayerNorm",
@@ -171,6 +172,12 @@ _TIMM_CONVNEXT: LayerMap = (
     ("stage3", r"stages\.2\."),
     ("stage4", r"(stages\.3|head\.norm)\."),
     ("head", r"head\.fc\."),
+)
+_TIMM_EFFICIENTNET: LayerMap = (
+    ("stem", r"(conv_stem|bn1)\."),
+    *((f"stage{i}", rf"blocks\.{i - 1}\.") for i in range(1, 8)),
+    ("top", r"(conv_head|bn2)\."),
+    ("head", r"classifier\."),
 )
 _REGNET: LayerMap = (
     ("stem", r"stem\."),
@@ -301,9 +308,8 @@ _TORCHVISION = (
     ),
 )
 
-# Networks of timm (the extra `tlsearch[timm]`), of three families whose forward pass is a chain of
-# modules. Weights are timm's tags for ImageNet-1k with its usual normalisation; multiply-adds were
-# counted by torch's FlopCounterMode with timm 1.0.31.
+# Networks of timm, of families whose forward pass is a chain of modules. Weights are its tags for
+# ImageNet-1k; multiply-adds were counted by torch's FlopCounterMode with timm 1.0.31.
 PREFIX = "timm/"
 """Begins the names of timm's networks in a study: `timm/resnet18d`."""
 _TIMM = (
@@ -338,6 +344,11 @@ _TIMM = (
         ("timm/regnety_004", 0.402, None, ("pycls_in1k", "tv2_in1k")),
         ("timm/regnety_008", 0.797, None, ("pycls_in1k",)),
         ("timm/regnety_016", 1.612, None, ("pycls_in1k", "tv2_in1k")),
+    ),
+    _networks(
+        "timm_efficientnet",
+        _TIMM_EFFICIENTNET,
+        ("timm/tf_efficientnet_lite0", 0.385, 1280, ("in1k",)),
     ),
 )
 

@@ -112,7 +112,7 @@ def _weights_remedy(value: object) -> str:
 Weights = Annotated[
     Literal["glyphs", "none"]
     | Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_V\d+$")]  # torchvision's names
-    | Annotated[str, Field(pattern=r"^([a-z0-9]+_)+in\d+k$")]  # timm's
+    | Annotated[str, Field(pattern=r"^([a-z0-9]+_)*in\d+k$")]  # timm's
     | Annotated[str, Field(pattern=r".\.safetensors$")],
     must("must be glyphs, none, a name of torchvision's or a .safetensors file", _weights_remedy),
 ]

@@ -66,8 +66,7 @@ def _timm(name: str) -> Any:
         found = import_module("timm")
     if not hasattr(found, "create_model"):  # a folder called timm passes for an empty package
         raise RequestError(
-            f"backbone.name = {name!r}: needs timm, which is not installed — "
-            "pip install 'tlsearch[timm]'"
+            f"backbone.name = {name!r}: needs timm, which is not installed — pip install timm"
         )
     return found
 
@@ -78,6 +77,7 @@ MEAN: Channels = (0.485, 0.456, 0.406)
 STD: Channels = (0.229, 0.224, 0.225)
 _OTHER_NORMALISATION: Mapping[str, tuple[Channels, Channels]] = {
     "efficientnet_v2_l": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "timm/tf_efficientnet_lite0": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 
 

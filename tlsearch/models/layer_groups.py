@@ -54,6 +54,12 @@ _PATHS: Mapping[str, Mapping[str, str]] = {
         "stage4": "stages.3 norm_pre head.global_pool head.norm head.flatten head.pre_logits",
         "head": "head.fc",
     },
+    "timm_efficientnet": {
+        "stem": "conv_stem bn1",
+        **{f"stage{i}": f"blocks.{i - 1}" for i in range(1, 8)},
+        "top": "conv_head bn2 global_pool",
+        "head": "classifier",
+    },
     "timm_regnet": {
         "stem": "stem",
         "stage1": "s1",
