@@ -123,25 +123,6 @@ def test_the_exit_code_says_whether_all_works(
     assert done.stderr == "tlsearch: what is needed fails — stores: MLflow\n"
 
 
-@pytest.fixture
-def caches(here: Path) -> dict[str, Path]:
-    """A file of 1,000 bytes in each cache, and two that are none."""
-    state, user = here / "mlruns" / "cache", here / "cache"
-    files = {
-        "activations": state / "activations" / "a.safetensors",
-        "images": user / "images" / "key" / "images.npy",
-        "styled-images": state / "styled" / "a.npy",
-        "source-models": user / "glyphs-resnet18-32px-0.safetensors",
-        "measurements": user / "precision" / "a.json",
-        "": user / "mine.txt",
-        "store": here / "mlruns" / "studies" / "s" / "weights" / "w.safetensors",
-    }
-    for file in files.values():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x" * 1000)
-    return files
-
-
 def test_each_cache_is_shown_with_its_size_and_cleared_on_request(
     caches: dict[str, Path], tlsearch: Invoke
 ) -> None:

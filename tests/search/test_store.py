@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sqlite3
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,12 +21,13 @@ from tlsearch.config.paths import PARTS
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import PRUNERS, SAMPLERS
 from tlsearch.config.space import Choice, Fixed, Range, configuration_key
-from tlsearch.errors import StoreError
+from tlsearch.errors import StoreError, WorkError
 from tlsearch.search import store as store_module
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.confirm import candidates, num_trials, trials_left
+from tlsearch.search.coordinator import start_over
 from tlsearch.search.samplers import grid_point, make_pruner, make_sampler, suggest_with
-from tlsearch.search.storage import open_storage, set_aside
+from tlsearch.search.storage import open_storage
 from tlsearch.search.store import SEARCH, Store, existing_store, is_started
 
 NUMBERS = """
@@ -430,7 +432,12 @@ def test_starting_over_keeps_what_was_there(study: Study, tmp_path: Path, addres
     for part in PARTS:
         (folder / part).mkdir(parents=True)
     (folder / "report.html").write_text("r")
-    set_aside("s", storage=storage, folder=folder)
+    (layout.artifacts / "s").mkdir(parents=True)
+    (layout.artifacts / "s" / "model").write_bytes(b"m" * 10**6)
+    text = start_over(config, layout, storage)
+    assert text is not None
+    assert f"are kept: 1.0 MB in {layout.artifacts / 's'}" in text
+    assert ("tlsearch clean" in text) == (address == "null")
     names = optuna.get_all_study_names(storage)
     (old,) = (name for name in names if name.startswith("s until "))
     assert len(names) == 2
@@ -441,3 +448,20 @@ def test_starting_over_keeps_what_was_there(study: Study, tmp_path: Path, addres
     assert fresh.rows() == []
     assert fresh.key != key
     assert fresh.given_up() == key
+
+
+def test_nothing_is_set_aside_where_the_new_study_could_not_run(
+    study: Study, tmp_path: Path
+) -> None:
+    layout = layout_in(tmp_path)
+    layout.create()
+    storage = open_storage(study(), layout, create=True)
+    assert storage is not None
+    assert start_over(study(), layout, storage) is None  # there was none
+    Store(study(), storage).ask()
+    with sqlite3.connect(layout.mlflow_db) as database:
+        database.execute("CREATE TABLE experiments (experiment_id, name, lifecycle_stage)")
+        database.execute("INSERT INTO experiments VALUES (1, 's', 'deleted')")
+    with pytest.raises(WorkError, match="'s' was deleted — bring it back"):
+        start_over(study(), layout, storage)
+    assert optuna.get_all_study_names(storage) == ["s", "s:fixed"]

@@ -1,13 +1,15 @@
 """One registered model a study, one version a model, one alias."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from tlsearch.errors import WorkError
-from tlsearch.tracking.registry import ALIAS, register_model
+from tlsearch.tracking.reconcile import STUDY_TAG
+from tlsearch.tracking.registry import ALIAS, Remains, forget, register_model, remains_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 
@@ -99,3 +101,25 @@ def test_a_registry_that_is_of_no_known_kind(
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "nowhere://x")
     with pytest.raises(WorkError, match="could not be registered"):
         register(uri, logged(client, run_id), run_id)
+
+
+def test_what_a_beginning_left_is_found_and_forgotten_but_the_champion_stays(
+    uri: str, client: MlflowClient, database: Path
+) -> None:
+    experiment = client.create_experiment("digits", f"file://{database.parent}/artifacts/digits")
+    begun = [
+        client.create_run(experiment, tags={STUDY_TAG: key}).info.run_id for key in ("old", "new")
+    ]
+    lost, kept = (logged(client, begun[0]) for _ in range(2))
+    register(uri, lost, begun[0])
+    register(uri, kept, begun[0])
+    found = remains_of(database, "digits", "old")
+    assert found.runs == (begun[0],)
+    assert [f"models:/{model}" for model in found.models] == [lost]
+    assert found.versions == ("1",)
+    assert [path.name for path in found.folders] == [begun[0], found.models[0]]
+    forget(database, "digits", found)
+    assert [run.info.run_id for run in client.search_runs([experiment])] == [begun[1]]
+    assert client.get_model_version_by_alias("digits", ALIAS).source == kept
+    assert remains_of(database, "digits", "old") == Remains((), (), (), ())
+    assert remains_of(database.parent / "none.db", "digits", "old") == Remains((), (), (), ())

@@ -341,6 +341,25 @@ def predict(
     )
 
 
+@app.command(epilog="Example: tlsearch clean set-aside activations")
+def clean(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PART]...",
+            help="What to delete: set-aside, activations (these two unless named), other-sizes, "
+            "images, styled-images, source-models, measurements, checkpoints.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what lies in mlruns/ and in the caches, and delete what may go, once agreed to."""
+    from tlsearch.cli import clean as cleaning
+
+    cleaning.clean(parts or (), yes=yes, as_json=as_json)
+
+
 @app.command(epilog="Example: tlsearch doctor --json")
 def doctor(
     study: Annotated[

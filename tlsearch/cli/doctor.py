@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
-from tlsearch.config.paths import Layout, layout_here, user_cache
+from tlsearch.cli.clean import caches, clear_cache
+from tlsearch.config.paths import Layout, files_in, layout_here
 from tlsearch.config.runtime import usable_cores
 from tlsearch.config.schema import StudyConfig
-from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden, nearest
+from tlsearch.errors import TlsearchError, WorkError, hidden
 from tlsearch.models.weights import downloads
 from tlsearch.search.provenance import versions
-from tlsearch.search.storage import is_running, open_storage, storage_address
+from tlsearch.search.storage import open_storage, storage_address
 from tlsearch.tracking.address import absolute_address, look, server_remedy, sqlite_path
 from tlsearch.tracking.store import former_places
 
@@ -183,63 +184,10 @@ def _optuna(config: StudyConfig | None, layout: Layout) -> Finding:
     return Finding("stores", "Optuna", "works", f"{shown}: {found}")
 
 
-def caches(layout: Layout) -> dict[str, tuple[Path, ...]]:
-    """What tlsearch keeps to be faster, by the name that `--clear-cache` takes: folders, or a
-    folder with a pattern. All of it is made again when it is needed.
-    """
-    user, here = user_cache(), layout.cache
-    return {
-        "activations": (here / "activations",),
-        "images": tuple({user / "images": None, here / "images": None}),
-        "styled-images": (here / "styled",),
-        "source-models": (user / "glyphs-*", user / "source-probe-*"),
-        "measurements": (here / "audit", here / "probes", user / "precision"),
-    }
-
-
-def clear_cache(names: Sequence[str], layout: Layout) -> Iterator[str]:
-    """Delete these caches, or all of them for "all"; a line of text for each.
-
-    Raises:
-        RequestError: there is no such cache, or a study of this folder is running.
-        WorkError: a file cannot be deleted.
-    """
-    known = caches(layout)
-    for name in names:
-        if name not in (*known, "all"):
-            raise RequestError(
-                f"--clear-cache = {name!r}: there are {', '.join(known)} and all. "
-                f"{nearest(name, [*known, 'all'])}".strip()
-            )
-    running = [f.parent.name for f in layout.root.glob("studies/*/lock") if is_running(f.parent)]
-    if running:
-        raise RequestError(
-            f"--clear-cache: {', '.join(running)} is running and reads the caches — wait for its "
-            "end, or stop it; it can be resumed"
-        )
-    for name in known if "all" in names else dict.fromkeys(names):
-        found = [(file, file.stat().st_size) for file in _files(known[name])]
-        try:
-            for file, _ in found:
-                file.unlink(missing_ok=True)
-        except OSError as error:
-            raise WorkError(
-                f"{error.filename}: cannot be deleted ({error.strerror}) — make its folder writable"
-            ) from None
-        yield f"{name}: {len(found)} files deleted, {decimal(sum(size for _, size in found))}"
-
-
-def _files(places: Iterable[Path]) -> Iterator[Path]:
-    """Every file at these places; the last part of one may be a pattern."""
-    for place in places:
-        for found in place.parent.glob(place.name):
-            yield from (f for f in found.rglob("*") if f.is_file()) if found.is_dir() else [found]
-
-
 def _cache(name: str, places: Sequence[Path]) -> Finding:
     shown = ", ".join(map(str, places))
     try:
-        sizes = [file.stat().st_size for file in _files(places)]
+        sizes = [file.stat().st_size for file in files_in(places)]
     except OSError as error:
         return Finding("caches", name, "fails", f"{shown}: {error.strerror}", "make it readable")
     if not sizes:

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +212,18 @@ def made_once(
     except OSError as error:
         place, reason = error.filename or lock.parent, error.strerror or error
         raise WorkError(f"{place}: cannot be written ({reason}) — {remedy}") from error
+
+
+def files_in(places: Iterable[Path]) -> Iterator[Path]:
+    """Every file at these places, files or folders; the last part of one may be a pattern."""
+    for place in places:
+        for found in place.parent.glob(place.name):
+            yield from (f for f in found.rglob("*") if f.is_file()) if found.is_dir() else [found]
+
+
+def size_of(*places: Path) -> int:
+    """Bytes of all `files_in` these places."""
+    return sum(file.stat().st_size for file in files_in(places))
 
 
 def sweep(folder: Path, *, open_keys: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 
-from tlsearch.config.paths import Layout, sweep, user_cache, write_text
+from tlsearch.config.paths import Layout, size_of, sweep, user_cache, write_text
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.runtime import planned_workers, visible_gpus
 from tlsearch.config.schema import StudyConfig
@@ -40,7 +40,7 @@ from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import epoch_metrics, keep_evaluation, mirror_row
 from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.search.store import MIRRORED, MLFLOW, Store
-from tlsearch.tracking.address import absolute_address, refuse_deleted, sqlite_path
+from tlsearch.tracking.address import absolute_address, artifact_folder, refuse_deleted, sqlite_path
 from tlsearch.tracking.mlflow_logger import Mirror, now_ms
 from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
 from tlsearch.tracking.store import settle_in
@@ -161,9 +161,9 @@ class Coordinator:
 
 @contextmanager
 def occupied(
-    config: StudyConfig, layout: Layout, *, fresh: bool, interrupts: Interrupts
+    config: StudyConfig, layout: Layout, *, interrupts: Interrupts
 ) -> Iterator[optuna.storages.BaseStorage]:
-    """Hold a study for this process, its folder made and, if asked, the old study set aside.
+    """Hold a study for this process, its folder made.
 
     Raises:
         StoreError: another process runs it.
@@ -177,9 +177,32 @@ def occupied(
         with study_lock(folder, config.name):
             storage = open_storage(config, layout, create=True)
             assert storage is not None
-            if fresh:
-                set_aside(config.name, storage=storage, folder=folder)
             yield storage
+
+
+def start_over(
+    config: StudyConfig, layout: Layout, storage: optuna.storages.BaseStorage
+) -> str | None:
+    """Set the study of this name aside, if there is one; what is then said of it.
+
+    Raises:
+        WorkError: its experiment in MLflow was deleted, so that a new one could not be run.
+    """
+    refuse_deleted(absolute_address(tracking_address(config, layout)), config.name)
+    folder = layout.study(config.name)
+    before = size_of(folder)
+    name = set_aside(config.name, storage=storage, folder=folder)
+    if name is None:
+        return None
+    freed = (before - size_of(folder)) / 10**6
+    text = f"the study until now is kept as {name!r}, without {freed:.1f} MB of weights"
+    kept = artifact_folder(root=layout.artifacts, experiment=config.name)
+    if kept.exists():
+        text += (
+            "; its reports and models, with those of earlier ones, are kept: "
+            f"{size_of(kept) / 10**6:.1f} MB in {kept}"
+        )
+    return text + ("" if config.storage else "; `tlsearch clean` removes what was set aside")
 
 
 def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:

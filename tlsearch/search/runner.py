@@ -53,6 +53,7 @@ from tlsearch.search.coordinator import (
     is_mirrored,
     occupied,
     settled_in,
+    start_over,
 )
 from tlsearch.search.jobs import asks_for_scores
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
@@ -103,7 +104,10 @@ def run_study(config: StudyConfig, *, layout: Layout, fresh: bool, watch: Watche
         Interrupted: the user asked to leave; everything is kept.
     """
     folder, interrupts = layout.study(config.name), Interrupts()
-    with occupied(config, layout, fresh=fresh, interrupts=interrupts) as storage:
+    with occupied(config, layout, interrupts=interrupts) as storage:
+        text = start_over(config, layout, storage) if fresh else None
+        if text:
+            watch(Remark(text))
         store = Store(config, storage)
         store.adopt()
         begin(folder, config, store.rows())

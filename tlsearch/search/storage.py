@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from filelock import FileLock, Timeout
@@ -29,6 +29,8 @@ LOCK_GRACE_SECONDS = 5
 """A process killed while it appended leaves its lock behind; appends take milliseconds."""
 OWNER_GRACE_SECONDS = 1.0
 """`status` holds a study's lock for a moment to see whether it is free."""
+KEY = "tlsearch:key"
+"""User attribute of a study: which beginning of it this is."""
 _LAST_TABLE = "alembic_version"
 """Optuna makes and fills it after all others."""
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
@@ -207,8 +209,9 @@ def is_running(folder: Path) -> bool:
 # Starting a study over: what was there is set aside under another name, never deleted.
 
 
-def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> None:
-    """Rename the Optuna studies of `name` and drop its checkpoints and weights.
+def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) -> str | None:
+    """Rename the Optuna studies of `name` and drop its checkpoints and weights; the name that the
+    study has now, None where there was none.
 
     The search's study goes last: whatever comes in between, what is left of the old study is one
     that can be carried on, and nothing of it is taken for the new one's. MLflow keeps what it
@@ -233,6 +236,7 @@ def set_aside(name: str, *, storage: optuna.storages.BaseStorage, folder: Path) 
             _drop_files(folder)
         optuna.delete_study(study_name=study, storage=storage)
     _drop_files(folder)
+    return aside_name(name, stamp) if name in known else None
 
 
 def _end_open_trials(study: optuna.Study, storage: optuna.storages.BaseStorage) -> None:
@@ -255,6 +259,39 @@ def set_trial_state(
 def aside_name(name: str, stamp: str) -> str:
     """Name of an Optuna study that was set aside at a time; there is no space in a user's name."""
     return f"{name} until {stamp}"
+
+
+class Aside(NamedTuple):
+    """A beginning of the study `of` that was set aside: `name` is that of its Optuna study, `key`
+    the study's key then, `pictures` the files that Optuna keeps of it.
+    """
+
+    name: str
+    of: str
+    key: str
+    pictures: tuple[str, ...]
+
+
+def studies_aside(storage: optuna.storages.BaseStorage) -> list[Aside]:
+    """Every study that was set aside, the oldest first."""
+    found = []
+    for name in sorted(optuna.get_all_study_names(storage)):
+        of, mark, _ = name.partition(aside_name("", ""))
+        if not mark or ":" in of:
+            continue
+        study = optuna.load_study(study_name=name, storage=storage)
+        metas = optuna.artifacts.get_all_artifact_meta(study)
+        key = str(study.user_attrs.get(KEY, ""))
+        found.append(Aside(name, of, key, tuple(meta.artifact_id for meta in metas)))
+    return found
+
+
+def forget_aside(aside: Aside, storage: optuna.storages.BaseStorage) -> None:
+    """Delete a study that was set aside, its cells first."""
+    stamp = aside.name.removeprefix(aside.of)
+    cells = [s for s in optuna.get_all_study_names(storage) if s.startswith(f"{aside.of}:")]
+    for name in (*(cell for cell in cells if cell.endswith(stamp)), aside.name):
+        optuna.delete_study(study_name=name, storage=storage)
 
 
 def _drop_files(folder: Path) -> None:

@@ -43,7 +43,7 @@ from tlsearch.search.samplers import (
     stored_values,
     suggest_with,
 )
-from tlsearch.search.storage import aside_name, set_trial_state
+from tlsearch.search.storage import KEY, aside_name, set_trial_state
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 LAYOUT_VERSION = 2
@@ -52,7 +52,6 @@ _PREFIX = "tlsearch:"
 # Names of notes.
 LAYOUT = "layout"  # the version of what is stored
 IDENTITY = "identity"  # what may not change
-KEY = "key"  # which beginning of the study this is
 FACTS = "facts"  # what was found before the first run
 AUDIT = "audit"  # what the audit found
 MLFLOW = "mlflow"  # where MLflow's mirror stands
@@ -164,7 +163,7 @@ class Store:
             study.set_metric_names([config.search.metric])  # else it is `Objective 0`
         # Last the one that marks a study as begun: a kill may come between any two.
         study.set_user_attr(_PREFIX + LAYOUT, LAYOUT_VERSION)
-        study.set_user_attr(_PREFIX + KEY, uuid4().hex)
+        study.set_user_attr(KEY, uuid4().hex)
         study.set_user_attr(_PREFIX + IDENTITY, identity(config))
 
     def _refuse_changes(self, cell: Cell, config: StudyConfig) -> None:
@@ -205,7 +204,7 @@ class Store:
     @property
     def key(self) -> str:
         """Tells this beginning of the study from others of the same name."""
-        return str(self.noted(KEY))
+        return str(self.study.user_attrs.get(KEY))
 
     def given_up(self) -> str | None:
         """The key of the beginning of this study that was set aside last, if there is one."""
@@ -214,7 +213,7 @@ class Store:
         if not names:
             return None
         last = optuna.load_study(study_name=max(names), storage=self.storage)
-        return str(last.user_attrs[_PREFIX + KEY])
+        return str(last.user_attrs[KEY])
 
     # Handing out.
 

@@ -87,10 +87,15 @@ def _has_host(address: str) -> bool:
 
 def artifact_location(*, root: Path, experiment: str) -> str:
     """A `file:` address of its own for one experiment's artifacts, readable and collision-free."""
+    return artifact_folder(root=root, experiment=experiment).as_uri()
+
+
+def artifact_folder(*, root: Path, experiment: str) -> Path:
+    """The folder that `artifact_location` names."""
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", experiment).strip("-.")[:60]
     if slug != experiment:
         slug = f"{slug}-{sha256(experiment.encode()).hexdigest()[:8]}"
-    return f"{root.absolute().as_uri()}/{slug}"
+    return root.absolute() / slug
 
 
 def refuse_one_database(*, storage: str, tracking_uri: str) -> None:

@@ -5,11 +5,12 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from tlsearch.errors import WorkError, hidden
 from tlsearch.tracking.reconcile import KEY_TAG, MAX_TAG_CHARS, PARENT_TAG
-from tlsearch.tracking.store import first_line, hush
+from tlsearch.tracking.store import Store, first_line, hush
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -200,6 +201,69 @@ def _versions(client: "MlflowClient", name: str) -> "Iterator[ModelVersion]":
         token = page.token
         if not token:
             return
+
+
+# What a study that was set aside left in the database of its folder.
+
+
+class Remains(NamedTuple):
+    """Ids of runs and logged models, versions of the registered model, and all their folders."""
+
+    runs: tuple[str, ...]
+    models: tuple[str, ...]
+    versions: tuple[str, ...]
+    folders: tuple[Path, ...]
+
+
+def remains_of(database: Path, experiment: str, study_key: str) -> Remains:
+    """What MLflow's database holds of one beginning of a study. The registered model that is the
+    champion stays until there is another, and so does what it was made from.
+    """
+    hush()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(_address(database)) if database.exists() else None
+    found = client.get_experiment_by_name(experiment) if client is not None else None
+    if client is None or found is None:
+        return Remains((), (), (), ())
+    number = found.experiment_id
+    runs = [run.run_id for run in Store(client, number).runs(study_key)]
+    versions = [v for v in _versions(client, experiment) if v.run_id in runs]
+    aliases = client.get_registered_model(experiment).aliases if versions else {}
+    champion = [v for v in versions if str(v.version) == str(aliases.get(ALIAS))]
+    spared = {v.tags.get(MODEL_TAG, "").rpartition("/")[2] for v in champion}
+    models = [
+        model
+        for model in client.search_logged_models([number])
+        if model.source_run_id in runs and model.model_id not in spared
+    ]
+    places = [client.get_run(run).info.artifact_uri for run in runs]
+    places += [model.artifact_location for model in models]
+    return Remains(
+        tuple(runs),
+        tuple(model.model_id for model in models),
+        tuple(str(v.version) for v in versions if v not in champion),
+        tuple(Path(unquote(urlsplit(place).path)).parent for place in places),
+    )
+
+
+def forget(database: Path, experiment: str, remains: Remains) -> None:
+    """Put runs and models into MLflow's bin, which `mlflow gc` empties, and delete versions; their
+    folders are left to the caller.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(_address(database))
+    for version in remains.versions:
+        client.delete_model_version(experiment, version)
+    for model in remains.models:
+        client.delete_logged_model(model)
+    for run in remains.runs:
+        client.delete_run(run)
+
+
+def _address(database: Path) -> str:
+    return f"sqlite:///{database.as_posix()}"
 
 
 # What a study found, where MLflow's users look: a description and the report's page.
