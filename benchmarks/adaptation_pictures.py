@@ -18,7 +18,8 @@ from tlsearch.config.sources import Letters
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import drawn_images
 from tlsearch.execution.source import glyph_source
-from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
+from tlsearch.models.backbones import build_backbone, normalisation
+from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, unit_batch
 from tlsearch.training.domain_adaptation import drawn_for, exchange_amplitudes, match_moments

@@ -28,7 +28,8 @@ from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import load_images
 from tlsearch.execution.network_scores import glyph_images, shapeless
 from tlsearch.metrics.domain import similarity
-from tlsearch.models.backbones import build_backbone, load_pretrained, normalisation
+from tlsearch.models.backbones import build_backbone, normalisation
+from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, pixel_batch
 from tlsearch.training.pretrain import glyph_weights

@@ -163,13 +163,13 @@ def test_one_wrong_field_is_shown_with_its_line(refused: Refused, line: str, exp
     [
         ("{}", ["name: is missing — add it, such as `name: my-study`", "`data: {source: digits}`"]),
         (
-            "name: a/b\ndata: {source: digit}\nbackbone: {name: resnet19, weights: model.pth}",
+            "name: a/b\ndata: {source: digit}\nbackbone: {name: resnet19, weights: model.pkl}",
             [
                 'line 1: name = "a/b": must be 1 to 64 letters, digits',
                 'line 2: data.source = "digit": must be one of digits, glyphs, letters',
                 "did you mean 'digits'?",
                 'line 3: backbone.name = "resnet19": must be the name of a backbone — did you mean',
-                "pickles are never loaded: convert it with python -c",
+                'backbone.weights = "model.pkl": must be glyphs, none, the name of published',
             ],
         ),
         (
@@ -200,9 +200,8 @@ def test_required_fields(refused: Refused, head: str, expected: list[str]) -> No
         ("DEFAULT", "DEFAULT changes with torchvision's versions"),
         ("IMAGENET1K_V3", "torchvision has no such weights for resnet18 — did you mean"),
         ("imagenet1k_v1", "did you mean 'IMAGENET1K_V1'?"),
-        ("w.pt", "pickles are never loaded"),
-        ("runs/model_best.pth.tar", "pickles are never loaded"),
-        ("runs/best.h5", "of files only .safetensors are read"),
+        ("w.pkl", "or a file (.safetensors, .pt, .pth, .ckpt, .bin, .tar) — files are told by"),
+        ("runs/best.h5", "files are told by their ending"),
     ],
 )
 def test_weights(refused: Refused, weights: str, expected: str) -> None:

@@ -96,7 +96,7 @@ def test_another_list_is_another_study(read: Read) -> None:
             "[resnet10, mobilenet_v2]",
             "IMAGENET1K_V1",
             "",
-            "nobody has published weights for resnet10 — write glyphs, none, or a .safetensors",
+            "nobody has published weights for resnet10 — write glyphs, none, or a file",
         ),
         (
             "[resnet10, resnet18]",
@@ -119,9 +119,9 @@ def test_another_list_is_another_study(read: Read) -> None:
         ),
         (
             "[resnet10, resnet18]",
-            "{resnet10: glyphs, resnet18: model.pth}",
+            "{resnet10: glyphs, resnet18: model.h5}",
             "",
-            'backbone.weights.resnet18 = "model.pth": must be glyphs, none',
+            'backbone.weights.resnet18 = "model.h5": must be glyphs, none',
         ),
         (
             "[mobilenet_v2, resnet10]",

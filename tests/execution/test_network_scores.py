@@ -32,7 +32,8 @@ from tlsearch.execution.network_scores import (
     training_rows,
 )
 from tlsearch.metrics.transferability import h_score, leep, log_me, nce
-from tlsearch.models.backbones import Backbone, build_backbone, load_pretrained, normalisation
+from tlsearch.models.backbones import Backbone, build_backbone, normalisation
+from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels
 from tlsearch.training.feature_cache import features as features_of

@@ -6,9 +6,8 @@ from functools import cache
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models
-from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tests.models.lively import named_buffers
 from tlsearch.config.catalog import (
@@ -16,12 +15,11 @@ from tlsearch.config.catalog import (
     group_of,
     groups,
 )
-from tlsearch.errors import RequestError, WeightsError
+from tlsearch.errors import RequestError
 from tlsearch.models.backbones import (
     Backbone,
     Head,
     build_backbone,
-    load_pretrained,
     named_groups,
     normalisation,
 )
@@ -241,141 +239,3 @@ def test_a_wrong_request_is_named(name: str, size: int, words: list[str]) -> Non
         build(name, size=size)
     assert all(word in str(caught.value) for word in words), caught.value
     assert "\n" not in str(caught.value)
-
-
-# Weights into a backbone: everything but the head, or one message and nothing changed.
-
-
-State = dict[str, Tensor]
-
-
-def loadable(name: str = "mobilenet_v3_small", *, size: int = 32) -> Backbone:
-    return build_backbone(name=name, num_classes=5, image_size=size, dropout=0, seed=0)
-
-
-@cache
-def source(name: str = "mobilenet_v3_small", classes: int = 11, size: int = 32) -> State:
-    built = build_backbone(name=name, num_classes=classes, image_size=size, dropout=0, seed=99)
-    return dict(built.model.state_dict())
-
-
-def is_head(key: str) -> bool:
-    return key.startswith(("classifier.3.", "heads.", "fc."))
-
-
-@pytest.mark.parametrize("classes", [11, 5])
-def test_all_but_the_head_is_filled_in_the_types_of_the_model(classes: int) -> None:
-    """From another head or none, other types, and files without counters of batches."""
-    backbone, given = loadable(), source(classes=classes)
-    own_head = backbone.head.weight.clone()
-    load_pretrained(backbone, given)
-    state = backbone.model.state_dict()
-    assert all(torch.equal(state[k], v) for k, v in given.items() if not is_head(k))
-    assert torch.equal(backbone.head.weight, own_head)
-    halves = {
-        k: v.half() if v.is_floating_point() else v
-        for k, v in given.items()
-        if not is_head(k) and not k.endswith("num_batches_tracked")
-    }
-    load_pretrained(backbone, halves)
-    assert state[WEIGHT].dtype == torch.float32
-    assert all(torch.equal(state[k], v.to(state[k])) for k, v in halves.items())
-
-
-WEIGHT = "features.0.0.weight"
-VARIANCE = "features.0.1.running_var"
-WRONG: dict[str, tuple[Callable[[State], object], list[str]]] = {
-    "missing": (lambda s: s.pop(WEIGHT), ["1 missing: features.0.0.weight"]),
-    "unexpected": (
-        lambda s: s.update({f"x.{i}": torch.zeros(1) for i in range(5)}),
-        ["5 unexpected: x.0, x.1, x.2, …"],
-    ),
-    "shape": (
-        lambda s: s.update({WEIGHT: torch.zeros(16, 1, 3, 3)}),
-        ["1 of another shape or type", "float32 16×1×3×3 instead of float32 16×3×3×3"],
-    ),
-    "type": (
-        lambda s: s.update({WEIGHT: torch.zeros(16, 3, 3, 3, dtype=torch.int8)}),
-        ["int8 16×3×3×3 instead of float32"],
-    ),
-    "scalar": (
-        lambda s: s.update({VARIANCE: torch.tensor(1.0)}),
-        ["float32 scalar instead of float32 16"],
-    ),
-    "nan": (
-        lambda s: s.update({VARIANCE: torch.full((16,), float("nan"))}),
-        [f"1 not finite: {VARIANCE}"],
-    ),
-    "two": (
-        lambda s: (s.pop(WEIGHT), s.update({"x": torch.zeros(1)})),
-        ["1 missing: features.0.0.weight; 1 unexpected: x"],
-    ),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_what_does_not_fit_is_named_and_changes_nothing(wrong: str) -> None:
-    spoil, words = WRONG[wrong]
-    state = dict(source())
-    spoil(state)
-    backbone = loadable()
-    before = {k: v.clone() for k, v in backbone.model.state_dict().items()}
-    with pytest.raises(WeightsError) as caught:
-        load_pretrained(backbone, state)
-    message = str(caught.value)
-    assert message.startswith("weights do not fit mobilenet_v3_small: ")
-    assert all(word in message for word in words), message
-    assert "\n" not in message
-    assert all(torch.equal(before[k], v) for k, v in backbone.model.state_dict().items())
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "vit_b_32"])
-def test_a_network_is_found_under_the_prefix_that_wrapping_it_gave(name: str) -> None:
-    state = source(name)
-    wrapped = {f"module.{key}": value for key, value in state.items()}
-    backbone = loadable(name)
-    load_pretrained(backbone, {**wrapped, "queue": torch.zeros(3)})
-    loaded = backbone.model.state_dict()
-    assert all(torch.equal(loaded[k], v) for k, v in state.items() if not is_head(k))
-
-
-def test_of_two_networks_in_a_file_none_is_guessed() -> None:
-    twice = {f"{p}.{key}": v for p in ("student", "teacher") for key, v in source().items()}
-    with pytest.raises(WeightsError, match=r"in the file 2 times, under student., teacher."):
-        load_pretrained(loadable(), twice)
-
-
-def test_position_embeddings_of_a_vit_are_interpolated() -> None:
-    key = "encoder.pos_embedding"
-    state = {k: v.to(torch.float16) for k, v in source("vit_b_32", size=96).items()}
-    backbone = loadable("vit_b_32", size=64)
-    load_pretrained(backbone, state)
-    expected = interpolate_embeddings(64, 32, {key: state[key].float()})[key]
-    loaded = backbone.model.state_dict()[key]
-    assert loaded.shape == (1, 1 + 2 * 2, 768)
-    torch.testing.assert_close(loaded, expected)
-    # Aligned corners: a 2×2 grid keeps the corners of the 3×3 one.
-    corners = state[key][:, [0, 1, 3, 7, 9]].float()
-    torch.testing.assert_close(loaded, corners, rtol=0, atol=1e-5)
-    assert state[key].shape == (1, 10, 768), "the given state is left as it was"
-
-
-def test_a_vits_positions_must_form_a_square() -> None:
-    state = {**source("vit_b_32", size=96), "encoder.pos_embedding": torch.zeros(1, 7, 768)}
-    with pytest.raises(WeightsError, match=r"pos_embedding \(float32 1×7×768 instead of"):
-        load_pretrained(loadable("vit_b_32", size=64), state)
-
-
-def test_a_vit_of_torchvisions_first_release_is_read() -> None:
-    # Its published files call the MLP's layers linear_1 and linear_2.
-    state = {
-        k.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."): v
-        for k, v in source("vit_b_32", size=96).items()
-    }
-    assert any("linear_2" in k for k in state)
-    backbone = loadable("vit_b_32", size=96)
-    load_pretrained(backbone, state)
-    loaded = backbone.model.state_dict()
-    assert all(
-        torch.equal(loaded[k], v) for k, v in source("vit_b_32", size=96).items() if not is_head(k)
-    )

@@ -18,10 +18,10 @@ from tlsearch.models.backbones import (
     Backbone,
     Head,
     build_backbone,
-    load_pretrained,
     named_groups,
     normalisation,
 )
+from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 
 timm = pytest.importorskip("timm")

@@ -3,8 +3,6 @@
 import hashlib
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import get_model, get_model_weights
 
-from tlsearch.config.schema import conversion
 from tlsearch.errors import WeightsError, WorkError
-from tlsearch.models.backbones import build_backbone, load_pretrained
+from tlsearch.models.backbones import build_backbone
+from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state, refuse_out_of_reach
 
 NAME = "mobilenet_v3_small"
@@ -155,12 +152,9 @@ def test_a_pickle_that_runs_code_is_not_run(
     assert not (tmp_path / "exploded").exists()
 
 
-def test_what_is_no_file_is_named(checkpoints: Path, tmp_path: Path) -> None:
+def test_what_is_no_file_is_named(checkpoints: Path) -> None:
     (checkpoints / FILE).mkdir(parents=True)
     assert f"{checkpoints / FILE}: Is a directory" in message()
-    assert "'mine.safetensors': no such file" in message("mine.safetensors")
-    (tmp_path / "mine.safetensors").mkdir()
-    assert "mine.safetensors': cannot be read" in message(str(tmp_path / "mine.safetensors"))
 
 
 def test_a_file_with_something_else_is_named(checkpoints: Path, state: dict[str, Tensor]) -> None:
@@ -186,49 +180,11 @@ def test_a_full_disk_is_no_wrong_request(monkeypatch: pytest.MonkeyPatch) -> Non
         ("imagenet1k_v1", "resnet50", ["IMAGENET1K_V1, IMAGENET1K_V2", "did you mean"]),
         ("IMAGENET1K_FEATURES", "vgg16", ["vgg16 has IMAGENET1K_V1"]),
         ("glyph", NAME, ["did you mean 'glyphs'?"]),
-        ("mine.pth", NAME, ["only .safetensors files", "save_file"]),
     ],
 )
 def test_unknown_names_come_with_the_known(weights: str, backbone: str, words: list[str]) -> None:
     text = message(weights, backbone)
     assert all(word in text for word in words), text
-
-
-def test_a_safetensors_file_is_read(
-    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    halves = {k: v.bfloat16() if v.is_floating_point() else v for k, v in state.items()}
-    save_file(halves, tmp_path / "mine.safetensors")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert_same(fetch("~/mine.safetensors"), halves)
-
-
-@pytest.mark.parametrize("kind", ["renamed", "empty", "cut", "text"])
-def test_a_damaged_safetensors_file_is_named(
-    tmp_path: Path, state: dict[str, Tensor], kind: str
-) -> None:
-    file = tmp_path / "mine.safetensors"
-    if kind == "renamed":
-        torch.save(state, file)
-    else:
-        save_file(state, file)
-        content = file.read_bytes()
-        wrong = {"empty": b"", "cut": content[:-1], "text": b"no tensors at all here"}
-        file.write_bytes(wrong[kind])
-    text = message(str(file))
-    assert f"'{file}': no safetensors file, or cut short" in text
-
-
-@pytest.mark.parametrize("key", [None, "state_dict", "model"])
-def test_the_printed_command_converts_a_checkpoint(
-    tmp_path: Path, state: dict[str, Tensor], key: str | None
-) -> None:
-    others = {"epoch": 3, "best": torch.tensor(0.5), "optimizer": {"state": {0: {}}}}
-    saved = state if key is None else {**others, key: state}
-    torch.save(saved, tmp_path / "my model.pth.tar")
-    command = conversion(str(tmp_path / "my model.pth.tar"))
-    subprocess.run(["sh", "-c", command.replace("python", sys.executable, 1)], check=True)
-    assert_same(fetch(str(tmp_path / "my model.safetensors")), state)
 
 
 def test_a_host_whose_name_is_looked_up_for_ever_is_given_up(

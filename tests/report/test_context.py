@@ -8,7 +8,7 @@ from tests.report.fake import finished
 from tlsearch.report.build import build_report
 from tlsearch.report.context import read_search
 from tlsearch.search.provenance import origin
-from tlsearch.search.store import ORIGIN
+from tlsearch.search.store import FACTS, ORIGIN
 
 
 def test_what_was_noted_while_it_ran_is_said(
@@ -19,6 +19,9 @@ def test_what_was_noted_while_it_ran_is_said(
     monkeypatch.setattr(sys, "argv", ["/somewhere/tlsearch", *words])
     noted = {**origin(), "revision": "abc123", "cores": 7}
     fake.store.note(ORIGIN, noted)
+    text = "mine.pth: 100 of 100 tensors of resnet18's body are loaded"
+    facts = fake.store.noted(FACTS) or {}
+    fake.store.note(FACTS, {**facts, "networks": {"origin": {"resnet18": text}}})
     command = "tlsearch run 'my studies/a.yaml' --set 'tracking_uri=https://me:***@host/x'"
     found = read_search(fake.store, fake.layout).provenance
     assert (found.command, found.revision, found.is_noted) == (command, "abc123", True)
@@ -27,9 +30,13 @@ def test_what_was_noted_while_it_ran_is_said(
     page = build_report(fake.store, fake.layout, format="html")
     assert "(when the study ran)" in page
     assert "secret" not in page
-    assert command in build_report(fake.store, fake.layout, format="md")
+    assert "mine.pth: 100 of 100 tensors of resnet18" in page
+    markdown = build_report(fake.store, fake.layout, format="md")
+    assert command in markdown
+    assert "\nWeights: mine.pth: 100 of 100 tensors" in markdown
     told = json.loads(build_report(fake.store, fake.layout, format="json"))["provenance"]
     assert (told["command"], told["cores"]) == (command, 7)
+    assert told["weights"] == {"resnet18": text}
     assert told["fingerprints"] == {"data": "0123456789abcdef", "weights": "fedcba9876543210"}
 
 

@@ -20,7 +20,8 @@ from tlsearch.data.glyph_recipe import (
     recipe_key,
 )
 from tlsearch.errors import WorkError
-from tlsearch.models.backbones import build_backbone, load_pretrained
+from tlsearch.models.backbones import build_backbone
+from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import damage
 from tlsearch.training import pretrain
 from tlsearch.training.optim import is_decayed

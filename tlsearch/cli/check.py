@@ -29,7 +29,7 @@ from tlsearch.config.checks import knows_source, notes, strategy_notes
 from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.config.space import Fixed, in_words, raw
 from tlsearch.data.records import as_json as audit_json
 from tlsearch.errors import RequestError, refused, shown
@@ -223,11 +223,11 @@ def _on_this_machine(config: StudyConfig) -> list[str]:
     from_files = {
         (ours.backbone.name, ours.backbone.weights, ours.data.size): ours
         for ours in networks
-        if ours.backbone.weights.endswith(".safetensors")
+        if is_weights_file(ours.backbone.weights)
     }
     found = []
     if from_files:
-        from tlsearch.models.backbones import check_weights
+        from tlsearch.models.pretrained import check_weights
 
         found += [text for ours in from_files.values() if (text := check_weights(ours))]
     if any(ours.device == "cuda" for ours in configs):

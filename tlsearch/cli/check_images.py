@@ -13,7 +13,7 @@ from rich.table import Table
 from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, compared, scenario_config
 from tlsearch.config.paths import expanded, user_cache
-from tlsearch.config.schema import DataConfig, StudyConfig
+from tlsearch.config.schema import DataConfig, StudyConfig, is_weights_file
 from tlsearch.config.sources import EmbeddedSource, source_name
 from tlsearch.data.records import (
     TITLES,
@@ -118,7 +118,7 @@ def audit_images(
 def _require_weights(config: StudyConfig) -> None:
     given = config.backbone.given_weights
     for weights in [given] if isinstance(given, str) else given.values():
-        if weights.endswith(".safetensors") and not expanded(weights).exists():
+        if is_weights_file(weights) and not expanded(weights).exists():
             from tlsearch.models.weights import no_such_file
 
             raise no_such_file(expanded(weights))

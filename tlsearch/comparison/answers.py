@@ -246,7 +246,8 @@ class Provenance:
     `command` and `versions` are those of the last run that had something to do, `date` is when its
     last training ended (local time); `trainings` are counted by their endings, `seconds` added over
     workers. `study` is the resolved study as YAML, without passwords, `about` what it says of its
-    purpose; `fingerprints` are of each scenario's data and of the weights. What is not
+    purpose; `fingerprints` are of each scenario's data and of the weights, `weights` says
+    what of them was loaded and where they come from. What is not
     known of an older study is None or empty.
     """
 
@@ -263,6 +264,7 @@ class Provenance:
     about: str | None = None
     images_trained: int = 0
     fingerprints: dict[str, str] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from math import ceil, inf
 from tlsearch.config.catalog import CATALOGUE, TIMM, USUAL_MOMENTUM, BackboneFacts, groups
 from tlsearch.config.cells import comparison_contradictions
 from tlsearch.config.cost import head_alone_trains, num_batches, train_images
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.config.search_options import CmaEs, Hyperband, Median, Percentile, Tpe, Wilcoxon
 from tlsearch.config.sources import (
     Digits,
@@ -112,7 +112,7 @@ def _backbone(config: StudyConfig) -> Iterator[Fault]:
     if not isinstance(given, str):
         if missing := [name for name in names if name not in given]:
             rule = f"names no weights for {', '.join(missing)}"
-            remedy = "add them: glyphs, none, a name of torchvision's or a .safetensors file"
+            remedy = "add them: glyphs, none, the name of published weights or a file"
             yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
         for name in (name for name in given if name not in names):
             rule = "is no network of this study"
@@ -125,7 +125,7 @@ def _backbone(config: StudyConfig) -> Iterator[Fault]:
         elif name in given:
             field = f"backbone.weights.{name}"
             yield from _published(config, field, given[name], CATALOGUE[name])
-    if isinstance(given, str) and given.endswith(".safetensors") and len(names) > 1:
+    if isinstance(given, str) and is_weights_file(given) and len(names) > 1:
         rule = "one file cannot hold the weights of several networks"
         remedy = f"write a mapping, such as {{{names[0]}: {given}, …}}"
         yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
@@ -146,11 +146,11 @@ def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Fault]:
 def _published(
     config: StudyConfig, field: str, weights: str, facts: BackboneFacts
 ) -> Iterator[Fault]:
-    if weights in ("none", "glyphs", *facts.weights) or weights.endswith(".safetensors"):
+    if weights in ("none", "glyphs", *facts.weights) or is_weights_file(weights):
         return
     if not facts.weights:
         rule = f"nobody has published weights for {facts.name}"
-        remedy = "write glyphs, none, or a .safetensors file"
+        remedy = "write glyphs, none, or a file"
     else:
         publisher = "timm" if facts.name in TIMM else "torchvision"
         rule = f"{publisher} has no such weights for {facts.name}"

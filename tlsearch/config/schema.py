@@ -1,8 +1,6 @@
 """The study as frozen models: every field, its rule, and the only home of its default."""
 
-import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Annotated, Any, Literal, get_args
@@ -77,20 +75,13 @@ Duration = Annotated[
 """Seconds from a number above 0 or text such as `1h30m`; null for no limit."""
 
 
-def conversion(checkpoint: str) -> str:
-    """The command that turns a checkpoint of torch's into .safetensors: the state dict in it is the
-    mapping with the most tensors, whatever its name there.
-    """
-    target = re.sub(r"(\.\w{2,5}){1,2}$", "", checkpoint) + ".safetensors"
-    code = (
-        "import torch; from safetensors.torch import save_file; "
-        f'c = torch.load({json.dumps(checkpoint)}, map_location="cpu", weights_only=True); '
-        "s = max((d for d in (c, *c.values()) if isinstance(d, dict)), "
-        "key=lambda d: sum(map(torch.is_tensor, d.values()))); "
-        "save_file({k: v.clone().contiguous() for k, v in s.items() if torch.is_tensor(v)}, "
-        f"{json.dumps(target)})"
-    )
-    return f"python -c {shlex.quote(code)}"
+WEIGHTS_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
+"""Endings of files of weights: safetensors, and what torch.save wrote under its usual names."""
+
+
+def is_weights_file(weights: str) -> bool:
+    """Whether `backbone.weights` is the path of a file."""
+    return weights.endswith(WEIGHTS_FILES)
 
 
 def _weights_remedy(value: object) -> str:
@@ -99,10 +90,8 @@ def _weights_remedy(value: object) -> str:
             return "for a random start write none"
         case "DEFAULT":
             return "DEFAULT changes with torchvision's versions: write a name such as IMAGENET1K_V1"
-        case str() if re.search(r"\.(pth?|bin|ckpt|pkl|tar)$", value):
-            return f"pickles are never loaded: convert it with {conversion(value)}"
         case str() if "/" in value or re.search(r"\.\w+$", value):
-            return "of files only .safetensors are read, with torch's names of the weights"
+            return "files are told by their ending: save the weights with safetensors or torch.save"
         case str():
             meant = nearest(value, ["glyphs", "none", "IMAGENET1K_V1", "IMAGENET1K_V2"])
             return meant or "write a name such as IMAGENET1K_V1"
@@ -113,10 +102,14 @@ Weights = Annotated[
     Literal["glyphs", "none"]
     | Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_V\d+$")]  # torchvision's names
     | Annotated[str, Field(pattern=r"^([a-z0-9]+_)*in\d+k$")]  # timm's
-    | Annotated[str, Field(pattern=r".\.safetensors$")],
-    must("must be glyphs, none, a name of torchvision's or a .safetensors file", _weights_remedy),
+    | Annotated[str, Field(pattern=rf".({'|'.join(map(re.escape, WEIGHTS_FILES))})$")],
+    must(
+        "must be glyphs, none, the name of published weights or a file"
+        f" ({', '.join(WEIGHTS_FILES)})",
+        _weights_remedy,
+    ),
 ]
-"""A known word, the name of published weights, or a path to safetensors."""
+"""A known word, the name of published weights, or the path of a file."""
 
 _ADDRESS = r"^[a-z][a-z0-9+]*://"
 

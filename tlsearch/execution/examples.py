@@ -35,7 +35,7 @@ from tlsearch.data.sources import read_images, read_source
 from tlsearch.data.splits import draw_splits
 from tlsearch.execution.prepare import find_device, find_weights
 from tlsearch.execution.source import SourceData, adaptation_stage, glyph_source, own_source
-from tlsearch.models.backbones import study_backbone
+from tlsearch.models.pretrained import study_backbone
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.augmentation import Stage, Views
 from tlsearch.training.batches import pixels_for

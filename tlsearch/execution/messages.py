@@ -47,7 +47,7 @@ class Setting:
     `folder` is the study's own (`config.paths`), `store` that of its images, `source` that of the
     images of `backbone.source`, None where the study names none.
 
-    `left_aside` says what of a file of weights was not used, "" where it is its head alone.
+    `origin` says what of a file of weights is used, left out and missing; "" of other weights.
 
     It is of a single network, as `config` says; `others` are the same for the study's further ones.
     """
@@ -64,7 +64,7 @@ class Setting:
     weights_fingerprint: str
     precision: Literal["fp32", "bf16"]
     device: str
-    left_aside: str = ""
+    origin: str = ""
     others: "tuple[Setting, ...]" = ()
 
     @property

@@ -29,7 +29,8 @@ from tlsearch.metrics.domain import domain_error, scaled_frechet_distance, simil
 from tlsearch.metrics.linear_probe import LinearProbe, probe_accuracy
 from tlsearch.metrics.registry import DOMAIN_SEED
 from tlsearch.metrics.transferability import h_score, leep, log_me, nce
-from tlsearch.models.backbones import Backbone, study_backbone
+from tlsearch.models.backbones import Backbone
+from tlsearch.models.pretrained import study_backbone
 from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import features as features_of
 from tlsearch.training.precision import timed

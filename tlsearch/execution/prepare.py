@@ -29,7 +29,7 @@ from tlsearch.errors import Problem, RequestError, WorkError
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
 from tlsearch.execution.source import load_arrays, save_arrays
 from tlsearch.metrics.domain import class_share_distance
-from tlsearch.models.backbones import check_weights, study_backbone
+from tlsearch.models.pretrained import check_weights, study_backbone
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import ActivationStore
@@ -89,7 +89,7 @@ def prepare(
     torch.set_num_threads(1)
     config, device = job.config, find_device(job.config, device_index)
     networks_of = [config.with_backbone(name) for name in config.backbone.names]
-    left_aside = [check_weights(ours) for ours in networks_of]
+    origins = [check_weights(ours) for ours in networks_of]
     data, audit = read_images(config.data, cache=job.user_cache / "images", on_progress=on_progress)
     read_as = data.fingerprint
     facts, images_of_parts = divide(data, config)
@@ -126,9 +126,9 @@ def prepare(
             weights_fingerprint=network.fingerprint,
             precision=network.precision,
             device=device.type,
-            left_aside=aside,
+            origin=origin,
         )
-        for network, aside in zip(networks, left_aside, strict=True)
+        for network, origin in zip(networks, origins, strict=True)
     )
     setting = replace(setting, others=tuple(others))
     write_text(setting.split_file, json.dumps(images_of_parts))

@@ -45,7 +45,8 @@ from tlsearch.execution.source import (
     source_probe,
 )
 from tlsearch.metrics.registry import take_measures
-from tlsearch.models.backbones import Backbone, Head, study_backbone
+from tlsearch.models.backbones import Backbone, Head
+from tlsearch.models.pretrained import study_backbone
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.augmentation import Stage
 from tlsearch.training.batches import Pixels, TrainingData, pixels_for

@@ -1,6 +1,5 @@
 """torchvision's networks by name: built, cut into layer groups, frozen, loaded with weights."""
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,13 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
-from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tlsearch.config.catalog import CATALOGUE, PREFIX, TIMM, BackboneFacts, group_of, groups
-from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WeightsError, nearest
 from tlsearch.models.layer_groups import stages_of
-from tlsearch.models.weights import pretrained_state, refuse_out_of_reach
 
 
 def build_timm(name: str, *, num_classes: int) -> nn.Module:
@@ -54,7 +50,7 @@ def fetch_timm(name: str, *, tag: str) -> dict[str, Tensor]:
         summary = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
             f"backbone.weights = {tag!r} of {name}: timm could not fetch them ({summary}) — "
-            "give a .safetensors file of this network, or choose glyphs or none"
+            "give a file of this network, or choose glyphs or none"
         ) from None
     return dict(model.state_dict())
 
@@ -194,139 +190,3 @@ def named_groups(backbone: Backbone) -> dict[str, dict[str, nn.Parameter]]:
     for name, parameter in backbone.model.named_parameters():
         owned[group_of(backbone.facts, name)][name] = parameter
     return owned
-
-
-def study_backbone(
-    config: StudyConfig,
-    *,
-    num_classes: int,
-    dropout: float,
-    seed: int,
-    state: Mapping[str, Tensor] | None,
-) -> Backbone:
-    """The only network of a study, with the pretrained weights `state` where there are any.
-
-    Raises:
-        RequestError: the network cannot take images of the study's size.
-        WeightsError: the weights do not fit.
-    """
-    name, size = config.backbone.name, config.data.size
-    found = build_backbone(
-        name=name, num_classes=num_classes, image_size=size, dropout=dropout, seed=seed
-    )
-    if state is not None:
-        load_pretrained(found, state)
-    return found
-
-
-def check_weights(config: StudyConfig) -> str:
-    """Refuse weights of a study's only network that cannot be had or do not fit, before any image
-    is read; what of a file is left aside, "" where it is its head alone.
-
-    Raises:
-        WeightsError: a file is damaged or of another network, or published weights are not here and
-            their server does not answer.
-    """
-    name, weights = config.backbone.name, config.backbone.weights
-    if not weights.endswith(".safetensors"):
-        refuse_out_of_reach(backbone=name, weights=weights)
-        return ""
-    state = pretrained_state(backbone=name, weights=weights)
-    assert state is not None
-    try:
-        found = study_backbone(config, num_classes=2, dropout=0.0, seed=0, state=state)
-    except WeightsError as error:
-        raise WeightsError(f"backbone.weights = {weights!r}: {error}") from None
-    prefix = _wrapper(found, state)
-    if not prefix:
-        return ""
-    others = sum(not key.startswith(prefix) for key in state)
-    aside = f"; tensors in it that are left aside: {others}" if others else ""
-    return f"{weights} has {name} under the names {prefix}…{aside}"
-
-
-def _wrapper(backbone: Backbone, state: Mapping[str, Tensor]) -> str:
-    """The prefix that the network's names have in a state dict that was saved of something which
-    holds it (`module.`, `model.backbone.`); "" where there is none.
-
-    Raises:
-        WeightsError: the network is there several times.
-    """
-    own = [n for n, _ in backbone.model.named_parameters() if group_of(backbone.facts, n) != "head"]
-    if any(name in state for name in own):
-        return ""
-    ends = (key.removesuffix(own[0]) for key in state if key.endswith(f".{own[0]}"))
-    shares = {end: sum(end + name in state for name in own) / len(own) for end in ends}
-    best = [end for end, share in shares.items() if share > 0.5 and share == max(shares.values())]
-    if len(best) > 1:
-        raise WeightsError(
-            f"{backbone.name} is in the file {len(best)} times, under "
-            f"{', '.join(best)} — save one of them alone, without that prefix"
-        )
-    return best[0] if best else ""
-
-
-def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
-    """Fill all groups but the head from `state`, in the types of the model; all or nothing.
-
-    The head in `state`, if any, is left aside, and so is what stands beside a network whose names
-    all have a prefix, as wrapping it gives them. A ViT's position embeddings are interpolated to
-    the backbone's image size. BatchNorm's `num_batches_tracked` may be absent.
-
-    Raises:
-        WeightsError: a key is missing or unexpected, or has another shape, a type that does not
-            fit, or values that are not finite.
-    """
-    model, facts = backbone.model, backbone.facts
-    own = {k: v for k, v in model.state_dict().items() if group_of(facts, k) != "head"}
-    head = next(pattern for group, pattern in facts.layer_map if group == "head")
-    prefix = _wrapper(backbone, state)
-    inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    given = {k: v for k, v in inner.items() if not re.match(head, k)}
-    if facts.family == "vit":
-        given = _vit_state(model, given)
-    unlike = [
-        f"{k} ({_kind(v)} instead of {_kind(own[k])})"
-        for k, v in given.items()
-        if k in own
-        and (v.shape, v.is_floating_point()) != (own[k].shape, own[k].is_floating_point())
-    ]
-    found = {
-        "missing": [k for k in own if k not in given and not k.endswith("num_batches_tracked")],
-        "unexpected": [k for k in given if k not in own],
-        "of another shape or type": unlike,
-        "not finite": [k for k, v in given.items() if not torch.isfinite(v).all()],
-    }
-    problems = [
-        f"{len(keys)} {what}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
-        for what, keys in found.items()
-        if keys
-    ]
-    if problems:
-        raise WeightsError(
-            f"weights do not fit {backbone.name}: {'; '.join(problems)}"
-            " — choose weights that were made for this backbone"
-        )
-    with torch.no_grad():
-        for name, tensor in given.items():
-            own[name].copy_(tensor)
-
-
-def _vit_state(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A ViT's weights under today's names and with position embeddings for the model's size."""
-    # torchvision's own files still have the names from before its MLP block became a Sequential.
-    new = {"linear_1": "mlp.0", "linear_2": "mlp.3"}
-    state = {re.sub(r"mlp\.(linear_[12])\b", lambda m: new[m[1]], k): v for k, v in given.items()}
-    positions = state.get("encoder.pos_embedding")
-    if positions is None or positions.shape == model.encoder.pos_embedding.shape:
-        return state
-    state["encoder.pos_embedding"] = positions.float()
-    try:
-        return dict(interpolate_embeddings(model.image_size, model.patch_size, dict(state)))
-    except (ValueError, RuntimeError):
-        return state  # no square grid of positions: reported as a shape that does not fit
-
-
-def _kind(tensor: Tensor) -> str:
-    shape = "×".join(map(str, tensor.shape)) or "scalar"
-    return f"{str(tensor.dtype).removeprefix('torch.')} {shape}"

@@ -18,13 +18,12 @@ from urllib.request import Request, urlopen
 
 from tlsearch.config.catalog import CATALOGUE, TIMM
 from tlsearch.config.paths import downloads_cache, expanded
-from tlsearch.config.schema import conversion
+from tlsearch.config.schema import is_weights_file
 from tlsearch.errors import WeightsError, WorkError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
 _STALL_SECONDS = 60.0  # a guess
 _ANSWER_SECONDS = 5.0  # a guess: to look up a name and connect takes a slow network two
 
@@ -100,7 +99,7 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
     """The state dict that `weights` names, on the CPU; None for "none".
 
     `weights` is one of torchvision's names (downloaded once to `$TORCH_HOME/hub/checkpoints`) or
-    the path of a .safetensors file.
+    the path of a file (`config.schema.WEIGHTS_FILES`).
 
     Raises:
         WeightsError: the name is unknown, the file is missing or damaged, or there is no network.
@@ -108,19 +107,16 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
     """
     if weights == "none":
         return None
-    if weights.endswith(".safetensors"):
-        return _read_safetensors(expanded(weights))
-    if weights.endswith(_PICKLES):
-        raise WeightsError(
-            f"backbone.weights = {weights!r}: only .safetensors files are read, because a pickle"
-            f" can run code — convert it with {conversion(weights)}"
-        )
+    if is_weights_file(weights):
+        from tlsearch.models.checkpoints import read_checkpoint
+
+        return read_checkpoint(expanded(weights)).state
     known = CATALOGUE[backbone].weights
     if weights not in known:
         hint = nearest(weights, [*known, "none", "glyphs"])
         raise WeightsError(
             f"backbone.weights = {weights!r}: {backbone} has {', '.join(known)}; besides these"
-            f" there are glyphs, none and the path of a .safetensors file. {hint}".strip()
+            f" there are glyphs, none and the path of a file. {hint}".strip()
         )
     if backbone in TIMM:
         from tlsearch.models.backbones import fetch_timm
@@ -149,24 +145,6 @@ def damage(file: Path) -> str | None:
         return "header unreadable"
     wanted = 8 + int(length) + int(end)
     return None if size == wanted and header else f"{size} bytes instead of {wanted}"
-
-
-def _read_safetensors(file: Path) -> "dict[str, Tensor]":
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    where = f"backbone.weights = '{file}'"
-    try:
-        return load_file(file, device="cpu")
-    except FileNotFoundError:
-        raise no_such_file(file) from None
-    except OSError as error:
-        raise WeightsError(f"{where}: cannot be read ({error.strerror or error})") from None
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{where}: no safetensors file, or cut short ({error}) — write it again with"
-            " safetensors.torch.save_file; a renamed .pt file will not do"
-        ) from None
 
 
 def _from_torchvision(backbone: str, weights: str) -> "dict[str, Tensor]":

@@ -541,6 +541,7 @@ class ComparisonReport:
             ),
             "Number format and machine": ", ".join([*found.precisions, *found.devices, *cores]),
             "Fingerprints": "; ".join(f"{k} {v}" for k, v in found.fingerprints.items()),
+            "Weights": "; ".join(found.weights),
             "Revision": found.revision,
             "Versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()),
         }

@@ -105,6 +105,7 @@ class Provenance(NamedTuple):
             "revision": self.revision,
             "noted_while_running": self.is_noted,
             "fingerprints": {n: facts[n] for n in ("data", "split", "weights") if n in facts},
+            "weights": facts.get("networks", {}).get("origin", {}),
             "device": facts.get("device"),
             "precision": facts.get("precision"),
             "cores": self.cores,

@@ -98,6 +98,7 @@ def _provenance(data: SearchReport) -> str:
         f"Cost: {escaped(found.cost)}.",
         f"{command}data `{fingerprint}` · revision `{found.revision or 'not known'}` · "
         f"tlsearch {found.versions['tlsearch']}, torch {found.versions.get('torch', 'not found')}",
+        *(f"Weights: {escaped(text)}." for text in found.as_json()["weights"].values()),
         *(escaped(sentence) for sentence in data.missing),
     ]
     return "\n\n".join(lines)

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -78,6 +78,7 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
     networks = {one.config.backbone.name: one for one in setting.networks}
     weights = {name: one.weights_fingerprint for name, one in networks.items()}
     precision = {name: one.precision for name, one in networks.items()}
+    origins = {name: one.origin for name, one in networks.items() if one.origin}
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
@@ -87,7 +88,7 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
         "device": setting.device,
         "groups": setting.groups,
         "facts": asdict(setting.data),
-        "networks": {"weights": weights, "precision": precision},
+        "networks": {"weights": weights, "precision": precision, "origin": origins},
     }
     as_read: dict[str, Any] = json.loads(json.dumps(found))
     return as_read
@@ -107,6 +108,7 @@ def parent_tags(setting: Setting) -> dict[str, Any]:
         "tlsearch.kind": "study",
         "tlsearch.state": "running",
         **{f"tlsearch.{name}": facts[name] for name in shown},
+        **{f"tlsearch.weights.{n}": text for n, text in facts["networks"]["origin"].items()},
         **what_and_where(setting.config),
     }
 
@@ -214,11 +216,18 @@ def provenance_of(store: Store) -> Provenance:
         study=to_yaml(redacted(store.config)),
         about=store.config.about,
         images_trained=sum(row.images_trained for row in rows),
+        weights=tuple(dict.fromkeys(o for found in facts for o in _origins(found))),
         fingerprints={
             **{f"data of {name}": str(found["data"]) for name, found in known.items()},
             **({"weights": weights} if weights else {}),
         },
     )
+
+
+def _origins(facts: Mapping[str, Any]) -> Iterable[str]:
+    """What was said of each network's weights; nothing of an older study."""
+    origins: dict[str, str] = facts.get("networks", {}).get("origin", {})
+    return origins.values()
 
 
 def facts_by_scenario(store: Store) -> dict[str, dict[str, Any]]:

@@ -266,8 +266,8 @@ def _prepared(work: Coordinator, scenario: str) -> Ready:
         _score_networks(work, setting, "")
     for network in setting.networks:
         watch(Remark(f"{place}{_number_format(network)}"))
-        if network.left_aside:
-            watch(Remark(f"{place}{network.left_aside}"))
+        if network.origin:
+            watch(Remark(f"{place}{network.origin}"))
     for remark in remarks(prepared.audit):
         watch(Remark(f"{place}{remark.text}"))
     for text in setting.data.split.notes:

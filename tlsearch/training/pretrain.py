@@ -136,7 +136,7 @@ def _train(
             if not torch.isfinite(loss):
                 raise WorkError(
                     f"source model of {network.name}: training diverged — use backbone.weights of "
-                    "torchvision, a .safetensors file, or another backbone"
+                    "torchvision, a file of weights, or another backbone"
                 )
             left = (now - started) / (step + 1) * (num_steps - step - 1)
             rate = recipe.batch_size * (step + 1) / max(now - started, 1e-9)

@@ -1,0 +1,248 @@
+"""A file of weights: the tensors in it by name, wherever they lie there, and no code of it is run.
+
+Of torch's own files the tensors stay on disk until they are used, where the format allows it.
+"""
+
+import json
+import re
+import shlex
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tlsearch.errors import WeightsError
+from tlsearch.models.weights import no_such_file
+
+_PLACES = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "student",
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+    "ema_state_dict",
+    "teacher",
+    "module",
+)
+"""Where training scripts put the state dict; the first of these that is there counts."""
+_DEPTH = 3  # of mappings in mappings; a guess
+_COPIES = 4  # of the file's bytes that its tensors may share, as tied weights do; a guess
+
+
+class Checkpoint(NamedTuple):
+    """The tensors of a file by name, the place in it where they lie ("" for the file itself), and
+    further places that hold as many.
+    """
+
+    state: dict[str, Tensor]
+    place: str
+    others: tuple[str, ...] = ()
+
+
+def read_checkpoint(file: Path) -> Checkpoint:
+    """The state dict in a .safetensors file or in one that torch.save wrote.
+
+    Raises:
+        WeightsError: the file is not there, damaged, holds no state dict, or needs code to load.
+    """
+    if file.is_dir():
+        raise _error(file, "is a folder", "name the file of weights in it")
+    try:
+        if file.suffix == ".safetensors":
+            return Checkpoint(_read_safetensors(file), "")
+        content = _unpickled(file)
+    except FileNotFoundError:
+        raise no_such_file(file) from None
+    except OSError as error:
+        raise _error(file, f"cannot be read ({error.strerror or error})") from None
+    places = sorted(_places(content), key=lambda found: -len(found[1]))
+    if not places:
+        what = f"a {type(content).__name__}" if not isinstance(content, Mapping) else "no tensors"
+        raise _error(file, f"holds no state dict but {what}", "save model.state_dict()")
+    # A mapping of few tensors beside one of many is no network's.
+    large = {place: state for place, state in places if 2 * len(state) >= len(places[0][1])}
+    named = [place for place in large if set(place.split(".")) <= set(_PLACES)]
+    place = min(named or [places[0][0]], key=_rank)
+    state = large.pop(place)
+    _refuse_claims(file, state)
+    return Checkpoint(state, place, tuple(large))
+
+
+def _rank(place: str) -> list[int]:
+    """Where a place stands in the order of the known ones; alone, an unknown one stands nowhere."""
+    return [_PLACES.index(part) for part in place.split(".") if part in _PLACES]
+
+
+def _error(file: Path, rule: str, remedy: str = "") -> WeightsError:
+    return WeightsError(f"backbone.weights = '{file}': {rule}" + f" — {remedy}" * bool(remedy))
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file, device="cpu")
+    except SafetensorError as error:
+        rule = f"no safetensors file, or cut short ({error})"
+        remedy = "write it again with safetensors.torch.save_file; a renamed .pt file will not do"
+        raise _error(file, rule, remedy) from None
+
+
+# torch's own files: a pickle, mostly in a zip archive with a record for each tensor.
+
+
+class _Inert:
+    """Stands in for an object beside the weights, such as a training script's options."""
+
+    def __new__(cls, *_: object) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Mapping:
+    """Stands in for a kind of dict, whose items are kept."""
+
+    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]
+        return {}
+
+
+_STANDINS: Mapping[type, tuple[str, ...]] = {
+    _Inert: (
+        "argparse.Namespace",
+        "types.SimpleNamespace",
+        *(f"datetime.{name}" for name in ("date", "datetime", "timedelta", "timezone")),
+        *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")),
+        *(f"pathlib._local.{name}" for name in ("Path", "PosixPath", "WindowsPath")),
+        *(f"numpy.{name}" for name in ("dtype", "ndarray", "float64", "float32", "int64")),
+        *(
+            f"numpy.{c}.multiarray.{n}"
+            for c in ("core", "_core")
+            for n in ("scalar", "_reconstruct")
+        ),
+        *(f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "slice", "str")),
+        "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        *(
+            f"omegaconf.nodes.{kind}Node"
+            for kind in ("Any", "Boolean", "Float", "Integer", "String")
+        ),
+        "typing.Any",
+    ),
+    _Mapping: (
+        "collections.defaultdict",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning.pytorch.utilities.parsing.AttributeDict",
+        "lightning_fabric.utilities.data.AttributeDict",
+        "lightning.fabric.utilities.data.AttributeDict",
+    ),
+}
+"""What training scripts leave beside the weights: none of it is imported or made, an empty object
+takes its place. Whatever else a file names is code.
+"""
+
+
+_AGAIN = "copy or save it again, with torch.save(model.state_dict(), …)"
+
+
+def _unpickled(file: Path) -> Any:
+    """What torch.save wrote, with stand-ins for options; tensors are mapped where they can be."""
+    with file.open("rb") as stream:
+        is_archive = stream.read(4) == b"PK\x03\x04"  # by which torch decides as well
+    if is_archive:
+        _refuse_archive(file)
+    known: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (standin, name) for standin, names in _STANDINS.items() for name in names
+    ]
+    try:
+        with torch.serialization.safe_globals(known), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of protocols and storages, all of them about the file
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle raises nearly anything
+        if code := re.search(r"GLOBAL (?!default)(\S+)", str(error)):
+            remedy = f"if you trust it, convert it where its code is installed: {conversion(file)}"
+            raise _error(file, f"needs code to load ({code[1]}), and none is run", remedy) from None
+        rule = "no file of torch's, damaged or cut short"
+        raise _error(file, rule, _AGAIN) from None
+
+
+def _refuse_archive(file: Path) -> None:
+    """Refuse an archive that would take more than its bytes in memory, or is TorchScript."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+    except zipfile.BadZipFile:
+        raise _error(file, "a zip archive that is damaged or cut short", _AGAIN) from None
+    if any(entry.filename.rpartition("/")[2] == "constants.pkl" for entry in entries):
+        remedy = f"if you trust it, convert it: {conversion(file, load='torch.jit.load')}"
+        raise _error(file, "is TorchScript, which is code", remedy)
+    claimed, size = sum(entry.file_size for entry in entries), file.stat().st_size
+    if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        rule = f"unpacks to {claimed:,} bytes out of {size:,}, and torch compresses nothing"
+        raise _error(file, rule, "save it again with torch.save; it is not read as it is")
+
+
+def _places(
+    content: object, place: str = "", depth: int = 0
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping in it that holds tensors by name, and where it lies."""
+    if not isinstance(content, Mapping):
+        return
+    items = {key: value for key, value in content.items() if isinstance(key, str)}
+    tensors = {key: value for key, value in items.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield place, {key: value.detach() for key, value in tensors.items()}
+    if depth < _DEPTH:
+        for key, value in items.items():
+            yield from _places(value, f"{place}.{key}" if place else key, depth + 1)
+
+
+def _refuse_claims(file: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors without values of their own, and those that share what the file has so often
+    that they would not fit anywhere.
+    """
+    for name, value in state.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            rule = f"{name} is sparse, quantised or without values"
+            raise _error(file, rule, "save the weights as plain tensors")
+    claimed, size = sum(value.nbytes for value in state.values()), file.stat().st_size
+    if claimed > _COPIES * size:
+        rule = f"its tensors claim {claimed:,} bytes, and the file has {size:,}"
+        raise _error(file, rule, "save them with .contiguous()")
+
+
+def conversion(file: Path, *, load: str = "torch.load") -> str:
+    """The command that turns a trusted checkpoint of torch's into .safetensors, running its code:
+    the state dict is the module or mapping in it with the most tensors, whatever its name there.
+    """
+    target = file.with_name(re.sub(r"(\.\w{2,5}){1,2}$", "", file.name) + ".safetensors")
+    options = ', map_location="cpu"' + ", weights_only=False" * (load == "torch.load")
+    code = (
+        "import torch; from safetensors.torch import save_file; "
+        f"c = {load}({json.dumps(str(file))}{options}); "
+        "c = [c, *(c.values() if isinstance(c, dict) else [])]; "
+        'c = [x.state_dict() if hasattr(x, "state_dict") else x for x in c]; '
+        "s = max((x for x in c if isinstance(x, dict)), "
+        "key=lambda x: sum(map(torch.is_tensor, x.values()))); "
+        "save_file({k: v.clone().contiguous() for k, v in s.items() if torch.is_tensor(v)}, "
+        f"{json.dumps(str(target))})"
+    )
+    return f"python -c {shlex.quote(code)}"
