@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import pytest
@@ -214,8 +214,10 @@ def test_both_hold_the_answer(finished: Finished) -> None:
 
 class _Answering(BaseHTTPRequestHandler):
     answers: Any = None
+    heard: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
+        self.heard.append(self.headers.get("Authorization"))
         if self.answers is None:
             self.wfile.write(b"220 mail.example.org\r\n")
             return
@@ -250,6 +252,18 @@ def test_what_is_no_mlflow_is_shown(
     shown = server.replace("secret", "***")
     assert result.startswith(f"MLflow at {shown} does not answer (no answer of an MLflow server)")
     assert result.count("\n") == 1
+
+
+def test_the_credentials_of_the_environment_open_the_study(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Answering, "answers", {"experiment": {"experiment_id": "7"}})
+    monkeypatch.setattr(_Answering, "heard", [])
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "it is secret")
+    address = server.replace("me:secret@", "")
+    assert runs_page(address, "digits") == f"{address}/#/experiments/7/runs"
+    assert _Answering.heard == ["Basic bWU6aXQgaXMgc2VjcmV0"]
 
 
 def test_a_browser_gets_no_password_and_no_stars(

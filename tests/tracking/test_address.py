@@ -18,7 +18,7 @@ from tlsearch.tracking.address import (
     absolute_address,
     artifact_location,
     look,
-    refuse_deleted,
+    refuse_closed,
     refuse_one_database,
     server_remedy,
     sqlite_path,
@@ -76,10 +76,13 @@ def test_a_server_gets_the_credentials_that_mlflow_would_send(
     assert look(f"http://me:it%20is%20secret@127.0.0.1:{port}/") == "answers, version 3.17.2"
     with pytest.raises(HTTPError, match="401") as caught:
         look(f"http://127.0.0.1:{port}")
+    with pytest.raises(WorkError, match=r"cannot be used: 401 .* MLFLOW_TRACKING_USERNAME"):
+        refuse_closed(f"http://127.0.0.1:{port}", "any")
     assert "MLFLOW_TRACKING_USERNAME" in server_remedy(caught.value.code)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "it is secret")
     assert look(f"http://127.0.0.1:{port}") == "answers, version 3.17.2"
+    refuse_closed(f"http://127.0.0.1:{port}", "any")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(HTTPError, match="403") as caught:
         look(f"http://127.0.0.1:{port}")
@@ -176,11 +179,11 @@ def test_optuna_and_mlflow_share_no_database(
 def test_a_deleted_experiment_is_seen_at_once(database: Path, client: MlflowClient) -> None:
     address = f"sqlite:///{database}"
     number = client.create_experiment("gone")
-    refuse_deleted(address, "gone")
+    refuse_closed(address, "gone")
     client.delete_experiment(number)
     command = f"`MLFLOW_TRACKING_URI={address} mlflow experiments restore -x {number}`"
     with pytest.raises(WorkError, match=re.escape(command)):
-        refuse_deleted(address, "gone")
-    refuse_deleted(address, "another")
-    refuse_deleted(f"sqlite:///{database.parent}/none.db", "gone")
-    refuse_deleted("http://127.0.0.1:9", "gone")  # nobody answers: the mirror says so
+        refuse_closed(address, "gone")
+    refuse_closed(address, "another")
+    refuse_closed(f"sqlite:///{database.parent}/none.db", "gone")
+    refuse_closed("http://127.0.0.1:9", "gone")  # nobody answers: the mirror says so

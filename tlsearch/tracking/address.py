@@ -7,7 +7,7 @@ import shlex
 import sqlite3
 import urllib.request
 from base64 import b64encode
-from contextlib import closing, suppress
+from contextlib import closing
 from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPException
@@ -144,17 +144,27 @@ def look(address: str) -> str | None:
     return _database(address)
 
 
-def refuse_deleted(address: str, experiment: str) -> None:
+def refuse_closed(address: str, experiment: str) -> None:
     """Look whether an experiment lies in MLflow's bin, where that can be seen at once: in a SQLite
-    file or on a server.
+    file or on a server; and whether a server lets us in.
 
     Raises:
-        WorkError: it does, and nothing can be written to it.
+        WorkError: nothing can be written to it.
     """
-    with suppress(OSError, sqlite3.Error, ValueError, LookupError, HTTPException):
+    try:
         number = _number_of_deleted(address, experiment)
-        if number is not None:
-            raise deleted(address, experiment, number)
+    except HTTPError as error:
+        error.close()
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise WorkError(
+                f"MLflow at {hidden(address)} cannot be used: {error.code} {error.reason} — "
+                f"{server_remedy(error.code)}"
+            ) from error
+        return
+    except (OSError, sqlite3.Error, ValueError, LookupError, HTTPException):
+        return
+    if number is not None:
+        raise deleted(address, experiment, number)
 
 
 def deleted(address: str, experiment: str, number: str) -> WorkError:
