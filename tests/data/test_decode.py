@@ -5,10 +5,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
 from tests.data.made import cut_short, picture, write_bomb, write_deep, write_picture
+from tlsearch.data import decode
 from tlsearch.data.decode import (
     Decoding,
     UnreadableImage,
@@ -91,6 +93,27 @@ def test_brighter_than_white_is_white_and_alpha_has_a_range_of_its_own(tmp_path:
     np.testing.assert_array_equal(found[0, 0], [255, 128, 255])
     assert white_of([path]) == 16383
     assert white_of([write_picture(tmp_path / "8.png", 0)]) == 0
+
+
+def test_heic_is_read_upright_where_the_extra_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = Image.new("RGB", (64, 32), "red")
+    photo.paste("blue", (32, 0, 64, 32))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned clockwise: red comes to the top
+    path = tmp_path / "a.HEIC"
+    pillow_heif.from_pillow(photo).save(path, quality=90, exif=turned.tobytes())
+    found = decode_image(path, Decoding(16, "stretch"))
+    assert (found.width, found.height) == (32, 64)
+    assert found.pixels[2, 8, 0] > 200 > 50 > found.pixels[2, 8, 2]
+    assert found.pixels[13, 8, 2] > 200
+    cut_short(path)
+    with pytest.raises(UnreadableImage, match=r"damaged|no image"):
+        decode_image(path, Decoding(16, "crop"))
+    monkeypatch.setattr(decode, "formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(UnreadableImage, match=r"^.heic is not read here: pip install 'tlsearch\[h"):
+        decode_image(path, Decoding(16, "crop"))
 
 
 def test_a_large_photograph_is_judged_by_what_is_decoded(tmp_path: Path) -> None:
@@ -247,7 +270,7 @@ def test_the_hash_knows_a_picture_again(tmp_path: Path) -> None:
         ("empty.png", "the file is empty"),
         ("bomb.png", "400 megapixels, above data.max_megapixels: 250"),
         ("half bomb.png", "256 megapixels, above data.max_megapixels: 250"),
-        ("phone.HEIC", ".heic is not read here; convert it to JPEG or PNG"),
+        ("raw.CR2", ".cr2 is not read here; convert it: magick FILE.cr2 FILE.jpg"),
         ("absent.png", "no such file"),
         ("link.png", "a link that leads nowhere"),
         ("folder.png", "directory"),
@@ -263,7 +286,7 @@ def test_what_gives_no_image_has_a_short_reason(name: str, reason: str, tmp_path
     (tmp_path / "empty.png").write_bytes(b"")
     write_bomb(tmp_path / "bomb.png")
     write_bomb(tmp_path / "half bomb.png", side=16_000)
-    (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "raw.CR2").write_bytes(b"II\x1a\0\0\0HEAPCCDR")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "absent.png")
     with pytest.raises(UnreadableImage) as caught:

@@ -28,10 +28,12 @@ from tlsearch.data.dataset import DAMAGE, Failure, Files, ImageSet, image_set, r
 from tlsearch.data.decode import (
     DECODER_VERSION,
     FULL_WHITE,
+    HEIF_SUFFIXES,
     Decoded,
     Decoding,
     UnreadableImage,
     decode_image,
+    formats,
     quiet_pillow,
     white_of,
 )
@@ -113,7 +115,10 @@ def read_files(
         return Work(len(paths), steps, lambda: {_WHITE: np.asarray(found)})
 
     files = map(os.path.abspath, listing.paths)
-    key = entry_key(DECODER_VERSION, decoding(data, white=data.white or 0), files=files)
+    how = decoding(data, white=data.white or 0)
+    # What could not be read is read once pillow-heif is installed.
+    is_heif = "HEIF" in formats() and any(p.suffix.lower() in HEIF_SUFFIXES for p in paths)
+    key = entry_key(DECODER_VERSION, how, *(["HEIF"] if is_heif else []), files=files)
     entry = decode_once(key, cache=cache, size=data.size, work=work, on_progress=on_progress)
     white = int(entry.columns[_WHITE])
     if data.white is None and 0 < white < FULL_WHITE:

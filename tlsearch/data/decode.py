@@ -28,13 +28,18 @@ DECODER_VERSION = 2
 
 # Named, because Pillow's others include one that starts a program (EPS) and some that take any
 # bytes for an image.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "MPO")
+_FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "MPO"),
+    "HEIF",
+)
 # Troubles of the machine, not of the file: an image must not be left out for them.
 _PASSING = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_OTHER_SUFFIXES = (".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
-OTHER_SUFFIXES = frozenset(_OTHER_SUFFIXES)
-"""Of pictures, as phones and cameras write them, that are not read here and have to be converted:
-they count as images that are unreadable, so that none vanishes.
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Of pictures that are read where pillow-heif is installed, the extra `heif`."""
+_RAW_SUFFIXES = {".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw"}
+OTHER_SUFFIXES = HEIF_SUFFIXES | _RAW_SUFFIXES
+"""Of pictures, as phones and cameras write them, that may not be read here and have to be
+converted: they count as images that are unreadable, so that none vanishes.
 """
 
 FULL_WHITE = 65535
@@ -109,20 +114,22 @@ def white_of(paths: Iterable[Path]) -> int:
 
 
 def _may_be_deep(path: Path) -> bool:
-    return path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp")
+    suffix = path.suffix.lower()
+    flat = (".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp")
+    return suffix not in flat and suffix not in HEIF_SUFFIXES
 
 
 def _highest(path: Path) -> int:
     """The highest value of a file of 16 bits, alpha left out; 0 for any other."""
     try:
         with _opened(path) as file:
-            picture = Image.open(file, formats=_formats())  # reads the header alone
+            picture = Image.open(file, formats=formats())  # reads the header alone
             pixels = picture.width * picture.height
             if pixels > _MAX_MEGAPIXELS * 10**6 or not _is_deep(picture):
                 return 0
             file.seek(0)
             data = file.read()
-        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
+        with Image.open(io.BytesIO(data), formats=formats()) as picture:
             values = _deep_values(data, picture)
         highest = int(values[..., :3].max()) if values.ndim == 3 else int(values.max())
     except Exception:  # whatever Pillow raises: `decode_image` meets it again and names the file
@@ -162,7 +169,7 @@ def _deep_values(data: bytes, picture: Image.Image) -> np.ndarray:
     halves = _halves(picture)
     if not halves:
         return np.asarray(_upright(picture))
-    again = Image.open(io.BytesIO(data), formats=_formats())
+    again = Image.open(io.BytesIO(data), formats=formats())
     again.tile = [type(old)(*half) for old, half in zip(again.tile, halves, strict=True)]
     if halves[0][3] == "RGBA":
         four = np.asarray(_upright(again)).astype(np.uint16)
@@ -326,7 +333,7 @@ def _open(data: bytes, how: Decoding) -> tuple[Image.Image, tuple[int, int], str
     """The picture in mode L or RGB, upright, perhaps reduced to no less than twice its size, and
     its whole width and height; and what it was laid over.
     """
-    picture: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
+    picture: Image.Image = Image.open(io.BytesIO(data), formats=formats())
     width, height = picture.size
     planes = {_raw(tile) for tile in getattr(picture, "tile", ())}
     if planes == {"R", "G", "B"} and max(picture.getexif().get(_BITS, (8,))) > 8:
@@ -350,8 +357,13 @@ def _open(data: bytes, how: Decoding) -> tuple[Image.Image, tuple[int, int], str
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
+    """The formats that are read here, by Pillow's names; HEIF where pillow-heif is installed."""
     Image.init()
+    with suppress(ImportError, OSError):  # the latter where a library that it links is absent
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
@@ -364,9 +376,10 @@ def _reasons(path: Path | None) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         suffix = path.suffix.lower() if path else ""
-        if suffix in OTHER_SUFFIXES:
-            why = f"{suffix} is not read here; convert it to JPEG or PNG"
-            raise UnreadableImage(f"{why}, as with: magick FILE{suffix} FILE.jpg") from error
+        if suffix in _RAW_SUFFIXES or (suffix in HEIF_SUFFIXES and "HEIF" not in formats()):
+            extra = ": pip install 'tlsearch[heif]', or" if suffix in HEIF_SUFFIXES else ";"
+            how = f"magick FILE{suffix} FILE.jpg"
+            raise UnreadableImage(f"{suffix} is not read here{extra} convert it: {how}") from error
         raise UnreadableImage("no image in a format that is known here") from error
     except MemoryError as error:
         raise UnreadableImage("too large for this machine's memory") from error

@@ -14,7 +14,7 @@ from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, Manifest, NamePattern
 from tlsearch.data.cache import Listing
 from tlsearch.data.dataset import TRAIN
-from tlsearch.data.decode import quiet_pillow
+from tlsearch.data.decode import formats, quiet_pillow
 from tlsearch.data.folder import TABLES, copies_by_name, is_named_as_image, list_folder
 from tlsearch.data.layout import PART_NAMES
 from tlsearch.data.table import list_manifest, read_table
@@ -214,7 +214,7 @@ def _sizes(paths: Sequence[str]) -> tuple[tuple[int, int], ...]:
             if not Path(paths[i]).is_file():  # a pipe would be waited for
                 continue
             try:
-                with Image.open(paths[i]) as image:
+                with Image.open(paths[i], formats=formats()) as image:
                     found.append(image.size)
             except Exception:  # noqa: S112 — Pillow's decoders raise a dozen kinds
                 continue
