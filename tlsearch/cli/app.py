@@ -137,7 +137,7 @@ def init(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The study to write.")
     ] = Path("study.yaml"),
     weights: Annotated[
-        str | None, typer.Option(help="glyphs, none, IMAGENET1K_V1 or a file of weights.")
+        str | None, typer.Option(help="imagenet, glyphs, none, IMAGENET1K_V1 or a file of weights.")
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side that images are reduced to, pixels.", min=1, max=4096)

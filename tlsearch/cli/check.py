@@ -27,6 +27,7 @@ from tlsearch.cli.console import progress
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.checks import knows_source, notes, strategy_notes
 from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
+from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import identity, redacted, schema_text, to_yaml
 from tlsearch.config.schema import StudyConfig, is_weights_file
@@ -211,7 +212,7 @@ def _notes(config: StudyConfig) -> list[str]:
 
 
 def _on_this_machine(config: StudyConfig) -> list[str]:
-    """What a run here would do with files of weights, and that it would find no GPU.
+    """What a run here would take for the weights, and that it would find no GPU.
 
     Raises:
         WeightsError: a file of weights is damaged, or of another network.
@@ -220,16 +221,17 @@ def _on_this_machine(config: StudyConfig) -> list[str]:
     if config.comparison is not None:
         configs = [cell_config(config, cell) for cell in cells(config.comparison)]
     networks = [ours.with_backbone(name) for ours in configs for name in ours.backbone.names]
-    from_files = {
+    described = {
         (ours.backbone.name, ours.backbone.weights, ours.data.size): ours
         for ours in networks
         if is_weights_file(ours.backbone.weights)
+        or ours.backbone.weights in ("imagenet", *PACKAGED)
     }
     found = []
-    if from_files:
-        from tlsearch.models.pretrained import check_weights
+    if described:
+        from tlsearch.models.pretrained import origin_of
 
-        found += [text for ours in from_files.values() if (text := check_weights(ours))]
+        found += [text for ours in described.values() if (text := origin_of(ours))]
     if any(ours.device == "cuda" for ours in configs):
         import torch
 

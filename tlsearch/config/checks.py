@@ -7,6 +7,7 @@ from math import ceil, inf
 from tlsearch.config.catalog import CATALOGUE, TIMM, USUAL_MOMENTUM, BackboneFacts, groups
 from tlsearch.config.cells import comparison_contradictions
 from tlsearch.config.cost import head_alone_trains, num_batches, train_images
+from tlsearch.config.packaged import PACKAGED, packaged_for
 from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.config.search_options import CmaEs, Hyperband, Median, Percentile, Tpe, Wilcoxon
 from tlsearch.config.sources import (
@@ -112,7 +113,7 @@ def _backbone(config: StudyConfig) -> Iterator[Fault]:
     if not isinstance(given, str):
         if missing := [name for name in names if name not in given]:
             rule = f"names no weights for {', '.join(missing)}"
-            remedy = "add them: glyphs, none, the name of published weights or a file"
+            remedy = "add them: imagenet, glyphs, none, the name of published weights or a file"
             yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
         for name in (name for name in given if name not in names):
             rule = "is no network of this study"
@@ -146,9 +147,15 @@ def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Fault]:
 def _published(
     config: StudyConfig, field: str, weights: str, facts: BackboneFacts
 ) -> Iterator[Fault]:
-    if weights in ("none", "glyphs", *facts.weights) or is_weights_file(weights):
+    carried = packaged_for(facts.name)
+    if weights in ("none", "glyphs", *facts.weights, *carried) or is_weights_file(weights):
         return
-    if not facts.weights:
+    if weights == "imagenet" and (facts.weights or carried):
+        return
+    if weights in PACKAGED:
+        rule = f"this package's weights are of {PACKAGED[weights].network}"
+        remedy = f"write imagenet, or backbone.name: {PACKAGED[weights].network}"
+    elif not facts.weights:
         rule = f"nobody has published weights for {facts.name}"
         remedy = "write glyphs, none, or a file"
     else:

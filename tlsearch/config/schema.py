@@ -18,6 +18,7 @@ from pydantic import (
 
 from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.comparison import ComparisonConfig
+from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.search_options import PRUNERS, SAMPLERS, Median, Pruner, Sampler, Tpe
 from tlsearch.config.sources import SOURCES, Source
 from tlsearch.config.space import (
@@ -93,23 +94,24 @@ def _weights_remedy(value: object) -> str:
         case str() if "/" in value or re.search(r"\.\w+$", value):
             return "files are told by their ending: save the weights with safetensors or torch.save"
         case str():
-            meant = nearest(value, ["glyphs", "none", "IMAGENET1K_V1", "IMAGENET1K_V2"])
+            meant = nearest(value, ["imagenet", "glyphs", "none", "IMAGENET1K_V1", "IMAGENET1K_V2"])
             return meant or "write a name such as IMAGENET1K_V1"
     return "write a name such as IMAGENET1K_V1"
 
 
+_KNOWN_WEIGHTS: Any = Literal[("imagenet", "glyphs", "none", *PACKAGED)]
 Weights = Annotated[
-    Literal["glyphs", "none"]
+    _KNOWN_WEIGHTS
     | Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_V\d+$")]  # torchvision's names
     | Annotated[str, Field(pattern=r"^([a-z0-9]+_)*in\d+k$")]  # timm's
     | Annotated[str, Field(pattern=rf".({'|'.join(map(re.escape, WEIGHTS_FILES))})$")],
     must(
-        "must be glyphs, none, the name of published weights or a file"
+        "must be imagenet, glyphs, none, the name of published weights or a file"
         f" ({', '.join(WEIGHTS_FILES)})",
         _weights_remedy,
     ),
 ]
-"""A known word, the name of published weights, or the path of a file."""
+"""A known word, the name of published or packaged weights, or the path of a file."""
 
 _ADDRESS = r"^[a-z][a-z0-9+]*://"
 

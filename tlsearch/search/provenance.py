@@ -23,7 +23,7 @@ from tlsearch.execution.messages import Setting
 from tlsearch.search.store import FACTS, ORIGIN, Store
 from tlsearch.tracking.reconcile import DatasetFacts
 
-_PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "optuna", "timm", "mlflow", "numpy", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
