@@ -18,6 +18,7 @@ from tlsearch.config.resolved import json_schema
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import Folder, Manifest
 from tlsearch.data.survey import Survey, guessed_columns
+from tlsearch.data.table import Table
 from tlsearch.errors import RequestError
 from tlsearch.models import weights as at_hand
 
@@ -278,11 +279,31 @@ def test_wrong_options_write_nothing(here: Path, tlsearch: Invoke, files: Files)
             {"file": ["a.jpg"], "target": ["x"], "Subject-ID": ["1"], "timestamp": ["2"]},
             {"image": "file", "label": "target", "group": "Subject-ID", "time": "timestamp"},
         ),
+        # one column of 0 and 1 for each class
+        (
+            {"id": ["a.jpg", "b.jpg"], "cat": ["1", "0"], "dog": ["0", "1"], "kg": ["3", "4"]},
+            {"image": "id", "label": ["cat", "dog"]},
+        ),
+        (
+            {"id": ["a.jpg"], "cat": ["1.0"], "dog": ["0"], "species": ["cat"]},
+            {"image": "id", "label": "species"},
+        ),
     ],
 )
-def test_guessed_columns(head: dict[str, list[str]], expected: dict[str, str | None]) -> None:
-    found = guessed_columns(Path("t.csv"), head)
+def test_guessed_columns(head: dict[str, list[str]], expected: dict[str, Any]) -> None:
+    found = guessed_columns(Path("t.csv"), table_of(head))
     assert found == Manifest(path="t.csv", **expected)
+
+
+def table_of(head: dict[str, list[str]]) -> Table:
+    places = [f"line {i}" for i, _ in enumerate(next(iter(head.values())), start=2)]
+    return Table(head, places, frozenset(), is_typed=False)
+
+
+def test_several_labels_for_one_image_are_refused() -> None:
+    head = {"id": ["a.jpg", "b.jpg"], "rust": ["1", "1"], "scab": ["0", "1"]}
+    with pytest.raises(RequestError, match=r"^t\.csv: 1 row has .*line 3: rust, scab.*multi-label"):
+        guessed_columns(Path("t.csv"), table_of(head))
 
 
 # What init proposes for what it finds.

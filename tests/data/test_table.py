@@ -228,6 +228,31 @@ def test_what_counts_as_a_missing_label_is_said_and_can_be_set(folder: Path) -> 
     assert read_with(folder / "t.parquet").class_names == ("N/A", "nan", "null", "x")
 
 
+def test_one_column_for_each_class_and_one_1_in_a_row(folder: Path) -> None:
+    ones = [(1, 0, ""), (0, 1, 0), ("", "", ""), (0, 0, "True")]
+    rows = [("path", "fit", "rust", "scab"), *[(r[0], *o) for r, o in zip(ROWS, ones, strict=True)]]
+    found = load(folder, rows, label=["scab", "rust", "fit"])
+    assert found.class_names == ("fit", "rust", "scab")
+    assert found.labels.tolist() == [0, 1, 2]
+    assert [(f.kind, f.reason) for f in found.failures] == [
+        ("missing_labels", "line 4 has no label")
+    ]
+    rows[2] = (ROWS[1][0], 1, 1, 0)
+    with pytest.raises(RequestError, match=r"1 row has .*line 3: rust, fit.*multi-label"):
+        load(folder, rows, label=["scab", "rust", "fit"])
+    rows[2] = (ROWS[1][0], 0, 0.5, 0)
+    with pytest.raises(RequestError, match=r"label = rust: line 3: '0.5' is neither 0 nor 1"):
+        load(folder, rows, label=["scab", "rust", "fit"])
+
+
+@pytest.mark.parametrize("name", ["scab rust", "Rust, scab", "scab_rust", "rust & scab"])
+def test_a_class_made_of_others_gets_a_remark(name: str, folder: Path) -> None:
+    labels = ["scab", "rust", name, "black rot"]
+    rows = [("path", "label"), *[(r[0], v) for r, v in zip(ROWS, labels, strict=True)]]
+    (note,) = load(folder, rows).notes
+    assert note.startswith(f"a class is made of others, such as {name!r} of ")
+
+
 def changed(row: int, column: int, value: object) -> list[Sequence[object]]:
     cells = [list(r) for r in ROWS]
     cells[row][column] = value

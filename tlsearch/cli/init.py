@@ -336,6 +336,8 @@ def _source(source: Folder | Manifest, notes: Sequence[str]) -> list[str]:
                 lines.append(f"      group: {_flow(column.model_dump())}  # in the image's path")
                 continue
             remark = meaning if column else f"{meaning}; none is read"
+            if isinstance(column, list):
+                remark = "the classes: a row has a 1 in one of these columns"
             lines.append(f"      {field}: {_value(column)}  # {remark}")
     return lines
 

@@ -10,7 +10,15 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from tlsearch.config.validation import LARGEST_COUNT, Section, Share, name_in, tag, wrong
+from tlsearch.config.validation import (
+    LARGEST_COUNT,
+    Section,
+    Share,
+    check_distinct,
+    name_in,
+    tag,
+    wrong,
+)
 
 
 class SourceFacts(NamedTuple):
@@ -158,7 +166,12 @@ class Folder(Section):
     ] = None
 
 
-_COLUMN, _PATTERN = tag("column"), tag("pattern")
+_COLUMN, _COLUMNS, _PATTERN = tag("column"), tag("columns"), tag("pattern")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    check_distinct(names)
+    return names
 
 
 class Manifest(Section):
@@ -176,7 +189,15 @@ class Manifest(Section):
         _Text | None, Field(description="folder that image paths start from; null: the table's")
     ] = None
     image: Annotated[_Text, Field(description="column: path of the image")] = "path"
-    label: Annotated[_Text, Field(description="column: name of the class")] = "label"
+    label: Annotated[
+        Annotated[_Text, Tag(_COLUMN)]
+        | Annotated[list[_Text], Field(min_length=2), AfterValidator(_distinct), Tag(_COLUMNS)],
+        Discriminator(lambda value: _COLUMNS if isinstance(value, list) else _COLUMN),
+        Field(
+            description="column: name of the class; or one column for each class, of which a row "
+            "has a 1 in one"
+        ),
+    ] = "label"
     missing: Annotated[
         list[str] | None,
         Field(

@@ -96,6 +96,23 @@ def several_classes(names: tuple[str, ...], *, field: str, value: str, remedy: s
         raise refused(field, value, rule, remedy)
 
 
+def combined_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on classes whose names are made of others' names, if there are any."""
+    known = {name.casefold() for name in names}
+    found = []
+    for name in names:
+        splits = (re.split(by, name.casefold()) for by in (r"\s*[,;|+&/]\s*", r"[\s_-]+"))
+        if words := next((w for w in splits if len(w) > 1 and known.issuperset(w)), None):
+            found.append(f"{name!r} of {' and '.join(map(repr, words))}")
+    if not found:
+        return ()
+    count = "a class is" if len(found) == 1 else f"{len(found)} classes are"
+    return (
+        f"{count} made of others, such as {found[0]}: each counts as a class of its own, since "
+        "several labels for one image are not supported",
+    )
+
+
 FIELD = "data.source.folder.path"
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".j2k", ".jpx"}
 _PLAIN = {".png", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -160,7 +177,7 @@ def list_folder(path: Path, *, level: int | None, group: NamePattern | None = No
     labels, class_names = label_indices(printable(str(layout.classes[i])) for i in labelled)
     remedy = "put folders of images side by side, one for each class"
     several_classes(class_names, field=FIELD, value=shown, remedy=remedy)
-    columns, notes = {}, layout.notes
+    columns, notes = {}, (*layout.notes, *combined_classes(class_names))
     if layout.parts is not None:
         columns["parts"] = np.asarray(layout.parts, np.int8)[labelled]
     if group is not None:

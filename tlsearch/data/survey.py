@@ -1,7 +1,7 @@
 """What `tlsearch init` sees of a folder or a table without decoding its images."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ from tlsearch.data.dataset import TRAIN
 from tlsearch.data.decode import formats, quiet_pillow
 from tlsearch.data.folder import TABLES, copies_by_name, is_named_as_image, list_folder
 from tlsearch.data.layout import PART_NAMES
-from tlsearch.data.table import list_manifest, read_table
+from tlsearch.data.table import Table, list_manifest, ones_of, read_table, several_labels
 from tlsearch.errors import RequestError
 
 _HEADERS = 64  # images whose size is read, spread over all
@@ -121,8 +121,9 @@ def _folder(path: Path) -> Survey:
 
 def _table(path: Path) -> Survey:
     """A table, with the optional columns that can be read."""
-    head = read_table(path, field="PATH").columns
-    source = guessed_columns(path, head)
+    table = read_table(path, field="PATH")
+    head = table.columns
+    source = guessed_columns(path, table)
     pattern = copies_by_name(head[source.image]).pattern
     if pattern and "group" not in source.model_fields_set:
         source = source.model_copy(update={"group": NamePattern(pattern=pattern)})
@@ -138,14 +139,15 @@ def _table(path: Path) -> Survey:
         raise
 
 
-def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
-    """Which columns of the table mean what, by their names; `head` holds their first values.
+def guessed_columns(path: Path, table: Table) -> Manifest:
+    """Which columns of the table mean what, by their names; the classes also by columns of 0 and 1.
 
     Raises:
         RequestError: none looks like the images' paths, or none like their labels.
     """
+    head = table.columns
     known = {re.sub(r"[\s_\-.]+", "", name).casefold(): name for name in reversed(list(head))}
-    found = {
+    found: dict[str, Any] = {
         field: next((known[word] for word in words.split() if word in known), None)
         for field, words in _USUAL.items()
     }
@@ -158,6 +160,8 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
     if part is not None and not _are_parts(head[part]):
         found["part"] = None  # a number of a fold, say
         unread = {"part": None}
+    if found["label"] is None:
+        found["label"] = _class_columns(path, table, taken=set(found.values()))
     for field, what in (("image", "paths of the images"), ("label", "names of the classes")):
         if found[field] is None:
             raise RequestError(
@@ -168,6 +172,23 @@ def guessed_columns(path: Path, head: Mapping[str, Sequence[str]]) -> Manifest:
             )
     named: dict[str, Any] = {k: name for k, name in found.items() if name is not None}
     return Manifest(path=str(path), **named, **unread)
+
+
+def _class_columns(path: Path, table: Table, *, taken: Collection[str]) -> list[str] | None:
+    """The columns of 0 and 1 that are not `taken` for something else, if a row has one 1 at most.
+
+    Raises:
+        RequestError: rows have several.
+    """
+    names = [name for name in table.columns if name not in taken and ones_of(table, [name])]
+    ones = ones_of(table, names) or []
+    if len(names) < 2 or not any(ones):
+        return None
+    if several := [i for i, found in enumerate(ones) if len(found) > 1]:
+        first = f"{table.places[several[0]]}: {', '.join(ones[several[0]])}"
+        rule, remedy = several_labels(len(several), first)
+        raise RequestError(f"{path}: {rule} — {remedy}")
+    return names
 
 
 def _are_images(values: Sequence[str]) -> bool:

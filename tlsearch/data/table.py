@@ -22,6 +22,7 @@ from tlsearch.config.sources import Manifest, NamePattern, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet
 from tlsearch.data.folder import (
+    combined_classes,
     find_files,
     group_indices,
     is_named_as_image,
@@ -31,7 +32,7 @@ from tlsearch.data.folder import (
     several_classes,
 )
 from tlsearch.data.layout import PART_NAMES
-from tlsearch.errors import RequestError, nearest, refused
+from tlsearch.errors import RequestError, nearest, refused, shown
 
 _DAYS = (
     *("%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d"),  # the last as cameras write it
@@ -272,7 +273,7 @@ def list_manifest(data: DataConfig) -> Listing:
         raise refused(f"{FIELD}.root", str(root), "is no folder", "name one that holds the images")
     everything = range(len(table.places))
     images = _required(table, "image", source.image, everything)
-    written = _required(table, "label", source.label, everything).cells
+    written = _written(table, source.label)
     words = _NOTHING if source.missing is None else source.missing
     missing = frozenset(() if source.missing is None and table.is_typed else map(str.lower, words))
     labels = _labels(written, missing)
@@ -290,7 +291,10 @@ def list_manifest(data: DataConfig) -> Listing:
         raise refused(f"{FIELD}.path", str(path), rule, "fill the columns, or name others")
     indices, class_names = label_indices(labels[i] for i in rows)
     several_classes(
-        class_names, field=f"{FIELD}.label", value=source.label, remedy="name another column"
+        class_names,
+        field=f"{FIELD}.label",
+        value=source.label if isinstance(source.label, str) else shown(source.label),
+        remedy="name another column",
     )
     absent = np.array([i in found.absent for i in rows], bool)
     failures += [
@@ -307,7 +311,7 @@ def list_manifest(data: DataConfig) -> Listing:
         raise refused(f"{FIELD}.image", source.image, rule, remedy)
     rows, indices = [i for i in rows if i not in found.absent], indices[~absent]
     columns = _columns(table, source, rows, data.split.strategy)
-    notes = [*_notes(table, source, columns), *found.notes]
+    notes = [*_notes(table, source, columns), *found.notes, *combined_classes(class_names)]
     if words_found := Counter(
         w for w, label in zip(written, labels, strict=True) if w and not label
     ):
@@ -386,6 +390,48 @@ def _required(table: Table, field: str, name: str, rows: Sequence[int]) -> _Colu
         raise refused(where, name, "the table has no such column", remedy)
     cells = table.columns[name]
     return _Column(where, name, [cells[i] for i in rows], [table.places[i] for i in rows])
+
+
+_FLAGS = {"": False, "0": False, "0.0": False, "false": False}
+_FLAGS |= {"1": True, "1.0": True, "true": True}
+
+
+def ones_of(table: Table, names: Sequence[str]) -> list[list[str]] | None:
+    """Which of these columns hold a 1, by row; None where a cell is neither 0 nor 1."""
+    cells = [[_FLAGS.get(cell.lower()) for cell in table.columns[name]] for name in names]
+    if any(None in column for column in cells):
+        return None
+    return [
+        [name for name, is_one in zip(names, row, strict=True) if is_one]
+        for row in zip(*cells, strict=True)
+    ]
+
+
+def _written(table: Table, label: str | Sequence[str]) -> list[str]:
+    """The labels as they are written, or the names of the columns that hold a 1."""
+    everything = range(len(table.places))
+    if isinstance(label, str):
+        return _required(table, "label", label, everything).cells
+    for column in (_required(table, "label", name, everything) for name in label):
+        for i, cell in enumerate(column.cells):
+            if cell.lower() not in _FLAGS:
+                rule = f"{cell!r} is neither 0 nor 1"
+                raise column.refused(i, rule, "name the columns of which a row has a 1 in one")
+    ones = ones_of(table, label) or []
+    if several := [i for i in everything if len(ones[i]) > 1]:
+        first = f"{table.places[several[0]]}: {', '.join(ones[several[0]])}"
+        raise refused(f"{FIELD}.label", shown(label), *several_labels(len(several), first))
+    return [found[0] if found else "" for found in ones]
+
+
+def several_labels(count: int, first: str) -> tuple[str, str]:
+    """Rule and remedy for rows of which the columns of classes hold several ones."""
+    rows = "1 row has" if count == 1 else f"{count:,} rows have"
+    return (
+        f"{rows} a 1 in several columns, the first is {first}; several labels for one image "
+        "(multi-label) are not supported",
+        "leave these rows out, or study each label alone: label: its column, the classes are 0, 1",
+    )
 
 
 def _unlabelled(place: str, text: str) -> str:
