@@ -305,20 +305,20 @@ def test_the_same_images_are_shown_once_and_their_parts_where_they_differ(
 def test_the_same_data_are_read_once(
     photos_compared: Path, here: Path, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlsearch.cli import check_images
+    from tlsearch.search import preview
 
     assert photos_compared.exists()
     compared = here / "study.yaml"
     weights = "set: {backbone.weights: glyphs}"
     compared.write_text(compared.read_text().replace("set: {data.fit: stretch}", weights))
     looked = []
-    original = check_images.audit_images
+    original = preview.audit_images
 
     def counted(config, **options):
         looked.append(source_name(config.data.source))
         return original(config, **options)
 
-    monkeypatch.setattr(check_images, "audit_images", counted)
+    monkeypatch.setattr(preview, "audit_images", counted)
     text = tlsearch("check", "study.yaml").stdout
     assert looked == ["folder", "folder", "letters"]
     compared.write_text(compared.read_text().replace("set: {data.labels_per_class: 5}", "set: {}"))

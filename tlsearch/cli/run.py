@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tlsearch.cli.check import refuse_unclaimed
 from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WorkError
+from tlsearch.search.preview import refuse_unclaimed
 
 if TYPE_CHECKING:
     from tlsearch.report.build import Format
