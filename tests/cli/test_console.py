@@ -275,7 +275,7 @@ def test_the_result_and_what_it_gained(printed: Any) -> None:
 
 
 def test_an_imbalance_stands_in_the_line_of_the_accuracy(printed: Any) -> None:
-    classes = ClassBalance("ok", 0.9, "scratched", 0.02, 0.25)
+    classes = ClassBalance("ok", 0.9, "scratched", 0.02, 0.25, "scratched", 0.25, 3)
     told = "always answering “ok”, the largest class, gives 90.0 %; "
     told += "of the smallest class, “scratched”, 25.0 % are recognised"
     lines = printed(summary(test=record_of(scratch=CLEAR), classes=classes))
@@ -285,7 +285,7 @@ def test_an_imbalance_stands_in_the_line_of_the_accuracy(printed: Any) -> None:
         "not clearly more than the 90.0 % of always answering “ok”; "
         "of the smallest class, “scratched”, 25.0 % are recognised"
     )
-    even = ClassBalance("a", 0.5, "b", 0.5, 0.3)
+    even = ClassBalance("a", 0.5, "b", 0.5, 0.3, "b", 0.3, 2)
     assert printed(summary(classes=even))[0].endswith("val_accuracy 0.9000")
     assert summary(classes=even, metric="val_loss").imbalance == ""
 

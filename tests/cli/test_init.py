@@ -161,6 +161,18 @@ def test_as_json(here: Path, tlsearch: Invoke) -> None:
     assert result["chosen"]["weights"] == "none"
 
 
+def test_uneven_classes_are_searched_by_balanced_accuracy(here: Path, tlsearch: Invoke) -> None:
+    pictures(here / "photos", {"a": 20, "b": 4})
+    said = tlsearch("init", "photos", "-o", "new.yaml", "--weights", "none").stdout
+    assert "note: searched by balanced accuracy" in said
+    assert reread(here / "new.yaml").search.metric == "val_balanced_accuracy"
+    text = " ".join(line.strip("# ") for line in (here / "new.yaml").read_text().splitlines())
+    assert "the largest class has 5 times the images of the smallest" in text
+    pictures(here / "more", {"a": 19, "b": 4})
+    tlsearch("init", "more", "-o", "more.yaml", "--weights", "none")
+    assert reread(here / "more.yaml").search.metric == "val_accuracy"
+
+
 def test_options_win(here: Path, tlsearch: Invoke) -> None:
     pictures(here / "photos", {"a": 8, "b": 4})
     options = ["--name", "mine", "--size", "96", "--weights", "none"]

@@ -113,7 +113,7 @@ def test_values_with_a_syntax_of_their_own(read: Read, line: str, field: str, va
         ),
         ("search: {seed: -1}", "search.seed = -1: must be at least 0"),
         ("search: {seed: 4294967296}", "search.seed = 4294967296: must be at most 4294967295"),
-        ("search: {metric: acc}", 'search.metric = "acc": must be val_accuracy or val_loss'),
+        ("search: {metric: acc}", 'search.metric = "acc": must be val_accuracy, val_balanced_accu'),
         ("confirm: {seeds: -1}", "confirm.seeds = -1: must be at least 0"),
         ("confirm: 3", "confirm = 3: must be a mapping of fields"),
         (

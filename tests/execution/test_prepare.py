@@ -67,6 +67,21 @@ def test_warm_up_that_outlasts_the_images_that_were_found(study: Study, folds: s
     divide(images(), config_of(study, split, "", "space.warmup_steps=5"))
 
 
+def test_a_metric_of_classes_is_refused_where_one_has_no_image_that_validates(study: Study) -> None:
+    parts = np.arange(120) // 3 % 4 - 1  # not named, to train, to validate, to test
+    data = images(parts=np.where((parts == 1) & (np.arange(120) % 3 == 2), 0, parts))
+    split = "{strategy: given}"
+    divide(data, config_of(study, split, "", "search.metric=log_loss"))
+    with pytest.raises(RequestError) as caught:
+        divide(data, config_of(study, split, "", "search.metric=balanced_accuracy"))
+    assert str(caught.value) == (
+        "search.metric = val_balanced_accuracy: counts every class alike, and no image of class "
+        '"cat" is in the validation part — stratify, validate on more, add images of it, or take '
+        "accuracy or log_loss"
+    )
+    divide(images(), config_of(study, "{}", "", "search.metric=macro_auroc"))
+
+
 def test_more_labels_than_were_found(study: Study) -> None:
     config = config_of(study, "{}", "", "data.labels_per_class=30")
     rule = 'labels_per_class = 30: the training part has 24 images of its smallest class, ".*" — '

@@ -45,4 +45,4 @@ def test_of_nothing() -> None:
 def test_the_largest_and_the_smallest_class() -> None:
     counts = np.array([[90, 0, 2, 0], [2, 2, 0, 0], [1, 3, 0, 0], [0, 0, 0, 0]])
     # Class 3 has no image; of two smallest, the one that is recognised worse.
-    assert class_balance(counts, "abcd") == ClassBalance("a", 0.92, "c", 0.04, 0)
+    assert class_balance(counts, "abcd") == ClassBalance("a", 0.92, "c", 0.04, 0, "c", 0, 3)

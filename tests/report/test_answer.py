@@ -21,10 +21,13 @@ from tests.report.fake import (
     train,
 )
 from tlsearch.comparison.variance import Effect
+from tlsearch.config.search_options import METRICS
 from tlsearch.metrics.curves import ClassBalance
 from tlsearch.report.answer import Answer, Gain
 from tlsearch.report.build import build_report
 from tlsearch.report.context import SearchReport, read_search
+from tlsearch.report.html import render_html
+from tlsearch.report.markdown import render_markdown
 from tlsearch.report.wording import (
     accuracy_text,
     gain_text,
@@ -43,7 +46,7 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     fake = finished(tmp_path)
     answer = answer_of(fake)
     record = fake.store.noted("test")
-    assert answer.accuracy == Effect(**record["accuracy"])
+    assert answer.score == Effect(**record["accuracy"])
     assert [g.baseline for g in answer.gains] == [
         "linear probe (one fixed recipe)",
         "full fine-tuning (one fixed recipe)",
@@ -51,12 +54,12 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     ]
     for gain, name in zip(answer.gains, BASELINE_ACCURACIES, strict=True):
         assert gain.gain == Effect(**record["baselines"][name]["gain"])
-        assert gain.gain.mean == pytest.approx(answer.accuracy.mean - gain.accuracy.mean)
+        assert gain.gain.mean == pytest.approx(answer.score.mean - gain.score.mean)
     assert f"Trial {record['winner']} reaches" in answer.result
     assert "n = 270 test images, 3 seeds" in answer.result
     # Beside the mean over seeds stands what the exported model itself reaches, and of which it is.
     own = Effect(**record["champion_accuracy"])
-    assert answer.exported == own != answer.accuracy
+    assert answer.exported == own != answer.score
     assert f"is exported, the first, and reaches {accuracy_text(own)}" in answer.result
     names = [name for name, *_ in answer.rows]
     assert names[:2] == ["the winner, mean over 3 seeds", "the exported model alone"]
@@ -85,7 +88,8 @@ def test_negative_transfer_and_a_better_baseline_are_flagged(tmp_path: Path) -> 
     answer = answer_of(fake)
     assert any(text.startswith("Negative transfer") for text in answer.warnings)
     assert any(
-        "full fine-tuning (one fixed recipe) is more accurate" in text for text in answer.warnings
+        "full fine-tuning (one fixed recipe) is better than the winner in accuracy" in text
+        for text in answer.warnings
     )
     assert [g.verdict for g in answer.gains] == ["better", "worse", "worse"]
 
@@ -95,7 +99,7 @@ def test_a_better_baseline_is_flagged_without_training_from_scratch(tmp_path: Pa
     search(fake, 4)
     confirm(fake, winner=0.90)
     (text,) = answer_of(fake).warnings
-    assert text.startswith("The baseline full fine-tuning (one fixed recipe) is more accurate")
+    assert text.startswith("The baseline full fine-tuning (one fixed recipe) is better than")
 
 
 def test_a_baseline_says_whether_it_was_tuned(tmp_path: Path) -> None:
@@ -111,11 +115,58 @@ def test_where_classes_differ_in_size_the_result_says_what_its_accuracy_hides(
     fake = finished(tmp_path, trials=4)
     assert "always answering" not in answer_of(fake).result
     record = fake.store.noted("test")
-    uneven = ClassBalance("ok", 0.98, "scratched", 0.02, 0.25)
+    uneven = ClassBalance("ok", 0.98, "scratched", 0.02, 0.25, "scratched", 0.25, 2)
     fake.store.note("test", {**record, "classes": uneven._asdict()})
     first = answer_of(fake).result.partition(", the mean over")[0]
     assert "not clearly more than the 98.0 % of always answering “ok”" in first
     assert "of the smallest class, “scratched”, 25.0 % are recognised" in first
+
+
+def test_the_answer_speaks_in_the_studys_metric(tmp_path: Path) -> None:
+    fake = finished(tmp_path, "search.metric=balanced_accuracy", trials=4)
+    answer, record = answer_of(fake), fake.store.noted("test")
+    assert answer.score == Effect(**record["scores"]["balanced_accuracy"])
+    assert "balanced accuracy on the test part" in answer.result
+    probe = record["baselines"]["linear_probe"]
+    assert answer.gains[0].gain == Effect(**probe["gains"]["balanced_accuracy"])
+    assert answer.scores is not None
+    assert answer.scores.head == (
+        "", "the winner", "linear probe", "full fine-tuning", "from scratch", "always “0”"
+    )  # fmt: skip
+    shown = {name: texts for name, *texts in answer.scores.rows}
+    assert list(shown) == [*(m.label for m in METRICS.values()), "recall of the worst class"]
+    assert shown["accuracy"][0] == accuracy_text(Effect(**record["accuracy"]))
+    assert shown["balanced accuracy"][-1] == "10.0\u00a0%"
+    assert shown["log loss"][-1] == "∞"
+    worst = record["classes"]
+    assert shown["recall of the worst class"][0].endswith(f"of “{worst['worst']}”")
+    report = read_search(fake.store, fake.layout)
+    for text in (render_html(report), render_markdown(report)):
+        assert "macro AUROC" in text
+        assert "test balanced accuracy" in text
+
+
+def test_a_winner_that_is_no_better_than_one_class_is_said_to_be(tmp_path: Path) -> None:
+    fake = finished(tmp_path, "search.metric=balanced_accuracy", trials=4)
+    assert not any("always answering" in text for text in answer_of(fake).warnings)
+    record = fake.store.noted("test")
+    record["scores"]["balanced_accuracy"] |= {"mean": 0.12, "low": 0.09, "high": 0.15}
+    fake.store.note("test", record)
+    (text,) = (text for text in answer_of(fake).warnings if "always answering" in text)
+    assert "no better than always answering “0”" in text
+    assert "10.0 % balanced accuracy" in text
+
+
+def test_a_record_of_accuracy_alone_is_still_read(tmp_path: Path) -> None:
+    fake = finished(tmp_path, "search.metric=macro_f1", trials=4)
+    record = fake.store.noted("test")
+    for one in (record, *record["baselines"].values()):
+        for name in ("scores", "gains", "classes", "champion_scores"):
+            one.pop(name, None)
+    fake.store.note("test", record)
+    answer = answer_of(fake)
+    assert (answer.score, answer.metric.name) == (Effect(**record["accuracy"]), "accuracy")
+    assert answer.scores is None
 
 
 def test_an_unconfirmed_result_says_it_of_the_validation_part(tmp_path: Path) -> None:
@@ -134,7 +185,8 @@ def test_a_test_part_scored_twice_is_flagged(tmp_path: Path) -> None:
 
 
 def test_an_interval_across_zero_is_no_clear_difference() -> None:
-    near = Gain("x", Effect(0.9, 0.8, 1.0, 3, 10), Effect(0.01, -0.01, 0.03, 3, 10))
+    accuracy, gain = Effect(0.9, 0.8, 1.0, 3, 10), Effect(0.01, -0.01, 0.03, 3, 10)
+    near = Gain("x", METRICS["val_accuracy"], accuracy, gain)
     assert near.verdict == "no clear difference"
     assert gain_text(near.gain) == "+1.0\u00a0points (−1.0\u00a0to\u00a0+3.0)"
 
@@ -144,7 +196,7 @@ def test_without_a_test_the_answer_is_unconfirmed(tmp_path: Path) -> None:
     baselines(fake)
     search(fake, 5)
     answer = answer_of(fake)
-    assert answer.accuracy is None
+    assert answer.score is None
     assert answer.result.startswith("Unconfirmed: the study is not finished.")
     assert "one seed and no interval" in answer.notes[0]
     assert "full fine-tuning 95.1" in answer.notes[0]

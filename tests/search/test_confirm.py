@@ -11,6 +11,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    recall_score,
+    roc_auc_score,
+)
 
 from tests.execution.test_prepare import images
 from tests.search.conftest import BODY, HEAD, Study
@@ -19,6 +26,7 @@ from tlsearch.config.catalog import BACKBONES, groups
 from tlsearch.config.cells import Cell
 from tlsearch.config.paths import scores_path
 from tlsearch.config.runtime import no_progress
+from tlsearch.config.search_options import METRICS
 from tlsearch.data import dataset as image_store
 from tlsearch.errors import StoreError
 from tlsearch.execution.messages import Notice, StageStarted, TrainJob
@@ -260,6 +268,42 @@ def test_effects_are_paired_by_seed_and_image(tmp_path: Path) -> None:
     # Every image that the winner gains, it gains at both seeds: the interval is that of 10 of 40.
     assert probe["gain"]["mean"] == pytest.approx(0.25)
     assert 0 < probe["gain"]["low"] < 0.25 < probe["gain"]["high"] < 0.45
+
+
+def test_every_metric_of_the_winner_and_of_what_it_gains(tmp_path: Path) -> None:
+    choice = Choice(number=3, mean=0.9, keys=("a", "b"))
+    labels = np.repeat([0, 1, 2], [90, 7, 3])
+    drawn = {}
+    for i, key in enumerate("abpq"):
+        odds = np.random.default_rng(i).random((100, 3)) + (2 - i // 2) * np.eye(3)[labels] / 3
+        drawn[key] = odds / odds.sum(axis=1, keepdims=True)
+        path = tmp_path / "scores" / f"{key}.npz"
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, probabilities=drawn[key], labels=labels)
+    effects = effects_on_test(choice, {"linear_probe": ("p", "q")}, tmp_path / "scores", "abc")
+    assert effects["scores"]["accuracy"] == effects["accuracy"]
+    assert list(effects["scores"]) == [metric.name for metric in METRICS.values()]
+
+    def mean(function: Any, *keys: str) -> float:
+        return float(np.mean([function(labels, drawn[key]) for key in keys]))
+
+    for name, function in {
+        "balanced_accuracy": lambda y, p: balanced_accuracy_score(y, p.argmax(1)),
+        "macro_f1": lambda y, p: f1_score(y, p.argmax(1), average="macro"),
+        "macro_auroc": lambda y, p: roc_auc_score(y, p, multi_class="ovr"),
+        "log_loss": log_loss,
+    }.items():
+        found, probe = effects["scores"][name], effects["baselines"]["linear_probe"]
+        ours, theirs = mean(function, "a", "b"), mean(function, "p", "q")
+        assert found["mean"] == pytest.approx(ours), name
+        assert found["low"] < found["mean"] < found["high"]
+        assert probe["scores"][name]["mean"] == pytest.approx(theirs)
+        sign = -1 if name == "log_loss" else 1
+        assert probe["gains"][name]["mean"] == pytest.approx(sign * (ours - theirs))
+    assert probe["gains"]["accuracy"] == probe["gain"]
+    recalls = np.mean([recall_score(labels, drawn[k].argmax(1), average=None) for k in "ab"], 0)
+    assert effects["classes"]["worst"] == "abc"[int(recalls.argmin())]
+    assert effects["classes"]["worst_recall"] == pytest.approx(recalls.min())
 
 
 def test_when_a_search_is_finished(study: Study) -> None:

@@ -115,6 +115,9 @@ def test_the_last_epoch_of_a_fold_tells_the_fold() -> None:
         "mean_val_accuracy",
     }
     assert (told["fold"], told["fold_val_accuracy"], told["mean_val_accuracy"]) == (2, 0.7, 0.6)
+    ranked = fold._replace(val_macro_auroc=0.9, mean_val_macro_auroc=0.8)
+    told = epoch_metrics(epoch(6, 0.7)._replace(val_macro_auroc=0.9), ranked)
+    assert (told["val_macro_auroc"], told["mean_val_macro_auroc"]) == (0.9, 0.8)
 
 
 def test_metrics_of_an_epoch() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 from torchvision.transforms.v2.functional import normalize
 
 from tests.models.strategies import strategy
@@ -205,14 +206,29 @@ def test_bf16_trains_close_to_fp32_with_weights_in_fp32() -> None:
 # How a training ends: its budget spent, its patience lost, or its numbers gone.
 
 
-@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy"])
+def test_an_epochs_figures_are_scikit_learns() -> None:
+    training = trainer(strategy(), num_epochs=2)
+    first, last = training.epochs()
+    logits, labels = training.forward.evaluate(training.data.validation)
+    probabilities, true = logits.softmax(1).numpy(), labels.numpy()
+    predicted = probabilities.argmax(1)
+    assert last.val_balanced_accuracy == pytest.approx(balanced_accuracy_score(true, predicted))
+    assert last.val_macro_f1 == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert last.val_loss == pytest.approx(log_loss(true, probabilities), rel=1e-6)
+    areas = roc_auc_score(np.eye(CLASSES)[true], probabilities)
+    assert last.val_macro_auroc == pytest.approx(areas)
+    assert first.val_macro_auroc is None, "its ranks cost a sort a class"
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "val_accuracy", "val_macro_auroc"])
 def test_early_stopping_restores_the_best_epoch(metric: str) -> None:
     chosen = strategy(patience_epochs=2, lr=0.3, optimizer=RmsProp(alpha=0.9, momentum=0.0))
     training = trainer(chosen, num_epochs=30, metric=metric, on=data(pixels(noise=190)))
     states = [weights(training) for _ in training.epochs()]
     results = training.history
     assert len(results) < 30, "the case must stop early"
-    best = min(results, key=lambda r: r.val_loss if metric == "val_loss" else -r.val_accuracy)
+    sign = 1 if metric == "val_loss" else -1
+    best = min(results, key=lambda r: sign * getattr(r, metric))
     assert len(results) == best.epoch + 2
     assert not same(states[-1], states[best.epoch - 1])
     finished = training.finish()

@@ -21,6 +21,7 @@ from tlsearch.config.augmentation import augmentations_of
 from tlsearch.config.cells import cell_config, cells
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import METRICS, Metric
 from tlsearch.execution.messages import (
     EpochSeen,
     Notice,
@@ -113,7 +114,7 @@ class StudyProgress:
     def _is_better(self, value: float) -> bool:
         if self.best is None:
             return True
-        return value < self.best[0] if self.metric == "val_loss" else value > self.best[0]
+        return value > self.best[0] if METRICS[self.metric].maximise else value < self.best[0]
 
     def seconds_left(self) -> float | None:
         """An estimate from the runs of this stage; None before the first has ended."""
@@ -370,34 +371,58 @@ def _answer(summary: "Summary") -> list[str]:
 
 
 def _test(summary: "Summary", hidden: str) -> list[str]:
-    test = summary.test
-    found, own_model = test["accuracy"], test["champion_accuracy"]
+    test, metric = summary.test, summary.tested
+    found = summary.score(test)
+    own_model = test.get("champion_scores", {"accuracy": test["champion_accuracy"]})[metric.name]
     plural = "s" if found["num_seeds"] != 1 else ""
     seeds = f"{found['num_seeds']} seed{plural}, {found['num_images']} images"
     lines = [
-        f"[bold]test accuracy {found['mean']:.4f}[/bold] {_interval(found)} over {seeds}{hidden}",
+        f"[bold]test {metric.label} {found['mean']:.4f}[/bold] {_interval(found)} "
+        f"over {seeds}{hidden}",
         f"  of the exported model, seed 1 alone: {own_model['mean']:.4f} {_interval(own_model)}",
     ]
     for name, entry in test["baselines"].items():
         # What the baseline had to choose from: the winner is the best of many trials.
         is_tuned = entry.get("recipe") == "tuned"
         recipe_text = f"tuned with {entry['trials']} trials" if is_tuned else "one fixed recipe"
-        gain, own = entry["gain"], entry["accuracy"]["mean"]
+        gain, own = summary.gain(entry), summary.score(entry)["mean"]
         words = (
             "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "no clear difference"
         )
+        mean, low, high = (_difference(gain[end], metric) for end in ("mean", "low", "high"))
+        unit = " points" if metric.is_share else ""
         lines.append(
             f"  against {BASELINE_LABELS[name]}, {recipe_text} ({own:.4f}): "
-            f"{100 * gain['mean']:+.1f} points (95 % interval {100 * gain['low']:+.1f} … "
-            f"{100 * gain['high']:+.1f}) {words}"
+            f"{mean}{unit} (95 % interval {low} … {high}) {words}"
         )
+    if summary.no_better:
+        lines.append(f"[bold]{escape(summary.no_better)}[/bold]")
     if found["num_seeds"] == 2:
         lines.append("  two seeds make wide intervals; a larger confirm.seeds narrows them")
     if test["scorings"] > 1:
         lines.append(f"  the test part has been scored {test['scorings']} times")
     if summary.negative_transfer:
         lines.append(escape(summary.negative_transfer_text))
-    return lines
+    return [*lines, *_scores(summary)]
+
+
+def _scores(summary: "Summary") -> Iterator[str]:
+    """Every metric of the test part in columns, with the winner's intervals."""
+    from tlsearch.report.answer import score_table
+
+    table = score_table(summary, brief=True)
+    if table is None:
+        return
+    rows = [[cell.replace("\u00a0", " ") for cell in row] for row in (table.head, *table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    yield ""
+    for row in rows:
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield escape(cells.rstrip())
+
+
+def _difference(value: float, metric: Metric) -> str:
+    return f"{100 * value:+.1f}" if metric.is_share else f"{value:+.4f}"
 
 
 def _interval(found: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ _TARGET_SECONDS, _LIMIT_SECONDS = 45 * 60, 75 * 60
 _FEWEST_TRIALS, _FEWEST_EPOCHS = 12, 4
 _BATCH_SIZES = ((60, [4, 8]), (300, [8, 16]), (3000, [16, 32]), (30_000, [32, 64]))
 _PARTS = 3
+_UNEVEN = 5
 _CLASSES_SHOWN = 12
 _WIDTH = 96
 
@@ -130,6 +131,7 @@ def propose(
         "audit": _audit(found, why),
         "weights": source,
     }
+    fields["metric"] = _metric(found, fields["audit"], why)
     train = _train_images(found, split)
     fields["batch_size"] = next((sizes for most, sizes in _BATCH_SIZES if train < most), [64, 128])
     why["batch_size"] = f"about {train:,} images train"
@@ -208,6 +210,21 @@ def _audit(found: Survey, why: dict[str, str]) -> dict[str, Any]:
         )
     why["audit"] = "; ".join(reasons)
     return chosen
+
+
+def _metric(found: Survey, audit: dict[str, Any], why: dict[str, str]) -> str:
+    """Accuracy, unless it would be that of the largest classes."""
+    least = _PARTS if "small_classes" in audit else 1
+    kept = [n for n in found.images.values() if n >= least]
+    ratio = max(kept) / min(kept)
+    if ratio < _UNEVEN:
+        return "val_accuracy"
+    why["metric"] = (
+        "Balanced accuracy, the mean of the classes' recalls: the largest class has "
+        f"{ratio:.3g} times the images of the smallest, so that accuracy would be mostly that of "
+        "large classes"
+    )
+    return "val_balanced_accuracy"
 
 
 def _network(given: str | None, why: dict[str, str]) -> tuple[str, str]:
@@ -306,7 +323,8 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         *_why(why["budget"], margin=""),
         f"budget: {_flow({k: fields[k] for k in ('trials', 'epochs', 'timeout')})}",
         "workers: auto                     # one for each core or GPU",
-        "search: {sampler: tpe, pruner: hyperband, seed: 0, metric: val_accuracy}",
+        *_why(why.get("metric", ""), margin=""),
+        f"search: {{sampler: tpe, pruner: hyperband, seed: 0, metric: {fields['metric']}}}",
         "# A value fixes a dimension; a range or a list searches it.",
         "space:",
         f"  freeze_depth: {{low: 0, high: {depth}}} # layer groups left as they are; "
@@ -367,7 +385,7 @@ def _source(source: Folder | Manifest, notes: Sequence[str]) -> list[str]:
 
 def _why(reason: str, *, margin: str = "  ") -> list[str]:
     first = reason[:1].upper() + reason[1:]
-    return [margin + line for line in _comment(f"{first}.").splitlines()]
+    return [margin + line for line in _comment(f"{first}.").splitlines()] if reason else []
 
 
 def _comment(text: str) -> str:
@@ -440,6 +458,8 @@ def show(started: Started) -> None:
     if found.left_out:
         lines.append(f"other files or rows, left out: {found.left_out:,}")
     lines += [f"note: {one_line(note)}" for note in found.notes]
+    if metric := started.proposal.reasons.get("metric"):
+        lines.append(f"note: searched by {metric[0].lower()}{metric[1:]}")
     split, minutes = fields["split"]["strategy"], max(1, round(started.proposal.cost.seconds / 60))
     file = shlex.quote(str(started.study))
     lines += [

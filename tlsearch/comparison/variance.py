@@ -116,7 +116,9 @@ def _variance(values: np.ndarray) -> float:
 
 
 class Effect(NamedTuple):
-    """A mean or a mean difference of accuracies with its 95 % interval; all are shares."""
+    """A mean over seeds, or a mean difference, with its 95 % interval: of accuracies and what else
+    is a share, or of losses.
+    """
 
     mean: float
     low: float
@@ -125,16 +127,19 @@ class Effect(NamedTuple):
     num_images: int
 
 
-_ADDED_ANSWERS = (0.0, 0.0, 1.0, 1.0)
-_ADDED_DIFFERENCES = (-1.0, 1.0)
+_ADDED_ANSWERS = np.array([0.0, 0.0, 1.0, 1.0])
+_ADDED_DIFFERENCES = np.array([-1.0, 1.0])
 
 
-def paired_effect(right: np.ndarray, reference: np.ndarray | None) -> Effect:
+def paired_effect(
+    right: np.ndarray, reference: np.ndarray | None, *, weight: float = 1.0
+) -> Effect:
     """Mean of `right`, or of its difference to `reference`, with a 95 % interval.
 
     Both are 0/1 of shape (seeds, images): row i of both had the same seed, column j is the same
     test image. With one seed the interval covers the images alone. It has a width even where all
     are right or nothing differs, and no end outside of 0 to 1, or of -1 to 1 for a difference.
+    They may be terms of another share (`metrics.objectives`) in which an answer weighs `weight`.
 
     Noise is estimated with a few images added, for their spread is 0 where all answers agree: a
     mean has Wilson's interval with as many images as tell as much as these seeds and images do,
@@ -145,7 +150,9 @@ def paired_effect(right: np.ndarray, reference: np.ndarray | None) -> Effect:
     """
     values = right.astype(float) - (0.0 if reference is None else reference.astype(float))
     mean, (seeds, images) = float(values.mean()), values.shape
-    added = _ADDED_ANSWERS if reference is None else _ADDED_DIFFERENCES
+    added = weight * _ADDED_DIFFERENCES
+    if reference is None:
+        mean, added = min(max(mean, 0.0), 1.0), 0.5 + weight * (_ADDED_ANSWERS - 0.5)
     found = crossed(np.hstack([values, np.tile(added, (seeds, 1))]))
     if reference is None:
         of_independent = found.mean * (1 - found.mean) / (images + len(added) - 1)
@@ -156,6 +163,15 @@ def paired_effect(right: np.ndarray, reference: np.ndarray | None) -> Effect:
         # With few images the added ones may pull an end past the mean.
         low, high = max(min(low, mean), -1.0), min(max(high, mean), 1.0)
     return Effect(mean, low, high, seeds, images)
+
+
+def loss_effect(losses: np.ndarray, reference: np.ndarray | None) -> Effect:
+    """Mean of `losses` (seeds, images), none below 0, or of their difference to `reference`, with a
+    95 % interval (see `crossed`).
+    """
+    values = losses if reference is None else losses - reference
+    low, high = interval(found := crossed(values), level=0.95)
+    return Effect(found.mean, max(low, 0.0) if reference is None else low, high, *values.shape)
 
 
 def wilson(share: float, count: float, z: float) -> tuple[float, float]:

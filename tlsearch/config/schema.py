@@ -19,7 +19,15 @@ from pydantic import (
 from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
 from tlsearch.config.comparison import ComparisonConfig
 from tlsearch.config.packaged import PACKAGED
-from tlsearch.config.search_options import PRUNERS, SAMPLERS, Median, Pruner, Sampler, Tpe
+from tlsearch.config.search_options import (
+    PRUNERS,
+    SAMPLERS,
+    Median,
+    MetricName,
+    Pruner,
+    Sampler,
+    Tpe,
+)
 from tlsearch.config.sources import SOURCES, Source
 from tlsearch.config.space import (
     Choice,
@@ -469,7 +477,9 @@ class SearchConfig(Section):
     sampler: Annotated[Sampler, As(one_of(SAMPLERS))] = Tpe()
     pruner: Annotated[Pruner, As(one_of(PRUNERS))] = Median()
     seed: Seed = 0
-    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    metric: Annotated[
+        MetricName, Field(description="of the validation part; with or without val_")
+    ] = "val_accuracy"
 
 
 class ConfirmConfig(Section):

@@ -6,12 +6,13 @@ Left out: options that Optuna has deprecated, that take Python objects, or that 
 
 from collections.abc import Iterator, Mapping
 from math import ceil, log2
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tlsearch.config.space import Choice, count, raw
 from tlsearch.config.validation import (
+    As,
     AtLeast0,
     AtLeast1,
     AtLeast2,
@@ -344,3 +345,46 @@ PRUNERS: Mapping[str, type[Pruner]] = {
     "hyperband": Hyperband,
     "wilcoxon": Wilcoxon,
 }
+
+
+# What a search optimises.
+
+
+class Metric(NamedTuple):
+    """A figure of a part's images. `name` is how the test part's record calls it, `label` how
+    readers do. `is_share`: from 0 to 1, shown in per cent. `counts_classes`: each class counts
+    alike in it, however small.
+    """
+
+    name: str
+    label: str
+    maximise: bool
+    is_share: bool
+    counts_classes: bool
+
+
+METRICS: Mapping[str, Metric] = {
+    "val_accuracy": Metric("accuracy", "accuracy", True, True, False),
+    "val_balanced_accuracy": Metric("balanced_accuracy", "balanced accuracy", True, True, True),
+    "val_macro_f1": Metric("macro_f1", "macro F1", True, True, True),
+    "val_macro_auroc": Metric("macro_auroc", "macro AUROC", True, True, True),
+    "val_loss": Metric("log_loss", "log loss", False, False, False),
+}
+"""By the name of the validation part's figure in `EpochResult`; `metrics.objectives.TERMS` holds
+the functions. The cross-entropy of a validation part is its log loss.
+"""
+_SPELLINGS: Mapping[str, str] = {
+    spelling: name
+    for name, metric in METRICS.items()
+    for spelling in (name, metric.name, f"val_{metric.name}")
+}
+_ACCEPTED: Any = Literal[tuple(_SPELLINGS)]
+_CANONICAL: Any = Literal[tuple(METRICS)]
+MetricName = Annotated[
+    str,
+    As(_CANONICAL),
+    BeforeValidator(
+        lambda value: _SPELLINGS.get(value, value) if isinstance(value, str) else value,
+        json_schema_input_type=_ACCEPTED,
+    ),
+]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from tlsearch.config.cost import train_images
 from tlsearch.config.paths import write_text
 from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.search_options import METRICS
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import ImageSet, with_columns
@@ -24,8 +25,16 @@ from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.label_errors import Suspects, find_suspects, finding_of
 from tlsearch.data.records import Audit, refuse_errors
 from tlsearch.data.sources import read_images, read_source
-from tlsearch.data.splits import describe, draw_parts, draw_past, draw_splits, listing, past_of
-from tlsearch.errors import Problem, RequestError, WorkError
+from tlsearch.data.splits import (
+    Split,
+    describe,
+    draw_parts,
+    draw_past,
+    draw_splits,
+    listing,
+    past_of,
+)
+from tlsearch.errors import Problem, RequestError, WorkError, refused, shown
 from tlsearch.execution.messages import DataFacts, PrepareJob, Setting, SharesJob
 from tlsearch.execution.source import load_arrays, save_arrays
 from tlsearch.metrics.domain import class_share_distance
@@ -52,10 +61,12 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
     """
     split, labels = config.data.split, config.data.labels_per_class
     splits = draw_splits(data, split=split, labels_per_class=labels, redraw=0)
+    _refuse_absent(data, splits, config)
     smallest = min(len(parts.train) for parts in splits)
     for seed in range(1, config.confirm.seeds + 1):
         try:
             again = draw_splits(data, split=split, labels_per_class=labels, redraw=seed)
+            _refuse_absent(data, again, config)
         except RequestError as error:
             raise RequestError(f"confirmation seed {seed}: {error}") from None
         smallest = min(smallest, *(len(parts.train) for parts in again))
@@ -75,6 +86,26 @@ def divide(data: ImageSet, config: StudyConfig) -> tuple[DataFacts, dict[str, An
         white=data.white,
     )
     return known, listing(data, splits)
+
+
+def _refuse_absent(data: ImageSet, splits: Sequence[Split], config: StudyConfig) -> None:
+    """Refuse a metric that is a mean over classes where one of them cannot be in it.
+
+    Raises:
+        RequestError: a class has no image that validates; the message names it.
+    """
+    name = config.search.metric
+    if not METRICS[name].counts_classes:
+        return
+    present = np.unique(data.labels[data.usable])
+    for fold, parts in enumerate(splits, start=1):
+        absent = np.setdiff1d(present, data.labels[parts.validation])
+        if len(absent):
+            where = f" in fold {fold}" if config.data.split.folds else ""
+            rule = "counts every class alike, and no image of class "
+            rule += f"{shown(data.class_names[absent[0]])} is in the validation part{where}"
+            remedy = "stratify, validate on more, add images of it, or take accuracy or log_loss"
+            raise refused("search.metric", name, rule, remedy)
 
 
 def prepare(

@@ -153,7 +153,7 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
 class ClassBalance(NamedTuple):
     """What an accuracy hides where classes differ in size: the `largest` class and its share of all
     images, which always naming it gets right; the `smallest`, its share, and how much of it was
-    recognised.
+    recognised; the class of which the least was, the `worst`; and how many have images.
     """
 
     largest: str
@@ -161,6 +161,9 @@ class ClassBalance(NamedTuple):
     smallest: str
     smallest_share: float
     smallest_recall: float
+    worst: str
+    worst_recall: float
+    num_classes: int
 
 
 def class_balance(confusion: np.ndarray, names: Sequence[str]) -> ClassBalance:
@@ -173,10 +176,14 @@ def class_balance(confusion: np.ndarray, names: Sequence[str]) -> ClassBalance:
     there = np.flatnonzero(scores.support)
     largest = int(shares.argmax())
     smallest = int(min(there, key=lambda i: (shares[i], scores.recall[i])))
+    worst = int(min(there, key=lambda i: (scores.recall[i], shares[i])))
     return ClassBalance(
         largest=names[largest],
         largest_share=float(shares[largest]),
         smallest=names[smallest],
         smallest_share=float(shares[smallest]),
         smallest_recall=float(scores.recall[smallest]),
+        worst=names[worst],
+        worst_recall=float(scores.recall[worst]),
+        num_classes=len(there),
     )

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlsearch.comparison.variance import Effect
 from tlsearch.config.checks import knows_source
+from tlsearch.config.search_options import METRICS, Metric
 from tlsearch.execution.runs import RunRow
+from tlsearch.metrics.objectives import of_largest
 from tlsearch.metrics.transferability import RankAgreement
 from tlsearch.report.wording import (
-    accuracy_text,
     basis,
     count,
-    gain_text,
+    difference_text,
+    effect_text,
     joined,
     percent,
     plain,
@@ -20,17 +22,20 @@ from tlsearch.report.wording import (
     setting_text,
     value_text,
 )
-from tlsearch.search.summary import SCORES, NetworkRanking
+from tlsearch.search.summary import SCORES, NetworkRanking, Summary
 
 if TYPE_CHECKING:
     from tlsearch.report.context import SearchReport
 
 
 class Gain(NamedTuple):
-    """The winner against one baseline on the test part, paired by seed and image."""
+    """The winner against one baseline on the test part, paired by seed and image, in `metric`;
+    a `gain` is above 0 where the winner is better.
+    """
 
     baseline: str
-    accuracy: Effect
+    metric: Metric
+    score: Effect
     gain: Effect
 
     @property
@@ -49,6 +54,15 @@ class Parameter(NamedTuple):
     searched: str | None
 
 
+class Scores(NamedTuple):
+    """Every metric of the test part: a row for each, a column for the winner, each baseline and
+    always answering the largest class; last the class of which the least is recognised.
+    """
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
 class Networks(NamedTuple):
     """Of several networks: whether scores predicted their order, and a row for each, best first."""
 
@@ -61,8 +75,9 @@ class Answer(NamedTuple):
     """What to use and how sure that is.
 
     `headline` and `result` are sentences, `status` is a line that says how far the study is.
-    `accuracy`, the mean over seeds, `exported`, that of the exported model alone, `gains`, and
-    `rows`, which hold all of these as texts, are of the test part, and empty before it was scored.
+    `score`, the mean over seeds in `metric`, `exported`, that of the exported model alone, `gains`,
+    `rows`, which hold all of these as texts, and `scores` are of the test part, and empty before it
+    was scored.
     `warnings` must not be overlooked; `notes` say what a figure rests on. `difficulty` says how
     hard the images are, `similarity` how much they look like the source's; "" where neither is
     known. `networks` is None for a study on one network.
@@ -74,24 +89,31 @@ class Answer(NamedTuple):
     difficulty: str
     similarity: str
     networks: Networks | None
-    accuracy: Effect | None = None
+    metric: Metric
+    score: Effect | None = None
     exported: Effect | None = None
     gains: tuple[Gain, ...] = ()
+    scores: Scores | None = None
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     parameters: tuple[Parameter, ...] = ()
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Each model's test accuracy, the winner's gain over it, and the verdict."""
-        if self.accuracy is None or self.exported is None:
+        """Each model's figure on the test part, the winner's gain over it, and the verdict."""
+        if self.score is None or self.exported is None:
             return []
-        mean = f"the winner, mean over {count(self.accuracy.num_seeds, 'seed')}"
+        mean = f"the winner, mean over {count(self.score.num_seeds, 'seed')}"
         return [
-            (mean, accuracy_text(self.accuracy), "", ""),
-            ("the exported model alone", accuracy_text(self.exported), "", ""),
+            (mean, effect_text(self.score, self.metric), "", ""),
+            ("the exported model alone", effect_text(self.exported, self.metric), "", ""),
             *(
-                (g.baseline, accuracy_text(g.accuracy), gain_text(g.gain), g.verdict)
+                (
+                    g.baseline,
+                    effect_text(g.score, g.metric),
+                    difference_text(g.gain, g.metric),
+                    g.verdict,
+                )
                 for g in self.gains
             ),
         ]
@@ -107,19 +129,21 @@ def find_answer(data: "SearchReport") -> Answer:
         difficulty=_difficulty(data),
         similarity=_similarity(data),
         networks=_networks(data.networks, data),
+        metric=data.summary.tested,
     )
     if best is None:
         return found
     params = best.run.params
-    accuracy = Effect(**test["accuracy"]) if test else None
+    score, exported = _reached(data) if test else (None, None)
     return found._replace(
         headline=recipe_text(params, data.groups),
-        result=_confirmed(data) if accuracy else _unconfirmed(data),
-        accuracy=accuracy,
-        exported=Effect(**test["champion_accuracy"]) if test else None,
+        result=_confirmed(data) if test else _unconfirmed(data),
+        score=score,
+        exported=exported,
         gains=_gains(data),
+        scores=score_table(data.summary),
         warnings=_warnings(data),
-        notes=_notes(data, accuracy),
+        notes=_notes(data, score),
         parameters=tuple(
             Parameter(name, setting_text(value), data.space.get(name))
             for name, value in sorted(params.items(), key=lambda item: item[0] not in data.space)
@@ -136,15 +160,26 @@ def _status(data: "SearchReport") -> str:
     return f"{end}; {', '.join(texts) or 'none started'} of a budget of {trials}"
 
 
+def _reached(data: "SearchReport") -> tuple[Effect, Effect]:
+    """What the winner reaches on the test part, as a mean over seeds, and the exported model."""
+    summary, test = data.summary, data.summary.test
+    exported = test.get("champion_scores", {"accuracy": test["champion_accuracy"]})
+    return Effect(**summary.score(test)), Effect(**exported[summary.tested.name])
+
+
 def _confirmed(data: "SearchReport") -> str:
-    test = data.summary.test
-    mean, own = Effect(**test["accuracy"]), Effect(**test["champion_accuracy"])
+    metric, test = data.summary.tested, data.summary.test
+    mean, own = _reached(data)
     hidden = f" ({data.summary.imbalance})" if data.summary.imbalance else ""
+    named = "" if metric.name == "accuracy" else f" {metric.label}"
+    reached, low, high = f"{mean.mean:.3g}", f"{mean.low:.3g}", f"{mean.high:.3g}"
+    if metric.is_share:
+        reached = percent(mean.mean)
+        low, high = f"{100 * mean.low:.1f}", f"{100 * mean.high:.1f}"
     return (
-        f"Trial {test['winner']} reaches {percent(mean.mean)} on the test part{hidden}, the mean "
-        f"over {count(mean.num_seeds, 'seed')} (95 % interval {100 * mean.low:.1f} to "
-        f"{100 * mean.high:.1f}; {basis(mean)}). One of these models is exported, the first, and "
-        f"reaches {accuracy_text(own)}."
+        f"Trial {test['winner']} reaches {reached}{named} on the test part{hidden}, the mean "
+        f"over {count(mean.num_seeds, 'seed')} (95 % interval {low} to {high}; {basis(mean)}). "
+        f"One of these models is exported, the first, and reaches {effect_text(own, metric)}."
     )
 
 
@@ -173,12 +208,41 @@ def _unconfirmed(data: "SearchReport") -> str:
 
 
 def _gains(data: "SearchReport") -> tuple[Gain, ...]:
-    test = data.summary.test
-    found = test.get("baselines", {}) if test else {}
+    summary = data.summary
+    found = summary.test.get("baselines", {}) if summary.test else {}
     return tuple(
-        Gain(_recipe(name, data), Effect(**record["accuracy"]), Effect(**record["gain"]))
+        Gain(
+            _recipe(name, data),
+            summary.tested,
+            Effect(**summary.score(record)),
+            Effect(**summary.gain(record)),
+        )
         for name, record in found.items()
     )
+
+
+def score_table(summary: Summary, *, brief: bool = False) -> Scores | None:
+    """None where the test part was not scored, or by a version that knew accuracy alone; where it
+    is to be `brief`, only the winner's figures have intervals.
+    """
+    test, classes = summary.test, summary.classes
+    if "scores" not in test or classes is None:
+        return None
+    models = {"the winner": test} | {plain(n): found for n, found in test["baselines"].items()}
+    trivial, rows = of_largest(classes), []
+    for metric in METRICS.values():
+        found = [Effect(**model["scores"][metric.name]) for model in models.values()]
+        texts = [effect_text(effect, metric) for effect in found]
+        if brief:
+            texts[1:] = [text.partition(" (")[0] for text in texts[1:]]
+        bar = trivial.get(metric.name)
+        rows.append((metric.label, *texts, "∞" if bar is None else percent(bar)))
+    worst = [
+        f"{percent(model['classes']['worst_recall'])} of “{model['classes']['worst']}”"
+        for model in models.values()
+    ]
+    head = ("", *models, f"always “{classes.largest}”")
+    return Scores(head, [*rows, ("recall of the worst class", *worst, percent(0.0))])
 
 
 def _recipe(name: str, data: "SearchReport") -> str:
@@ -192,19 +256,19 @@ def _recipe(name: str, data: "SearchReport") -> str:
 
 
 def _warnings(data: "SearchReport") -> list[str]:
-    test = data.summary.test
-    texts: list[str] = []
+    test, by = data.summary.test, data.summary.tested.label
+    texts = [data.summary.no_better] if data.summary.no_better else []
     if data.summary.negative_transfer:
-        lost = Effect(**test["baselines"]["from_scratch"]["gain"])
+        lost = Effect(**data.summary.gain(test["baselines"]["from_scratch"]))
         texts.append(
             f"Negative transfer: over {_recipe('from_scratch', data)} the winner gains "
-            f"{gain_text(lost)}. The pretrained weights hurt on these images; train from scratch "
-            "or look for a closer source."
+            f"{difference_text(lost, data.summary.tested)}. The pretrained weights hurt on these "
+            "images; train from scratch or look for a closer source."
         )
     texts += [
-        f"The baseline {_recipe(name, data)} is more accurate than the winner."
+        f"The baseline {_recipe(name, data)} is better than the winner in {by}."
         for name, record in test.get("baselines", {}).items()
-        if record["gain"]["high"] < 0 and name != "from_scratch"
+        if data.summary.gain(record)["high"] < 0 and name != "from_scratch"
     ]
     if test and test.get("scorings", 1) > 1:
         texts.append(
@@ -214,9 +278,9 @@ def _warnings(data: "SearchReport") -> list[str]:
     return texts
 
 
-def _notes(data: "SearchReport", accuracy: Effect | None) -> list[str]:
+def _notes(data: "SearchReport", score: Effect | None) -> list[str]:
     names, metric = data.config.baselines, data.summary.metric
-    if accuracy is None:
+    if score is None:
         values = data.summary.baselines
         texts = [
             f"{plain(n)} {value_text(values[n], metric)}" for n in names if values[n] is not None
@@ -232,12 +296,12 @@ def _notes(data: "SearchReport", accuracy: Effect | None) -> list[str]:
         "Intervals cover both the draw of seeds and splits and the draw of test images; gains are "
         "paired by both. “No clear difference” means that the interval contains 0."
     ]
-    if accuracy.num_seeds == 1:
+    if score.num_seeds == 1:
         notes[0] = (
             "With one seed the intervals cover the draw of test images alone; gains are paired by "
             "image. “No clear difference” means that the interval contains 0."
         )
-    elif accuracy.num_seeds == 2:
+    elif score.num_seeds == 2:
         notes.append(
             "Two seeds say little about how much seeds differ, so the intervals are wide; a larger "
             "confirm.seeds narrows them."

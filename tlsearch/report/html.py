@@ -17,7 +17,8 @@ from tlsearch.report.figures.comparison import (
 )
 from tlsearch.report.figures.cost import Costs, Spending
 from tlsearch.report.figures.data import ClassShares
-from tlsearch.report.figures.model import Calibration, Confusion, LearningCurves, Roc
+from tlsearch.report.figures.learning_curves import LearningCurves
+from tlsearch.report.figures.model import Calibration, Confusion, Roc
 from tlsearch.report.figures.search import (
     History,
     ImportancePlot,

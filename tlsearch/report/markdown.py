@@ -34,8 +34,11 @@ def _answer(data: SearchReport) -> list[str]:
     parts = [f"**{escaped(answer.headline)}** {escaped(answer.result)}"]
     parts += [f"> **{escaped(warning)}**" for warning in answer.warnings]
     if answer.rows:
-        head = ("", "test accuracy (95 % interval)", "the winner's gain", "")
+        head = ("", f"test {answer.metric.label} (95 % interval)", "the winner's gain", "")
         parts.append(table_text(head, answer.rows))
+    if answer.scores:
+        rows = [tuple(map(escaped, row)) for row in answer.scores.rows]
+        parts.append(table_text(tuple(map(escaped, answer.scores.head)), rows))
     return [*parts, *map(escaped, answer.notes)]
 
 

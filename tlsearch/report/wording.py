@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from tlsearch.comparison.variance import Effect
 from tlsearch.config.augmentation import augmentations_of
 from tlsearch.config.schema import BACKBONE
+from tlsearch.config.search_options import METRICS, Metric
 from tlsearch.config.strategy import ALL, NORMS
 
 MINUS = "−"
@@ -17,16 +18,15 @@ _UNSEEN = re.compile(
 )
 _PLAIN = {
     "full_fine_tuning": "full fine-tuning",
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
+    **{name: f"validation {metric.label}" for name, metric in METRICS.items()},
 }
 
 
 def value_text(value: float | None, metric: str) -> str:
-    """A value of the study's metric: accuracies in per cent, losses with four digits."""
+    """A value of the study's metric: shares in per cent, losses with four digits."""
     if value is None:
         return "–"
-    return percent(value) if metric.endswith("accuracy") else f"{value:.4g}"
+    return percent(value) if METRICS[metric].is_share else f"{value:.4g}"
 
 
 def percent(share: float) -> str:
@@ -62,6 +62,21 @@ def gain_text(effect: Effect) -> str:
     """A gain with its interval."""
     low, high = points(effect.low), points(effect.high)
     return f"{points(effect.mean)}{_TIED}points ({low}{_TIED}to{_TIED}{high})"
+
+
+def effect_text(effect: Effect, metric: Metric) -> str:
+    """What the test part says in a metric, with its interval."""
+    if metric.is_share:
+        return accuracy_text(effect)
+    return f"{effect.mean:.3g} ({effect.low:.3g}{_TIED}to{_TIED}{effect.high:.3g})"
+
+
+def difference_text(effect: Effect, metric: Metric) -> str:
+    """A gain in a metric, above 0 where it is one, with its interval."""
+    if metric.is_share:
+        return gain_text(effect)
+    mean, low, high = (f"{x:+.3g}".replace("-", MINUS) for x in effect[:3])
+    return f"{mean} ({low}{_TIED}to{_TIED}{high})"
 
 
 def basis(effect: Effect) -> str:

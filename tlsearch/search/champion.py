@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tlsearch.comparison.variance import paired_effect
+from tlsearch.comparison.variance import loss_effect, paired_effect
 from tlsearch.config.cells import Cell
 from tlsearch.config.paths import Layout, examples_path, scores_folder, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import METRICS
 from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import ExamplesJob, Preparing, Remark, ScoreJob, Setting
 from tlsearch.execution.scheduler import POLL_SECONDS
 from tlsearch.execution.worker import ignore_interrupts, leave_with_parent, undisturbed
-from tlsearch.metrics.curves import class_balance, confusion_matrix
+from tlsearch.metrics.curves import class_balance
+from tlsearch.metrics.objectives import TERMS, Answers, class_weight
 from tlsearch.search.confirm import (
     Choice,
     baseline_keys,
@@ -119,45 +121,63 @@ def recipe_of(store: Store, name: str) -> dict[str, Any]:
 def effects_on_test(
     choice: Choice, baselines: Mapping[str, Sequence[str]], scores: Path, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The winner's test accuracy over seeds, what classes of differing sizes hide of it, the
-    accuracy of the exported model alone, and the winner's gain over each baseline, paired by seed
-    and image.
+    """The winner's test accuracy over seeds and its other `scores`, what classes of differing sizes
+    hide of it, the accuracy of the exported model alone, and the winner's gain over each baseline,
+    paired by seed and image; `gains` are positive where the winner is better.
     """
-    winner = _right(scores, choice.keys)
+    winner = _answers(scores, choice.keys)
+    confusion = np.sum([model.confusion for model in winner], axis=0)
+    champion = score_effects(_answers(scores, [choice.champion]), None)
+    own = score_effects(winner, None)
     effects: dict[str, Any] = {
-        "accuracy": paired_effect(winner, None)._asdict(),
-        "classes": class_balance(_confusion(scores, choice.keys), class_names)._asdict(),
-        "champion_accuracy": paired_effect(_right(scores, [choice.champion]), None)._asdict(),
+        "accuracy": own["accuracy"],
+        "scores": own,
+        "classes": class_balance(confusion, class_names)._asdict(),
+        "champion_accuracy": champion["accuracy"],
+        "champion_scores": champion,
         "baselines": {},
     }
     for name, keys in baselines.items():
-        reference = _right(scores, keys)
+        reference = _answers(scores, keys)
+        found, gains = score_effects(reference, None), score_effects(winner, reference)
+        counts = np.sum([model.confusion for model in reference], axis=0)
         effects["baselines"][name] = {
-            "accuracy": paired_effect(reference, None)._asdict(),
-            "gain": paired_effect(winner, reference)._asdict(),
+            "accuracy": found["accuracy"],
+            "gain": gains["accuracy"],
+            "scores": found,
+            "gains": gains,
+            "classes": class_balance(counts, class_names)._asdict(),
         }
     return effects
 
 
-def _right(scores: Path, keys: Sequence[str]) -> np.ndarray:
-    """Which test images each model answered rightly, (seeds, images)."""
-    rows = []
-    for key in keys:
-        with np.load(scores / f"{key}.npz") as file:
-            rows.append(file["probabilities"].argmax(1) == file["labels"])
-    return np.stack(rows)
+def score_effects(
+    models: Sequence[Answers], reference: Sequence[Answers] | None
+) -> dict[str, dict[str, Any]]:
+    """Every metric of models over seeds by its name, or what they gain over their reference."""
+    found = {}
+    weight = class_weight(models[0])
+    for key, metric in METRICS.items():
+        values = np.stack([TERMS[key](model) for model in models])
+        other = None
+        if reference is not None:
+            other = np.stack([TERMS[key](model) for model in reference])
+            values, other = (values, other) if metric.maximise else (other, values)
+        if metric.is_share:
+            heavy = weight if metric.counts_classes else 1.0
+            found[metric.name] = paired_effect(values, other, weight=heavy)._asdict()
+        else:
+            found[metric.name] = loss_effect(values, other)._asdict()
+    return found
 
 
-def _confusion(scores: Path, keys: Sequence[str]) -> np.ndarray:
-    """The answers of all models together, (K, K), row = true class."""
+def _answers(scores: Path, keys: Sequence[str]) -> list[Answers]:
+    """What each model says of the test images."""
     found = []
     for key in keys:
         with np.load(scores / f"{key}.npz") as file:
-            labels, probabilities = file["labels"], file["probabilities"]
-        num_classes = probabilities.shape[1]
-        predictions = probabilities.argmax(1)
-        found.append(confusion_matrix(labels, predictions, num_classes=num_classes))
-    return np.asarray(np.sum(found, axis=0))
+            found.append(Answers(file["labels"], file["probabilities"]))
+    return found
 
 
 def _train_again(work: Coordinator, keys: Sequence[str]) -> None:
@@ -280,7 +300,7 @@ def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
     """Of the parent run: means over seeds, and the exported model's own accuracy."""
     tags = {
         "tlsearch.winner": record["winner"],
-        "tlsearch.test_accuracy": f"{record['accuracy']['mean']:.4f}",
+        **{f"tlsearch.test_{n}": f"{found['mean']:.4f}" for n, found in record["scores"].items()},
         "tlsearch.model_test_accuracy": f"{record['champion_accuracy']['mean']:.4f}",
     }
     for name, found in record["baselines"].items():

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tlsearch.config.cells import Cell, compared
 from tlsearch.config.comparison import SweepConfig
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import METRICS
 from tlsearch.config.space import configuration_key
 from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
@@ -47,7 +48,7 @@ class Choice:
 
 def maximises(config: StudyConfig) -> bool:
     """Whether more of the metric is better."""
-    return config.search.metric == "val_accuracy"
+    return METRICS[config.search.metric].maximise
 
 
 def best_first(rows: Sequence[RunRow], *, maximise: bool) -> list[RunRow]:

@@ -71,19 +71,14 @@ def epoch_metrics(result: EpochResult, fold: FoldResult | None) -> dict[str, flo
     """The metrics of one epoch; the epoch itself is the step. With the last of a fold come the
     fold's number, its value and the mean over folds so far.
     """
-    values = result._asdict()
+    values: dict[str, float | None] = result._asdict()
     del values["epoch"]
     values["epoch_seconds"] = values.pop("seconds")
-    if fold is None:
-        return values
-    of_fold = {
-        "fold": fold.fold,
-        "fold_val_loss": fold.val_loss,
-        "fold_val_accuracy": fold.val_accuracy,
-        "mean_val_loss": fold.mean_val_loss,
-        "mean_val_accuracy": fold.mean_val_accuracy,
-    }
-    return {**values, **of_fold}
+    if fold is not None:
+        of_fold = fold._asdict()
+        del of_fold["last_epoch"]
+        values |= {f"fold_{n}" if n.startswith("val_") else n: v for n, v in of_fold.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def begun(rows: Iterable[RunRow]) -> list[RunRow]:

@@ -30,7 +30,7 @@ from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import Grid, Wilcoxon
+from tlsearch.config.search_options import METRICS, Grid, Wilcoxon
 from tlsearch.config.space import configuration_key, with_defaults
 from tlsearch.errors import StoreError
 from tlsearch.execution.runs import Ending, Run, RunRow
@@ -124,7 +124,7 @@ class Store:
                 self._refuse_changes(cell, its)
 
     def _open(self, name: str, config: StudyConfig) -> optuna.Study:
-        maximise = config.search.metric == "val_accuracy"
+        maximise = METRICS[config.search.metric].maximise
         direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
         if name in self._known or not self._create:
             study = optuna.load_study(
@@ -464,7 +464,9 @@ def _step_and_value(
 def _row_of(run: Run, trial: FrozenTrial) -> RunRow:
     result = trial.user_attrs.get(_RESULT, {})
     columns = result.get("epochs", {})
-    epochs = zip(*(columns[name] for name in EpochResult._fields), strict=True) if columns else ()
+    # A study that is older than a column lacks it.
+    names = [name for name in EpochResult._fields if name in columns]
+    epochs = zip(*(columns[name] for name in names), strict=True)
     open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
     return RunRow(
         run=run,
@@ -472,7 +474,7 @@ def _row_of(run: Run, trial: FrozenTrial) -> RunRow:
         state=open_state.get(trial.state) or result.get("ending", "failed"),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
         reason=result.get("reason", ""),
-        epochs=tuple(EpochResult(*row) for row in epochs),
+        epochs=tuple(EpochResult(**dict(zip(names, row, strict=True))) for row in epochs),
         folds=tuple(FoldResult(*row) for row in result.get("folds", ())),
         max_grad_norm=result.get("max_grad_norm", 0.0),
         measures={name: float(value) for name, value in result.get("measures", {}).items()},

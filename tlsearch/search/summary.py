@@ -13,6 +13,7 @@ import numpy as np
 from tlsearch.config.cells import Cell
 from tlsearch.config.paths import Layout, evaluation_path, write_text
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import METRICS, Metric
 from tlsearch.data.records import TITLES, Audit, csv_text, summary
 from tlsearch.data.records import as_json as auditing_as_json
 from tlsearch.data.records import effect as auditing_effect
@@ -20,6 +21,7 @@ from tlsearch.errors import hidden
 from tlsearch.execution.messages import Remark
 from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.curves import ClassBalance, class_balance
+from tlsearch.metrics.objectives import of_largest
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import recipe_of
@@ -60,23 +62,67 @@ class Summary:
     storage: str
 
     @property
+    def tested(self) -> Metric:
+        """What the test part's figures are given in: the study's metric, or accuracy where a
+        version of tlsearch scored it that knew no other.
+        """
+        return METRICS[self.metric if "scores" in self.test else "val_accuracy"]
+
+    def score(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The mean with its interval that the test's record, or that of a baseline in it, has."""
+        found: Mapping[str, Any] = record.get("scores", record)[self.tested.name]
+        return found
+
+    def gain(self, baseline: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the winner gains over a baseline of the test's record; above 0 it is better."""
+        found: Mapping[str, Any] = baseline.get("gains", {"accuracy": baseline["gain"]})
+        return dict(found[self.tested.name])
+
+    @property
+    def _trivial(self) -> tuple[str, float, bool]:
+        """What always answering the largest class comes to: in which metric, how much, and whether
+        the best one is not clearly above that. Of a log loss, which then is infinite, in accuracy.
+        """
+        assert self.classes is not None
+        metric = self.tested if self.test else METRICS[self.metric]
+        by_accuracy = METRICS["val_accuracy"]
+        reached = 1.0  # what it reaches at the least
+        if self.test:
+            metric = metric if metric.is_share else by_accuracy
+            reached = self.test.get("scores", self.test)[metric.name]["low"]
+        elif metric.is_share:
+            reached = 0.0 if self.best is None else self.best.value or 0.0
+        else:  # the loss of a validation part says nothing of that
+            metric = by_accuracy
+        bar = of_largest(self.classes)[metric.name]
+        return metric.label, bar, reached <= bar
+
+    @property
+    def no_better(self) -> str:
+        """That the winner is no better than always answering one class; "" where it is."""
+        if self.classes is None or not self.test:
+            return ""
+        label, bar, is_no_better = self._trivial
+        if not is_no_better:
+            return ""
+        return (
+            f"As far as the test part tells, the winner is no better than always answering "
+            f"“{self.classes.largest}”, the largest class, which gives {100 * bar:.1f} % {label}."
+        )
+
+    @property
     def imbalance(self) -> str:
-        """What the best one's accuracy leaves open where classes differ in size, or where naming
-        one class does as well; "" where neither is so.
+        """What the best one's value leaves open where classes differ in size, or where naming one
+        class does as well; "" where neither is so.
         """
         found = self.classes
         if found is None:
             return ""
         is_uneven = found.largest_share >= UNEVEN * found.smallest_share
-        reached = 1.0  # what it reaches at the least; a loss says nothing of that
-        if self.test:
-            reached = self.test["accuracy"]["low"]
-        elif self.best is not None and self.metric == "val_accuracy":
-            reached = self.best.value or 0.0
-        is_no_better = reached <= found.largest_share
+        label, bar, is_no_better = self._trivial
         if not is_uneven and not is_no_better:
             return ""
-        share = f"{100 * found.largest_share:.1f} %"
+        share = f"{100 * bar:.1f} %" + ("" if label == "accuracy" else f" {label}")
         text = f"always answering “{found.largest}”, the largest class, gives {share}"
         if is_no_better:
             text = f"not clearly more than the {share} of always answering “{found.largest}”"
@@ -114,7 +160,7 @@ class Summary:
     def negative_transfer(self) -> bool:
         """Whether training from scratch beats the winner by an interval that excludes 0."""
         found = self.test.get("baselines", {}).get("from_scratch") if self.test else None
-        return found is not None and bool(found["gain"]["high"] < 0)
+        return found is not None and bool(self.gain(found)["high"] < 0)
 
     @property
     def negative_transfer_text(self) -> str:
@@ -177,8 +223,9 @@ def _place_in_mlflow(store: Store, layout: Layout) -> Mapping[str, str] | None:
 def _classes(test: Mapping[str, Any], best: RunRow | None, folder: Path) -> ClassBalance | None:
     """As the test part was scored, or as the best trial left its validation part."""
     if test:
-        found = test.get("classes")
-        return found and ClassBalance(**found)
+        found = test.get("classes", {})
+        is_whole = set(found) == set(ClassBalance._fields)  # an older version kept less
+        return ClassBalance(**found) if is_whole else None
     if best is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):  # the report names what is missing
             content = json.loads(evaluation_path(folder, best.run.key).read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import METRICS
 from tlsearch.errors import WorkError, hidden
 from tlsearch.tracking.address import artifact_location, deleted, server_remedy, sqlite_path
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
@@ -263,7 +264,7 @@ def experiment_view(config: StudyConfig) -> Mapping[str, str]:
     """An experiment's tags that show how good its runs are, the best on top, of what settings, and
     in what state; of a comparison where they belong.
     """
-    metric, maximise = config.search.metric, config.search.metric == "val_accuracy"
+    metric, maximise = config.search.metric, METRICS[config.search.metric].maximise
     if config.comparison is not None:
         params, place = ["freeze_depth", "lr"], ["scenario", "arm", "seed"]
     else:

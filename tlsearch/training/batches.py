@@ -59,7 +59,7 @@ def epoch_order(indices: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(indices)
 
 
-STATE_LAYOUT = 5
+STATE_LAYOUT = 6
 """Goes up when `Trainer.state` changes; older checkpoints then count as absent."""
 
 

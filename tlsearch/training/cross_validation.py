@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlsearch.config.search_options import METRICS
 from tlsearch.errors import DivergenceError
 from tlsearch.models.backbones import Backbone
 from tlsearch.training.batches import TrainingData, fingerprint
@@ -81,19 +82,18 @@ class CrossValidation:
     def _close(self) -> None:
         result = self._trainer.finish()
         last = result.epochs[-1]
-        losses = [*(f.val_loss for f in self._folds), last.val_loss]
-        accuracies = [*(f.val_accuracy for f in self._folds), last.val_accuracy]
+        values: dict[str, list[Any]] = {
+            name: [*(getattr(fold, name) for fold in self._folds), getattr(last, name)]
+            for name in METRICS
+        }
         self._ended.append(replace(result, epochs=(), chosen=None))
-        self._folds.append(
-            FoldResult(
-                fold=self._index + 1,
-                last_epoch=len(self.history),
-                val_loss=last.val_loss,
-                val_accuracy=last.val_accuracy,
-                mean_val_loss=fmean(losses),
-                mean_val_accuracy=fmean(accuracies),
-            )
-        )
+        last_ones: dict[str, Any] = {name: found[-1] for name, found in values.items()}
+        means: dict[str, Any] = {
+            f"mean_{name}": None if None in found else fmean(found)
+            for name, found in values.items()
+        }
+        number, ended = self._index + 1, len(self.history)
+        self._folds.append(FoldResult(fold=number, last_epoch=ended, **last_ones, **means))
 
     def finish(self) -> TrainResult:
         """Sum up; the network that is left is the last fold's."""

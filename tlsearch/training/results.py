@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from tlsearch.config.search_options import METRICS
+
 
 class EpochResult(NamedTuple):
     """One epoch, counted from 1. Losses are means of the cross-entropy, accuracies shares; the
-    training loss is weighted where the images have weights.
+    training loss is weighted where the images have weights. Fields of validation that a study may
+    optimise are named as in `metrics.objectives`; the area under the ROC curves, which takes a sort
+    a class, is None but where the study optimises it or a training may end.
 
     The training figures are running means in training mode, of augmented images where there are
     such; of a mixed image the heavier label counts as right; `lr` is the head's rate at the
@@ -23,6 +27,9 @@ class EpochResult(NamedTuple):
     lr: float
     max_grad_norm: float
     seconds: float
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+    val_macro_auroc: float | None = None
 
 
 class FoldResult(NamedTuple):
@@ -38,6 +45,12 @@ class FoldResult(NamedTuple):
     val_accuracy: float
     mean_val_loss: float
     mean_val_accuracy: float
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+    val_macro_auroc: float | None = None
+    mean_val_balanced_accuracy: float | None = None
+    mean_val_macro_f1: float | None = None
+    mean_val_macro_auroc: float | None = None
 
 
 Ending = Literal["complete", "diverged"]
@@ -80,9 +93,6 @@ class TrainResult:
 
 
 def best_epoch(history: Sequence[EpochResult], *, metric: str) -> EpochResult:
-    """The epoch with the lowest "val_loss" or the highest "val_accuracy"; of equals the first:
-    a later tie is no improvement.
-    """
-    if metric == "val_loss":
-        return min(history, key=lambda result: result.val_loss)
-    return max(history, key=lambda result: result.val_accuracy)
+    """The epoch that is best by the metric; of equals the first: a later tie is no improvement."""
+    best = max if METRICS[metric].maximise else min
+    return best(history, key=lambda result: float(getattr(result, metric)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tlsearch.config.runtime import derive_seed
 from tlsearch.errors import DivergenceError
 from tlsearch.metrics.curves import confusion_matrix
+from tlsearch.metrics.objectives import Answers, balanced_accuracy, macro_auroc, macro_f1
 from tlsearch.models.backbones import Backbone
 from tlsearch.models.freezing import (
     moving_state,
@@ -183,7 +184,7 @@ class Trainer:
             max_norm = max(max_norm, norm)
         self.step_seconds += time.perf_counter() - self.steps.seconds - started
         with self._averaged():
-            val_loss, confusion = self._validate(epoch)
+            val_loss, confusion, auroc = self._validate(epoch)
         result = EpochResult(
             epoch=epoch,
             train_loss=loss_sum / len(order),
@@ -193,6 +194,9 @@ class Trainer:
             lr=base_lr,
             max_grad_norm=max_norm,
             seconds=time.perf_counter() - self.steps.seconds - started,
+            val_balanced_accuracy=balanced_accuracy(confusion),
+            val_macro_f1=macro_f1(confusion),
+            val_macro_auroc=auroc,
         )
         return result, confusion
 
@@ -261,17 +265,22 @@ class Trainer:
     def _weights_of(self, rows: np.ndarray) -> Tensor | None:
         return None if self._weights is None else self._weights[torch.from_numpy(rows)]
 
-    def _validate(self, epoch: int) -> tuple[float, np.ndarray]:
-        """Loss on the validation images, and counts (K, K) of their classes and predictions."""
+    def _validate(self, epoch: int) -> tuple[float, np.ndarray, float | None]:
+        """Loss on the validation images, counts (K, K) of their classes and predictions, and the
+        area under the ROC curves where it is wanted.
+        """
         logits, labels = self.forward.evaluate(self.data.validation)
         loss = F.cross_entropy(logits, labels).item()
         if not math.isfinite(loss):
             raise DivergenceError(f"epoch {epoch}: the validation loss is {loss}")
-        return loss, confusion_matrix(
-            labels.cpu().numpy(),
-            logits.argmax(1).cpu().numpy(),
-            num_classes=self.data.num_classes,
-        )
+        classes = labels.cpu().numpy()
+        predicted = logits.argmax(1).cpu().numpy()
+        confusion = confusion_matrix(classes, predicted, num_classes=self.data.num_classes)
+        patience = self.plan.strategy.patience_epochs
+        may_end = epoch == self.plan.num_epochs or patience is not None
+        if not may_end and self.metric != "val_macro_auroc":
+            return loss, confusion, None
+        return loss, confusion, macro_auroc(Answers(classes, logits.softmax(1).cpu().numpy()))
 
     def finish(self) -> TrainResult:
         """Restore the chosen epoch's weights and sum up."""

@@ -14,41 +14,9 @@ from tlsearch.report.evaluation import ClassRow, Evaluation, Scores
 from tlsearch.report.figures import data as data_figures
 from tlsearch.report.figures import model
 from tlsearch.report.figures.data import ClassShares
-from tlsearch.report.figures.model import Calibration, Confusion, LearningCurve, LearningCurves, Roc
+from tlsearch.report.figures.model import Calibration, Confusion, Roc
 from tlsearch.report.wording import Absent
 from tlsearch.search.store import FACTS
-from tlsearch.training.results import FoldResult
-
-
-def test_curves_are_those_of_the_winner_the_next_best_and_the_baselines(data: SearchReport) -> None:
-    found = LearningCurves.compute(data)
-    assert isinstance(found, LearningCurves)
-    assert data.summary.best is not None
-    assert found.curves[0].name == f"trial {data.summary.best.number}"
-    assert [c.is_baseline for c in found.curves] == [False] * 5 + [True] * 3
-    probe = found.curves[5]
-    assert (probe.name, probe.num_epochs, len(probe.epochs)) == ("linear probe", 100, 100)
-    assert probe.accuracies[-1] == pytest.approx(0.885)
-    drawn = next(t for t in found.draw().data if t.name == "linear probe")
-    assert drawn.x[49] == 0.5
-    assert "the linear probe has 100" in found.caption
-
-
-def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: SearchReport) -> None:
-    row = data.trials[0]
-    first = row.epochs[0]
-    accuracies = (0.2, 0.4, 0.6, 0.4, 0.8)  # three epochs, then two: the second stopped early
-    crossed = replace(
-        row,
-        run=replace(row.run, folds=(0, 1), num_epochs=4),
-        epochs=tuple(
-            first._replace(epoch=i, val_accuracy=a) for i, a in enumerate(accuracies, start=1)
-        ),
-        folds=(FoldResult(1, 3, 0.4, 0.6, 0.4, 0.6), FoldResult(2, 5, 0.2, 0.8, 0.3, 0.7)),
-    )
-    found = LearningCurve.of(crossed, "trial 0", is_baseline=False)
-    assert (found.num_epochs, found.epochs) == (4, (1, 2, 3))
-    assert found.accuracies == pytest.approx((0.3, 0.6, 0.6))
 
 
 def test_confusion_is_of_the_champion_on_the_test_part(data: SearchReport) -> None:

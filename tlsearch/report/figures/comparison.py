@@ -25,7 +25,14 @@ from tlsearch.report.figures.style import (
     label,
     rounded,
 )
-from tlsearch.report.wording import Absent, count, gain_text, percent, points, setting_text
+from tlsearch.report.wording import (
+    Absent,
+    count,
+    difference_text,
+    percent,
+    points,
+    setting_text,
+)
 
 POOLED = "all scenarios"
 NORM = "early_gradient_norm"
@@ -102,7 +109,7 @@ def look(arm: str, arms: Sequence[str]) -> dict[str, str]:
 
 
 class Gains(NamedTuple):
-    """Gains in test accuracy with their intervals, in the order of the baselines."""
+    """Gains on the test part with their intervals, in the order of the baselines."""
 
     gains: tuple[Gain, ...]
 
@@ -114,16 +121,17 @@ class Gains(NamedTuple):
 
     def draw(self) -> go.Figure:
         """A mark and its interval for each baseline, with a line at no gain."""
-        figure = canvas(x="gain in points of test accuracy", y="")
-        gains = self.gains[::-1]
+        gains, metric = self.gains[::-1], self.gains[0].metric
+        unit, named = (100, "points of ") if metric.is_share else (1, "")
+        figure = canvas(x=f"gain in {named}test {metric.label}", y="")
         means, lows, highs = (
-            [100 * getattr(g.gain, end) for g in gains] for end in ("mean", "low", "high")
+            [unit * getattr(g.gain, end) for g in gains] for end in ("mean", "low", "high")
         )
         figure.add_scatter(
             x=means,
             y=[f"over {label(g.baseline, length=40)}" for g in gains],
             error_x=intervals(means, lows, highs),
-            customdata=[gain_text(g.gain) for g in gains],
+            customdata=[difference_text(g.gain, metric) for g in gains],
             mode="markers",
             marker={"color": BLUE, "size": 11},
             showlegend=False,
@@ -141,8 +149,11 @@ class Gains(NamedTuple):
 
     @property
     def alt(self) -> str:
-        text = "; ".join(f"over {g.baseline} {gain_text(g.gain)}, {g.verdict}" for g in self.gains)
-        return f"Gain of the winner in test accuracy: {text}."
+        metric = self.gains[0].metric
+        text = "; ".join(
+            f"over {g.baseline} {difference_text(g.gain, metric)}, {g.verdict}" for g in self.gains
+        )
+        return f"Gain of the winner in test {metric.label}: {text}."
 
 
 # A band for each scenario, in it a line for each arm.

@@ -1,11 +1,10 @@
-"""Figures of the model: how it learned, what it confuses, how sure it may be of its answers."""
+"""Figures of the model: what it confuses, how sure it may be of its answers."""
 
 from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
-from tlsearch.execution.runs import RunRow
 from tlsearch.report.context import SearchReport
 from tlsearch.report.evaluation import Evaluation, Scores
 from tlsearch.report.figures.style import (
@@ -16,11 +15,15 @@ from tlsearch.report.figures.style import (
     SERIES,
     canvas,
     label,
-    with_room,
 )
-from tlsearch.report.wording import Absent, count, joined, percent, plain, points
+from tlsearch.report.wording import (
+    Absent,
+    count,
+    joined,
+    percent,
+    points,
+)
 
-TOP_TRIALS = 5
 MAX_CLASSES = 20
 """More cells hold no numbers and their axes no names: of more classes the worst are shown."""
 MAX_NAME = 16
@@ -33,117 +36,12 @@ MAX_POINTS = 200
 NUM_BINS = 15
 """As in arXiv:1706.04599, so that figures can be compared."""
 NUM_DRAWS = 500
-_SYMBOLS = ("circle", "square", "diamond", "cross", "star")
 _HITS = [[0, "rgba(59,130,196,0.05)"], [1, "rgba(59,130,196,0.75)"]]
 _ERRORS = [[0, "rgba(217,115,13,0.10)"], [1, "rgba(217,115,13,0.85)"]]
 _FPR = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.1, 1, 91)[1:]])
 _ENDS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _NEARLY_ALL = 0.99
 _MAX_DRAWN = 20_000_000
-
-
-# Learning curves.
-
-
-class LearningCurve(NamedTuple):
-    """Validation accuracy after each of `epochs`, of `num_epochs` that were planned; of a
-    cross-validation the means over the folds that reached the epoch.
-    """
-
-    name: str
-    is_baseline: bool
-    num_epochs: int
-    epochs: tuple[int, ...]
-    accuracies: tuple[float, ...]
-
-    @classmethod
-    def of(cls, row: RunRow, name: str, *, is_baseline: bool) -> "LearningCurve":
-        """The curve of one run."""
-        starts = [0, *(fold.last_epoch for fold in row.folds)]
-        by_epoch: dict[int, list[float]] = {}
-        for e in row.epochs:
-            within = e.epoch - max(start for start in starts if start < e.epoch)
-            by_epoch.setdefault(within, []).append(e.val_accuracy)
-        means = tuple(sum(found) / len(found) for found in by_epoch.values())
-        return cls(name, is_baseline, row.run.num_epochs, tuple(by_epoch), means)
-
-
-class LearningCurves(NamedTuple):
-    """The best trials, best first, then the baselines. `folds` is None without any."""
-
-    curves: tuple[LearningCurve, ...]
-    folds: int | None
-
-    @classmethod
-    def compute(cls, data: SearchReport) -> "LearningCurves | Absent":
-        """The curves of the winner, the best few others, and the baselines on the same split."""
-        best = data.summary.best
-        top = sorted(data.ranked, key=lambda row: best is None or row.number != best.number)
-        found = [
-            LearningCurve.of(row, f"trial {row.number}", is_baseline=False)
-            for row in top[:TOP_TRIALS]
-        ]
-        found += [
-            LearningCurve.of(row, plain(name), is_baseline=True)
-            for name, row in data.baselines.items()
-        ]
-        curves = tuple(curve for curve in found if curve.epochs)
-        if not curves:
-            return Absent("No training has completed an epoch yet.")
-        return cls(curves, data.config.data.split.folds)
-
-    def draw(self) -> go.Figure:
-        """Over the share of the training: a linear probe has more, and much cheaper, epochs."""
-        figure = canvas(x="share of the training's epochs", y="validation accuracy")
-        trials = baselines = 0
-        for curve in self.curves:
-            if curve.is_baseline:
-                style = {"color": GREY, "width": 1.5, "dash": DASHES[baselines % len(DASHES)]}
-                symbol, baselines = None, baselines + 1
-            else:
-                style = {"color": SERIES[trials % len(SERIES)], "width": 2}
-                symbol, trials = _SYMBOLS[trials % len(_SYMBOLS)], trials + 1
-            figure.add_scatter(
-                x=[epoch / curve.num_epochs for epoch in curve.epochs],
-                y=curve.accuracies,
-                customdata=curve.epochs,
-                mode="lines+markers" if symbol else "lines",
-                name=label(curve.name),
-                line=style,
-                marker={"symbol": symbol, "size": 7},
-                hovertemplate=(
-                    f"{label(curve.name)}, epoch %{{customdata}} of {curve.num_epochs}: "
-                    "%{y:.1%}<extra></extra>"
-                ),
-            )
-        figure.update_xaxes(tickformat=PERCENT, range=[0, 1.03])
-        highest = max(max(curve.accuracies) for curve in self.curves)
-        return figure.update_yaxes(tickformat=PERCENT, range=with_room(self.low, highest))
-
-    @property
-    def low(self) -> float:
-        """Where the axis begins: below the worst end by twice the spread of the ends, since the
-        first epochs would flatten it.
-        """
-        ends = [curve.accuracies[-1] for curve in self.curves]
-        lowest = min(min(curve.accuracies) for curve in self.curves)
-        return max(lowest, min(ends) - 2 * (max(ends) - min(ends)) - 0.05, 0.0)
-
-    @property
-    def caption(self) -> str:
-        (_, planned), *_ = sorted({(c.is_baseline, c.num_epochs) for c in self.curves})
-        longer = {c.name: c.num_epochs for c in self.curves if c.num_epochs != planned}
-        means = f", mean over {self.folds} folds" if self.folds else ""
-        others = "".join(f"; the {name} has {number}" for name, number in longer.items())
-        return (
-            f"Validation accuracy after each epoch{means}, over {planned} planned epochs{others}. "
-            "Solid lines with marks: the best trials. Dashed: the baselines."
-        )
-
-    @property
-    def alt(self) -> str:
-        ends = ", ".join(f"{c.name} {percent(c.accuracies[-1])}" for c in self.curves)
-        return f"Validation accuracy by epoch; at the last epoch: {ends}."
 
 
 # What the winner takes for what.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import plotly.graph_objects as go
 
+from tlsearch.config.search_options import METRICS
 from tlsearch.report.wording import Absent, count, joined, printable, shortened
 
 # Distinct for the colour-blind (after Okabe and Ito) and readable on white and on near-black.
@@ -102,13 +103,13 @@ def label(name: str, *, length: int = 24) -> str:
 
 
 def percent_axis(metric: str) -> dict[str, Any]:
-    """How an axis writes the metric: accuracies in per cent."""
-    return {"tickformat": PERCENT} if metric.endswith("accuracy") else {}
+    """How an axis writes the metric: shares in per cent."""
+    return {"tickformat": PERCENT} if METRICS[metric].is_share else {}
 
 
 def hover_format(metric: str) -> str:
     """How a hover text writes the metric."""
-    return ".1%" if metric.endswith("accuracy") else ".4g"
+    return ".1%" if METRICS[metric].is_share else ".4g"
 
 
 def with_room(low: float, high: float) -> list[float]:
