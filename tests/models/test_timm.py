@@ -1,5 +1,6 @@
 """timm's networks through the contract of torchvision's."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,30 @@ def test_a_file_that_timm_wrote_is_loaded(name: str, tmp_path: Path) -> None:
         for stage in built.stages[:-1]:
             features = stage.eval()(features)
         assert torch.equal(features, theirs.eval()(images))
+
+
+def original(name: str) -> str:
+    """The name that ConvNeXt's authors gave a tensor of timm's."""
+    for pattern, theirs in (
+        (r"stem\.", "downsample_layers.0."),
+        (r"stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"stages\.(\d)\.blocks\.", r"stages.\1."),
+        (r"head\.(norm|fc)\.", lambda m: {"norm": "norm.", "fc": "head."}[m[1]]),
+    ):
+        name = re.sub(f"^{pattern}", theirs, name)
+    return name.replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.backbone."])
+def test_a_file_with_the_original_authors_names_is_loaded(prefix: str) -> None:
+    name = "timm/convnext_atto"
+    theirs = build_backbone(name=name, num_classes=9, image_size=32, dropout=0.0, seed=3).model
+    state = {prefix + original(key): value for key, value in theirs.state_dict().items()}
+    built = build_backbone(name=name, num_classes=5, image_size=32, dropout=0.0, seed=0)
+    match = load_pretrained(built, state)
+    assert (len(match.tensors), match.missing, match.prefix) == (126, (), prefix)
+    own = built.model.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in theirs.state_dict().items() if "fc." not in k[:8])
 
 
 def test_published_weights_come_through_timm(monkeypatch: pytest.MonkeyPatch) -> None:

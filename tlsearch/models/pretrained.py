@@ -1,6 +1,8 @@
 """Pretrained weights in a network: which tensor belongs where, what is left out or missing."""
 
 import re
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,7 +60,8 @@ class Match(NamedTuple):
 
 def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     """Find the tensors of a network's body in `state`, whose names may have a prefix, as wrapping
-    the network gives them. A ViT's position embeddings are interpolated to its image size.
+    the network gives them. A ViT's position embeddings are interpolated to its image size, and
+    timm's networks also take the names that their original authors gave.
 
     The network may be on torch's meta device.
 
@@ -73,8 +76,7 @@ def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     wanted = {name: value for name, value in body.items() if not _is_counter(name)}
     prefix = _prefix(backbone.name, wanted, state)
     given = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    if facts.family == "vit":
-        given = _vit_state(model, given)
+    given = _vit_state(model, given) if facts.family == "vit" else _as_timm_has_it(model, given)
     found = {k: v for k, v in given.items() if k in body and _fits(v, body[k])}
     unlike = {
         k: f"{k} ({_kind(given[k])} instead of {_kind(v)})"
@@ -174,7 +176,11 @@ def study_backbone(
     )
     if state is not None:
         with _named(config):
-            load_pretrained(found, state)
+            match = load_pretrained(found, state)
+            if match.missing and not is_weights_file(config.backbone.weights):
+                missing = _first(match.missing)
+                remedy = f"write data.size: {found.facts.native_size}, or name a file"
+                raise WeightsError(f"do not fill {name} at {size} px, in {missing} — {remedy}")
     return found
 
 
@@ -202,7 +208,7 @@ def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     return match
 
 
-def _prefix(network: str, own: Collection[str], given: Iterable[str]) -> str:
+def _prefix(network: str, own: Collection[str], given: Collection[str]) -> str:
     """The prefix that most of the network's names have in a file; of two that as many have, the one
     of which each part is a usual wrapper's name.
 
@@ -212,14 +218,26 @@ def _prefix(network: str, own: Collection[str], given: Iterable[str]) -> str:
     counts = Counter(
         name[:start] for name in given for start in _starts(name) if name[start:] in own
     )
-    best = [prefix for prefix, count in counts.items() if count == max(counts.values())]
+    most = max(counts.values(), default=0)
+    if 2 * most < len(own):  # other names, which `_as_timm_has_it` may know
+        return _common_wrappers(given)
+    best = [prefix for prefix, count in counts.items() if count == most]
     usual = [p for p in best if set(p.split(".")[:-1]) <= _WRAPPERS]
     if len(best) > 1 and len(usual) != 1:
         raise WeightsError(
             f"has {network} {len(best)} times, under {', '.join(best)} — save one of "
             "them alone, without that prefix"
         )
-    return (usual or best or [""])[0]
+    return (usual or best)[0]
+
+
+def _common_wrappers(names: Collection[str]) -> str:
+    """Usual wrappers' names that all names begin with."""
+    prefix, rest = "", set(names)
+    while len(firsts := {name.partition(".")[0] for name in rest}) == 1 and firsts <= _WRAPPERS:
+        prefix += f"{firsts.pop()}."
+        rest = {name.partition(".")[2] for name in rest}
+    return prefix
 
 
 def _starts(name: str) -> Iterator[int]:
@@ -241,6 +259,23 @@ def _vit_state(model: Any, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(interpolate_embeddings(model.image_size, model.patch_size, dict(state)))
     except (ValueError, RuntimeError):
         return state  # no square grid of positions: reported as a shape that does not fit
+
+
+def _as_timm_has_it(model: object, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict by timm's own conversion, for its networks: from the names of the original
+    authors, and with position embeddings for the model's size.
+    """
+    module = type(model).__module__
+    convert = getattr(sys.modules[module], "checkpoint_filter_fn", None)
+    if not module.startswith("timm.models.") or convert is None:
+        return given
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how it interpolates
+            found = convert(dict(given), model)
+    except Exception:  # made for files of that network alone: what others lack is said below
+        return given
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def _is_counter(name: str) -> bool:
