@@ -25,7 +25,7 @@ from tlsearch.execution import head_init
 from tlsearch.execution.head_init import HeadStart
 from tlsearch.execution.messages import TrainJob
 from tlsearch.execution.workbench import Workbench
-from tlsearch.metrics.linear_probe import INVERSE_PENALTY, MAX_ITERATIONS
+from tlsearch.metrics.linear_probe import INVERSE_PENALTY, LEAST_DEVIATION, MAX_ITERATIONS
 from tlsearch.models.backbones import Backbone
 from tlsearch.models.layer_groups import stages_of
 from tlsearch.training.batches import TrainingData, pixel_batch
@@ -65,6 +65,9 @@ def test_the_head_starts_as_scikit_learns_probe_of_the_training_part(tmp_path: P
     on, backbone = data(), prepared(tmp_path, PROBE)
     train = features(backbone, on, on.train)
     scaler = StandardScaler().fit(train)
+    scaler.scale_ = np.maximum(
+        scaler.scale_, LEAST_DEVIATION * np.sqrt((train.std(axis=0) ** 2).mean())
+    )
     probe = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
     probe.fit(scaler.transform(train), on.pixels.labels[on.train])
     expected = probe.predict_proba(scaler.transform(features(backbone, on, on.validation)))

@@ -262,6 +262,8 @@ def test_a_baseline_is_said_by_the_weights_it_kept_and_not_by_its_best_epoch(
     rows = data.summary.rows
     lucky = tuple(
         replace(row, epochs=(row.epochs[0]._replace(val_accuracy=0.99), *row.epochs[1:]))
+        if len(row.epochs) > 1
+        else row
         for row in rows
     )
     assert expected in replace(data, summary=replace(data.summary, rows=lucky)).answer.difficulty

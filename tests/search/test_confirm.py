@@ -33,7 +33,7 @@ from tlsearch.execution.messages import Notice, StageStarted, TrainJob
 from tlsearch.execution.prepare import divide
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.execution.workbench import Workbench
-from tlsearch.search.baselines import BASELINES, PROBE_EPOCHS_FACTOR, baseline_run, folds_of
+from tlsearch.search.baselines import BASELINES, baseline_run, folds_of
 from tlsearch.search.champion import effects_on_test, recipe_of
 from tlsearch.search.collect import CSV_FILE, JSON_FILE, collect, write_tables
 from tlsearch.search.confirm import (
@@ -351,7 +351,7 @@ def test_baselines_are_valid_for_every_backbone(study: Study) -> None:
             make_plan(run.strategy, groups=names, num_train_images=40, num_epochs=run.num_epochs)
             is_probe = name == "linear_probe"
             assert run.params["freeze_depth"] == (len(names) - 1 if is_probe else 0)
-            assert run.num_epochs == 3 * (PROBE_EPOCHS_FACTOR if is_probe else 1)
+            assert run.num_epochs == (1 if is_probe else 3)
     glyphs = study("backbone.weights=glyphs")
     assert [baseline_run(glyphs, name, seed=1).init for name in BASELINES] == [
         "pretrained", "pretrained", "random"

@@ -14,9 +14,12 @@ from scipy.special import softmax
 FOLDS = 5
 INVERSE_PENALTY, MAX_ITERATIONS = 0.1, 200
 """Of the logistic regression, on features of mean 0 and variance 1. A strong penalty: a probe that
-can fit a wrong label believes it. Of 0.001, 0.01, 0.1 and 1 this one and cleanlab's own rule of
-pruning did best, in one draw, on sklearn's digits with one label in ten, in fifty, or none
-exchanged: 88 and 91 % of those were found, and 12 and 27 % of the suspects were false alarms.
+can fit a wrong label believes it.
+"""
+LEAST_DEVIATION = 0.3
+"""Of the root mean square over the features: what varies less is not brought to variance 1. With
+its own deviation alone a feature that hardly ever speaks gets a weight of hundreds, and a head that
+starts so explodes as soon as BatchNorm sees batches.
 """
 
 
@@ -56,21 +59,24 @@ def fit_probe(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     if len(np.unique(labels)) < 2:
         raise ValueError("the training part has a single class")
-    scaler = StandardScaler().fit(np.asarray(features, dtype=float))
+    features = np.asarray(features, dtype=float)
+    mean = features.mean(axis=0)
+    deviation = features.std(axis=0)
+    least = LEAST_DEVIATION * math.sqrt((deviation**2).mean())
+    scale = np.maximum(deviation, least or 1.0)
     regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         # Near the optimum the order of probabilities does not change any more.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        regression.fit(scaler.transform(features), labels, sample_weight=weights)
+        regression.fit((features - mean) / scale, labels, sample_weight=weights)
     weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # of two classes scikit-learn keeps the difference alone
         weight, bias = (np.concatenate([-v, v]) / 2 for v in (weight, bias))
-    weight = weight / scaler.scale_
-    return LinearProbe(regression.classes_, weight, bias - weight @ scaler.mean_)
+    weight = weight / scale
+    return LinearProbe(regression.classes_, weight, bias - weight @ mean)
 
 
 def probe_accuracy(
