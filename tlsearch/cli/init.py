@@ -295,10 +295,18 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
     )
 
 
+_HEAD_INIT = (
+    "  # What the head starts from: chance, or a linear probe of the frozen features.",
+    "  head_init: [random, probe]",
+)
+
+
 def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
     """The study file; its comments are of one line each, whatever the names in the data are."""
     fields, why = proposal.fields, proposal.reasons
     epochs, depth = fields["epochs"], len(groups(CATALOGUE[fields["backbone"]])) - 1
+    # The first group's rate is a hundred-thousandth of the head's at the least, however many follow.
+    ratio = round(0.1 ** min(1.0, 5 / depth), 1)
     audit = [*_why(why["audit"]), f"  audit: {_flow(fields['audit'])}"] if fields["audit"] else []
     lines = [
         _comment(f"tlsearch run {one_line(file)}"),
@@ -330,7 +338,9 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         f"  freeze_depth: {{low: 0, high: {depth}}} # layer groups left as they are; "
         f"{depth} leaves but the head",
         "  lr: {low: 1.0e-4, high: 1.0e-1, log: true}",
-        "  lr_ratio: {low: 0.1, high: 1.0, log: true}  # of the rate, per group towards the input",
+        f"  lr_ratio: {{low: {ratio}, high: 1.0, log: true}}  # of the rate, per group towards the "
+        "input",
+        *([] if fields["weights"] == "none" else _HEAD_INIT),
         f"  warmup_epochs: {{low: 0, high: {min(3, epochs - 1)}}}",
         "  weight_decay: {low: 1.0e-6, high: 1.0e-2, log: true}",
         "  dropout: {low: 0.0, high: 0.5}",
