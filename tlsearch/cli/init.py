@@ -305,7 +305,7 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
     """The study file; its comments are of one line each, whatever the names in the data are."""
     fields, why = proposal.fields, proposal.reasons
     epochs, depth = fields["epochs"], len(groups(CATALOGUE[fields["backbone"]])) - 1
-    # The first group's rate is a hundred-thousandth of the head's at the least, however many follow.
+    # The first group's rate is a hundred-thousandth of the head's at the least, for any depth.
     ratio = round(0.1 ** min(1.0, 5 / depth), 1)
     audit = [*_why(why["audit"]), f"  audit: {_flow(fields['audit'])}"] if fields["audit"] else []
     lines = [
