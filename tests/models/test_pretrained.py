@@ -138,6 +138,13 @@ def test_few_missing_tensors_stay_random_and_are_said() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float8_e4m3fn])
+def test_other_types_of_numbers_are_converted(kind: torch.dtype) -> None:
+    backbone, given = loadable(), {k: v.to(kind) for k, v in source().items()}
+    load_pretrained(backbone, given)
+    assert torch.equal(backbone.model.state_dict()[WEIGHT], given[WEIGHT].float())
+
+
 def test_on_the_meta_device_weights_are_matched_and_nothing_is_built() -> None:
     with torch.device("meta"):
         network = loadable()

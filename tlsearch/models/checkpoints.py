@@ -34,13 +34,13 @@ _PLACES = (
     "module",
 )
 """Where training scripts put the state dict; the first of these that is there counts."""
-_DEPTH = 3  # of mappings in mappings; a guess
+_DEPTH = 4  # of mappings in mappings; a guess
 _COPIES = 4  # of the file's bytes that its tensors may share, as tied weights do; a guess
 
 
 class Checkpoint(NamedTuple):
     """The tensors of a file by name, the place in it where they lie ("" for the file itself), and
-    further places that hold as many.
+    further known places that hold as many. Of mappings in mappings the names have a dot between.
     """
 
     state: dict[str, Tensor]
@@ -64,22 +64,19 @@ def read_checkpoint(file: Path) -> Checkpoint:
         raise no_such_file(file) from None
     except OSError as error:
         raise _error(file, f"cannot be read ({error.strerror or error})") from None
-    places = sorted(_places(content), key=lambda found: -len(found[1]))
-    if not places:
+    tensors = dict(_tensors(content))
+    if not tensors:
         what = f"a {type(content).__name__}" if not isinstance(content, Mapping) else "no tensors"
         raise _error(file, f"holds no state dict but {what}", "save model.state_dict()")
-    # A mapping of few tensors beside one of many is no network's.
-    large = {place: state for place, state in places if 2 * len(state) >= len(places[0][1])}
-    named = [place for place in large if set(place.split(".")) <= set(_PLACES)]
-    place = min(named or [places[0][0]], key=_rank)
-    state = large.pop(place)
-    _refuse_claims(file, state)
-    return Checkpoint(state, place, tuple(large))
-
-
-def _rank(place: str) -> list[int]:
-    """Where a place stands in the order of the known ones; alone, an unknown one stands nowhere."""
-    return [_PLACES.index(part) for part in place.split(".") if part in _PLACES]
+    found = {place: dict(_tensors(content[place])) for place in _PLACES if place in content}
+    # A place with few tensors beside one with many is no network's.
+    most = max(map(len, found.values()), default=0)
+    large = [place for place, state in found.items() if state and 2 * len(state) >= most]
+    checkpoint = Checkpoint(tensors, "")
+    if large:
+        checkpoint = Checkpoint(found[large[0]], large[0], tuple(large[1:]))
+    _refuse_claims(file, checkpoint.state)
+    return checkpoint
 
 
 def _error(file: Path, rule: str, remedy: str = "") -> WeightsError:
@@ -200,19 +197,15 @@ def _refuse_archive(file: Path) -> None:
         raise _error(file, rule, "save it again with torch.save; it is not read as it is")
 
 
-def _places(
-    content: object, place: str = "", depth: int = 0
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping in it that holds tensors by name, and where it lies."""
-    if not isinstance(content, Mapping):
+def _tensors(content: object, depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a mapping and of those in it, by their names."""
+    if not isinstance(content, Mapping) or depth == _DEPTH:
         return
-    items = {key: value for key, value in content.items() if isinstance(key, str)}
-    tensors = {key: value for key, value in items.items() if isinstance(value, Tensor)}
-    if tensors:
-        yield place, {key: value.detach() for key, value in tensors.items()}
-    if depth < _DEPTH:
-        for key, value in items.items():
-            yield from _places(value, f"{place}.{key}" if place else key, depth + 1)
+    for name, value in content.items():
+        if isinstance(name, str) and isinstance(value, Tensor):
+            yield name, value.detach()
+        elif isinstance(name, str):
+            yield from ((f"{name}.{inner}", v) for inner, v in _tensors(value, depth + 1))
 
 
 def _refuse_claims(file: Path, state: Mapping[str, Tensor]) -> None:

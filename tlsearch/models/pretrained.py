@@ -288,9 +288,12 @@ def _fits(given: Tensor, own: Tensor) -> bool:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Looks at the least and the largest value, which are NaN where any is; copies nothing."""
+    """Looks at the least and the largest value, which are NaN where any is; copies nothing but
+    numbers of 8 bits.
+    """
     if not tensor.is_floating_point() or not tensor.numel():
         return True
+    tensor = tensor.float() if tensor.itemsize == 1 else tensor
     return all(torch.isfinite(end).item() for end in torch.aminmax(tensor))
 
 
