@@ -1,6 +1,7 @@
 """What others rely on: names, commands, options, exit codes. To change it is to break them."""
 
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 import pytest
 import typer
@@ -36,12 +37,20 @@ def test_version() -> None:
     assert tlsearch.__version__ == version("tlsearch")
 
 
-def test_the_package_exports_its_version_alone() -> None:
-    import pkgutil
+NAMES = {
+    *("load_study", "check", "run", "open_results", "load_model", "Results", "Model"),
+    *("TlsearchError", "RequestError", "StudyError", "WeightsError", "StoreError", "WorkError"),
+    *("Interrupted", "__version__"),
+}
 
-    parts = {module.name for module in pkgutil.iter_modules(tlsearch.__path__)}
-    names = {name for name in vars(tlsearch) if not name.startswith("_")}
-    assert names <= parts
+
+def test_the_package_exports_what_its_page_documents() -> None:
+    assert set(tlsearch.__all__) == set(dir(tlsearch)) == NAMES
+    assert all(getattr(tlsearch, name) is not None for name in NAMES)
+    with pytest.raises(AttributeError, match="'tlsearch' has no attribute 'runn'"):
+        tlsearch.runn  # noqa: B018
+    page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    assert all(name in page for name in NAMES - {"__version__"})
 
 
 def test_one_entry_point() -> None:

@@ -47,7 +47,7 @@ def test_answers_in_order(batch_size: int, threads: int) -> None:
     model = Grey()
     paths = iter(PATHS)
     found = list(predict(model, paths, decode=decode, batch_size=batch_size, threads=threads))
-    assert [answer.path for answer in found] == PATHS
+    assert [answer.item for answer in found] == PATHS
     assert [n for n, answer in enumerate(found) if answer.error] == [2, 7]
     assert all(a.probabilities is None for a in found if a.error)
     for n, answer in enumerate(found):

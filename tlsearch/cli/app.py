@@ -69,26 +69,12 @@ def as_arguments(study: Path, sets: list[str] | None, preset: str | None) -> str
 
 def read(study: Path, sets: list[str] | None, preset: str | None) -> "StudyConfig":
     """The study; the environment's MLflow address goes before the file's, an option before both."""
-    from tlsearch.config.loader import read_noted
+    from tlsearch.api import load_study
 
-    config, cuts = read_noted(study, overrides=sets or [], preset=preset)
-    for text in cuts:
+    def show(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
-    address = os.environ.get("MLFLOW_TRACKING_URI")
-    is_given = any(text.partition("=")[0].strip() == "tracking_uri" for text in sets or [])
-    if address and not is_given:
-        config = config.model_copy(update={"tracking_uri": address})
-    if config.tracking_uri is not None:
-        from tlsearch.tracking.address import absolute_address
 
-        absolute_address(config.tracking_uri)  # refused by every command, before anything is made
-    if config.storage is not None:
-        from tlsearch.config.paths import layout_here
-        from tlsearch.tracking.address import refuse_one_database
-
-        mlflow = config.tracking_uri or f"sqlite:///{layout_here().mlflow_db.as_posix()}"
-        refuse_one_database(storage=config.storage, tracking_uri=mlflow)
-    return config
+    return load_study(study, overrides=sets or [], preset=preset, on_note=show)
 
 
 def _print_version(wanted: bool) -> None:
@@ -293,7 +279,6 @@ def export(
 ) -> None:
     """Write a study's confirmed winner as one file, for `tlsearch predict` and other programs."""
     from tlsearch.cli.predict import chosen_format, show_export
-    from tlsearch.config.paths import layout_here
 
     chosen = chosen_format(kind, output)
     config = read(study, sets, preset)
@@ -302,11 +287,11 @@ def export(
             f"name = {config.name!r}: a comparison keeps no model — run a study without "
             "`comparison`, with the strategy that did best as its space"
         )
-    from tlsearch.cli.run import existing_store
+    from tlsearch.cli.run import started_study
     from tlsearch.search.export import export_study
 
-    store = existing_store(config, as_arguments(study, sets, preset))
-    done = export_study(store, layout_here(), path=output, kind=chosen, half=half)
+    found = started_study(config, as_arguments(study, sets, preset))
+    done = export_study(found.store, found.layout, path=output, kind=chosen, half=half)
     if as_json:
         typer.echo(json.dumps(done.as_json()))
     else:

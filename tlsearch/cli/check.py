@@ -10,14 +10,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tlsearch import api
 from tlsearch.cli.console import progress
 from tlsearch.config.cells import cells, compared
 from tlsearch.config.paths import user_cache
 from tlsearch.config.resolved import redacted, schema_text, to_yaml
+from tlsearch.config.runtime import OnProgress
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import Fixed, in_words
 from tlsearch.data.records import TITLES, Audit, Finding, effect
 from tlsearch.errors import shown
+from tlsearch.execution.messages import Notice, Preparing
 from tlsearch.search.preview import (
     Checked,
     Preview,
@@ -26,7 +29,6 @@ from tlsearch.search.preview import (
     claims_of,
     cost_of,
     outlook,
-    preview,
     scenarios_of,
     sizes_of,
     source_models_to_train,
@@ -54,7 +56,12 @@ def check(
         WorkError: images cannot be fetched, or the cache folder cannot be written.
     """
     with progress() as on_progress:
-        found = preview(config, label_errors=label_errors, score=score, on_progress=on_progress)
+        found = api.check(
+            config,
+            label_errors=label_errors,
+            scores=score,
+            progress=lambda event: _draw(event, on_progress),
+        )
     if files is not None:
         write_listing(found.checked, files)
     if as_json:
@@ -66,6 +73,11 @@ def check(
             show_scores(console, found.scored)
     for problem in found.problems:
         raise problem
+
+
+def _draw(event: Notice, on_progress: OnProgress) -> None:
+    if isinstance(event, Preparing):
+        on_progress(event.share, event.text)
 
 
 def _show(seen: Preview, console: Console) -> None:

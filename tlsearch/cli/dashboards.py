@@ -150,7 +150,7 @@ def stores_of(config: StudyConfig, *, arguments: str) -> Stores:
         RequestError: it was not.
         WorkError: Optuna's storage cannot be read, or MLflow's database be written.
     """
-    from tlsearch.cli.run import not_started
+    from tlsearch.api import not_started
     from tlsearch.search.coordinator import settled_in, tracking_address
     from tlsearch.search.storage import open_storage, storage_address
     from tlsearch.search.store import is_started
@@ -158,7 +158,7 @@ def stores_of(config: StudyConfig, *, arguments: str) -> Stores:
     layout = layout_here()
     storage = open_storage(config, layout, create=False)
     if storage is None or not is_started(config.name, storage):
-        raise not_started(config.name, arguments)
+        raise not_started(config.name, f"tlsearch run {arguments}")
     for text in settled_in(layout):
         typer.echo(f"note: {text}", err=True)
     study_id = storage.get_study_id_from_name(config.name)

@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 import numpy as np
 from rich.console import Console
 
+from tlsearch.api import load_model
 from tlsearch.cli.console import progress
 from tlsearch.config.paths import atomic_write, expanded
-from tlsearch.config.runtime import usable_cores
-from tlsearch.data.decode import Decoding, UnreadableImage, decode_image
 from tlsearch.data.folder import find_files, is_named_as_image
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.models.predict import Prediction, open_model, predict
+from tlsearch.models.predict import Prediction
 
 if TYPE_CHECKING:
     from tlsearch.models.export import ModelFacts
     from tlsearch.search.export import Exported
 
 Format = Literal["pt2", "onnx"]
-_MOST_THREADS = 8  # that decode; a guess: more wait for the model
 
 
 def chosen_format(named: Format | None, output: Path | None) -> Format:
@@ -86,7 +84,7 @@ def run_predict(
         WorkError: some images could not be read; all the others are answered.
     """
     paths = find_files(images)  # what is named wrongly is reported before the model is opened
-    opened = open_model(expanded(model))
+    opened = load_model(model)
     first = next(paths, None)
     if first is None:
         raise RequestError(f"{', '.join(images)}: no image found, by the suffixes that images have")
@@ -94,13 +92,7 @@ def run_predict(
         raise RequestError(f"--output = {output}: is a folder — name a file")
     facts = opened.facts
     top = min(top, len(facts.class_names))
-    answers = predict(
-        opened,
-        chain([first], paths),
-        decode=lambda path: _pixels(path, facts),
-        batch_size=batch_size,
-        threads=min(usable_cores(), _MOST_THREADS),
-    )
+    answers = opened.answers(chain([first], paths), batch_size=batch_size)
     counts = Counter[str]()
     folders = [place for name in images if (place := expanded(name)).is_dir()]
     answers = _counted(answers, counts, folders)
@@ -122,35 +114,26 @@ def run_predict(
         )
 
 
-def _pixels(path: Path, facts: "ModelFacts") -> np.ndarray | str:
-    """The image as the model was trained on its like, or why there is none."""
-    how = Decoding(facts.image_size, facts.fit, facts.white, facts.background, facts.max_megapixels)
-    try:
-        return decode_image(path, how).pixels
-    except UnreadableImage as error:
-        return str(error) or "unreadable"
-
-
 def _counted(
-    answers: Iterable[Prediction], counts: Counter[str], folders: Sequence[Path]
-) -> Iterator[Prediction]:
+    answers: Iterable[Prediction[Path]], counts: Counter[str], folders: Sequence[Path]
+) -> Iterator[Prediction[Path]]:
     """The same, counted for the summary and on a terminal's stderr; what lies in one of the folders
     and is not called an image is no failure if it is none.
     """
     with progress(total=None) as on_progress:
         for answer in answers:
             counts["images"] += 1
-            by_the_way = not is_named_as_image(answer.path.name) and any(
-                answer.path.is_relative_to(folder) for folder in folders
+            by_the_way = not is_named_as_image(answer.item.name) and any(
+                answer.item.is_relative_to(folder) for folder in folders
             )
             counts["unreadable"] += bool(answer.error) and not by_the_way
             on_progress(counts["images"], f"{counts['images']:,} images")
             yield answer
 
 
-def _row(found: Prediction, facts: "ModelFacts", top: int, every: bool) -> dict[str, Any]:
+def _row(found: Prediction[Path], facts: "ModelFacts", top: int, every: bool) -> dict[str, Any]:
     """An answer as JSON holds it; of equal probabilities the first class goes first."""
-    row = {"path": str(found.path), "label": None, "probability": None}
+    row = {"path": str(found.item), "label": None, "probability": None}
     if found.probabilities is None:
         return {**row, "error": found.error}
     names, values = facts.class_names, [float(f"{p:.6g}") for p in found.probabilities]

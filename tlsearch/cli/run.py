@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tlsearch import api
+from tlsearch.api import REPORT
 from tlsearch.config.cost import num_runs
-from tlsearch.config.paths import layout_here, write_text
+from tlsearch.config.paths import layout_here
 from tlsearch.config.schema import StudyConfig
-from tlsearch.errors import RequestError, WorkError
-from tlsearch.search.preview import refuse_unclaimed
+from tlsearch.errors import WorkError
 
 if TYPE_CHECKING:
     from tlsearch.report.build import Format
@@ -28,63 +29,40 @@ def run(
     Raises:
         WorkError: a search ended without a winner; its report is written all the same.
     """
-    if config.comparison is not None:
-        refuse_unclaimed(config)
     from tlsearch.cli.console import watch_run
 
     started = time.monotonic()
     follow = following(config, wanted=open_report)
     with follow, watch_run(config, to_stderr=as_json) as watch:
-        from tlsearch.search.runner import run_study
-        from tlsearch.search.summary import summarise
-
-        store = run_study(config, layout=layout_here(), fresh=fresh, watch=watch)
-    path = _write_report(store, "html", None)
-    _publish(store, path)
+        results = api.run(config, fresh=fresh, progress=watch, publish=False)
+    if trouble := results.publish():
+        typer.echo(f"note: {trouble}", err=True)
     seconds = time.monotonic() - started
     if as_json:
-        from tlsearch.report.build import result_json
-
-        found = result_json(store, layout_here(), report=path, seconds=seconds)
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(results.as_json(seconds=seconds)))
     else:
-        _show(store, arguments=arguments, report=path, seconds=seconds)
-    failure = summarise(store, layout_here()).failure
-    if failure:
-        raise WorkError(failure)
+        _show(results, arguments=arguments, seconds=seconds)
+    if results.failure:
+        raise WorkError(results.failure)
 
 
-def _show(store: "Store", *, arguments: str, report: Path, seconds: float) -> None:
+def _show(results: api.Results, *, arguments: str, seconds: float) -> None:
     from tlsearch.cli.console import show_outcome
     from tlsearch.report.comparison import ComparisonReport
     from tlsearch.search.collect import CSV_FILE, JSON_FILE, tables_of
     from tlsearch.search.summary import summarise
 
-    folder, is_search = layout_here().study(store.config.name), store.config.comparison is None
+    store, folder = results.store, results.folder
+    is_search = store.config.comparison is None
     show_outcome(
-        summarise(store, layout_here()),
+        summarise(store, results.layout),
         arguments=arguments,
-        report=report,
+        report=folder / REPORT,
         seconds=seconds,
         planned=_planned(store),
         comparison=None if is_search else ComparisonReport(tables_of(store, folder)),
         files="" if is_search else f"{folder / CSV_FILE}, {JSON_FILE}",
     )
-
-
-def _publish(store: "Store", path: Path) -> None:
-    from tlsearch.report.context import SearchReport, read_report
-    from tlsearch.report.markdown import render_markdown
-    from tlsearch.report.stills import stills_of
-    from tlsearch.search.champion import publish
-
-    layout = layout_here()
-    report = read_report(store, layout)
-    text = render_markdown(report, whole=isinstance(report, SearchReport))
-    folder = layout.study(store.config.name)
-    trouble = publish(store, layout, text=text, report=path, draw=lambda: stills_of(report, folder))
-    if trouble is not None:
-        typer.echo(f"note: {trouble}", err=True)
 
 
 def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
@@ -94,15 +72,10 @@ def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
     from tlsearch.search.storage import is_running
     from tlsearch.search.summary import summarise
 
-    layout, store = layout_here(), existing_store(config, arguments)
-    running = is_running(layout.study(config.name))
+    results = started_study(config, arguments)
+    store, running = results.store, is_running(results.folder)
     if as_json:
-        from tlsearch.report.build import result_json
-
-        path = layout.study(config.name) / "report.html"
-        report = path if path.exists() else None
-        found = result_json(store, layout, report=report, seconds=None)
-        typer.echo(json.dumps({**found, "running": running}))
+        typer.echo(json.dumps({**results.as_json(), "running": running}))
         return
     scenarios = None
     if config.comparison is not None:
@@ -112,9 +85,8 @@ def status(config: StudyConfig, *, as_json: bool, arguments: str) -> None:
             for name in config.comparison.used
         }
         scenarios = {name: f"{sum(of)} of {len(of)} arms done" for name, of in arms.items()}
-    summary = summarise(store, layout)
     show_status(
-        summary,
+        summarise(store, results.layout),
         arguments=arguments,
         running=running,
         planned=_planned(store),
@@ -129,37 +101,14 @@ def _planned(store: "Store") -> int | None:
     return sum(num_runs(config, cell) for cell, config in store.cells.items())
 
 
-def existing_store(config: StudyConfig, arguments: str) -> "Store":
-    """The store of a study that was started; `arguments` as a shell takes them. Creates nothing."""
-    from tlsearch.search import store as stores
-    from tlsearch.search.storage import open_storage
-
-    store = stores.existing_store(config, open_storage(config, layout_here(), create=False))
-    if store is None:
-        raise not_started(config.name, arguments)
-    return store
-
-
-def not_started(name: str, arguments: str) -> RequestError:
-    """The error about a study that was not started here."""
-    return RequestError(
-        f"name = {name!r}: no such study has been started in {Path.cwd()} — start it with: "
-        f"tlsearch run {arguments}"
-    )
+def started_study(config: StudyConfig, arguments: str) -> api.Results:
+    """What a study that was started found; `arguments` as a shell takes them. Creates nothing."""
+    return api.open_results(config, start=f"tlsearch run {arguments}")
 
 
 def report(config: StudyConfig, *, kind: "Format", output: Path | None, arguments: str) -> Path:
     """Write what a study found so far as one file; where it was written."""
-    return _write_report(existing_store(config, arguments), kind, output)
-
-
-def _write_report(store: "Store", kind: "Format", output: Path | None) -> Path:
-    from tlsearch.report.build import build_report
-
-    layout = layout_here()
-    path = output or layout.study(store.config.name) / f"report.{kind}"
-    write_text(path, build_report(store, layout, format=kind))
-    return path
+    return started_study(config, arguments).report(output, format=kind)
 
 
 # `tlsearch run --open-report`: the report in a browser while the study runs.
@@ -174,7 +123,7 @@ def following(config: StudyConfig, *, wanted: bool) -> Iterator[None]:
     from tlsearch.report.live import can_open_pages, live_report
 
     layout = layout_here()
-    path = layout.study(config.name) / "report.html"
+    path = layout.study(config.name) / REPORT
     browser = can_open_pages()
     if not browser:
         typer.echo(f"no browser here; the report is kept up to date in {path}", err=True)

@@ -290,7 +290,8 @@ class Tables:
 # A comparison's tables as JSON, with its schema, and as CSV.
 
 
-_COLUMNS = tuple(field.name for field in fields(ClaimAnswer))
+COLUMNS = tuple(field.name for field in fields(ClaimAnswer))
+"""Of `tables_csv`."""
 
 
 def tables_json(tables: Tables) -> dict[str, Any]:
@@ -318,8 +319,8 @@ def tables_csv(tables: Tables) -> str:
     """A line for each claim in each scenario, with the names of `ClaimAnswer`; "" is no figure."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([_cell(claim, name) for name in _COLUMNS] for claim in tables.claims)
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(claim, name) for name in COLUMNS] for claim in tables.claims)
     return text.getvalue()
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import connection, parent_process, resource_tracker
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from tlsearch.config.paths import checkpoint_path
@@ -70,7 +71,21 @@ def import_early() -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Start a process in this block: until it gets to `ignore_interrupts`, signals wait."""
+    """Start a process in this block: until it gets to `ignore_interrupts`, signals wait; and it
+    imports nothing of the program that starts it, which would run a script anew that does not ask
+    for its name.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        with _signals_wait():
+            yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import MISSING, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -258,48 +258,53 @@ def _damaged(path: Path, error: Exception) -> RequestError:
     )
 
 
-class Prediction(NamedTuple):
-    """What a model says of a file: probabilities float32 (K,), or why there is no image in it."""
+Item = TypeVar("Item")
 
-    path: Path
+
+class Prediction(NamedTuple, Generic[Item]):
+    """What a model says of a file or of an image in memory: probabilities float32 (K,), or why
+    there is no image in it.
+    """
+
+    item: Item
     probabilities: np.ndarray | None
     error: str
 
 
 def predict(
     model: PortableModel,
-    paths: Iterable[Path],
+    items: Iterable[Item],
     *,
-    decode: Callable[[Path], np.ndarray | str],
+    decode: Callable[[Item], np.ndarray | str],
     batch_size: int,
     threads: int,
-) -> Iterator[Prediction]:
-    """Answers in the order of `paths`; `decode` gives the pixels of one, uint8 (S, S, C), or why it
+) -> Iterator[Prediction[Item]]:
+    """Answers in the order of `items`; `decode` gives the pixels of one, uint8 (S, S, C), or why it
     has none. While a batch is computed, threads decode the next one; no more than two batches of
     small squares are kept.
     """
-    left = iter(paths)
+    left = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        ahead: deque[tuple[Path, Future[np.ndarray | str]]] = deque()
+        ahead: deque[tuple[Item, Future[np.ndarray | str]]] = deque()
 
         def fill() -> None:
-            for path in islice(left, 2 * batch_size - len(ahead)):
-                ahead.append((path, pool.submit(decode, path)))
+            for item in islice(left, 2 * batch_size - len(ahead)):
+                ahead.append((item, pool.submit(decode, item)))
 
         try:
             fill()
             while ahead:
                 batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
-                found = [(path, job.result()) for path, job in batch]
+                found = [(item, job.result()) for item, job in batch]
                 fill()
                 squares = [pixels for _, pixels in found if isinstance(pixels, np.ndarray)]
                 answers = model.probabilities(to_input(np.stack(squares))) if squares else ()
                 answer = iter(answers)
-                for path, pixels in found:
+                for item, pixels in found:
                     if isinstance(pixels, str):
-                        yield Prediction(path, None, pixels)
+                        yield Prediction(item, None, pixels)
                     else:
-                        yield Prediction(path, next(answer), "")
+                        yield Prediction(item, next(answer), "")
         finally:  # whoever stops listening need not wait for what was queued
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -91,12 +91,7 @@ def export_study(
     if path.is_dir():
         raise RequestError(f"--output = {path}: is a folder — name a file, such as {path}/m.{kind}")
     facts = _facts(store, layout, half)
-    weights = weights_path(layout.study(store.config.name), facts.run)
-    if not weights.exists():
-        raise RequestError(
-            f"{weights}: the champion's weights are gone — its model is still in MLflow "
-            f"({test_record(store).get('model')}); or train it again with --fresh"
-        )
+    weights = _weights(store, layout, facts)
     trained = _load(weights, facts)
     module = Halved(_load(weights, facts)).eval() if half else trained
     pixels, images = _images(store, layout, facts)
@@ -121,6 +116,26 @@ def export_study(
     return Exported(
         path, num_bytes, kind, facts, images, len(pixels), checked, full if half else None
     )
+
+
+def champion(store: Store, layout: Layout) -> TorchModel:
+    """The confirmed winner, to be asked.
+
+    Raises:
+        RequestError: there is none.
+    """
+    facts = _facts(store, layout, half=False)
+    return TorchModel(_load(_weights(store, layout, facts), facts), facts)
+
+
+def _weights(store: Store, layout: Layout, facts: ModelFacts) -> Path:
+    weights = weights_path(layout.study(store.config.name), facts.run)
+    if not weights.exists():
+        raise RequestError(
+            f"{weights}: the champion's weights are gone — its model is still in MLflow "
+            f"({test_record(store).get('model')}); or train it again with --fresh"
+        )
+    return weights
 
 
 def _facts(store: Store, layout: Layout, half: bool) -> ModelFacts:

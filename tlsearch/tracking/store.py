@@ -107,6 +107,19 @@ def hush() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells every retry
 
 
+@contextmanager
+def manners_kept() -> Iterator[None]:
+    """What `hush` puts into the environment is taken out of it at the end: a program that goes on
+    may use MLflow for itself.
+    """
+    absent = [name for name in _MANNERS if name not in os.environ]
+    try:
+        yield
+    finally:
+        for name in absent:
+            os.environ.pop(name, None)
+
+
 def first_line(error: BaseException) -> str:
     """What went wrong, in one short line."""
     text = str(error).strip() or type(error).__name__
