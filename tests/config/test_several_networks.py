@@ -184,3 +184,17 @@ def test_an_arm_s_unknown_network_is_refused(refused: Refused) -> None:
     )
     assert "comparison.arms.small: backbone.name" in message
     assert "did you mean 'mobilenet_v3_small'" in message
+
+
+def test_arms_of_several_networks_have_each_its_weights(read: Read) -> None:
+    several = head("[resnet10, mobilenet_v2]", "{resnet10: glyphs, mobilenet_v2: IMAGENET1K_V2}")
+    config = read(
+        "comparison:\n"
+        "  arms: {large: {backbone.name: resnet10}, small: {backbone.name: mobilenet_v2}}\n"
+        "  scenarios: {here: {}}\n",
+        head=several,
+    )
+    weights = {arm: cell_config(config, Cell("here", arm)).backbone for arm in ("large", "small")}
+    assert weights["large"].weights == "glyphs"
+    assert weights["small"].weights == "IMAGENET1K_V2"
+    assert scenario_config(config, "here").backbone.weights_of("mobilenet_v2") == "IMAGENET1K_V2"

@@ -146,6 +146,7 @@ def as_cell(data: Mapping[str, Any], comparison: ComparisonConfig) -> dict[str, 
     """
     found = copy.deepcopy({k: v for k, v in data.items() if k not in ("comparison", "presets")})
     search, tuning = found.get("search"), comparison.tuning
+    _keep_own_weights(found.get("backbone"))
     return {
         **found,
         "search": {
@@ -157,6 +158,16 @@ def as_cell(data: Mapping[str, Any], comparison: ComparisonConfig) -> dict[str, 
         "confirm": {"top": 1, "seeds": comparison.confirm.seeds},
         "baselines": [],
     }
+
+
+def _keep_own_weights(backbone: Any) -> None:
+    """Of a mapping that names every network's weights, those of the networks that a cell takes."""
+    if not isinstance(backbone, dict) or not isinstance(backbone.get("weights"), dict):
+        return
+    name, weights = backbone.get("name"), backbone["weights"]
+    names = name if isinstance(name, list | tuple) else [name]
+    if all(each in weights for each in names):
+        backbone["weights"] = {each: weights[each] for each in names}
 
 
 _ROWS = {"A": ("A1", "A2", "A3", "A4", "A5"), "B": ("B1", "B2", "B3", "B3 with gap")}
