@@ -209,11 +209,14 @@ class Results:
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """A row for each trial of a search: number, state, value, `params_…` as sampled."""
+        """A row for each trial, of a comparison in each of its cells: number, state, value,
+        `params_…` as sampled.
+        """
         import pandas as pd
 
         rows = [
             {
+                **({"scenario": row.run.scenario, "arm": row.run.arm} if self._compares else {}),
                 "number": row.number,
                 "state": row.state,
                 "value": row.value,

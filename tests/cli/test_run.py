@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.storages.journal import JournalFileBackend
 
+import tlsearch
 from tests.cli.shared import Shared
 from tlsearch.comparison.answers import tables_schema_text
 
@@ -169,6 +170,36 @@ def test_reading_commands_write_nothing(shared: Shared, tmp_path: Path) -> None:
     done = shared.tlsearch("export", "folds.yaml", code=2)
     assert "confirms no winner" in done.stderr
     assert shared.files() == before
+
+
+def test_python_gives_the_same_as_frames(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    result = {name: getattr(shared, name) for name in ("search", "comparison")}
+    monkeypatch.chdir(shared.folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    before = shared.files()
+    search, comparison = (
+        tlsearch.open_results(tlsearch.load_study(f"{name}.yaml")) for name in result
+    )
+    best, trials = result["search"]["best"], search.trials.set_index("number")
+    assert trials.loc[best["number"], "value"] == best["value"]
+    assert trials.loc[best["number"], "params_lr"] == best["params"]["lr"]
+    assert {"trial", "baseline", "confirm"} == set(search.runs["role"])
+    assert search.runs["epochs"].sum() == len(search.epochs)
+    assert search.claims.empty
+    assert search.tables == {}
+    found = json.loads(comparison.claims.to_json(orient="records"))
+    claims = result["comparison"]["claims"]
+    shown = ("id", "scenario", "verdict", "n", "seeds")
+    assert [[c[n] for n in shown] for c in found] == [[c[n] for n in shown] for c in claims]
+    assert set(comparison.tables) == {t["scenario"] for t in result["comparison"]["tables"]}
+    rows = comparison.tables["all"]
+    assert set(rows["verdict"]) <= {claim["verdict"] for claim in claims}
+    assert not rows.empty
+    assert comparison.trials["arm"].nunique() == 2
+    assert shared.files() == before
+    assert not recwarn
 
 
 def test_a_changed_study_is_refused(shared: Shared) -> None:
