@@ -81,6 +81,7 @@ def test_a_study_goes_on_with_its_weights_and_number_formats(study: Study, tmp_p
     config = study(*TWO)
     store = memory_store(config)
     setting = two_settings(config, tmp_path)
+    setting = replace(setting, others=(replace(setting.others[0], origin="imagenet: theirs"),))
     assert agreed(store, setting) == setting
     facts = store.noted(FACTS)
     assert facts["precision"] == "resnet10 bf16, mobilenet_v2 fp32"
@@ -88,7 +89,7 @@ def test_a_study_goes_on_with_its_weights_and_number_formats(study: Study, tmp_p
     found = agreed(store, setting.with_precisions({"resnet10": "fp32", "mobilenet_v2": "bf16"}))
     assert found == setting
     second = replace(setting.others[0], weights_fingerprint="others")
-    with pytest.raises(StoreError, match=r"weights of mobilenet_v2 .* of mobilenet_v2 → others"):
+    with pytest.raises(StoreError, match=r"mobilenet_v2 → others; they were imagenet: th"):
         agreed(store, replace(setting, others=(second,)))
 
 

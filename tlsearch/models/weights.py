@@ -199,10 +199,14 @@ def _no_download(backbone: str, weights: str, address: str, why: object) -> Weig
     use = f"put {file.name} into {file.parent}"
     if backbone.startswith(PREFIX):
         use = "name the file in backbone.weights"
-    others = ", ".join([*packaged_for(backbone), "glyphs"])
+    carried = packaged_for(backbone)
+    others = f"choose {', '.join([*carried, 'glyphs'])} or none"
+    if not carried:
+        networks = ", ".join(dict.fromkeys(row.network for row in PACKAGED.values()))
+        others += f", or backbone.name: {networks}, whose ImageNet weights come with a package"
     return WeightsError(
         f"backbone.weights = {weights!r} of {backbone}: no download ({why}) — fetch {address}"
-        f" elsewhere and {use}, or choose {others} or none"
+        f" elsewhere and {use}, or {others}"
     )
 
 

@@ -303,8 +303,8 @@ def agreed(store: Store, setting: Setting, scenario: str = "") -> Setting:
 def _refuse_other_data(
     store: Store, cell: Cell, known: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    before, now = known["facts"]["num_images"], found["facts"]["num_images"]
-    images = "" if before == now else f", {before:,} → {now:,} images"
+    old, new = known["facts"]["num_images"], found["facts"]["num_images"]
+    images = "" if old == new else f", {old:,} → {new:,} images"
     changed = [
         f"  the {name} (fingerprint {known.get(name)} → {found[name]}{more})"
         for name, more in (("data", images), ("split", ""), ("source images", ""))
@@ -313,7 +313,10 @@ def _refuse_other_data(
     for name, now_is in found["networks"]["weights"].items():
         was = known["networks"]["weights"].get(name, now_is)
         if was != now_is:
-            changed.append(f"  the weights of {name} (fingerprint {was} → {now_is})")
+            # `imagenet` may have stood for others.
+            origin = known["networks"].get("origin", {}).get(name)
+            before = f"; they were {origin}" if origin else ""
+            changed.append(f"  the weights of {name} (fingerprint {was} → {now_is}{before})")
     if changed:
         place = f"scenario {cell.scenario!r}" if cell.scenario else place_of(store.config, cell)
         raise StoreError(
