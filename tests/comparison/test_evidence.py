@@ -228,7 +228,8 @@ def test_sweeps_are_distinguished_by_their_dimension() -> None:
     start = sweep("warmup_start_fraction", (0.0, 0.5), answers=[[[1, 0], [1, 1]], [[0, 0], [0, 1]]])
     where = place("s", {"A4": arm()}, start)
     length = BY_KEY["A4-against-sensitivity-A4-warmup_epochs"]
-    assert reason(length, where) == "A4 was not swept over warmup_epochs or warmup_steps"
+    told = "A4 was not swept over warmup_epochs or warmup_steps or warmup_fraction"
+    assert reason(length, where) == told
     assert found("A4-against-sensitivity-A4-warmup_start_fraction", where)
     rate = start._replace(arm="A5", dimension="lr")
     betas = start._replace(arm="A5", dimension="optimizer.beta1")

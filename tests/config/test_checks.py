@@ -35,6 +35,12 @@ NONE = "backbone.weights=none"
             "keep one of them, the other 0",
         ),
         (
+            "space: {warmup_epochs: 1, warmup_fraction: {low: 0.0, high: 0.3}}",
+            "space.warmup_fraction = {low: 0.0, high: 0.3}: warm-up is given in epochs and as a "
+            "share of the training — keep one of them, the other 0",
+        ),
+        ("space: {warmup_fraction: 1.0}", "space.warmup_fraction = 1.0: must be below 1"),
+        (
             "space: {warmup_steps: 340, batch_size: [16, 32]}",
             # 1797 - 359 - 359 = 1079 images: 34 steps of 32, ten times
             "space.warmup_steps = 340: warm-up is as long as training, 340 steps at batch size 32",
@@ -221,6 +227,7 @@ def test_backbones(refused: Refused, size: int, name: str, weights: str, expecte
         "budget: {trials: 1}\nconfirm: null",
         "space: {warmup_epochs: [0, 2], warmup_steps: 0, warmup_start_fraction: [0, 0.1]}",
         "space: {warmup_steps: 339}",
+        "space: {warmup_fraction: {low: 0, high: 0.9}, warmup_start_fraction: 0.1}",
         "space: {optimizer: {sgd: {nesterov: [true, false]}}}",
         "search: {sampler: grid}\nbudget: {trials: 4}\nspace: {optimizer: [sgd, adam], l1: [0, 1]}",
         "search: {sampler: cmaes}\nspace: {lr: {low: 0.1, high: 1, log: true}, l1: [0, 1]}",

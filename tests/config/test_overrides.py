@@ -147,6 +147,18 @@ def test_a_shortened_training_cuts_what_is_searched_beyond_its_end(tmp_path: Pat
             read_noted(path, overrides=overrides, preset=None)
 
 
+def test_a_warm_up_in_steps_is_cut_where_the_images_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    space = "{warmup_steps: {low: 0, high: 200}, batch_size: [16, 32]}"
+    path.write_text(f"{MINIMAL}budget: {{epochs: 12}}\nspace: {space}\n")
+    config, cuts = read_noted(path, overrides=["budget.epochs=2"], preset=None)
+    assert config.space.warmup_steps == Range(0, 67, False, None)  # 34 steps of 32, twice
+    assert cuts == ["--set budget.epochs: space.warmup_steps becomes {low: 0, high: 67}"]
+    fixed = ["budget.epochs=2", "space.warmup_steps=68"]
+    with pytest.raises(StudyError, match="warm-up is as long as training, 68 steps"):
+        read_noted(path, overrides=fixed, preset=None)
+
+
 def test_a_preset_that_shortens_the_training_cuts_as_well(read: Read) -> None:
     text = (
         "budget: {epochs: 12}\nspace: {warmup_epochs: {low: 0, high: 3}}\n"

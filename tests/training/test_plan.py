@@ -60,6 +60,8 @@ def test_durations_become_steps() -> None:
     made = plan(strategy(batch_size=8, warmup_epochs=2))  # 50 images: 6 batches of 8 and 2 more
     assert (made.steps_per_epoch, made.total_steps, made.warmup_steps) == (7, 42, 14)
     assert plan(strategy(batch_size=8, warmup_steps=5)).warmup_steps == 5
+    for share, steps in {0.1: 4, 0.5: 21, 0.99: 41, 0.001: 0}.items():
+        assert plan(strategy(batch_size=8, warmup_fraction=share)).warmup_steps == steps
     assert plan(strategy(batch_size=64)).steps_per_epoch == 1
 
 

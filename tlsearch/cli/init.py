@@ -341,7 +341,7 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         f"  lr_ratio: {{low: {ratio}, high: 1.0, log: true}}  # of the rate, per group towards the "
         "input",
         *([] if fields["weights"] == "none" else _HEAD_INIT),
-        f"  warmup_epochs: {{low: 0, high: {min(3, epochs - 1)}}}",
+        "  warmup_fraction: {low: 0.0, high: 0.3}  # of the training",
         "  weight_decay: {low: 1.0e-6, high: 1.0e-2, log: true}",
         "  dropout: {low: 0.0, high: 0.5}",
         *_why(why["batch_size"]),

@@ -137,7 +137,7 @@ CLAIMS: tuple[Claim, ...] = (
     _cell("A4", "for", "smaller gradients early in training", "early_gradient_norm", "A1", -1),
     _cell("A4", "for", "diverges less often", "divergence_share", "A1", -1),
     _cell("A4", "against", "sensitive to the length of the warm-up",
-          "sensitivity", None, 1, swept=("warmup_epochs", "warmup_steps")),
+          "sensitivity", None, 1, swept=("warmup_epochs", "warmup_steps", "warmup_fraction")),
     _cell("A4", "against", "sensitive to the start rate",
           "sensitivity", None, 1, swept=("warmup_start_fraction",)),
     _cell("A4", "fits", "dissimilar and large data", "accuracy", "others", 1, DISSIMILAR_LARGE),

@@ -220,11 +220,16 @@ def _limits(epochs: int) -> dict[str, tuple[int, str, str]]:
 
 
 def cut_to_epochs(config: StudyConfig) -> dict[str, Dimension]:
-    """What is left of the searched dimensions that reach beyond what `budget.epochs` allows."""
-    limits, searched = _limits(config.budget.epochs), config.space.searched()
+    """What is left of the searched dimensions that reach beyond what `budget.epochs` allows; of a
+    warm-up in steps where the number of images is known.
+    """
+    searched, images = config.space.searched(), train_images(config)
+    limits = {name: limit for name, (limit, _, _) in _limits(config.budget.epochs).items()}
+    if images is not None:
+        limits["warmup_steps"] = _fewest_steps(config, images)
     return {
         name: left
-        for name, (limit, _, _) in limits.items()
+        for name, limit in limits.items()
         if name in searched and highest(searched[name]) >= limit
         if (left := _below(searched[name], limit)) is not None
     }
@@ -240,30 +245,38 @@ def _below(dimension: Dimension, limit: int) -> Dimension | None:
 
 
 def _warmup(config: StudyConfig) -> Iterator[Fault]:
-    warm, steps = highest(config.space.warmup_epochs), highest(config.space.warmup_steps)
-    fields = ("space.warmup_epochs", "space.warmup_steps")
-    if warm > 0 and steps > 0:
-        rule = "warm-up is given in epochs and in steps"
-        yield clash(config, fields[1], rule, "keep one of them, the other 0", fields[0])
+    ways = {"epochs": "in epochs", "steps": "in steps", "fraction": "as a share of the training"}
+    given = [way for way in ways if highest(getattr(config.space, f"warmup_{way}")) > 0]
+    for way in given[1:]:
+        rule = f"warm-up is given {ways[given[0]]} and {ways[way]}"
+        remedy, other = "keep one of them, the other 0", f"space.warmup_{given[0]}"
+        yield clash(config, f"space.warmup_{way}", rule, remedy, other)
     images = train_images(config)
     if images is not None:
         yield from step_contradictions(config, images)
-    if highest(config.space.warmup_start_fraction) > 0 and warm == steps == 0:
+    if highest(config.space.warmup_start_fraction) > 0 and not given:
         rule = "there is no warm-up that it could start"
-        remedy = "drop it, or set space.warmup_epochs"
-        yield clash(config, "space.warmup_start_fraction", rule, remedy, *fields)
+        remedy = "drop it, or set space.warmup_fraction"
+        others = [f"space.warmup_{way}" for way in ways]
+        yield clash(config, "space.warmup_start_fraction", rule, remedy, *others)
+
+
+def _fewest_steps(config: StudyConfig, images: int) -> int:
+    """Steps of a training at the largest batch size."""
+    batch = int(highest(config.space.batch_size))
+    return config.budget.epochs * num_batches(images, batch_size=batch)
 
 
 def step_contradictions(config: StudyConfig, images: int) -> Iterator[Fault]:
     """What cannot go together with a training part of so many images; of files their number is
     known only once they are read.
     """
-    batch = highest(config.space.batch_size)
-    total = config.budget.epochs * num_batches(images, batch_size=int(batch))
+    batch, total = highest(config.space.batch_size), _fewest_steps(config, images)
     if highest(config.space.warmup_steps) >= total:
         rule = f"warm-up is as long as training, {total} steps at batch size {batch:g}"
         others = ("budget.epochs", "space.batch_size", "data.split", "data.labels_per_class")
         remedy = f"take less than {total}" if total > 1 else "train longer"
+        remedy += ", or write space.warmup_fraction in its place"
         yield clash(config, "space.warmup_steps", rule, remedy, *others)
 
 

@@ -130,10 +130,11 @@ CHOICES: Mapping[str, Mapping[str, type[Any]]] = {
 class Strategy:
     """How one training transfers a pretrained network.
 
-    Warm-up is given in epochs or in steps, never both, and starts at `warmup_start_fraction` of the
-    rate. Of a training image `augmentation` makes a view, a box of which is erased with probability
-    `erasing`; `mixing` joins two, and `adversarial` attacks the outcome. `source_task_weight` is
-    that of the source task's loss, learnt beside the target's on a second head.
+    Warm-up is given in epochs, in steps or as a share of all steps, in one way alone, and starts at
+    `warmup_start_fraction` of the rate. Of a training image `augmentation` makes a view, a box of
+    which is erased with probability `erasing`; `mixing` joins two, and `adversarial` attacks the
+    outcome. `source_task_weight` is that of the source task's loss, learnt beside the target's on a
+    second head.
     """
 
     init: Literal["pretrained", "random"]
@@ -148,6 +149,7 @@ class Strategy:
     schedule: Schedule = CosineDecay()  # noqa: RUF009 (frozen)
     warmup_epochs: Count = 0
     warmup_steps: Count = 0
+    warmup_fraction: Annotated[Fraction, Field(description="of the training's steps")] = 0.0
     warmup_start_fraction: Fraction = 0.0
     optimizer: Optimizer = Sgd()  # noqa: RUF009 (frozen)
     weight_decay: NotNegative = 0.0

@@ -17,6 +17,7 @@ _COMMON: Mapping[str, Any] = {
     "schedule.cosine.final_lr_fraction": 0.0,
     "warmup_epochs": 0,
     "warmup_steps": 0,
+    "warmup_fraction": 0.0,
     "warmup_start_fraction": 0.0,
     "decay_norm_and_bias": False,
     "l1": 0.0,

@@ -88,13 +88,15 @@ def make_plan(
             "each batch must have at least 2, because BatchNorm has no variance of one image"
         )
     steps_per_epoch = num_batches(num_train_images, batch_size=strategy.batch_size)
-    warmup_steps = strategy.warmup_epochs * steps_per_epoch or strategy.warmup_steps
-    if warmup_steps >= steps_per_epoch * num_epochs:
+    total_steps = steps_per_epoch * num_epochs
+    of_all = min(round(strategy.warmup_fraction * total_steps), total_steps - 1)
+    warmup_steps = strategy.warmup_epochs * steps_per_epoch or strategy.warmup_steps or of_all
+    if warmup_steps >= total_steps:
         unit = "epochs" if strategy.warmup_epochs else "steps"
         given = strategy.warmup_epochs or strategy.warmup_steps
         raise RequestError(
             f"space.warmup_{unit} = {given}: must be shorter than the training of "
-            f"{num_epochs} epochs, {steps_per_epoch * num_epochs} steps — "
+            f"{num_epochs} epochs, {total_steps} steps — "
             "shorten the warm-up or raise budget.epochs"
         )
     return TrainPlan(
