@@ -154,6 +154,21 @@ def test_code_is_named_and_not_run(
     assert not (tmp_path / "exploded").exists()
 
 
+class Large:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (10,)
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_a_pickle_that_would_fill_memory_is_refused(
+    tmp_path: Path, state: State, is_archive: bool
+) -> None:
+    file = tmp_path / "mine.pth"
+    content = {"model": state, "large": Large()}
+    torch.save(content, file, _use_new_zipfile_serialization=is_archive)
+    assert "makes a bytearray of a size of its own" in refusal(file)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("kind", ["module", "in a mapping", "mapping", "script"])

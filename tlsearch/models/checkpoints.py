@@ -8,7 +8,7 @@ import re
 import shlex
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,6 +155,8 @@ takes its place. Whatever else a file names is code.
 """
 
 
+_ALLOCATES = rb"c(builtins|__builtin__)\nbytearray\n"
+"""Of what torch allows a pickle to name, the only one that fills memory as it likes."""
 _AGAIN = "copy or save it again, with torch.save(model.state_dict(), …)"
 
 
@@ -162,8 +164,10 @@ def _unpickled(file: Path) -> Any:
     """What torch.save wrote, with stand-ins for options; tensors are mapped where they can be."""
     with file.open("rb") as stream:
         is_archive = stream.read(4) == b"PK\x03\x04"  # by which torch decides as well
-    if is_archive:
-        _refuse_archive(file)
+    # In the older format pickles and tensors alternate, and torch reads all of it.
+    pickled = _pickle_of(file) if is_archive else file.read_bytes()
+    if re.search(_ALLOCATES, pickled):
+        raise _error(file, "makes a bytearray of a size of its own, which no weights need", _AGAIN)
     known: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (standin, name) for standin, names in _STANDINS.items() for name in names
     ]
@@ -181,13 +185,23 @@ def _unpickled(file: Path) -> Any:
         raise _error(file, rule, _AGAIN) from None
 
 
-def _refuse_archive(file: Path) -> None:
-    """Refuse an archive that would take more than its bytes in memory, or is TorchScript."""
+def _pickle_of(file: Path) -> bytes:
+    """The pickle of an archive that takes no more than its bytes in memory and is no TorchScript.
+
+    Raises:
+        WeightsError: it is damaged, compressed, or TorchScript.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-    except zipfile.BadZipFile:
+            _refuse_entries(file, entries)
+            names = (entry.filename for entry in entries)
+            return b"".join(archive.read(name) for name in names if name.endswith("/data.pkl"))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # of unknown or secret entries
         raise _error(file, "a zip archive that is damaged or cut short", _AGAIN) from None
+
+
+def _refuse_entries(file: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     if any(entry.filename.rpartition("/")[2] == "constants.pkl" for entry in entries):
         remedy = f"if you trust it, convert it: {conversion(file, load='torch.jit.load')}"
         raise _error(file, "is TorchScript, which is code", remedy)
