@@ -149,7 +149,7 @@ def test_code_is_named_and_not_run(
     ):
         torch.save(content, file, _use_new_zipfile_serialization=is_archive)
         text = refusal(file)
-        assert f"needs code to load ({code}), and none is run" in text
+        assert f'needs code to load ("{code}"), and none is run' in text
         assert "if you trust it, convert it" in text
     assert not (tmp_path / "exploded").exists()
 
@@ -207,6 +207,7 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "half": (lambda b: b[: len(b) // 2], "a zip archive that is damaged or cut short"),
     "last byte": (lambda b: b[:-1], "a zip archive that is damaged or cut short"),
     "in the middle": (lambda b: b.replace(b"layer.0.weight", b"\xfflayer.0.weigh"), "damaged"),
+    "a name": (lambda b: b.replace(b"mine/version", b"mine/\xffersion"), "a zip archive that is"),
     "bomb": (lambda b: claiming(b, name="data/0", extra=10**7), "unpacks to 10,"),
     "compressed": (lambda b: claiming(b, name="data/0"), "torch compresses nothing"),
 }

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tlsearch.errors import WeightsError
+from tlsearch.errors import WeightsError, shown
 from tlsearch.models.weights import no_such_file
 
 _PLACES = (
@@ -180,7 +180,9 @@ def _unpickled(file: Path) -> Any:
     except Exception as error:  # a damaged pickle raises nearly anything
         if code := re.search(r"GLOBAL (?!default)(\S+)", str(error)):
             remedy = f"if you trust it, convert it where its code is installed: {conversion(file)}"
-            raise _error(file, f"needs code to load ({code[1]}), and none is run", remedy) from None
+            raise _error(
+                file, f"needs code to load ({shown(code[1])}), and none is run", remedy
+            ) from None
         rule = "no file of torch's, damaged or cut short"
         raise _error(file, rule, _AGAIN) from None
 
@@ -197,7 +199,9 @@ def _pickle_of(file: Path) -> bytes:
             _refuse_entries(file, entries)
             names = (entry.filename for entry in entries)
             return b"".join(archive.read(name) for name in names if name.endswith("/data.pkl"))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # of unknown or secret entries
+    except WeightsError:
+        raise
+    except Exception:  # a damaged archive, too, raises nearly anything
         raise _error(file, "a zip archive that is damaged or cut short", _AGAIN) from None
 
 
