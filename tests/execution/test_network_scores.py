@@ -204,7 +204,8 @@ def config(study: Study) -> StudyConfig:
 def test_scores_are_of_the_head_s_input(config: StudyConfig) -> None:
     data, state = made_up(), resnet10(num_classes=7, seed=1)
     rows = np.arange(3, 35)
-    found = score_network(config, data, rows, weights="w", state=state, device=CPU)
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    found = score_network(config, data, rows, weights="w", state=wrapped, device=CPU)
     backbone = build_backbone(name="resnet10", num_classes=4, image_size=32, dropout=0.0, seed=5)
     load_pretrained(backbone, state)
     mean, std = normalisation("resnet10")

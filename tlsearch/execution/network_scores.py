@@ -30,7 +30,7 @@ from tlsearch.metrics.linear_probe import LinearProbe, probe_accuracy
 from tlsearch.metrics.registry import DOMAIN_SEED
 from tlsearch.metrics.transferability import h_score, leep, log_me, nce
 from tlsearch.models.backbones import Backbone
-from tlsearch.models.pretrained import study_backbone
+from tlsearch.models.pretrained import study_backbone, unwrapped
 from tlsearch.training.batches import pixels_for
 from tlsearch.training.feature_cache import features as features_of
 from tlsearch.training.precision import timed
@@ -291,7 +291,7 @@ def _source_probabilities(
         return glyph_probe(backbone, weights=Path(weights), data=data).probabilities(features)
     head = {
         name.rpartition(".")[2]: value.double().cpu().numpy()
-        for name, value in state.items()
+        for name, value in unwrapped(backbone, state).items()
         if _is_head(backbone, name)
     }
     if set(head) != {"weight", "bias"} or head["weight"].shape[1:] != features.shape[1:]:

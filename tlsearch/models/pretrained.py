@@ -194,6 +194,17 @@ def _named(config: StudyConfig) -> Iterator[None]:
         raise WeightsError(f"backbone.weights = {weights!r}: {error}") from None
 
 
+def unwrapped(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a network in `state`, head included, without the prefix of their names.
+
+    Raises:
+        WeightsError: the network is there several times.
+    """
+    own = [name for name, _ in backbone.model.named_parameters()]
+    prefix = _prefix(backbone.name, own, state)
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
 def load_pretrained(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     """Fill a network's body from `state`, in the types of the network; all or nothing.
 
