@@ -22,6 +22,7 @@ from tlsearch.cli.console import (
     time_left,
     watch_run,
 )
+from tlsearch.config.search_options import METRICS
 from tlsearch.execution.messages import (
     EpochSeen,
     Preparing,
@@ -288,6 +289,30 @@ def test_an_imbalance_stands_in_the_line_of_the_accuracy(printed: Any) -> None:
     even = ClassBalance("a", 0.5, "b", 0.5, 0.3, "b", 0.3, 2)
     assert printed(summary(classes=even))[0].endswith("val_accuracy 0.9000")
     assert summary(classes=even, metric="val_loss").imbalance == ""
+
+
+def test_every_metric_stands_below_the_test_in_the_studys_own(printed: Any) -> None:
+    classes = ClassBalance("ok", 0.9, "bad", 0.1, 0.25, "bad", 0.25, 2)
+    record = record_of(scratch=CLEAR)
+    for one in (record, *record["baselines"].values()):
+        one["scores"] = {m.name: {**one["accuracy"], "mean": 0.52} for m in METRICS.values()}
+        one["scores"]["balanced_accuracy"] |= {"low": 0.48}
+        one["gains"] = {m.name: {**one["accuracy"], "low": -0.1} for m in METRICS.values()}
+        one["classes"] = classes._asdict()
+    record["champion_scores"] = record["scores"]
+    shown = summary(test=record, classes=classes, metric="val_balanced_accuracy")
+    lines = printed(shown)
+    at = next(i for i, line in enumerate(lines) if line.startswith("test balanced accuracy 0.5200"))
+    assert "not clearly more than the 50.0 % balanced accuracy of always answering" in lines[at]
+    assert "no clear difference" in lines[at + 2]
+    assert any(line.startswith("As far as the test part tells") for line in lines)
+    head = next(line for line in lines if "always “ok”" in line and "the winner" in line)
+    table = lines[lines.index(head) :][:7]
+    assert [line[: head.index("the winner")].strip() for line in table[1:]] == [
+        *(m.label for m in METRICS.values()), "recall of the worst class"
+    ]  # fmt: skip
+    assert "∞" in table[5]
+    assert table[6].count("25.0 % of “bad”") == 3
 
 
 def test_where_to_look_next(printed: Any) -> None:

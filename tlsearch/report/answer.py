@@ -55,8 +55,8 @@ class Parameter(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Every metric of the test part: a row for each, a column for the winner, each baseline and
-    always answering the largest class; last the class of which the least is recognised.
+    """Every metric of the test part: a row for each, a column for the winner, for always answering
+    the largest class and for each baseline; last the class of which the least is recognised.
     """
 
     head: tuple[str, ...]
@@ -236,13 +236,16 @@ def score_table(summary: Summary, *, brief: bool = False) -> Scores | None:
         if brief:
             texts[1:] = [text.partition(" (")[0] for text in texts[1:]]
         bar = trivial.get(metric.name)
-        rows.append((metric.label, *texts, "∞" if bar is None else percent(bar)))
+        texts.insert(1, "∞" if bar is None else percent(bar))
+        rows.append((metric.label, *texts))
     worst = [
         f"{percent(model['classes']['worst_recall'])} of “{model['classes']['worst']}”"
         for model in models.values()
     ]
-    head = ("", *models, f"always “{classes.largest}”")
-    return Scores(head, [*rows, ("recall of the worst class", *worst, percent(0.0))])
+    worst.insert(1, percent(0.0))
+    winner, *baselines = models
+    head = ("", winner, f"always “{classes.largest}”", *baselines)
+    return Scores(head, [*rows, ("recall of the worst class", *worst)])
 
 
 def _recipe(name: str, data: "SearchReport") -> str:
