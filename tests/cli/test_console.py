@@ -289,6 +289,8 @@ def test_an_imbalance_stands_in_the_line_of_the_accuracy(printed: Any) -> None:
     even = ClassBalance("a", 0.5, "b", 0.5, 0.3, "b", 0.3, 2)
     assert printed(summary(classes=even))[0].endswith("val_accuracy 0.9000")
     assert summary(classes=even, metric="val_loss").imbalance == ""
+    uneven = summary(classes=classes, metric="val_loss").imbalance
+    assert "the largest class, gives 90.0 % accuracy; of the smallest class" in uneven
 
 
 def test_every_metric_stands_below_the_test_in_the_studys_own(printed: Any) -> None:

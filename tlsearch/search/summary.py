@@ -122,7 +122,7 @@ class Summary:
         label, bar, is_no_better = self._trivial
         if not is_uneven and not is_no_better:
             return ""
-        share = f"{100 * bar:.1f} %" + ("" if label == "accuracy" else f" {label}")
+        share = f"{100 * bar:.1f} %" + ("" if self.metric == "val_accuracy" else f" {label}")
         text = f"always answering “{found.largest}”, the largest class, gives {share}"
         if is_no_better:
             text = f"not clearly more than the {share} of always answering “{found.largest}”"
