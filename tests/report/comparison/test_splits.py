@@ -33,6 +33,7 @@ ORIGIN = Provenance(
     study="name: <b>\n",
     images_trained=12345,
     fingerprints={"data of over time": "d1", "weights": "w1"},
+    weights=("imagenet of resnet18: theirs", "own.pth: 100 of 100 tensors"),
 )
 
 
@@ -178,6 +179,7 @@ def test_where_the_figures_come_from_ends_the_report(tables: Tables) -> None:
         "Cost": f"{cost}; the last ended on 2026-11-21 15:12",
         "Number format and machine": "bf16, cpu, 2 cores",
         "Fingerprints": "data of over time d1; weights w1",
+        "Weights": "imagenet of resnet18: theirs; own.pth: 100 of 100 tensors",
         "Revision": "0123abc",
         "Versions": "tlsearch 1.2, torch 2.15.0",
     }
