@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.cli.conftest import Invoke, only_line
 from tests.cli.finished import CLASSES, Finished
-from tlsearch.cli import predict as predicting
+from tlsearch.api import Model
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import layout_here
 from tlsearch.models import export as onnx_files
@@ -151,7 +151,7 @@ def test_a_file_appears_when_it_is_whole(
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(predicting, "predict", stopped)
+    monkeypatch.setattr(Model, "answers", stopped)
     assert not tlsearch("predict", "tiny.pt2", str(odd), "-o", str(path), code=130).stdout
     assert path.read_text() == whole
     assert list(path.parent.iterdir()) == [path]

@@ -55,6 +55,11 @@ def test_a_copied_folder_names_its_own_place(fresh_store: FreshStore, tmp_path: 
 def test_a_database_elsewhere_is_no_folder_of_ours(fresh_store: FreshStore, tmp_path: Path) -> None:
     shutil.copy(fresh_store.database, tmp_path / "mlflow.db")
     assert not settle_in(tmp_path / "mlflow.db", tmp_path / "new" / "artifacts")
+    # One that was copied without its artifacts is ours.
+    (tmp_path / "new").mkdir()
+    (tmp_path / "mlflow.db").rename(tmp_path / "new" / "mlflow.db")
+    found = former_places(tmp_path / "new" / "mlflow.db", tmp_path / "new" / "artifacts")
+    assert found == [fresh_store.database.parent]
 
 
 def test_an_address_names_a_view_that_is_there(study: Study) -> None:

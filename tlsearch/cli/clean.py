@@ -16,6 +16,7 @@ from tlsearch.errors import RequestError, WorkError, nearest
 from tlsearch.search.storage import Aside, forget_aside, is_running, open_storage, studies_aside
 from tlsearch.search.store import study_cells
 from tlsearch.tracking.registry import Remains, forget, remains_of
+from tlsearch.tracking.store import settle_in
 
 USUAL = ("set-aside", "activations")
 """What goes unless parts are named: nothing that takes long to make, or that others may use."""
@@ -139,7 +140,15 @@ def _asides(layout: Layout) -> list[tuple[Aside, Remains]]:
     """What was set aside in the folder's own stores, with what MLflow holds of each."""
     storage = open_storage(None, layout, create=False)
     asides = studies_aside(storage) if storage is not None else []
-    return [(one, remains_of(layout.mlflow_db, one.of, one.key)) for one in asides]
+    if asides:  # of a copied folder, whose database names the files of the original
+        settle_in(layout.mlflow_db, layout.artifacts)
+    return [(one, _left(one, layout)) for one in asides]
+
+
+def _left(aside: Aside, layout: Layout) -> Remains:
+    found = remains_of(layout.mlflow_db, aside.of, aside.key)
+    ours = tuple(f for f in found.folders if f.is_relative_to(layout.artifacts))
+    return found._replace(folders=ours)
 
 
 def _pictures(aside: Aside, layout: Layout) -> list[Path]:

@@ -161,7 +161,7 @@ def former_places(path: Path, artifacts: Path) -> list[Path]:
         for folder in folders
         if folder.parts[-2:] == artifacts.parts[-2:]
         and folder != artifacts
-        and not (folder.exists() and folder.samefile(artifacts))
+        and not (folder.exists() and artifacts.exists() and folder.samefile(artifacts))
     ]
 
 
