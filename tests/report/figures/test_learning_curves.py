@@ -14,11 +14,13 @@ def test_curves_are_those_of_the_winner_the_next_best_and_the_baselines(data: Se
     assert found.curves[0].name == f"trial {data.summary.best.number}"
     assert [c.is_baseline for c in found.curves] == [False] * 5 + [True] * 3
     probe = found.curves[5]
-    assert (probe.name, probe.num_epochs, len(probe.epochs)) == ("linear probe", 100, 100)
+    assert (probe.name, probe.num_epochs, len(probe.epochs)) == ("linear probe", 1, 1)
     assert probe.values[-1] == pytest.approx(0.885)
     drawn = next(t for t in found.draw().data if t.name == "linear probe")
-    assert drawn.x[49] == 0.5
-    assert "the linear probe has 100" in found.caption
+    assert (drawn.x, drawn.y) == ((0, 1), probe.values * 2), "a level, as a point has no line"
+    assert "the linear probe has 1" in found.caption
+    tuned = next(t for t in found.draw().data if t.name == "full fine-tuning")
+    assert tuned.x[4] == 0.5
 
 
 def test_the_curve_of_a_cross_validation_is_the_mean_over_folds(data: SearchReport) -> None:

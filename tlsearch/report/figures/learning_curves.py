@@ -73,7 +73,9 @@ class LearningCurves(NamedTuple):
         return cls(metric, curves, data.config.data.split.folds)
 
     def draw(self) -> go.Figure:
-        """Over the share of the training: a linear probe has more, and much cheaper, epochs."""
+        """Over the share of the training; one of a single epoch, as a linear probe that is solved,
+        is a level.
+        """
         figure = canvas(x="share of the training's epochs", y=plain(self.metric))
         trials = baselines = 0
         for curve in self.curves:
@@ -83,10 +85,11 @@ class LearningCurves(NamedTuple):
             else:
                 style = {"color": SERIES[trials % len(SERIES)], "width": 2}
                 symbol, trials = _SYMBOLS[trials % len(_SYMBOLS)], trials + 1
+            is_level = curve.num_epochs == 1
             figure.add_scatter(
-                x=[epoch / curve.num_epochs for epoch in curve.epochs],
-                y=curve.values,
-                customdata=curve.epochs,
+                x=[0, 1] if is_level else [epoch / curve.num_epochs for epoch in curve.epochs],
+                y=curve.values * 2 if is_level else curve.values,
+                customdata=curve.epochs * 2 if is_level else curve.epochs,
                 mode="lines+markers" if symbol else "lines",
                 name=label(curve.name),
                 line=style,
