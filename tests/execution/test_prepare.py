@@ -62,7 +62,7 @@ def test_warm_up_that_outlasts_the_images_that_were_found(study: Study, folds: s
         divide(images(), config)
     assert str(caught.value) == (
         "space.warmup_steps = 6: warm-up is as long as training, 6 steps at batch size 32 — "
-        "take less than 6"
+        "take less than 6, or write space.warmup_fraction in its place"
     )
     divide(images(), config_of(study, split, "", "space.warmup_steps=5"))
 
