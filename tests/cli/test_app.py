@@ -27,7 +27,7 @@ ANSI = "\x1b["
 def test_help_has_an_example_that_names_real_options(tlsearch: Invoke) -> None:
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert set(verbs) == {
-        "init", "check", "run", "status", "report", "ui", "export", "predict", "doctor",
+        "init", "check", "run", "status", "report", "ui", "export", "predict", "clean", "doctor",
     }  # fmt: skip
     for verb in verbs:
         text = tlsearch(verb, "--help").stdout
@@ -187,7 +187,7 @@ def test_no_study(
             "line 4: bugdet = {trials: 4, epochs: 2}: unknown field — did you mean 'budget'?",
         ),
         ("trials: 4", "trials: 0", "line 4: budget.trials = 0: "),
-        ("weights: none", "weights: model.pt", "pickles are never loaded"),
+        ("weights: none", "weights: no such", "must be imagenet, glyphs, none"),
         ("sampler: random", "sampler: tpee", "did you mean 'tpe'?"),
         ("low: 1.0e-3", "low: 0", "space.lr"),
     ],
