@@ -13,12 +13,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.config.paths import user_cache
 from tlsearch.config.sources import Letters
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import drawn_images
 from tlsearch.execution.source import glyph_source
-from tlsearch.models.backbones import build_backbone, normalisation
+from tlsearch.models.backbones import build_backbone
 from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, unit_batch
@@ -39,7 +40,7 @@ def rows_of(columns: int) -> dict[str, Tensor]:
     found = drawn_images(
         Letters(images=2600, difficulty=0.5, similarity=0.5), size=SIZE, on_progress=silent
     )
-    mean, std = normalisation(BACKBONE)
+    mean, std = CATALOGUE[BACKBONE].normalisation
     pixels = Pixels(images=found.images, labels=found.labels, mean=mean, std=std)
     chosen = np.linspace(0, len(found.labels) - 1, columns).astype(int)
     source, among = glyph_source(backbone=BACKBONE, image_size=SIZE).train

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tlsearch.config.images import DataConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import Files, ImageSet
 

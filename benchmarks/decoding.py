@@ -32,8 +32,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tlsearch.config.images import DataConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig
 from tlsearch.data.sources import load_images
 
 SIDE, SIZE, PICTURES, CLASSES, CHUNK = 500, 64, 40, 10, 16

@@ -21,14 +21,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.images import DataConfig
 from tlsearch.config.paths import user_cache
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import load_images
 from tlsearch.execution.network_scores import glyph_images, shapeless
 from tlsearch.metrics.domain import similarity
-from tlsearch.models.backbones import build_backbone, normalisation
+from tlsearch.models.backbones import build_backbone
 from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels, pixel_batch
@@ -53,7 +54,7 @@ def trunk(weights: Path | None) -> torch.nn.Module:
 
 @torch.no_grad()
 def features(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-    mean, std = normalisation(BACKBONE)
+    mean, std = CATALOGUE[BACKBONE].normalisation
     pixels = Pixels(images=images, labels=np.zeros(len(images)), mean=mean, std=std)
     rows, device = np.arange(len(images)), torch.device("cpu")
     parts = [

@@ -28,6 +28,7 @@ COMMANDS = {
     "ui": {"--set", "--preset", "--browser"},
     "export": {"--set", "--preset", "--output", "--format", "--half", "--json"},
     "predict": {"--output", "--batch-size", "--top", "--probabilities", "--json"},
+    "networks": {"--json"},
     "clean": {"--yes", "--json"},
     "doctor": {"--set", "--preset", "--clear-cache", "--json"},
 }

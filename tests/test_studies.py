@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.cli.conftest import command, only_line
 from tlsearch.comparison.answers import tables_of
+from tlsearch.config.images import DataConfig
 from tlsearch.config.loader import read_study
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import SOURCES, source_name
 from tlsearch.data.sources import READERS, load_images
 from tlsearch.report.comparison import ComparisonReport

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tlsearch.config.catalog import CATALOGUE, BackboneFacts, NetworkSpec
 from tlsearch.config.paths import Layout, expanded, layout_here, write_text
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError
@@ -35,6 +36,13 @@ def _ignore(_notice: Notice) -> None:
     pass
 
 
+def _described(spec: NetworkSpec) -> BackboneFacts:
+    """The facts of a network that the catalogue lacks, by building it."""
+    from tlsearch.models.describe import describe
+
+    return describe(spec)
+
+
 def load_study(
     path: str | Path,
     *,
@@ -54,6 +62,7 @@ def load_study(
     """
     from tlsearch.config.loader import read_noted
 
+    CATALOGUE.describe_with(_described)
     if isinstance(overrides, Mapping):
         texts = [f"{name}={json.dumps(value, default=str)}" for name, value in overrides.items()]
     else:

@@ -27,7 +27,8 @@ ANSI = "\x1b["
 def test_help_has_an_example_that_names_real_options(tlsearch: Invoke) -> None:
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
     assert set(verbs) == {
-        "init", "check", "run", "status", "report", "ui", "export", "predict", "clean", "doctor",
+        "init", "check", "run", "status", "report", "ui", "export", "networks", "predict",
+        "clean", "doctor",
     }  # fmt: skip
     for verb in verbs:
         text = tlsearch(verb, "--help").stdout
@@ -64,7 +65,8 @@ def test_check_as_json(tlsearch: Invoke, files: Files) -> None:
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
     assert set(result) == {
-        "study", "identity", "searched", "notes", "audit", "estimate", "source_models_to_train",
+        "study", "identity", "searched", "networks", "notes", "audit", "estimate",
+        "source_models_to_train",
     }  # fmt: skip
     assert result["study"]["budget"]["trials"] == 2
     assert result["searched"] == {"lr": {"low": 0.001, "high": 0.1, "log": True}}

@@ -10,7 +10,7 @@ from tests.cli.conftest import Files, Invoke
 from tests.training.small import CPU
 from tlsearch.config.loader import read_study
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.schema import BackboneConfig, StudyConfig
 from tlsearch.config.strategy import Strategy
 from tlsearch.data.sources import read_images
 from tlsearch.data.splits import draw_splits
@@ -20,6 +20,8 @@ from tlsearch.models.backbones import MEAN, STD
 from tlsearch.training.augmentation import make_stages, through
 from tlsearch.training.batches import Pixels, unit_batch
 from tlsearch.training.domain_adaptation import drawn_for
+
+RESNET10 = BackboneConfig.model_validate({"name": "resnet10", "weights": "none"})
 
 SETS = ("--set", "space.augmentation=[none, basic, trivial]", "--set", "backbone.name=resnet10")
 
@@ -118,7 +120,7 @@ def test_adaptation_borrows_from_the_source(here: Path) -> None:
     assert (shown.title, shown.detail) == ("moments", "strength 1")
     asked = config.data.model_copy(update={"source": config.backbone.source})
     lenders, _ = read_images(asked, cache=here / "cache" / "i", on_progress=no_progress)
-    pixels, among = own_source(lenders, backbone="resnet10").train
+    pixels, among = own_source(lenders, backbone=RESNET10).train
     data, _ = read_images(config.data, cache=here / "cache" / "images", on_progress=no_progress)
     rows = rows_shown(shown.images, data.images, np.arange(len(data.labels)))
     for epoch in (1, NUM_VIEWED_EPOCHS):

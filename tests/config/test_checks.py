@@ -197,8 +197,13 @@ def test_contradictions_in_the_data(refused: Refused, data: str, expected: str) 
             "line 2: data.size = 7: resnet18 needs images of at least 8 pixels",
         ),
         (31, "vgg11", "none", "data.size = 31: vgg11 needs images of at least 32 pixels"),
-        (40, "vit_b_16", "none", "vit_b_16 cuts images into patches of 16 pixels — write 32 or 48"),
-        (20, "vit_b_16", "none", "patches of 16 pixels — write 16 or 32"),
+        (
+            40,
+            "vit_b_16",
+            "none",
+            "whose side is a multiple of 16 pixels — write 32 or 48",
+        ),
+        (20, "vit_b_16", "none", "multiple of 16 pixels — write 16 or 32"),
         (
             32,
             "resnet18",

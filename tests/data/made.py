@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from tlsearch.config.images import DataConfig, SplitConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig, SplitConfig
 from tlsearch.data.dataset import Files, ImageSet, image_set, with_columns
 from tlsearch.data.duplicates import perceptual_hash
 from tlsearch.data.sources import load_images

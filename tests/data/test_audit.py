@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.data.made import SIDE, audit_config, folder_of, jpeg, photo
+from tlsearch.config.images import DataConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, Failure, ImageSet
 from tlsearch.data.records import (

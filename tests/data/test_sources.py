@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.data.made import config, read, write_classes, write_table
+from tlsearch.config.images import DataConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
 from tlsearch.data import dataset
 from tlsearch.data.audit import audited

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tlsearch.config.schema import DataConfig
+from tlsearch.config.images import DataConfig
 from tlsearch.config.sources import Glyphs, Letters, Textures
 from tlsearch.data.glyph_recipe import (
     CHARACTERS,

@@ -16,7 +16,7 @@ from tests.execution.jobs import bench_of, setting_with, train_job
 from tests.execution.test_prepare import images
 from tests.models.strategies import strategy
 from tests.search.conftest import Study
-from tests.training.small import CPU, data, same, store, tiny_backbone, trainer, weights
+from tests.training.small import CPU, cut, data, same, store, tiny_backbone, trainer, weights
 from tlsearch.config.optimization import Adam, AdamW
 from tlsearch.config.paths import weights_path
 from tlsearch.config.strategy import Anova, Chi2, LossBalance, SamplingBalance, Strategy
@@ -27,7 +27,6 @@ from tlsearch.execution.messages import TrainJob
 from tlsearch.execution.workbench import Workbench
 from tlsearch.metrics.linear_probe import INVERSE_PENALTY, LEAST_DEVIATION, MAX_ITERATIONS
 from tlsearch.models.backbones import Backbone
-from tlsearch.models.layer_groups import stages_of
 from tlsearch.training.batches import TrainingData, pixel_batch
 from tlsearch.training.cross_validation import CrossValidation
 from tlsearch.training.feature_cache import run_stages
@@ -165,7 +164,7 @@ def test_features_that_do_not_allow_it_are_refused(tmp_path: Path) -> None:
 
     on, backbone = data(), tiny_backbone(dropout=0.0, seed=0)
     backbone.model.set_submodule("layer4.2", torch.nn.Identity())
-    negative = replace(backbone, stages=stages_of(backbone.model, backbone.facts))
+    negative = cut(backbone.model)
     start = HeadStart(store(tmp_path), device=CPU)
     with pytest.raises(RequestError, match=r"chi2 with k = 2 .* never negative.* — take anova"):
         start.prepare(negative, replace(FROZEN, feature_selection=Chi2(k=2)), data=on, seed=0)

@@ -162,7 +162,7 @@ def test_groups_that_open_after_the_chosen_epoch_did_not_train() -> None:
     # At this rate no epoch improves on the first, whose weights are restored.
     chosen = strategy(freeze_depth=5, unfreeze_every_epochs=1, lr=1e-9, patience_epochs=2)
     of = ended(trainer(chosen, num_epochs=4))
-    assert (of.chosen.epoch, of.trainer.forward.depth) == (1, 3)
+    assert (of.chosen.epoch, of.trainer.forward.begin) == (1, 3)
     (weight,) = of.penalised_weights
     assert np.array_equal(weight, of.backbone.head.weight.detach())
 

@@ -13,8 +13,10 @@ from tests.execution.jobs import bench_of, setting_with
 from tests.execution.test_prepare import BODY, HEAD, images
 from tests.search.conftest import Study
 from tests.training.small import CPU, tiny_backbone
+from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.images import DataConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import DataConfig, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.data.dataset import ImageSet, image_set
 from tlsearch.data.glyph_recipe import RECIPE
 from tlsearch.data.sources import load_images
@@ -32,7 +34,7 @@ from tlsearch.execution.network_scores import (
     training_rows,
 )
 from tlsearch.metrics.transferability import h_score, leep, log_me, nce
-from tlsearch.models.backbones import Backbone, build_backbone, normalisation
+from tlsearch.models.backbones import Backbone, build_backbone
 from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import pretrained_state
 from tlsearch.training.batches import Pixels
@@ -208,7 +210,7 @@ def test_scores_are_of_the_head_s_input(config: StudyConfig) -> None:
     found = score_network(config, data, rows, weights="w", state=wrapped, device=CPU)
     backbone = build_backbone(name="resnet10", num_classes=4, image_size=32, dropout=0.0, seed=5)
     load_pretrained(backbone, state)
-    mean, std = normalisation("resnet10")
+    mean, std = CATALOGUE["resnet10"].normalisation
     features = features_of(backbone, Pixels(data.images, data.labels, mean, std), rows)[-1]
     labels = data.labels[rows]
     assert found.features == features.shape[1] == 512

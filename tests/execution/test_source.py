@@ -17,6 +17,7 @@ from tests.search.conftest import Study
 from tests.training.small import pixels, tiny_backbone
 from tests.training.test_pretrain import TINY
 from tlsearch.config.runtime import no_progress
+from tlsearch.config.schema import BackboneConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import image_set
 from tlsearch.data.sources import read_source
@@ -34,6 +35,8 @@ from tlsearch.models.backbones import Backbone, build_backbone
 from tlsearch.training.feature_cache import features as features_of
 from tlsearch.training.pretrain import glyph_weights
 from tlsearch.training.trainer import Trainer
+
+RESNET10 = BackboneConfig.model_validate({"name": "resnet10", "weights": "none"})
 
 BACKBONE = "mobilenet_v3_small"
 HEAD = f"""
@@ -213,7 +216,7 @@ def test_own_source_images_are_read_divided_and_fingerprinted(study: Study, tmp_
     setting = prepared(study, tmp_path)
     assert setting.source is not None
     assert setting.source_fingerprint == store.load(setting.source).fingerprint
-    data = own_source(store.load(setting.source), backbone="resnet10")
+    data = own_source(store.load(setting.source), backbone=RESNET10)
     (pixels, train_rows), (_, held_out) = data.train, data.held_out
     assert data.num_classes == 3
     assert sorted([*train_rows, *held_out]) == list(range(90))
@@ -228,7 +231,7 @@ def test_so_many_are_held_out_and_a_class_of_a_single_image_is_trained_on() -> N
     for labels, held_out in ((np.arange(9000) % 3, [341] * 3), ([0, 0, 1, 1, 1, 2], [1, 1, 0])):
         images = np.zeros((len(labels), 2, 2, 1), np.uint8)
         data = image_set(images, np.array(labels), ("a", "b", "c"))
-        found = data.labels[own_source(data, backbone="resnet10").held_out.rows]
+        found = data.labels[own_source(data, backbone=RESNET10).held_out.rows]
         assert np.bincount(found, minlength=3).tolist() == held_out
 
 

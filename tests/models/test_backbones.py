@@ -11,9 +11,10 @@ from torchvision import models
 
 from tests.models.lively import named_buffers
 from tlsearch.config.catalog import (
-    BACKBONES,
+    CATALOGUE,
     group_of,
     groups,
+    torchvision_names,
 )
 from tlsearch.errors import RequestError
 from tlsearch.models.backbones import (
@@ -21,10 +22,9 @@ from tlsearch.models.backbones import (
     Head,
     build_backbone,
     named_groups,
-    normalisation,
 )
 
-ALL = sorted(BACKBONES)
+ALL = sorted(torchvision_names())
 SMALL = (  # the smallest of each way to cut a network
     "resnet18",
     "mobilenet_v2",
@@ -43,7 +43,7 @@ FAMILIES = r"(wide_)?resne|mobilenet_|vgg|efficientnet_|convnext_|vit_|swin_"
 def on_meta(name: str) -> Backbone:
     with torch.device("meta"):
         return build_backbone(
-            name=name, num_classes=7, image_size=BACKBONES[name].min_size, dropout=0.25, seed=0
+            name=name, num_classes=7, image_size=CATALOGUE[name].min_size, dropout=0.25, seed=0
         )
 
 
@@ -73,13 +73,13 @@ def every_buffer_is_in_exactly_one_group(name: str) -> None:
 
 def no_name_is_claimed_by_two_groups(name: str) -> None:
     for parameter in on_meta(name).model.state_dict():
-        claims = [g for g, p in BACKBONES[name].layer_map if re.match(p, parameter)]
+        claims = [g for g, p in CATALOGUE[name].layer_map if re.match(p, parameter)]
         assert len(claims) == 1, parameter
 
 
 def no_pattern_and_no_branch_of_one_is_dead(name: str) -> None:
     names = list(on_meta(name).model.state_dict())
-    for _, pattern in BACKBONES[name].layer_map:
+    for _, pattern in CATALOGUE[name].layer_map:
         for branch in branches(pattern):
             assert any(re.match(branch, n) for n in names), branch
 
@@ -89,7 +89,7 @@ def groups_follow_the_order_of_the_network(name: str) -> None:
     # as ViT's class token, registered first, belongs to the first group.
     backbone = on_meta(name)
     order = [group_of(backbone.facts, n) for n, _ in backbone.model.named_parameters()]
-    assert tuple(dict.fromkeys(order)) == backbone.groups == groups(BACKBONES[name])
+    assert tuple(dict.fromkeys(order)) == backbone.groups == groups(CATALOGUE[name])
     assert order == sorted(order, key=backbone.groups.index)
 
 
@@ -117,7 +117,7 @@ def the_head_is_last_and_fits_the_classes(name: str) -> None:
 
 
 def names_and_shapes_are_torchvisions(name: str) -> None:
-    size = {"image_size": BACKBONES[name].min_size} if "vit" in name else {}
+    size = {"image_size": CATALOGUE[name].min_size} if "vit" in name else {}
     if name == "resnet10":  # torchvision's code, put together by us
         return
     with torch.device("meta"):
@@ -127,7 +127,7 @@ def names_and_shapes_are_torchvisions(name: str) -> None:
 
 
 def stages_pass_single_tensors_and_end_in_a_vector(name: str) -> None:
-    size = BACKBONES[name].min_size
+    size = CATALOGUE[name].min_size
     x = torch.empty(2, 3, size, size, device="meta")
     for stage in on_meta(name).stages[:-1]:
         x = stage(x)
@@ -137,7 +137,7 @@ def stages_pass_single_tensors_and_end_in_a_vector(name: str) -> None:
 
 
 def facts_agree_with_torchvision(name: str) -> None:
-    facts = BACKBONES[name]
+    facts = CATALOGUE[name]
     if name == "resnet10":  # nobody has published weights
         return
     entries = [w for w in models.get_model_weights(name) if w.name != "IMAGENET1K_FEATURES"]
@@ -146,11 +146,11 @@ def facts_agree_with_torchvision(name: str) -> None:
     assert {w.meta["_ops"] for w in native} == {facts.giga_macs}
     for entry in entries:
         preset = entry.transforms()
-        assert (tuple(preset.mean), tuple(preset.std)) == normalisation(name)
+        assert (tuple(preset.mean), tuple(preset.std)) == CATALOGUE[name].normalisation
 
 
 def facts_of_norms_and_features(name: str) -> None:
-    backbone, facts = on_meta(name), BACKBONES[name]
+    backbone, facts = on_meta(name), CATALOGUE[name]
     norms = (m for m in backbone.model.modules() if isinstance(m, nn.BatchNorm2d))
     assert {norm.momentum for norm in norms} == {facts.norm_momentum} - {None}
     assert backbone.head.in_features == facts.num_features
@@ -185,21 +185,14 @@ def test_contract(check: Callable[[str], None], names: Sequence[str]) -> None:
 
 
 def branches(pattern: str) -> list[str]:
-    """The alternatives of a pattern, with each of its (a|b) and [a-b] spelt out."""
-    if found := re.search(r"\(([^()]*)\)", pattern):
-        inner = found[1].split("|")
-    elif found := re.search(r"\[(\d)-?(\d)\]", pattern):
-        ends = int(found[1]), int(found[2])
-        inner = [str(i) for i in (range(ends[0], ends[1] + 1) if "-" in found[0] else ends)]
-    else:
-        return pattern.split("|")
-    spelt = [pattern[: found.start()] + i + pattern[found.end() :] for i in inner]
-    return [b for s in spelt for b in branches(s)]
+    """The paths of a pattern, each as one of its own."""
+    ending = r")(\.|$)"
+    return [f"({path}{ending}" for path in pattern.removesuffix(ending)[1:].split("|")]
 
 
 def test_the_least_size_of_unpadded_networks_is_the_least() -> None:
     for name in ALL:
-        if BACKBONES[name].min_size == 32 and "vit" not in name:
+        if CATALOGUE[name].min_size == 32 and "vit" not in name:
             with pytest.raises(RuntimeError):
                 on_meta(name).model(torch.empty(2, 3, 31, 31, device="meta"))
 

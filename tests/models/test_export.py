@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
 
 from tests.models.lively import facts_of, lively_classifier
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models import export as onnx_files
-from tlsearch.models.backbones import normalisation
 from tlsearch.models.export import (
     METADATA_KEY,
     Classifier,
@@ -47,7 +47,7 @@ def trained() -> np.ndarray:
     """What the network itself answers: probabilities of normalised images."""
     classifier = made()
     found = TorchModel(classifier, FACTS).probabilities(IMAGES)
-    mean, std = normalisation("resnet18")
+    mean, std = CATALOGUE["resnet18"].normalisation
     with torch.no_grad():
         logits = classifier.model(normalize(torch.from_numpy(IMAGES), list(mean), list(std)))
     np.testing.assert_allclose(found, logits.softmax(1), atol=1e-5)

@@ -9,10 +9,10 @@ from sklearn.datasets import load_sample_image
 from torchvision.models import get_model_weights
 from torchvision.transforms.v2 import functional as F
 
-from tlsearch.config.catalog import PREFIX
+from tlsearch.config.catalog import CATALOGUE, PREFIX
 from tlsearch.config.packaged import PACKAGED, packaged_for
 from tlsearch.errors import WeightsError
-from tlsearch.models.backbones import build_backbone, normalisation
+from tlsearch.models.backbones import build_backbone
 from tlsearch.models.pretrained import load_pretrained
 from tlsearch.models.weights import chosen, on_this_machine, pretrained_state
 
@@ -35,7 +35,7 @@ def test_a_palace_is_recognised() -> None:
     assert state is not None
     network.load_state_dict(state)  # every name and shape, head included
     image = torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1) / 255
-    mean, std = normalisation(LITE0)
+    mean, std = CATALOGUE[LITE0].normalisation
     image = F.normalize(F.center_crop(F.resize(image, [256]), [224]), list(mean), list(std))
     with torch.no_grad():
         chances = network.eval()(image[None])[0].softmax(0)

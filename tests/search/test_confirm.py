@@ -22,7 +22,7 @@ from sklearn.metrics import (
 from tests.execution.test_prepare import images
 from tests.search.conftest import BODY, HEAD, Study
 from tests.search.fakes import drive, memory_store, result, setting_of
-from tlsearch.config.catalog import BACKBONES, groups
+from tlsearch.config.catalog import CATALOGUE, groups, torchvision_names
 from tlsearch.config.cells import Cell
 from tlsearch.config.paths import scores_path
 from tlsearch.config.runtime import no_progress
@@ -341,7 +341,7 @@ def test_folds_take_turns_but_in_time_the_last_one_stands(study: Study) -> None:
 
 
 def test_baselines_are_valid_for_every_backbone(study: Study) -> None:
-    for backbone, facts in BACKBONES.items():
+    for backbone, facts in ((name, CATALOGUE[name]) for name in torchvision_names()):
         native = facts.native_size if "vit" in backbone else 0
         size = max(facts.min_size, facts.size_multiple, native)
         config = study(f"backbone.name={backbone}", f"data.size={size}")

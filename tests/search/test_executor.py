@@ -13,8 +13,9 @@ import pytest
 
 from tests.execution.jobs import train_job
 from tests.search.conftest import Study
+from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import examples_path, scores_folder, scores_path, weights_path
-from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.executor import LocalExecutor
 from tlsearch.execution.messages import (
     EpochDone,

@@ -13,8 +13,8 @@ from tests.models.strategies import strategy
 from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.training import small
+from tlsearch.config.images import SplitConfig
 from tlsearch.config.runtime import no_progress
-from tlsearch.config.schema import SplitConfig
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past
 from tlsearch.execution.measures import split_figures

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tests.models.lively import named_buffers
 from tests.models.strategies import strategy
-from tlsearch.config.catalog import BACKBONES, groups
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import MEAN, STD, Backbone, Head, named_groups
-from tlsearch.models.layer_groups import stages_of
+from tlsearch.models.layer_groups import Owners, stages_of
 from tlsearch.training.augmentation import Stage
 from tlsearch.training.batches import Pixels, TrainingData
 from tlsearch.training.feature_cache import ActivationStore
@@ -45,21 +45,36 @@ class TinyNet(nn.Module):
             )
             self.add_module(name, layer)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = Head(8, CLASSES, dropout=dropout, device="cpu")
+        self.fc = Head(8, CLASSES, dropout=dropout, flattens=False, device="cpu")
 
     def forward(self, images: Tensor) -> Tensor:
-        for stage in stages_of(self, BACKBONES["resnet18"]):
-            images = stage(images)
-        return images
+        images = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        images = self.layer4(self.layer3(self.layer2(self.layer1(images))))
+        found: Tensor = self.fc(torch.flatten(self.avgpool(images), 1))
+        return found
 
 
 def tiny_backbone(*, dropout: float, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = TinyNet(dropout=dropout)
-    facts = BACKBONES["resnet18"]
-    stages = stages_of(model, facts)
-    return Backbone(name="resnet18", model=model, groups=groups(facts), stages=stages)
+        return cut(TinyNet(dropout=dropout))
+
+
+def cut(model: TinyNet) -> Backbone:
+    """The network in its stages, as they are now."""
+    facts = CATALOGUE["resnet18"]
+    owners = Owners(model, facts)
+    stages, starts = stages_of(model, owners, facts, model.fc)
+    return Backbone(
+        facts=facts,
+        normalisation=facts.normalisation,
+        model=model,
+        head=model.fc,
+        groups=owners.groups,
+        owners=owners,
+        stages=stages,
+        starts=starts,
+    )
 
 
 def pixels(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests.models.strategies import strategy
 from tests.training.small import (
     by_group,
+    cut,
     data,
     figures,
     pixels,
@@ -28,7 +29,6 @@ from tlsearch.config.optimization import AdamW, Sgd
 from tlsearch.config.strategy import LossBalance, SamplingBalance
 from tlsearch.errors import RequestError
 from tlsearch.models.backbones import build_backbone, named_groups
-from tlsearch.models.layer_groups import stages_of
 from tlsearch.training.batches import pixel_batch
 
 PLAIN_SGD = Sgd(momentum=0.0, nesterov=False)
@@ -93,7 +93,7 @@ def test_named_groups_and_the_head_train_alone(trained: str) -> None:
 
 def test_what_stands_before_the_first_named_group_is_kept(tmp_path: Path) -> None:
     training = trainer(strategy(trained="layer2+layer3"), activations=store(tmp_path))
-    assert training.forward.depth == 2
+    assert training.forward.begin == 2
     list(training.epochs())
     assert set(training.state()["model"]) == {
         name
@@ -145,8 +145,7 @@ def without_norms() -> Any:
     for name, module in list(built.model.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             built.model.set_submodule(name, nn.Identity())
-    stages = stages_of(built.model, built.facts)
-    return replace(built, stages=stages)
+    return cut(built.model)
 
 
 def bare_l2_sp(chosen: Any, *, pull: float, head_decay: float, steps: int) -> dict[str, Tensor]:

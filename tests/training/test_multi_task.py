@@ -38,7 +38,7 @@ def beside(weight: float, *, seed: int = 0, activations: Any = None) -> Make:
     def make(backbone: Backbone) -> SecondTask:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            head = Head(8, 3, dropout=0.0, device="cpu")
+            head = Head(8, 3, dropout=0.0, flattens=False, device="cpu")
         return SecondTask(
             backbone,
             head=head,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.models.strategies import strategy
 from tests.training.small import figures, same, trainer, weights
-from tlsearch.config.catalog import BACKBONES
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.config.optimization import Adam, AdamW, Optimizer, RmsProp, Sgd
 from tlsearch.config.strategy import Strategy
 from tlsearch.models.backbones import build_backbone
@@ -80,7 +80,7 @@ def test_offsets_and_scales_are_spared_in_every_family() -> None:
     spared = set()
     for name in ONE_OF_EACH_FAMILY:
         with torch.device("meta"):
-            size = BACKBONES[name].native_size
+            size = CATALOGUE[name].native_size
             built = build_backbone(name=name, num_classes=3, image_size=size, dropout=0, seed=0)
         for parameter, value in built.model.named_parameters():
             if value.ndim > 1 and not is_decayed(parameter, value):

@@ -326,6 +326,22 @@ def predict(
     )
 
 
+@app.command(epilog="Example: tlsearch networks 'timm/vit_small*'")
+def networks(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATTERN]", help="Part of a name, or a pattern with *; else torchvision's."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List networks: parameters, multiply-adds, native size, weights, and where each can be cut."""
+    from tlsearch.cli import networks as listing
+
+    listing.networks(pattern, as_json=as_json)
+
+
 @app.command(epilog="Example: tlsearch clean set-aside activations")
 def clean(
     parts: Annotated[

@@ -119,6 +119,8 @@ def _show(seen: Preview, console: Console) -> None:
         console.print()
         for line in _cost_lines(config, checked):
             console.print(line, soft_wrap=True)
+    for name, text in seen.networks.items():
+        console.print(f"{escape(name)}: {escape(text)}", soft_wrap=True)
     for note in (*study_notes(config), *seen.here):
         console.print(f"note: {escape(note)}", soft_wrap=True)
 

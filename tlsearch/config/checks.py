@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from math import ceil, inf
+from math import inf
 
-from tlsearch.config.catalog import CATALOGUE, TIMM, USUAL_MOMENTUM, BackboneFacts, groups
+from tlsearch.config.catalog import (
+    USUAL_MOMENTUM,
+    groups,
+    reuse,
+)
 from tlsearch.config.cells import comparison_contradictions
 from tlsearch.config.cost import head_alone_trains, num_batches, train_images
-from tlsearch.config.packaged import PACKAGED, packaged_for
-from tlsearch.config.schema import StudyConfig, is_weights_file
+from tlsearch.config.network_checks import network_contradictions
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import CmaEs, Hyperband, Median, Percentile, Tpe, Wilcoxon
 from tlsearch.config.sources import (
     Digits,
@@ -29,7 +33,16 @@ def contradictions(config: StudyConfig) -> list[Fault]:
     """
     if config.comparison is not None:
         return list(comparison_contradictions(config))
-    checks = (_data, _planted, _backbone, _epochs, _warmup, _optimizer, _basic, _of_each_network)
+    checks = (
+        _data,
+        _planted,
+        network_contradictions,
+        _epochs,
+        _warmup,
+        _optimizer,
+        _basic,
+        _of_each_network,
+    )
     found = [fault for check in checks for fault in check(config)]
     found += config.search.sampler.contradictions(config)
     return [*found, *config.search.pruner.contradictions(config)]
@@ -103,68 +116,6 @@ def _planted(config: StudyConfig) -> Iterator[Fault]:
     if not planted.label_noise and not planted.duplicates:
         remedy = "set label_noise or duplicates, or write null"
         yield clash(config, field, "plants nothing", remedy)
-
-
-# Networks that cannot take the study's images, or whose weights nobody has.
-
-
-def _backbone(config: StudyConfig) -> Iterator[Fault]:
-    names, given = config.backbone.names, config.backbone.given_weights
-    if not isinstance(given, str):
-        if missing := [name for name in names if name not in given]:
-            rule = f"names no weights for {', '.join(missing)}"
-            remedy = "add them: imagenet, glyphs, none, the name of published weights or a file"
-            yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
-        for name in (name for name in given if name not in names):
-            rule = "is no network of this study"
-            remedy = nearest(name, names) or f"drop it, or add {name} to backbone.name"
-            yield clash(config, f"backbone.weights.{name}", rule, remedy, "backbone.name")
-    for name in names:
-        yield from _size(config, CATALOGUE[name])
-        if isinstance(given, str):
-            yield from _published(config, "backbone.weights", given, CATALOGUE[name])
-        elif name in given:
-            field = f"backbone.weights.{name}"
-            yield from _published(config, field, given[name], CATALOGUE[name])
-    if isinstance(given, str) and is_weights_file(given) and len(names) > 1:
-        rule = "one file cannot hold the weights of several networks"
-        remedy = f"write a mapping, such as {{{names[0]}: {given}, …}}"
-        yield clash(config, "backbone.weights", rule, remedy, "backbone.name")
-
-
-def _size(config: StudyConfig, facts: BackboneFacts) -> Iterator[Fault]:
-    size, by = config.data.size, facts.size_multiple
-    least = ceil(facts.min_size / by) * by
-    if size < least:
-        rule = f"{facts.name} needs images of at least {least} pixels"
-        yield clash(config, "data.size", rule, f"write {least} or more", "backbone.name")
-    elif size % by:
-        rule = f"{facts.name} cuts images into patches of {by} pixels"
-        lower, upper = max(least, size // by * by), (size // by + 1) * by
-        yield clash(config, "data.size", rule, f"write {lower} or {upper}", "backbone.name")
-
-
-def _published(
-    config: StudyConfig, field: str, weights: str, facts: BackboneFacts
-) -> Iterator[Fault]:
-    carried = packaged_for(facts.name)
-    if weights in ("none", "glyphs", *facts.weights, *carried) or is_weights_file(weights):
-        return
-    if weights == "imagenet" and (facts.weights or carried):
-        return
-    if weights in PACKAGED:
-        rule = f"this package's weights are of {PACKAGED[weights].network}"
-        remedy = f"write imagenet, or backbone.name: {PACKAGED[weights].network}"
-    elif not facts.weights:
-        rule = f"nobody has published weights for {facts.name}"
-        remedy = "write glyphs, none, or a file"
-    else:
-        publisher = "timm" if facts.name in TIMM else "torchvision"
-        rule = f"{publisher} has no such weights for {facts.name}"
-        meant, remedy = nearest(weights, facts.weights), f"known: {', '.join(facts.weights)}"
-        if meant:
-            remedy = f"{meant} ({remedy})" if len(facts.weights) > 1 else meant
-    yield clash(config, field, rule, remedy, "backbone.name")
 
 
 # How long a training takes: what would come after its end, or before its beginning.
@@ -313,9 +264,10 @@ def _trained(config: StudyConfig) -> Iterator[Fault]:
             rule = f"{facts.name} has no layer group {name} (it has {', '.join(known)})"
             remedy = nearest(name, [*known, ALL, NORMS]) or "name some of these"
             yield clash(config, _TRAINED, rule, remedy, "backbone.name")
-    if NORMS in wanted and facts.family == "vgg" and not facts.name.endswith("_bn"):
+    if NORMS in wanted and not facts.has_norms:
         rule = f"{facts.name} has no normalisation layers"
-        yield clash(config, _TRAINED, rule, f"take {facts.name}_bn", "backbone.name")
+        remedy = f"take {facts.name}_bn" if facts.family == "vgg" else f"write {ALL}"
+        yield clash(config, _TRAINED, rule, remedy, "backbone.name")
     if wanted != [ALL] and highest(config.space.freeze_depth) > 0:
         rule = "says by name what trains, and space.freeze_depth says it by depth"
         yield clash(config, _TRAINED, rule, "set space.freeze_depth: 0", _FREEZE)
@@ -375,7 +327,7 @@ def _selection(config: StudyConfig) -> Iterator[Fault]:
         yield clash(config, f"{field}.chi2", rule, "take anova", "backbone.name", value="chi2")
     for name in chosen:
         most = facts.num_features
-        if most is not None and highest(selection.options[name]["k"]) > most:
+        if highest(selection.options[name]["k"]) > most:
             rule, remedy = f"the head of {facts.name} sees {most} features", f"write {most} or less"
             yield clash(config, f"{field}.{name}.k", rule, remedy, "backbone.name")
 
@@ -406,10 +358,15 @@ def _adaptation(config: StudyConfig) -> Iterator[Fault]:
         rule = "an untrained network has no style"
         remedy = "take fourier or moments, or pretrained weights"
         yield clash(config, field, rule, remedy, "backbone.weights", value="style")
-    size = len(groups(config.backbone.facts)) - 1
+    facts = config.backbone.facts
+    size = len(groups(facts)) - 1
     if "style" in chosen and highest(options["style"]["layers"]) > size:
         rule = f"{config.backbone.name} has {size} layer groups before its head"
         yield clash(config, f"{field}.style.layers", rule, f"take 1 to {size}", "backbone.name")
+    elif "style" in chosen and lowest(options["style"]["layers"]) < min(facts.cuts, default=inf):
+        rule = f"of {facts.name} they cannot be seen: {reuse(facts)}"
+        first = f"take {min(facts.cuts)} or more" if facts.cuts else "take fourier or moments"
+        yield clash(config, f"{field}.style.layers", rule, first, "backbone.name")
 
 
 def _source_task(config: StudyConfig) -> Iterator[Fault]:

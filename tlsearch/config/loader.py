@@ -25,6 +25,7 @@ from tlsearch.config.cells import (
 )
 from tlsearch.config.checks import contradictions, cut_to_epochs
 from tlsearch.config.comparison import ComparisonConfig
+from tlsearch.config.network_checks import undescribed
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import raw
 from tlsearch.config.validation import Fault, Loc, dotted, faults, named_fields, section_in
@@ -221,7 +222,7 @@ def _outcome(
     except ValidationError as error:
         found += faults(error, StudyConfig, data)
     if config is not None and not problems and not found:
-        found += contradictions(config)
+        found += list(undescribed(config)) or contradictions(config)
         if comparison is not None:
             found += cell_contradictions(config, comparison)
     problems += [_problem(fault, document.lines, overrides) for fault in found]

@@ -12,12 +12,25 @@ from pydantic import (
     Discriminator,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     Tag,
     WithJsonSchema,
+    model_serializer,
+    model_validator,
 )
 
-from tlsearch.config.catalog import CATALOGUE, BackboneFacts, groups
+from tlsearch.config.catalog import (
+    CATALOGUE,
+    IMAGENET,
+    PREFIX,
+    BackboneFacts,
+    NetworkSpec,
+    Normalisation,
+    groups,
+    torchvision_names,
+)
 from tlsearch.config.comparison import ComparisonConfig
+from tlsearch.config.images import DataConfig
 from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.search_options import (
     PRUNERS,
@@ -40,12 +53,12 @@ from tlsearch.config.space import (
     values,
 )
 from tlsearch.config.validation import (
-    LARGEST_COUNT,
     As,
     AtLeast0,
     AtLeast1,
     AutoOrCount,
     Section,
+    Seed,
     boolean_hint,
     check_distinct,
     listed,
@@ -57,8 +70,6 @@ from tlsearch.errors import RAW_AT, RAW_AT_REMEDY, has_raw_at, nearest
 
 # Single values with a syntax of their own.
 
-# numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = r"(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?"
 _Seconds = Annotated[float, Field(gt=0, lt=1e15)]
@@ -111,7 +122,7 @@ _KNOWN_WEIGHTS: Any = Literal[("imagenet", "glyphs", "none", *PACKAGED)]
 Weights = Annotated[
     _KNOWN_WEIGHTS
     | Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*_V\d+$")]  # torchvision's names
-    | Annotated[str, Field(pattern=r"^([a-z0-9]+_)*in\d+k$")]  # timm's
+    | Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]  # timm's
     | Annotated[str, Field(pattern=rf".({'|'.join(map(re.escape, WEIGHTS_FILES))})$")],
     must(
         "must be imagenet, glyphs, none, the name of published weights or a file"
@@ -214,10 +225,14 @@ Baselines = Annotated[
 # The section `backbone`: one network, or several to choose among, and their weights.
 
 
+_OWN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+
 def _check_network(name: str) -> str:
-    if name not in CATALOGUE:
-        remedy = nearest(name, list(CATALOGUE)) or "write one such as resnet18"
-        raise wrong("must be the name of a backbone", remedy)
+    # What the file of networks lacks is looked for once the study is read: see `undescribed`.
+    if name not in CATALOGUE and not name.startswith(PREFIX) and not re.match(_OWN, name):
+        found = nearest(name, list(CATALOGUE)) or "write one such as resnet18"
+        raise wrong("must be the name of a backbone", f"{found}; see: tlsearch networks")
     return name
 
 
@@ -228,7 +243,15 @@ def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-_KNOWN_NETWORK: Any = Literal[tuple(CATALOGUE)]
+_KNOWN_NETWORK: Any = (
+    Literal[torchvision_names()] | Annotated[str, Field(pattern=f"^{PREFIX}[a-z0-9_]+$|:")]
+)
+_NETWORK_SCHEMA: Any = {
+    "anyOf": [
+        {"enum": list(torchvision_names())},
+        {"type": "string", "pattern": f"^{PREFIX}[a-z0-9_]+$|:"},
+    ]
+}
 Network = Annotated[
     str,
     must("must be the name of a backbone", "write one such as resnet18"),
@@ -240,8 +263,19 @@ _SOURCE = one_of(SOURCES)
 _ONE, _EACH = tag("one"), tag("each")
 
 
+_DESCRIBED = "described"
+_Channels = Annotated[
+    tuple[float, float, float],
+    Field(strict=False, examples=[[0.5, 0.5, 0.5]]),
+    must("must be three numbers, one per channel", "write [0.5, 0.5, 0.5]"),
+]
+
+
 class BackboneConfig(Section):
-    """Which network, and where its weights come from; of several networks each trial takes one."""
+    """Which network, and where its weights come from; of several networks each trial takes one.
+
+    A user's own is named by `module`, and its layer groups, head and normalisation by what follows.
+    """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -263,7 +297,7 @@ class BackboneConfig(Section):
     given_weights: Annotated[
         Annotated[Weights, Tag(_ONE)]
         | Annotated[
-            dict[Annotated[Network, WithJsonSchema({"enum": list(CATALOGUE)})], Weights],
+            dict[Annotated[Network, WithJsonSchema(_NETWORK_SCHEMA)], Weights],
             Field(min_length=1),
             Tag(_EACH),
         ],
@@ -278,6 +312,72 @@ class BackboneConfig(Section):
             description="images of the task that the weights were trained on; glyphs know theirs"
         ),
     ] = None
+    module: Annotated[
+        Annotated[str, Field(pattern=_OWN)] | None,
+        must("must be package.file:function", "the function is called with num_classes"),
+        Field(
+            examples=["networks:small"],
+            description="a network of your own, in place of `name`: package.file:function, seen "
+            "from the folder where the command runs, called with num_classes",
+        ),
+    ] = None
+    layer_groups: Annotated[
+        Annotated[
+            dict[Annotated[str, Field(pattern=r"^[a-z]\w*$")], str],
+            Field(min_length=1, examples=[{"stem": "^conv1|^bn1"}]),
+        ]
+        | None,
+        Field(
+            description="of `module`: patterns of the names of parameters, from input to head, the "
+            "first match owns; null: its top-level children in order"
+        ),
+    ] = None
+    head: Annotated[
+        str | None,
+        Field(description="of `module`: the layer that gives the class scores; null: the last one"),
+    ] = None
+    mean: Annotated[
+        _Channels | None,
+        Field(description="of `module`: of images in 0 … 1, per channel; null: ImageNet's"),
+    ] = None
+    std: Annotated[
+        _Channels | None, Field(description="of `module`: as `mean`; null: ImageNet's")
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: object) -> object:
+        if isinstance(data, Mapping) and data.get("module") is not None and "name" not in data:
+            return {"name": data["module"], **data}
+        return data
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        own = ("module", "layer_groups", "head", "mean", "std")
+        found: dict[str, Any] = handler(self)
+        return {name: v for name, v in found.items() if v is not None or name not in own}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """With what was described, so that another process need not build networks to know them."""
+        return {**super().__getstate__(), _DESCRIBED: CATALOGUE.described(self.names)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        for facts in state.pop(_DESCRIBED):
+            CATALOGUE.add(facts)
+        super().__setstate__(state)
+
+    def spec(self, name: str, *, image_size: int) -> NetworkSpec:
+        """What is to be known to build and describe one of the networks."""
+        given = self.layer_groups
+        mean, std = self.mean or IMAGENET[0], self.std or IMAGENET[1]
+        return NetworkSpec(name, image_size, (mean, std), given, self.head)
+
+    def normalisation_of(self, name: str) -> Normalisation:
+        """Mean and standard deviation per channel, of images in 0 … 1, that the weights of one of
+        the networks were trained with; those that are not published have the network's own.
+        """
+        facts = CATALOGUE[name]
+        return facts.normalisations.get(self.weights_of(name), facts.normalisation)
 
     @property
     def name(self) -> str:
@@ -322,142 +422,6 @@ class BackboneConfig(Section):
     def of(self, name: str) -> "BackboneConfig":
         """One of the networks by itself."""
         return self.model_copy(update={"names": (name,), "given_weights": self.weights_of(name)})
-
-
-# The section `data`: which images, how they are prepared, audited and divided.
-
-
-Part = Annotated[float, Field(gt=0, lt=1)]
-SplitStrategy = Literal["stratified", "random", "time", "group", "stratified_group", "given"]
-Background = Literal["auto", "white", "black"]
-Fit = Literal["crop", "pad", "stretch"]
-
-
-class SplitConfig(Section):
-    """How the images are divided; the fractions are of all images, the rest trains.
-
-    `time`: the latest are tested, those before them validate. `group`: images of one group stay
-    in one part; `stratified_group` also balances the classes. `given`: by the source's own parts;
-    one that it lacks is drawn, stratified, from what it trains on.
-    """
-
-    strategy: SplitStrategy = "stratified"
-    validation: Part = 0.2
-    test: Part = 0.2
-    folds: Annotated[
-        int | None,
-        Field(
-            ge=2,
-            le=100,
-            description="k-fold: all that is not tested validates once, in place of `validation`; "
-            "a trial's value is the mean over folds; null for one validation part",
-        ),
-    ] = None
-    gap: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="images left out between parts; by time")
-    ] = 0
-    seed: Seed = 0
-
-
-_Drop = Literal["error", "drop"]
-_Keep = Literal["error", "keep"]
-_Any = Literal["error", "drop", "keep"]
-_AnyOrOff = Literal["error", "drop", "keep", "off"]
-
-
-class AuditConfig(Section):
-    """What to do about each kind of finding: end with an error, drop the images, or keep them;
-    `off` does not look.
-    """
-
-    unreadable: Annotated[_Drop, Field(description="cannot be decoded")] = "drop"
-    missing_files: Annotated[_Drop, Field(description="named in a table and not there")] = "drop"
-    missing_labels: Annotated[_Drop, Field(description="rows without a label")] = "error"
-    missing_times: Annotated[_Drop, Field(description="only where the split is by time")] = "error"
-    conflicting_labels: Annotated[
-        _Any, Field(description="duplicates under different labels; drop drops all of them")
-    ] = "error"
-    exact_duplicates: Annotated[
-        _Any, Field(description="same picture, same label; drop keeps the first")
-    ] = "drop"
-    near_conflicts: Annotated[
-        _Any, Field(description="near duplicates under different labels; drop drops all of them")
-    ] = "keep"
-    near_duplicates: Annotated[
-        _AnyOrOff,
-        Field(description="nearly the same picture; keep puts them on one side of the split"),
-    ] = "keep"
-    augmented_copies: Annotated[
-        _AnyOrOff,
-        Field(
-            description="names that differ only by an augmentation's suffix; keep puts them on one "
-            "side of the split, drop keeps the first"
-        ),
-    ] = "keep"
-    leakage: Annotated[
-        _Any,
-        Field(
-            description="duplicates across the parts of a given split; drop keeps those of the "
-            "test part, else of validation"
-        ),
-    ] = "drop"
-    small_classes: Annotated[_Any, Field(description="below `min_class_images`")] = "error"
-    imbalance: Annotated[_Keep, Field(description="above `max_imbalance`")] = "keep"
-    extreme_sizes: Annotated[
-        _Any, Field(description="much smaller than `data.size`, or far from square")
-    ] = "keep"
-    label_errors: Annotated[
-        _AnyOrOff,
-        Field(description="suspected by confident learning; drop takes them out of training alone"),
-    ] = "keep"
-    min_class_images: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 5
-    max_imbalance: Annotated[float, Field(ge=1, description="largest / smallest class")] = 10.0
-
-
-class PlantedConfig(Section):
-    """Defects planted into the training part alone, to measure what cleaning is worth: copies of
-    its images, then wrong labels among all of them. Shares are of the training part. Only into a
-    source that tlsearch carries, where no file could be unreadable.
-    """
-
-    label_noise: Annotated[float, Field(ge=0, lt=1, description="share of wrong labels")] = 0.0
-    duplicates: Annotated[float, Field(ge=0, le=10, description="copies for each image")] = 0.0
-    seed: Seed = 0
-
-
-class DataConfig(Section):
-    """Which images, at which size, and how many labels of them may be used."""
-
-    source: Annotated[Source, As(_SOURCE), Field(examples=["digits"])]
-    size: Annotated[int, Field(ge=1, le=4096, description="side of the square image, pixels")] = 32
-    fit: Annotated[
-        Fit, Field(description="how an image becomes square: cut, padded or stretched")
-    ] = "crop"
-    white: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=65535,
-            description="what stands for white in files of 16 bits; null: the least of 255, 1023, "
-            "4095, 16383 and 65535 that no value exceeds",
-        ),
-    ] = None
-    background: Annotated[
-        Background,
-        Field(description="under transparent pictures; auto: white, black where that shows more"),
-    ] = "auto"
-    max_megapixels: Annotated[
-        int, Field(ge=1, le=2000, description="larger pictures are unreadable; JPEGs as reduced")
-    ] = 250
-    split: SplitConfig = SplitConfig()
-    audit: AuditConfig = AuditConfig()
-    labels_per_class: Annotated[
-        int | None,
-        Field(ge=1, le=LARGEST_COUNT, description="of the training part; null for all"),
-    ] = None
-    planted: Annotated[
-        PlantedConfig | None, Field(description="defects put into the training part; null for none")
-    ] = None
 
 
 # The study.

@@ -138,6 +138,8 @@ class As:
         return handler.generate_schema(self.read_as)
 
 
+# numpy's legacy generators, inside Optuna, take no seed of more than 32 bits.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(gt=0, le=1)]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tlsearch.config.images import DataConfig
 from tlsearch.config.runtime import OnProgress
-from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.dataset import TEST, TRAIN, ImageSet, connected, with_columns
 from tlsearch.data.duplicates import MAX_PAIRS, find_duplicates

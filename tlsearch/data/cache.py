@@ -21,9 +21,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from tlsearch.config.images import DataConfig
 from tlsearch.config.paths import atomic_write, made_once, remove_drafts, write_text
 from tlsearch.config.runtime import OnProgress, usable_cores
-from tlsearch.config.schema import DataConfig
 from tlsearch.data.dataset import DAMAGE, Failure, Files, ImageSet, image_set, read_arrays
 from tlsearch.data.decode import (
     DECODER_VERSION,

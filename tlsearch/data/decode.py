@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tlsearch.config.images import Background, Fit
 from tlsearch.config.runtime import usable_cores
-from tlsearch.config.schema import Background, Fit
 from tlsearch.data.duplicates import perceptual_hash
 from tlsearch.errors import WorkError
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlsearch.config.images import DataConfig
 from tlsearch.config.paths import expanded
 from tlsearch.config.runtime import OnProgress
-from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import Folder, NamePattern, source_text
 from tlsearch.data.cache import Listing, read_files
 from tlsearch.data.dataset import Failure, ImageSet

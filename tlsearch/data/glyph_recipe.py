@@ -7,6 +7,7 @@ digits; any change of them changes the key, and with it the cached weights.
 import hashlib
 import importlib.util
 import json
+import re
 import string
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,8 +117,9 @@ def recipe_key(recipe: Recipe, *, backbone: str, image_size: int) -> str:
     """
     facts = CATALOGUE.get(backbone)
     version = _VERSIONS.get(facts.family, _VERSION) if facts else _VERSION
+    network = backbone + facts.source if facts else backbone
     digest = hashlib.sha256(
-        json.dumps([version, CHARACTERS, asdict(recipe), backbone, image_size]).encode()
+        json.dumps([version, CHARACTERS, asdict(recipe), network, image_size]).encode()
     )
     for face in recipe.faces + recipe.unseen_faces:
         try:
@@ -136,7 +138,8 @@ def glyph_file(recipe: Recipe, *, backbone: str, image_size: int, cache: Path) -
         WorkError: a font is missing.
     """
     key = recipe_key(recipe, backbone=backbone, image_size=image_size)
-    return cache / f"glyphs-{backbone.replace('/', '-')}-{image_size}px-{key}.safetensors"
+    name = re.sub("[/:]", "-", backbone)
+    return cache / f"glyphs-{name}-{image_size}px-{key}.safetensors"
 
 
 def cached_glyph_weights(*, backbone: str, image_size: int, cache: Path) -> Path | None:

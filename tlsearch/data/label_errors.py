@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlsearch.config.images import AuditConfig
 from tlsearch.config.runtime import OnProgress, derive_seed
-from tlsearch.config.schema import AuditConfig
 from tlsearch.data.dataset import ImageSet
 from tlsearch.data.records import Finding, Listed, number
 from tlsearch.metrics.linear_probe import FOLDS, fit_probe, in_large_classes, out_of_fold

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from tlsearch.config.schema import AuditConfig
+from tlsearch.config.images import AuditConfig
 from tlsearch.errors import Problem, RequestError
 
 Policy = Literal["error", "drop", "keep", "note"]

@@ -7,8 +7,9 @@ from string import ascii_uppercase
 import numpy as np
 from PIL import Image
 
+from tlsearch.config.images import AuditConfig, DataConfig
 from tlsearch.config.runtime import OnProgress, derive_seed
-from tlsearch.config.schema import AuditConfig, DataConfig, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import DrawnSource, Glyphs, Letters, Textures, source_name
 from tlsearch.data.audit import audited
 from tlsearch.data.dataset import TEST, TRAIN, VALIDATION, ImageSet, image_set

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from tlsearch.config.images import SplitConfig
 from tlsearch.config.runtime import derive_seed
-from tlsearch.config.schema import SplitConfig
 from tlsearch.data.dataset import TEST, VALIDATION, Dataset
 from tlsearch.data.records import PairFacts, PartFacts, SplitFacts
 from tlsearch.errors import RequestError, refused, shown

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tlsearch.config.schema import DataConfig
+from tlsearch.config.images import DataConfig
 from tlsearch.config.sources import Folder, Manifest, NamePattern
 from tlsearch.data.cache import Listing
 from tlsearch.data.dataset import TRAIN

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tlsearch.config.images import DataConfig
 from tlsearch.config.paths import expanded
 from tlsearch.config.runtime import OnProgress
-from tlsearch.config.schema import DataConfig
 from tlsearch.config.sources import TorchvisionSet
 from tlsearch.data.cache import (
     Listing,

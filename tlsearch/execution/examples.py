@@ -283,7 +283,7 @@ class _Maker:
         self._config, self._num_classes = config, data.num_classes
         self._cache, self._on_progress, self._device = cache, on_progress, find_device(config, None)
         name, state = config.backbone.name, None
-        self._pixels = pixels_for(name, images=data.images, labels=data.labels)
+        self._pixels = pixels_for(config.backbone, images=data.images, labels=data.labels)
         if needs_weights:
             weights, _ = find_weights(config, cache=cache, threads=1, on_progress=on_progress)
             state = pretrained_state(backbone=name, weights=weights)
@@ -333,7 +333,7 @@ class _Maker:
         config = self._config
         own = read_source(config, cache=self._cache / "images", on_progress=self._on_progress)
         if own is not None:
-            return own_source(own[0], backbone=config.backbone.name)
+            return own_source(own[0], backbone=config.backbone)
         return glyph_source(backbone=config.backbone.name, image_size=config.data.size)
 
 

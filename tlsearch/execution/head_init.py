@@ -50,7 +50,7 @@ class HeadStart:
         selection = strategy.feature_selection
         if isinstance(selection, AllFeatures) and strategy.head_init == "random":
             return
-        backbone.model.to(self._device).to(memory_format=torch.channels_last)
+        backbone.to(self._device)
         start = None if strategy.init == "pretrained" else seed  # random features are a seed's own
         key = (start, data.train.tobytes())
         chosen = None
@@ -114,7 +114,7 @@ class HeadStart:
 
     def _features(self, backbone: Backbone, data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
         """Frozen features (N, F) float64 and labels (N,) of the training part."""
-        body = backbone.stages[:-1]
+        body = backbone.body
         # The rows that a linear probe keeps, so that both read one file.
         rows = np.union1d(data.train, data.validation)
         found = self._activations.of_rows(body, rows, device=self._device)
@@ -127,4 +127,5 @@ def _fill(backbone: Backbone, probe: LinearProbe) -> None:
     """Copy a probe into the head's rows of its classes."""
     rows, head = torch.from_numpy(probe.classes), backbone.head
     head.weight[rows] = torch.from_numpy(probe.weight).to(head.weight)
-    head.bias[rows] = torch.from_numpy(probe.bias).to(head.bias)
+    if head.bias is not None:
+        head.bias[rows] = torch.from_numpy(probe.bias).to(head.bias)

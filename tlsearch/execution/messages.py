@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.images import SplitConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.data.records import Audit, SplitFacts
 from tlsearch.execution.runs import Ending, Run
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult

@@ -31,7 +31,7 @@ from tlsearch.metrics.registry import DOMAIN_SEED
 from tlsearch.metrics.transferability import h_score, leep, log_me, nce
 from tlsearch.models.backbones import Backbone
 from tlsearch.models.pretrained import study_backbone, unwrapped
-from tlsearch.training.batches import pixels_for
+from tlsearch.training.batches import Pixels
 from tlsearch.training.feature_cache import features as features_of
 from tlsearch.training.precision import timed
 
@@ -50,8 +50,8 @@ def frozen_features(
     backbone: Backbone, data: ImageSet, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """What the head would see of these rows, float32 (R, F), on the device."""
-    pixels = pixels_for(backbone.name, images=data.images, labels=data.labels)
-    backbone.model.to(device).to(memory_format=torch.channels_last)
+    pixels = Pixels(data.images, data.labels, *backbone.normalisation)
+    backbone.to(device)
     return features_of(backbone, pixels, rows)[-1]
 
 
@@ -135,7 +135,7 @@ def source_images(setting: Setting) -> ImageSet | None:
         return None
     if setting.source is not None:
         data = store.load(setting.source)
-        rows = own_source(data, backbone=config.backbone.name).held_out.rows
+        rows = own_source(data, backbone=config.backbone).held_out.rows
         return image_set(data.images[rows], data.labels[rows], data.class_names)
     return glyph_images(size=config.data.size) if config.backbone.weights == "glyphs" else None
 

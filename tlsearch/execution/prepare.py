@@ -14,9 +14,10 @@ import torch
 
 from tlsearch.config.checks import step_contradictions, step_notes
 from tlsearch.config.cost import train_images
+from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import write_text
 from tlsearch.config.runtime import OnProgress
-from tlsearch.config.schema import SplitConfig, StudyConfig
+from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data import dataset as store
@@ -201,7 +202,7 @@ def ready_network(
         groups=backbone.groups,
         weights=weights,
         state=state,
-        fingerprint=weights_fingerprint(weights, state, made),
+        fingerprint=weights_fingerprint(weights, state, made) + config.backbone.facts.source,
         precision=find_precision(config, backbone.model, device, user_cache),
     )
 
@@ -416,11 +417,11 @@ def _frozen_features(
     backbone = study_backbone(
         network.config, num_classes=num_classes, dropout=0.0, seed=0, state=network.state
     )
-    backbone.model.to(device).to(memory_format=torch.channels_last)
-    pixels = pixels_for(backbone.name, images=data.images, labels=data.labels)
+    backbone.to(device)
+    pixels = pixels_for(network.config.backbone, images=data.images, labels=data.labels)
     numerics = Numerics(network.precision)
     kept = ActivationStore(folder, pixels=pixels, data_key=data.fingerprint, numerics=numerics)
-    features = kept.at_depth(backbone.stages[:-1], np.arange(len(data.images)), device=device)
+    features = kept.at_depth(backbone.body, np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()
 
 

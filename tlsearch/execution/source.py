@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from tlsearch.config.augmentation import NoAdaptation, Style
+from tlsearch.config.catalog import CATALOGUE
 from tlsearch.config.paths import atomic_write
 from tlsearch.config.runtime import OnProgress, derive_seed
+from tlsearch.config.schema import BackboneConfig
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.dataset import DAMAGE, ImageSet, read_arrays
@@ -72,7 +74,7 @@ def source_data(setting: Setting) -> SourceData | None:
     """The source images of a study; None where none are at hand."""
     config = setting.config
     if setting.source is not None:
-        return own_source(store.load(setting.source), backbone=config.backbone.name)
+        return own_source(store.load(setting.source), backbone=config.backbone)
     if config.backbone.weights == "glyphs":
         return glyph_source(backbone=config.backbone.name, image_size=config.data.size)
     return None
@@ -92,7 +94,7 @@ def glyph_source(*, backbone: str, image_size: int) -> SourceData:
     )
 
 
-def own_source(data: ImageSet, *, backbone: str) -> SourceData:
+def own_source(data: ImageSet, *, backbone: BackboneConfig) -> SourceData:
     """A study's own source images, divided at random, the same way every time."""
     pixels = pixels_for(backbone, images=data.images, labels=data.labels)
     held_out = _held_out(data)
@@ -126,7 +128,8 @@ def _characters(
     for drawn, classes in islice(batches, math.ceil(count / RECIPE.batch_size)):
         images.append((255 * drawn).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
         labels.append(classes.numpy())
-    pixels = pixels_for(backbone, images=np.concatenate(images), labels=np.concatenate(labels))
+    mean, std = CATALOGUE[backbone].normalisation
+    pixels = Pixels(np.concatenate(images), np.concatenate(labels), mean, std)
     return SourcePart(pixels, np.arange(len(pixels.labels)))
 
 
@@ -214,7 +217,13 @@ class SourceTask:
         not tear at features that it has yet to learn to read (arXiv:2202.10054). A class without a
         training image starts at 0.
         """
-        head = Head(self._probe.weight.shape[1], self._num_classes, dropout=0.0, device="cpu")
+        head = Head(
+            self._probe.weight.shape[1],
+            self._num_classes,
+            dropout=0.0,
+            flattens=False,
+            device="cpu",
+        )
         classes = torch.from_numpy(self._probe.classes)
         for parameter, values in ((head.weight, self._probe.weight), (head.bias, self._probe.bias)):
             parameter.zero_()

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import (
     atomic_write,
     examples_path,
@@ -17,7 +18,6 @@ from tlsearch.config.paths import (
     write_text,
 )
 from tlsearch.config.runtime import OnProgress, derive_seed
-from tlsearch.config.schema import SplitConfig
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past, draw_splits, past_of
@@ -74,8 +74,8 @@ class Workbench:
         compute_reproducibly(self._device)
         self._numerics = Numerics(setting.precision)
         self._images = images = store.load(setting.store)
-        name = self._config.backbone.name
-        self._pixels = pixels_for(name, images=images.images, labels=images.labels)
+        backbone = self._config.backbone
+        self._pixels = pixels_for(backbone, images=images.images, labels=images.labels)
         self._activations = self._activations_of(self._pixels, setting.activations_key)
         self._head_start = HeadStart(self._activations, device=self._device)
         self._splits = lru_cache(maxsize=16)(self._draw)
@@ -154,7 +154,7 @@ class Workbench:
     def _pretrained(self) -> Backbone:
         """The network before training, its head at random."""
         backbone = self._backbone(dropout=0.0, seed=0, pretrained=True)
-        backbone.model.to(self._device).to(memory_format=torch.channels_last)
+        backbone.to(self._device)
         return backbone
 
     # What is built from the images that the network was pretrained on.
@@ -221,7 +221,7 @@ class Workbench:
         width = self._pretrained().head.in_features
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(seed, "source head"))
-            return Head(width, self._source.num_classes, dropout=0.0, device="cpu")
+            return Head(width, self._source.num_classes, dropout=0.0, flattens=False, device="cpu")
 
     # What is kept of a training that has ended.
 

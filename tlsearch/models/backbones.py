@@ -1,9 +1,6 @@
-"""torchvision's networks by name: built, cut into layer groups, frozen, loaded with weights."""
+"""A network by name: built, cut into layer groups, loaded with weights."""
 
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, cast
 
 import torch
@@ -12,89 +9,59 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from tlsearch.config.catalog import CATALOGUE, PREFIX, TIMM, BackboneFacts, group_of, groups
-from tlsearch.errors import RequestError, WeightsError, nearest
-from tlsearch.models.layer_groups import stages_of
-
-
-def build_timm(name: str, *, num_classes: int) -> nn.Module:
-    """The network with random weights, by its name in a study (`timm/resnet18d`).
-
-    Raises:
-        RequestError: timm is not installed, or has no such network.
-    """
-    timm = _timm(name)
-    try:
-        model: nn.Module = timm.create_model(
-            name.removeprefix(PREFIX), pretrained=False, num_classes=num_classes
-        )
-    except RuntimeError as error:
-        raise RequestError(
-            f"backbone.name = {name!r}: the installed timm {timm.__version__} has no such network "
-            f"({error}) — update it: pip install --upgrade timm"
-        ) from None
-    return model
+from tlsearch.config.catalog import (
+    CATALOGUE,
+    IMAGENET,
+    OWN,
+    PREFIX,
+    BackboneFacts,
+    Normalisation,
+    group_of,
+)
+from tlsearch.errors import RequestError, WeightsError, nearest, refused
+from tlsearch.models.layer_groups import Body, Owners, stages_of
+from tlsearch.models.own import own_model
 
 
 def fetch_timm(name: str, *, tag: str) -> dict[str, Tensor]:
     """The published state dict, head included, through timm's own hub client and cache.
 
     Raises:
-        RequestError: timm is not installed.
         WeightsError: the weights are unknown to this timm, or cannot be fetched.
     """
-    timm = _timm(name)
+    import timm
+
     try:
         model = timm.create_model(f"{name.removeprefix(PREFIX)}.{tag}", pretrained=True)
     except Exception as error:  # the hub's client raises kinds of its own, by version
-        summary = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"backbone.weights = {tag!r} of {name}: timm could not fetch them ({summary}) — "
-            "give a file of this network, or choose glyphs or none"
+            f"backbone.weights = {tag!r} of {name}: timm could not fetch them "
+            f"({one_line(error)}) — give a file of this network, or choose glyphs or none"
         ) from None
     return dict(model.state_dict())
 
 
-def _timm(name: str) -> Any:
-    """The only import of timm, and a late one."""
-    found: Any = None
-    with suppress(ImportError):
-        found = import_module("timm")
-    if not hasattr(found, "create_model"):  # a folder called timm passes for an empty package
-        raise RequestError(
-            f"backbone.name = {name!r}: needs timm, which is not installed — pip install timm"
-        )
-    return found
-
-
-Channels = tuple[float, float, float]
-
-MEAN: Channels = (0.485, 0.456, 0.406)
-STD: Channels = (0.229, 0.224, 0.225)
-_OTHER_NORMALISATION: Mapping[str, tuple[Channels, Channels]] = {
-    "efficientnet_v2_l": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "timm/tf_efficientnet_lite0": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-
-
-def normalisation(name: str) -> tuple[Channels, Channels]:
-    """Mean and standard deviation per channel, of images in 0 … 1, that `name` was trained with."""
-    return _OTHER_NORMALISATION.get(name, (MEAN, STD))
+MEAN, STD = IMAGENET
 
 
 class Head(nn.Linear):
     """The last layer, (N, features) → logits (N, classes), with dropout on its input.
 
-    A subclass, so that the names in a state dict stay torchvision's (`fc.weight`).
+    A subclass, so that the names in a state dict stay the library's (`fc.weight`). One that stands
+    for a convolution of 1×1, `flattens`, takes (N, features, 1, 1) as well.
     """
 
     dropout: float
+    flattens: bool
     selected: Tensor | None
 
-    def __init__(self, in_features: int, num_classes: int, *, dropout: float, device: str) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, *, dropout: float, flattens: bool, device: str
+    ) -> None:
         super().__init__(in_features, num_classes, device=device)
-        self.dropout = dropout
+        self.dropout, self.flattens = dropout, flattens
         self.register_buffer("selected", None, persistent=False)
+        self._seen: list[Tensor] | None = None
 
     @torch.no_grad()
     def select(self, features: Tensor) -> None:
@@ -105,30 +72,61 @@ class Head(nn.Linear):
         self.selected = features.to(self.weight)
         self.weight.mul_(self.selected)
 
+    def seen_by(self, model: nn.Module, images: Tensor) -> Tensor:
+        """What the head of a network sees of images: (N, features), tokens averaged."""
+        seen: list[Tensor] = []
+        self._seen = seen
+        try:
+            model(images)
+        finally:
+            self._seen = None
+        (features,) = seen
+        return features.mean(1) if features.ndim == 3 else features
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name that nn.Linear has)
         """Logits of the features."""
+        if self.flattens:
+            input = input.flatten(1)  # noqa: A001
+        if self._seen is not None:
+            self._seen.append(input)
+            return input
         seen = input if self.selected is None else input * self.selected
         return super().forward(F.dropout(seen, self.dropout, self.training))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Backbone:
-    """A network with its layer groups; `stages` are modules of `model` in order, one per group."""
+    """A network with its layer groups; `stages` are modules of `model`, one after another, which
+    begin with the groups whose numbers are in `starts`. `normalisation` is what its weights want.
+    """
 
-    name: str
+    facts: BackboneFacts
+    normalisation: Normalisation
     model: nn.Module
+    head: Head
     groups: tuple[str, ...]
+    owners: Owners
     stages: tuple[nn.Module, ...]
+    starts: tuple[int, ...]
 
     @property
-    def facts(self) -> BackboneFacts:
-        """What is known of it without torch."""
-        return CATALOGUE[self.name]
+    def name(self) -> str:
+        """As a study has it."""
+        return self.facts.name
 
     @property
-    def head(self) -> Head:
-        """The last stage."""
-        return cast(Head, self.stages[-1])
+    def body(self) -> tuple[nn.Module, ...]:
+        """The stages to what the head sees; of a network that cannot be cut, a single one."""
+        return self.stages[:-1] or (Body(self.model, self.owners, self.head),)
+
+    def num_stages(self, depth: int) -> int:
+        """How many stages lie wholly within the first `depth` layer groups."""
+        return sum(start <= depth for start in self.starts[1:])
+
+    def to(self, device: torch.device) -> None:
+        """Move it, in channels-last order; a stage holds some constants by itself."""
+        for module in (self.model, *self.stages):
+            module.to(device).to(memory_format=torch.channels_last)
 
 
 def build_backbone(
@@ -152,36 +150,102 @@ def build_backbone(
             f"data.size = {image_size}: {name} takes images of at least {facts.min_size} px"
             f"{multiple}"
         )
-    # Only a ViT depends on the size: it has one position embedding per patch.
-    size = {"image_size": image_size} if facts.family == "vit" else {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        if name == "resnet10":
-            model: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
-        elif name in TIMM:
-            model = build_timm(name, num_classes=num_classes)
-        else:
-            model = get_model(name, weights=None, num_classes=num_classes, **size)
-    _replace_head(model, facts, dropout)
-    return Backbone(name=name, model=model, groups=groups(facts), stages=stages_of(model, facts))
+        model = new_model(facts, num_classes=num_classes, image_size=image_size)
+    return assembled(model, facts, dropout=dropout)
 
 
-def _replace_head(model: nn.Module, facts: BackboneFacts, dropout: float) -> None:
-    """Put a `Head` where torchvision's linear layer was, with its weights. Dropout is the head's
-    alone, and in VGG also that between its hidden layers, which torchvision sets to 0.5.
+def new_model(facts: BackboneFacts, *, num_classes: int, image_size: int) -> nn.Module:
+    """The network as its library, or its author, gives it, with random weights.
+
+    Raises:
+        RequestError: it cannot be built.
     """
-    weight = next(n for n, _ in model.named_parameters() if group_of(facts, n) == "head")
-    path = weight.removesuffix(".weight")
-    old = model.get_submodule(path)
-    assert isinstance(old, nn.Linear)
-    head = Head(old.in_features, old.out_features, dropout=dropout, device="meta")
-    head.weight, head.bias = old.weight, old.bias
-    model.set_submodule(path, head)
-    siblings = list(model.get_submodule(path.rpartition(".")[0]).children())
+    options: dict[str, Any] = dict(facts.options)
+    if facts.is_timm:
+        if facts.takes_size:
+            options["img_size"] = image_size
+        return timm_model(facts.name, num_classes=num_classes, **options)
+    if facts.family == OWN:
+        return own_model(facts.name, num_classes=num_classes)
+    if facts.takes_size:
+        options["image_size"] = image_size
+    if facts.name == "resnet10":  # one block a stage, no published weights, twice as fast
+        found = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    else:
+        found = get_model(facts.name, weights=None, num_classes=num_classes, **options)
+    return cast(nn.Module, found)
+
+
+def timm_model(name: str, **options: Any) -> nn.Module:
+    """The network by its name in a study (`timm/resnet18d`).
+
+    Raises:
+        RequestError: the installed timm has no such network, or cannot build it so.
+    """
+    import timm
+
+    try:
+        model: nn.Module = timm.create_model(name.removeprefix(PREFIX), **options)
+    except Exception as error:  # each network has ways of its own to refuse an option
+        raise refused(
+            "backbone.name",
+            repr(name),
+            f"timm {timm.__version__} cannot build it ({one_line(error)})",
+            "take another data.size or network, or update timm: pip install --upgrade timm",
+        ) from None
+    return without_dropout(model)
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """A network of timm's that drops nothing before its head by itself, as some do by default."""
+    for module in model.modules():
+        if hasattr(module, "drop_rate"):
+            setattr(module, "drop_rate", 0.0)  # noqa: B010  (of classes that mypy does not see)
+    return model
+
+
+def one_line(error: BaseException) -> str:
+    """An error's own words, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def assembled(model: nn.Module, facts: BackboneFacts, *, dropout: float) -> Backbone:
+    """A network of these facts with a `Head`, and cut into stages."""
+    head = _replace_head(model, facts, dropout)
+    owners = Owners(model, facts)
+    stages, starts = stages_of(model, owners, facts, head)
+    return Backbone(
+        facts=facts,
+        normalisation=facts.normalisation,
+        model=model,
+        head=head,
+        groups=owners.groups,
+        owners=owners,
+        stages=stages,
+        starts=starts,
+    )
+
+
+def _replace_head(model: nn.Module, facts: BackboneFacts, dropout: float) -> Head:
+    """Put a `Head` where the network's last layer was, with its weights. Dropout is the head's
+    alone, and in VGG also that between its hidden layers, which torchvision sets to 0.5; that
+    within a user's own network stays.
+    """
+    old: Any = model.get_submodule(facts.head)
+    num_classes, in_features, *window = old.weight.shape
+    head = Head(in_features, num_classes, dropout=dropout, flattens=bool(window), device="meta")
+    head.weight = nn.Parameter(old.weight.detach().flatten(1)) if window else old.weight
+    head.bias = old.bias
+    model.set_submodule(facts.head, head)
+    siblings = list(model.get_submodule(facts.head.rpartition(".")[0]).children())
     before = siblings[siblings.index(head) - 1]
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p:
-            module.p = 0.0 if module is before else dropout
+            own = module.p if facts.family == OWN else dropout
+            module.p = 0.0 if module is before else own
+    return head
 
 
 def named_groups(backbone: Backbone) -> dict[str, dict[str, nn.Parameter]]:

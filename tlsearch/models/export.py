@@ -21,9 +21,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlsearch import __version__
-from tlsearch.config.schema import Background, Fit
+from tlsearch.config.catalog import CATALOGUE, IMAGENET, Channels, NetworkSpec, Normalisation
+from tlsearch.config.images import Background, Fit
 from tlsearch.errors import RequestError, WorkError
-from tlsearch.models.backbones import Backbone, build_backbone, normalisation
+from tlsearch.models.backbones import Backbone, build_backbone
+from tlsearch.models.describe import describe
 
 Format = Literal["pt2", "onnx"]
 FORMAT = "tlsearch-model"
@@ -41,7 +43,8 @@ _OPSET = 20
 class ModelFacts:
     """A classifier of square RGB images; `test` is what the study found on its test part, as in
     its record: mean, low and high of the accuracy over seeds. `white`, `background` and
-    `max_megapixels` are how files were decoded; defaults are those of models that do not say.
+    `max_megapixels` are how files were decoded, `mean` and `std` how the model normalises inside;
+    defaults are those of models that do not say.
     """
 
     class_names: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -56,6 +59,8 @@ class ModelFacts:
     white: int = 65535
     background: Background = "white"
     max_megapixels: int = 250
+    mean: Channels = IMAGENET[0]
+    std: Channels = IMAGENET[1]
 
     def as_json(self) -> dict[str, Any]:
         """Everything a reader needs who does not have tlsearch."""
@@ -80,7 +85,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.model = backbone.model
-        mean, std = normalisation(backbone.name)
+        mean, std = backbone.normalisation
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
@@ -126,7 +131,13 @@ class Halved(nn.Module):
 
 
 def empty_classifier(*, backbone: str, num_classes: int, image_size: int) -> Classifier:
-    """A classifier in evaluation mode whose weights are yet to be loaded."""
+    """A classifier in evaluation mode whose weights are yet to be loaded.
+
+    Raises:
+        NetworkError: it is of a network of the user's own, or of timm's, that is not there.
+    """
+    if backbone not in CATALOGUE:
+        CATALOGUE.add(describe(NetworkSpec(backbone, image_size)))
     built = build_backbone(
         name=backbone, num_classes=num_classes, image_size=image_size, dropout=0.0, seed=0
     )
@@ -134,14 +145,17 @@ def empty_classifier(*, backbone: str, num_classes: int, image_size: int) -> Cla
 
 
 def load_classifier(
-    weights: Path, *, backbone: str, num_classes: int, image_size: int
+    weights: Path, *, backbone: str, num_classes: int, image_size: int, normalisation: Normalisation
 ) -> Classifier:
-    """A classifier with the weights that a training left, a .safetensors file.
+    """A classifier with the weights that a training left, a .safetensors file, of images that were
+    normalised so.
 
     Raises:
         WorkError: the file is missing, damaged or does not fit.
     """
     classifier = empty_classifier(backbone=backbone, num_classes=num_classes, image_size=image_size)
+    for buffer, channels in zip((classifier.mean, classifier.std), normalisation, strict=True):
+        buffer.copy_(torch.tensor(channels).view(1, 3, 1, 1))
     try:
         classifier.model.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:

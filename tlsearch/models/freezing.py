@@ -3,13 +3,11 @@
 from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlsearch.errors import RequestError
 from tlsearch.models.backbones import Backbone, named_groups
-
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-"""Normalisation layers; `_NormBase` is what torch's batch and instance norms have in common."""
+from tlsearch.models.layer_groups import is_norm
 
 
 def trained_parameters(
@@ -24,9 +22,7 @@ def trained_parameters(
     owned = named_groups(backbone)
     if not norms_alone:
         return owned
-    norms = {
-        id(p) for m in backbone.model.modules() if isinstance(m, NORMS) for p in m.parameters()
-    }
+    norms = {id(p) for m in backbone.model.modules() if is_norm(m) for p in m.parameters()}
     *body, head = backbone.groups
     found = {g: {n: p for n, p in owned[g].items() if id(p) in norms} for g in body}
     if not any(found.values()):
@@ -60,8 +56,12 @@ def set_train_mode(backbone: Backbone, open_groups: Collection[str]) -> None:
     and would not fit the statistics of other data.
     """
     backbone.model.train()
-    for group, stage in zip(backbone.groups, backbone.stages, strict=True):
-        stage.train(group in open_groups)
+    ends = (*backbone.starts[1:], len(backbone.groups))
+    for stage, start, end in zip(backbone.stages, backbone.starts, ends, strict=True):
+        stage.train(any(group in open_groups for group in backbone.groups[start:end]))
+    for group in (g for g in backbone.groups if g not in open_groups):
+        for module in backbone.owners.of(group):
+            module.eval()
 
 
 def set_norm_momentum(backbone: Backbone, momentum: float | None) -> None:
@@ -80,11 +80,12 @@ def moving_state(
     """By name, the parameters of groups that train at some time, and their buffers: those in use,
     no copies. `trained` are the parameters of each group that train once it is open.
     """
-    moving = {
-        id(tensor)
-        for group, stage in zip(backbone.groups, backbone.stages, strict=True)
-        if group in open_groups
-        for tensor in (*trained[group].values(), *stage.buffers())
+    moving = {id(p) for group in open_groups for p in trained[group].values()}
+    owner = backbone.owners.tensors
+    moving |= {
+        id(buffer)
+        for name, buffer in backbone.model.named_buffers()
+        if name not in owner or backbone.groups[owner[name]] in open_groups
     }
     state = backbone.model.state_dict(keep_vars=True)
     return {name: v.detach() for name, v in state.items() if id(v) in moving}

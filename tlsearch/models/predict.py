@@ -22,7 +22,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.catalog import CATALOGUE, PREFIX
 from tlsearch.config.runtime import usable_cores
 from tlsearch.errors import RequestError
 from tlsearch.models.export import (
@@ -33,6 +33,7 @@ from tlsearch.models.export import (
     empty_classifier,
     require_onnx,
 )
+from tlsearch.models.own import lies_here
 
 _WEIGHTS = "data/weights/"
 _CONFIG = f"{_WEIGHTS}model_weights_config.json"
@@ -236,7 +237,13 @@ def _read_facts(text: str | bytes, path: Path) -> ModelFacts:
         raise
     except (KeyError, TypeError, ValueError) as error:  # pydantic's errors are ValueErrors
         raise _not_ours(path) from error
-    if facts.backbone not in CATALOGUE:
+    if ":" in facts.backbone:
+        if not lies_here(facts.backbone):
+            raise RequestError(
+                f"{path}: holds your own network {facts.backbone}, whose code a .pt2 lacks — run "
+                "this in the folder where the code lies, or export to ONNX"
+            )
+    elif facts.backbone not in CATALOGUE and not facts.backbone.startswith(PREFIX):
         raise RequestError(
             f"{path}: holds the backbone {facts.backbone!r}, which this tlsearch does not know — "
             "update tlsearch"

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import floor
 from typing import Any, NamedTuple
 
@@ -181,7 +182,7 @@ def study_backbone(
                 missing = _first(match.missing)
                 remedy = f"write data.size: {found.facts.native_size}, or name a file"
                 raise WeightsError(f"do not fill {name} at {size} px, in {missing} — {remedy}")
-    return found
+    return replace(found, normalisation=config.backbone.normalisation_of(name))
 
 
 @contextmanager

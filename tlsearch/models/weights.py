@@ -90,6 +90,11 @@ def _file_in(row: PackagedWeights) -> Path | None:
     return file if file.is_file() else None
 
 
+def is_installed(package: str) -> bool:
+    """Whether the package that carries these weights is on this machine."""
+    return _file_in(PACKAGED[package]) is not None
+
+
 def _require_package(row: PackagedWeights) -> Path:
     file = _file_in(row)
     if file is None:
@@ -105,8 +110,12 @@ def _publisher(backbone: str) -> str:
 
 
 def _imagenet_names(backbone: str) -> list[str]:
-    """The published weights that were trained on ImageNet, the default first."""
-    known = [n for n in CATALOGUE[backbone].weights if re.search(r"(?i)imagenet|in\d+k", n)]
+    """The published weights that were trained on ImageNet, the default first; none of those that
+    want another normalisation than the network's own.
+    """
+    facts = CATALOGUE[backbone]
+    known = [n for n in facts.weights if re.search(r"(?i)imagenet|in\d+k", n)]
+    known = [n for n in known if n not in facts.normalisations]
     if not known:
         return []
     if backbone.startswith(PREFIX):

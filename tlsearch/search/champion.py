@@ -265,6 +265,7 @@ def champion_facts(
     """
     from tlsearch.models.export import ModelFacts
 
+    mean, std = config.backbone.normalisation_of(record["backbone"])
     return ModelFacts(
         class_names=tuple(class_names),
         image_size=config.data.size,
@@ -278,6 +279,8 @@ def champion_facts(
         white=white,
         background=config.data.background,
         max_megapixels=config.data.max_megapixels,
+        mean=mean,
+        std=std,
     )
 
 
@@ -373,6 +376,7 @@ def _log(pipe: "Connection[Any, Any]", champion: Champion) -> None:
                 backbone=facts.backbone,
                 num_classes=len(facts.class_names),
                 image_size=facts.image_size,
+                normalisation=(facts.mean, facts.std),
             ),
             tracking_uri=champion.tracking_uri,
             run_id=champion.run_id,

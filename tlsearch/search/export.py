@@ -169,6 +169,7 @@ def _load(weights: Path, facts: ModelFacts) -> Classifier:
         backbone=facts.backbone,
         num_classes=len(facts.class_names),
         image_size=facts.image_size,
+        normalisation=(facts.mean, facts.std),
     )
 
 

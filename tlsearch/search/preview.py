@@ -8,14 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.catalog import in_words as network_in_words
 from tlsearch.config.cells import Cell, cell_config, cells, compared, scenario_config
 from tlsearch.config.checks import knows_source, notes, strategy_notes
 from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
+from tlsearch.config.images import DataConfig
 from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.paths import expanded, user_cache
 from tlsearch.config.resolved import identity, redacted
 from tlsearch.config.runtime import OnProgress
-from tlsearch.config.schema import DataConfig, StudyConfig, is_weights_file
+from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.config.sources import EmbeddedSource, source_name
 from tlsearch.config.space import raw
 from tlsearch.data.records import Audit, AuditError, audit_of_counts, csv_text, refuse_errors
@@ -66,6 +69,15 @@ class Preview:
         )
 
     @property
+    def networks(self) -> dict[str, str]:
+        """What each network costs, and where it can be cut."""
+        backbone = self.config.backbone
+        return {
+            name: network_in_words(CATALOGUE[name], weights=backbone.weights_of(name))
+            for name in backbone.with_weights
+        }
+
+    @property
     def notes(self) -> list[str]:
         """What is no mistake, but good to know: one sentence each."""
         of_splits = [note for found in self.checked.values() for note in found.notes]
@@ -106,6 +118,7 @@ def _as_json(found: Preview) -> dict[str, Any]:
         "study": redacted(config).model_dump(mode="json"),
         "identity": identity(config),
         "searched": searched if config.comparison else searched[""],
+        "networks": found.networks,
         "notes": found.notes,
     }
     if config.comparison is None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tlsearch.config.runtime import derive_seed
+from tlsearch.config.schema import BackboneConfig
 from tlsearch.config.strategy import ClassBalance, LossBalance, NoBalance, SamplingBalance
-from tlsearch.models.backbones import normalisation
 
 
 class Pixels(NamedTuple):
@@ -25,9 +25,11 @@ class Pixels(NamedTuple):
     std: tuple[float, float, float]
 
 
-def pixels_for(backbone: str, *, images: np.ndarray, labels: np.ndarray) -> Pixels:
-    """Images (N, H, W, C) and labels (N,), normalised as the weights of this network want it."""
-    mean, std = normalisation(backbone)
+def pixels_for(backbone: BackboneConfig, *, images: np.ndarray, labels: np.ndarray) -> Pixels:
+    """Images (N, H, W, C) and labels (N,), normalised as the weights of a study's only network want
+    it.
+    """
+    mean, std = backbone.normalisation_of(backbone.name)
     return Pixels(images, labels, mean, std)
 
 

@@ -135,14 +135,14 @@ def features(
     *,
     change: Callable[[Tensor, np.ndarray], Tensor] | None = None,
 ) -> list[np.ndarray]:
-    """What each layer group but the head makes of these rows, averaged over space or tokens:
-    float32 (R, width) each, the last what the head sees. In full precision; leaves the network in
-    evaluation mode.
+    """What each stage before the head, a layer group where the network can be cut, makes of these
+    rows, averaged over space or tokens: float32 (R, width) each, the last what the head sees. In
+    full precision; leaves the network in evaluation mode.
 
     change: of a batch of images (B, 3, H, W) in 0 … 1 and its rows, before normalisation.
     """
     backbone.model.eval()
-    body, device = backbone.stages[:-1], backbone.head.weight.device
+    body, device = backbone.body, backbone.head.weight.device
     parts: list[list[np.ndarray]] = [[] for _ in body]
     for start in range(0, len(rows), BATCH_SIZE):
         some = rows[start : start + BATCH_SIZE]
@@ -150,17 +150,18 @@ def features(
         batch = normalised(images if change is None else change(images, some), pixels)
         for part, stage in zip(parts, body, strict=True):
             batch = stage(batch)
-            pooled = by_channel(batch, backbone.facts.family).mean(2)
+            pooled = by_channel(batch).mean(2)
             part.append(pooled.float().cpu().numpy())
     return [np.concatenate(part) for part in parts]
 
 
-def by_channel(batch: Tensor, family: str) -> Tensor:
-    """What a layer group gives, by channel and place: maps (B, C, H, W), tokens (B, P, C) or pooled
-    features (B, C) as (B, C, P).
+def by_channel(batch: Tensor) -> Tensor:
+    """What a layer group gives, by channel and place: maps (B, C, S, S), or (B, S, S, C) as Swin's,
+    tokens (B, P, C) or pooled features (B, C) as (B, C, P).
     """
-    if batch.ndim == 4:  # Swin's channels come last
-        return batch.flatten(1, 2).mT if family == "swin" else batch.flatten(2)
+    if batch.ndim == 4:
+        is_square = batch.shape[2] == batch.shape[3]
+        return batch.flatten(2) if is_square else batch.flatten(1, 2).mT
     return batch[:, :, None] if batch.ndim == 2 else batch.mT
 
 
@@ -206,7 +207,7 @@ def _read(path: Path) -> Tensor | None:
 
 
 class Forward:
-    """A backbone over a data set; `open_groups` train, and the first `depth` groups, before them,
+    """A backbone over a data set; `open_groups` train, and the first `begin` stages, before them,
     need no gradient. Where there is an `activations` store, those of `kept_rows` are kept.
     """
 
@@ -225,28 +226,28 @@ class Forward:
         self._numerics, self._device = numerics, device
         self._rows = np.unique(kept_rows) if kept_rows is not None else np.empty(0, np.int64)
         self._kept: Tensor | None = None
-        self.depth, self.open_groups, self.norms_alone = 0, backbone.groups, False
-        backbone.model.to(device).to(memory_format=torch.channels_last)
+        self.begin, self.open_groups, self.norms_alone = 0, backbone.groups, False
+        backbone.to(device)
 
     def freeze(self, open_groups: Sequence[str], *, norms_alone: bool) -> None:
         """Freeze all but these groups and choose where the inputs of the first come from."""
         self.open_groups, self.norms_alone = tuple(open_groups), norms_alone
-        self.depth = self.backbone.groups.index(self.open_groups[0])
+        self.begin = self.backbone.num_stages(self.backbone.groups.index(self.open_groups[0]))
         self._kept = None
         freeze(self.backbone, open_groups, norms_alone=norms_alone)
-        if self.depth and self._activations is not None and len(self._rows):
-            frozen = self.backbone.stages[: self.depth]
+        if self.begin and self._activations is not None and len(self._rows):
+            frozen = self.backbone.stages[: self.begin]
             self._kept = self._activations.at_depth(frozen, self._rows, device=self._device)
 
     def logits(self, rows: np.ndarray) -> Tensor:
         """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
         with self._numerics.autocast(self._device):
-            return run_stages(self.backbone.stages[self.depth :], self._inputs(rows)).float()
+            return run_stages(self.backbone.stages[self.begin :], self._inputs(rows)).float()
 
     def features(self, rows: np.ndarray) -> Tensor:
         """What the head would see of these rows: (B, width)."""
         with self._numerics.autocast(self._device):
-            return run_stages(self.backbone.stages[self.depth : -1], self._inputs(rows))
+            return run_stages(self.backbone.body[self.begin :], self._inputs(rows))
 
     def unit_images(self, rows: np.ndarray) -> Tensor:
         """Stored images (B, 3, H, W) in 0 … 1; grey is repeated."""
@@ -280,4 +281,4 @@ class Forward:
                 return self._kept[torch.from_numpy(places)].to(self._device)
         batch = pixel_batch(self.pixels, rows, device=self._device)
         with torch.no_grad():
-            return run_stages(self.backbone.stages[: self.depth], batch)
+            return run_stages(self.backbone.stages[: self.begin], batch)

@@ -25,7 +25,7 @@ from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.data.glyph_recipe import CHARACTERS, Recipe, glyph_file
 from tlsearch.data.synthetic.glyphs import draw_batches
 from tlsearch.errors import WorkError
-from tlsearch.models.backbones import Backbone, build_backbone, named_groups, normalisation
+from tlsearch.models.backbones import Backbone, build_backbone, named_groups
 from tlsearch.models.weights import damage
 from tlsearch.training.optim import is_decayed
 from tlsearch.training.precision import BF16, FP32, Numerics, bf16_is_sound
@@ -71,7 +71,7 @@ def train_source(
         dropout=0.0,
         seed=derive_seed(recipe.seed, "weights"),
     )
-    network.model.to(memory_format=torch.channels_last)
+    network.to(CPU)
     with _threads(threads), torch.random.fork_rng(devices=[]):
         numerics = source_numerics(network, image_size=image_size)
         torch.default_generator.manual_seed(derive_seed(recipe.seed, "dropout"))
@@ -148,7 +148,7 @@ def _batches(
     network: Backbone, recipe: Recipe, faces: tuple[str, ...], image_size: int, part: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Jittered characters without end, normalised (B, 3, H, W), and their classes (B,)."""
-    mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in normalisation(network.name))
+    mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in network.facts.normalisation)
     for grey, labels in draw_batches(recipe, faces, size=image_size, purpose=part):
         yield ((grey - mean) / std).contiguous(memory_format=torch.channels_last), labels
 

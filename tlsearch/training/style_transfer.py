@@ -45,9 +45,9 @@ class StyleNetwork:
         colours = images.flatten(2)
         batch = normalised(images, self.pixels)
         found = [torch.cat([colours, torch.ones_like(colours[:, :1])], dim=1)]
-        for stage in self.backbone.stages[: self.layers]:
+        for stage in self.backbone.stages[: self.backbone.num_stages(self.layers)]:
             batch = stage(batch)
-            found.append(by_channel(batch, self.backbone.facts.family))
+            found.append(by_channel(batch))
         return found
 
 
