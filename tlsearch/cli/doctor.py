@@ -36,7 +36,6 @@ _EXTRAS = {
     "dashboard": ("optuna_dashboard", "Optuna Dashboard in `tlsearch ui`"),
     "onnx": ("onnxruntime", "models in the ONNX format"),
     "heif": ("pillow_heif", "photographs in HEIC"),
-    "timm": ("timm", "timm's networks"),
 }
 State = Literal["works", "absent", "fails"]
 
