@@ -20,7 +20,7 @@ from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.errors import WeightsError
 from tlsearch.models.backbones import Backbone, build_backbone
 from tlsearch.models.checkpoints import read_checkpoint
-from tlsearch.models.weights import chosen, refuse_out_of_reach
+from tlsearch.models.weights import chosen, named_origin, refuse_out_of_reach
 
 LEAST_SHARE = 0.95
 """The share of a network's body that weights must fill, counted in tensors and in values; and that
@@ -145,8 +145,7 @@ def origin_of(config: StudyConfig) -> str:
     """
     name, weights = config.backbone.name, config.backbone.weights
     if not is_weights_file(weights):
-        origin = chosen(backbone=name, weights=weights).origin
-        return origin and f"weights: {weights} of {name}: {origin}"
+        return named_origin(backbone=name, weights=weights)
     found = read_checkpoint(expanded(weights))
     with torch.device("meta"):
         network = study_backbone(config, num_classes=2, dropout=0.0, seed=0, state=None)

@@ -46,8 +46,8 @@ class Chosen(NamedTuple):
 
 
 def chosen(*, backbone: str, weights: str) -> Chosen:
-    """What `imagenet` stands for on this machine: published weights that are here, what a package
-    carries, or else the download of the network's default. Other weights stand for themselves; of
+    """What `imagenet` stands for on this machine: what a package carries, published weights that
+    are here, or else the download of the network's default. Other weights stand for themselves; of
     those that are no packaged ones the origin is "".
 
     Raises:
@@ -58,13 +58,13 @@ def chosen(*, backbone: str, weights: str) -> Chosen:
         return Chosen(weights, _origin(PACKAGED[weights]))
     if weights != "imagenet":
         return Chosen(weights, "")
+    for name in packaged_for(backbone):
+        if _file_in(PACKAGED[name]) is not None:
+            return Chosen(name, _origin(PACKAGED[name]))
     names = _imagenet_names(backbone)
     for name in names:
         if (file := on_this_machine(backbone=backbone, weights=name)) is not None:
             return Chosen(name, f"{name} of {_publisher(backbone)}, downloaded to {file}")
-    for name in packaged_for(backbone):
-        if _file_in(PACKAGED[name]) is not None:
-            return Chosen(name, _origin(PACKAGED[name]))
     if not names:
         raise WeightsError(
             f"backbone.weights = 'imagenet': nobody has published ImageNet weights for {backbone}"
@@ -72,6 +72,16 @@ def chosen(*, backbone: str, weights: str) -> Chosen:
         )
     address = _published(backbone, names[0]).address
     return Chosen(names[0], f"{names[0]} of {_publisher(backbone)}, from {address}")
+
+
+def named_origin(*, backbone: str, weights: str) -> str:
+    """Where weights that are no file come from, "" where their name says it all. Asks no server.
+
+    Raises:
+        WeightsError: nobody has such weights.
+    """
+    origin = chosen(backbone=backbone, weights=weights).origin
+    return origin and f"weights: {weights} of {backbone}: {origin}"
 
 
 def _origin(row: PackagedWeights) -> str:

@@ -14,7 +14,6 @@ from tlsearch.config.cells import Cell, cell_config, cells, compared, scenario_c
 from tlsearch.config.checks import knows_source, notes, strategy_notes
 from tlsearch.config.cost import Estimate, estimate, part_sizes, plan
 from tlsearch.config.images import DataConfig
-from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.paths import expanded, user_cache
 from tlsearch.config.resolved import identity, redacted
 from tlsearch.config.runtime import OnProgress
@@ -24,6 +23,7 @@ from tlsearch.config.space import raw
 from tlsearch.data.records import Audit, AuditError, audit_of_counts, csv_text, refuse_errors
 from tlsearch.data.records import as_json as audit_json
 from tlsearch.errors import RequestError, TlsearchError, WorkError, refused, shown
+from tlsearch.models.weights import named_origin
 
 if TYPE_CHECKING:
     from tlsearch.comparison.claims import Claim
@@ -179,17 +179,16 @@ def _on_this_machine(config: StudyConfig) -> list[str]:
     if config.comparison is not None:
         configs = [cell_config(config, cell) for cell in cells(config.comparison)]
     networks = [ours.with_backbone(name) for ours in configs for name in ours.backbone.names]
-    described = {
-        (ours.backbone.name, ours.backbone.weights, ours.data.size): ours
-        for ours in networks
-        if is_weights_file(ours.backbone.weights)
-        or ours.backbone.weights in ("imagenet", *PACKAGED)
-    }
-    found = []
-    if described:
-        from tlsearch.models.pretrained import origin_of
+    origins: dict[str, None] = {}
+    for ours in networks:
+        backbone = ours.backbone
+        if is_weights_file(backbone.weights):
+            from tlsearch.models.pretrained import origin_of
 
-        found += [text for ours in described.values() if (text := origin_of(ours))]
+            origins[origin_of(ours)] = None
+        else:
+            origins[named_origin(backbone=backbone.name, weights=backbone.weights)] = None
+    found = [text for text in origins if text]
     if any(ours.device == "cuda" for ours in configs):
         import torch
 
