@@ -14,7 +14,7 @@ from tests.cli.conftest import STUDY, inherited
 from tlsearch.api import Model
 from tlsearch.config.paths import atomic_write
 from tlsearch.execution.messages import Preparing
-from tlsearch.models.export import ModelFacts
+from tlsearch.models.facts import ModelFacts
 
 ROOT = Path(__file__).parents[1]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from tlsearch.models.export import ModelFacts
+    from tlsearch.models.facts import ModelFacts
     from tlsearch.models.predict import PortableModel, Prediction
     from tlsearch.report.build import Format
     from tlsearch.search.store import Store

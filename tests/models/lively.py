@@ -5,7 +5,8 @@ from torch import Tensor
 
 from tlsearch.config.catalog import group_of
 from tlsearch.models.backbones import Backbone, build_backbone
-from tlsearch.models.export import Classifier, ModelFacts
+from tlsearch.models.export import Classifier
+from tlsearch.models.facts import ModelFacts
 
 LOGIT_SPREAD = 1.0
 

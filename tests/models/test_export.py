@@ -22,13 +22,13 @@ from tlsearch.config.catalog import CATALOGUE
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models import export as onnx_files
 from tlsearch.models.export import (
-    METADATA_KEY,
     Classifier,
     Format,
     Halved,
     load_classifier,
     write_model,
 )
+from tlsearch.models.facts import METADATA_KEY
 from tlsearch.models.predict import TorchModel, open_model, readings
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci]

@@ -21,7 +21,7 @@ from tlsearch.errors import RequestError, WorkError
 from tlsearch.models.predict import Prediction
 
 if TYPE_CHECKING:
-    from tlsearch.models.export import ModelFacts
+    from tlsearch.models.facts import ModelFacts
     from tlsearch.search.export import Exported
 
 Format = Literal["pt2", "onnx"]

@@ -5,7 +5,7 @@ becomes of them. A worker that dies is replaced at once, and its run goes on fro
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -94,43 +94,51 @@ class Scheduler:
         self._executor.configure(setting)
 
     def run_job(self, job: Job) -> Any:
-        """Have an idle worker do one job that is no run of a study, and return its answer.
+        """`run_jobs` of a single one."""
+        (answer,) = self.run_jobs([job])
+        return answer
+
+    def run_jobs(self, jobs: Sequence[Job]) -> list[Any]:
+        """Have idle workers do jobs that are no runs of a study, and return their answers in order.
 
         Raises:
             RequestError: the study asks for what cannot be, in the worker's words.
-            WorkError: it failed, or its workers died again and again.
+            WorkError: one failed, or its workers died again and again.
             Interrupted: the user asked to leave; such a job leaves nothing half-written.
         """
-        to_do, answers = [job], list[Event]()
-        deaths = 0
+        to_do, under_way = list(range(len(jobs))), dict[int, int]()
+        answers, deaths = dict[int, Event](), Counter[int]()
 
         def handle(worker: int, event: Event) -> None:
-            nonlocal deaths
             if isinstance(event, EpochDone):
                 self._executor.answer(worker, "continue")
-            elif isinstance(event, WorkerDied):
-                deaths += 1
-                if deaths >= MAX_DEATHS:
+                return
+            index = under_way.pop(worker)
+            if isinstance(event, WorkerDied):
+                deaths[index] += 1
+                if deaths[index] >= MAX_DEATHS:
                     raise WorkError(
-                        f"the worker died {deaths} times (exit code {event.exit_code}) while it did"
-                        f" {job.key}; is there enough memory?"
+                        f"the worker died {MAX_DEATHS} times (exit code {event.exit_code}) while it"
+                        f" did {jobs[index].key}; is there enough memory?"
                     )
-                to_do.append(job)
+                to_do.append(index)
             else:
                 self._executor.release(worker)
-                answers.append(event)
+                answers[index] = event
 
-        while not answers:
-            if to_do:
-                self._executor.submit(self._executor.idle()[0], to_do.pop())
+        while len(answers) < len(jobs):
+            for worker in self._executor.idle()[: len(to_do)]:
+                under_way[worker] = to_do.pop(0)
+                self._executor.submit(worker, jobs[under_way[worker]])
             self._turn(handle)
             if self._interrupts.stopping:
                 self._executor.shutdown(now=True)
                 raise Interrupted("stopped as asked; run again to carry on")
-        (answer,) = answers
-        if isinstance(answer, JobFailed | OutOfMemory):
-            raise self._error_of(answer)
-        return answer.answer if isinstance(answer, JobDone) else None
+        found = [answers[index] for index in range(len(jobs))]
+        for answer in found:
+            if isinstance(answer, JobFailed | OutOfMemory):
+                raise self._error_of(answer)
+        return [answer.answer if isinstance(answer, JobDone) else None for answer in found]
 
     def run(self, work: Work) -> None:
         """Carry out the runs of `work` until it gives none and none is under way.

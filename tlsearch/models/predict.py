@@ -25,14 +25,8 @@ from torch import Tensor, nn
 from tlsearch.config.catalog import CATALOGUE, PREFIX
 from tlsearch.config.runtime import usable_cores
 from tlsearch.errors import RequestError
-from tlsearch.models.export import (
-    FORMAT,
-    FORMAT_VERSION,
-    METADATA_KEY,
-    ModelFacts,
-    empty_classifier,
-    require_onnx,
-)
+from tlsearch.models.export import empty_classifier, require_onnx
+from tlsearch.models.facts import FORMAT, FORMAT_VERSION, METADATA_KEY, ModelFacts
 from tlsearch.models.own import lies_here
 
 _WEIGHTS = "data/weights/"

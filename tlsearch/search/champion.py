@@ -46,7 +46,7 @@ from tlsearch.tracking.registry import digest
 from tlsearch.tracking.registry import publish as publish_in_mlflow
 
 if TYPE_CHECKING:
-    from tlsearch.models.export import ModelFacts
+    from tlsearch.models.facts import ModelFacts
 
 
 def test_and_log(work: Coordinator, setting: Setting) -> None:
@@ -91,9 +91,12 @@ def _score(work: Coordinator, choice: Choice, class_names: Sequence[str]) -> dic
     missing = [key for key in wanted if not scores_path(folder, key).exists()]
     _train_again(work, missing)
     watch(Preparing(1.0, "scoring the test part"))
+    jobs = []
     for backbone in dict.fromkeys(rows[key].run.backbone for key in missing):
-        keys = tuple(key for key in missing if rows[key].run.backbone == backbone)
-        work.scheduler.run_job(ScoreJob(keys=keys, backbone=backbone))
+        keys = [key for key in missing if rows[key].run.backbone == backbone]
+        shares = (tuple(keys[start :: work.num_workers]) for start in range(work.num_workers))
+        jobs += [ScoreJob(keys=share, backbone=backbone) for share in shares if share]
+    work.scheduler.run_jobs(jobs)
     record = {
         "winner": choice.number,
         "mean_validation": choice.mean,
@@ -263,7 +266,7 @@ def champion_facts(
     """What a champion's file says of it; `record` is what the test part said. The accuracy is that
     of this very model.
     """
-    from tlsearch.models.export import ModelFacts
+    from tlsearch.models.facts import ModelFacts
 
     mean, std = config.backbone.normalisation_of(record["backbone"])
     return ModelFacts(

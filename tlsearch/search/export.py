@@ -18,11 +18,11 @@ from tlsearch.models.export import (
     Classifier,
     Format,
     Halved,
-    ModelFacts,
     load_classifier,
     require_onnx,
     write_model,
 )
+from tlsearch.models.facts import ModelFacts
 from tlsearch.models.predict import PortableModel, TorchModel, readings, to_input
 from tlsearch.search.champion import champion_facts
 from tlsearch.search.confirm import test_record
