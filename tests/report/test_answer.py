@@ -131,7 +131,7 @@ def test_the_answer_speaks_in_the_studys_metric(tmp_path: Path) -> None:
     assert answer.gains[0].gain == Effect(**probe["gains"]["balanced_accuracy"])
     assert answer.scores is not None
     assert answer.scores.head == (
-        "", "the winner", "always “0”", "linear probe", "full fine-tuning", "from scratch"
+        "metric", "the winner", "always “0”", "linear probe", "full fine-tuning", "from scratch"
     )  # fmt: skip
     shown = {name: texts for name, *texts in answer.scores.rows}
     assert list(shown) == [*(m.label for m in METRICS.values()), "recall of the worst class"]

@@ -244,7 +244,7 @@ def score_table(summary: Summary, *, brief: bool = False) -> Scores | None:
     ]
     worst.insert(1, percent(0.0))
     winner, *baselines = models
-    head = ("", winner, f"always “{classes.largest}”", *baselines)
+    head = ("metric", winner, f"always “{classes.largest}”", *baselines)
     return Scores(head, [*rows, ("recall of the worst class", *worst)])
 
 
