@@ -102,7 +102,8 @@ def test_every_shipped_study_can_be_read() -> None:
 @pytest.mark.ci
 @pytest.mark.parametrize("study", SHIPPED, ids=lambda p: p.name)
 def test_every_shipped_study_passes_its_check(tlsearch: Invoke, study: Path) -> None:
-    for preset in (None, *yaml.safe_load(study.read_text()).get("presets", {})):
+    presets = yaml.safe_load(study.read_text()).get("presets", {}).keys() - {"imagenet"}
+    for preset in (None, *presets):  # imagenet's images come from packages of Debian's
         options = ("--preset", preset) if preset else ()
         config = read_study(study, overrides=[], preset=preset)
         if isinstance(config.data.source, EmbeddedSource):

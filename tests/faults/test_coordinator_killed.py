@@ -8,6 +8,7 @@ import torch
 from tests.faults.conftest import CONFIRMED, MakePlace
 from tests.faults.running import Command, Place
 from tests.faults.stores import check_same, open_states, seconds
+from tlsearch.training.results import EpochResult
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.slow
 def trained_before(place: Place, key: str) -> list[float]:
     """Times of the epochs that a checkpoint holds."""
     state = torch.load(place.checkpoint(key), weights_only=True)
-    return [row[-1] for row in state["history"]]
+    place_of_seconds = EpochResult._fields.index("seconds")
+    return [row[place_of_seconds] for row in state["history"]]
 
 
 def wait_for_checkpoint(run: Command, place: Place, key: str) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
 
 from tests.models.lively import facts_of, lively_classifier
-from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.catalog import CATALOGUE, IMAGENET
 from tlsearch.errors import RequestError, WorkError
 from tlsearch.models import export as onnx_files
 from tlsearch.models.export import (
@@ -287,4 +287,6 @@ def test_weights_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> N
     else:
         path.write_bytes(content)
     with pytest.raises(WorkError, match=r"w\.safetensors: the model's weights cannot be read \("):
-        load_classifier(path, backbone="resnet18", num_classes=4, image_size=32)
+        load_classifier(
+            path, backbone="resnet18", num_classes=4, image_size=32, normalisation=IMAGENET
+        )
