@@ -449,7 +449,7 @@ def _runs(facts: BackboneFacts, model: nn.Module, size: int) -> bool:
             if facts.takes_size:
                 model = new_model(facts, num_classes=NUM_CLASSES, image_size=size)
             found = model.eval()(torch.empty(2, 3, size, size))
-    except Exception:
+    except Exception:  # networks refuse a size in kinds of their own: that it does not run is asked
         return False
     return isinstance(found, Tensor) and found.shape == (2, NUM_CLASSES)
 

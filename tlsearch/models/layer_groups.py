@@ -170,7 +170,7 @@ def _traced(model: nn.Module, owners: Owners) -> _Graph | None:
         for training in (True, False):
             root.train(training)
             found.append(_without_dropout(_Tracer(owners).trace(root)))
-    except Exception:
+    except Exception:  # foreign code meets a tracer's proxies; `check` says how it is cut then
         return None
     finally:
         for module, mode in modes.items():
