@@ -50,7 +50,7 @@ TASKS: Mapping[str, Task] = {
     "fashion-5-lite0": Task({"folder": "real/fashion"}, LITE, 48, 5, 0.07, 0.2),
     "handwriting-5-lite0": Task({"folder": "real/handwriting"}, LITE, 48, 5, 0.07, 0.2),
     "digits-20-resnet10": Task("digits", "resnet10", 32, 20, 0.07, 0.2),
-    "photographs-10-lite0": Task({"folder": "real/photographs"}, LITE, 48, 10, 0.2, 0.35),
+    "photographs-9-lite0": Task({"folder": "real/photographs"}, LITE, 48, 9, 0.2, 0.35),
     "fashion-20-lite0": Task({"folder": "real/fashion"}, LITE, 48, 20, 0.07, 0.2),
 }
 
