@@ -55,7 +55,7 @@ TURNS = (40, 80, CONFIGURATIONS)
 """Configurations of a task that are trained before the next task's turn."""
 REPEATED = (9, 24)
 """Of the first turn's configurations that many are repeated after the first turn and at the end."""
-TIMED_EPOCHS = 4
+TIMED_EPOCHS = 3
 UNFIT = 1e-12  # the least probability that the log loss of the test part counts
 
 

@@ -1,0 +1,299 @@
+"""What trainings of a task come to: recorded curves, and a surrogate between them.
+
+A training that was recorded answers as it was. Any other is answered by a forest that is fitted to
+the curves of its task, whole curves at a time, so that epochs, validation and test belong together.
+What seeds do is added to it: the deviations of a configuration that was repeated, again as whole
+curves, from those repeated that end about as well.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import GroupKFold
+
+from benchmarks.curves import tables
+from benchmarks.curves.tasks import EPOCHS, study
+from tlsearch.config.runtime import derive_seed
+from tlsearch.config.space import highest
+
+TREES, FEWEST_IN_LEAF, FOLDS = 96, 2, 5
+NEIGHBOURS = 6
+"""Repeated configurations, nearest by what they end at, whose deviations a training may get."""
+CURVES = ("val_accuracy", "val_loss", "val_macro_f1", "train_loss")
+TESTS = ("test_accuracy", "test_log_loss")
+LOGS = frozenset({"val_loss", "train_loss", "test_log_loss"})
+SHARES = frozenset({"val_accuracy", "val_macro_f1", "test_accuracy"})
+WIDTH = len(CURVES) * EPOCHS + len(TESTS)
+LEAST_LOSS = 1e-4
+VARIES = 1e-9  # a standard deviation below is rounding
+
+
+class Answer(NamedTuple):
+    """A training: its curves (epochs,) by name, which end early where it diverged, and its test."""
+
+    curves: Mapping[str, np.ndarray]
+    tests: Mapping[str, float]
+    diverged: bool
+
+    @property
+    def num_epochs(self) -> int:
+        return len(self.curves["val_accuracy"])
+
+
+class Costs(NamedTuple):
+    """Seconds of one core: of building a training, of one epoch, of activations that are made once
+    for each freeze depth.
+    """
+
+    start: float
+    epoch: float
+    kept: float
+
+
+def scale_of(y: np.ndarray) -> np.ndarray:
+    """The standard deviation of each column; 1 where nothing varies."""
+    spread: np.ndarray = y.std(0)
+    return np.where(spread > VARIES, spread, 1.0)
+
+
+class Kept(NamedTuple):
+    """The kept tables; epochs by task and training."""
+
+    trainings: Sequence[Mapping[str, Any]]
+    epochs: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
+    times: Sequence[Mapping[str, Any]]
+
+
+def read_kept(folder: Path) -> Kept:
+    """The tables of a folder."""
+    epochs = defaultdict(list)
+    for row in tables.read(folder, tables.EPOCHS):
+        epochs[row["task"], row["training"]].append(row)
+    return Kept(tables.read(folder, tables.TRAININGS), epochs, tables.read(folder, tables.TIMES))
+
+
+def answer_of(training: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> Answer:
+    """A recorded training."""
+    ordered = sorted(epochs, key=lambda row: int(row["epoch"]))
+    return Answer(
+        {name: np.array([row[name] for row in ordered], dtype=float) for name in CURVES},
+        {name: training[name] for name in TESTS if training[name] is not None},
+        diverged=training["ending"] == "diverged",
+    )
+
+
+class Landscape:
+    """One task of the kept tables."""
+
+    def __init__(self, task: str, kept: Kept) -> None:
+        self.task, self.config = task, study(task)
+        self._depth = highest(self.config.space.freeze_depth)
+        self._times = [row for row in kept.times if row["task"] == task]
+        self.recorded: dict[tuple[Any, int], Answer] = {}
+        self.params: dict[Any, dict[str, Any]] = {}
+        for row in kept.trainings:
+            if row["task"] == task and row["ending"] in ("complete", "diverged"):
+                key = row["baseline"] or self.key_of(row)
+                self.recorded[key, row["redraw"]] = answer_of(
+                    row, kept.epochs[task, row["training"]]
+                )
+                if row["baseline"] is None:
+                    self.params[key] = {name: row[name] for name in tables.PARAMS}
+        answers = list(self.recorded.values())
+        self.chance = min(a.curves["val_accuracy"].min() for a in answers if a.num_epochs)
+        sampled = [(key, redraw) for key, redraw in self.recorded if key in self.params]
+        self._keys = [key for key, _ in sampled]
+        self._redraws = np.array([redraw for _, redraw in sampled])
+        self._x = np.array([self.features(self.params[key]) for key in self._keys], np.float32)
+        self._y = np.array([self._vector(self.recorded[place]) for place in sampled])
+
+    # Configurations.
+
+    @staticmethod
+    def key_of(params: Mapping[str, Any]) -> Any:
+        """The same for a configuration that was drawn and for its row in the tables."""
+        values = (params.get(name) for name in tables.PARAMS)
+        return tuple(f"{np.float32(v):.6g}" if isinstance(v, float) else v for v in values)
+
+    def features(self, params: Mapping[str, Any]) -> list[float]:
+        """A configuration in the units of trees: rates by their logarithm, that of the lowest open
+        group and that of a step in the long run among them.
+        """
+        depth = params["freeze_depth"]
+        is_sgd = params["optimizer"] == "sgd"
+        momentum = params.get("optimizer.sgd.momentum") if is_sgd else None
+        lr = math.log10(params["lr"])
+        lasting = lr - math.log10(1 - momentum) if momentum is not None else lr
+        ratio = math.log10(params["lr_ratio"])
+        return [
+            depth,
+            lr,
+            lasting,
+            lasting + ratio * max(0.0, self._depth - depth),
+            ratio,
+            params["warmup_fraction"],
+            math.log10(params["weight_decay"]),
+            params["dropout"],
+            params["batch_size"],
+            float(is_sgd),
+            -1.0 if momentum is None else momentum,
+            float(params["head_init"] == "probe"),
+        ]
+
+    # From curves to rows of numbers and back.
+
+    def _vector(self, answer: Answer) -> np.ndarray:
+        """Curves one after another, losses by their logarithm; what a diverged training lacks is
+        the worst that there is.
+        """
+        parts = []
+        for name in CURVES:
+            curve = answer.curves[name]
+            worst = self.chance if name in SHARES else 10.0
+            whole = np.concatenate([curve, np.full(EPOCHS - len(curve), worst)])
+            parts.append(np.log(np.maximum(whole, LEAST_LOSS)) if name in LOGS else whole)
+        tests = [answer.tests.get(n, self.chance if n in SHARES else 10.0) for n in TESTS]
+        tests[1] = math.log(max(tests[1], LEAST_LOSS))
+        return np.concatenate([*parts, tests])
+
+    def _answer(self, vector: np.ndarray, *, diverged: bool) -> Answer:
+        curves = {}
+        for i, name in enumerate(CURVES):
+            curve = vector[i * EPOCHS : (i + 1) * EPOCHS]
+            if name in SHARES:
+                curve = np.clip(curve, 0.0, 1.0)
+            curves[name] = np.exp(curve) if name in LOGS else curve
+        n = self.num_validation
+        curves["val_accuracy"] = np.round(curves["val_accuracy"] * n) / n
+        tests = {TESTS[0]: float(np.clip(vector[-2], 0, 1)), TESTS[1]: float(np.exp(vector[-1]))}
+        if diverged:
+            return Answer({name: curve[:0] for name, curve in curves.items()}, {}, True)
+        return Answer(curves, tests, False)
+
+    @cached_property
+    def num_validation(self) -> int:
+        """How many images validate, by the steps in which the accuracy moves."""
+        found = np.concatenate([a.curves["val_accuracy"] for a in self.recorded.values()])
+        for n in range(2, 2000):
+            if np.abs(found * n - np.round(found * n)).max() < n * 1e-6:
+                return n
+        return 1000
+
+    # The surrogate.
+
+    @cached_property
+    def _forest(self) -> list[Any]:
+        return [tree.tree_ for tree in self._fitted(self._x, self._y).estimators_]
+
+    @staticmethod
+    def _fitted(x: np.ndarray, y: np.ndarray) -> Any:
+        forest = ExtraTreesRegressor(
+            TREES, min_samples_leaf=FEWEST_IN_LEAF, max_features=0.7, random_state=0
+        )
+        forest.fit(x, y / scale_of(y))
+        return forest
+
+    def expected(self, params: Mapping[str, Any]) -> np.ndarray:
+        """The mean over seeds of what a configuration comes to, as the forest has it."""
+        row = np.array([self.features(params)], dtype=np.float32)
+        found = np.mean([tree.predict(row).reshape(-1) for tree in self._forest], axis=0)
+        mean: np.ndarray = found * scale_of(self._y)
+        return mean
+
+    def held_out_errors(self) -> dict[str, tuple[float, float]]:
+        """Root mean squared error of the surrogate, cross-validated by configuration, and standard
+        deviation of the same figure: of each curve's last epoch, and of the test part.
+        """
+        groups = [list(self.params).index(key) for key in self._keys]
+        found = np.empty_like(self._y)
+        for train, test in GroupKFold(FOLDS).split(self._x, groups=groups):
+            forest = self._fitted(self._x[train], self._y[train])
+            found[test] = forest.predict(self._x[test]) * scale_of(self._y[train])
+        places = {name: (i + 1) * EPOCHS - 1 for i, name in enumerate(CURVES)}
+        places |= {name: WIDTH - len(TESTS) + i for i, name in enumerate(TESTS)}
+        places["val_accuracy, epoch 1"] = 0
+        return {
+            name: (
+                float(np.sqrt(np.mean((found[:, i] - self._y[:, i]) ** 2))),
+                float(self._y[:, i].std()),
+            )
+            for name, i in places.items()
+        }
+
+    # Seeds.
+
+    @cached_property
+    def _deviations(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each repeated configuration (C,) the mean test accuracy, and what each seed adds to it
+        (C, S, W), but for what this seed adds to all: that favours none.
+        """
+        redraws = sorted(set(self._redraws.tolist()))
+        places = {place: i for i, place in enumerate(zip(self._keys, self._redraws, strict=True))}
+        whole = [k for k in dict.fromkeys(self._keys) if all((k, s) in places for s in redraws)]
+        if len(redraws) < 2 or len(whole) < NEIGHBOURS:
+            return np.zeros(1), np.zeros((1, 1, WIDTH))
+        rows = np.array([[self._y[places[key, s]] for s in redraws] for key in whole])
+        means = rows.mean(1, keepdims=True)
+        left = rows - means - rows.mean(0) + rows.mean((0, 1))
+        freedom = (1 - 1 / len(whole)) * (1 - 1 / len(redraws))
+        return means[:, 0, -2], np.asarray(left / math.sqrt(freedom))
+
+    def noise(self, test_accuracy: float, draw: np.random.Generator) -> np.ndarray:
+        """What one seed adds to a configuration that is expected to end at `test_accuracy`."""
+        means, deviations = self._deviations
+        nearest = np.argsort(np.abs(means - test_accuracy), kind="stable")[:NEIGHBOURS]
+        rows = deviations[int(draw.choice(nearest))]
+        found: np.ndarray = rows[int(draw.integers(len(rows)))] * draw.choice([-1.0, 1.0])
+        return found
+
+    def seed_spread(self) -> dict[str, float]:
+        """Between seeds of a configuration: standard deviations of the last validation accuracy and
+        of the test accuracy, and their correlation.
+        """
+        _, deviations = self._deviations
+        rows = deviations.reshape(-1, WIDTH)
+        val, test = rows[:, EPOCHS - 1], rows[:, -2]
+        both = float(np.corrcoef(val, test)[0, 1]) if val.std() and test.std() else math.nan
+        return {"validation": float(val.std()), "test": float(test.std()), "correlation": both}
+
+    # Answers.
+
+    def answer(self, params: Mapping[str, Any], *, redraw: int, world: int) -> Answer:
+        """A training of a configuration. The same `world` always answers alike."""
+        key = self.key_of(params)
+        known = self.recorded.get((key, redraw))
+        if known is not None:
+            return known
+        mean = self.expected(params)
+        draw = np.random.default_rng(derive_seed(world, self.task, redraw, *map(str, key)) % 2**63)
+        return self._answer(mean + self.noise(mean[-2], draw), diverged=False)
+
+    def baseline(self, name: str, *, redraw: int) -> Answer:
+        """The recorded training of a fixed baseline."""
+        return self.recorded[name, redraw]
+
+    def expected_test(self, params: Mapping[str, Any]) -> float:
+        """The test accuracy of a configuration, in the mean over seeds: of its recorded repetitions
+        where it has some.
+        """
+        key = self.key_of(params)
+        found = [
+            answer.tests[TESTS[0]]
+            for (known, _), answer in self.recorded.items()
+            if known == key and TESTS[0] in answer.tests
+        ]
+        return float(np.mean(found)) if len(found) > 1 else float(self.expected(params)[-2])
+
+    def costs(self, params: Mapping[str, Any]) -> Costs:
+        """Seconds of a training by its freeze depth and batch size."""
+        depth, size = params["freeze_depth"], params["batch_size"]
+        rows = [r for r in self._times if r["freeze_depth"] == depth]
+        row = min(rows, key=lambda r: abs(r["batch_size"] - size))
+        epoch = row["step_seconds"] + row["validation_seconds"]
+        return Costs(row["start_seconds"], epoch, row["kept_seconds"])

@@ -1,0 +1,248 @@
+"""Judge search policies by hundreds of searches on the kept curves, without training anything.
+
+    python -m benchmarks.policies                                    # all: tens of minutes
+    python -m benchmarks.policies --policies tpe-median random --tasks fashion-5-lite0 --seeds 10
+    python -m benchmarks.policies --errors                           # of the surrogate, alone
+
+A policy is a row of `POLICIES`: the sections of a study that make it. A search is judged by the
+test accuracy, expected over seeds, of the configuration that it would choose at a moment, and by
+when it gets to what plain TPE with the median pruner has after its 60 trials. Writes
+benchmarks/policies.md, and the means over seeds as policies.parquet.
+"""
+
+import argparse
+import os
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.curves import tables
+from benchmarks.curves.landscape import Landscape, read_kept
+from benchmarks.curves.tasks import EPOCHS, HERE
+from benchmarks.replay import Replay, one_epoch_first, replay
+
+TRIALS, WORKERS, SEEDS = 60, 2, 50
+PEER = "tpe-median"
+PLAIN: Mapping[str, Any] = {
+    "budget": {"trials": TRIALS, "epochs": EPOCHS},
+    "confirm": None,
+    "baselines": False,
+}
+POLICIES: Mapping[str, Mapping[str, Any]] = {
+    # Optuna's own TPESampler() and MedianPruner(), at their defaults.
+    PEER: {
+        **PLAIN,
+        "search": {
+            "sampler": {"tpe": {"multivariate": False, "constant_liar": False, "group": False}},
+            "pruner": "median",
+        },
+    },
+    "random": {**PLAIN, "search": {"sampler": "random", "pruner": "none"}},
+    "tpe-hyperband": {**PLAIN, "search": {"sampler": "tpe", "pruner": "hyperband"}},
+    "asha": {**PLAIN, "search": {"sampler": "random", "pruner": "successive_halving"}},
+    "tpe-asha": {**PLAIN, "search": {"sampler": "tpe", "pruner": "successive_halving"}},
+    "one-epoch-first": {**PLAIN, "plan": one_epoch_first},
+}
+MOMENTS = np.geomspace(0.002, 2.0, 200)
+"""When a search is looked at, as shares of the peer's mean time for its trials."""
+
+
+class Judged(NamedTuple):
+    """A policy on a task over seeds: mean, 10th and 90th percentile of the expected test accuracy
+    at each moment; how long a whole search takes, and its mean accuracy at the end.
+    """
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    seconds: float
+    final: float
+
+
+@cache
+def landscape(task: str) -> Landscape:
+    return Landscape(task, read_kept(HERE))
+
+
+def one(policy: str, task: str, seeds: Sequence[int], workers: int) -> list[Replay]:
+    """Searches of one policy on one task; in a process of its own."""
+    found = landscape(task)
+    return [replay(found, POLICIES[policy], seed=seed, workers=workers) for seed in seeds]
+
+
+def accuracies(replays: Sequence[Replay], moments: np.ndarray, *, before: float) -> np.ndarray:
+    """The accuracy (searches, moments) of what each search would choose; `before` it has any."""
+    rows = []
+    for found in replays:
+        times = np.array([step.seconds for step in found.steps])
+        values = np.array([before, *(step.accuracy for step in found.steps)])
+        rows.append(values[np.searchsorted(times, moments, side="right")])
+    return np.array(rows)
+
+
+def judged(replays: Sequence[Replay], moments: np.ndarray, *, before: float) -> Judged:
+    values = accuracies(replays, moments, before=before)
+    low, high = np.percentile(values, [10, 90], axis=0)
+    last = float(np.mean([found.steps[-1].accuracy for found in replays]))
+    return Judged(values.mean(0), low, high, float(np.mean([f.seconds for f in replays])), last)
+
+
+def reached(moments: np.ndarray, mean: np.ndarray, target: float) -> float:
+    """The first moment from which the mean is at the target; infinite if there is none."""
+    found = np.flatnonzero(mean >= target)
+    return float(moments[found[0]]) if len(found) else float("inf")
+
+
+def judge(
+    policies: Sequence[str], tasks: Sequence[str], *, seeds: int, workers: int, processes: int
+) -> dict[tuple[str, str], Judged]:
+    """All policies on all tasks."""
+    names = list(dict.fromkeys([PEER, *policies]))
+    found: dict[tuple[str, str], list[Replay]] = {}
+    with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(15,)) as pool:
+        # Task by task, so that a process seldom fits another forest.
+        waiting = {
+            (policy, task): pool.submit(one, policy, task, range(seeds), workers)
+            for task in tasks
+            for policy in names
+        }
+        for (policy, task), future in waiting.items():
+            began = time.monotonic()
+            found[policy, task] = future.result()
+            print(f"{task} {policy}: {time.monotonic() - began:.1f} s", flush=True)
+    result = {}
+    for task in tasks:
+        peer = found[PEER, task]
+        moments = MOMENTS * float(np.mean([one.seconds for one in peer]))
+        for policy in names:
+            chance = landscape(task).chance
+            result[policy, task] = judged(found[policy, task], moments, before=chance)
+    return result
+
+
+# What is written.
+
+
+def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, workers: int) -> str:
+    policies = list(dict.fromkeys(policy for policy, _ in result))
+    tasks = list(dict.fromkeys(task for _, task in result))
+    kept = tables.about(HERE, tables.TRAININGS)
+    lines = [
+        "# Search policies on recorded curves",
+        "",
+        f"`python -m benchmarks.policies`: {seeds} searches of each policy on each of {len(tasks)} "
+        f"tasks, {workers} workers, virtual time; curves of {kept['machine']}, torch "
+        f"{kept['torch']}. Means over seeds of the test accuracy, expected over seeds, of the "
+        "configuration that a search would choose. *Speed* is the peer's time for its "
+        f"{TRIALS} trials ({PEER}) by a policy's time to the accuracy that the peer then has; "
+        "0 where a policy does not get there within twice the peer's time.",
+        "",
+        "| policy | speed: median over tasks (range) | tasks reached | accuracy at the peer's end, "
+        "points above it | at its own end | its whole time by the peer's |",
+        "|---|---|---|---|---|---|",
+    ]
+    last = int(np.argmin(np.abs(MOMENTS - 1)))
+    for policy in policies:
+        speeds, gains, ends, times = [], [], [], []
+        for task in tasks:
+            its, peer = result[policy, task], result[PEER, task]
+            speeds.append(1 / reached(MOMENTS, its.mean, peer.final))
+            gains.append(100 * (its.mean[last] - peer.final))
+            ends.append(100 * (its.final - peer.final))
+            times.append(its.seconds / peer.seconds)
+        lines.append(
+            f"| {policy} | {spread(speeds, '.1f')} | {sum(s > 0 for s in speeds)} of {len(tasks)} "
+            f"| {spread(gains, '+.2f')} | {spread(ends, '+.2f')} | {spread(times, '.2f')} |"
+        )
+    lines += ["", "## By task", ""]
+    lines += [f"| task | {PEER}: accuracy, seconds | " + " | ".join(policies[1:]) + " |"]
+    lines += ["|---" * (len(policies) + 1) + "|"]
+    for task in tasks:
+        peer = result[PEER, task]
+        cells = []
+        for policy in policies[1:]:
+            its = result[policy, task]
+            speed = 1 / reached(MOMENTS, its.mean, peer.final)
+            cells.append(f"{100 * (its.final - peer.final):+.2f}, {speed:.1f}×")
+        lines.append(
+            f"| {task} | {peer.final:.4f}, {peer.seconds:.0f} | " + " | ".join(cells) + " |"
+        )
+    return "\n".join([*lines, "", *errors(tasks)]) + "\n"
+
+
+def spread(values: Sequence[float], style: str) -> str:
+    low, middle, high = min(values), median(values), max(values)
+    return f"{middle:{style}} ({low:{style}} to {high:{style}})"
+
+
+def errors(tasks: Sequence[str]) -> list[str]:
+    """The surrogate's held-out errors, and what seeds do, as a table."""
+    columns: dict[str, list[str]] = defaultdict(list)
+    for task in tasks:
+        found = landscape(task)
+        columns["trainings"].append(str(len(found.recorded)))
+        for name, (error, deviation) in found.held_out_errors().items():
+            columns[name].append(f"{error:.3f} of {deviation:.3f}")
+        for name, value in found.seed_spread().items():
+            columns[f"between seeds: {name}"].append(f"{value:.3f}")
+    head = ["## The surrogate", "", "Root mean squared error on configurations that it was not"]
+    head[-1] += " fitted to, of the standard deviation of the figure; of losses, of their logarithm"
+    head[-1] += ". What one seed's training is off by is in it."
+    rows = [f"| {name} | " + " | ".join(values) + " |" for name, values in columns.items()]
+    return [*head, "", "| | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|", *rows]
+
+
+def write(result: Mapping[tuple[str, str], Judged], folder: Path) -> None:
+    """The curves of means, a row for each policy, task and moment."""
+    rows = [
+        (policy, task, float(share), *values)
+        for (policy, task), its in result.items()
+        for share, *values in zip(MOMENTS, its.mean, its.low, its.high, strict=True)
+    ]
+    names = ("policy", "task", "share_of_peer", "accuracy", "low", "high")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    types = [pa.string(), pa.string(), *[pa.float32()] * 4]
+    schema = pa.schema(list(zip(names, types, strict=True)))
+    table = pa.table({k: list(v) for k, v in columns.items()}, schema=schema)
+    pq.write_table(table, folder / "policies.parquet", compression="zstd")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    known = list(dict.fromkeys(row["task"] for row in read_kept(HERE).trainings))
+    parser.add_argument("--tasks", nargs="+", default=known, choices=known)
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--errors", action="store_true")
+    given = parser.parse_args()
+    if given.errors:
+        print("\n".join(errors(given.tasks)))
+        return
+    result = judge(
+        given.policies,
+        given.tasks,
+        seeds=given.seeds,
+        workers=given.workers,
+        processes=given.processes,
+    )
+    text = markdown(result, seeds=given.seeds, workers=given.workers)
+    print(text)
+    if set(given.tasks) == set(known) and set(given.policies) == set(POLICIES):
+        folder = HERE.parent
+        (folder / "policies.md").write_text(text, encoding="utf-8")
+        write(result, folder)
+
+
+if __name__ == "__main__":
+    main()
