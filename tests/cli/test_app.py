@@ -269,6 +269,16 @@ def test_a_tracking_address_that_is_a_folder(
     assert only_line(done.stderr).startswith(f"tlsearch: MLflow address = {here}/mlruns: a folder")
 
 
+def test_an_mlflow_that_nothing_answers_for_stops_before_any_training(
+    tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = tlsearch("run", "study.yaml", code=1)
+    line = only_line(done.stderr)  # no stage of the study has begun
+    assert line.startswith("tlsearch: MLflow at http://127.0.0.1:9 cannot be used: nothing answers")
+    assert "start the server or correct the address" in line
+
+
 def test_precedence_of_the_tracking_address(
     here: Path, tlsearch: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

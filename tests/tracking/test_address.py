@@ -23,6 +23,7 @@ from tlsearch.tracking.address import (
     server_remedy,
     sqlite_path,
 )
+from tlsearch.tracking.store import refuse_unusable
 
 
 class _Guarded(BaseHTTPRequestHandler):
@@ -186,4 +187,19 @@ def test_a_deleted_experiment_is_seen_at_once(database: Path, client: MlflowClie
         refuse_closed(address, "gone")
     refuse_closed(address, "another")
     refuse_closed(f"sqlite:///{database.parent}/none.db", "gone")
-    refuse_closed("http://127.0.0.1:9", "gone")  # nobody answers: the mirror says so
+
+
+def test_where_nothing_answers(tmp_path: Path) -> None:
+    remedy = r" — start the server or correct the address \(MLFLOW_TRACKING_URI or the study's\)"
+    for address, why in (
+        ("http://127.0.0.1:9", "nothing answers there"),
+        ("http://nowhere.invalid:5000", "nothing answers there"),
+        ("postgresql+nodriver://127.0.0.1/mlflow", "nodriver"),
+    ):
+        message = f"{re.escape(address)} cannot be used: .*{why}.*{remedy}"
+        with pytest.raises(WorkError, match=message):
+            refuse_unusable(address, "any")
+    (tmp_path / "text.db").write_text("no database")
+    for file in ("text.db", "text.db/mlflow.db"):
+        with pytest.raises(WorkError, match=rf"{file} cannot be written: .* — make its folder"):
+            refuse_unusable(f"sqlite:///{tmp_path}/{file}", "any")

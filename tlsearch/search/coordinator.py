@@ -40,10 +40,10 @@ from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import epoch_metrics, keep_evaluation, mirror_row
 from tlsearch.search.storage import open_storage, set_aside, study_lock
 from tlsearch.search.store import MIRRORED, MLFLOW, Store
-from tlsearch.tracking.address import absolute_address, artifact_folder, refuse_closed, sqlite_path
+from tlsearch.tracking.address import absolute_address, artifact_folder, sqlite_path
 from tlsearch.tracking.mlflow_logger import Mirror, now_ms
 from tlsearch.tracking.reconcile import PARENT, EpochMetrics, wanted
-from tlsearch.tracking.store import settle_in
+from tlsearch.tracking.store import refuse_unusable, settle_in
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 FLUSH_SECONDS = 2.0
@@ -186,9 +186,9 @@ def start_over(
     """Set the study of this name aside, if there is one; what is then said of it.
 
     Raises:
-        WorkError: MLflow would not take a new one, as the experiment was deleted.
+        WorkError: MLflow would not take a new one: it is not there, or the experiment was deleted.
     """
-    refuse_closed(absolute_address(tracking_address(config, layout)), config.name)
+    refuse_unusable(absolute_address(tracking_address(config, layout)), config.name)
     folder = layout.study(config.name)
     before = size_of(folder)
     name = set_aside(config.name, storage=storage, folder=folder)
@@ -239,7 +239,7 @@ def coordinating(
     config, folder = store.config, layout.study(store.config.name)
     gpus = 0 if config.device == "cpu" else visible_gpus()
     num_workers = planned_workers(config.workers, device=config.device)
-    refuse_closed(absolute_address(tracking_address(config, layout)), config.name)
+    refuse_unusable(absolute_address(tracking_address(config, layout)), config.name)
     mirror = Mirror(  # checks the address, so it comes before there are processes to end
         tracking_uri=tracking_address(config, layout),
         artifact_root=layout.artifacts,

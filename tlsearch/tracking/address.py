@@ -12,7 +12,8 @@ from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
+from socket import gaierror
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from tlsearch.errors import RAW_AT, RAW_AT_REMEDY, RequestError, WorkError, has_raw_at, hidden
@@ -130,6 +131,10 @@ def _database_of(address: str) -> tuple[str, str] | None:
 ASK_SECONDS = 10.0
 
 
+class UnreachableError(OSError):
+    """A database that cannot be reached."""
+
+
 def look(address: str) -> str | None:
     """What is there, in few words; None where nothing is yet.
 
@@ -145,26 +150,39 @@ def look(address: str) -> str | None:
 
 
 def refuse_closed(address: str, experiment: str) -> None:
-    """Look whether an experiment lies in MLflow's bin, where that can be seen at once: in a SQLite
-    file or on a server; and whether a server lets us in.
+    """Look whether a server or a database answers and lets us in, and whether an experiment lies in
+    MLflow's bin, where that can be seen at once: in a SQLite file or on a server.
+
+    What else may be wrong, such as a certificate, is left to MLflow's client, whose own settings
+    may know better.
 
     Raises:
         WorkError: nothing can be written to it.
     """
     try:
+        if _database_of(address) is not None and sqlite_path(address) is None:
+            _database(address)
         number = _number_of_deleted(address, experiment)
     except HTTPError as error:
         error.close()
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise WorkError(
-                f"MLflow at {hidden(address)} cannot be used: {error.code} {error.reason} — "
-                f"{server_remedy(error.code)}"
-            ) from error
+            raise _unusable(address, f"{error.code} {error.reason}", error.code) from error
         return
+    except URLError as error:
+        if isinstance(error.reason, (ConnectionError, gaierror, TimeoutError)):
+            why = error.reason.strerror or str(error.reason)
+            raise _unusable(address, f"nothing answers there ({why})") from error
+        return
+    except UnreachableError as error:
+        raise _unusable(address, str(error)) from error
     except (OSError, sqlite3.Error, ValueError, LookupError, HTTPException):
         return
     if number is not None:
         raise deleted(address, experiment, number)
+
+
+def _unusable(address: str, why: str, status: int | None = None) -> WorkError:
+    return WorkError(f"MLflow at {hidden(address)} cannot be used: {why} — {server_remedy(status)}")
 
 
 def deleted(address: str, experiment: str, number: str) -> WorkError:
@@ -281,9 +299,9 @@ def _database(address: str) -> str | None:
         finally:
             engine.dispose()
     except ImportError as error:
-        raise OSError(missing_driver(error)) from error
+        raise UnreachableError(missing_driver(error)) from error
     except SQLAlchemyError as error:
-        raise OSError(str(error)) from error
+        raise UnreachableError(str(error).strip().splitlines()[0]) from error
 
 
 _DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}

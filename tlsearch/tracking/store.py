@@ -16,7 +16,13 @@ from tlsearch.config.paths import atomic_write, remove_drafts
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.errors import WorkError, hidden
-from tlsearch.tracking.address import artifact_location, deleted, server_remedy, sqlite_path
+from tlsearch.tracking.address import (
+    artifact_location,
+    deleted,
+    refuse_closed,
+    server_remedy,
+    sqlite_path,
+)
 from tlsearch.tracking.reconcile import STUDY_TAG, Known
 
 if TYPE_CHECKING:
@@ -90,6 +96,23 @@ def open_store(*, tracking_uri: str, artifact_root: Path | None, experiment: str
     if found.lifecycle_stage != "active":
         raise deleted(tracking_uri, experiment, found.experiment_id)
     return Store(client, found.experiment_id)
+
+
+def refuse_unusable(address: str, experiment: str) -> None:
+    """Refuse a store that cannot be written, before anything is trained. Makes no more than the
+    folder of a SQLite file, and takes no import of MLflow's.
+
+    Raises:
+        WorkError: the file cannot be written, nothing answers or we are not let in, the experiment
+            lies in MLflow's bin.
+    """
+    path = sqlite_path(address)
+    if path is not None:
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _filled(path):
+                _try_writing(path)
+    refuse_closed(address, experiment)
 
 
 def _status(error: Exception) -> int | None:
@@ -222,10 +245,14 @@ def _ready_sqlite(path: Path) -> None:
             with FileLock(f"{path}.lock", timeout=120):
                 if not _filled(path):
                     _build(path)
-        with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("PRAGMA user_version = 0")
-            database.execute("ROLLBACK")
+        _try_writing(path)
+
+
+def _try_writing(path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("PRAGMA user_version = 0")
+        database.execute("ROLLBACK")
 
 
 def _filled(path: Path) -> bool:
