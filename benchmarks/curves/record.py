@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +141,15 @@ def say(notice: Notice) -> None:
         print(notice, flush=True)
 
 
-def record(folder: Path, tasks: Sequence[str], *, workers: int) -> None:
-    """Train what is not recorded yet, part by part, tasks in turn."""
+def record(folder: Path, tasks: Sequence[str], *, turns: int, workers: int) -> None:
+    """Train what is not recorded yet, tasks in turn, each so many turns."""
     interrupts = Interrupts()
     executor = LocalExecutor(num_workers=workers, num_devices=0)
     scheduler = Scheduler(executor=executor, watch=say, interrupts=interrupts, folder=folder)
     settings: dict[str, Setting] = {}
     try:
         with interrupts.listening():
-            for turn in range(len(TURNS) + len(REPEATED)):
+            for turn in range(turns):
                 for name in tasks:
                     if name not in settings:
                         settings[name] = prepared(folder, name, scheduler)
@@ -209,32 +208,37 @@ def timed(setting: Setting) -> Iterator[dict[str, Any]]:
         plain |= {"optimizer.adam.beta1": 0.9, "optimizer.adam.beta2": 0.999}
         plain.pop("optimizer.sgd.momentum", None)
         plain.pop("optimizer.sgd.nesterov", None)
-        for depth, size in product(
-            values(config.space.freeze_depth), values(config.space.batch_size)
-        ):
-            params = plain | {"freeze_depth": depth, "batch_size": size, "lr": 1e-5}
-            job = TrainJob(run=replace(run(config, 0, params, redraw=0), num_epochs=TIMED_EPOCHS))
-            times = []
-            start = time.process_time()
-            trainer = bench.trainer(job)
-            assert isinstance(trainer, Trainer)
-            built = time.process_time()
-            times.append(built)
-            times.extend(time.process_time() for _ in trainer.epochs())
-            whole, validation = np.diff(times), []
-            for _ in range(TIMED_EPOCHS):
-                began = time.process_time()
-                trainer.forward.evaluate(trainer.data.validation)
-                validation.append(time.process_time() - began)
-            yield {
-                "task": config.name,
-                "freeze_depth": depth,
-                "batch_size": size,
-                "start_seconds": built - start,
-                "step_seconds": max(0.0, whole.min() - min(validation)),
-                "validation_seconds": min(validation),
-                "kept_seconds": max(0.0, whole[0] - whole[1:].min()),
-            }
+        for depth in values(config.space.freeze_depth):
+            first = 0.0
+            for size in values(config.space.batch_size):
+                params = plain | {"freeze_depth": depth, "batch_size": size, "lr": 1e-5}
+                timed_run = replace(run(config, 0, params, redraw=0), num_epochs=TIMED_EPOCHS)
+                times = [time.process_time()]
+                if not first:  # makes the activations of this depth
+                    bench.trainer(TrainJob(run=timed_run))
+                    times.append(time.process_time())
+                    first = times[-1] - times[-2]
+                trainer = bench.trainer(TrainJob(run=timed_run))
+                times.append(time.process_time())
+                start = times[-1] - times[-2]
+                assert isinstance(trainer, Trainer)
+                times = [times[-1], *(time.process_time() for _ in trainer.epochs())]
+                validation = [seconds_to_validate(trainer) for _ in range(TIMED_EPOCHS)]
+                yield {
+                    "task": config.name,
+                    "freeze_depth": depth,
+                    "batch_size": size,
+                    "start_seconds": start,
+                    "step_seconds": max(0.0, np.diff(times).min() - min(validation)),
+                    "validation_seconds": min(validation),
+                    "kept_seconds": max(0.0, first - start),
+                }
+
+
+def seconds_to_validate(trainer: Trainer) -> float:
+    began = time.process_time()
+    trainer.forward.evaluate(trainer.data.validation)
+    return time.process_time() - began
 
 
 def time_all(folder: Path, tasks: Sequence[str]) -> None:
@@ -282,6 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--turns", type=int, default=len(TURNS) + len(REPEATED))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -292,7 +297,7 @@ def main() -> None:
     elif given.write:
         write_all(folder, given.tasks)
     else:
-        record(folder, given.tasks, workers=given.workers)
+        record(folder, given.tasks, turns=given.turns, workers=given.workers)
 
 
 if __name__ == "__main__":
