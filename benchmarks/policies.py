@@ -27,10 +27,22 @@ import pyarrow.parquet as pq
 
 from benchmarks.curves import tables
 from benchmarks.curves.landscape import Landscape, read_kept
+from benchmarks.curves.portfolio import portfolio_of
 from benchmarks.curves.tasks import EPOCHS, HERE
-from benchmarks.replay import Replay, one_epoch_first, replay
+from benchmarks.replay import Replay, Stage, one_epoch_first, replay
+from tlsearch.config.schema import StudyConfig
 
 TRIALS, WORKERS, SEEDS = 60, 2, 50
+
+
+def portfolio_alone(config: StudyConfig, _seed: int) -> list[Stage]:
+    return [Stage(portfolio_of(config.name), 0, EPOCHS)]
+
+
+def portfolio_one_epoch(config: StudyConfig, _seed: int) -> list[Stage]:
+    return [Stage(portfolio_of(config.name), 0, 1), Stage([], 2, EPOCHS)]
+
+
 PEER = "tpe-median"
 PLAIN: Mapping[str, Any] = {
     "budget": {"trials": TRIALS, "epochs": EPOCHS},
@@ -51,7 +63,12 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "asha": {**PLAIN, "search": {"sampler": "random", "pruner": "successive_halving"}},
     "tpe-asha": {**PLAIN, "search": {"sampler": "tpe", "pruner": "successive_halving"}},
     "one-epoch-first": {**PLAIN, "plan": one_epoch_first},
+    # Without a search: what tasks of other images would start with, in full; or an epoch of each,
+    # and of the best two all.
+    "portfolio-alone": {**PLAIN, "plan": portfolio_alone},
+    "portfolio-one-epoch": {**PLAIN, "plan": portfolio_one_epoch},
 }
+"""What is plain tlsearch or Optuna, and what someone without either would do."""
 MOMENTS = np.geomspace(0.002, 2.0, 200)
 """When a search is looked at, as shares of the peer's mean time for its trials."""
 

@@ -1,9 +1,8 @@
 """What trainings of a task come to: recorded curves, and a surrogate between them.
 
-A training that was recorded answers as it was. Any other is answered by a forest that is fitted to
-the curves of its task, whole curves at a time, so that epochs, validation and test belong together.
-What seeds do is added to it: the deviations of a configuration that was repeated, again as whole
-curves, from those repeated that end about as well.
+A training that was recorded answers as it was. Any other is answered by the surrogate that is
+fitted to the curves of its task. What seeds do is added to that: the deviations of a configuration
+that was repeated, as whole curves, one of those repeated that end about as well.
 """
 
 import math
@@ -14,15 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold
 
 from benchmarks.curves import tables
+from benchmarks.curves.surrogate import Surrogate
 from benchmarks.curves.tasks import EPOCHS, study
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.space import highest
 
-TREES, FEWEST_IN_LEAF, FOLDS = 96, 2, 5
+FOLDS = 10
 NEIGHBOURS = 6
 """Repeated configurations, nearest by what they end at, whose deviations a training may get."""
 CURVES = ("val_accuracy", "val_loss", "val_macro_f1", "train_loss")
@@ -31,7 +30,6 @@ LOGS = frozenset({"val_loss", "train_loss", "test_log_loss"})
 SHARES = frozenset({"val_accuracy", "val_macro_f1", "test_accuracy"})
 WIDTH = len(CURVES) * EPOCHS + len(TESTS)
 LEAST_LOSS = 1e-4
-VARIES = 1e-9  # a standard deviation below is rounding
 
 
 class Answer(NamedTuple):
@@ -54,12 +52,6 @@ class Costs(NamedTuple):
     start: float
     epoch: float
     kept: float
-
-
-def scale_of(y: np.ndarray) -> np.ndarray:
-    """The standard deviation of each column; 1 where nothing varies."""
-    spread: np.ndarray = y.std(0)
-    return np.where(spread > VARIES, spread, 1.0)
 
 
 class Kept(NamedTuple):
@@ -122,8 +114,8 @@ class Landscape:
         return tuple(f"{np.float32(v):.6g}" if isinstance(v, float) else v for v in values)
 
     def features(self, params: Mapping[str, Any]) -> list[float]:
-        """A configuration in the units of trees: rates by their logarithm, that of the lowest open
-        group and that of a step in the long run among them.
+        """A configuration in units that suit a surrogate: rates by their logarithm, that of the
+        lowest open group and that of a step in the long run among them.
         """
         depth = params["freeze_depth"]
         is_sgd = params["optimizer"] == "sgd"
@@ -188,23 +180,13 @@ class Landscape:
     # The surrogate.
 
     @cached_property
-    def _forest(self) -> list[Any]:
-        return [tree.tree_ for tree in self._fitted(self._x, self._y).estimators_]
-
-    @staticmethod
-    def _fitted(x: np.ndarray, y: np.ndarray) -> Any:
-        forest = ExtraTreesRegressor(
-            TREES, min_samples_leaf=FEWEST_IN_LEAF, max_features=0.7, random_state=0
-        )
-        forest.fit(x, y / scale_of(y))
-        return forest
+    def _surrogate(self) -> Surrogate:
+        return Surrogate(self._x, self._y)
 
     def expected(self, params: Mapping[str, Any]) -> np.ndarray:
-        """The mean over seeds of what a configuration comes to, as the forest has it."""
-        row = np.array([self.features(params)], dtype=np.float32)
-        found = np.mean([tree.predict(row).reshape(-1) for tree in self._forest], axis=0)
-        mean: np.ndarray = found * scale_of(self._y)
-        return mean
+        """The mean over seeds of what a configuration comes to, by the surrogate."""
+        row: np.ndarray = self._surrogate.predict(np.array([self.features(params)], np.float32))[0]
+        return row
 
     def held_out_errors(self) -> dict[str, tuple[float, float]]:
         """Root mean squared error of the surrogate, cross-validated by configuration, and standard
@@ -213,8 +195,8 @@ class Landscape:
         groups = [list(self.params).index(key) for key in self._keys]
         found = np.empty_like(self._y)
         for train, test in GroupKFold(FOLDS).split(self._x, groups=groups):
-            forest = self._fitted(self._x[train], self._y[train])
-            found[test] = forest.predict(self._x[test]) * scale_of(self._y[train])
+            surrogate = Surrogate(self._x[train], self._y[train])
+            found[test] = surrogate.predict(self._x[test])
         places = {name: (i + 1) * EPOCHS - 1 for i, name in enumerate(CURVES)}
         places |= {name: WIDTH - len(TESTS) + i for i, name in enumerate(TESTS)}
         places["val_accuracy, epoch 1"] = 0
