@@ -50,14 +50,8 @@ PLAIN: Mapping[str, Any] = {
     "baselines": False,
 }
 POLICIES: Mapping[str, Mapping[str, Any]] = {
-    # Optuna's own TPESampler() and MedianPruner(), at their defaults.
-    PEER: {
-        **PLAIN,
-        "search": {
-            "sampler": {"tpe": {"multivariate": False, "constant_liar": False, "group": False}},
-            "pruner": "median",
-        },
-    },
+    # Optuna's own TPESampler() and MedianPruner(); tlsearch models conditional dimensions, too.
+    PEER: {**PLAIN, "search": {"sampler": {"tpe": {"group": False}}, "pruner": "median"}},
     "random": {**PLAIN, "search": {"sampler": "random", "pruner": "none"}},
     "tpe-hyperband": {**PLAIN, "search": {"sampler": "tpe", "pruner": "hyperband"}},
     "asha": {**PLAIN, "search": {"sampler": "random", "pruner": "successive_halving"}},
@@ -69,6 +63,7 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "portfolio-one-epoch": {**PLAIN, "plan": portfolio_one_epoch},
 }
 """What is plain tlsearch or Optuna, and what someone without either would do."""
+DIP, ROUNDING, END = 0.005, 1e-9, 1.0
 MOMENTS = np.geomspace(0.002, 2.0, 200)
 """When a search is looked at, as shares of the peer's mean time for its trials."""
 
@@ -114,8 +109,12 @@ def judged(replays: Sequence[Replay], moments: np.ndarray, *, before: float) -> 
 
 
 def reached(moments: np.ndarray, mean: np.ndarray, target: float) -> float:
-    """The first moment from which the mean is at the target; infinite if there is none."""
-    found = np.flatnonzero(mean >= target)
+    """The first moment at which the mean is at the target and from which on, to the peer's end, it
+    falls no more than a `DIP` below; infinite if there is none.
+    """
+    # What the mean comes down to later, from every moment on.
+    lowest = np.minimum.accumulate(np.where(moments <= END, mean, np.inf)[::-1])[::-1]
+    found = np.flatnonzero((mean >= target - ROUNDING) & (lowest >= target - DIP))
     return float(moments[found[0]]) if len(found) else float("inf")
 
 
@@ -161,7 +160,8 @@ def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, workers: i
         f"{kept['torch']}. Means over seeds of the test accuracy, expected over seeds, of the "
         "configuration that a search would choose. *Speed* is the peer's time for its "
         f"{TRIALS} trials ({PEER}) by a policy's time to the accuracy that the peer then has; "
-        "0 where a policy does not get there within twice the peer's time.",
+        "0 where a policy does not get there within twice the peer's time, or falls back by more "
+        f"than {100 * DIP:g} points.",
         "",
         "| policy | speed: median over tasks (range) | tasks reached | accuracy at the peer's end, "
         "points above it | at its own end | its whole time by the peer's |",

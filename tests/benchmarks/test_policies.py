@@ -1,0 +1,52 @@
+"""What is made of replayed searches."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.policies import PEER, POLICIES, accuracies, judged, reached
+from benchmarks.replay import Replay, Step
+
+SEARCHES = [
+    Replay((Step(1.0, 0.5), Step(4.0, 0.7)), 6.0, 12.0, 2),
+    Replay((Step(2.0, 0.6), Step(3.0, 0.4)), 8.0, 16.0, 2),
+]
+MOMENTS = np.array([0.5, 1.0, 2.5, 3.5, 9.0])
+
+
+def test_each_moment_has_what_was_chosen_last() -> None:
+    assert accuracies(SEARCHES, MOMENTS, before=0.1).tolist() == [
+        [0.1, 0.5, 0.5, 0.5, 0.7],
+        [0.1, 0.1, 0.6, 0.4, 0.4],
+    ]
+    found = judged(SEARCHES, MOMENTS, before=0.1)
+    assert found.mean.tolist() == pytest.approx([0.1, 0.3, 0.55, 0.45, 0.55])
+    assert (found.seconds, found.final) == (7.0, pytest.approx(0.55))
+
+
+def test_who_falls_back_has_not_arrived() -> None:
+    shares = np.array([0.1, 0.2, 0.5, 1.0, 2.0])
+    assert reached(shares, np.array([0.5, 0.7, 0.6, 0.7, 0.7]), 0.7) == 1.0
+    assert reached(shares, np.array([0.5, 0.7, 0.698, 0.7, 0.7]), 0.7) == 0.2
+    # After the peer's end all are free to do as they like.
+    assert reached(shares, np.array([0.5, 0.7, 0.7, 0.7, 0.1]), 0.7) == 0.2
+    assert reached(shares, np.array([0.5, 0.6, 0.6, 0.6, 0.7]), 0.7) == 2.0
+    assert math.isinf(reached(shares, np.full(5, 0.6), 0.7))
+
+
+def test_the_peer_is_optuna_at_its_defaults() -> None:
+    import optuna
+
+    from benchmarks.curves.tasks import study
+    from tlsearch.search.samplers import make_pruner, make_sampler
+
+    config = study("letters-5-resnet10", **POLICIES[PEER])
+    assert config.searched().keys() > {"optimizer.sgd.momentum"}  # a conditional dimension
+    theirs, ours = optuna.samplers.TPESampler(seed=1), make_sampler(config, seed=1)
+    plain = {k: v for k, v in vars(theirs).items() if isinstance(v, bool | int | float)}
+    assert plain == {name: vars(ours)[name] for name in plain}
+    # Of one objective Optuna's None stands for True.
+    assert (vars(theirs)["_multivariate"], vars(ours)["_multivariate"]) == (None, True)
+    assert type(make_pruner(config)) is optuna.pruners.MedianPruner
+    assert vars(make_pruner(config)) == vars(optuna.pruners.MedianPruner())
