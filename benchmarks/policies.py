@@ -56,6 +56,15 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "tpe-hyperband": {**PLAIN, "search": {"sampler": "tpe", "pruner": "hyperband"}},
     "asha": {**PLAIN, "search": {"sampler": "random", "pruner": "successive_halving"}},
     "tpe-asha": {**PLAIN, "search": {"sampler": "tpe", "pruner": "successive_halving"}},
+    "tpe-median-log-loss": {
+        **PLAIN,
+        "search": {"sampler": "tpe", "pruner": "median", "metric": "log_loss"},
+    },
+    "tpe-median-confirmed": {
+        **PLAIN,
+        "search": {"sampler": "tpe", "pruner": "median"},
+        "confirm": {"top": 3, "seeds": 3},
+    },
     "one-epoch-first": {**PLAIN, "plan": one_epoch_first},
     # Without a search: what tasks of other images would start with, in full; or an epoch of each,
     # and of the best two all.
@@ -81,14 +90,27 @@ class Judged(NamedTuple):
 
 
 @cache
-def landscape(task: str) -> Landscape:
-    return Landscape(task, read_kept(HERE))
+def landscape(task: str, *, alike: bool = False) -> Landscape:
+    return Landscape(task, read_kept(HERE), alike=alike)
 
 
-def one(policy: str, task: str, seeds: Sequence[int], workers: int) -> list[Replay]:
+class Setup(NamedTuple):
+    """How many workers a search has, seconds that each training costs beside itself, and whether
+    the surrogate answers for recorded trainings, too.
+    """
+
+    workers: int
+    overhead: float
+    alike: bool
+
+
+def one(policy: str, task: str, seeds: Sequence[int], setup: Setup) -> list[Replay]:
     """Searches of one policy on one task; in a process of its own."""
-    found = landscape(task)
-    return [replay(found, POLICIES[policy], seed=seed, workers=workers) for seed in seeds]
+    found, row = landscape(task, alike=setup.alike), POLICIES[policy]
+    return [
+        replay(found, row, seed=seed, workers=setup.workers, overhead=setup.overhead)
+        for seed in seeds
+    ]
 
 
 def accuracies(replays: Sequence[Replay], moments: np.ndarray, *, before: float) -> np.ndarray:
@@ -119,7 +141,7 @@ def reached(moments: np.ndarray, mean: np.ndarray, target: float) -> float:
 
 
 def judge(
-    policies: Sequence[str], tasks: Sequence[str], *, seeds: int, workers: int, processes: int
+    policies: Sequence[str], tasks: Sequence[str], *, seeds: int, setup: Setup, processes: int
 ) -> dict[tuple[str, str], Judged]:
     """All policies on all tasks."""
     names = list(dict.fromkeys([PEER, *policies]))
@@ -127,7 +149,7 @@ def judge(
     with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(15,)) as pool:
         # Task by task, so that a process seldom fits another forest.
         waiting = {
-            (policy, task): pool.submit(one, policy, task, range(seeds), workers)
+            (policy, task): pool.submit(one, policy, task, range(seeds), setup)
             for task in tasks
             for policy in names
         }
@@ -148,7 +170,7 @@ def judge(
 # What is written.
 
 
-def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, workers: int) -> str:
+def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, setup: Setup) -> str:
     policies = list(dict.fromkeys(policy for policy, _ in result))
     tasks = list(dict.fromkeys(task for _, task in result))
     kept = tables.about(HERE, tables.TRAININGS)
@@ -156,7 +178,9 @@ def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, workers: i
         "# Search policies on recorded curves",
         "",
         f"`python -m benchmarks.policies`: {seeds} searches of each policy on each of {len(tasks)} "
-        f"tasks, {workers} workers, virtual time; curves of {kept['machine']}, torch "
+        f"tasks, {setup.workers} workers, virtual time, "
+        + ("all answers by the surrogate" if setup.alike else "recorded trainings as they were")
+        + f"; curves of {kept['machine']}, torch "
         f"{kept['torch']}. Means over seeds of the test accuracy, expected over seeds, of the "
         "configuration that a search would choose. *Speed* is the peer's time for its "
         f"{TRIALS} trials ({PEER}) by a policy's time to the accuracy that the peer then has; "
@@ -206,6 +230,7 @@ def errors(tasks: Sequence[str]) -> list[str]:
     columns: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
         found = landscape(task)
+        columns["configurations"].append(str(len(found.params)))
         columns["trainings"].append(str(len(found.recorded)))
         for name, (error, deviation) in found.held_out_errors().items():
             columns[name].append(f"{error:.3f} of {deviation:.3f}")
@@ -242,20 +267,25 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--overhead", type=float, default=0.0, help="seconds a training")
+    parser.add_argument(
+        "--alike", action="store_true", help="the surrogate answers for recorded trainings, too"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--errors", action="store_true")
     given = parser.parse_args()
     if given.errors:
         print("\n".join(errors(given.tasks)))
         return
+    setup = Setup(given.workers, given.overhead, given.alike)
     result = judge(
         given.policies,
         given.tasks,
         seeds=given.seeds,
-        workers=given.workers,
+        setup=setup,
         processes=given.processes,
     )
-    text = markdown(result, seeds=given.seeds, workers=given.workers)
+    text = markdown(result, seeds=given.seeds, setup=setup)
     print(text)
     if set(given.tasks) == set(known) and set(given.policies) == set(POLICIES):
         folder = HERE.parent

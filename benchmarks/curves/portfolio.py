@@ -95,11 +95,16 @@ def chosen(regrets: np.ndarray, size: int) -> list[int]:
     return found
 
 
-def left_out(task: str, size: int = SIZE) -> list[int]:
-    """The points chosen on all tasks but those of the same images as `task`."""
-    found = known()
+def others_of(task: str) -> tuple[str, ...]:
+    """All tasks but those of the same images as `task`."""
     images = task.split("-")[0]
-    others = [i for i, name in enumerate(found.tasks) if name.split("-")[0] != images]
+    return tuple(name for name in known().tasks if name.split("-")[0] != images)
+
+
+def left_out(task: str, size: int = SIZE) -> list[int]:
+    """The points chosen on `others_of` a task."""
+    found = known()
+    others = [found.tasks.index(name) for name in others_of(task)]
     return [found.points[i] for i in chosen(found.regrets[others], size)]
 
 
@@ -160,22 +165,24 @@ def luck(size: int = SIZE, draws: int = 200) -> list[float]:
     return [round(float(x), 2) for x in 100 * np.mean(rows, axis=(0, 1))]
 
 
-def content() -> dict[str, Any]:
-    """All that the file holds."""
+def content(task: str | None = None) -> dict[str, Any]:
+    """All that the file holds; without what `task`, and others of its images, had to say."""
     found = known()
+    if task is None:
+        numbers, tasks = [found.points[i] for i in chosen(found.regrets, SIZE)], found.tasks
+    else:
+        numbers, tasks = left_out(task), others_of(task)
     first = study(found.tasks[0])
-    places = chosen(found.regrets, SIZE)
-    points = [points_of(first.name)[found.points[i]] for i in places]
     return {
         "about": "Strategies to try first, the most useful first: chosen greedily from the curves "
         "in benchmarks/curves, each the one that lowers the mean regret over tasks the most.",
         "command": COMMAND,
-        "tasks": list(found.tasks),
+        "tasks": list(tasks),
         "points": len(found.points),
         "trained_with": tables.about(HERE, tables.TRAININGS),
         "points_of_accuracy_off_the_best_known": {"left_out": figures(), "at_random": luck()},
         "units": dict(UNITS),
-        "entries": [entry(first, params) for params in points],
+        "entries": [entry(first, points_of(first.name)[number]) for number in numbers],
     }
 
 

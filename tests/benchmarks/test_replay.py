@@ -169,6 +169,15 @@ def test_what_was_trained_answers_as_recorded(landscape: Landscape) -> None:
     assert not np.allclose(forest[:EPOCHS], curve["val_accuracy"], atol=1e-4)
 
 
+def test_alike_the_surrogate_answers_for_all(landscape: Landscape) -> None:
+    alike = Landscape(TASK, kept(), alike=True)
+    params = configurations(alike.config, 20)[3]
+    one, other = (alike.answer(params, redraw=0, world=w) for w in (1, 2))
+    assert not np.array_equal(one.curves["val_loss"], other.curves["val_loss"])
+    assert alike.expected_test(params) == landscape.expected(params)[-2]
+    assert alike.expected_test(params) != landscape.expected_test(params)  # of its repetitions
+
+
 def test_what_was_not_trained_answers_by_the_surrogate(landscape: Landscape) -> None:
     *_, params = configurations(landscape.config, 33)
     one, same, other = (landscape.answer(params, redraw=0, world=w) for w in (1, 1, 2))
