@@ -90,23 +90,20 @@ class Judged(NamedTuple):
 
 
 @cache
-def landscape(task: str, *, alike: bool = False) -> Landscape:
-    return Landscape(task, read_kept(HERE), alike=alike)
+def landscape(task: str) -> Landscape:
+    return Landscape(task, read_kept(HERE))
 
 
 class Setup(NamedTuple):
-    """How many workers a search has, seconds that each training costs beside itself, and whether
-    the surrogate answers for recorded trainings, too.
-    """
+    """How many workers a search has, and seconds that each training costs beside itself."""
 
     workers: int
     overhead: float
-    alike: bool
 
 
 def one(policy: str, task: str, seeds: Sequence[int], setup: Setup) -> list[Replay]:
     """Searches of one policy on one task; in a process of its own."""
-    found, row = landscape(task, alike=setup.alike), POLICIES[policy]
+    found, row = landscape(task), POLICIES[policy]
     return [
         replay(found, row, seed=seed, workers=setup.workers, overhead=setup.overhead)
         for seed in seeds
@@ -178,9 +175,7 @@ def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, setup: Set
         "# Search policies on recorded curves",
         "",
         f"`python -m benchmarks.policies`: {seeds} searches of each policy on each of {len(tasks)} "
-        f"tasks, {setup.workers} workers, virtual time, "
-        + ("all answers by the surrogate" if setup.alike else "recorded trainings as they were")
-        + f"; curves of {kept['machine']}, torch "
+        f"tasks, {setup.workers} workers, virtual time; curves of {kept['machine']}, torch "
         f"{kept['torch']}. Means over seeds of the test accuracy, expected over seeds, of the "
         "configuration that a search would choose. *Speed* is the peer's time for its "
         f"{TRIALS} trials ({PEER}) by a policy's time to the accuracy that the peer then has; "
@@ -268,16 +263,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--overhead", type=float, default=0.0, help="seconds a training")
-    parser.add_argument(
-        "--alike", action="store_true", help="the surrogate answers for recorded trainings, too"
-    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--errors", action="store_true")
     given = parser.parse_args()
     if given.errors:
         print("\n".join(errors(given.tasks)))
         return
-    setup = Setup(given.workers, given.overhead, given.alike)
+    setup = Setup(given.workers, given.overhead)
     result = judge(
         given.policies,
         given.tasks,

@@ -220,8 +220,8 @@ class Chooser:
     by validation, as `confirm.best_first` ranks them; before there is one, the best so far.
     """
 
-    def __init__(self, landscape: Landscape, *, maximise: bool, metric: str) -> None:
-        self._landscape, self._metric = landscape, metric
+    def __init__(self, landscape: Landscape, *, world: int, maximise: bool, metric: str) -> None:
+        self._landscape, self._world, self._metric = landscape, world, metric
         self._sign = 1 if maximise else -1
         self._last: dict[str, EpochResult] = {}
         self._best: tuple[Any, ...] | None = None
@@ -245,7 +245,8 @@ class Chooser:
             self.choose(run.params, now=now)
 
     def choose(self, params: Mapping[str, Any], *, now: float) -> None:
-        self.steps.append(Step(now, self._landscape.expected_test(params)))
+        accuracy = self._landscape.expected_test(params, world=self._world)
+        self.steps.append(Step(now, accuracy))
 
 
 def replay(
@@ -276,7 +277,7 @@ def replay(
         overhead=overhead,
     )
     metric, maximise = config.search.metric, config.search.metric != "val_loss"
-    chooser = Chooser(landscape, maximise=maximise, metric=metric)
+    chooser = Chooser(landscape, world=seed, maximise=maximise, metric=metric)
 
     def watch(notice: Notice) -> None:
         chooser.watch(notice, now=executor.now)

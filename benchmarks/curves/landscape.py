@@ -1,8 +1,8 @@
 """What trainings of a task come to: recorded curves, and a surrogate between them.
 
 A training that was recorded answers as it was. Any other is answered by the surrogate that is
-fitted to the curves of its task. What seeds do is added to that: the deviations of a configuration
-that was repeated, as whole curves, one of those repeated that end about as well.
+fitted to the curves of its task. What the surrogate misses is added to that, and what seeds do: as
+whole curves, from recorded and from repeated configurations that are about as good.
 """
 
 import math
@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import KFold
 
 from benchmarks.curves import tables
-from benchmarks.curves.surrogate import Surrogate
+from benchmarks.curves.surrogate import VARIES, Surrogate, scale_of
 from benchmarks.curves.tasks import EPOCHS, study
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.space import highest
 
 FOLDS = 10
 NEIGHBOURS = 6
-"""Repeated configurations, nearest by what they end at, whose deviations a training may get."""
+"""Configurations, nearest by their test accuracy, whose deviations a training may get."""
 CURVES = ("val_accuracy", "val_loss", "val_macro_f1", "train_loss")
 TESTS = ("test_accuracy", "test_log_loss")
 LOGS = frozenset({"val_loss", "train_loss", "test_log_loss"})
 SHARES = frozenset({"val_accuracy", "val_macro_f1", "test_accuracy"})
+TEST = -len(TESTS)
+"""Where the test accuracy stands among the numbers of a training."""
 WIDTH = len(CURVES) * EPOCHS + len(TESTS)
 LEAST_LOSS = 1e-4
 
@@ -81,12 +83,12 @@ def answer_of(training: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) 
 
 
 class Landscape:
-    """One task of the kept tables. With `alike`, what was recorded is answered by the surrogate,
-    too: it flattens peaks, which would favour whoever tries the recorded points.
+    """One task of the kept tables, seen as on the search's own split: what a redraw adds to all
+    configurations is taken off, as it favours none.
     """
 
-    def __init__(self, task: str, kept: Kept, *, alike: bool = False) -> None:
-        self.task, self.config, self._alike = task, study(task), alike
+    def __init__(self, task: str, kept: Kept) -> None:
+        self.task, self.config = task, study(task)
         self._depth = highest(self.config.space.freeze_depth)
         self._times = [row for row in kept.times if row["task"] == task]
         self.recorded: dict[tuple[Any, int], Answer] = {}
@@ -101,11 +103,23 @@ class Landscape:
                     self.params[key] = {name: row[name] for name in tables.PARAMS}
         answers = list(self.recorded.values())
         self.chance = min(a.curves["val_accuracy"].min() for a in answers if a.num_epochs)
-        sampled = [(key, redraw) for key, redraw in self.recorded if key in self.params]
-        self._keys = [key for key, _ in sampled]
-        self._redraws = np.array([redraw for _, redraw in sampled])
-        self._x = np.array([self.features(self.params[key]) for key in self._keys], np.float32)
-        self._y = np.array([self._vector(self.recorded[place]) for place in sampled])
+        self._keys = list(self.params)
+        self._features = np.array([self.features(p) for p in self.params.values()], np.float32)
+        vectors = {
+            (key, redraw): self._vector(answer)
+            for (key, redraw), answer in self.recorded.items()
+            if key in self.params
+        }
+        redraws = sorted({redraw for _, redraw in vectors})
+        whole = [key for key in self._keys if all((key, s) in vectors for s in redraws)]
+        self._repeated = np.array([[vectors[key, s] for s in redraws] for key in whole])
+        if len(redraws) > 1 and whole:
+            added = self._repeated.mean(0) - self._repeated.mean(0)[0]
+            self._repeated = self._repeated - added
+            vectors = {(k, s): y - added[redraws.index(s)] for (k, s), y in vectors.items()}
+        of_key = {key: [y for (k, _), y in vectors.items() if k == key] for key in self._keys}
+        self._y = np.array([np.mean(of_key[key], axis=0) for key in self._keys])
+        self._seeds = np.array([len(of_key[key]) for key in self._keys])
 
     # Configurations.
 
@@ -179,60 +193,86 @@ class Landscape:
                 return n
         return 1000
 
-    # The surrogate.
+    # The surrogate, and what it does not see.
 
     @cached_property
     def _surrogate(self) -> Surrogate:
-        return Surrogate(self._x, self._y)
+        return Surrogate(self._features, self._y)
 
-    def expected(self, params: Mapping[str, Any]) -> np.ndarray:
-        """The mean over seeds of what a configuration comes to, by the surrogate."""
-        row: np.ndarray = self._surrogate.predict(np.array([self.features(params)], np.float32))[0]
-        return row
+    @cached_property
+    def _held_out(self) -> np.ndarray:
+        """What the surrogate makes of each recorded configuration if it is not fitted to it."""
+        found = np.empty_like(self._y)
+        for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(self._features):
+            surrogate = Surrogate(self._features[train], self._y[train])
+            found[test] = surrogate.predict(self._features[test])
+        return found
+
+    @cached_property
+    def _missed(self) -> np.ndarray:
+        """What the surrogate misses of each recorded configuration, less the luck of its seeds,
+        whose share of the variance is known from repetitions.
+        """
+        left = self._y - self._held_out
+        luck = self._deviations.reshape(-1, WIDTH).var(0) / np.median(self._seeds)
+        share = np.clip(luck / np.maximum(left.var(0), VARIES), 0.0, 1.0)
+        factor = np.where((self._seeds > 1)[:, None], 1.0, np.sqrt(1.0 - share))
+        found: np.ndarray = left * factor
+        return found
+
+    def truth(self, params: Mapping[str, Any], *, world: int) -> np.ndarray:
+        """The mean over seeds of what a configuration comes to.
+
+        The surrogate alone would flatten the peaks that a search is after. So each world adds what
+        it misses: around each recorded configuration, what it misses of another, which it holds for
+        about as good as the one that is asked for.
+        """
+        key = self.key_of(params)
+        if key in self.params:
+            place = self._keys.index(key)
+            known: np.ndarray = self._held_out[place] + self._missed[place]
+            return known
+        features = np.array([self.features(params)], np.float32)
+        mean = self._surrogate.predict(features)[0]
+        apart = (self._features - features) / scale_of(self._features)
+        nearest = int(np.argmin((apart**2).sum(1)))
+        alike = np.argsort(np.abs(self._held_out[:, TEST] - mean[TEST]), kind="stable")
+        draw = np.random.default_rng(derive_seed(world, self.task, "missed", nearest) % 2**63)
+        found: np.ndarray = mean + self._missed[alike[int(draw.integers(NEIGHBOURS))]]
+        return found
 
     def held_out_errors(self) -> dict[str, tuple[float, float]]:
         """Root mean squared error of the surrogate, cross-validated by configuration, and standard
         deviation of the same figure: of each curve's last epoch, and of the test part.
         """
-        groups = [list(self.params).index(key) for key in self._keys]
-        found = np.empty_like(self._y)
-        for train, test in GroupKFold(FOLDS).split(self._x, groups=groups):
-            surrogate = Surrogate(self._x[train], self._y[train])
-            found[test] = surrogate.predict(self._x[test])
         places = {name: (i + 1) * EPOCHS - 1 for i, name in enumerate(CURVES)}
         places |= {name: WIDTH - len(TESTS) + i for i, name in enumerate(TESTS)}
         places["val_accuracy, epoch 1"] = 0
+        left = self._held_out - self._y
         return {
-            name: (
-                float(np.sqrt(np.mean((found[:, i] - self._y[:, i]) ** 2))),
-                float(self._y[:, i].std()),
-            )
+            name: (float(np.sqrt(np.mean(left[:, i] ** 2))), float(self._y[:, i].std()))
             for name, i in places.items()
         }
 
     # Seeds.
 
     @cached_property
-    def _deviations(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each repeated configuration (C,) the mean test accuracy, and what each seed adds to it
-        (C, S, W), but for what this seed adds to all: that favours none.
-        """
-        redraws = sorted(set(self._redraws.tolist()))
-        places = {place: i for i, place in enumerate(zip(self._keys, self._redraws, strict=True))}
-        whole = [k for k in dict.fromkeys(self._keys) if all((k, s) in places for s in redraws)]
-        if len(redraws) < 2 or len(whole) < NEIGHBOURS:
-            return np.zeros(1), np.zeros((1, 1, WIDTH))
-        rows = np.array([[self._y[places[key, s]] for s in redraws] for key in whole])
-        means = rows.mean(1, keepdims=True)
-        left = rows - means - rows.mean(0) + rows.mean((0, 1))
-        freedom = (1 - 1 / len(whole)) * (1 - 1 / len(redraws))
-        return means[:, 0, -2], np.asarray(left / math.sqrt(freedom))
+    def _deviations(self) -> np.ndarray:
+        """What each seed adds to each repeated configuration (C, S, W)."""
+        if self._repeated.ndim < 3 or self._repeated.shape[1] < 2:
+            return np.zeros((1, 1, WIDTH))
+        configurations, seeds, _ = self._repeated.shape
+        left = self._repeated - self._repeated.mean(1, keepdims=True)
+        left = left - left.mean(0)
+        freedom = (1 - 1 / seeds) * (1 - 1 / configurations) if configurations > 1 else 1.0
+        return np.asarray(left / math.sqrt(freedom))
 
     def noise(self, test_accuracy: float, draw: np.random.Generator) -> np.ndarray:
         """What one seed adds to a configuration that is expected to end at `test_accuracy`."""
-        means, deviations = self._deviations
-        nearest = np.argsort(np.abs(means - test_accuracy), kind="stable")[:NEIGHBOURS]
-        rows = deviations[int(draw.choice(nearest))]
+        if len(self._deviations) == 1:
+            return np.zeros(WIDTH)
+        apart = np.abs(self._repeated.mean(1)[:, TEST] - test_accuracy)
+        rows = self._deviations[int(draw.choice(np.argsort(apart, kind="stable")[:NEIGHBOURS]))]
         found: np.ndarray = rows[int(draw.integers(len(rows)))] * draw.choice([-1.0, 1.0])
         return found
 
@@ -240,9 +280,8 @@ class Landscape:
         """Between seeds of a configuration: standard deviations of the last validation accuracy and
         of the test accuracy, and their correlation.
         """
-        _, deviations = self._deviations
-        rows = deviations.reshape(-1, WIDTH)
-        val, test = rows[:, EPOCHS - 1], rows[:, -2]
+        rows = self._deviations.reshape(-1, WIDTH)
+        val, test = rows[:, EPOCHS - 1], rows[:, TEST]
         both = float(np.corrcoef(val, test)[0, 1]) if val.std() and test.std() else math.nan
         return {"validation": float(val.std()), "test": float(test.std()), "correlation": both}
 
@@ -252,29 +291,19 @@ class Landscape:
         """A training of a configuration. The same `world` always answers alike."""
         key = self.key_of(params)
         known = self.recorded.get((key, redraw))
-        if known is not None and not self._alike:
+        if known is not None:
             return known
-        mean = self.expected(params)
+        mean = self.truth(params, world=world)
         draw = np.random.default_rng(derive_seed(world, self.task, redraw, *map(str, key)) % 2**63)
-        return self._answer(mean + self.noise(mean[-2], draw), diverged=False)
+        return self._answer(mean + self.noise(mean[TEST], draw), diverged=False)
+
+    def expected_test(self, params: Mapping[str, Any], *, world: int) -> float:
+        """The test accuracy of a configuration, in the mean over seeds."""
+        return float(np.clip(self.truth(params, world=world)[TEST], 0.0, 1.0))
 
     def baseline(self, name: str, *, redraw: int) -> Answer:
         """The recorded training of a fixed baseline."""
         return self.recorded[name, redraw]
-
-    def expected_test(self, params: Mapping[str, Any]) -> float:
-        """The test accuracy of a configuration, in the mean over seeds: of its recorded repetitions
-        where it has some.
-        """
-        key = self.key_of(params)
-        found = [
-            answer.tests[TESTS[0]]
-            for (known, _), answer in self.recorded.items()
-            if known == key and TESTS[0] in answer.tests
-        ]
-        if len(found) > 1 and not self._alike:
-            return float(np.mean(found))
-        return float(self.expected(params)[-2])
 
     def costs(self, params: Mapping[str, Any]) -> Costs:
         """Seconds of a training by its freeze depth and batch size."""

@@ -164,30 +164,27 @@ def test_what_was_trained_answers_as_recorded(landscape: Landscape) -> None:
     for number, params in enumerate(configurations(landscape.config, 20)):
         recorded = landscape.recorded[landscape.key_of(params), 0]
         assert landscape.answer(params, redraw=0, world=number) is recorded
-    forest = landscape.expected(configurations(landscape.config, 20)[3])
-    curve = landscape.recorded[landscape.key_of(configurations(landscape.config, 20)[3]), 0].curves
-    assert not np.allclose(forest[:EPOCHS], curve["val_accuracy"], atol=1e-4)
-
-
-def test_alike_the_surrogate_answers_for_all(landscape: Landscape) -> None:
-    alike = Landscape(TASK, kept(), alike=True)
-    params = configurations(alike.config, 20)[3]
-    one, other = (alike.answer(params, redraw=0, world=w) for w in (1, 2))
-    assert not np.array_equal(one.curves["val_loss"], other.curves["val_loss"])
-    assert alike.expected_test(params) == landscape.expected(params)[-2]
-    assert alike.expected_test(params) != landscape.expected_test(params)  # of its repetitions
+        # Of one that was repeated, the mean over seeds is known.
+        expected = landscape.expected_test(params, world=number)
+        assert expected == pytest.approx(level(params) - 0.05, abs=0.02 if number % 2 else 0.03)
 
 
 def test_what_was_not_trained_answers_by_the_surrogate(landscape: Landscape) -> None:
-    *_, params = configurations(landscape.config, 33)
+    asked = configurations(landscape.config, 52)[20:]
+    *_, params = asked
     one, same, other = (landscape.answer(params, redraw=0, world=w) for w in (1, 1, 2))
     assert np.array_equal(one.curves["val_loss"], same.curves["val_loss"])
     assert not np.array_equal(one.curves["val_loss"], other.curves["val_loss"])
-    assert landscape.expected_test(params) == pytest.approx(level(params) - 0.05, abs=0.04)
     # As many images validate as the recorded accuracies say.
     steps = one.curves["val_accuracy"] * landscape.num_validation
     assert landscape.num_validation == 100
     assert np.allclose(steps, steps.round())
+    found = np.array([[landscape.expected_test(p, world=w) for p in asked] for w in range(10)])
+    true = np.array([level(p) - 0.05 for p in asked])
+    assert found.mean(0) == pytest.approx(true, abs=0.06)
+    # Peaks are as high as they are in truth.
+    assert found.max(1).mean() == pytest.approx(true.max(), abs=0.03)
+    assert found.std(1).mean() == pytest.approx(true.std(), rel=0.25)
 
 
 def test_a_seed_searches_alike_whatever_the_workers(landscape: Landscape) -> None:
