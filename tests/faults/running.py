@@ -136,8 +136,12 @@ class Command:
         os.killpg(self.pid, number)
 
     def workers(self) -> list[psutil.Process]:
-        """Processes that train, oldest first: those of `spawn` with something to do."""
-        found = [p for p in _session(self.pid) if "spawn_main" in " ".join(p.cmdline())]
+        """Processes that prepare, train or log, oldest first: those forked from the server."""
+        found = [
+            p
+            for p in _session(self.pid)
+            if "multiprocessing.forkserver" in " ".join(p.cmdline()) and p.ppid() != self.pid
+        ]
         return sorted(found, key=lambda p: p.create_time())
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def kill_worker(run: Command) -> None:
-    """The only process of spawn that is left once the study is prepared."""
+    """The only one that is left once the study is prepared."""
     run.workers()[-1].kill()
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import examples_path, scores_folder, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
 from tlsearch.execution.executor import LocalExecutor
+from tlsearch.execution.interrupts import SIGNALS
 from tlsearch.execution.messages import (
     EpochDone,
     Event,
@@ -222,6 +224,26 @@ def test_idle_workers_die_and_leave(executor: LocalExecutor) -> None:
     executor.shutdown(now=False)
     executor.shutdown(now=True)  # nothing is left to end
     assert not psutil.pid_exists(second)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_workers_are_forked_with_torch_and_survive_their_server(executor: LocalExecutor) -> None:
+    first = psutil.Process(pid(executor))
+    server = first.parent()
+    assert server is not None
+    assert (server.ppid(), server.num_threads()) == (os.getpid(), 1)
+    for sign in SIGNALS:  # as a terminal sends them to the whole group
+        server.send_signal(sign)
+    first.kill()
+    assert said(executor, WorkerDied).exit_code == -9
+    second = psutil.Process(pid(executor))
+    assert second.ppid() == server.pid
+    assert any("libtorch" in part.path for part in second.memory_maps())
+    server.kill()
+    assert said(executor, WorkerDied).exit_code == 255
+    assert pid(executor) != second.pid
+    assert not psutil.wait_procs([second], timeout=WAIT_SECONDS)[1]
 
 
 @pytest.mark.slow

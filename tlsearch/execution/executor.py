@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from tlsearch.execution import worker
@@ -15,6 +17,10 @@ from tlsearch.execution.messages import Decision, EpochDone, Event, Job, Setting
 
 JOIN_SECONDS = 5.0
 """How long an idle worker may take to leave before it is ended."""
+_FORKS = sys.platform == "linux"
+"""Whether processes are forked: not on Windows, and on macOS not safely once threads have run."""
+_SERVER_LOST = 255
+"""Exit code of a process whose fork server was killed, as `multiprocessing` reports it."""
 
 
 class Executor(Protocol):
@@ -51,20 +57,19 @@ class Executor(Protocol):
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: "Connection[Any, Any]"
     job: Job | None = None
     waits: bool = False
 
 
 class LocalExecutor:
-    """Worker processes on this machine, started by spawn, one thread each.
+    """Worker processes on this machine, one thread each.
 
     A worker that dies is replaced, and its job comes back in a `WorkerDied`.
     """
 
     def __init__(self, *, num_workers: int, num_devices: int) -> None:
-        self._context = multiprocessing.get_context("spawn")
         self._num_devices = num_devices
         self._setting: Setting | None = None
         self._workers = [self._start(i) for i in range(num_workers)]
@@ -122,13 +127,9 @@ class LocalExecutor:
         self._workers = []
 
     def _start(self, index: int) -> _Worker:
-        ours, theirs = self._context.Pipe()
+        ours, theirs = multiprocessing.Pipe()
         device = index % self._num_devices if self._num_devices else None
-        process = self._context.Process(
-            target=worker.main, args=(theirs, device), name=f"tlsearch-worker-{index}"
-        )
-        with _one_thread_each(), worker.undisturbed():
-            process.start()
+        process = start_process(worker.main, theirs, device, name=f"tlsearch-worker-{index}")
         theirs.close()
         return _Worker(process=process, pipe=ours)
 
@@ -150,12 +151,63 @@ class LocalExecutor:
             w.process.join(JOIN_SECONDS)
         if w.process.is_alive():
             return
+        if w.process.exitcode == _SERVER_LOST and w.process.pid is not None:
+            with suppress(ProcessLookupError):  # it may live, and would train beside the next one
+                os.kill(w.process.pid, signal.SIGKILL)
         key = w.job.key if w.job else ""
         w.pipe.close()
         self._workers[index] = self._start(index)
         if self._setting is not None:
             self._send(index, self._setting)
         yield WorkerDied(w.process.exitcode, key)
+
+
+def ready_server() -> None:
+    """Start the process that others are forked from, unless it is there: it imports what trains,
+    some seconds' work, once for all of them. Nothing where processes are spawned.
+
+    It has a single thread and no GPU, so that it may be forked, hears no signal that asks a study
+    to leave, and ends with this process and those that were forked.
+    """
+    if not _FORKS:
+        return
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload(["tlsearch.execution.workbench"])
+    with _one_thread_each(), worker.undisturbed():
+        forkserver.ensure_running()
+
+
+def start_process(
+    target: Callable[..., None], *args: object, name: str, daemon: bool = False
+) -> BaseProcess:
+    """A process that runs `target(*args)` with one thread, this process's environment, and torch
+    imported where processes are forked; `target` begins with `worker.ignore_interrupts`.
+    """
+    with _one_thread_each():
+        environment = dict(os.environ)  # the server's is that of its start
+    for method in ("forkserver", "spawn") if _FORKS else ("spawn",):
+        context: Any = multiprocessing.get_context(method)
+        process: BaseProcess = context.Process(
+            target=_begin, args=(environment, target, *args), name=name, daemon=daemon
+        )
+        try:
+            if method == "forkserver":
+                ready_server()
+            with _one_thread_each(), worker.undisturbed():
+                process.start()
+        except (EOFError, OSError):
+            if method == "spawn":
+                raise
+            continue  # a server that cannot live: the process itself then says why, in its job
+        break
+    return process
+
+
+def _begin(environment: dict[str, str], target: Callable[..., None], *args: object) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*args)
 
 
 @contextmanager

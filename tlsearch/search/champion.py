@@ -22,10 +22,11 @@ from tlsearch.config.paths import Layout, examples_path, scores_folder, scores_p
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden
+from tlsearch.execution.executor import start_process
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import ExamplesJob, Preparing, Remark, ScoreJob, Setting
 from tlsearch.execution.scheduler import POLL_SECONDS
-from tlsearch.execution.worker import ignore_interrupts, leave_with_parent, undisturbed
+from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
 from tlsearch.metrics.curves import class_balance
 from tlsearch.metrics.objectives import TERMS, Answers, class_weight
 from tlsearch.search.confirm import (
@@ -58,8 +59,9 @@ def test_and_log(work: Coordinator, setting: Setting) -> None:
             watch(Remark("no trial completed its confirmation: the test part stays untouched"))
         return
     record = _score(work, choice, setting.data.class_names)
-    keep_examples(work, choice.champion)
-    if not _holds_model(work, record):
+    if _holds_model(work, record):
+        keep_examples(work, choice.champion)
+    else:
         watch(Preparing(1.0, "logging the model"))
         _train_again(work, [choice.champion])
         _log_model(work, setting, record)
@@ -229,7 +231,9 @@ def _holds_model(work: Coordinator, record: Mapping[str, Any]) -> bool:
 
 
 def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> None:
-    """Log and register the champion under the parent run and remember its addresses."""
+    """Log and register the champion under the parent run and remember its addresses; meanwhile a
+    worker keeps its examples.
+    """
     store, mirror = work.store, work.mirror
     weights = weights_path(work.folder, record["champion"])
     mirror.show(wanted(PARENT, tags=_result_tags(record), artifacts={"test.json": record}))
@@ -251,6 +255,7 @@ def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> N
             tags=_version_tags(record),
         ),
         interrupts=work.interrupts,
+        meanwhile=lambda: keep_examples(work, record["champion"]),
     )
     if logged.remark:
         work.watch(Remark(logged.remark))
@@ -333,24 +338,28 @@ class Logged(NamedTuple):
     remark: str
 
 
-def log_champion(champion: Champion, *, interrupts: Interrupts) -> Logged:
-    """Log and register the model, each once however often this is called or cut off.
+def log_champion(
+    champion: Champion, *, interrupts: Interrupts, meanwhile: Callable[[], None]
+) -> Logged:
+    """Log and register the model, each once however often this is called or cut off, in a process
+    of its own, and do something else `meanwhile`.
 
     Raises:
         WorkError: MLflow could not take it, with MLflow's own words.
         Interrupted: the user asked to leave; the next run deletes what is half logged.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_log, args=(theirs, champion), daemon=True)
-    with undisturbed():
-        process.start()
+    ours, theirs = multiprocessing.Pipe()
+    process = start_process(_log, theirs, champion, name="tlsearch-model", daemon=True)
     theirs.close()
-    while not ours.poll(POLL_SECONDS):
-        if interrupts.stopping:
-            process.kill()
-            process.join()
-            raise Interrupted("stopped as asked; run again to log the model")
+    try:
+        meanwhile()
+        while not ours.poll(POLL_SECONDS):
+            if interrupts.stopping:
+                raise Interrupted("stopped as asked; run again to log the model")
+    except BaseException:
+        process.kill()
+        process.join()
+        raise
     try:
         answer: Logged | str = ours.recv()
     except EOFError:

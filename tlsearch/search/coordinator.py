@@ -19,7 +19,7 @@ from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.runtime import planned_workers, visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WorkError, hidden
-from tlsearch.execution.executor import Executor, LocalExecutor
+from tlsearch.execution.executor import Executor, LocalExecutor, ready_server
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
     EpochSeen,
@@ -240,6 +240,7 @@ def coordinating(
     gpus = 0 if config.device == "cpu" else visible_gpus()
     num_workers = planned_workers(config.workers, device=config.device)
     refuse_unusable(absolute_address(tracking_address(config, layout)), config.name)
+    ready_server()
     mirror = Mirror(  # checks the address, so it comes before there are processes to end
         tracking_uri=tracking_address(config, layout),
         artifact_root=layout.artifacts,
@@ -249,8 +250,8 @@ def coordinating(
         patience_seconds=PATIENCE_SECONDS,
         gives_up=lambda: interrupts.at_once,
     )
-    # What prepares has a process of its own, which takes its memory with it; meanwhile the workers
-    # import torch and the mirror's thread imports mlflow, seconds each.
+    # What prepares has a process of its own, which takes its memory with it. All of them are there
+    # once the server has imported torch; meanwhile the mirror's thread imports mlflow.
     preparer = LocalExecutor(num_workers=1, num_devices=gpus)
     executor = LocalExecutor(num_workers=num_workers, num_devices=gpus)
     status: Any = "FAILED"
