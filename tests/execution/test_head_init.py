@@ -252,7 +252,7 @@ def test_saved_weights_tell_the_selection(bench: Bench, tmp_path: Path) -> None:
     assert isinstance(training, Trainer)
     list(training.epochs())
     training.finish()
-    work.save_weights(training, "w")
+    work.save_weights(training.backbone, "w")
     saved = load_file(weights_path(tmp_path, "w"))
     assert int((saved["fc.weight"].abs().sum(0) != 0).sum()) == 40
     assert same(saved, weights(training))

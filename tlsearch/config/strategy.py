@@ -219,6 +219,24 @@ class Strategy:
         Field(description="of the source task's loss beside the target's, on a second head; 0 off"),
     ] = 0.0
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether the network sees anything but the stored images in training."""
+        chosen: set[object] = {self.augmentation, self.mixing, self.adversarial, self.adaptation}
+        plain = chosen <= {NoAugmentation(), NoMixing(), NoAttack(), NoAdaptation()}
+        return not plain or self.erasing > 0
+
+    def trains_head_alone(self, num_groups: int) -> bool:
+        """Whether of a network's layer groups only the head trains, from first to last, on the
+        images as they are stored, and no source task beside: such trainings can be stacked.
+        """
+        return (
+            (self.freeze_depth, self.trained) == (num_groups - 1, ALL)
+            and not self.unfreeze_every_epochs
+            and not self.changes_images
+            and not self.source_task_weight
+        )
+
     @classmethod
     def from_params(
         cls, params: Mapping[str, Any], *, init: Literal["pretrained", "random"]

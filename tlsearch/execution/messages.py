@@ -146,6 +146,20 @@ class TrainJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadsJob(_Named):
+    """Train many runs of one network to their ends, without a `Decision` after each epoch, at a
+    small part of the cost where they train the head alone. Answered by a tuple, in their order, of
+    what each would have been answered by: `TrainDone`, `JobFailed` or `OutOfMemory`.
+
+    Where the study computes in fp32 on a CPU, those that `can_be_stacked` become one product;
+    others, and those with measures or folds, are trained one after another.
+    """
+
+    jobs: tuple[TrainJob, ...]
+    backbone: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreJob(_Named):
     """Write what each model of one network, whose weights were kept by these run's `keys`, says of
     the test part: a file of probabilities each.
@@ -193,7 +207,7 @@ class NetworkJob(_Named):
     backbone: str
 
 
-Job = PrepareJob | TrainJob | ScoreJob | ExamplesJob | SurveyJob | SharesJob | NetworkJob
+Job = PrepareJob | TrainJob | HeadsJob | ScoreJob | ExamplesJob | SurveyJob | SharesJob | NetworkJob
 
 
 # What workers say.

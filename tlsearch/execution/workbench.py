@@ -1,6 +1,9 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
+from copy import deepcopy
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -21,11 +24,19 @@ from tlsearch.config.runtime import OnProgress, derive_seed
 from tlsearch.config.strategy import Strategy
 from tlsearch.data import dataset as store
 from tlsearch.data.splits import Split, draw_past, draw_splits, past_of
-from tlsearch.errors import WorkError
+from tlsearch.errors import TlsearchError, WorkError
 from tlsearch.execution.examples import NUM_EPOCHS, as_json, first_of_classes, training_views
 from tlsearch.execution.head_init import HeadStart
 from tlsearch.execution.measures import Trained, split_figures
-from tlsearch.execution.messages import ScoreJob, Setting, SharesJob, SurveyJob, TrainJob
+from tlsearch.execution.messages import (
+    JobFailed,
+    ScoreJob,
+    Setting,
+    SharesJob,
+    SurveyJob,
+    TrainDone,
+    TrainJob,
+)
 from tlsearch.execution.network_scores import (
     Facts,
     NetworkScores,
@@ -56,6 +67,7 @@ from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.plan import make_plan
 from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
+from tlsearch.training.stacked_heads import HeadRun, can_be_stacked, train_heads
 from tlsearch.training.trainer import Trainer
 
 
@@ -134,6 +146,69 @@ class Workbench:
             measure_updates="largest_step_norm" in job.measures,
             adaptation=self._adaptation(strategy, rows=data.train, seed=seed),
             second_task=self._second_task(strategy, backbone, seed=seed),
+        )
+
+    def train_heads(self, jobs: Sequence[TrainJob]) -> dict[str, TrainDone | JobFailed]:
+        """Train those of the jobs that can be stacked; how each ended, by the key of its run."""
+        if self._numerics != FP32 or self._device.type != "cpu":
+            return {}
+        alike = defaultdict(list)
+        for job in jobs:
+            run = job.run
+            if len(run.folds) == 1 and not job.measures and job.future is None:
+                alike[run.redraw, run.folds[0], run.seed, run.init].append(job)
+        found: dict[str, TrainDone | JobFailed] = {}
+        for some in alike.values():
+            found |= self._train_alike(some)
+        return found
+
+    def _train_alike(self, jobs: Sequence[TrainJob]) -> dict[str, TrainDone | JobFailed]:
+        """`train_heads` of jobs with the same images, body and seed."""
+        run = jobs[0].run
+        data = self._training_data(self._splits(run.redraw)[run.folds[0]])
+        seed, pretrained = derive_seed(run.seed, "init"), run.init == "pretrained"
+        backbone = self._backbone(dropout=0.0, seed=seed, pretrained=pretrained)
+        jobs = [job for job in jobs if can_be_stacked(job.run.strategy, backbone)]
+        body, rows = backbone.stages[:-1], np.union1d(data.train, data.validation)
+        kept = self._activations.at_depth(body, rows, device=self._device) if jobs else None
+        if kept is None or kept.flatten(1).shape[1] != backbone.head.in_features:
+            return {}
+        found, runs = dict[str, TrainDone | JobFailed](), dict[str, HeadRun]()
+        drawn = deepcopy(backbone.head.state_dict())
+        for job in jobs:
+            backbone.head.load_state_dict(drawn)
+            try:
+                runs[job.key] = self._head_run(job, backbone, data)
+            except TlsearchError as error:
+                found[job.key] = JobFailed(job.key, str(error), error.exit_code, "")
+        metric = self._config.search.metric
+        trained = train_heads(
+            list(runs.values()), features=kept.flatten(1), data=data, metric=metric
+        )
+        for job, head in zip([job for job in jobs if job.key in runs], trained, strict=True):
+            found[job.key] = TrainDone(job.key, head.result.ending, head.result)
+            if head.result.ending == "complete" and (job.keep_weights or job.keep_scores):
+                backbone.head.load_state_dict(head.state)
+                backbone.head.selected = runs[job.key].selected
+                if job.keep_weights:
+                    self.save_weights(backbone, job.key)
+                if job.keep_scores:
+                    self.score_one(backbone, job.key)
+        return found
+
+    def _head_run(self, job: TrainJob, backbone: Backbone, data: TrainingData) -> HeadRun:
+        """A run of the head alone, from where it would start by itself."""
+        strategy, head = job.run.strategy, backbone.head
+        plan = make_plan(
+            strategy,
+            groups=backbone.groups,
+            num_train_images=len(data.train),
+            num_epochs=job.run.num_epochs,
+        )
+        head.selected = None
+        self._head_start.prepare(backbone, strategy, data=data, seed=job.run.seed)
+        return HeadRun(
+            plan=plan, seed=job.run.seed, state=deepcopy(head.state_dict()), selected=head.selected
         )
 
     def measure(self, job: TrainJob, trainer: Training, result: TrainResult) -> dict[str, float]:
@@ -225,10 +300,10 @@ class Workbench:
 
     # What is kept of a training that has ended.
 
-    def save_weights(self, trainer: Training, key: str) -> None:
-        """Keep all weights of a finished training, head included."""
+    def save_weights(self, backbone: Backbone, key: str) -> None:
+        """Keep all weights of a trained network, head included."""
         path = weights_path(self._setting.folder, key)
-        state = trainer.backbone.model.state_dict()
+        state = backbone.model.state_dict()
         try:
             with atomic_write(path) as draft:
                 save_file({k: v.cpu().contiguous() for k, v in state.items()}, draft)

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import connection, parent_process, resource_tracker
@@ -24,6 +24,7 @@ from tlsearch.execution.messages import (
     EpochDone,
     Event,
     ExamplesJob,
+    HeadsJob,
     Job,
     JobDone,
     JobFailed,
@@ -134,9 +135,15 @@ class _Server:
 
     def serve(self, job: Job) -> None:
         """Do one job; whatever goes wrong is said, and the worker lives on."""
-        key = job.key
+        if isinstance(job, TrainJob):
+            event = self._event_of(job.key, lambda: self._train(job, self._ask))
+        else:
+            event = self._event_of(job.key, lambda: JobDone(self._do(job)))
+        self._pipe.send(event)
+
+    def _event_of(self, key: str, work: Callable[[], Event]) -> Event:
         try:
-            event = self._train(job) if isinstance(job, TrainJob) else JobDone(self._do(job))
+            event = work()
         except TlsearchError as error:
             event = JobFailed(key, str(error), error.exit_code, "")
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -145,12 +152,14 @@ class _Server:
             event = _failure(key, error)
         if isinstance(event, OutOfMemory):  # here, where no traceback holds the training any more
             self._bench = None
-        self._pipe.send(event)
+        return event
 
     def _do(self, job: Job) -> Any:
         match job:
             case PrepareJob():
                 return self._prepare(job)
+            case HeadsJob():
+                return self._train_heads(job)
             case ScoreJob():
                 return self._workbench(job.backbone).score(job)
             case ExamplesJob():
@@ -185,7 +194,15 @@ class _Server:
             self._bench = backbone, bench
         return self._bench[1]
 
-    def _train(self, job: TrainJob) -> Event:
+    def _train_heads(self, job: HeadsJob) -> tuple[Event, ...]:
+        stacked = self._workbench(job.backbone).train_heads(job.jobs)
+        return tuple(stacked.get(one.key) or self._train_through(one) for one in job.jobs)
+
+    def _train_through(self, job: TrainJob) -> Event:
+        """A training by itself that nobody is asked about."""
+        return self._event_of(job.key, lambda: self._train(job, lambda *_: "continue"))
+
+    def _train(self, job: TrainJob, ask: Callable[[str, Any, Any], Decision]) -> Event:
         from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
 
         bench = self._workbench(job.run.backbone)
@@ -198,10 +215,10 @@ class _Server:
         keeper.restore(trainer)
         try:
             for result in list(trainer.history):
-                if self._ask(job.key, trainer, result) == "stop":
+                if ask(job.key, trainer, result) == "stop":
                     return _ended(job, "stopped", trainer)
             for result in trainer.epochs():
-                match self._ask(job.key, trainer, result):
+                match ask(job.key, trainer, result):
                     case "stop":
                         return _ended(job, "stopped", trainer)
                     case "pause":
@@ -214,7 +231,7 @@ class _Server:
             return TrainDone(job.key, "diverged", ended)
         finished = trainer.finish()
         if job.keep_weights:
-            bench.save_weights(trainer, job.key)
+            bench.save_weights(trainer.backbone, job.key)
         if job.keep_scores:
             bench.score_one(trainer.backbone, job.key)
         if job.measures or job.future is not None:

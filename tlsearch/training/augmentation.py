@@ -315,9 +315,7 @@ def make_stages(
 
 def changes_images(strategy: Strategy, adaptation: Stage | None) -> bool:
     """Whether the network sees anything but the stored images in training."""
-    chosen: set[object] = {strategy.augmentation, strategy.mixing, strategy.adversarial}
-    plain = chosen <= {NoAugmentation(), NoMixing(), NoAttack()} and not strategy.erasing
-    return not plain or adaptation is not None
+    return strategy.changes_images or adaptation is not None
 
 
 class View(NamedTuple):
