@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.curves import tables
-from benchmarks.curves.landscape import Landscape, read_kept
+from benchmarks.curves.landscape import Landscape, read_kept, recorded_tasks
 from benchmarks.curves.portfolio import portfolio_of
 from benchmarks.curves.tasks import EPOCHS, HERE
 from benchmarks.replay import Replay, Stage, one_epoch_first, replay
@@ -255,9 +255,8 @@ def write(result: Mapping[tuple[str, str], Judged], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    rows = read_kept(HERE).trainings
     # Without repetitions there is no noise, and any policy looks better than it is.
-    known = list(dict.fromkeys(r["task"] for r in rows if r["redraw"] and not r["baseline"]))
+    known = recorded_tasks(repeated=True)
     parser.add_argument("--tasks", nargs="+", default=known, choices=known)
     parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--seeds", type=int, default=SEEDS)

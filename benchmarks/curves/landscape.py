@@ -6,7 +6,7 @@ whole curves, from recorded and from repeated configurations that are about as g
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from sklearn.model_selection import KFold
 
 from benchmarks.curves import tables
 from benchmarks.curves.surrogate import VARIES, Surrogate, scale_of
-from benchmarks.curves.tasks import EPOCHS, study
+from benchmarks.curves.tasks import EPOCHS, HERE, TASKS, TURNS, study
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.space import highest
 
@@ -70,6 +70,14 @@ def read_kept(folder: Path) -> Kept:
     for row in tables.read(folder, tables.EPOCHS):
         epochs[row["task"], row["training"]].append(row)
     return Kept(tables.read(folder, tables.TRAININGS), epochs, tables.read(folder, tables.TIMES))
+
+
+def recorded_tasks(*, repeated: bool = False) -> list[str]:
+    """Tasks whose first turn is recorded; where they are to be `repeated`, with repetitions."""
+    rows = [row for row in read_kept(HERE).trainings if row["baseline"] is None]
+    first = Counter(row["task"] for row in rows if not row["redraw"])
+    again = {row["task"] for row in rows if row["redraw"]}
+    return [t for t in TASKS if first[t] >= TURNS[0] and (t in again or not repeated)]
 
 
 def answer_of(training: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> Answer:

@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.curves import tables
-from benchmarks.curves.landscape import Landscape, read_kept
-from benchmarks.curves.tasks import HERE, TASKS, configurations, study
+from benchmarks.curves.landscape import Landscape, read_kept, recorded_tasks
+from benchmarks.curves.tasks import HERE, configurations, study
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import highest, lowest
 
 SIZE = 8
+ALONE, WORST = 0.1, 3.0
+"""What a point's own mean regret counts beside the portfolio's, and its bound on one task."""
 FILE = HERE.parents[1] / "tlsearch" / "config" / "portfolio.json"
 COMMAND = "python -m benchmarks.curves.portfolio --write"
 FROZEN, LOWEST_RATE = "frozen_share", "input_lr_fraction"
@@ -54,13 +56,11 @@ class Known(NamedTuple):
 @cache
 def known() -> Known:
     """All that the tables hold."""
-    kept = read_kept(HERE)
-    named = {row["task"] for row in kept.trainings}
-    landscapes = [Landscape(name, kept) for name in TASKS if name in named]
+    landscapes = [Landscape(name, read_kept(HERE)) for name in recorded_tasks()]
     points = [
         number
-        for number in range(len(points_of(next(iter(TASKS)))))
-        if all(recorded(landscape, number) is not None for landscape in landscapes)
+        for number in range(len(points_of(landscapes[0].task)))
+        if all(is_recorded(landscape, number) for landscape in landscapes)
     ]
     rows = [[accuracy(landscape, number) for number in points] for landscape in landscapes]
     return Known(tuple(one.task for one in landscapes), tuple(points), np.array(rows))
@@ -71,9 +71,8 @@ def points_of(task: str) -> list[dict[str, Any]]:
     return configurations(study(task))
 
 
-def recorded(landscape: Landscape, number: int) -> Any:
-    key = landscape.key_of(points_of(landscape.task)[number])
-    return landscape.recorded.get((key, 0))
+def is_recorded(landscape: Landscape, number: int) -> bool:
+    return landscape.key_of(points_of(landscape.task)[number]) in landscape.params
 
 
 def accuracy(landscape: Landscape, number: int) -> float:
@@ -82,10 +81,13 @@ def accuracy(landscape: Landscape, number: int) -> float:
 
 
 def chosen(regrets: np.ndarray, size: int) -> list[int]:
-    """Columns, greedily: each lowers the mean over tasks of the least regret the most."""
+    """Columns, greedily: each lowers the mean over tasks of the least regret the most. What it is
+    worth by itself decides where few tasks leave little to lower.
+    """
     least, found = np.full(len(regrets), np.inf), list[int]()
+    alone = ALONE * np.minimum(regrets, WORST).mean(0)
     for _ in range(size):
-        mean = np.minimum(regrets, least[:, None]).mean(0)
+        mean = np.minimum(regrets, least[:, None]).mean(0) + alone
         mean[found] = np.inf
         found.append(int(np.argmin(mean)))
         least = np.minimum(least, regrets[:, found[-1]])

@@ -29,10 +29,10 @@ import torch
 
 from benchmarks.curves import tables
 from benchmarks.curves.tasks import (
-    CONFIGURATIONS,
     HERE,
     SEEDS,
     TASKS,
+    TURNS,
     baseline_runs,
     configurations,
     run,
@@ -50,8 +50,6 @@ from tlsearch.execution.workbench import Workbench
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 from tlsearch.training.trainer import Trainer
 
-TURNS = (40, 80, CONFIGURATIONS)
-"""Configurations of a task that are trained before the next task's turn."""
 REPEATED = (9, 24)
 """Of the first turn's configurations that many are repeated after the first turn and at the end."""
 TIMED_EPOCHS = 3

@@ -17,6 +17,8 @@ from tlsearch.search.store import SEARCH
 HERE = Path(__file__).parent
 EPOCHS = 10
 CONFIGURATIONS = 150
+TURNS = (40, 80, CONFIGURATIONS)
+"""Configurations of a task that are trained before the next task's turn."""
 SEEDS = 3
 """Redraws of a repetition, as a confirmation has them."""
 DRAWN_WITH = 14
