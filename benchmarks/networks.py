@@ -1,6 +1,6 @@
 """Write tlsearch/config/networks.json: a row for every network of torchvision and of timm.
 
-    python benchmarks/networks.py            every network again, some 40 minutes on one core
+    python benchmarks/networks.py            every network again, some 80 minutes on one core
     python benchmarks/networks.py NAME …     these alone, the others as they are
 
 Networks are built on the meta device, so that none of their weights is made. What cannot be found
@@ -185,6 +185,7 @@ def describe_torchvision(name: str) -> BackboneFacts:
         layer_map=layer_map,
         head=head,
         giga_macs=0.0,
+        mega_activations=0.0,
         num_features=0,
         weights=tuple(presets),
         native_size=sizes[0] if sizes else 224,
@@ -244,6 +245,7 @@ def main() -> None:
             )
         except NetworkError as error:
             print(f"left out: {error}", file=sys.stderr)
+            tables.left_out[name] = error.rule
             continue
         except Exception as error:
             print(f"left out, and not refused: {name}: {error!r}", file=sys.stderr)
@@ -263,6 +265,7 @@ class Tables:
         self.rows: dict[str, dict[str, Any]] = dict(file.get("networks", {}))
         self.layouts: list[Layout] = list(file.get("layouts", []))
         self.norms: list[Any] = list(file.get("normalisations", []))
+        self.left_out: dict[str, str] = dict(file.get("left_out", {}))
 
     def add(self, facts: BackboneFacts) -> None:
         """A row: fields by name, those at their defaults left out."""
@@ -283,6 +286,7 @@ class Tables:
         if facts.normalisations:
             row["normalisations"] = {t: self._norm(n) for t, n in facts.normalisations.items()}
         self.rows[facts.name] = row
+        self.left_out.pop(facts.name, None)
 
     def _norm(self, norm: Normalisation) -> int:
         return self._place(self.norms, [list(part) for part in norm])
@@ -299,6 +303,9 @@ class Tables:
             f' "made_with": {json.dumps(made_with)}',
             ' "layouts": [\n' + ",\n".join(f"  {json.dumps(x)}" for x in self.layouts) + "\n ]",
             f' "normalisations": {json.dumps(self.norms)}',
+            ' "left_out": {\n'
+            + ",\n".join(f"  {json.dumps(n)}: {json.dumps(r)}" for n, r in self.left_out.items())
+            + "\n }",
             ' "networks": {\n'
             + ",\n".join(f"  {json.dumps(n)}: {json.dumps(self.rows[n])}" for n in names)
             + "\n }",

@@ -41,7 +41,7 @@ def test_the_group_that_owns_a_parameter(backbone: str, name: str, group: str) -
 
 
 def test_the_first_match_owns() -> None:
-    facts = BackboneFacts("x", "x", (("a", "w"), ("b", "weight"), ("head", "h")), 1, 8, ())
+    facts = BackboneFacts("x", "x", (("a", "w"), ("b", "weight"), ("head", "h")), 1, 1, 8, ())
     assert group_of(facts, "weight") == "a"
 
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tests.config.conftest import MINIMAL, Read
-from tlsearch.config.cost import STYLE_STEPS, estimate
+from tlsearch.config.catalog import CATALOGUE
+from tlsearch.config.cost import STYLE_STEPS, estimate, seconds_per_image, seconds_per_step
 from tlsearch.config.loader import parse, read_study
 from tlsearch.config.resolved import (
     changes,
@@ -187,7 +188,7 @@ def test_cost_by_hand(read: Read) -> None:
     source = Digits().facts()
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
     space = "space: {l1: {low: 0, high: 1}}\n"
-    cost = estimate(read(lines + space), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+    cost = estimate(read(lines + space), num_images=1000, num_classes=10, speed=2.0)
     # 600 train, 200 validate, 200 test; (2 + 3 baselines) × 3 seeds
     assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (10, 3, 15)
     assert cost.trainings == 28
@@ -196,11 +197,12 @@ def test_cost_by_hand(read: Read) -> None:
     # forward once, backward twice, but no backward for the 1 + 3 probes
     passes = 28 * 4 * 600 + 2 * 24 * 4 * 600 + cost.eval_images
     assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
-    # 19 batches of 32 an epoch, each 20 ms beyond its images, or 1 ms where the head alone trains;
-    # and a second for each training
+    # 19 batches of 32 an epoch, each 5 ms and 15 ns a parameter beyond its images, or 1 ms where
+    # the head alone trains; and a second for each training
     steps = 4 * 19
-    slow, fast = 0.02 * 24 * steps, 0.001 * 4 * steps
-    assert cost.seconds == pytest.approx(cost.giga_macs / 10 + slow + fast + 28)
+    slow, fast = (0.005 + 0.01169 * 15) * 24 * steps, 0.001 * 4 * steps
+    computed = seconds_per_image(CATALOGUE["resnet18"], 32) * passes
+    assert cost.seconds == pytest.approx((computed + slow + fast) / 2 + 28, rel=1e-4)
     few = read(lines + space + "baselines: false", "data.labels_per_class=20")
     few_cost = estimate(few, num_images=source.images, num_classes=source.classes)
     assert few_cost.train_images == (10 + 2 * 3) * 4 * 200
@@ -209,6 +211,18 @@ def test_cost_by_hand(read: Read) -> None:
     # Nothing equal is trained twice.
     once = estimate(read(lines), num_images=1000, num_classes=10)
     assert (once.search_trainings, once.confirm_trainings) == (1, (1 + 3) * 3)
+
+
+def test_time_follows_activations_where_few_are_computed_from() -> None:
+    lite, resnet = CATALOGUE["timm/tf_efficientnet_lite0"], CATALOGUE["resnet18"]
+    assert lite.giga_macs < 0.25 * resnet.giga_macs
+    # Steps of 16 images that were measured on one core: benchmarks/step_times.py.
+    for facts, size, seconds in (
+        *((lite, 96, 0.41), (lite, 160, 0.79), (resnet, 32, 0.18), (resnet, 96, 0.45)),
+        *((CATALOGUE["mobilenet_v2"], 160, 0.63), (CATALOGUE["efficientnet_b0"], 160, 1.0)),
+    ):
+        guess = 3 * 16 * seconds_per_image(facts, size) + seconds_per_step(facts)
+        assert 0.5 < guess / seconds < 2
 
 
 def test_cost_of_folds_by_hand(read: Read) -> None:
@@ -227,15 +241,16 @@ def test_cost_where_features_are_kept(read: Read) -> None:
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
     lines += "baselines: false\n"
     lines += "space: {freeze_depth: 5, batch_size: [8, 16], l1: {low: 0, high: 1}%s}\n"
-    head = estimate(read(lines % ""), num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+    head = estimate(read(lines % ""), num_images=1000, num_classes=10, speed=2.0)
     # Every image goes through the body once, whatever is trained on what comes out.
     assert head.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * 1000)
     assert head.train_images == 16 * 4 * 600
-    assert head.seconds == pytest.approx(head.giga_macs / 10 + 0.001 * 16 * 4 * 75 + 16)
+    computed = seconds_per_image(CATALOGUE["resnet18"], 32) * 1000
+    assert head.seconds == pytest.approx((computed + 0.001 * 16 * 4 * 75) / 2 + 16)
     # Images that change are computed anew each time.
     for change in (", augmentation: basic", ", erasing: 0.5"):
         moved = read(lines % change)
-        cost = estimate(moved, num_images=1000, num_classes=10, giga_macs_per_second=10.0)
+        cost = estimate(moved, num_images=1000, num_classes=10, speed=2.0)
         assert cost.giga_macs > 100 * head.giga_macs
 
 

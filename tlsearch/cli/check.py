@@ -182,8 +182,8 @@ def _cost_lines(config: StudyConfig, checked: Mapping[str, Checked]) -> Iterator
         f"evaluation, {cost.giga_macs:,.0f} giga multiply-adds"
     )
     yield (
-        f"{duration_text(cost.seconds)} at the most (estimated from multiply-adds and steps; "
-        "pruning and frozen layers make it less, the first run measures)"
+        f"{duration_text(cost.seconds)} at the most (estimated from multiply-adds, activations and "
+        "steps; pruning and frozen layers make it less, the first run measures)"
     )
     yield from _training_needed(source_models_to_train([config]))
 
@@ -196,8 +196,8 @@ def _outlook_lines(config: StudyConfig, outlook: Mapping[str, Any]) -> Iterator[
         f"{comparison.confirm.seeds} seeds, {outlook['swept']:,} for sweeps"
     )
     yield (
-        f"{duration_text(outlook['seconds'])} (estimated from multiply-adds and steps, good to a "
-        "factor of 2 or 3 on a machine that does nothing else)"
+        f"{duration_text(outlook['seconds'])} (estimated from multiply-adds, activations and "
+        "steps, good to a factor of 2 or 3 on a machine that does nothing else)"
     )
     yield from _training_needed(outlook["source_models_to_train"])
     one, pooled = outlook["smallest_effect"], outlook["smallest_effect_pooled"]

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tlsearch.config.catalog import CATALOGUE, groups
-from tlsearch.config.cost import ASSUMED_GIGA_MACS_PER_SECOND, Estimate, estimate
+from tlsearch.config.cost import Estimate, estimate
 from tlsearch.config.loader import parse, read_study
 from tlsearch.config.packaged import PACKAGED
 from tlsearch.config.paths import atomic_write
@@ -33,11 +33,9 @@ BACKBONE, PUBLISHED = "resnet18", "IMAGENET1K_V1"
 CONFIRM = {"top": 2, "seeds": 3}
 _WEIGHTS_HOST_SECONDS = 2.0
 _SIZES_CPU, _SIZES_GPU = (32, 48, 64), (32, 48, 64, 96, 128, 160, 224)  # pixels
-# Below 64 px a single vector is left before the head of a network that halves five times; and its
-# depthwise convolutions compute a third of ResNet's multiply-adds in the same time (both seen on
-# one core, in EfficientNet-Lite0, which trains at 96 px about as fast as ResNet-18 at 64).
-_PACKAGED_SIZES_CPU, _PACKAGED_SIZES_GPU, _PACKAGED_SPEED = (64, 96), _SIZES_GPU[2:], 1 / 3
-_GPU_GIGA_MACS_PER_SECOND = 1000.0  # a guess, far below any current one's peak
+# Below 64 px a single vector is left before the head of a network that halves five times.
+_PACKAGED_SIZES_CPU, _PACKAGED_SIZES_GPU = (64, 96), _SIZES_GPU[2:]
+_GPU_SPEED = 20.0  # times a core: a guess, far below any current one's peak
 _TARGET_SECONDS, _LIMIT_SECONDS = 45 * 60, 75 * 60
 _FEWEST_TRIALS, _FEWEST_EPOCHS = 12, 4
 _BATCH_SIZES = ((60, [4, 8]), (300, [8, 16]), (3000, [16, 32]), (30_000, [32, 64]))
@@ -286,12 +284,11 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
             "confirm": CONFIRM,
         }
     )
-    speed = _GPU_GIGA_MACS_PER_SECOND if gpus else ASSUMED_GIGA_MACS_PER_SECOND
-    if fields["backbone"] != BACKBONE:
-        speed *= _PACKAGED_SPEED
-    num_classes = len(found.images)
     return estimate(
-        config, num_images=found.total, num_classes=num_classes, giga_macs_per_second=speed
+        config,
+        num_images=found.total,
+        num_classes=len(found.images),
+        speed=_GPU_SPEED if gpus else 1.0,
     )
 
 

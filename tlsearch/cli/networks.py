@@ -14,6 +14,7 @@ from tlsearch.config.catalog import (
     PREFIX,
     BackboneFacts,
     groups,
+    left_out,
     made_with,
     reuse,
     short,
@@ -27,28 +28,32 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def networks(pattern: str | None, *, as_json: bool) -> None:
-    """List the networks whose names hold the pattern, or match it where it has a wildcard; without
-    one torchvision's, and how many timm has.
+    """List the networks whose names hold the pattern, or match it where it has a wildcard, and why
+    some of them cannot be taken; without one torchvision's, and how many timm has.
 
     Raises:
         RequestError: there is none.
     """
-    names = list(_named(pattern))
-    if not names:
+    names = list(_named(CATALOGUE, pattern))
+    others = {} if pattern is None else {n: left_out()[n] for n in _named(left_out(), pattern)}
+    if not names and not others:
         remedy = nearest(pattern or "", list(CATALOGUE)) or "take a shorter part of a name"
         raise RequestError(f"PATTERN = {pattern!r}: in no network's name — {remedy}")
     here = _on_this_machine()
     if as_json:
         rows = [_row(CATALOGUE[name], here) for name in names]
-        typer.echo(json.dumps({"made_with": made_with(), "networks": rows}))
+        typer.echo(json.dumps({"made_with": made_with(), "networks": rows, "left_out": others}))
         return
-    for line in _lines([CATALOGUE[name] for name in names], here):
+    for line in _lines([CATALOGUE[name] for name in names], here) if names else ():
         typer.echo(line)
+    for name, rule in others.items():
+        typer.echo(f"{name}: no study can take it: it {rule}")
     if pattern is None:
         number = sum(name.startswith(PREFIX) for name in CATALOGUE)
         typer.echo(
             f"\nand {number:,} of timm's {made_with()['timm']}: tlsearch networks timm/, or a part "
-            "of a name, such as lite0"
+            f"of a name, such as lite0; {len(left_out())} more have several classifiers or none, "
+            "and no study can take them"
         )
     typer.echo(
         "\nparameters with 1,000 classes, multiply-adds at the native size; weights in [brackets] "
@@ -56,8 +61,8 @@ def networks(pattern: str | None, *, as_json: bool) -> None:
     )
 
 
-def _named(pattern: str | None) -> Iterator[str]:
-    for name in CATALOGUE:
+def _named(names: Iterable[str], pattern: str | None) -> Iterator[str]:
+    for name in names:
         if pattern is None:
             if not name.startswith(PREFIX):
                 yield name

@@ -37,7 +37,8 @@ class BackboneFacts(NamedTuple):
     """One network of torchvision, of timm, or a user's own.
 
     `head` is the module that gives the class scores, by its path. `giga_macs` counts multiply-adds
-    in 10⁹ per image at `native_size` pixels. Images must be square, with a side of at least
+    in 10⁹ per image at `native_size` pixels, `mega_activations` the numbers in 10⁶ that its
+    convolutions and matrix products give. Images must be square, with a side of at least
     `min_size` and a multiple of `size_multiple` (a ViT's patch). `num_features` is what the head
     sees. `weights` are the names of those that are published; `normalisations` has those whose
     images want another one than the network's own. `cuts` are the freeze depths at which one tensor
@@ -50,6 +51,7 @@ class BackboneFacts(NamedTuple):
     layer_map: LayerMap
     head: str
     giga_macs: float
+    mega_activations: float
     num_features: int
     weights: tuple[str, ...] = ()
     native_size: int = 224
@@ -135,6 +137,7 @@ class _File(NamedTuple):
     made_with: dict[str, str]
     layouts: list[dict[str, str]]
     normalisations: list[Any]
+    left_out: dict[str, str]
     networks: dict[str, dict[str, Any]]
 
 
@@ -147,6 +150,11 @@ def _file() -> _File:
 def made_with() -> dict[str, str]:
     """The versions of the libraries that the file describes."""
     return _file().made_with
+
+
+def left_out() -> dict[str, str]:
+    """The networks that no study can take, and why: one of several classifiers, or of none."""
+    return _file().left_out
 
 
 def from_row(name: str, row: Mapping[str, Any], file: _File) -> BackboneFacts:

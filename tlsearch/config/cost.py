@@ -10,12 +10,12 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
 from tlsearch.config.space import Fixed, Space, highest, lowest, values
 
-# A guess: one core and fp32; ResNet-18 at 32 px was seen at 19 on one laptop-like core.
-ASSUMED_GIGA_MACS_PER_SECOND = 25.0
-# What a step takes however few its images: guesses from steps of ResNet-10 and ResNet-18 at 32 px
-# on one core, with 4 to 32 images. Networks of depthwise convolutions take several times as long
-# as their multiply-adds say.
-_SECONDS_PER_STEP, _SECONDS_PER_HEAD_STEP = 0.02, 0.001
+# On one core, in fp32 and with AdamW: least squares over eighteen networks at 32, 96 and 160 px,
+# whose steps take 0.7 to 1.5 times as long (benchmarks/step_times.py). Depthwise convolutions
+# compute little and give as many numbers as others.
+_SECONDS_PER_GIGA_MAC, _SECONDS_PER_GIGA_ACTIVATION = 0.0104, 3.9
+_SECONDS_PER_STEP, _SECONDS_PER_GIGA_PARAMETER = 0.005, 15.0
+_SECONDS_PER_HEAD_STEP = 0.001  # a guess
 _SECONDS_PER_TRAINING = 1.0  # a guess: building the network, and measuring what was trained
 # Through a layer, backward computes two products (by weights and by inputs) for forward's one.
 _BACKWARD = 2
@@ -28,9 +28,9 @@ through each layer.
 class Estimate(NamedTuple):
     """An upper bound: pruning, freezing and early stopping only lower it.
 
-    `seconds` is a guess from `giga_macs`, the number of steps and that of workers, good to a factor
-    of 2 or 3 on a machine that does nothing else. What a frozen part saves is credited where the
-    head alone trains on kept features; source models that must be made first are not counted.
+    `seconds` is a guess from multiply-adds, activations, steps and the number of workers, good to a
+    factor of 2 or 3 on a machine that does nothing else. What a frozen part saves is credited where
+    the head alone trains on kept features; source models that must be made first are not counted.
     """
 
     search_trainings: int
@@ -75,9 +75,9 @@ def estimate(
     *,
     num_images: int,
     num_classes: int,
-    giga_macs_per_second: float = ASSUMED_GIGA_MACS_PER_SECOND,
+    speed: float = 1.0,
 ) -> Estimate:
-    """The cost of a whole study; pass a measured rate per worker for a better guess."""
+    """The cost of a whole study, with workers that compute `speed` times as fast as one core."""
     folds, test = part_sizes(config, num_images=num_images, num_classes=num_classes)
     train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
     epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
@@ -103,16 +103,18 @@ def estimate(
     # Baselines are not attacked.
     attacks = own * epochs * train * attack_passes(config.space)
     # Of several networks a sampler may come to try little but the largest.
-    per_image = max(giga_macs(CATALOGUE[name], config.data.size) for name in config.backbone.names)
+    networks, size = [CATALOGUE[name] for name in config.backbone.names], config.data.size
     # Every draw of the parts changes the style of its images once.
     restyles = 2 * STYLE_STEPS if "style" in config.space.adaptation.names else 0
     styled = (len(folds) + confirm.seeds) * (train + validation) * restyles
-    total = per_image * (forward + backward + attacks + styled)
+    passes = forward + backward + attacks + styled
     steps = epochs * num_batches(round(train), batch_size=int(lowest(config.space.batch_size)))
     alone = kept + probes
-    seconds = total / giga_macs_per_second + trainings * _SECONDS_PER_TRAINING
-    seconds += (trainings - alone) * steps * _SECONDS_PER_STEP
-    seconds += alone * steps * _SECONDS_PER_HEAD_STEP
+    # Besides what grows with the images.
+    per_step = max(map(seconds_per_step, networks))
+    seconds = passes * max(seconds_per_image(facts, size) for facts in networks)
+    seconds += steps * ((trainings - alone) * per_step + alone * _SECONDS_PER_HEAD_STEP)
+    seconds = seconds / speed + trainings * _SECONDS_PER_TRAINING
     workers = planned_workers(config.workers, device=config.device)
     return Estimate(
         search_trainings=search,
@@ -120,7 +122,7 @@ def estimate(
         confirm_trainings=confirmed,
         train_images=train_passes,
         eval_images=eval_passes,
-        giga_macs=total,
+        giga_macs=passes * max(giga_macs(facts, size) for facts in networks),
         workers=workers,
         seconds=seconds / min(workers, usable_cores()),
     )
@@ -143,6 +145,18 @@ def attack_passes(space: Space) -> float:
 def giga_macs(facts: BackboneFacts, image_size: int) -> float:
     """Multiply-adds of one image forward, in 10⁹; convolutions grow with its area."""
     return facts.giga_macs * (image_size / facts.native_size) ** 2
+
+
+def seconds_per_image(facts: BackboneFacts, image_size: int) -> float:
+    """A pass forward of one image on one core; a pass back through each layer takes twice that."""
+    activations = facts.mega_activations / 1000 * (image_size / facts.native_size) ** 2
+    computed = giga_macs(facts, image_size) * _SECONDS_PER_GIGA_MAC
+    return computed + activations * _SECONDS_PER_GIGA_ACTIVATION
+
+
+def seconds_per_step(facts: BackboneFacts) -> float:
+    """What a step of the optimizer takes on one core however few its images."""
+    return _SECONDS_PER_STEP + facts.num_parameters / 1e9 * _SECONDS_PER_GIGA_PARAMETER
 
 
 def part_sizes(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlsearch.config.catalog import (
@@ -76,6 +77,7 @@ def describe_timm(name: str, *, sizes: "Sizes | None" = None) -> BackboneFacts:
         layer_map=as_map(timm_layout(model, head)),
         head=head,
         giga_macs=0.0,
+        mega_activations=0.0,
         num_features=0,
         weights=tuple(weights),
         native_size=config["input_size"][1],
@@ -299,15 +301,16 @@ def measured(facts: BackboneFacts, model: nn.Module, *, sizes: "Sizes") -> Backb
     )
     size = facts.native_size
     facts = facts._replace(**_sizes(facts, model, sizes))
-    counter, order = FlopCounterMode(display=False), _Order()
+    counter, given, order = FlopCounterMode(display=False), _Given(), _Order()
     model.requires_grad_(False)
-    with counter, torch.device("meta"), order:
+    with counter, given, torch.device("meta"), order:
         found = model.eval()(torch.empty(1, 3, size, size))
     if not isinstance(found, Tensor) or found.shape != (1, NUM_CLASSES):
         raise NetworkError("name", facts.name, "gives no class scores", "take another network")
     last = order.before_head()
     facts = facts._replace(
         giga_macs=round((counter.get_total_flops() / 2 + rows * features) / 1e9, 3),
+        mega_activations=round(given.numbers / 1e6, 3),
         last_activation=_WORDS.get(last, last),
         has_negative_features=last not in _NEVER_NEGATIVE,
     )
@@ -318,6 +321,24 @@ def measured(facts: BackboneFacts, model: nn.Module, *, sizes: "Sizes") -> Backb
 
 _USUAL_CLASSES = 1000
 """ImageNet's, for which costs and parameters are published."""
+
+
+class _Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the numbers that convolutions and matrix products give, as arXiv:2003.13678 does."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func.overloadpacket in _PRODUCTS:
+            self.numbers += found.numel()
+        return found
+
+
+_ATEN = torch.ops.aten
+_PRODUCTS = frozenset([_ATEN.convolution, _ATEN.mm, _ATEN.addmm, _ATEN.bmm, _ATEN.baddbmm])
 
 
 class _Order(TorchFunctionMode):
@@ -338,41 +359,13 @@ class _Order(TorchFunctionMode):
         return next(changing, "")
 
 
-_SIGN_STAYS = frozenset(
-    [
-        "mean",
-        "adaptive_avg_pool2d",
-        "adaptive_max_pool2d",
-        "avg_pool2d",
-        "max_pool2d",
-        "view",
-        "reshape",
-        "flatten",
-        "transpose",
-        "permute",
-        "squeeze",
-        "unsqueeze",
-        "dropout",
-        "__getitem__",
-        "select",
-        "amax",
-        "contiguous",
-        "__get__",
-        "size",
-        "dim",
-        "numel",
-        "expand",
-        "to",
-        "float",
-        "type_as",
-        "is_floating_point",
-        "dropout2d",
-        "unbind",
-        "chunk",
-        "split",
-        "cat",
-    ]
-)
+_SIGN_STAYS = frozenset([
+    "mean", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "view",
+    "reshape", "flatten", "transpose", "permute", "squeeze", "unsqueeze", "dropout",
+    "__getitem__", "select", "amax", "contiguous", "__get__", "size", "dim", "numel",
+    "expand", "to", "float", "type_as", "is_floating_point", "dropout2d", "unbind", "chunk",
+    "split", "cat",
+])  # fmt: skip
 _NEVER_NEGATIVE = frozenset({"relu", "relu_", "relu6", "hardtanh", "sigmoid", "hardsigmoid"})
 _WORDS = {
     "relu": "ReLU",
@@ -487,9 +480,9 @@ def _own(spec: NetworkSpec) -> BackboneFacts:
     model = own_model(spec.name, num_classes=NUM_CLASSES)
     head = _own_head(spec, model)
     groups = _given_groups(spec, model, head) if spec.layer_groups else _own_groups(model, head)
-    counter, order = FlopCounterMode(display=False), _Order()
+    counter, given, order = FlopCounterMode(display=False), _Given(), _Order()
     model.requires_grad_(False)
-    with counter, order:
+    with counter, given, order:
         scores(model, num_images=1, image_size=spec.image_size, name=spec.name)
     scores(model, num_images=2, image_size=spec.image_size, name=spec.name)
     last, layer = order.before_head(), cast(nn.Linear, model.get_submodule(head))
@@ -500,6 +493,7 @@ def _own(spec: NetworkSpec) -> BackboneFacts:
         layer_map=as_map(layout_of(model, groups, head)),
         head=head,
         giga_macs=counter.get_total_flops() / 2e9,
+        mega_activations=given.numbers / 1e6,
         num_features=layer.weight.shape[1],
         native_size=spec.image_size,
         num_parameters=sum(p.numel() for p in model.parameters()),
