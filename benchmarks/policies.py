@@ -6,18 +6,19 @@
 
 A policy is a row of `POLICIES`: the sections of a study that make it. A search is judged by the
 test accuracy, expected over seeds, of the configuration that it would choose at a moment, and by
-when it gets to what plain TPE with the median pruner has after its 60 trials. Writes
-benchmarks/policies.md, and the means over seeds as policies.parquet.
+when it gets to what plain TPE with the median pruner has after its 60 trials. Keeps the means over
+seeds in benchmarks/policies.parquet, so that a new policy is judged beside those that are there,
+and writes policies.md of all policies that were judged on every task.
 """
 
 import argparse
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from pathlib import Path
+from hashlib import sha256
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 }
 """What is plain tlsearch or Optuna, and what someone without either would do."""
 DIP, ROUNDING, END = 0.005, 1e-9, 1.0
+FILE = HERE.parent / "policies.parquet"
 MOMENTS = np.geomspace(0.002, 2.0, 200)
 """When a search is looked at, as shares of the peer's mean time for its trials."""
 
@@ -137,39 +139,47 @@ def reached(moments: np.ndarray, mean: np.ndarray, target: float) -> float:
     return float(moments[found[0]]) if len(found) else float("inf")
 
 
+Results = dict[tuple[str, str], Judged]
+"""By policy and task."""
+
+
 def judge(
-    policies: Sequence[str], tasks: Sequence[str], *, seeds: int, setup: Setup, processes: int
-) -> dict[tuple[str, str], Judged]:
-    """All policies on all tasks."""
-    names = list(dict.fromkeys([PEER, *policies]))
-    found: dict[tuple[str, str], list[Replay]] = {}
+    policies: Sequence[str],
+    tasks: Sequence[str],
+    result: Results,
+    *,
+    seeds: int,
+    setup: Setup,
+    processes: int,
+) -> Iterator[None]:
+    """Add to `result` these policies on these tasks, and the peer where it lacks it; yields after
+    each.
+    """
     with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(15,)) as pool:
-        # Task by task, so that a process seldom fits another forest.
+        # Task by task, so that a process seldom fits another surrogate.
         waiting = {
             (policy, task): pool.submit(one, policy, task, range(seeds), setup)
             for task in tasks
-            for policy in names
+            for policy in dict.fromkeys([PEER, *policies])
+            if policy in policies or (policy, task) not in result
         }
         for (policy, task), future in waiting.items():
-            began = time.monotonic()
-            found[policy, task] = future.result()
-            print(f"{task} {policy}: {time.monotonic() - began:.1f} s", flush=True)
-    result = {}
-    for task in tasks:
-        peer = found[PEER, task]
-        moments = MOMENTS * float(np.mean([one.seconds for one in peer]))
-        for policy in names:
+            began, replays = time.monotonic(), future.result()
+            own = float(np.mean([found.seconds for found in replays]))
+            whole = own if policy == PEER else result[PEER, task].seconds
             chance = landscape(task).chance
-            result[policy, task] = judged(found[policy, task], moments, before=chance)
-    return result
+            result[policy, task] = judged(replays, MOMENTS * whole, before=chance)
+            print(f"{task} {policy}: {time.monotonic() - began:.1f} s", flush=True)
+            yield
 
 
 # What is written.
 
 
-def markdown(result: Mapping[tuple[str, str], Judged], *, seeds: int, setup: Setup) -> str:
-    policies = list(dict.fromkeys(policy for policy, _ in result))
-    tasks = list(dict.fromkeys(task for _, task in result))
+def markdown(
+    result: Results, policies: Sequence[str], tasks: Sequence[str], *, seeds: int, setup: Setup
+) -> str:
+    """Tables of policies, the peer first, on tasks, and what the surrogate is worth on them."""
     kept = tables.about(HERE, tables.TRAININGS)
     lines = [
         "# Search policies on recorded curves",
@@ -238,19 +248,55 @@ def errors(tasks: Sequence[str]) -> list[str]:
     return [*head, "", "| | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|", *rows]
 
 
-def write(result: Mapping[tuple[str, str], Judged], folder: Path) -> None:
+_COLUMNS: Mapping[str, pa.DataType] = {
+    "policy": pa.string(),
+    "task": pa.string(),
+    "share_of_peer": pa.float32(),
+    **dict.fromkeys(("mean", "low", "high", "seconds", "final"), pa.float64()),
+}
+
+
+def circumstances(seeds: int, setup: Setup) -> dict[str, str]:
+    """What results depend on beside policy and task."""
+    digest = sha256(b"".join((HERE / name).read_bytes() for name in sorted(tables.ALL)))
+    return {"curves": digest.hexdigest()[:16], "seeds": str(seeds), "setup": str(setup)}
+
+
+def write(result: Results, about: Mapping[str, str]) -> None:
     """The curves of means, a row for each policy, task and moment."""
-    rows = [
-        (policy, task, float(share), *values)
-        for (policy, task), its in result.items()
-        for share, *values in zip(MOMENTS, its.mean, its.low, its.high, strict=True)
-    ]
-    names = ("policy", "task", "share_of_peer", "accuracy", "low", "high")
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    types = [pa.string(), pa.string(), *[pa.float32()] * 4]
-    schema = pa.schema(list(zip(names, types, strict=True)))
-    table = pa.table({k: list(v) for k, v in columns.items()}, schema=schema)
-    pq.write_table(table, folder / "policies.parquet", compression="zstd")
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for (policy, task), its in result.items():
+        of_all = {"policy": policy, "task": task, "seconds": its.seconds, "final": its.final}
+        for i, share in enumerate(MOMENTS):
+            moment = {"share_of_peer": share, "mean": its.mean[i]}
+            row = {**of_all, **moment, "low": its.low[i], "high": its.high[i]}
+            for name, values in columns.items():
+                values.append(row[name])
+    schema = pa.schema(list(_COLUMNS.items()), metadata=dict(about))
+    pq.write_table(pa.table(columns, schema=schema), FILE, compression="zstd")
+
+
+def read(about: Mapping[str, str]) -> Results:
+    """What was written in the same circumstances; nothing in others."""
+    if not FILE.exists():
+        return {}
+    table = pq.read_table(FILE)
+    known = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    if known != dict(about):
+        return {}
+    rows = defaultdict(list)
+    for row in table.to_pylist():
+        rows[row["policy"], row["task"]].append(row)
+    return {
+        place: Judged(
+            mean=np.array([row["mean"] for row in its]),
+            low=np.array([row["low"] for row in its]),
+            high=np.array([row["high"] for row in its]),
+            seconds=its[0]["seconds"],
+            final=its[0]["final"],
+        )
+        for place, its in rows.items()
+    }
 
 
 def main() -> None:
@@ -269,19 +315,22 @@ def main() -> None:
         print("\n".join(errors(given.tasks)))
         return
     setup = Setup(given.workers, given.overhead)
-    result = judge(
-        given.policies,
+    about = circumstances(given.seeds, setup)
+    result, policies = read(about), [PEER, *(p for p in given.policies if p != PEER)]
+    for _ in judge(
+        policies if PEER in given.policies else policies[1:],
         given.tasks,
+        result,
         seeds=given.seeds,
         setup=setup,
         processes=given.processes,
-    )
-    text = markdown(result, seeds=given.seeds, setup=setup)
-    print(text)
-    if set(given.tasks) == set(known) and set(given.policies) == set(POLICIES):
-        folder = HERE.parent
-        (folder / "policies.md").write_text(text, encoding="utf-8")
-        write(result, folder)
+    ):
+        write(result, about)
+    whole = [p for p in POLICIES if all((p, task) in result for task in known)]
+    if PEER in whole:
+        text = markdown(result, whole, known, seeds=given.seeds, setup=setup)
+        FILE.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(markdown(result, policies, given.tasks, seeds=given.seeds, setup=setup))
 
 
 if __name__ == "__main__":

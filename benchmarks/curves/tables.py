@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 TRAININGS, EPOCHS, TIMES = "trainings.parquet", "epochs.parquet", "times.parquet"
-KEY = ("task", "training")
+ALL = (TRAININGS, EPOCHS, TIMES)
 PARAMS: Mapping[str, pa.DataType] = {
     "freeze_depth": pa.int8(),
     "lr": pa.float32(),

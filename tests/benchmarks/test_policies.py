@@ -1,10 +1,12 @@
 """What is made of replayed searches."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import policies
 from benchmarks.policies import PEER, POLICIES, accuracies, judged, reached
 from benchmarks.replay import Replay, Step
 
@@ -13,6 +15,7 @@ SEARCHES = [
     Replay((Step(2.0, 0.6), Step(3.0, 0.4)), 8.0, 16.0, 2),
 ]
 MOMENTS = np.array([0.5, 1.0, 2.5, 3.5, 9.0])
+MOMENTS_OF_ALL = 7.0 * policies.MOMENTS
 
 
 def test_each_moment_has_what_was_chosen_last() -> None:
@@ -50,3 +53,18 @@ def test_the_peer_is_optuna_at_its_defaults() -> None:
     assert (vars(theirs)["_multivariate"], vars(ours)["_multivariate"]) == (None, True)
     assert type(make_pruner(config)) is optuna.pruners.MedianPruner
     assert vars(make_pruner(config)) == vars(optuna.pruners.MedianPruner())
+
+
+def test_results_are_kept_for_the_same_curves_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(policies, "FILE", tmp_path / "policies.parquet")
+    found = judged(SEARCHES, MOMENTS_OF_ALL, before=0.1)
+    about = {"curves": "a", "seeds": "2", "setup": "x"}
+    assert policies.read(about) == {}
+    policies.write({(PEER, "t"): found}, about)
+    ((place, again),) = policies.read(about).items()
+    assert place == (PEER, "t")
+    assert again.mean.tolist() == found.mean.tolist()
+    assert (again.seconds, again.final) == (found.seconds, found.final)
+    assert policies.read({**about, "curves": "b"}) == {}
