@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property, lru_cache
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ class Workbench:
         data = self._training_data(self._splits(run.redraw)[run.folds[0]])
         seed, pretrained = derive_seed(run.seed, "init"), run.init == "pretrained"
         backbone = self._backbone(dropout=0.0, seed=seed, pretrained=pretrained)
-        jobs = [job for job in jobs if can_be_stacked(job.run.strategy, backbone)]
+        jobs = list(compress(jobs, can_be_stacked([job.run.strategy for job in jobs], backbone)))
         body, rows = backbone.stages[:-1], np.union1d(data.train, data.validation)
         kept = self._activations.at_depth(body, rows, device=self._device) if jobs else None
         if kept is None or kept.flatten(1).shape[1] != backbone.head.in_features:

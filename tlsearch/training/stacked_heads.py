@@ -35,18 +35,20 @@ _EPS = 1e-8
 """Of Adam and RMSprop, torch's own default."""
 
 
-def can_be_stacked(strategy: Strategy, backbone: Backbone) -> bool:
-    """Whether `train_heads` can carry a training out: the head trains alone, and of the network
-    nothing but its one layer follows what is frozen.
+def can_be_stacked(strategies: Sequence[Strategy], backbone: Backbone) -> list[bool]:
+    """Of each strategy whether `train_heads` can carry its training out: the head trains alone, and
+    of the network nothing but its one layer follows what is frozen.
     """
-    depth, head = len(backbone.groups) - 1, backbone.head
+    num_groups, head = len(backbone.groups), backbone.head
     own = {id(p) for p in (head.weight, head.bias) if p is not None}
-    return (
-        strategy.trains_head_alone(len(backbone.groups))
-        and type(strategy.optimizer) in RULES
-        and backbone.num_stages(depth) == len(backbone.stages) - 1 > 0
+    head_is_last = (
+        backbone.num_stages(num_groups - 1) == len(backbone.stages) - 1 > 0
         and {id(p) for p in named_groups(backbone)[backbone.groups[-1]].values()} == own
     )
+    return [
+        head_is_last and s.trains_head_alone(num_groups) and type(s.optimizer) in RULES
+        for s in strategies
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
