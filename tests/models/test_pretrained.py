@@ -190,7 +190,8 @@ def test_position_embeddings_of_a_vit_are_interpolated() -> None:
     key = "encoder.pos_embedding"
     state = {k: v.to(torch.float16) for k, v in source("vit_b_32", size=96).items()}
     backbone = loadable("vit_b_32", size=64)
-    load_pretrained(backbone, state)
+    said = load_pretrained(backbone, state).in_words("it")
+    assert f"; interpolated to this size: 1 ({key} from float16 1×10×768); " in said
     expected = interpolate_embeddings(64, 32, {key: state[key].float()})[key]
     loaded = backbone.model.state_dict()[key]
     assert loaded.shape == (1, 1 + 2 * 2, 768)

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch.nn.functional import cross_entropy
 
 from tests.models import test_layer_groups
@@ -164,6 +165,19 @@ def test_a_file_that_timm_wrote_is_loaded(name: str, tmp_path: Path) -> None:
         for stage in built.stages[:-1]:
             features = stage.eval()(features)
         assert torch.equal(features, theirs.eval()(images))
+
+
+def test_positions_of_a_vit_of_another_size_are_interpolated_and_said() -> None:
+    name, given = "timm/test_vit", timm.create_model("test_vit", num_classes=9).state_dict()
+    built = build_backbone(name=name, num_classes=5, image_size=64, dropout=0.0, seed=0)
+    said = load_pretrained(built, given).in_words(name)
+    assert "; interpolated to this size: 1 (pos_embed from float32 1×101×64); " in said
+    expected = resample_abs_pos_embed(given["pos_embed"], [4, 4], num_prefix_tokens=1)
+    assert torch.equal(built.model.state_dict()["pos_embed"], expected)
+    # What is no grid cannot be: it is said to be random.
+    odd = {**given, "pos_embed": torch.zeros(1, 12, 64)}
+    said = load_pretrained(built, odd).in_words(name)
+    assert "random at the start: 1 (pos_embed (float32 1×12×64 instead of" in said
 
 
 def original(name: str) -> str:

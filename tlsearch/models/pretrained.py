@@ -33,7 +33,8 @@ _NAMES_SHOWN = 3
 class Match(NamedTuple):
     """Tensors by the network's own names, none of them the head's, and how they were found: the
     `prefix` of their names in the file, what of it is left out, and the names of the network's body
-    that it does not fill, with the reason where there is one.
+    that it does not fill, with the reason where there is one. `resized` are those whose values
+    were interpolated, with the shape that the file has: what a ViT knows of positions.
 
     `num_body` counts the body's tensors without BatchNorm's counters of batches, which may be
     absent.
@@ -43,6 +44,7 @@ class Match(NamedTuple):
     prefix: str
     left_out: tuple[str, ...]
     missing: tuple[str, ...]
+    resized: tuple[str, ...]
     num_body: int
 
     def in_words(self, network: str, *, place: str = "") -> str:
@@ -51,10 +53,11 @@ class Match(NamedTuple):
         kinds = {v.dtype for v in self.tensors.values() if v.is_floating_point()}
         halves = sorted(str(k).removeprefix("torch.") for k in kinds if k.itemsize < 4)
         widened = f", widened from {' and '.join(halves)}" if halves else ""
+        resized = f"; interpolated to this size: {_first(self.resized)}" if self.resized else ""
         random = "; missing, and random at the start: " if self.missing else "; missing: "
         return (
             f"{self.num_body - len(self.missing)} of {self.num_body} tensors of {network}'s body "
-            f"are loaded{place}{names}{widened}; left out: {_first(self.left_out)}"
+            f"are loaded{place}{names}{widened}{resized}; left out: {_first(self.left_out)}"
             f"{random}{_first(self.missing)}"
         )
 
@@ -118,7 +121,12 @@ def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     outside = [k for k in state if not k.startswith(prefix)]
     unused = [prefix + k for k in given if k not in found]
     missing = [unlike.get(k, k) for k in missing]
-    return Match(found, prefix, (*unused, *outside), tuple(missing), len(wanted))
+    resized = tuple(
+        f"{k} from {_kind(state[prefix + k])}"
+        for k, v in found.items()
+        if prefix + k in state and state[prefix + k].numel() != v.numel()
+    )
+    return Match(found, prefix, (*unused, *outside), tuple(missing), resized, len(wanted))
 
 
 def check_weights(config: StudyConfig) -> str:
