@@ -2,6 +2,7 @@
 
 import copy
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -230,3 +231,15 @@ def test_the_rate_of_a_layer_is_the_heads_times_the_decay_to_its_distance() -> N
     for key, rate in rates.items():
         assert rate == pytest.approx(0.2 * 0.5 ** distances[names[key]])
     assert len(rows) == 18, "eight blocks and the head, with and without decay"
+
+
+def test_a_network_that_cannot_be_traced_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = partial(
+        build_backbone, name="resnet18", num_classes=3, image_size=32, dropout=0.0, seed=0
+    )
+    assert build().uncut == ""
+    monkeypatch.setattr("tlsearch.models.layer_groups._traced", lambda *_: None)
+    assert build().uncut == (
+        "resnet18: its forward pass cannot be cut here as was expected; frozen layers are computed "
+        "once where the head alone trains, else in each step"
+    )

@@ -34,7 +34,7 @@ from tlsearch.report.wording import (
     setting_text,
 )
 from tlsearch.search.mirroring import keep_evaluation
-from tlsearch.search.store import NETWORKS, SIMILARITY
+from tlsearch.search.store import FACTS, NETWORKS, SIMILARITY
 from tlsearch.training.results import FoldResult
 
 
@@ -200,6 +200,8 @@ def test_without_a_test_the_answer_is_unconfirmed(tmp_path: Path) -> None:
     assert answer.result.startswith("Unconfirmed: the study is not finished.")
     assert "one seed and no interval" in answer.notes[0]
     assert "full fine-tuning 95.1" in answer.notes[0]
+    fake.store.note(FACTS, {"networks": {"uncut": {"resnet18": "resnet18: cannot be cut here"}}})
+    assert answer_of(fake).notes[-1] == "resnet18: cannot be cut here."
 
 
 def test_a_study_without_confirmation_says_so(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Setting:
     images of `backbone.source`, None where the study names none.
 
     `origin` says what of a file of weights is used, left out and missing; "" of other weights.
+    `uncut` says what is not reused of frozen layers though `check` said so; "" where all is.
 
     It is of a single network, as `config` says; `others` are the same for the study's further ones.
     """
@@ -66,6 +67,7 @@ class Setting:
     precision: Literal["fp32", "bf16"]
     device: str
     origin: str = ""
+    uncut: str = ""
     others: "tuple[Setting, ...]" = ()
 
     @property

@@ -159,6 +159,7 @@ def prepare(
             precision=network.precision,
             device=device.type,
             origin=origin,
+            uncut=network.uncut,
         )
         for network, origin in zip(networks, origins, strict=True)
     )
@@ -176,6 +177,7 @@ class Network(NamedTuple):
     state: Mapping[str, torch.Tensor] | None
     fingerprint: str
     precision: Literal["fp32", "bf16"]
+    uncut: str
 
 
 def ready_network(
@@ -204,6 +206,7 @@ def ready_network(
         state=state,
         fingerprint=weights_fingerprint(weights, state, made) + config.backbone.facts.source,
         precision=find_precision(config, backbone.model, device, user_cache),
+        uncut=backbone.uncut,
     )
 
 

@@ -17,6 +17,7 @@ from tlsearch.config.catalog import (
     BackboneFacts,
     Normalisation,
     group_of,
+    reuse,
 )
 from tlsearch.errors import RequestError, WeightsError, nearest, refused
 from tlsearch.models.layer_groups import Body, Owners, stages_of
@@ -118,6 +119,17 @@ class Backbone:
     def body(self) -> tuple[nn.Module, ...]:
         """The stages to what the head sees; of a network that cannot be cut, a single one."""
         return self.stages[:-1] or (Body(self.model, self.owners, self.head),)
+
+    @property
+    def uncut(self) -> str:
+        """What of its reuse the facts promise and its forward pass here does not allow, or ""."""
+        cuts = self.starts[1:]
+        if cuts == self.facts.cuts:
+            return ""
+        return (
+            f"{self.name}: its forward pass cannot be cut here as was expected; "
+            f"{reuse(self.facts._replace(cuts=cuts))}"
+        )
 
     def num_stages(self, depth: int) -> int:
         """How many stages lie wholly within the first `depth` layer groups."""

@@ -1,7 +1,7 @@
 """The answer of a study in sentences and numbers, the same for every format."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlsearch.comparison.variance import Effect
@@ -143,7 +143,7 @@ def find_answer(data: "SearchReport") -> Answer:
         gains=_gains(data),
         scores=score_table(data.summary),
         warnings=_warnings(data),
-        notes=_notes(data, score),
+        notes=[*_notes(data, score), *_not_reused(data)],
         parameters=tuple(
             Parameter(name, setting_text(value), data.space.get(name))
             for name, value in sorted(params.items(), key=lambda item: item[0] not in data.space)
@@ -313,6 +313,12 @@ def _notes(data: "SearchReport", score: Effect | None) -> list[str]:
     if absent:
         notes.append(f"Not compared, for lack of completed seeds: {', '.join(absent)}.")
     return notes
+
+
+def _not_reused(data: "SearchReport") -> Iterator[str]:
+    """What of frozen layers ran in every step though it was expected to run once."""
+    for text in data.provenance.facts.get("networks", {}).get("uncut", {}).values():
+        yield f"{text}."
 
 
 # Of a study over several networks: scores, values reached, whether they agree.

@@ -79,6 +79,7 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
     weights = {name: one.weights_fingerprint for name, one in networks.items()}
     precision = {name: one.precision for name, one in networks.items()}
     origins = {name: one.origin for name, one in networks.items() if one.origin}
+    uncut = {name: one.uncut for name, one in networks.items() if one.uncut}
     found = {
         "data": setting.data.fingerprint,
         "split": setting.data.split.fingerprint,
@@ -88,7 +89,8 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
         "device": setting.device,
         "groups": setting.groups,
         "facts": asdict(setting.data),
-        "networks": {"weights": weights, "precision": precision, "origin": origins},
+        "networks": {"weights": weights, "precision": precision, "origin": origins}
+        | ({"uncut": uncut} if uncut else {}),
     }
     as_read: dict[str, Any] = json.loads(json.dumps(found))
     return as_read

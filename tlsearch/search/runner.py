@@ -268,6 +268,8 @@ def _prepared(work: Coordinator, scenario: str) -> Ready:
         watch(Remark(f"{place}{_number_format(network)}"))
         if network.origin:
             watch(Remark(f"{place}{network.origin}"))
+        if network.uncut:
+            watch(Remark(f"{place}{network.uncut}"))
     for remark in remarks(prepared.audit):
         watch(Remark(f"{place}{remark.text}"))
     for text in setting.data.split.notes:
