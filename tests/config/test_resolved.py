@@ -189,20 +189,20 @@ def test_cost_by_hand(read: Read) -> None:
     lines = "budget: {trials: 10, epochs: 4}\nworkers: 1\nconfirm: {top: 2, seeds: 3}\n"
     space = "space: {l1: {low: 0, high: 1}}\n"
     cost = estimate(read(lines + space), num_images=1000, num_classes=10, speed=2.0)
-    # 600 train, 200 validate, 200 test; (2 + 3 baselines) × 3 seeds
-    assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (10, 3, 15)
-    assert cost.trainings == 28
-    assert cost.train_images == 28 * 4 * 600
-    assert cost.eval_images == 28 * 4 * 200 + 15 * 200
-    # forward once, backward twice, but no backward for the 1 + 3 probes
-    passes = 28 * 4 * 600 + 2 * 24 * 4 * 600 + cost.eval_images
+    # 600 train, 200 validate, 200 test; 3, 2 and 1 trials, and 3 baselines, on 3 seeds
+    assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (10, 0, 15)
+    assert cost.trainings == 25
+    assert cost.train_images == 25 * 4 * 600
+    assert cost.eval_images == 25 * 4 * 200 + 15 * 200
+    # forward once, backward twice, but no backward for the 3 probes
+    passes = 25 * 4 * 600 + 2 * 22 * 4 * 600 + cost.eval_images
     assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
     # 19 batches of 32 an epoch, each 5 ms and 15 ns a parameter beyond its images, or 1 ms where
     # the head alone trains; and a second for each training
     steps = 4 * 19
-    slow, fast = (0.005 + 0.01169 * 15) * 24 * steps, 0.001 * 4 * steps
+    slow, fast = (0.005 + 0.01169 * 15) * 22 * steps, 0.001 * 3 * steps
     computed = seconds_per_image(CATALOGUE["resnet18"], 32) * passes
-    assert cost.seconds == pytest.approx((computed + slow + fast) / 2 + 28, rel=1e-4)
+    assert cost.seconds == pytest.approx((computed + slow + fast) / 2 + 25, rel=1e-4)
     few = read(lines + space + "baselines: false", "data.labels_per_class=20")
     few_cost = estimate(few, num_images=source.images, num_classes=source.classes)
     assert few_cost.train_images == (10 + 2 * 3) * 4 * 200
@@ -230,10 +230,10 @@ def test_cost_of_folds_by_hand(read: Read) -> None:
     lines += "space: {l1: {low: 0, high: 1}}\n"
     cost = estimate(read(lines, "data.split.folds=4"), num_images=1000, num_classes=10)
     # 200 test, 800 in folds of 200; confirmation trains once a seed
-    assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (40, 12, 15)
-    assert cost.train_images == 67 * 4 * 600
-    assert cost.eval_images == 67 * 4 * 200 + 15 * 200
-    passes = 67 * 4 * 600 + 2 * (67 - 4 - 3) * 4 * 600 + cost.eval_images
+    assert (cost.search_trainings, cost.baseline_trainings, cost.confirm_trainings) == (40, 0, 15)
+    assert cost.train_images == 55 * 4 * 600
+    assert cost.eval_images == 55 * 4 * 200 + 15 * 200
+    passes = 55 * 4 * 600 + 2 * (55 - 3) * 4 * 600 + cost.eval_images
     assert cost.giga_macs == pytest.approx(1.814 * (32 / 224) ** 2 * passes)
 
 

@@ -146,19 +146,12 @@ def test_a_search_in_its_order(study: Study) -> None:
     queue, notices = queue_of(store)
     queue.announce()
     keys = carry_out(store, by_trial(0.4, 0.7, 0.5, 0.1))
-    names = list(store.config.baselines)
+    # The probe first, as it is almost free; those that take longest when the trials are done.
     assert keys == [
-        *(f"{name}-seed-0" for name in names),
+        *(f"linear_probe-seed-{seed}" for seed in (1, 2)),
         *(f"trial-000{i}" for i in range(4)),
-        *(
-            key
-            for seed in (1, 2)
-            for key in (
-                f"confirm-0001-seed-{seed}",
-                f"confirm-0002-seed-{seed}",
-                *(f"{name}-seed-{seed}" for name in names),
-            )
-        ),
+        *(f"{name}-seed-{s}" for name in ("full_fine_tuning", "from_scratch") for s in (1, 2)),
+        *(f"confirm-000{trial}-seed-{seed}" for seed in (1, 2) for trial in (1, 2)),
     ]
     rows = {row.run.key: row.run for row in store.rows()}
     again = rows["confirm-0002-seed-2"]
@@ -168,6 +161,69 @@ def test_a_search_in_its_order(study: Study) -> None:
     started = [n for n in notices if isinstance(n, StageStarted)]
     assert [(n.name, n.done, n.total) for n in started] == [("search", 0, 4), ("search", 4, 4)]
     assert started[1].best == (0.7, rows["trial-0001"])
+
+
+def raced(study: Study, values: dict[str, float], *overrides: str) -> tuple[Store, list[str]]:
+    """A study of six trials, confirmed by three on three seeds; a run's value by its key, else 0.5
+    and less for later trials.
+    """
+    store = memory_store(study("budget.trials=6", "confirm.top=2", "confirm.seeds=3", *overrides))
+    keys = carry_out(store, lambda run: values.get(run.key, 0.5 - 0.01 * (run.trial or 0)))
+    return store, keys
+
+
+def test_who_falls_behind_drops_out_of_the_confirmation(study: Study) -> None:
+    assert study("confirm.top=3", "confirm.seeds=3").confirm.rounds == (4, 3, 2)
+    assert study("confirm.top=1", "confirm.seeds=3").confirm.rounds == (1, 1, 1)
+    assert study("confirm.top=2", "confirm.seeds=5").confirm.rounds == (3, 3, 2, 1, 1)
+    assert study("confirm.top=4", "confirm.seeds=2").confirm.rounds == (4, 4)
+    store, keys = raced(study, {"confirm-0002-seed-1": 0.6, "full_fine_tuning-seed-1": 0.55})
+    confirmed = [key for key in keys if key.startswith("confirm")]
+    # Trial 2 makes up for what it lacked; trial 1 and then 0 fall behind.
+    assert confirmed == [
+        *(f"confirm-000{trial}-seed-1" for trial in (0, 1, 2)),
+        *(f"confirm-000{trial}-seed-2" for trial in (2, 0)),
+        "confirm-0002-seed-3",
+    ]
+    choice = choose(store)
+    assert choice is not None
+    assert (choice.number, choice.baseline) == (2, "")
+    assert choice.keys == tuple(f"confirm-0002-seed-{seed}" for seed in (1, 2, 3))
+    # Full fine-tuning had fallen behind on two seeds, the probe is on all of them.
+    found = {name: len(its) for name, its in baseline_keys(store, choice).items()}
+    assert found == {"linear_probe": 3, "full_fine_tuning": 2, "from_scratch": 2}
+
+
+def test_a_racer_that_fails_leaves_its_place_to_the_next(study: Study) -> None:
+    store = memory_store(study("budget.trials=6", "confirm.top=2", "confirm.seeds=3"))
+    lost = {"confirm-0000-seed-1", "confirm-0001-seed-3"}
+    keys = carry_out(store, lambda run: None if run.key in lost else 0.5 - 0.01 * (run.trial or 0))
+    confirmed = [key.removeprefix("confirm-000") for key in keys if key.startswith("confirm")]
+    assert confirmed == [
+        *("0-seed-1", "1-seed-1", "2-seed-1"),
+        "3-seed-1",
+        *("1-seed-2", "2-seed-2"),
+        *("1-seed-3", "2-seed-3"),
+    ]
+    choice = choose(store)
+    assert choice is not None
+    assert choice.number == 2
+
+
+def test_a_baseline_may_win(study: Study) -> None:
+    good = {f"full_fine_tuning-seed-{seed}": 0.7 for seed in (1, 2, 3)}
+    store, keys = raced(study, good)
+    assert "full_fine_tuning-seed-3" in keys
+    assert "from_scratch-seed-3" in keys  # no worse than the last of the trials
+    choice = choose(store)
+    assert choice is not None
+    assert (choice.baseline, choice.number) == ("full_fine_tuning", 0)
+    assert choice.champion == "full_fine_tuning-seed-1"
+    assert choice.mean == pytest.approx(0.7)
+    found = baseline_keys(store, choice)
+    assert list(found) == ["linear_probe", "from_scratch", "best_trial"]
+    assert found["best_trial"] == [f"confirm-0000-seed-{seed}" for seed in (1, 2, 3)]
+    assert recipe_of(store, "best_trial") == {"recipe": "tuned", "trials": 6}
 
 
 def test_a_tuned_baseline_has_as_many_trials_and_its_best_is_confirmed(study: Study) -> None:
@@ -183,7 +239,7 @@ def test_a_tuned_baseline_has_as_many_trials_and_its_best_is_confirmed(study: St
     ]
     assert recipe_of(store, "from_scratch") == {"recipe": "tuned", "trials": 4}
     assert recipe_of(store, "linear_probe") == {"recipe": "fixed", "trials": 1}
-    assert baseline_keys(store)["from_scratch"] == [
+    assert baseline_keys(store, None)["from_scratch"] == [
         f"from_scratch-0002-seed-{seed}" for seed in (1, 2)
     ]
     from tlsearch.config.paths import Layout
@@ -313,7 +369,7 @@ def test_when_a_search_is_finished(study: Study) -> None:
     assert not is_finished(store)  # the test part is not scored
     choice = choose(store)
     assert choice is not None
-    record = {"keys": list(choice.keys), "baseline_keys": baseline_keys(store)}
+    record = {"keys": list(choice.keys), "baseline_keys": baseline_keys(store, choice)}
     store.note(TEST, record)
     assert not is_finished(store)  # no model is logged
     store.note(TEST, {**record, "model": "models:/m"})

@@ -175,7 +175,7 @@ def _cost_lines(config: StudyConfig, checked: Mapping[str, Checked]) -> Iterator
     by_folds = f" of {folds} folds" if folds else ""
     yield (
         f"at most {cost.trainings} trainings: {config.num_trials()} trials{by_folds}, "
-        f"{cost.baseline_trainings} for baselines, {cost.confirm_trainings} for confirmation"
+        f"{cost.baseline_trainings + cost.confirm_trainings} for confirmation and baselines"
     )
     yield (
         f"at most {cost.train_images:,} images through training and {cost.eval_images:,} through "

@@ -357,9 +357,14 @@ def _answer(summary: "Summary") -> list[str]:
     if test:  # the search's own value is the best of many, so it flatters
         value += f" in the search, {test['mean_validation']:.4f} confirmed"
     hidden = f"; {escape(summary.imbalance)}" if summary.imbalance else ""
-    lines = [f"[bold]{confirmed}: trial {best.number}[/bold], {value}{'' if test else hidden}"]
+    named = f"trial {best.number}"
+    won = summary.winning_baseline
+    if won is not None:
+        named = f"the baseline {BASELINE_LABELS[won.run.name]}"
+        value = f"{summary.metric} {test['mean_validation']:.4f} confirmed; no trial did as well"
+    lines = [f"[bold]{confirmed}: {named}[/bold], {value}{'' if test else hidden}"]
     for name, value in best.run.params.items():
-        if name in best.sampled:
+        if name in best.sampled and won is None:
             lines.append(f"  {name} = {f'{value:.4g}' if isinstance(value, float) else value}")
     if test:
         return [*lines, "", *_test(summary, hidden)]

@@ -49,7 +49,7 @@ def show_export(exported: "Exported") -> None:
     fields = facts.as_json()
     lines = [
         f"{exported.path}  {exported.num_bytes / 2**20:.1f} MiB",
-        f"model        {facts.study}, trial {facts.trial} ({facts.run}), {facts.backbone}",
+        f"model        {facts.study}, {facts.run}, {facts.backbone}",
         f"test part    accuracy {test['mean']:.4f} (95 % interval {test['low']:.4f} … "
         f"{test['high']:.4f}) over {test['num_images']} images",
         f"input        {fields['input']}; images are resized by: {facts.fit}",

@@ -82,16 +82,16 @@ def estimate(
     train, validation = (sum(part) / len(folds) for part in zip(*folds, strict=True))
     epochs, confirm, baselines = config.budget.epochs, config.confirm, config.baselines
     search = config.num_trials() * len(folds)
-    rounds = {"fixed": 1, "tuned": config.num_trials()}
+    rounds = {"fixed": 0 if confirm.seeds else 1, "tuned": config.num_trials()}
     compared = sum(rounds[mode] for mode in baselines.values()) * len(folds)
-    num_best = min(confirm.top, config.num_trials())
-    confirmed = (num_best + len(baselines)) * confirm.seeds
+    repeated = sum(min(size, config.num_trials()) for size in confirm.rounds)
+    confirmed = repeated + len(baselines) * confirm.seeds
     trainings = search + compared + confirmed
     # The probe's trunk is frozen: forward alone, and its features could even be reused.
-    probes = (len(folds) + confirm.seeds) if "linear_probe" in baselines else 0
+    probes = (confirm.seeds or len(folds)) if "linear_probe" in baselines else 0
     train_passes = round(trainings * epochs * train)
     eval_passes = round(trainings * epochs * validation) + confirmed * test
-    own = search + num_best * confirm.seeds  # not baselines
+    own = search + repeated  # not baselines
     kept = own if reuses_features(config) else 0
     forward = round((trainings - kept) / trainings * (train_passes + eval_passes))
     forward += num_images if kept else 0

@@ -447,10 +447,21 @@ class SearchConfig(Section):
 
 
 class ConfirmConfig(Section):
-    """How many of the best are trained again, over how many seeds; 0 seeds turn it off."""
+    """The best are trained again over seeds, in a race: who falls behind drops out. 0 seeds turn it
+    off.
+    """
 
-    top: AtLeast1 = 3
+    top: Annotated[
+        AtLeast1, Field(description="trials a seed: more on the first seed, fewer on the last")
+    ] = 3
     seeds: AtLeast0 = 3
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """How many trials race on each seed; `top` on average, at least 1."""
+        most, middle = self.top - 1, (self.seeds + 1) / 2
+        steps = (int(middle - seed) for seed in range(1, self.seeds + 1))
+        return tuple(self.top + max(-most, min(most, step)) for step in steps)
 
 
 class StudyConfig(Section):

@@ -20,7 +20,9 @@ BASELINE_LABELS: Mapping[str, str] = {
     "linear_probe": "linear probe",
     "full_fine_tuning": "full fine-tuning",
     "from_scratch": "from scratch",
+    "best_trial": "the best trial",
 }
+"""The last stands among them where one of them wins."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ METADATA_KEY = "tlsearch.json"
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """A classifier of square RGB images; `test` is what the study found on its test part, as in
-    its record: mean, low and high of the accuracy over seeds. `white`, `background` and
+    its record: mean, low and high of the accuracy over seeds. `trial` is None of a baseline, and
+    `run` says which one. `white`, `background` and
     `max_megapixels` are how files were decoded, `mean` and `std` how the model normalises inside;
     defaults are those of models that do not say.
     """
@@ -30,7 +31,7 @@ class ModelFacts:
     fit: Fit
     backbone: str
     study: str
-    trial: int
+    trial: int | None
     run: str
     test: Mapping[str, Any]
     weights: Literal["float32", "float16"]

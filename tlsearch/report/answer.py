@@ -22,10 +22,14 @@ from tlsearch.report.wording import (
     setting_text,
     value_text,
 )
+from tlsearch.search.confirm import BEST_TRIAL, FREE
 from tlsearch.search.summary import SCORES, NetworkRanking, Summary
 
 if TYPE_CHECKING:
     from tlsearch.report.context import SearchReport
+
+
+PROBE = "Freeze all but the head, and solve it as a logistic regression on the frozen features."
 
 
 class Gain(NamedTuple):
@@ -121,7 +125,7 @@ class Answer(NamedTuple):
 
 def find_answer(data: "SearchReport") -> Answer:
     """Say what the study found, or why it has found nothing."""
-    best, test = data.summary.best, data.summary.test
+    winner, test = data.summary.winner, data.summary.test
     found = Answer(
         status=_status(data),
         headline="There is no answer yet.",
@@ -131,12 +135,12 @@ def find_answer(data: "SearchReport") -> Answer:
         networks=_networks(data.networks, data),
         metric=data.summary.tested,
     )
-    if best is None:
+    if winner is None:
         return found
-    params = best.run.params
+    params = winner.run.params
     score, exported = _reached(data) if test else (None, None)
     return found._replace(
-        headline=recipe_text(params, data.groups),
+        headline=PROBE if winner.run.name == FREE else recipe_text(params, data.groups),
         result=_confirmed(data) if test else _unconfirmed(data),
         score=score,
         exported=exported,
@@ -176,8 +180,13 @@ def _confirmed(data: "SearchReport") -> str:
     if metric.is_share:
         reached = percent(mean.mean)
         low, high = f"{100 * mean.low:.1f}", f"{100 * mean.high:.1f}"
+    won = data.summary.winning_baseline
+    who = f"Trial {test['winner']}"
+    if won is not None:
+        recipe = _recipe(won.run.name, data)
+        who = f"No trial did as well over the seeds as the baseline {recipe}, which"
     return (
-        f"Trial {test['winner']} reaches {reached}{named} on the test part{hidden}, the mean "
+        f"{who} reaches {reached}{named} on the test part{hidden}, the mean "
         f"over {count(mean.num_seeds, 'seed')} (95 % interval {low} to {high}; {basis(mean)}). "
         f"One of these models is exported, the first, and reaches {effect_text(own, metric)}."
     )
@@ -251,6 +260,8 @@ def score_table(summary: Summary, *, brief: bool = False) -> Scores | None:
 def _recipe(name: str, data: "SearchReport") -> str:
     """A baseline as what it is: trained with one fixed recipe, or tuned."""
     summary = data.summary
+    if name == BEST_TRIAL:
+        return f"the best trial ({summary.best.number})" if summary.best else "the best trial"
     # A baseline that was taken out of the study stands in the test's record.
     recipe = summary.recipes.get(name) or summary.test["baselines"][name]
     tuned = f"tuned, best of {count(recipe['trials'], 'trial')}"
@@ -261,7 +272,12 @@ def _recipe(name: str, data: "SearchReport") -> str:
 def _warnings(data: "SearchReport") -> list[str]:
     test, by = data.summary.test, data.summary.tested.label
     texts = [data.summary.no_better] if data.summary.no_better else []
-    if data.summary.negative_transfer:
+    if data.summary.negative_transfer and data.summary.winning_baseline:
+        texts.append(
+            "Negative transfer: training from scratch does better than the best trial. The "
+            "pretrained weights hurt on these images; look for a closer source."
+        )
+    elif data.summary.negative_transfer:
         lost = Effect(**data.summary.gain(test["baselines"]["from_scratch"]))
         texts.append(
             f"Negative transfer: over {_recipe('from_scratch', data)} the winner gains "
@@ -290,10 +306,7 @@ def _notes(data: "SearchReport", score: Effect | None) -> list[str]:
         ]
         if not texts:
             return ["No baseline has been completed: there is nothing to compare with yet."]
-        return [
-            "Baselines on the same validation images, one seed and no interval: "
-            f"{', '.join(texts)}."
-        ]
+        return [f"Baselines on redrawn validation images, without an interval: {', '.join(texts)}."]
     measured = data.summary.test["baselines"]
     notes = [
         "Intervals cover both the draw of seeds and splits and the draw of test images; gains are "
@@ -309,7 +322,20 @@ def _notes(data: "SearchReport", score: Effect | None) -> list[str]:
             "Two seeds say little about how much seeds differ, so the intervals are wide; a larger "
             "confirm.seeds narrows them."
         )
-    absent = [plain(name) for name in names if name not in measured]
+    fewer = [
+        (plain(name), found["accuracy"]["num_seeds"])
+        for name, found in measured.items()
+        if found["accuracy"]["num_seeds"] < score.num_seeds
+    ]
+    if fewer:
+        named = joined([f"{name} on {count(seeds, 'seed')}" for name, seeds in fewer])
+        notes.append(
+            f"Baselines that could not win any more were trained on fewer seeds: {named}; the gain "
+            "over them is of these seeds."
+        )
+    won = data.summary.winning_baseline
+    known = {*measured, *([won.run.name] if won else [])}
+    absent = [plain(name) for name in names if name not in known]
     if absent:
         notes.append(f"Not compared, for lack of completed seeds: {', '.join(absent)}.")
     return notes
@@ -382,7 +408,7 @@ def _caution(found: NetworkRanking, known: dict[str, RankAgreement]) -> str:
 
 
 def _difficulty(data: "SearchReport") -> str:
-    """A sentence; the baselines on the study's own split stand in for measures of their own."""
+    """A sentence; the baselines on their first split stand in for measures of their own."""
     found = []
     for name, words in (
         ("linear_probe", "a linear probe of the frozen features is right in"),

@@ -170,12 +170,14 @@ class SearchReport:
 
     @cached_property
     def baselines(self) -> Mapping[str, RunRow]:
-        """The baselines on the study's own split by name, in the order of the study, as far as they
+        """The baselines on their first split by name, in the order of the study, as far as they
         were started; of a tuned one its best trial.
         """
-        rows = [r for r in self.fixed if r.run.role == "baseline" and r.run.redraw == 0]
+        rows = [r for r in self.fixed if r.run.role == "baseline"]
         sign = 1 if self.maximise else -1
-        rows.sort(key=lambda row: -math.inf if row.value is None else sign * row.value)
+        rows.sort(
+            key=lambda row: (-row.run.redraw, -math.inf if row.value is None else sign * row.value)
+        )
         best = {row.run.name: row for row in rows}
         return {name: best[name] for name in self.config.baselines if name in best}
 

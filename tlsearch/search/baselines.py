@@ -77,7 +77,8 @@ _TRANSFER_ONLY: Mapping[str, Any] = {
 
 def baseline_run(config: StudyConfig, name: str, *, seed: int) -> Run:
     """One fixed baseline on one draw: seed 0 is the search's own split with all its folds, as a
-    trial has them; others redraw it and hold out one. Of several networks it takes the first.
+    trial has them, for studies that confirm nothing; others redraw it and hold out one. Of several
+    networks it takes the first.
     """
     network = config.backbone.names[0]
     head_only = len(groups(CATALOGUE[network])) - 1

@@ -30,6 +30,7 @@ from tlsearch.execution.worker import ignore_interrupts, leave_with_parent
 from tlsearch.metrics.curves import class_balance
 from tlsearch.metrics.objectives import TERMS, Answers, class_weight
 from tlsearch.search.confirm import (
+    BEST_TRIAL,
     Choice,
     baseline_keys,
     choose,
@@ -40,7 +41,7 @@ from tlsearch.search.confirm import (
 from tlsearch.search.coordinator import Coordinator, tracking_address
 from tlsearch.search.jobs import train_job
 from tlsearch.search.provenance import requirements
-from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, TEST, Store
+from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, SEARCH, TEST, Store
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import PARENT, wanted
 from tlsearch.tracking.registry import digest
@@ -75,7 +76,7 @@ def test_and_log(work: Coordinator, setting: Setting) -> None:
 def _score(work: Coordinator, choice: Choice, class_names: Sequence[str]) -> dict[str, Any]:
     """Score the winner and the baselines on the test part, unless that was done before."""
     store, folder, watch = work.store, work.folder, work.watch
-    record, baselines = dict(test_record(store)), baseline_keys(store)
+    record, baselines = dict(test_record(store)), baseline_keys(store, choice)
     if is_about(record, choice, baselines):
         return record
     # A baseline that was added later is scored beside the same winner, which is not chosen anew.
@@ -100,7 +101,9 @@ def _score(work: Coordinator, choice: Choice, class_names: Sequence[str]) -> dic
         jobs += [ScoreJob(keys=share, backbone=backbone) for share in shares if share]
     work.scheduler.run_jobs(jobs)
     record = {
-        "winner": choice.number,
+        "winner": None if choice.baseline else choice.number,
+        "baseline": choice.baseline,
+        "best_trial": choice.number,
         "mean_validation": choice.mean,
         "keys": list(choice.keys),
         "baseline_keys": baselines,
@@ -116,8 +119,12 @@ def _score(work: Coordinator, choice: Choice, class_names: Sequence[str]) -> dic
 
 
 def recipe_of(store: Store, name: str) -> dict[str, Any]:
-    """How a baseline came to its configuration: one fixed recipe, or the best of so many trials."""
+    """How a baseline, or the best trial where one wins, came to its configuration: one fixed
+    recipe, or the best of so many trials.
+    """
     cell = Cell("", name)
+    if name == BEST_TRIAL:
+        cell = SEARCH
     if cell not in store.cells:
         return {"recipe": "fixed", "trials": 1}
     return {"recipe": "tuned", "trials": num_trials(store, cell)}
@@ -128,7 +135,8 @@ def effects_on_test(
 ) -> dict[str, Any]:
     """The winner's test accuracy over seeds and its other `scores`, what classes of differing sizes
     hide of it, the accuracy of the exported model alone, and the winner's gain over each baseline,
-    paired by seed and image; `gains` are positive where the winner is better.
+    paired by seed and image, on the seeds that both have; `gains` are positive where the winner is
+    better.
     """
     winner = _answers(scores, choice.keys)
     confusion = np.sum([model.confusion for model in winner], axis=0)
@@ -144,7 +152,8 @@ def effects_on_test(
     }
     for name, keys in baselines.items():
         reference = _answers(scores, keys)
-        found, gains = score_effects(reference, None), score_effects(winner, reference)
+        shared = winner[: len(reference)]
+        found, gains = score_effects(reference, None), score_effects(shared, reference)
         counts = np.sum([model.confusion for model in reference], axis=0)
         effects["baselines"][name] = {
             "accuracy": found["accuracy"],
@@ -298,7 +307,7 @@ def _version_tags(record: Mapping[str, Any]) -> dict[str, str]:
     """
     own, over_seeds = record["champion_accuracy"], record["accuracy"]
     return {
-        "tlsearch.trial": str(record["winner"]),
+        **({} if record["winner"] is None else {"tlsearch.trial": str(record["winner"])}),
         "tlsearch.run": record["champion"],
         "tlsearch.test_accuracy": f"{own['mean']:.4f}",
         "tlsearch.test_interval": f"{own['low']:.4f} to {own['high']:.4f}",
@@ -310,7 +319,7 @@ def _version_tags(record: Mapping[str, Any]) -> dict[str, str]:
 def _result_tags(record: Mapping[str, Any]) -> dict[str, Any]:
     """Of the parent run: means over seeds, and the exported model's own accuracy."""
     tags = {
-        "tlsearch.winner": record["winner"],
+        "tlsearch.winner": record["baseline"] or record["winner"],
         **{f"tlsearch.test_{n}": f"{found['mean']:.4f}" for n, found in record["scores"].items()},
         "tlsearch.model_test_accuracy": f"{record['champion_accuracy']['mean']:.4f}",
     }

@@ -1,10 +1,11 @@
 """Choosing and confirming, alike in a search and in the cells of a comparison.
 
 The best trials by validation are trained again over seeds, each on its own redraw of what is not
-tested; sweeps vary the chosen configuration. In a search the best mean over seeds wins.
+tested; sweeps vary the chosen configuration. In a search this is a race that baselines take part
+in: seed by seed those that fall behind drop out, and the best mean over all seeds wins.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -31,14 +32,19 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The winner of the confirmation, by its mean validation value over seeds. `champion` is the
-    run whose model is exported: that of the first seed, whatever its validation value. Seeds
-    validate on different images, so that the best of them would be the luckiest draw.
+    """The winner of the confirmation, by its mean validation value over seeds: a `baseline`, or
+    the best trial, whose `number` is there in any case. `champion` is the run whose model is
+    exported: that of the first seed, whatever its validation value. Seeds validate on different
+    images, so that the best of them would be the luckiest draw.
+
+    `beaten` are the keys of the best trial's runs where a baseline wins, else none.
     """
 
     number: int
     mean: float
     keys: tuple[str, ...]
+    baseline: str = ""
+    beaten: tuple[str, ...] = ()
 
     @property
     def champion(self) -> str:
@@ -104,9 +110,7 @@ def counted_trials(store: Store, cell: Cell) -> list[RunRow]:
 
 
 def candidates(store: Store, cell: Cell) -> list[Candidate]:
-    """The best few different configurations of a cell, best first; none before a trial is
-    complete.
-    """
+    """The different configurations of a cell, best first; none before a trial is complete."""
     config = store.cells[cell]
     if cell != SEARCH and not num_trials(store, cell):
         return [Candidate(None, config.assign(_nothing_to_suggest))]
@@ -115,7 +119,7 @@ def candidates(store: Store, cell: Cell) -> list[Candidate]:
     for row in ranked:
         key = configuration_key(row.run.params)
         distinct.setdefault(key, Candidate(row.number, row.run.params))
-    return list(distinct.values())[: config.confirm.top]
+    return list(distinct.values())
 
 
 def chosen(store: Store, cell: Cell) -> Candidate | None:
@@ -143,13 +147,8 @@ def runs_after(store: Store, cell: Cell) -> list[Run]:
         return list({run.key: run for run in found}.values())
     if cell != SEARCH:  # a tuned baseline is confirmed beside the search's best
         return []
-    runs: list[Run] = []
-    best_few = candidates(store, cell)
-    for seed in _seeds(store.config) if best_few else ():  # an early stop leaves whole seeds
-        runs += [_repeated(store, SEARCH, candidate, seed) for candidate in best_few]
-        baselines = (confirmed_baseline(store, name, seed) for name in store.config.baselines)
-        runs += [run for run in baselines if run is not None]
-    return runs
+    race = Race(store)
+    return [run for seed in range(1, len(race.rounds) + 1) for run in race.runs_on(seed)]
 
 
 def confirm_runs(store: Store, cell: Cell, best_few: Sequence[Candidate]) -> list[Run]:
@@ -162,6 +161,28 @@ def confirm_runs(store: Store, cell: Cell, best_few: Sequence[Candidate]) -> lis
 
 def _seeds(config: StudyConfig) -> range:
     return range(1, config.confirm.seeds + 1)
+
+
+def sure_baselines(config: StudyConfig) -> list[Run]:
+    """What is trained of fixed baselines whatever the trials come to: the probe, which costs next
+    to nothing, on every seed of the confirmation, the others on the first two, without which their
+    intervals would say little; on the search's own split where nothing is confirmed. None in a
+    comparison.
+    """
+    if config.comparison is not None:
+        return []
+    seeds = _seeds(config) or (0,)
+    return [
+        baseline_run(config, name, seed=seed)
+        for name, mode in sorted(config.baselines.items(), key=lambda item: item[0] != FREE)
+        if mode == "fixed"
+        for seed in (seeds if name == FREE else seeds[:_SURE_SEEDS])
+    ]
+
+
+FREE = "linear_probe"
+"""The baseline that costs next to nothing."""
+_SURE_SEEDS = 2
 
 
 def confirmed_baseline(store: Store, name: str, seed: int) -> Run | None:
@@ -207,21 +228,132 @@ def swept_dimension(best: Candidate, sweep: SweepConfig) -> str:
     return next((d for d in sweep.dimension if d in best.params), "")
 
 
-# The winner of a search, and whether all is done.
+# The race of a search's best trials and its baselines, its winner, and whether all is done.
+
+
+class Race:
+    """The confirmation of a search as far as it has come. `rounds` are the trials that train on
+    each seed: those of a seed are known once all of the seed before have ended. A trial's standing
+    counts the value that it was chosen by, which carries as much as that of any seed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._config = store, store.config
+        self._rows = {row.run.key: row for row in store.fixed_rows()}
+        self._trials = {row.number: row for row in store.trials()}
+        self._sign = -1 if maximises(store.config) else 1
+        self.rounds: list[list[Candidate]] = []
+        field = candidates(store, SEARCH)
+        for seed, size in enumerate(self._config.confirm.rounds, start=1):
+            racing = [one for one in field if not self._failed(one, seed)][:size]
+            if not racing:
+                break
+            self.rounds.append(racing)
+            if any(self._row(one, seed) is None for one in racing):
+                break
+            field = sorted(racing, key=self._standing)
+
+    def runs_on(self, seed: int) -> Iterator[Run]:
+        """The runs of a seed that are known: baselines, which take longest, then trials."""
+        for name in self._config.baselines:
+            run = confirmed_baseline(self._store, name, seed)
+            if run is not None and self._goes_on(name, seed):
+                yield run
+        for one in self.rounds[seed - 1]:
+            yield _repeated(self._store, SEARCH, one, seed)
+
+    def finalists(self) -> list[tuple[Candidate, list[RunRow]]]:
+        """The trials that completed every seed, best first, with their runs."""
+        seeds = _seeds(self._config)
+        if not seeds or len(self.rounds) < len(seeds):
+            return []
+        found = [(one, self._completed(one)) for one in self.rounds[-1]]
+        whole = [(one, rows) for one, rows in found if len(rows) == len(seeds)]
+        return sorted(whole, key=lambda item: self._standing(item[0]))
+
+    def baseline_rows(self, name: str) -> list[RunRow]:
+        """The runs of a baseline from the first seed on, up to one that is not complete."""
+        found = []
+        for seed in _seeds(self._config):
+            run = confirmed_baseline(self._store, name, seed)
+            row = self._rows.get(run.key) if run is not None else None
+            if row is None or row.value is None:
+                break
+            found.append(row)
+        return found
+
+    def mean_of(self, rows: Sequence[RunRow]) -> tuple[float, float]:
+        """The mean value of runs, less is better, and that of their losses, which parts equals."""
+        values = (self._sign * (row.value or 0.0) for row in rows)
+        return fmean(values), fmean(row.val_loss for row in rows)
+
+    def _run(self, one: Candidate, seed: int) -> Run:
+        return _repeated(self._store, SEARCH, one, seed)
+
+    def _row(self, one: Candidate, seed: int) -> RunRow | None:
+        """The run of a trial on a seed, if it is complete."""
+        row = self._rows.get(self._run(one, seed).key)
+        return row if row is not None and row.value is not None else None
+
+    def _failed(self, one: Candidate, seed: int) -> bool:
+        row = self._rows.get(self._run(one, seed).key)
+        return row is not None and row.ended is not None and row.value is None
+
+    def _completed(self, one: Candidate) -> list[RunRow]:
+        """Its runs from the first seed on, up to one that is not complete."""
+        found = []
+        for seed in _seeds(self._config):
+            row = self._row(one, seed)
+            if row is None:
+                break
+            found.append(row)
+        return found
+
+    def _standing(self, one: Candidate) -> tuple[float, float]:
+        assert one.trial is not None, "trials race"
+        return self.mean_of([self._trials[one.trial], *self._completed(one)])
+
+    def _goes_on(self, name: str, seed: int) -> bool:
+        """Whether a baseline is trained on a seed: it is no worse than the last of the trials that
+        are, on the seeds before; or it has to be.
+        """
+        if name == FREE or seed <= _SURE_SEEDS:
+            return True
+        before = self.baseline_rows(name)[: seed - 1]
+        if len(before) < seed - 1:
+            return False
+        others = [self._completed(one)[: seed - 1] for one in self.rounds[seed - 1]]
+        return self.mean_of(before) <= max(map(self.mean_of, others))
 
 
 def choose(store: Store) -> Choice | None:
-    """The candidate of a search with the best mean over all seeds; None if none completed them."""
-    config = store.config
-    values = {row.run.key: row.value for row in store.fixed_rows() if row.value is not None}
-    found = []
-    for candidate in candidates(store, SEARCH):
-        keys = [run.key for run in confirm_runs(store, SEARCH, [candidate])]
-        if keys and candidate.trial is not None and values.keys() >= set(keys):
-            mean = fmean(values[key] for key in keys)
-            found.append(Choice(number=candidate.trial, mean=mean, keys=tuple(keys)))
-    pick = max if maximises(config) else min
-    return pick(found, key=lambda choice: choice.mean) if found else None
+    """The best of all that completed every seed; None before a trial has. Trials are ranked with
+    the value that chose them; beside baselines, which nothing chose, the fresh seeds alone count.
+    """
+    race = Race(store)
+    finalists = race.finalists()
+    if not finalists:
+        return None
+    (best, rows), keys = finalists[0], tuple(row.run.key for row in finalists[0][1])
+    assert best.trial is not None, "trials race"
+    found = [(race.mean_of(rows), Choice(number=best.trial, mean=_mean(rows), keys=keys))]
+    for name in store.config.baselines:
+        others = race.baseline_rows(name)
+        if len(others) == len(keys):
+            its = tuple(row.run.key for row in others)
+            won = Choice(
+                number=best.trial, mean=_mean(others), keys=its, baseline=name, beaten=keys
+            )
+            found.append((race.mean_of(others), won))
+    return min(found, key=lambda item: item[0])[1]
+
+
+def _mean(rows: Sequence[RunRow]) -> float:
+    return fmean(row.value or 0.0 for row in rows)
+
+
+BEST_TRIAL = "best_trial"
+"""Stands among the baselines where one of them wins."""
 
 
 def test_record(store: Store) -> Mapping[str, Any]:
@@ -229,15 +361,17 @@ def test_record(store: Store) -> Mapping[str, Any]:
     return dict(store.noted(TEST) or {})
 
 
-def baseline_keys(store: Store) -> dict[str, list[str]]:
-    """The keys of each baseline's confirmation, of those that completed every seed."""
-    complete = {row.run.key for row in store.fixed_rows() if row.state == "complete"}
-    found: dict[str, list[str]] = {}
+def baseline_keys(store: Store, choice: Choice | None) -> dict[str, list[str]]:
+    """The keys of each baseline's confirmation, from the first seed on, but for one that wins:
+    the best trial then stands in its place.
+    """
+    race, found = Race(store), dict[str, list[str]]()
     for name in store.config.baselines:
-        runs = [confirmed_baseline(store, name, seed) for seed in _seeds(store.config)]
-        keys = [run.key for run in runs if run is not None]
-        if len(keys) == len(runs) and complete.issuperset(keys):
+        keys = [row.run.key for row in race.baseline_rows(name)]
+        if keys and (choice is None or name != choice.baseline):
             found[name] = keys
+    if choice is not None and choice.beaten:
+        found[BEST_TRIAL] = list(choice.beaten)
     return found
 
 
@@ -259,15 +393,11 @@ def cell_is_done(store: Store, cell: Cell) -> bool:
 
 
 def planned_runs(store: Store, cell: Cell) -> list[Run]:
-    """All fixed runs of a cell as far as they are known; of a search its fixed baselines first."""
-    first = []
-    if cell == SEARCH:
-        first = [
-            baseline_run(store.config, name, seed=0)
-            for name, mode in store.config.baselines.items()
-            if mode == "fixed"
-        ]
-    return [*first, *runs_after(store, cell)]
+    """All fixed runs of a cell as far as they are known; of a search those of its baselines that
+    are sure first.
+    """
+    first = sure_baselines(store.config) if cell == SEARCH else []
+    return list({run.key: run for run in [*first, *runs_after(store, cell)]}.values())
 
 
 def is_finished(store: Store) -> bool:
@@ -284,4 +414,4 @@ def is_finished(store: Store) -> bool:
     choice, record = choose(store), test_record(store)
     if choice is None:
         return True
-    return is_about(record, choice, baseline_keys(store)) and bool(record.get("model"))
+    return is_about(record, choice, baseline_keys(store, choice)) and bool(record.get("model"))

@@ -33,16 +33,17 @@ from tlsearch.execution.messages import (
     Watcher,
 )
 from tlsearch.execution.runs import Run
-from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import has_examples, test_and_log
 from tlsearch.search.collect import write_tables
 from tlsearch.search.confirm import (
+    FREE,
     best_trial,
     cell_is_done,
     is_finished,
     num_trials,
     planned_runs,
     runs_after,
+    sure_baselines,
     test_record,
     trials_left,
 )
@@ -170,10 +171,8 @@ class Queue:
         timeout = self._store.config.budget.timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._led_on: set[Cell] = set()
-        store, config = self._store, self._store.config
-        if config.comparison is None:
-            fixed = [name for name, mode in config.baselines.items() if mode == "fixed"]
-            store.enqueue([baseline_run(config, name, seed=0) for name in fixed])
+        self._sure = sure_baselines(self._store.config)
+        self._store.enqueue([run for run in self._sure if run.name == FREE])
 
     @property
     def _is_over(self) -> bool:
@@ -216,29 +215,30 @@ class Queue:
             # Those under way count: with one trial left, one worker gets it.
             if trials_left(store, cell) > store.num_running(cell) and not self._is_over:
                 return store.ask(cell)
-        return None
+        # Whatever the last trials come to: workers need not wait for them.
+        store.enqueue(self._sure)
+        return store.ask_fixed(scenario)
 
     def _lead_on(self, cells: list[Cell]) -> None:
         """Enqueue what the trials of these cells lead to, once all of them have ended."""
         store = self._store
         left = sum(trials_left(store, cell) for cell in cells)
+        is_search, is_known = SEARCH in cells, self._led_on.issuperset(cells)
         if (
-            self._led_on.issuperset(cells)
+            (is_known and not is_search)  # a search's race goes on seed by seed
             or any(store.num_running(cell) for cell in cells)
             or (left and not self._is_over)
         ):
             return
-        is_search = SEARCH in cells
-        if is_search and any(row.ended is None for row in store.fixed_rows("")):
-            return
         self._led_on.update(cells)
-        if left:
+        if left and not is_known:
             self._work.watch(Remark(f"budget.timeout is over with {left} trials not started"))
         runs = [run for cell in cells for run in runs_after(store, cell)]
-        store.enqueue(runs)
-        if is_search and runs:
-            ended = {row.run.key for row in store.fixed_rows("") if row.ended is not None}
-            self._begins("confirmation", sum(run.key in ended for run in runs), len(runs))
+        added = store.enqueue([*self._sure, *runs])
+        if is_search and (added or not is_known):
+            rows = store.fixed_rows("")
+            done = sum(row.ended is not None for row in rows)
+            self._begins("confirmation", done, len(rows))
 
 
 # A scenario before its first training: read, divided, measured, compared with what it was.

@@ -241,13 +241,13 @@ class Store:
         params = config.assign(suggest_with(trial))
         return self._claimed(run_of(config, cell, trial.number, params), trial, study)
 
-    def enqueue(self, runs: Iterable[Run]) -> None:
-        """Add fixed runs that are not there yet."""
+    def enqueue(self, runs: Iterable[Run]) -> int:
+        """Add fixed runs that are not there yet; how many were added."""
         known = {row.run.key for row in self.fixed_rows()}
-        for run in runs:
-            if run.key not in known:
-                known.add(run.key)
-                self._fixed[run.scenario].enqueue_trial({}, user_attrs={_RUN: _run_json(run)})
+        new = {run.key: run for run in runs if run.key not in known}
+        for run in new.values():
+            self._fixed[run.scenario].enqueue_trial({}, user_attrs={_RUN: _run_json(run)})
+        return len(new)
 
     def ask_fixed(self, scenario: str = "") -> Run | None:
         """The next fixed run that waits, or None."""

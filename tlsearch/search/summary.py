@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +24,15 @@ from tlsearch.execution.runs import RunRow
 from tlsearch.metrics.curves import ClassBalance, class_balance
 from tlsearch.metrics.objectives import of_largest
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement
-from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import recipe_of
-from tlsearch.search.confirm import best_first, chosen, is_finished, maximises, test_record
+from tlsearch.search.confirm import (
+    BEST_TRIAL,
+    best_first,
+    chosen,
+    is_finished,
+    maximises,
+    test_record,
+)
 from tlsearch.search.storage import storage_address
 from tlsearch.search.store import AUDIT, FACTS, MLFLOW, NETWORKS, Store
 from tlsearch.tracking.address import sqlite_path
@@ -37,11 +44,11 @@ _NOT_TEST = ("baselines", "baseline_keys", "model", "model_run", "registered")
 class Summary:
     """A study as it stands.
 
-    `counts` holds the search's trials by state. `best` is the winner of the confirmation, or the
-    best trial so far where there is none yet. `test` is empty until the test part was scored.
-    `classes` is of the part that the best one's accuracy is of: the test part, once it was scored,
-    or validation; None where that is not known. `precision` is the number format, of several
-    networks each one's; None before it was chosen.
+    `counts` holds the search's trials by state. `best` is the best trial of the confirmation, or
+    the best one so far; `winning_baseline` is the run of a baseline that beat it there. `test` is
+    empty until the test part was scored. `classes` is of the part that the best one's accuracy is
+    of: the test part, once it was scored, or validation; None where that is not known. `precision`
+    is the number format, of several networks each one's; None before it was chosen.
     """
 
     name: str
@@ -52,6 +59,7 @@ class Summary:
     counts: Mapping[str, int]
     budget: int
     best: RunRow | None
+    winning_baseline: RunRow | None = None
     baselines: Mapping[str, float | None]
     recipes: Mapping[str, Mapping[str, Any]]
     test: Mapping[str, Any]
@@ -157,10 +165,17 @@ class Summary:
         return ""
 
     @property
+    def winner(self) -> RunRow | None:
+        """What is recommended: the best trial, or the baseline that beat it."""
+        return self.winning_baseline or self.best
+
+    @property
     def negative_transfer(self) -> bool:
-        """Whether training from scratch beats the winner by an interval that excludes 0."""
-        found = self.test.get("baselines", {}).get("from_scratch") if self.test else None
-        return found is not None and bool(self.gain(found)["high"] < 0)
+        """Whether training from scratch beats all else by an interval that excludes 0."""
+        found = self.test.get("baselines", {}) if self.test else {}
+        if self.winning_baseline and self.winning_baseline.run.name == "from_scratch":
+            return bool(self.gain(found[BEST_TRIAL])["low"] > 0)
+        return "from_scratch" in found and bool(self.gain(found["from_scratch"])["high"] < 0)
 
     @property
     def negative_transfer_text(self) -> str:
@@ -173,7 +188,8 @@ class Summary:
             if recipe["recipe"] == "tuned"
             else "with one fixed recipe, which was not tuned"
         )
-        return f"negative transfer: training from scratch, {how}, does better than the winner"
+        beaten = "the best trial" if self.winning_baseline else "the winner"
+        return f"negative transfer: training from scratch, {how}, does better than {beaten}"
 
 
 UNEVEN = 3.0
@@ -185,8 +201,9 @@ def summarise(store: Store, layout: Layout) -> Summary:
     config, rows, is_search = store.config, store.rows(), store.config.comparison is None
     test = test_record(store)
     ranked = best_first(rows, maximise=maximises(config)) if is_search else []
-    winner = next((r for r in ranked if test and r.number == test["winner"]), None)
-    best = winner or (ranked[0] if ranked else None)
+    best_trial = test.get("best_trial", test.get("winner"))
+    best = next((r for r in ranked if r.number == best_trial), ranked[0] if ranked else None)
+    won = [row for row in rows if test.get("baseline") and row.run.key == test["champion"]]
     baselines = config.baselines if is_search else ()
     return Summary(
         name=config.name,
@@ -197,6 +214,7 @@ def summarise(store: Store, layout: Layout) -> Summary:
         counts=Counter(row.state for row in rows if row.run.role == "trial" or not is_search),
         budget=config.num_trials(),
         best=best,
+        winning_baseline=won[0] if won else None,
         baselines={name: _baseline_value(store, name) for name in baselines},
         recipes={name: recipe_of(store, name) for name in baselines},
         test=test,
@@ -234,14 +252,20 @@ def _classes(test: Mapping[str, Any], best: RunRow | None, folder: Path) -> Clas
 
 
 def _baseline_value(store: Store, name: str) -> float | None:
-    """A baseline's validation value on the search's own split; of a tuned one its best trial's."""
+    """A baseline's mean validation value over the seeds that it completed; of a tuned one that of
+    its best trial, on the search's own split.
+    """
     cell = Cell("", name)
     if cell in store.cells:
         best = chosen(store, cell)
         values = {row.number: row.value for row in store.trials(cell)}
         return None if best is None or best.trial is None else values[best.trial]
-    key = baseline_run(store.config, name, seed=0).key
-    return next((row.value for row in store.fixed_rows() if row.run.key == key), None)
+    found = [
+        row.value
+        for row in store.fixed_rows("")
+        if row.run.role == "baseline" and row.run.name == name and row.value is not None
+    ]
+    return fmean(found) if found else None
 
 
 def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> dict[str, Any]:
@@ -261,6 +285,7 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
             "params": dict(best.run.params),
             "confirmed": bool(test),
         },
+        "winner": summary.winner and summary.winner.run.label,
         "test": {k: v for k, v in test.items() if k not in _NOT_TEST} or None,
         "baselines": {
             name: {"value": value, **summary.recipes[name], **found.get(name, {})}

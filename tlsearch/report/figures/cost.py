@@ -64,7 +64,7 @@ class Costs(NamedTuple):
 
     @classmethod
     def compute(cls, data: SearchReport) -> "Costs | Absent":
-        """The complete trials, and the baselines on the same split."""
+        """The complete trials, and the baselines on their first split."""
         trials = [
             Candidate(f"trial {row.number}", False, row.seconds, row.value)
             for row in data.ranked

@@ -56,7 +56,9 @@ class LearningCurves(NamedTuple):
 
     @classmethod
     def compute(cls, data: SearchReport) -> "LearningCurves | Absent":
-        """The curves of the winner, the best few others, and the baselines on the same split."""
+        """The curves of the best trial, the best few others, and the baselines on their first
+        split.
+        """
         best, metric = data.summary.best, data.summary.metric
         top = sorted(data.ranked, key=lambda row: best is None or row.number != best.number)
         found = [

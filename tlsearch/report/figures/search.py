@@ -180,7 +180,7 @@ class History(NamedTuple):
         )
         return (
             "Each mark is a trial, in the order of sampling; a pruned trial stands at its last "
-            "epoch's value. Horizontal lines are the baselines on the same validation images."
+            "epoch's value. Horizontal lines are the baselines, the mean over their seeds."
             f"{edge}"
         )
 
@@ -254,7 +254,7 @@ class ValueShares(NamedTuple):
         )
         return (
             "The share of complete trials whose value is at most that on the axis. Dashed lines "
-            f"are the baselines on the same validation images{f': {beside}' if beside else ''}."
+            f"are the baselines, the mean over their seeds{f': {beside}' if beside else ''}."
         )
 
     @property
