@@ -76,6 +76,7 @@ class StudyProgress:
     running: dict[str, Running] = field(default_factory=dict)
     best: tuple[float, Run] | None = None
     spent: list[float] = field(default_factory=list)
+    raced: set[str] = field(default_factory=set)
 
     def note(self, notice: Notice) -> None:
         """Take in what happened."""
@@ -97,9 +98,12 @@ class StudyProgress:
 
     def _ended(self, notice: RunEnded) -> None:
         run = self.running.pop(notice.run.key, None)
-        if notice.ending is None:
+        is_open, is_first = notice.ending is None, notice.run.key not in self.raced
+        if is_open and not notice.reason:  # interrupted
             return
-        if self._counts(notice.run):
+        if is_open:
+            self.raced.add(notice.run.key)
+        if self._counts(notice.run) and is_first:
             self.done += 1
             if run is not None:
                 self.spent.append(time.monotonic() - run.since)
@@ -240,6 +244,9 @@ def line_of(notice: Notice, state: StudyProgress) -> str:
         case StageStarted(name, done, total, workers, _):
             count = f"{workers} worker{'s' if workers != 1 else ''}"
             return f"{name}: {done} of {total} done, {count}"
+        case RunEnded(spec, None, _, reason) if reason:
+            total = state.stage.total if state.stage else 0
+            return f"{spec.label}: {reason} · {recipe(spec, state.searched)} · {state.done}/{total}"
         case RunEnded(spec, None, _, _):
             return f"{spec.label}: saved, goes on with the next run"
         case RunEnded(spec, ending, value, reason):

@@ -267,6 +267,39 @@ class SuccessiveHalving(Pruner):
             yield _rung(config, f"successive_halving.{field}", rung)
 
 
+class Racing(Pruner):
+    """Trials pause at rungs, and the best go on; none is ended before the search is. Not Optuna's:
+    see `search.racing`.
+    """
+
+    optuna_name: ClassVar[str] = "NopPruner"
+    min_resource: _FirstRung = 1
+    reduction_factor: Annotated[
+        AtLeast2, Field(description="one in so many of those that came to a rung goes on")
+    ] = 3
+    generation: Annotated[
+        AtLeast1,
+        Field(description="trials that train before any is decided on; results depend on it"),
+    ] = 8
+
+    def arguments(self, config: "StudyConfig") -> dict[str, Any]:  # noqa: ARG002
+        """None: Optuna prunes nothing."""
+        return {}
+
+    def rungs(self, steps: int) -> tuple[int, ...]:
+        """After how many epochs, or folds, trials pause, of as many `steps` in all."""
+        found, rung = [], self.min_resource
+        while rung < steps:
+            found.append(rung)
+            rung *= self.reduction_factor
+        return tuple(found)
+
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
+        """A first rung beyond the end of a trial."""
+        if self.min_resource > num_steps(config):
+            yield _rung(config, "racing.min_resource", self.min_resource)
+
+
 class Hyperband(Pruner):
     """Successive halving over several brackets (arXiv:1603.06560)."""
 
@@ -342,6 +375,7 @@ PRUNERS: Mapping[str, type[Pruner]] = {
     "median": Median,
     "percentile": Percentile,
     "successive_halving": SuccessiveHalving,
+    "racing": Racing,
     "hyperband": Hyperband,
     "wilcoxon": Wilcoxon,
 }

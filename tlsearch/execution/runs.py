@@ -15,6 +15,8 @@ from tlsearch.training.results import EpochResult, FoldResult
 
 Role = Literal["trial", "baseline", "confirm", "sweep"]
 Ending = Literal["complete", "pruned", "diverged", "failed"]
+OPEN = ("running", "waiting", "paused")
+"""States of a run that has no ending."""
 
 BASELINE_LABELS: Mapping[str, str] = {
     "linear_probe": "linear probe",
@@ -112,7 +114,8 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run as the store knows it; `state` is "running" or "waiting" before it has an ending.
+    """A run as the store knows it; `state` is "running", "waiting" or, of a trial at a rung of a
+    race, "paused" before it has an ending.
 
     `number` is that of its trial in Optuna. `measures` are empty where none were wanted; not a
     number where one could not be taken.

@@ -16,6 +16,7 @@ from tlsearch.errors import RequestError, TlsearchError, WorkError
 from tlsearch.execution.executor import Executor
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
+    Decision,
     EpochDone,
     Event,
     Job,
@@ -58,8 +59,8 @@ class Work(Protocol):
         """A worker has the run, at its beginning or from its checkpoint."""
         ...
 
-    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
-        """Record an epoch, and the fold that ended with it; whether the run is to be pruned.
+    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> Decision:
+        """Record an epoch, and the fold that ended with it; what the run is to do.
         Epochs may come again after a worker died: they are recorded once.
         """
         ...
@@ -68,8 +69,10 @@ class Work(Protocol):
         """Record how a run ended; `result` is None of one that failed."""
         ...
 
-    def paused(self, run: Run) -> None:
-        """Put a run back in the queue: it goes on from its checkpoint."""
+    def paused(self, run: Run, result: TrainResult | None) -> None:
+        """Put a run back in the queue, or let it pause as it was told to, with what it came to: it
+        goes on from its checkpoint.
+        """
         ...
 
 
@@ -204,18 +207,17 @@ class Scheduler:
         match event:
             case EpochDone(key, result, fold):
                 if key == run.key:
-                    prune = work.epoch(run, result, fold)
-                    paused = self._interrupts.stopping
-                    self._executor.answer(
-                        worker, "stop" if prune else "pause" if paused else "continue"
-                    )
+                    decision = work.epoch(run, result, fold)
+                    if decision == "continue" and self._interrupts.stopping:
+                        decision = "pause"
+                    self._executor.answer(worker, decision)
             case WorkerDied():
                 del self._active[worker]
                 self._died(work, worker, event, run, job)
             case TrainDone():
                 self._release(worker)
                 if event.ending == "paused":
-                    work.paused(run)
+                    work.paused(run, event.result)
                     return
                 self._faults = 0
                 ending: Ending = "pruned" if event.ending == "stopped" else event.ending
@@ -259,7 +261,7 @@ class Scheduler:
             return
         self._watch(Remark(f"{text}; another worker goes on from the last checkpoint"))
         if self._interrupts.stopping:
-            work.paused(run)
+            work.paused(run, None)
         else:
             self._start(work, worker, run, job)
 
@@ -280,7 +282,7 @@ class Scheduler:
             # What ends the loop is what the user must read. If it was a full disk, this fails as
             # well, and the next invocation finds the run and puts it back.
             with suppress(Exception):
-                work.paused(run)
+                work.paused(run, None)
 
     def _error_of(self, event: JobFailed | OutOfMemory) -> TlsearchError:
         if isinstance(event, OutOfMemory):

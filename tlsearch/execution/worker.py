@@ -214,17 +214,23 @@ class _Server:
         keeper = Checkpointer(path, cost_share=share)
         keeper.restore(trainer)
         try:
+            decision: Decision = "continue"
             for result in list(trainer.history):
-                if ask(job.key, trainer, result) == "stop":
+                decision = ask(job.key, trainer, result)
+                if decision == "stop":
                     return _ended(job, "stopped", trainer)
+            if decision == "pause" and not trainer.finished:  # it died when it had come to its rung
+                return _ended(job, "paused", trainer)
             for result in trainer.epochs():
                 match ask(job.key, trainer, result):
                     case "stop":
                         return _ended(job, "stopped", trainer)
+                    case _ if trainer.finished:  # it ends now, whatever was decided
+                        pass
                     case "pause":
                         keeper.save(trainer)
                         return _ended(job, "paused", trainer)
-                    case _ if not trainer.finished:
+                    case _:
                         keeper.after_epoch(trainer)
         except DivergenceError as error:
             ended = trainer.summary("diverged", reason=str(error), confusion=())

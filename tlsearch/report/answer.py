@@ -157,7 +157,7 @@ def find_answer(data: "SearchReport") -> Answer:
 
 def _status(data: "SearchReport") -> str:
     found = data.summary.counts
-    states = ("complete", "pruned", "diverged", "failed", "running", "waiting")
+    states = ("complete", "pruned", "diverged", "failed", "running", "paused", "waiting")
     texts = [f"{found[state]} {state}" for state in states if found.get(state)]
     end = "finished" if data.summary.is_finished else "not finished"
     trials = count(data.summary.budget, "trial")

@@ -14,7 +14,14 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 
-from tlsearch.config.paths import Layout, size_of, sweep, user_cache, write_text
+from tlsearch.config.paths import (
+    Layout,
+    checkpoint_path,
+    size_of,
+    sweep,
+    user_cache,
+    write_text,
+)
 from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.runtime import planned_workers, visible_gpus
 from tlsearch.config.schema import StudyConfig
@@ -22,6 +29,7 @@ from tlsearch.errors import RequestError, WorkError, hidden
 from tlsearch.execution.executor import Executor, LocalExecutor, ready_server
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
+    Decision,
     EpochSeen,
     Notice,
     Prepared,
@@ -34,7 +42,7 @@ from tlsearch.execution.messages import (
     TrainJob,
     Watcher,
 )
-from tlsearch.execution.runs import Ending, Run, RunRow
+from tlsearch.execution.runs import OPEN, Ending, Run, RunRow
 from tlsearch.execution.scheduler import Scheduler
 from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import epoch_metrics, keep_evaluation, mirror_row
@@ -122,8 +130,8 @@ class Coordinator:
         self._mirror(self.store.row(run))
         self.watch(RunStarted(run))
 
-    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> bool:
-        """Record an epoch, and the fold that ended with it; whether the run is to be pruned."""
+    def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> Decision:
+        """Record an epoch, and the fold that ended with it; what the run is to do."""
         is_new = (run.key, result.epoch) not in self._seen
         self._seen.add((run.key, result.epoch))
         prune = self.store.report(run, result, fold=fold)
@@ -131,7 +139,9 @@ class Coordinator:
         self.mirror.show(wanted(run.key, metrics=[metrics]))
         if is_new:
             self.watch(EpochSeen(run, result))
-        return prune
+        if prune:
+            return "stop"
+        return "pause" if self.store.is_due(run) else "continue"
 
     def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
         """Record how a run ended."""
@@ -142,10 +152,21 @@ class Coordinator:
         self._mirror(row)
         self.watch(RunEnded(run, ending, row.value, reason))
 
-    def paused(self, run: Run) -> None:
-        """Put a run back in the queue: it goes on from its checkpoint."""
-        self._mirror(self.store.pause(run))
-        self.watch(RunEnded(run, None, None, ""))
+    def paused(self, run: Run, result: TrainResult | None) -> None:
+        """Put a run back in the queue, or let it pause at its rung: it goes on from its
+        checkpoint.
+        """
+        row = self.store.pause(run, result)
+        self._mirror(row)
+        reason = ""
+        if row.state == "paused" and result is not None:
+            reason = f"paused after epoch {len(result.epochs)} of {run.total_epochs}"
+        self.watch(RunEnded(run, None, None, reason))
+
+    def give_up(self, run: Run) -> None:
+        """End a run that pauses and will not go on."""
+        self.ended(run, "pruned", None, "fell behind where it paused")
+        checkpoint_path(self.folder, run.key).unlink(missing_ok=True)
 
     def _mirror(self, row: RunRow) -> None:
         assert self._setting is not None, "a run has a setting"
@@ -208,7 +229,7 @@ def start_over(
 def begin(folder: Path, config: StudyConfig, rows: Iterable[RunRow]) -> None:
     """Write down what is run, and clear away what killed processes left."""
     write_text(folder / "study.yaml", to_yaml(redacted(config)))
-    sweep(folder, open_keys={r.run.key for r in rows if r.state in ("running", "waiting")})
+    sweep(folder, open_keys={r.run.key for r in rows if r.state in OPEN})
 
 
 def settled_in(layout: Layout) -> Iterator[str]:

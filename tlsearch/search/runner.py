@@ -18,6 +18,7 @@ from tlsearch.config.checks import few_configurations, knows_source
 from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import Layout
 from tlsearch.config.schema import StudyConfig
+from tlsearch.config.search_options import Racing
 from tlsearch.config.sources import EmbeddedSource
 from tlsearch.data.records import Audit
 from tlsearch.errors import StoreError, TlsearchError
@@ -68,6 +69,7 @@ from tlsearch.search.provenance import (
     study_texts,
     what_and_where,
 )
+from tlsearch.search.racing import Generations
 from tlsearch.search.store import (
     FACTS,
     NETWORKS,
@@ -171,6 +173,11 @@ class Queue:
         timeout = self._store.config.budget.timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._led_on: set[Cell] = set()
+        self._races = {
+            cell: Generations(self._store, cell, budget=num_trials(self._store, cell))
+            for cell, config in self._store.cells.items()
+            if isinstance(config.search.pruner, Racing) and num_trials(self._store, cell)
+        }
         self._sure = sure_baselines(self._store.config)
         self._store.enqueue([run for run in self._sure if run.name == FREE])
 
@@ -212,12 +219,26 @@ class Queue:
         if waiting is not None:
             return waiting
         for cell in cells:
+            race = self._races.get(cell)
+            if race is not None:
+                trial = race.next_run(self._work.folder, is_over=self._is_over)
+                if trial is None and self._end_race(race):
+                    return self.next_run(cells)
+                if trial is not None:
+                    return trial
             # Those under way count: with one trial left, one worker gets it.
-            if trials_left(store, cell) > store.num_running(cell) and not self._is_over:
+            elif trials_left(store, cell) > store.num_running(cell) and not self._is_over:
                 return store.ask(cell)
         # Whatever the last trials come to: workers need not wait for them.
         store.enqueue(self._sure)
         return store.ask_fixed(scenario)
+
+    def _end_race(self, race: Generations) -> bool:
+        """End what pauses once a race is over; whether there was any."""
+        left = race.left()
+        for run in left:
+            self._work.give_up(run)
+        return bool(left)
 
     def _lead_on(self, cells: list[Cell]) -> None:
         """Enqueue what the trials of these cells lead to, once all of them have ended."""

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
@@ -80,17 +81,33 @@ def point_for(
     name = study.study_name
     optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=memory)
     copy = optuna.load_study(study_name=name, storage=memory, pruner=make_pruner(config))
+    copy.sampler = make_sampler(config, seed=seed)
+    trial = copy.ask()
+    if configuration_key(config.assign(suggest_with(trial))) not in known:
+        return None
+    copy.tell(trial, state=TrialState.FAIL)
+    return new_point(config, copy, seed=derive_seed(seed, 1) % 2**32, known=known)
+
+
+def new_point(
+    config: StudyConfig, study: optuna.Study, *, seed: int, known: Collection[Hashable]
+) -> dict[str, Any]:
+    """The values of the next trial of a `study` that nobody keeps, which it is asked for; where the
+    sampler draws a `known` configuration again and again, any that is new, if there is one.
+    """
     for attempt in range(REDRAWS):
         its_seed = derive_seed(seed, attempt) % 2**32 if attempt else seed
-        copy.sampler = make_sampler(config, seed=its_seed)
-        trial = copy.ask()
+        study.sampler = make_sampler(config, seed=its_seed)
+        trial = study.ask()
         if configuration_key(config.assign(suggest_with(trial))) not in known:
-            return trial.params if attempt else None
+            return trial.params
+        study.tell(trial, state=TrialState.FAIL)
+    size = config.num_configurations()
     draw = random.Random(seed)  # noqa: S311
     while True:
         drawn: dict[str, Any] = {}
         params = config.assign(_drawn(draw, drawn))
-        if configuration_key(params) not in known:
+        if configuration_key(params) not in known or (size is not None and len(known) >= size):
             return drawn
 
 

@@ -24,21 +24,23 @@ from uuid import uuid4
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import METRICS, Grid, Wilcoxon
+from tlsearch.config.search_options import METRICS, Grid, Tpe, Wilcoxon
 from tlsearch.config.space import configuration_key, with_defaults
 from tlsearch.errors import StoreError
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.search.baselines import run_of, tuned_config
+from tlsearch.search.racing import Generation
 from tlsearch.search.samplers import (
     grid_point,
     make_pruner,
     make_sampler,
+    new_point,
     point_for,
     stored_values,
     suggest_with,
@@ -65,8 +67,11 @@ SIMILARITY = "similarity"  # how similar its images are to the source's
 SURVEY = "survey"  # what a scenario's data are
 SHARES = "shares"  # how evenly its splits draw the classes
 
-_RUN, _RESULT = "tlsearch:run", "tlsearch:result"
-"""User attributes of a trial: which run it is, how it ended."""
+_RUN, _RESULT, _UNTIL = "tlsearch:run", "tlsearch:result", "tlsearch:until"
+"""User attributes of a trial: which run it is, how it ended or stands, and in a race after which
+step it pauses, None for the end.
+"""
+_GENERATION = "tlsearch:generation"
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -88,6 +93,11 @@ class _Claim:
     study: optuna.Study
     steps: set[int]
     decisions: dict[int, bool]
+
+    @property
+    def until(self) -> int | None:
+        """After which step of a race it pauses; None for the end."""
+        return self.trial.user_attrs.get(_UNTIL)
 
     @property
     def row(self) -> RunRow:
@@ -217,8 +227,10 @@ class Store:
 
     # Handing out.
 
-    def ask(self, cell: Cell = SEARCH) -> Run:
-        """The next trial of a cell: one that waits to go on, or a newly sampled one."""
+    def ask(self, cell: Cell = SEARCH, *, learnt: optuna.Study | None = None) -> Run:
+        """The next trial of a cell: one that waits to go on, or a newly sampled one. The sampler
+        sees the cell's own trials, or those of `learnt`, which then holds the new one as well.
+        """
         study, config = self._sampled[cell], self.cells[cell]
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
@@ -233,13 +245,67 @@ class Store:
         seed = derive_seed(config.search.seed, "sampler", *place, number) % 2**32
         if not waiting and not is_grid:
             known = {configuration_key(row.run.params) for row in self.trials(cell)}
-            point = point_for(config, study, self.storage, seed=seed, known=known)
+            if learnt is None:
+                point = point_for(config, study, self.storage, seed=seed, known=known)
+            else:
+                point = new_point(config, learnt, seed=seed, known=known)
             if point is not None:
                 study.enqueue_trial(point)
         study.sampler = make_sampler(config, seed=seed)
         trial = study.ask()
         params = config.assign(suggest_with(trial))
         return self._claimed(run_of(config, cell, trial.number, params), trial, study)
+
+    # A race: trials that pause at a rung keep their claim, and go on by it.
+
+    def resume(self, cell: Cell, *, until: int | None) -> list[Run]:
+        """Claim what an earlier invocation left; those that do not pause. New ones among them
+        train `until` this step.
+        """
+        study, found = self._sampled[cell], []
+        while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            run = self.ask(cell)
+            claim = self._claims[run.key]
+            if _UNTIL not in claim.trial.user_attrs:  # killed before it was written
+                claim.trial.set_user_attr(_UNTIL, until)
+            if claim.row.state != "paused":
+                found.append(run)
+        return found
+
+    def begin_generation(self, cell: Cell, generation: Generation, until: int | None) -> list[Run]:
+        """Claim what trains in a generation, in its order; what of it has begun already is left
+        out. The sampler takes trials that pause for pruned ones, and sees them all as they stood
+        when the generation was decided on.
+        """
+        study = self._sampled[cell]
+        study.set_user_attr(_GENERATION, [generation.trials, list(generation.go_on.items())])
+        open_rows = {row.number: row for row in self.trials(cell) if row.state == "paused"}
+        runs = []
+        for number, rung in generation.go_on.items():
+            row = open_rows.get(number)
+            claim = None if row is None else self._claims[row.run.key]
+            if claim is not None and claim.until != rung:
+                claim.trial.set_user_attr(_UNTIL, rung)
+                runs.append(claim.run)
+        learnt = None
+        if isinstance(self.cells[cell].search.sampler, Tpe):  # others do not see what runs
+            learnt = optuna.create_study(direction=study.direction)
+            learnt.add_trials([_as_pruned(t) for t in study.get_trials(deepcopy=False)])
+        while len(study.get_trials(deepcopy=False)) < generation.trials:
+            run = self.ask(cell, learnt=learnt)
+            self._claims[run.key].trial.set_user_attr(_UNTIL, until)
+            runs.append(run)
+        return runs
+
+    def generation(self, cell: Cell) -> Generation | None:
+        """The last generation that was begun."""
+        noted = self._sampled[cell].user_attrs.get(_GENERATION)
+        return None if noted is None else Generation(noted[0], dict(noted[1]))
+
+    def is_due(self, run: Run) -> bool:
+        """Whether a run has come to the rung at which it pauses."""
+        claim = self._claims[run.key]
+        return claim.until is not None and max(claim.steps, default=0) >= claim.until
 
     def enqueue(self, runs: Iterable[Run]) -> int:
         """Add fixed runs that are not there yet; how many were added."""
@@ -294,7 +360,9 @@ class Store:
         claim = self._claims.pop(run.key)
         for name, shown in _shown_attributes(run, ending, result, reason).items():
             claim.trial.set_user_attr(name, shown)
-        claim.trial.set_user_attr(_RESULT, _result_json(ending, result, reason))
+        before = claim.trial.user_attrs.get(_RESULT, {})  # of one that paused
+        record = before if result is None else _result_json(result)
+        claim.trial.set_user_attr(_RESULT, {**record, "ending": ending, "reason": reason})
         value: float | None = None
         if ending == "complete":
             assert result is not None
@@ -302,9 +370,16 @@ class Store:
         claim.study.tell(claim.trial, value, _STATES[ending])
         return claim.row
 
-    def pause(self, run: Run) -> RunRow:
-        """Put a run back in the queue; it goes on from its checkpoint. Its row then."""
-        claim = self._claims.pop(run.key)
+    def pause(self, run: Run, result: TrainResult | None) -> RunRow:
+        """Put a run back in the queue, or let it pause at its rung; it goes on from its checkpoint.
+        Its row then.
+        """
+        claim = self._claims[run.key]
+        if result is not None and self.is_due(run):
+            record = {**_result_json(result), "ending": "paused", "reason": ""}
+            claim.trial.set_user_attr(_RESULT, record)
+            return claim.row
+        del self._claims[run.key]
         self._set_state(claim.study, claim.trial.number, TrialState.WAITING)
         return claim.row
 
@@ -468,14 +543,19 @@ def _row_of(run: Run, trial: FrozenTrial) -> RunRow:
     names = [name for name in EpochResult._fields if name in columns]
     epochs = zip(*(columns[name] for name in names), strict=True)
     open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+    found = tuple(EpochResult(**dict(zip(names, row, strict=True))) for row in epochs)
+    folds = tuple(FoldResult(*row) for row in result.get("folds", ()))
+    state, until = open_state.get(trial.state), trial.user_attrs.get(_UNTIL)
+    if state is not None and until is not None:
+        state = "paused" if len(folds if len(run.folds) > 1 else found) >= until else state
     return RunRow(
         run=run,
         number=trial.number,
-        state=open_state.get(trial.state) or result.get("ending", "failed"),
+        state=state or result.get("ending", "failed"),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
         reason=result.get("reason", ""),
-        epochs=tuple(EpochResult(**dict(zip(names, row, strict=True))) for row in epochs),
-        folds=tuple(FoldResult(*row) for row in result.get("folds", ())),
+        epochs=found,
+        folds=folds,
         max_grad_norm=result.get("max_grad_norm", 0.0),
         measures={name: float(value) for name, value in result.get("measures", {}).items()},
         images_trained=result.get("images_trained", 0),
@@ -487,14 +567,22 @@ def _row_of(run: Run, trial: FrozenTrial) -> RunRow:
     )
 
 
-def _result_json(ending: Ending, result: TrainResult | None, reason: str) -> dict[str, Any]:
-    """How a run ended as a user attribute; the epochs column by column."""
-    if result is None:
-        return {"ending": ending, "reason": reason}
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    """What a sampler is shown of a trial: of one that has not ended, what it came to."""
+    if trial.state.is_finished() or not trial.intermediate_values:
+        return trial
+    return create_trial(
+        state=TrialState.PRUNED,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _result_json(result: TrainResult) -> dict[str, Any]:
+    """What a run came to as a user attribute; the epochs column by column."""
     columns = zip(*result.epochs, strict=True)
     return {
-        "ending": ending,
-        "reason": reason,
         "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
         "folds": [list(fold) for fold in result.folds],
         "max_grad_norm": result.max_grad_norm,

@@ -20,7 +20,7 @@ from tlsearch.data.records import as_json as auditing_as_json
 from tlsearch.data.records import effect as auditing_effect
 from tlsearch.errors import hidden
 from tlsearch.execution.messages import Remark
-from tlsearch.execution.runs import RunRow
+from tlsearch.execution.runs import OPEN, RunRow
 from tlsearch.metrics.curves import ClassBalance, class_balance
 from tlsearch.metrics.objectives import of_largest
 from tlsearch.metrics.transferability import RankAgreement, rank_agreement
@@ -145,7 +145,7 @@ class Summary:
         states = Counter(self.counts)
         if not states.total():
             return "No trial has been started. Run the study first."
-        if states["running"] or states["waiting"]:
+        if any(states[state] for state in OPEN):
             return "No trial has been completed yet."
         if states["diverged"] == states.total():
             return "All trials diverged: lower the rates in the study's space."
