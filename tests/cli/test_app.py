@@ -54,7 +54,7 @@ def test_check_shows_the_resolved_study_space_and_cost(tlsearch: Invoke) -> None
     text = tlsearch("check", "study.yaml", "--set", "budget.trials=7").stdout
     assert "trials: 7" in text
     assert re.search(r"^ lr +0\.001 to 0\.1, logarithmic", text, re.MULTILINE)
-    assert "at most 10 trainings: 7 trials, 3 for confirmation and baselines" in text
+    assert "at most 9 trainings: 7 trials, 2 for confirmation and baselines" in text
     assert "all 7 trials will be" not in text
 
 

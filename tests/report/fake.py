@@ -23,7 +23,7 @@ from tlsearch.execution.examples import as_json
 from tlsearch.execution.runs import Run
 from tlsearch.search.baselines import baseline_run
 from tlsearch.search.champion import effects_on_test, recipe_of
-from tlsearch.search.confirm import baseline_keys, choose, runs_after
+from tlsearch.search.confirm import baseline_keys, choose, runs_after, sure_baselines
 from tlsearch.search.mirroring import evaluation
 from tlsearch.search.store import FACTS, MLFLOW, SEARCH, TEST, Store
 from tlsearch.training.results import EpochResult, TrainResult
@@ -171,7 +171,7 @@ BASELINE_ACCURACIES = {"linear_probe": 0.885, "full_fine_tuning": 0.951, "from_s
 
 def baselines(fake: Fake, *, names: Sequence[str] = DIGITS) -> None:
     config = fake.store.config
-    fake.store.enqueue([baseline_run(config, name, seed=0) for name in config.baselines])
+    fake.store.enqueue([baseline_run(config, name, seed=1) for name in config.baselines])
     _carry_out(fake, names)
 
 
@@ -185,18 +185,21 @@ def confirm(
 ) -> None:
     """Confirmation, the scores on the test part, and the record of what they say."""
     config = fake.store.config
-    fake.store.enqueue(runs_after(fake.store, SEARCH))
-    _carry_out(fake, names)
-    rows, baselines = fake.store.rows(), baseline_keys(fake.store)
+    fake.store.enqueue(sure_baselines(config))
+    while fake.store.enqueue(runs_after(fake.store, SEARCH)):
+        _carry_out(fake, names)
     choice = choose(fake.store)
     assert choice is not None
+    rows, baselines = fake.store.rows(), baseline_keys(fake.store, choice)
     for row in rows:
         if row.run.redraw:
             accuracy = references.get(row.run.name, winner)
             write_scores(fake, row.run.key, accuracy, names, test_images)
     write_examples(fake, choice.champion)
     record: dict[str, Any] = {
-        "winner": choice.number,
+        "winner": None if choice.baseline else choice.number,
+        "baseline": choice.baseline,
+        "best_trial": choice.number,
         "mean_validation": choice.mean,
         "keys": list(choice.keys),
         "baseline_keys": baselines,
@@ -236,7 +239,8 @@ def write_examples(fake: Fake, key: str) -> None:
 
 def _carry_out(fake: Fake, names: Sequence[str]) -> None:
     while (run := fake.store.ask_fixed()) is not None:
-        train(fake, run, BASELINE_ACCURACIES.get(run.name, 0.96) + 0.001 * run.redraw, names=names)
+        accuracy = BASELINE_ACCURACIES.get(run.name, 0.96 + 0.001 * run.redraw)
+        train(fake, run, accuracy, names=names)
 
 
 def finished(folder: Path, *overrides: str, trials: int = 30) -> Fake:

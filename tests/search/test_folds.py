@@ -125,7 +125,7 @@ def test_what_is_repeated_after_an_interruption_is_recorded_once(crossed: Any) -
     epochs, folds = told([0.7, 0.5, 0.9, 0.9])
     for one in epochs[:3]:
         store.report(run, one, fold=folds[0] if one.epoch == 3 else None)
-    store.pause(run)
+    store.pause(run, None)
     again = store.ask()
     assert run_through(store, again, [0.7, 0.5, 0.9, 0.9]) == 6
     trial = store.study.get_trials()[1]
@@ -140,7 +140,11 @@ def test_hyperband_counts_folds(study: Study) -> None:
 def test_confirmation_takes_turns(crossed: Any) -> None:
     store = crossed("none", "confirm.seeds=6", "confirm.top=1")
     run_through(store, store.ask(), [0.7] * 4)
-    specs = runs_after(store, SEARCH)
+    specs = []
+    while store.enqueue(runs_after(store, SEARCH)):
+        while (spec := store.ask_fixed()) is not None:
+            store.tell(spec, "complete", result([0.7]), reason="")
+            specs.append(spec)
     by_seed = {spec.redraw: spec.folds for spec in specs}
     assert by_seed == {1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (0,), 6: (1,)}
     assert all(spec.folds == by_seed[spec.redraw] for spec in specs)

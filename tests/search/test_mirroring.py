@@ -97,7 +97,7 @@ def test_tags_tell_the_kinds_apart(store: Store) -> None:
         "tlsearch.kind": "baseline",
         "tlsearch.baseline": "full_fine_tuning",
     }
-    confirm = runs_after(store, SEARCH)[0]
+    confirm = runs_after(store, SEARCH)[-1]
     assert run_tags(confirm) == {
         "tlsearch.kind": "confirm",
         "tlsearch.confirms": 0,
@@ -164,7 +164,7 @@ def test_statuses(store: Store, ending: str, status: str, tmp_path: Path) -> Non
 
 
 def test_a_paused_run_is_scheduled(store: Store, tmp_path: Path) -> None:
-    store.pause(store.ask())
+    store.pause(store.ask(), None)
     assert mirror_row(store.rows()[0], GROUPS, folder=tmp_path, table=None).status == "SCHEDULED"
 
 
@@ -176,7 +176,7 @@ def test_what_waits_in_the_queue_is_not_shown(store: Store) -> None:
     store.ask()
     fixed = store.ask_fixed()
     assert fixed is not None
-    store.pause(fixed)
+    store.pause(fixed, None)
     assert [row.run.key for row in begun(store.rows())] == ["trial-0000", fixed.key]
 
 

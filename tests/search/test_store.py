@@ -262,7 +262,7 @@ def test_the_grid_is_walked_once(study: Study) -> None:
     store = memory_store(configured(study, GRID, "grid", "none"))
     store.tell(store.ask(), "failed", None, reason="")  # a failed point was visited, too
     paused = store.ask()
-    store.pause(paused)
+    store.pause(paused, None)
     assert store.ask() == paused
     other = store.ask()
     drive(store, paused, [0.1] * 4)

@@ -16,7 +16,7 @@ The study of the user's name keeps the notes of the whole. In a search it is the
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -24,18 +24,30 @@ from uuid import uuid4
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.config.cells import Cell, cell_config, cells, compared
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import METRICS, Grid, Tpe, Wilcoxon
-from tlsearch.config.space import configuration_key, with_defaults
+from tlsearch.config.search_options import METRICS, Grid, Tpe
+from tlsearch.config.space import configuration_key
 from tlsearch.errors import StoreError
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.search.baselines import run_of, tuned_config
 from tlsearch.search.racing import Generation
+from tlsearch.search.records import (
+    RESULT,
+    RUN,
+    UNTIL,
+    as_pruned,
+    read_run,
+    result_json,
+    row_of,
+    run_json,
+    shown_attributes,
+    step_and_value,
+)
 from tlsearch.search.samplers import (
     grid_point,
     make_pruner,
@@ -67,10 +79,6 @@ SIMILARITY = "similarity"  # how similar its images are to the source's
 SURVEY = "survey"  # what a scenario's data are
 SHARES = "shares"  # how evenly its splits draw the classes
 
-_RUN, _RESULT, _UNTIL = "tlsearch:run", "tlsearch:result", "tlsearch:until"
-"""User attributes of a trial: which run it is, how it ended or stands, and in a race after which
-step it pauses, None for the end.
-"""
 _GENERATION = "tlsearch:generation"
 _STATES = {
     "complete": TrialState.COMPLETE,
@@ -97,12 +105,12 @@ class _Claim:
     @property
     def until(self) -> int | None:
         """After which step of a race it pauses; None for the end."""
-        return self.trial.user_attrs.get(_UNTIL)
+        return self.trial.user_attrs.get(UNTIL)
 
     @property
     def row(self) -> RunRow:
         """What the storage holds of it."""
-        return _row_of(self.run, self.study.get_trials(deepcopy=False)[self.trial.number])
+        return row_of(self.run, self.study.get_trials(deepcopy=False)[self.trial.number])
 
 
 class Store:
@@ -266,8 +274,8 @@ class Store:
         while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             run = self.ask(cell)
             claim = self._claims[run.key]
-            if _UNTIL not in claim.trial.user_attrs:  # killed before it was written
-                claim.trial.set_user_attr(_UNTIL, until)
+            if UNTIL not in claim.trial.user_attrs:  # killed before it was written
+                claim.trial.set_user_attr(UNTIL, until)
             if claim.row.state != "paused":
                 found.append(run)
         return found
@@ -285,15 +293,15 @@ class Store:
             row = open_rows.get(number)
             claim = None if row is None else self._claims[row.run.key]
             if claim is not None and claim.until != rung:
-                claim.trial.set_user_attr(_UNTIL, rung)
+                claim.trial.set_user_attr(UNTIL, rung)
                 runs.append(claim.run)
         learnt = None
         if isinstance(self.cells[cell].search.sampler, Tpe):  # others do not see what runs
             learnt = optuna.create_study(direction=study.direction)
-            learnt.add_trials([_as_pruned(t) for t in study.get_trials(deepcopy=False)])
+            learnt.add_trials([as_pruned(t) for t in study.get_trials(deepcopy=False)])
         while len(study.get_trials(deepcopy=False)) < generation.trials:
             run = self.ask(cell, learnt=learnt)
-            self._claims[run.key].trial.set_user_attr(_UNTIL, until)
+            self._claims[run.key].trial.set_user_attr(UNTIL, until)
             runs.append(run)
         return runs
 
@@ -312,7 +320,7 @@ class Store:
         known = {row.run.key for row in self.fixed_rows()}
         new = {run.key: run for run in runs if run.key not in known}
         for run in new.values():
-            self._fixed[run.scenario].enqueue_trial({}, user_attrs={_RUN: _run_json(run)})
+            self._fixed[run.scenario].enqueue_trial({}, user_attrs={RUN: run_json(run)})
         return len(new)
 
     def ask_fixed(self, scenario: str = "") -> Run | None:
@@ -322,7 +330,7 @@ class Store:
             return None
         study.sampler = optuna.samplers.RandomSampler(seed=0)
         trial = study.ask()
-        return self._claimed(_read_run(trial.user_attrs[_RUN]), trial, study)
+        return self._claimed(read_run(trial.user_attrs[RUN]), trial, study)
 
     def _claimed(self, run: Run, trial: optuna.Trial, study: optuna.Study) -> Run:
         stored = study.get_trials(deepcopy=False)[trial.number]
@@ -343,7 +351,7 @@ class Store:
         if by_folds and fold is None:
             return False
         config = self.config_of(run)
-        step, value = _step_and_value(config, result, fold if by_folds else None)
+        step, value = step_and_value(config, result, fold if by_folds else None)
         if step not in claim.steps:
             claim.trial.report(value, step)
             claim.steps.add(step)
@@ -358,11 +366,11 @@ class Store:
     def tell(self, run: Run, ending: Ending, result: TrainResult | None, *, reason: str) -> RunRow:
         """Record how a run ended; its row then."""
         claim = self._claims.pop(run.key)
-        for name, shown in _shown_attributes(run, ending, result, reason).items():
+        for name, shown in shown_attributes(run, ending, result, reason).items():
             claim.trial.set_user_attr(name, shown)
-        before = claim.trial.user_attrs.get(_RESULT, {})  # of one that paused
-        record = before if result is None else _result_json(result)
-        claim.trial.set_user_attr(_RESULT, {**record, "ending": ending, "reason": reason})
+        before = claim.trial.user_attrs.get(RESULT, {})  # of one that paused
+        record = before if result is None else result_json(result)
+        claim.trial.set_user_attr(RESULT, {**record, "ending": ending, "reason": reason})
         value: float | None = None
         if ending == "complete":
             assert result is not None
@@ -376,8 +384,8 @@ class Store:
         """
         claim = self._claims[run.key]
         if result is not None and self.is_due(run):
-            record = {**_result_json(result), "ending": "paused", "reason": ""}
-            claim.trial.set_user_attr(_RESULT, record)
+            record = {**result_json(result), "ending": "paused", "reason": ""}
+            claim.trial.set_user_attr(RESULT, record)
             return claim.row
         del self._claims[run.key]
         self._set_state(claim.study, claim.trial.number, TrialState.WAITING)
@@ -427,11 +435,11 @@ class Store:
         for study in self._fixed.values() if scenario is None else [self._fixed[scenario]]:
             for trial in study.get_trials(deepcopy=False):
                 row = self._rows.get((study.study_name, trial.number))
-                rows.append(row or self._row(study, _read_run(trial.user_attrs[_RUN]), trial))
+                rows.append(row or self._row(study, read_run(trial.user_attrs[RUN]), trial))
         return rows
 
     def _row(self, study: optuna.Study, run: Run, trial: FrozenTrial) -> RunRow:
-        row = _row_of(run, trial)
+        row = row_of(run, trial)
         if trial.state.is_finished():
             self._rows[study.study_name, trial.number] = row
         return row
@@ -520,100 +528,3 @@ def is_started(name: str, storage: optuna.storages.BaseStorage) -> bool:
         return False
     attributes = optuna.load_study(study_name=name, storage=storage).user_attrs
     return _PREFIX + IDENTITY in attributes
-
-
-# From Optuna's trials to rows and back.
-
-
-def _step_and_value(
-    config: StudyConfig, result: EpochResult, fold: FoldResult | None
-) -> tuple[int, float]:
-    """The step and the value that a pruner sees."""
-    metric = config.search.metric
-    if fold is None:
-        return result.epoch, getattr(result, metric)
-    alone = isinstance(config.search.pruner, Wilcoxon)
-    return fold.fold, getattr(fold, metric if alone else f"mean_{metric}")
-
-
-def _row_of(run: Run, trial: FrozenTrial) -> RunRow:
-    result = trial.user_attrs.get(_RESULT, {})
-    columns = result.get("epochs", {})
-    # A study that is older than a column lacks it.
-    names = [name for name in EpochResult._fields if name in columns]
-    epochs = zip(*(columns[name] for name in names), strict=True)
-    open_state = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
-    found = tuple(EpochResult(**dict(zip(names, row, strict=True))) for row in epochs)
-    folds = tuple(FoldResult(*row) for row in result.get("folds", ()))
-    state, until = open_state.get(trial.state), trial.user_attrs.get(_UNTIL)
-    if state is not None and until is not None:
-        state = "paused" if len(folds if len(run.folds) > 1 else found) >= until else state
-    return RunRow(
-        run=run,
-        number=trial.number,
-        state=state or result.get("ending", "failed"),
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
-        reason=result.get("reason", ""),
-        epochs=found,
-        folds=folds,
-        max_grad_norm=result.get("max_grad_norm", 0.0),
-        measures={name: float(value) for name, value in result.get("measures", {}).items()},
-        images_trained=result.get("images_trained", 0),
-        seconds=result.get("seconds", 0.0),
-        step_seconds=result.get("step_seconds"),
-        started=trial.datetime_start,
-        ended=trial.datetime_complete,
-        sampled=trial.params,
-    )
-
-
-def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
-    """What a sampler is shown of a trial: of one that has not ended, what it came to."""
-    if trial.state.is_finished() or not trial.intermediate_values:
-        return trial
-    return create_trial(
-        state=TrialState.PRUNED,
-        params=trial.params,
-        distributions=trial.distributions,
-        intermediate_values=trial.intermediate_values,
-    )
-
-
-def _result_json(result: TrainResult) -> dict[str, Any]:
-    """What a run came to as a user attribute; the epochs column by column."""
-    columns = zip(*result.epochs, strict=True)
-    return {
-        "epochs": dict(zip(EpochResult._fields, map(list, columns), strict=False)),
-        "folds": [list(fold) for fold in result.folds],
-        "max_grad_norm": result.max_grad_norm,
-        # JSON has no such numbers as NaN: their names stand for them.
-        "measures": {n: v if math.isfinite(v) else str(v) for n, v in result.measures.items()},
-        "images_trained": result.images_trained,
-        "seconds": result.seconds,
-        "step_seconds": result.step_seconds,
-    }
-
-
-def _shown_attributes(
-    run: Run, ending: Ending, result: TrainResult | None, reason: str
-) -> dict[str, str | int | float]:
-    """What Optuna Dashboard shows of a run, a column each."""
-    shown: dict[str, str | int | float] = {"ending": ending, "strategy": run.scope}
-    if run.role != "trial":  # the trial's number says nothing
-        shown = {"run": run.label, **shown}
-    if reason:
-        shown["reason"] = reason
-    if result is not None:
-        shown |= {"epochs": len(result.epochs), "training seconds": round(result.seconds, 1)}
-    return shown
-
-
-def _run_json(run: Run) -> dict[str, Any]:
-    return {"key": run.key, **{name: getattr(run, name) for name in Run.__dataclass_fields__}}
-
-
-def _read_run(record: Mapping[str, Any]) -> Run:
-    # Records may be older than a dimension, which then was at its default.
-    params = with_defaults(record["params"])
-    fields = {name: record[name] for name in Run.__dataclass_fields__}
-    return Run(**{**fields, "params": params, "folds": tuple(record["folds"])})

@@ -68,7 +68,7 @@ def test_a_map_needs_both_dimensions(data: SearchReport) -> None:
 def test_the_front_is_what_nothing_cheaper_reaches(data: SearchReport) -> None:
     seconds = {0: (3.0, 0.80), 1: (2.0, 0.85), 2: (5.0, 0.85), 3: (9.0, 0.95), 4: (9.0, 0.90)}
     rows = [search_row(data, i, seconds=s, value=v) for i, (s, v) in seconds.items()]
-    probe = [replace(r, seconds=40.0) for r in data.fixed if r.run.key == "linear_probe-seed-0"]
+    probe = [replace(r, seconds=40.0) for r in data.fixed if r.run.key == "linear_probe-seed-1"]
     found = Costs.compute(with_rows(data, [*rows, *probe]))
     assert isinstance(found, Costs)
     assert [(c.name, c.seconds) for c in found.front] == [("trial 1", 2.0), ("trial 3", 9.0)]
