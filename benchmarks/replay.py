@@ -396,17 +396,17 @@ class Planned:
     def started(self, _run: Run) -> None:
         pass
 
-    def epoch(self, run: Run, result: EpochResult, _fold: FoldResult | None) -> bool:
+    def epoch(self, run: Run, result: EpochResult, _fold: FoldResult | None) -> Decision:
         self._watch(EpochSeen(run, result))
         assert run.trial is not None
         self._values[run.trial] = result.val_accuracy, dict(run.params)
-        return result.epoch >= self._epochs < run.num_epochs
+        return "stop" if result.epoch >= self._epochs < run.num_epochs else "continue"
 
     def ended(self, run: Run, ending: Ending, _result: TrainResult | None, reason: str) -> None:
         self._under_way -= 1
         self._watch(RunEnded(run, ending, None, reason))
 
-    def paused(self, run: Run) -> None:
+    def paused(self, run: Run, _result: TrainResult | None) -> None:
         raise AssertionError(f"{run.key}: a plan pauses nothing")
 
 

@@ -43,7 +43,15 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.space import values
 from tlsearch.execution.executor import LocalExecutor
 from tlsearch.execution.interrupts import Interrupts
-from tlsearch.execution.messages import Notice, PrepareJob, Preparing, Remark, Setting, TrainJob
+from tlsearch.execution.messages import (
+    Decision,
+    Notice,
+    PrepareJob,
+    Preparing,
+    Remark,
+    Setting,
+    TrainJob,
+)
 from tlsearch.execution.runs import Ending, Run
 from tlsearch.execution.scheduler import Scheduler
 from tlsearch.execution.workbench import Workbench
@@ -75,8 +83,8 @@ class Recording:
     def started(self, run: Run) -> None:
         pass
 
-    def epoch(self, _run: Run, _result: EpochResult, _fold: FoldResult | None) -> bool:
-        return False  # nothing is pruned
+    def epoch(self, _run: Run, _result: EpochResult, _fold: FoldResult | None) -> Decision:
+        return "continue"  # nothing is pruned
 
     def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
         record: dict[str, Any] = {
@@ -104,7 +112,7 @@ class Recording:
         with self._file.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def paused(self, run: Run) -> None:
+    def paused(self, run: Run, _result: TrainResult | None) -> None:
         self._left.appendleft(run)
 
 

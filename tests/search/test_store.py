@@ -104,7 +104,7 @@ def test_what_was_under_way_goes_on(study: Study, reopen: Reopen) -> None:
     runs = [store.ask_fixed(), store.ask(), store.ask()]
     assert runs[0]
     store.report(runs[2], epoch(1, 0.3), fold=None)  # type: ignore[arg-type]
-    store.pause(runs[1])  # type: ignore[arg-type]
+    store.pause(runs[1], None)  # type: ignore[arg-type]
     store = reopen(config)  # as after a kill
     assert store.recover() == 3
     assert set(states(store).values()) == {"waiting"}
@@ -281,7 +281,8 @@ def test_every_pruner_runs_a_study(study: Study, name: str) -> None:
     pruned = search(store, TRIALS)
     rows = store.rows()
     assert [row.state for row in rows] == ["pruned" if p else "complete" for p in pruned]
-    assert any(pruned) == (name not in ("none", "wilcoxon"))  # which needs more steps than these
+    # Wilcoxon needs more steps than these, and a race prunes none before its end.
+    assert any(pruned) == (name not in ("none", "wilcoxon", "racing"))
     assert not all(pruned)
     # A trial that has trained all its epochs is complete, however bad it is.
     assert all((len(row.epochs) == 4) == (row.state == "complete") for row in rows)
@@ -427,7 +428,7 @@ def test_starting_over_keeps_what_was_there(study: Study, tmp_path: Path, addres
     store = Store(config, storage)
     drive(store, store.ask(), [0.5] * 3)
     store.ask()
-    store.pause(store.ask())
+    store.pause(store.ask(), None)
     key, folder = store.key, layout.study("s")
     for part in PARTS:
         (folder / part).mkdir(parents=True)
