@@ -77,7 +77,7 @@ def test_history_draws_states_in_shapes_and_the_bad_at_the_edge(data: SearchRepo
     low, high = figure.layout.yaxis.range
     assert all(low < y < high for t in marks for y in t.y)
     assert all(y < found.window.low for y in named(figure)["diverged"].y)
-    assert set(named(figure)["linear probe"].y) == {pytest.approx(PROBE)}
+    assert named(figure)["linear probe"].y == pytest.approx((PROBE, PROBE))
     # Optuna's own line: a value for every trial once there is a complete one.
     best = named(figure)["best so far"]
     assert list(best.x) == [row.number for row in data.trials]
@@ -107,7 +107,7 @@ def test_values_are_spread_beside_the_baselines(data: SearchReport) -> None:
     assert found.values == tuple(sorted(row.value for row in data.ranked))
     figure = found.draw()
     assert named(figure)["trials"].y[-1] == 1.0
-    assert set(named(figure)["linear probe"].x) == {pytest.approx(PROBE)}
+    assert named(figure)["linear probe"].x == pytest.approx((PROBE, PROBE))
     beaten = sum(value > PROBE for value in found.values)
     assert f"{100 * beaten / len(found.values):.1f}" in found.caption
 
