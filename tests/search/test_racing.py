@@ -11,6 +11,7 @@ from tests.search.conftest import BODY, Study
 from tests.search.fakes import FakeExecutor, Story, epoch, layout_in, memory_store, train
 from tests.search.scenes import Scene
 from tlsearch.config.paths import checkpoint_path
+from tlsearch.config.portfolio import starts
 from tlsearch.config.search_options import Racing
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search import racing
@@ -185,3 +186,16 @@ def test_checkpoints_of_those_that_pause_are_bounded(
     scene.coordinator.carry_out(watched)
     assert max(kept) <= 2 + 4  # what a generation adds comes on top
     assert kept[-1] == 0
+
+
+@pytest.mark.parametrize("pruner", ["none", "{racing: {generation: 4}}"])
+def test_a_search_begins_with_the_portfolio(study: Study, tmp_path: Path, pruner: str) -> None:
+    config = study(*RACE, f"search.pruner={pruner}", "search.start=portfolio")
+    scene = Scene(config, tmp_path / "study", learns)
+    queue = Queue(scene.coordinator)
+    scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
+    wanted = [start.values["lr"] for start in starts(config)]
+    found = [row.run.params["lr"] for row in scene.store.trials()]
+    assert len(wanted) > 4
+    assert found[: len(wanted)] == wanted
+    assert len({*found}) == len(found) == 12

@@ -12,6 +12,7 @@ from tlsearch.config.catalog import (
 from tlsearch.config.cells import comparison_contradictions
 from tlsearch.config.cost import head_alone_trains, num_batches, train_images
 from tlsearch.config.network_checks import network_contradictions
+from tlsearch.config.portfolio import start_note
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import CmaEs, Hyperband, Median, Percentile, Tpe, Wilcoxon
 from tlsearch.config.sources import (
@@ -457,6 +458,8 @@ def notes(config: StudyConfig) -> list[str]:
         found.append(
             f"the sampler's first {startup} trials are random, so all {trials} trials will be"
         )
+    if start_note(config):
+        found.append(start_note(config))
     if config.confirm.seeds and config.confirm.top > trials:
         found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
     unmodelled = [n for n, d in config.searched().items() if isinstance(d, Choice)]

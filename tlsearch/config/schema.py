@@ -444,6 +444,10 @@ class SearchConfig(Section):
     metric: Annotated[
         MetricName, Field(description="of the validation part; with or without val_")
     ] = "val_accuracy"
+    start: Annotated[
+        Literal["none", "portfolio"],
+        Field(description="portfolio: the first trials are strategies that did well elsewhere"),
+    ] = "none"
 
 
 class ConfirmConfig(Section):

@@ -144,8 +144,11 @@ class Grid(UnconditionalSampler):
         return {"search_space": config.grid()}
 
     def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
-        """Ranges without a grid, and grids of too many points or too few."""
+        """Ranges without a grid, grids of too many points or too few, and another beginning."""
         yield from super().contradictions(config)
+        if config.search.start != "none":
+            rule, remedy = "a grid's trials are its points", "write none, or use another sampler"
+            yield clash(config, "search.start", rule, remedy, _SAMPLER)
         for name, found in config.searched().items():
             if count(found) is None:
                 written = raw(found)

@@ -17,6 +17,7 @@ from tlsearch.config.cells import Cell, compared, scenario_config
 from tlsearch.config.checks import few_configurations, knows_source
 from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import Layout
+from tlsearch.config.portfolio import start_note
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import Racing
 from tlsearch.config.sources import EmbeddedSource
@@ -191,6 +192,8 @@ class Queue:
         if store.config.comparison is None:
             if store.config.num_trials() < store.config.budget.trials:
                 self._work.watch(Remark(few_configurations(store.config)))
+            if start_note(store.config) and not store.num_ended():
+                self._work.watch(Remark(start_note(store.config)))
             done, total = store.num_ended(), store.num_ended() + trials_left(store)
             self._begins("search", done, total)
             return

@@ -27,6 +27,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.config.cells import Cell, cell_config, cells, compared
+from tlsearch.config.portfolio import starts
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
@@ -251,7 +252,11 @@ class Store:
         # comparison all arms of a scenario draw alike, and each scenario anew.
         place = [cell.scenario] if cell.scenario else []
         seed = derive_seed(config.search.seed, "sampler", *place, number) % 2**32
-        if not waiting and not is_grid:
+        first = starts(config) if cell == SEARCH and not waiting else []
+        if number < len(first):
+            # What the portfolio leaves open is sampled, among the trials that are to be seen.
+            (study if learnt is None else learnt).enqueue_trial(dict(first[number].values))
+        if not waiting and not is_grid and (number >= len(first) or learnt is not None):
             known = {configuration_key(row.run.params) for row in self.trials(cell)}
             if learnt is None:
                 point = point_for(config, study, self.storage, seed=seed, known=known)
