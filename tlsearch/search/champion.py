@@ -372,6 +372,7 @@ def log_champion(
     try:
         answer: Logged | str = ours.recv()
     except EOFError:
+        process.join()  # before there is a code
         answer = f"the process ended with exit code {process.exitcode}"
     process.join()
     if isinstance(answer, str):
