@@ -21,6 +21,7 @@ from functools import cache
 from hashlib import sha256
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +29,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.curves import tables
 from benchmarks.curves.landscape import Landscape, read_kept, recorded_tasks
-from benchmarks.curves.portfolio import portfolio_of
+from benchmarks.curves.portfolio import content, portfolio_of
 from benchmarks.curves.tasks import EPOCHS, HERE
 from benchmarks.replay import Replay, Stage, one_epoch_first, replay
+from tlsearch.config import portfolio as start
 from tlsearch.config.schema import StudyConfig
 
 TRIALS, WORKERS, SEEDS = 60, 2, 50
@@ -67,6 +69,15 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
         "confirm": {"top": 3, "seeds": 3},
     },
     "one-epoch-first": {**PLAIN, "plan": one_epoch_first},
+    "racing": {**PLAIN, "search": {"pruner": "racing"}},
+    "racing-random": {**PLAIN, "search": {"sampler": "random", "pruner": "racing"}},
+    "racing-from-2-epochs": {**PLAIN, "search": {"pruner": {"racing": {"min_resource": 2}}}},
+    "portfolio-median": {**PLAIN, "search": {"pruner": "median", "start": "portfolio"}},
+    "portfolio-racing": {**PLAIN, "search": {"pruner": "racing", "start": "portfolio"}},
+    "portfolio-racing-from-2-epochs": {
+        **PLAIN,
+        "search": {"pruner": {"racing": {"min_resource": 2}}, "start": "portfolio"},
+    },
     # Without a search: what tasks of other images would start with, in full; or an epoch of each,
     # and of the best two all.
     "portfolio-alone": {**PLAIN, "plan": portfolio_alone},
@@ -104,12 +115,18 @@ class Setup(NamedTuple):
 
 
 def one(policy: str, task: str, seeds: Sequence[int], setup: Setup) -> list[Replay]:
-    """Searches of one policy on one task; in a process of its own."""
+    """Searches of one policy on one task, of whose images the portfolio knows nothing; in a process
+    of its own.
+    """
     found, row = landscape(task), POLICIES[policy]
-    return [
-        replay(found, row, seed=seed, workers=setup.workers, overhead=setup.overhead)
-        for seed in seeds
-    ]
+    with patch.object(start, "portfolio", lambda: left_out_content(task)):
+        return [
+            replay(found, row, seed=seed, workers=setup.workers, overhead=setup.overhead)
+            for seed in seeds
+        ]
+
+
+left_out_content = cache(content)
 
 
 def accuracies(replays: Sequence[Replay], moments: np.ndarray, *, before: float) -> np.ndarray:

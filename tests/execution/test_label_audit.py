@@ -84,7 +84,13 @@ def look(data: ImageSet, state: dict[str, torch.Tensor], cache: Path) -> Look:
             "data": data,
             "audit": NOTHING,
             "network": Network(
-                config, (), "w", changes.pop("state", state), "w", changes.pop("precision", "fp32")
+                config=config,
+                groups=(),
+                weights="w",
+                state=changes.pop("state", state),
+                fingerprint="w",
+                precision=changes.pop("precision", "fp32"),
+                uncut="",
             ),
             "device": torch.device("cpu"),
             "cache": cache,
