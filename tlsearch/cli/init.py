@@ -329,7 +329,9 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         f"budget: {_flow({k: fields[k] for k in ('trials', 'epochs', 'timeout')})}",
         "workers: auto                     # one for each core or GPU",
         *_why(why.get("metric", ""), margin=""),
-        f"search: {{sampler: tpe, pruner: hyperband, seed: 0, metric: {fields['metric']}}}",
+        "# start: first come strategies that did well on other tasks; none leaves them out.",
+        f"search: {{sampler: tpe, pruner: hyperband, seed: 0, metric: {fields['metric']}, "
+        f"start: {'none' if fields['weights'] == 'none' else 'portfolio'}}}",
         "# A value fixes a dimension; a range or a list searches it.",
         "space:",
         f"  freeze_depth: {{low: 0, high: {depth}}} # layer groups left as they are; "
