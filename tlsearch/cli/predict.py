@@ -47,9 +47,10 @@ def show_export(exported: "Exported") -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     facts, test = exported.facts, exported.facts.test
     fields = facts.as_json()
+    trained = facts.run if facts.trial is None else f"trial {facts.trial} ({facts.run})"
     lines = [
         f"{exported.path}  {exported.num_bytes / 2**20:.1f} MiB",
-        f"model        {facts.study}, {facts.run}, {facts.backbone}",
+        f"model        {facts.study}, {trained}, {facts.backbone}",
         f"test part    accuracy {test['mean']:.4f} (95 % interval {test['low']:.4f} … "
         f"{test['high']:.4f}) over {test['num_images']} images",
         f"input        {fields['input']}; images are resized by: {facts.fit}",
