@@ -201,7 +201,7 @@ def markdown(
     lines = [
         "# Search policies on recorded curves",
         "",
-        f"`python -m benchmarks.policies`: {seeds} searches of each policy on each of {len(tasks)} "
+        f"`python -m benchmarks.policies --seeds {seeds}`: on each of {len(tasks)} "
         f"tasks, {setup.workers} workers, virtual time; curves of {kept['machine']}, torch "
         f"{kept['torch']}. Means over seeds of the test accuracy, expected over seeds, of the "
         "configuration that a search would choose. *Speed* is the peer's time for its "

@@ -10,9 +10,9 @@ from tlsearch.config.schema import StudyConfig
 from tlsearch.config.sources import known_facts
 from tlsearch.config.space import Fixed, Space, highest, lowest, values
 
-# On one core, in fp32 and with AdamW: least squares over eighteen networks at 32, 96 and 160 px,
-# whose steps take 0.7 to 1.5 times as long (benchmarks/step_times.py). Depthwise convolutions
-# compute little and give as many numbers as others.
+# On one core, in fp32 and with AdamW: least squares over sixteen networks at 32, 96 and 160 px,
+# whose estimates are 0.7 to 1.5 times what was measured (benchmarks/step_times.py). Depthwise
+# convolutions compute little and give as many numbers as others.
 _SECONDS_PER_GIGA_MAC, _SECONDS_PER_GIGA_ACTIVATION = 0.0104, 3.9
 _SECONDS_PER_STEP, _SECONDS_PER_GIGA_PARAMETER = 0.005, 15.0
 _SECONDS_PER_HEAD_STEP = 0.001  # a guess

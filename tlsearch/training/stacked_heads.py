@@ -8,6 +8,7 @@ whose two best classes tie.
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -423,7 +424,7 @@ def _mask(selected: Sequence[Tensor | None], heads: Tensor, has_bias: bool) -> T
     return mask
 
 
-class _Rule:
+class _Rule(ABC):
     """An optimizer over heads (S, K, F + 1), each with fields of its own, as torch's over one."""
 
     def __init__(self, strategies: Sequence[Strategy], decay: Tensor, heads: Tensor) -> None:
@@ -446,8 +447,9 @@ class _Rule:
         assert self._decay is not None, "there is decay"
         gradient.addcmul_(heads, self._decay)
 
+    @abstractmethod
     def _direction(self, gradient: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the heads move against, times the rate."""
 
 
 class _SgdRule(_Rule):
