@@ -68,6 +68,7 @@ def import_early() -> None:
     """Import torch and what trains, some seconds' work, while another process reads the data."""
     with suppress(Exception):  # the first job fails by the same, and is heard
         import tlsearch.execution.workbench  # noqa: F401
+    gc.freeze()  # half a million objects that stay, through which no collection need go
 
 
 @contextmanager
