@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,8 +13,9 @@ from tests.training.small import CPU, tiny_backbone
 from tlsearch.training import precision
 from tlsearch.training.precision import (
     BF16,
-    BF16_GAIN,
     FP32,
+    LEAST_GAIN,
+    NCHW,
     bf16_is_sound,
     probe_precision,
     step_seconds,
@@ -24,39 +26,56 @@ def probe(model: nn.Module) -> precision.Numerics:
     return probe_precision(model, image_size=16, batch_size=4, device=CPU)
 
 
-def test_the_probe_returns_one_of_the_two() -> None:
+def test_the_probe_returns_one_of_the_formats_and_leaves_the_model_as_it_was() -> None:
     model = tiny_backbone(dropout=0.0, seed=0).model
     before = [p.detach().clone() for p in model.parameters()]
-    assert probe(model) in (FP32, BF16)
+    assert probe(model) in (FP32, BF16, NCHW)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert all(p.grad is None for p in model.parameters())
 
 
 class Clock:
-    """Stands in for the timer: bf16 takes `bf16_seconds`, fp32 one. The first step of each warms
-    up, and four others are disturbed in favour of bf16.
+    """Stands in for the timer: a step takes what `seconds` has of its format, in fp32 one. The
+    first step of each warms up, and four others are disturbed against fp32.
     """
 
-    def __init__(self, bf16_seconds: float) -> None:
-        self.bf16_seconds, self.calls = bf16_seconds, 0
+    def __init__(self, seconds: dict[precision.Numerics, float]) -> None:
+        self.seconds, self.calls = {FP32: 1.0, NCHW: 1.5, **seconds}, Counter[object]()
 
     def __call__(self, _model: nn.Module, _images: Tensor, numerics: precision.Numerics) -> float:
-        seconds = self.bf16_seconds if numerics == BF16 else 1.0
-        self.calls += 1
-        disturbed = numerics == FP32 and self.calls < 10
-        return seconds + 10.0 if disturbed else seconds
+        self.calls[numerics] += 1
+        disturbed = numerics == FP32 and self.calls[FP32] <= 5
+        return self.seconds[numerics] + 10.0 * disturbed
 
 
 @pytest.mark.parametrize(
-    ("bf16_seconds", "expected"),
-    [(0.5, BF16), (1 / BF16_GAIN - 0.01, BF16), (1 / BF16_GAIN + 0.01, FP32), (2, FP32)],
+    ("bf16", "nchw", "expected"),
+    [
+        (0.5, 2, BF16),
+        (1 / LEAST_GAIN - 0.01, 2, BF16),
+        (1 / LEAST_GAIN + 0.01, 2, FP32),
+        (2, 2, FP32),
+        (2, 1 / LEAST_GAIN - 0.01, NCHW),
+        (2, 1 / LEAST_GAIN + 0.01, FP32),
+        (0.8, 0.7, NCHW),
+        (0.7, 0.8, BF16),
+    ],
 )
-def test_bf16_must_be_clearly_faster(
-    bf16_seconds: float, expected: precision.Numerics, monkeypatch: pytest.MonkeyPatch
+def test_another_format_must_be_clearly_faster(
+    bf16: float, nchw: float, expected: precision.Numerics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "step_seconds", Clock(bf16_seconds))
+    monkeypatch.setattr(precision, "step_seconds", Clock({BF16: bf16, NCHW: nchw}))
     monkeypatch.setattr(precision, "bf16_is_sound", lambda *_, **__: True)
     assert probe(tiny_backbone(dropout=0.0, seed=0).model) == expected
+
+
+def test_a_format_that_was_faster_in_no_round_is_timed_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock({BF16: 30, NCHW: 0.8})
+    monkeypatch.setattr(precision, "step_seconds", clock)
+    assert probe(tiny_backbone(dropout=0.0, seed=0).model) == NCHW
+    assert clock.calls == {FP32: 10, NCHW: 10, BF16: 4}
 
 
 def test_other_programs_take_nothing_of_the_time_that_a_step_is_given() -> None:
@@ -111,7 +130,7 @@ def test_gradients_must_be_finite_near_and_the_same_every_time(
 ) -> None:
     model = Unsound(fault)
     assert bf16_is_sound(model, image_size=16, device=CPU) == sound
-    monkeypatch.setattr(precision, "step_seconds", Clock(0.1))
+    monkeypatch.setattr(precision, "step_seconds", Clock({BF16: 0.1}))
     assert probe(model) == (BF16 if sound else FP32)
 
 

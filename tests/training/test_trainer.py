@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.training.small import (
     figures,
     pixels,
     same,
+    store,
     tiny_backbone,
     trainer,
     weights,
@@ -28,9 +30,9 @@ from tlsearch.config.optimization import Adam, RmsProp, Sgd
 from tlsearch.config.runtime import derive_seed
 from tlsearch.errors import DivergenceError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
-from tlsearch.training.batches import TrainingData, epoch_order
+from tlsearch.training.batches import TrainingData, epoch_order, pixel_batch
 from tlsearch.training.feature_cache import Forward
-from tlsearch.training.precision import Numerics
+from tlsearch.training.precision import NCHW, Numerics
 
 
 def bare_epoch(
@@ -201,6 +203,25 @@ def test_bf16_trains_close_to_fp32_with_weights_in_fp32() -> None:
         assert a.train_loss != b.train_loss
         assert a.train_loss == pytest.approx(b.train_loss, rel=0.1)
     assert {v.dtype for v in rough.backbone.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_channel_by_channel_in_memory_it_trains_the_same_but_for_rounding(
+    depth: int, tmp_path: Path
+) -> None:
+    other = pixels()._replace(memory_format=torch.contiguous_format)
+    kept = store(tmp_path, of=other, numerics=NCHW)
+    chosen = strategy(freeze_depth=depth)
+    last, first = (
+        trainer(chosen, num_epochs=2),
+        trainer(chosen, num_epochs=2, on=data(other), numerics=NCHW, activations=kept),
+    )
+    for a, b in zip(last.epochs(), first.epochs(), strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-4)
+    weight = first.backbone.model.get_parameter("conv1.weight")
+    assert weight.is_contiguous()
+    assert not weight.is_contiguous(memory_format=torch.channels_last)
+    assert pixel_batch(other, np.arange(4), device=CPU).is_contiguous()
 
 
 # How a training ends: its budget spent, its patience lost, or its numbers gone.

@@ -41,6 +41,11 @@ def visible_gpus() -> int:
     return min(found, len([n for n in named.split(",") if n.strip() and not n.startswith("-")]))
 
 
+Precision = Literal["fp32", "bf16", "fp32 NCHW"]
+"""In which number format a network computes; NCHW: with images and weights channel by channel in
+memory, else pixel by pixel (channels last)."""
+
+
 def planned_workers(workers: int | Literal["auto"], *, device: str) -> int:
     """How many workers a study has; of itself one for each GPU that it may use, or each core."""
     if workers != "auto":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tlsearch.config.images import SplitConfig
+from tlsearch.config.runtime import Precision
 from tlsearch.config.schema import StudyConfig
 from tlsearch.data.records import Audit, SplitFacts
 from tlsearch.execution.runs import Ending, Run
@@ -64,7 +65,7 @@ class Setting:
     source: Path | None
     weights: str
     weights_fingerprint: str
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     device: str
     origin: str = ""
     uncut: str = ""
@@ -81,7 +82,7 @@ class Setting:
             return self
         return next(s for s in self.networks if s.config.backbone.name == backbone)
 
-    def with_precisions(self, precisions: Mapping[str, Literal["fp32", "bf16"]]) -> "Setting":
+    def with_precisions(self, precisions: Mapping[str, Precision]) -> "Setting":
         """The same with another number format for some of the networks."""
         first, *others = (
             replace(one, precision=precisions.get(one.config.backbone.name, one.precision))

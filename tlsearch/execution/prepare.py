@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from tlsearch.config.checks import step_contradictions, step_notes
 from tlsearch.config.cost import train_images
 from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import write_text
-from tlsearch.config.runtime import OnProgress
+from tlsearch.config.runtime import OnProgress, Precision
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.config.sources import EmbeddedSource
@@ -176,7 +176,7 @@ class Network(NamedTuple):
     weights: str
     state: Mapping[str, torch.Tensor] | None
     fingerprint: str
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     uncut: str
 
 
@@ -267,7 +267,7 @@ def find_device(config: StudyConfig, index: int | None) -> torch.device:
 
 def find_precision(
     config: StudyConfig, model: torch.nn.Module, device: torch.device, cache: Path
-) -> Literal["fp32", "bf16"]:
+) -> Precision:
     """The study's choice, or the faster one; measured once a machine, so that a second run of the
     same study computes with the same bits.
     """
@@ -275,7 +275,7 @@ def find_precision(
         return config.precision
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     probed = f"{config.backbone.name} {config.data.size} {PROBE_ROUNDS} rounds"
-    identity = f"{name} {torch.__version__} {probed}"
+    identity = f"{name} {torch.__version__} {probed} of 3 formats"
     path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
         return Numerics(json.loads(path.read_text())["precision"]).precision
@@ -420,9 +420,10 @@ def _frozen_features(
     backbone = study_backbone(
         network.config, num_classes=num_classes, dropout=0.0, seed=0, state=network.state
     )
-    backbone.to(device)
-    pixels = pixels_for(network.config.backbone, images=data.images, labels=data.labels)
     numerics = Numerics(network.precision)
+    backbone.to(device, numerics.memory_format)
+    pixels = pixels_for(network.config.backbone, images=data.images, labels=data.labels)
+    pixels = pixels._replace(memory_format=numerics.memory_format)
     kept = ActivationStore(folder, pixels=pixels, data_key=data.fingerprint, numerics=numerics)
     features = kept.at_depth(backbone.body, np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()

@@ -66,7 +66,7 @@ from tlsearch.training.cross_validation import CrossValidation, Training
 from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.plan import make_plan
-from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
+from tlsearch.training.precision import BF16, FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
 from tlsearch.training.stacked_heads import HeadRun, can_be_stacked, train_heads
 from tlsearch.training.trainer import Trainer
@@ -88,7 +88,9 @@ class Workbench:
         self._numerics = Numerics(setting.precision)
         self._images = images = store.load(setting.store)
         backbone = self._config.backbone
-        self._pixels = pixels_for(backbone, images=images.images, labels=images.labels)
+        self._pixels = pixels_for(backbone, images=images.images, labels=images.labels)._replace(
+            memory_format=self._numerics.memory_format
+        )
         self._activations = self._activations_of(self._pixels, setting.activations_key)
         self._head_start = HeadStart(self._activations, device=self._device)
         self._splits = lru_cache(maxsize=16)(self._draw)
@@ -151,7 +153,7 @@ class Workbench:
 
     def train_heads(self, jobs: Sequence[TrainJob]) -> dict[str, TrainDone | JobFailed]:
         """Train those of the jobs that can be stacked; how each ended, by the key of its run."""
-        if self._numerics != FP32 or self._device.type != "cpu":
+        if self._numerics == BF16 or self._device.type != "cpu":
             return {}
         alike = defaultdict(list)
         for job in jobs:

@@ -135,10 +135,12 @@ class Backbone:
         """How many stages lie wholly within the first `depth` layer groups."""
         return sum(start <= depth for start in self.starts[1:])
 
-    def to(self, device: torch.device) -> None:
-        """Move it, in channels-last order; a stage holds some constants by itself."""
+    def to(
+        self, device: torch.device, memory_format: torch.memory_format = torch.channels_last
+    ) -> None:
+        """Move it, its weights in that order; a stage holds some constants by itself."""
         for module in (self.model, *self.stages):
-            module.to(device).to(memory_format=torch.channels_last)
+            module.to(device).to(memory_format=memory_format)
 
 
 def build_backbone(

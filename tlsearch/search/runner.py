@@ -303,9 +303,8 @@ def _prepared(work: Coordinator, scenario: str) -> Ready:
 
 def _number_format(network: Setting) -> str:
     """In which number format a network is computed, and by whose choice."""
-    gain = "faster and sound" if network.precision == "bf16" else "no faster, or not sound"
     is_auto = network.config.precision == "auto"
-    why = f"precision: auto; bf16 is {gain} here" if is_auto else "as the study says"
+    why = "precision: auto; what measured fastest here" if is_auto else "as the study says"
     return f"{network.config.backbone.name} computes in {network.precision} ({why})"
 
 

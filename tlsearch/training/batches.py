@@ -23,6 +23,7 @@ class Pixels(NamedTuple):
     labels: np.ndarray
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    memory_format: torch.memory_format = torch.channels_last
 
 
 def pixels_for(backbone: BackboneConfig, *, images: np.ndarray, labels: np.ndarray) -> Pixels:
@@ -34,7 +35,7 @@ def pixels_for(backbone: BackboneConfig, *, images: np.ndarray, labels: np.ndarr
 
 
 def pixel_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> Tensor:
-    """Normalised float images (B, 3, H, W) in channels-last order; grey is repeated."""
+    """Normalised float images (B, 3, H, W) in their order in memory; grey is repeated."""
     return normalised(unit_batch(pixels, indices, device=device), pixels)
 
 
@@ -45,10 +46,10 @@ def unit_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> 
 
 
 def normalised(batch: Tensor, pixels: Pixels) -> Tensor:
-    """Images (B, 3, H, W) in 0 … 1 as the network takes them, in channels-last order."""
+    """Images (B, 3, H, W) in 0 … 1 as the network takes them, in their order in memory."""
     mean = torch.tensor(pixels.mean, device=batch.device).view(1, 3, 1, 1)
     std = torch.tensor(pixels.std, device=batch.device).view(1, 3, 1, 1)
-    return batch.sub(mean).div(std).contiguous(memory_format=torch.channels_last)
+    return batch.sub(mean).div(std).contiguous(memory_format=pixels.memory_format)
 
 
 def label_batch(pixels: Pixels, indices: np.ndarray, *, device: torch.device) -> Tensor:

@@ -227,7 +227,7 @@ class Forward:
         self._rows = np.unique(kept_rows) if kept_rows is not None else np.empty(0, np.int64)
         self._kept: Tensor | None = None
         self.begin, self.open_groups, self.norms_alone = 0, backbone.groups, False
-        backbone.to(device)
+        backbone.to(device, numerics.memory_format)
 
     def freeze(self, open_groups: Sequence[str], *, norms_alone: bool) -> None:
         """Freeze all but these groups and choose where the inputs of the first come from."""

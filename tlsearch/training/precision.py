@@ -1,4 +1,4 @@
-"""Which numbers to compute with: bf16 where it is sound and measures faster, else fp32."""
+"""Which numbers to compute with, and in which order they lie in memory: what measures faster."""
 
 import os
 import time
@@ -6,17 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BF16_GAIN = 1.1
-"""bf16 must be this much faster: below it noise would decide, and with it the last bits."""
+from tlsearch.config.runtime import Precision
+
+LEAST_GAIN = 1.1
+"""Another format must be this much faster: below it noise would decide, and with it the last bits.
+"""
 PROBE_ROUNDS = 9
-"""How often both formats are timed in turn: their median ratio is not moved by a few that a busy
+"""How often the formats are timed in turn: their median ratios are not moved by a few that a busy
 moment disturbed."""
+_HOPELESS_AFTER = 3
+"""After so many rounds a format is dropped that was faster in none."""
 MAX_GRADIENT_ERROR = 0.7
 """Distance of the bf16 gradient from that in fp32, as a share of the latter's norm. Rounding alone
 comes to 0.35 to 0.45 at random weights."""
@@ -26,16 +30,24 @@ _SOUND_BATCHES = (8, 32)
 
 @dataclass(frozen=True)
 class Numerics:
-    """Number format of the forward pass; weights, gradients and optimizer stay in fp32."""
+    """Number format of the forward pass; weights, gradients and optimizer stay in fp32. Images and
+    weights lie in memory pixel by pixel (channels last), unless it says channel by channel (NCHW).
+    """
 
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The order of images and weights in memory."""
+        is_nchw = self.precision == "fp32 NCHW"
+        return torch.contiguous_format if is_nchw else torch.channels_last
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context for a forward pass on `device`."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-FP32, BF16 = Numerics("fp32"), Numerics("bf16")
+FP32, BF16, NCHW = Numerics("fp32"), Numerics("bf16"), Numerics("fp32 NCHW")
 
 
 def compute_reproducibly(device: torch.device) -> None:
@@ -55,24 +67,39 @@ def compute_reproducibly(device: torch.device) -> None:
 def probe_precision(
     model: nn.Module, *, image_size: int, batch_size: int, device: torch.device
 ) -> Numerics:
-    """bf16 if its gradients are sound here and a training step is faster by `BF16_GAIN`.
-
-    The steps of both formats are timed in turn, after one that warms up, and the median of the
-    ratios decides: on a processor of its own time, which other programs take nothing of.
+    """The fastest of bf16, if its gradients are sound here, fp32 channel by channel, and fp32; one
+    of the first two by `LEAST_GAIN`.
     """
-    model = model.to(device).to(memory_format=torch.channels_last).train()
-    images = _images(batch_size, image_size, device)
-    ratios = []
-    for _ in range(1 + PROBE_ROUNDS):
-        fp32, bf16 = (step_seconds(model, images, numerics) for numerics in (FP32, BF16))
-        ratios.append(fp32 / bf16)
-    if median(ratios[1:]) < BF16_GAIN:
-        return FP32
-    return BF16 if bf16_is_sound(model, image_size=image_size, device=device) else FP32
+    gains = _gains(model.to(device).train(), _images(batch_size, image_size, device))
+    model.to(memory_format=FP32.memory_format)
+    for numerics in sorted(gains, key=lambda one: -gains[one]):
+        if gains[numerics] >= LEAST_GAIN and (
+            numerics != BF16 or bf16_is_sound(model, image_size=image_size, device=device)
+        ):
+            return numerics
+    return FP32
+
+
+def _gains(model: nn.Module, images: Tensor) -> dict[Numerics, float]:
+    """How many times as fast as in fp32 a training step is in each other format.
+
+    The steps are timed in turn, after one that warms up, and the median of the ratios decides: on a
+    processor of its own time, which other programs take nothing of.
+    """
+    ratios: dict[Numerics, list[float]] = {BF16: [], NCHW: []}
+    for round_ in range(1 + PROBE_ROUNDS):
+        fp32 = step_seconds(model, images, FP32)
+        for numerics, found in list(ratios.items()):
+            found.append(fp32 / step_seconds(model, images, numerics))
+            if round_ == _HOPELESS_AFTER and max(found[1:]) < 1:
+                del ratios[numerics]
+    return {numerics: median(found[1:]) for numerics, found in ratios.items()}
 
 
 def step_seconds(model: nn.Module, images: Tensor, numerics: Numerics) -> float:
     """What a training step takes: seconds on a GPU, on a processor those of its own time."""
+    model = model.to(memory_format=numerics.memory_format)
+    images = images.contiguous(memory_format=numerics.memory_format)
     step = partial(_gradient, model, images, numerics)
     if images.device.type == "cuda":
         return timed(step, images.device)
