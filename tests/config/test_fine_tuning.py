@@ -181,6 +181,23 @@ def test_what_clashes_with_the_network_or_with_freezing(
             "it would be of — write null",
         ),
         (
+            "swin_t, weights: IMAGENET1K_V1",
+            "norm_statistics: [batch, pretrained]",
+            "space.norm_statistics = [batch, pretrained]: swin_t has no BatchNorm, whose "
+            "statistics they would be — write batch",
+        ),
+        (
+            "resnet18, weights: none",
+            "norm_statistics: pretrained",
+            "space.norm_statistics = pretrained: a network with random weights has learnt no "
+            "statistics — write batch, or choose backbone.weights",
+        ),
+        (
+            "resnet18, weights: IMAGENET1K_V1",
+            "norm_statistics: pretrained, norm_momentum: 0.1",
+            "space.norm_momentum = 0.1: statistics that rest take no share of a batch — write null",
+        ),
+        (
             "vgg11, weights: none",
             "trained: norms",
             "space.trained = norms: vgg11 has no normalisation layers — take vgg11_bn",
@@ -254,6 +271,7 @@ def test_networks_whose_norms_lag_are_remarked_on(read: Read) -> None:
     assert not expected("mobilenet_v3_small", "batch_size: 16, norm_momentum: 0.1")
     assert not expected("mobilenet_v3_small", "batch_size: 4")  # 540 steps
     assert not expected("mobilenet_v3_small", "trained: head")
+    assert not expected("mobilenet_v3_small", "batch_size: 16, norm_statistics: pretrained")
     assert not expected("resnet18")
 
 

@@ -38,6 +38,7 @@ PLAIN = Strategy(
     class_balance=NoBalance(),
     ema_decay=None,
     norm_momentum=None,
+    norm_statistics="batch",
     adaptation=NoAdaptation(),
     source_task_weight=0.0,
 )

@@ -3,6 +3,7 @@
 import copy
 import re
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -167,6 +168,23 @@ def test_running_statistics_follow_the_batches_at_the_momentum_of_the_strategy()
     assert torch.equal(own, usual)
     assert slow.norm() < 0.1 * usual.norm()
     assert whole.norm() > usual.norm()
+
+
+def test_pretrained_statistics_rest_in_open_groups_while_their_weights_train() -> None:
+    def trained(**changes: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        of = trainer(strategy(lr=0.1, **changes), num_epochs=2)
+        before = {name: v.clone() for name, v in of.backbone.model.state_dict().items()}
+        list(of.epochs())
+        return before, of.backbone.model.state_dict()
+
+    before, after = trained(norm_statistics="pretrained")
+    statistics = {name for name in before if "running_" in name}
+    assert statistics
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not moved & statistics
+    assert {name for name in before if name.endswith("weight")} <= moved
+    before, after = trained(norm_statistics="batch")
+    assert all(not torch.equal(before[name], after[name]) for name in statistics)
 
 
 # Layer-wise rate decay, layer by layer, against hand counts.

@@ -312,6 +312,18 @@ def _norms(config: StudyConfig) -> Iterator[Fault]:
     if highest(config.space.norm_momentum) > 0 and facts.norm_momentum is None:
         rule = f"{facts.name} has no BatchNorm, whose running statistics it would be of"
         yield clash(config, "space.norm_momentum", rule, "write null", "backbone.name")
+    if "pretrained" not in values(config.space.norm_statistics):
+        return
+    name = "space.norm_statistics"
+    if facts.norm_momentum is None:
+        rule = f"{facts.name} has no BatchNorm, whose statistics they would be"
+        yield clash(config, name, rule, "write batch", "backbone.name")
+    elif config.backbone.weights == "none":
+        rule = "a network with random weights has learnt no statistics"
+        yield clash(config, name, rule, "write batch, or choose backbone.weights", _WEIGHTS)
+    elif highest(config.space.norm_momentum) > 0 and len(values(config.space.norm_statistics)) == 1:
+        rule = "statistics that rest take no share of a batch"
+        yield clash(config, "space.norm_momentum", rule, f"write null, or {name}: batch", name)
 
 
 def _selection(config: StudyConfig) -> Iterator[Fault]:
@@ -534,7 +546,8 @@ def step_notes(config: StudyConfig, images: int) -> list[str]:
         # Running statistics that would largely be the pretrained ones after so many steps.
         momentum = ours.backbone.facts.norm_momentum or USUAL_MOMENTUM
         left, is_set = (1 - momentum) ** steps, highest(config.space.norm_momentum) > 0
-        is_slow = momentum < USUAL_MOMENTUM and left > LAGGING
+        moves = "batch" in values(ours.space.norm_statistics)
+        is_slow = momentum < USUAL_MOMENTUM and left > LAGGING and moves
         if is_slow and not is_set and not head_alone_trains(ours):
             found.append(
                 f"{ours.backbone.name}'s running BatchNorm statistics take {momentum:g} of each "

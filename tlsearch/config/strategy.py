@@ -211,6 +211,13 @@ class Strategy:
             "network's own",
         ),
     ] = None
+    norm_statistics: Annotated[
+        Literal["batch", "pretrained"],
+        Field(
+            description="by which BatchNorm of open groups normalises in training: each batch's, "
+            "or those that it was pretrained with, which then rest"
+        ),
+    ] = "batch"
     adaptation: Annotated[
         Adaptation, Field(description="training images are taken towards those of the source")
     ] = NoAdaptation()  # noqa: RUF009 (frozen)

@@ -48,12 +48,15 @@ def freeze(backbone: Backbone, open_groups: Collection[str], *, norms_alone: boo
             parameter.grad = None
 
 
-def set_train_mode(backbone: Backbone, open_groups: Collection[str]) -> None:
+def set_train_mode(
+    backbone: Backbone, open_groups: Collection[str], *, statistics_rest: bool = False
+) -> None:
     """Training mode for the open groups; the others stay in evaluation mode, wherever they lie.
 
     So their BatchNorm statistics rest and nothing in them is dropped at random. In an open group
     statistics move even where norms alone train: their scales are learnt for normalised batches,
-    and would not fit the statistics of other data.
+    and would not fit the statistics of other data. If `statistics_rest`, BatchNorm normalises by
+    those that it has, in open groups too.
     """
     backbone.model.train()
     ends = (*backbone.starts[1:], len(backbone.groups))
@@ -62,6 +65,10 @@ def set_train_mode(backbone: Backbone, open_groups: Collection[str]) -> None:
     for group in (g for g in backbone.groups if g not in open_groups):
         for module in backbone.owners.of(group):
             module.eval()
+    if statistics_rest:
+        for module in backbone.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
 
 
 def set_norm_momentum(backbone: Backbone, momentum: float | None) -> None:

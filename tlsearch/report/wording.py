@@ -201,6 +201,8 @@ def _more(params: Mapping[str, Any]) -> Iterator[str]:
     if params.get("norm_momentum") is not None:
         share = setting_text(params["norm_momentum"])
         yield f"BatchNorm's running statistics take {share} of each batch"
+    if params.get("norm_statistics") == "pretrained":
+        yield "BatchNorm keeps its pretrained statistics"
     changes = [_CHANGES[name] for name in augmentations_of(params)]
     if changes:
         yield f"training images undergo {joined(changes)}"

@@ -70,6 +70,7 @@ _TRANSFER_ONLY: Mapping[str, Any] = {
     "l2_sp": 0.0,
     "head_init": "random",
     "norm_momentum": None,
+    "norm_statistics": "batch",
     "source_task_weight": 0.0,
 }
 """What a network without pretrained weights has no use for."""

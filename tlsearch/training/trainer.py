@@ -166,7 +166,8 @@ class Trainer:
         if self.plan.open_in(epoch) != self.forward.open_groups:
             self._freeze(epoch)
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
-        set_train_mode(self.backbone, self.forward.open_groups)
+        rest = self.plan.strategy.norm_statistics == "pretrained"
+        set_train_mode(self.backbone, self.forward.open_groups, statistics_rest=rest)
         balance = self.plan.strategy.class_balance
         order = training_order(self.data, balance=balance, seed=self.seed, epoch=epoch)
         draws = draw_keys(order, num_images=len(self.data.pixels.labels))
