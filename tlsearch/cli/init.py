@@ -292,9 +292,11 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
     )
 
 
-_HEAD_INIT = (
+_OF_WEIGHTS = (
     "  # What the head starts from: chance, or a linear probe of the frozen features.",
     "  head_init: [random, probe]",
+    "  # By which statistics BatchNorm normalises in training: each batch's, or the pretrained ones.",
+    "  norm_statistics: [batch, pretrained]",
 )
 
 
@@ -339,7 +341,7 @@ def _study_text(found: Survey, proposal: Proposal, file: str) -> str:
         "  lr: {low: 1.0e-4, high: 1.0e-1, log: true}",
         f"  lr_ratio: {{low: {ratio}, high: 1.0, log: true}}  # of the rate, per group towards the "
         "input",
-        *([] if fields["weights"] == "none" else _HEAD_INIT),
+        *([] if fields["weights"] == "none" else _OF_WEIGHTS),
         "  warmup_fraction: {low: 0.0, high: 0.3}  # of the training",
         "  weight_decay: {low: 1.0e-6, high: 1.0e-2, log: true}",
         "  dropout: {low: 0.0, high: 0.5}",
