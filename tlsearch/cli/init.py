@@ -295,7 +295,7 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
 _OF_WEIGHTS = (
     "  # What the head starts from: chance, or a linear probe of the frozen features.",
     "  head_init: [random, probe]",
-    "  # By which statistics BatchNorm normalises in training: each batch's, or the pretrained ones.",
+    "  # BatchNorm normalises in training by each batch's statistics, or by the pretrained ones.",
     "  norm_statistics: [batch, pretrained]",
 )
 
