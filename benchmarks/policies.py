@@ -78,6 +78,10 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
         **PLAIN,
         "search": {"pruner": {"racing": {"min_resource": 2}}, "start": "portfolio"},
     },
+    "portfolio-median-stopped": {
+        **PLAIN,
+        "search": {"pruner": "median", "start": "portfolio", "stop": {"gain": 0.005}},
+    },
     # Without a search: what tasks of other images would start with, in full; or an epoch of each,
     # and of the best two all.
     "portfolio-alone": {**PLAIN, "plan": portfolio_alone},

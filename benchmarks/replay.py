@@ -35,7 +35,7 @@ from tlsearch.execution.scheduler import Scheduler
 from tlsearch.search.baselines import run_of
 from tlsearch.search.confirm import choose
 from tlsearch.search.coordinator import Coordinator
-from tlsearch.search.runner import Queue
+from tlsearch.search.runner import Queue, agreed
 from tlsearch.search.store import SEARCH, Store
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
@@ -287,7 +287,8 @@ def replay(
         work = Planned(config, plan(config, seed), watch)
         Scheduler(executor=executor, watch=watch, interrupts=Interrupts(), folder=NOWHERE).run(work)
     else:
-        chosen = search(config, executor, watch, workers=workers)
+        images = landscape.num_validation
+        chosen = search(config, executor, watch, workers=workers, num_validation=images)
         if chosen is not None:
             chooser.choose(chosen, now=executor.now)
     return Replay(tuple(chooser.steps), executor.now, executor.busy_seconds, chooser.trials)
@@ -299,6 +300,7 @@ def search(
     watch: Callable[[Notice], None],
     *,
     workers: int,
+    num_validation: int,
 ) -> Mapping[str, Any] | None:
     """Carry out a study's trials and what they lead to; what is chosen after confirmation."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -314,7 +316,7 @@ def search(
         watch=watch,
         num_workers=workers,
     )
-    work.configure(setting_of(config))
+    work.configure(agreed(store, setting_of(config, num_validation=num_validation)))
     queue = Queue(work)
     queue.announce()
     work.carry_out(partial(queue.next_run, list(store.cells)))
@@ -324,8 +326,10 @@ def search(
     return next(row.run.params for row in store.trials() if row.number == choice.number)
 
 
-def setting_of(config: StudyConfig) -> Setting:
-    """A setting without data, for a search that reads none."""
+def setting_of(config: StudyConfig, *, num_validation: int) -> Setting:
+    """A setting without data, for a search that reads none: all that it knows is how many images
+    validate.
+    """
     split = SplitFacts(
         strategy="stratified", folds=None, fingerprint="", left_out=0, parts=(), pairs=(), notes=()
     )
@@ -336,7 +340,7 @@ def setting_of(config: StudyConfig) -> Setting:
             class_names=(),
             fingerprint="",
             train_counts=(),
-            validation_counts=(),
+            validation_counts=(num_validation,),
             test_counts=(),
             split=split,
         ),

@@ -33,6 +33,7 @@ from tlsearch.execution.messages import (
     Tick,
 )
 from tlsearch.metrics.curves import ClassBalance
+from tlsearch.search.stop import Outlook
 from tlsearch.search.summary import Summary, as_json
 
 
@@ -359,6 +360,21 @@ def test_without_confirmation(printed: Any) -> None:
     assert "  linear probe: val_accuracy 0.8500" in lines
     assert not any("from scratch" in line for line in lines)
     assert printed(summary(best=None, mlflow=None))[0].startswith("No trial was completed")
+
+
+def test_what_more_trials_would_gain(printed: Any) -> None:
+    told = {"outlook_text": "27 more trials would gain [little]"}
+    lines = printed(summary(test=record_of(scratch=CLEAR), is_finished=True, **told))
+    assert lines.count("27 more trials would gain [little]") == 1
+    both = printed(summary(stopped="search.stop: the search ended", **told))
+    place = both.index("search.stop: the search ended")
+    assert both[place + 1] == "27 more trials would gain [little]"
+    shown = as_json(
+        summary(outlook=Outlook(3, 27, 0.01), stopped="search.stop: x"), report=None, seconds=None
+    )
+    assert shown["outlook"] == {"trials": 3, "more": 27, "gain": 0.01}
+    assert shown["stopped"] == "search.stop: x"
+    assert as_json(summary(), report=None, seconds=None)["stopped"] is None
 
 
 def test_trials_beyond_the_budget_that_is_asked_about(printed: Any) -> None:

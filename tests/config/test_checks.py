@@ -283,6 +283,26 @@ def test_all_contradictions_at_once(refused: Refused) -> None:
         ),
         ("space: {l1: {low: 0, high: 1}}\nconfirm: {top: 31}", ["confirm.top = 31: all 30 trials"]),
         (
+            "space: {l1: {low: 0, high: 1}}\nsearch: {stop: {gain: 0.002}}",
+            [
+                "search.stop: after 15 trials or more the search ends once the rest of its 30 "
+                "trials would probably gain less than 0.2 points of accuracy"
+            ],
+        ),
+        (
+            "space: {l1: {low: 0, high: 1}}\nbudget: {trials: 40}\n"
+            "search: {stop: {gain: 0.01}, metric: log_loss, sampler: "
+            "{tpe: {n_startup_trials: 22}}}",
+            [
+                "search.stop: after 30 trials or more the search ends once the rest of its 40 "
+                "trials would probably gain less than 0.01 nats of log loss"
+            ],
+        ),
+        (
+            "space: {l1: {low: 0, high: 1}}\nbudget: {trials: 15}\nsearch: {stop: {gain: 0.1}}",
+            ["search.stop: the search cannot stop early: it may after 15 trials, and has 15"],
+        ),
+        (
             "space: {l1: {low: 0, high: 1}}\nsearch: {pruner: {wilcoxon: {p_threshold: 0.2}}}",
             ["wilcoxon compares learning curves"],
         ),

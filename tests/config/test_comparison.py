@@ -438,7 +438,7 @@ def test_sweeps_that_would_not_be_run(refused: Refused) -> None:
 def test_settings_of_a_search_are_refused(refused: Refused) -> None:
     search = (
         "budget: {trials: 3}\nconfirm: {seeds: 2}\nbaselines: []\n"
-        "search: {sampler: random, pruner: none}\n"
+        "search: {sampler: random, pruner: none, stop: {gain: 0.1}}\n"
     )
     rule = "is not used by a comparison"
     assert refused(search + ARMS) == [
@@ -448,6 +448,7 @@ def test_settings_of_a_search_are_refused(refused: Refused) -> None:
         f"line 6: baselines = []: {rule} — write an arm for it",
         f"line 7: search.sampler = {{random: {{}}}}: {rule} — drop it: trials are drawn at random",
         f"line 7: search.pruner = {{none: {{}}}}: {rule} — drop it: every trial is trained",
+        f"line 7: search.stop = {{gain: 0.1}}: {rule} — drop it: every arm gets as many trials",
     ]
     assert refused(ARMS, "budget.timeout=1h") == [
         f"--set budget.timeout: budget = {{trials: 30, epochs: 10, timeout: 3600.0}}: {rule} — "

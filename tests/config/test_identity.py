@@ -63,6 +63,7 @@ def test_what_may_not_change(read: Read, option: str, expected: list[str]) -> No
         "precision=bf16",
         "confirm=null",
         "baselines=false",
+        "search.stop.gain=0.002",
         "storage=sqlite:///a.db",
         "tracking_uri=http://localhost:5000",
     ],

@@ -6,8 +6,8 @@ from typing import Any
 import optuna
 import pytest
 
-from tests.config.conftest import Read
-from tlsearch.config.search_options import PRUNERS, SAMPLERS, Hyperband, Pruner, Sampler, Tpe
+from tests.config.conftest import Read, Refused
+from tlsearch.config.search_options import PRUNERS, SAMPLERS, Hyperband, Pruner, Sampler, Stop, Tpe
 
 # Where ours differ, and why is said beside them in search_options.py.
 OURS: dict[tuple[str, str], Any] = {
@@ -48,3 +48,19 @@ def test_tpe_models_conditional_spaces_in_groups(read: Read) -> None:
     assert not Tpe(group=False).arguments(conditional)["group"]
     assert not Tpe(multivariate=False).arguments(conditional)["group"]
     assert Tpe(group=True).arguments(flat)["group"]
+
+
+def test_when_to_stop(read: Read, refused: Refused) -> None:
+    assert read("").search.stop is None
+    assert read("search: {stop: {gain: 0.002}}").search.stop == Stop(gain=0.002)
+    assert read("", "search.stop.gain=0.002").search.stop == Stop(gain=0.002)
+    assert read("search: {stop: {gain: 1.5}, metric: val_loss}").search.stop == Stop(gain=1.5)
+    (share,) = refused("search: {stop: {gain: 2}}")
+    assert share.endswith(
+        "search.stop.gain = 2.0: accuracy is a share, from 0 to 1, and can gain no more — write "
+        "0.02 for 2 points"
+    )
+    (nothing,) = refused("search: {stop: {gain: 0}}")
+    assert "search.stop.gain = 0" in nothing
+    (missing,) = refused("search: {stop: {}}")
+    assert "search.stop.gain" in missing

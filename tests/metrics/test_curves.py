@@ -7,10 +7,12 @@ from tlsearch.metrics.curves import (
     early_gradient_norm,
     epochs_to_share,
     expected_best,
+    expected_gain,
     gradient_noise_scale,
     oscillation,
     trials_to_come_within,
     usable_decades,
+    without_noise,
 )
 
 
@@ -87,3 +89,43 @@ def test_usable_decades_by_hand() -> None:
     heights = np.array([0.9, 0.5, 0.9, np.nan])
     assert usable_decades(rates, heights, margin=0.2) == pytest.approx(0.5)
     assert usable_decades(rates, np.full(4, 0.5), margin=0.02) == pytest.approx(3)
+
+
+def test_expected_gain_by_hand() -> None:
+    # A quarter of four is one: on average 0.25, so that two doublings gave 0.75.
+    values = np.array([0.0, 0.0, 1.0, 0.0])
+    assert expected_gain(values, more=4, noise=0.0) == pytest.approx(0.375)
+    assert expected_gain(values, more=12, noise=0.0) == pytest.approx(0.75)
+    lost = np.array([-np.inf, 0.0, 1.0, -np.inf])  # as bad as the worst
+    assert expected_gain(lost, more=4, noise=0.0) == pytest.approx(0.375)
+    assert expected_gain(np.array([0.5]), more=10, noise=0.1) == 0
+    assert expected_gain(np.full(9, 0.5), more=10, noise=0.1) == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
+def test_expected_gain_is_what_more_draws_gain_or_somewhat_more(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    told, naive, gained = [], [], []
+    for _ in range(300):
+        true = rng.normal(size=60)
+        seen = true + noise * rng.normal(size=60)
+        told.append(expected_gain(seen[:30], more=30, noise=noise))
+        naive.append(expected_gain(seen[:30], more=30, noise=0.0))
+        gained.append(true[seen.argmax()] - true[seen[:30].argmax()])
+    assert 0.9 * np.mean(gained) < np.mean(told) < 2 * np.mean(gained)
+    if noise == 1.0:
+        assert np.mean(naive) > 2 * np.mean(gained)
+
+
+def test_what_is_noise_alone_shrinks_to_nearly_nothing() -> None:
+    rng = np.random.default_rng(1)
+    spread = [np.ptp(without_noise(rng.normal(size=40), noise=1.0)) for _ in range(50)]
+    assert np.mean(spread) < 1.0  # of a range of 4.3
+    # What stands out stays, and so does the order.
+    values = np.concatenate([rng.normal(size=40), [9.0]])
+    shrunk = without_noise(values, noise=1.0)
+    assert shrunk[-1] > 8
+    assert (np.diff(shrunk[values.argsort()]) >= -1e-9).all()
+    assert (without_noise(values, noise=0.0) == values).all()
+    far = np.concatenate([values, [-50.0]])
+    assert without_noise(far, noise=1.0)[-1] == -50

@@ -15,6 +15,7 @@ from tlsearch.metrics.objectives import (
     macro_auroc,
     macro_f1,
     of_largest,
+    validation_noise,
 )
 from tlsearch.training.results import EpochResult
 
@@ -114,3 +115,20 @@ def test_names_are_those_of_an_epochs_figures_with_or_without_their_prefix() -> 
     for key, metric in METRICS.items():
         for spelling in (key, metric.name, f"val_{metric.name}"):
             assert SearchConfig.model_validate({"metric": spelling}).metric == key
+
+
+def test_validation_noise_is_the_spread_over_draws_of_images() -> None:
+    rng = np.random.default_rng(0)
+    draws = (rng.random((4000, 100)) < 0.8).mean(axis=1)
+    noise = validation_noise("val_accuracy", 0.8, [60, 40])
+    assert noise == pytest.approx(draws.std(), rel=0.05)
+    # All right of 50 is no certainty: 52 of 54.
+    assert validation_noise("val_accuracy", 1.0, [50]) == pytest.approx(0.0267, abs=1e-4)
+    # Where classes count alike, a small one rules: variances p q / 90 and p q / 10, of each a
+    # quarter, come to p q / 36.
+    uneven = (rng.random((4000, 90)) < 0.8).mean(1) / 2 + (rng.random((4000, 10)) < 0.8).mean(1) / 2
+    noise = validation_noise("val_balanced_accuracy", 0.8, [90, 10, 0])
+    assert noise == pytest.approx(uneven.std(), rel=0.06)
+    loss = validation_noise("val_loss", 0.5, [60, 40])
+    assert loss == pytest.approx(0.1)
+    assert validation_noise("val_loss", 0.5, [240, 160]) == pytest.approx(loss / 2)

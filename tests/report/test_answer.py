@@ -1,5 +1,6 @@
 """What a search found, in words."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ def test_a_confirmed_study_says_what_the_test_part_said(tmp_path: Path) -> None:
     names = [name for name, *_ in answer.rows]
     assert names[:2] == ["the winner, mean over 3 seeds", "the exported model alone"]
     assert not answer.warnings
+
+
+def test_what_more_trials_would_gain_stands_in_every_format(tmp_path: Path) -> None:
+    fake = finished(tmp_path)
+    outlook = read_search(fake.store, fake.layout).summary.outlook
+    assert outlook is not None
+    assert outlook.trials == fake.store.num_begun()
+    (note,) = [note for note in answer_of(fake).notes if "more trial" in note]
+    assert f"{outlook.more} more trial" in note
+    assert note[:6] in render_markdown(read_search(fake.store, fake.layout))
+    assert note in render_html(read_search(fake.store, fake.layout))
+    told = json.loads(build_report(fake.store, fake.layout, format="json"))
+    assert told["outlook"] == outlook._asdict()
 
 
 def test_the_recipe_is_said_in_words_and_numbers(tmp_path: Path) -> None:

@@ -373,13 +373,15 @@ def _answer(summary: "Summary") -> list[str]:
     for name, value in best.run.params.items():
         if name in best.sampled and won is None:
             lines.append(f"  {name} = {f'{value:.4g}' if isinstance(value, float) else value}")
+    outlook = [escape(text) for text in (summary.stopped, summary.outlook_text) if text]
     if test:
-        return [*lines, "", *_test(summary, hidden)]
+        return [*lines, "", *_test(summary, hidden), *([""] if outlook else []), *outlook]
     baselines = {name: value for name, value in summary.baselines.items() if value is not None}
-    return lines + [
+    lines += [
         f"  {BASELINE_LABELS[name]}: {summary.metric} {value:.4f}"
         for name, value in baselines.items()
     ]
+    return lines + outlook
 
 
 def _test(summary: "Summary", hidden: str) -> list[str]:

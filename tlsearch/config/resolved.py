@@ -73,9 +73,10 @@ class _SchemaGenerator(GenerateJsonSchema):
 # What a study is, as opposed to how it runs: a started study resumes only if this is the same.
 
 
-# Workers, devices, the number of trials, time limits, stores and confirmation may change between
-# runs: they change how soon and how surely an answer comes, not the question.
+# Workers, devices, the number of trials, when to stop, time limits, stores and confirmation may
+# change between runs: they change how soon and how surely an answer comes, not the question.
 _SECTIONS = ("data", "backbone", "search")
+_MAY_CHANGE = ("search.stop",)
 _IMAGES = ("folder.path", "manifest.path", "manifest.root", "torchvision.root")
 _PLACES = {f"{section}.source.{field}" for section in ("data", "backbone") for field in _IMAGES}
 """Where images lie. What they are is compared by their fingerprint, once they are read."""
@@ -86,6 +87,7 @@ def identity(config: StudyConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section in _SECTIONS:
         _flatten(section, getattr(config, section).model_dump(mode="json"), found)
+    found = {name: value for name, value in found.items() if not name.startswith(_MAY_CHANGE)}
     found["budget.epochs"] = config.budget.epochs
     dimensions: Mapping[str, Dimension] = config.space.dimensions()
     found.update({f"space.{name}": raw(d) for name, d in dimensions.items()})
@@ -108,7 +110,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}: {text(old, name)} → {text(new, name)}"
         for name in dict.fromkeys((*old, *new))
-        if name not in old or name not in new or (old[name] != new[name] and name not in _PLACES)
+        if not name.startswith(_MAY_CHANGE)
+        and (name not in old or name not in new or (old[name] != new[name] and name not in _PLACES))
     ]
 
 

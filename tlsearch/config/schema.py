@@ -39,6 +39,7 @@ from tlsearch.config.search_options import (
     MetricName,
     Pruner,
     Sampler,
+    Stop,
     Tpe,
 )
 from tlsearch.config.sources import SOURCES, Source
@@ -448,6 +449,9 @@ class SearchConfig(Section):
         Literal["none", "portfolio"],
         Field(description="portfolio: the first trials are strategies that did well elsewhere"),
     ] = "none"
+    stop: Annotated[
+        Stop | None, Field(description="when to end before budget.trials; null: never")
+    ] = None
 
 
 class ConfirmConfig(Section):

@@ -384,6 +384,21 @@ PRUNERS: Mapping[str, type[Pruner]] = {
 }
 
 
+class Stop(Section):
+    """When a search ends before its budget is spent: see `search.stop`."""
+
+    gain: Annotated[
+        float,
+        Field(
+            gt=0,
+            examples=[0.002],
+            description="the rest of budget.trials is left out once it would probably gain less "
+            "than this; in the unit of search.metric: 0.002 is 0.2 points of a share, or 0.002 "
+            "nats of val_loss",
+        ),
+    ]
+
+
 # What a search optimises.
 
 
@@ -410,6 +425,18 @@ METRICS: Mapping[str, Metric] = {
 """By the name of the validation part's figure in `EpochResult`; `metrics.objectives.TERMS` holds
 the functions. The cross-entropy of a validation part is its log loss.
 """
+
+
+def gain_in_words(gain: float, metric: str) -> str:
+    """A gain in words: `0.2 points of accuracy`, `0.002 nats of log loss`."""
+    kind = METRICS[metric]
+    return (
+        f"{100 * gain:.2g} points of {kind.label}"
+        if kind.is_share
+        else f"{gain:.2g} nats of {kind.label}"
+    )
+
+
 _SPELLINGS: Mapping[str, str] = {
     spelling: name
     for name, metric in METRICS.items()

@@ -91,6 +91,56 @@ def trials_to_come_within(values: np.ndarray, *, margin: float) -> int:
     return int(np.argmax(curve >= curve[-1] - margin - 1e-12)) + 1
 
 
+def expected_gain(values: np.ndarray, *, more: int, noise: float) -> float:
+    """What `more` trials would probably add to the true value of the best of those that there are;
+    on the high side where values have a ceiling, and for independent draws.
+
+    values: (trials,), more is better, -inf for trials without one; one finite value at the least.
+    noise: standard deviation of what chance does to each value.
+    Each doubling of the trials is taken to add what the last two added on average: the best of all
+    of them less the expected best of a quarter, of values that the noise was taken out of. So it is
+    for independent draws from a tail that falls off as that of an exponential or a normal.
+    """
+    values = np.asarray(values, dtype=float)
+    # As in `expected_best`, no trial is left out.
+    values = np.where(np.isfinite(values), values, values[np.isfinite(values)].min())
+    count, quarter = len(values), math.ceil(len(values) / 4)
+    if count == quarter:
+        return 0.0
+    curve = expected_best(without_noise(values, noise=noise))
+    a_doubling = (curve[-1] - curve[quarter - 1]) / math.log2(count / quarter)
+    return max(0.0, float(a_doubling)) * math.log2(1 + more / count)
+
+
+_NEAR, _CELLS, _STEPS = 10.0, 101, 100
+"""Noises below the best from which on values stay as they are; points of the prior between, and
+steps that it is fitted in, after which little changes.
+"""
+
+
+def without_noise(values: np.ndarray, *, noise: float) -> np.ndarray:
+    """Each value's posterior mean, (trials,): the best of many noisy values is too good, and most
+    so where they lie close. Values far below the best stay as they are.
+
+    The prior is what makes the values most likely, of any shape (Kiefer and Wolfowitz 1956), and is
+    fitted by expectation maximisation on a grid: Jiang and Zhang 2009 (arXiv:0908.1709).
+    """
+    best = values.max()
+    near = values > best - _NEAR * noise
+    if noise <= 0 or not np.ptp(values[near]):
+        return values
+    grid = np.linspace(values[near].min(), best, _CELLS)
+    likelihood = np.exp(-0.5 * ((values[near, None] - grid) / noise) ** 2)
+    prior = np.full(_CELLS, 1 / _CELLS)
+    for _ in range(_STEPS):
+        joint = likelihood * prior
+        posterior = joint / joint.sum(axis=1, keepdims=True)
+        prior = posterior.mean(axis=0)
+    found = values.copy()
+    found[near] = posterior @ grid
+    return found
+
+
 def usable_decades(rates: np.ndarray, accuracies: np.ndarray, *, margin: float) -> float:
     """Width, in decades, of the stretch of rates around the best that stays within `margin` of it.
 

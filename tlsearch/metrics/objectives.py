@@ -5,12 +5,13 @@ All are scikit-learn's: of the classes that have images, as `balanced_accuracy_s
 add one: a function here, a line in `TERMS` and one in `METRICS`, a field of `EpochResult`, a test.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from tlsearch.config.search_options import METRICS
 from tlsearch.metrics.curves import ClassBalance, class_scores, confusion_matrix
 
 
@@ -156,6 +157,29 @@ def class_weight(answers: Answers) -> float:
     sizes = answers.support[answers.classes]
     weights = len(answers.labels) / (len(sizes) * sizes)
     return float(np.sqrt(np.mean(weights**2)))
+
+
+_LOSS_VARIANCE = 2.0
+"""Of an image's log loss, by the mean loss. A guess: logistic regressions on digits have 0.4 to 4,
+those that are too sure of themselves the most.
+"""
+
+
+def validation_noise(metric: str, value: float, counts: Sequence[int]) -> float:
+    """About how far a value lies from the true one by the draw of the images that validate alone:
+    one standard error. What seeds do is left out, and so is that trials share their images.
+
+    metric: a name in `config.search_options.METRICS`; counts: (K,), images of each class.
+    A share is taken for one of right answers, with two right and two wrong ones added, so that no
+    value is held for certain (Agresti and Coull 1998, doi:10.1080/00031305.1998.10480550).
+    """
+    sizes = np.array([count for count in counts if count], dtype=float)
+    kind = METRICS[metric]
+    images = len(sizes) ** 2 / (1 / sizes).sum() if kind.counts_classes else sizes.sum()
+    if not kind.is_share:
+        return float(np.sqrt(_LOSS_VARIANCE * value / images))
+    share = (value * images + 2) / (images + 4)
+    return float(np.sqrt(share * (1 - share) / images))
 
 
 def of_largest(balance: ClassBalance) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """The answer of a study in sentences and numbers, the same for every format."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from tlsearch.comparison.variance import Effect
 from tlsearch.config.checks import knows_source
@@ -23,6 +23,7 @@ from tlsearch.report.wording import (
     value_text,
 )
 from tlsearch.search.confirm import BEST_TRIAL, FREE
+from tlsearch.search.provenance import validation_counts
 from tlsearch.search.summary import SCORES, NetworkRanking, Summary
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def find_answer(data: "SearchReport") -> Answer:
         gains=_gains(data),
         scores=score_table(data.summary),
         warnings=_warnings(data),
-        notes=[*_notes(data, score), *_not_reused(data)],
+        notes=[*_notes(data, score), *_outlook(data), *_not_reused(data)],
         parameters=tuple(
             Parameter(name, setting_text(value), data.space.get(name))
             for name, value in sorted(params.items(), key=lambda item: item[0] not in data.space)
@@ -341,6 +342,13 @@ def _notes(data: "SearchReport", score: Effect | None) -> list[str]:
     return notes
 
 
+def _outlook(data: "SearchReport") -> Iterator[str]:
+    """Whether and why the search ended early, and what more trials would probably gain."""
+    for text in (data.summary.stopped, data.summary.outlook_text):
+        if text:
+            yield f"{text[0].upper()}{text[1:]}."
+
+
 def _not_reused(data: "SearchReport") -> Iterator[str]:
     """What of frozen layers ran in every step though it was expected to run once."""
     for text in data.provenance.facts.get("networks", {}).get("uncut", {}).values():
@@ -420,7 +428,7 @@ def _difficulty(data: "SearchReport") -> str:
             found.append(f"{words} {percent(reached)}")
     if not found:
         return ""
-    counts = _validated(data.provenance.facts.get("facts", {}))
+    counts = validation_counts(data.provenance.facts)
     if sum(counts):
         found.append(f"always naming the commonest class in {percent(max(counts) / sum(counts))}")
     folds = data.config.data.split.folds
@@ -435,15 +443,6 @@ def _accuracy(row: RunRow) -> float | None:
     if row.folds:
         return row.folds[-1].mean_val_accuracy
     return row.epochs[-1].val_accuracy if row.epochs else None
-
-
-def _validated(facts: Mapping[str, Any]) -> Sequence[int]:
-    """Validation images of each class, over all folds."""
-    parts = facts.get("split", {}).get("parts", ())
-    counts = [p["class_counts"] for p in parts if p["part"] == "validation"]
-    return [sum(column) for column in zip(*counts, strict=True)] or facts.get(
-        "validation_counts", ()
-    )
 
 
 def _similarity(data: "SearchReport") -> str:

@@ -18,6 +18,7 @@ from tlsearch.config.space import configuration_key
 from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.baselines import baseline_run, run_of
+from tlsearch.search.stop import stopped
 from tlsearch.search.store import SEARCH, TEST, Store
 
 
@@ -83,11 +84,14 @@ def best_trial(store: Store) -> tuple[float, Run] | None:
 
 def num_trials(store: Store, cell: Cell) -> int:
     """How many trials a cell is to have: the budget, or all configurations where there are fewer;
-    0 where an arm or a tuned baseline leaves nothing to search.
+    of a search that was stopped those that were begun; 0 where an arm or a tuned baseline leaves
+    nothing to search.
     """
     config = store.cells[cell]
     if cell != SEARCH and not config.searched():
         return 0
+    if cell == SEARCH and stopped(store) is not None:
+        return store.num_begun()
     return config.num_trials()
 
 

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -94,6 +94,15 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
     }
     as_read: dict[str, Any] = json.loads(json.dumps(found))
     return as_read
+
+
+def validation_counts(found: Mapping[str, Any]) -> Sequence[int]:
+    """Validation images of each class, over all folds, of noted facts; empty where they lack it."""
+    facts = found.get("facts", {})
+    parts = facts.get("split", {}).get("parts", ())
+    counts = [part["class_counts"] for part in parts if part["part"] == "validation"]
+    summed = [sum(column) for column in zip(*counts, strict=True)]
+    return summed or facts.get("validation_counts", ())
 
 
 def _by_network(facts: Mapping[str, str]) -> str:

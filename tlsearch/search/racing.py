@@ -9,7 +9,7 @@ once others have made it one of the best (freeze-thaw, arXiv:1406.3896), and end
 search does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -121,9 +121,11 @@ def _standing(row: RunRow, rung: int, metric: str) -> tuple[bool, float, float, 
 
 
 class Generations:
-    """Hands out the trials of a cell, generation by generation, on from where the store stands."""
+    """Hands out the trials of a cell, generation by generation, on from where the store stands;
+    `budget` is asked before each how many trials there are to be in all.
+    """
 
-    def __init__(self, store: "Store", cell: Cell, *, budget: int) -> None:
+    def __init__(self, store: "Store", cell: Cell, *, budget: Callable[[], int]) -> None:
         config = store.cells[cell]
         racing = config.search.pruner
         assert isinstance(racing, Racing), "a cell that races"
@@ -149,7 +151,7 @@ class Generations:
                 self._ladder,
                 metric=self._metric,
                 size=self._size,
-                budget=self._budget,
+                budget=self._budget(),
                 complete=self._complete,
             )
             if found is not None:

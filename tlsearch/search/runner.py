@@ -71,6 +71,7 @@ from tlsearch.search.provenance import (
     what_and_where,
 )
 from tlsearch.search.racing import Generations
+from tlsearch.search.stop import Decisions, outlook_text, stop_text
 from tlsearch.search.store import (
     FACTS,
     NETWORKS,
@@ -158,6 +159,9 @@ def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Wa
         if store.config.comparison is None:
             (ready,) = scenarios.values()
             work.configure(ready.setting)
+            texts = {"stopped": stop_text(store), "outlook": outlook_text(store)}
+            tags = {f"tlsearch.{name}": text for name, text in texts.items() if text}
+            work.mirror.show(wanted(PARENT, tags=tags))
             test_and_log(work, ready.setting)
         else:
             files = write_tables(store, work.folder)
@@ -174,8 +178,9 @@ class Queue:
         timeout = self._store.config.budget.timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._led_on: set[Cell] = set()
+        self._decisions = Decisions(self._store) if SEARCH in self._store.cells else None
         self._races = {
-            cell: Generations(self._store, cell, budget=num_trials(self._store, cell))
+            cell: Generations(self._store, cell, budget=partial(self._budget_of, cell))
             for cell, config in self._store.cells.items()
             if isinstance(config.search.pruner, Racing) and num_trials(self._store, cell)
         }
@@ -194,6 +199,8 @@ class Queue:
                 self._work.watch(Remark(few_configurations(store.config)))
             if start_note(store.config) and not store.num_ended():
                 self._work.watch(Remark(start_note(store.config)))
+            if stop_text(store):
+                self._work.watch(Remark(stop_text(store)))
             done, total = store.num_ended(), store.num_ended() + trials_left(store)
             self._begins("search", done, total)
             return
@@ -215,6 +222,8 @@ class Queue:
     def next_run(self, cells: list[Cell]) -> Run | None:
         """The next run of one scenario's cells, or None while there is none."""
         store, scenario = self._store, cells[0].scenario
+        if SEARCH in cells and SEARCH not in self._races:
+            self._decide_on_stop()
         # An arm goes on alone; a search's best are confirmed beside those of tuned baselines.
         for together in [[cell] for cell in cells] if scenario else [cells]:
             self._lead_on(together)
@@ -235,6 +244,16 @@ class Queue:
         # Whatever the last trials come to: workers need not wait for them.
         store.enqueue(self._sure)
         return store.ask_fixed(scenario)
+
+    def _budget_of(self, cell: Cell) -> int:
+        """How many trials a race is to have, decided anew before each generation."""
+        if cell == SEARCH:
+            self._decide_on_stop()
+        return num_trials(self._store, cell)
+
+    def _decide_on_stop(self) -> None:
+        if self._decisions is not None and self._decisions.look():
+            self._work.watch(Remark(stop_text(self._store)))
 
     def _end_race(self, race: Generations) -> bool:
         """End what pauses once a race is over; whether there was any."""

@@ -79,6 +79,7 @@ NOTED = "noted"  # the digest of its note in Optuna Dashboard
 SIMILARITY = "similarity"  # how similar its images are to the source's
 SURVEY = "survey"  # what a scenario's data are
 SHARES = "shares"  # how evenly its splits draw the classes
+STOP = "stop"  # how the search ended early
 
 _GENERATION = "tlsearch:generation"
 _STATES = {
@@ -463,6 +464,10 @@ class Store:
         """Trials of a cell that have an ending; `below` leaves out higher numbers."""
         trials = self._sampled[cell].get_trials(deepcopy=False)
         return sum(t.state.is_finished() and t.number < below for t in trials)
+
+    def num_begun(self, cell: Cell = SEARCH) -> int:
+        """Trials of a cell, of whatever state."""
+        return len(self._sampled[cell].get_trials(deepcopy=False))
 
     def num_running(self, cell: Cell = SEARCH) -> int:
         """Trials of a cell that are under way."""

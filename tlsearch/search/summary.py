@@ -33,6 +33,7 @@ from tlsearch.search.confirm import (
     maximises,
     test_record,
 )
+from tlsearch.search.stop import Outlook, outlook_text, stop_text, whole_outlook
 from tlsearch.search.storage import storage_address
 from tlsearch.search.store import AUDIT, FACTS, MLFLOW, NETWORKS, Store
 from tlsearch.tracking.address import sqlite_path
@@ -48,7 +49,9 @@ class Summary:
     the best one so far; `winning_baseline` is the run of a baseline that beat it there. `test` is
     empty until the test part was scored. `classes` is of the part that the best one's accuracy is
     of: the test part, once it was scored, or validation; None where that is not known. `precision`
-    is the number format, of several networks each one's; None before it was chosen.
+    is the number format, of several networks each one's; None before it was chosen. `stopped` says
+    that a search ended before its budget and why, `outlook_text` what more trials would probably
+    gain; "" where there is nothing to say.
     """
 
     name: str
@@ -63,6 +66,9 @@ class Summary:
     baselines: Mapping[str, float | None]
     recipes: Mapping[str, Mapping[str, Any]]
     test: Mapping[str, Any]
+    outlook: Outlook | None = None
+    stopped: str = ""
+    outlook_text: str = ""
     classes: ClassBalance | None
     is_finished: bool
     precision: str | None
@@ -218,6 +224,9 @@ def summarise(store: Store, layout: Layout) -> Summary:
         baselines={name: _baseline_value(store, name) for name in baselines},
         recipes={name: recipe_of(store, name) for name in baselines},
         test=test,
+        outlook=whole_outlook(store) if is_search else None,
+        stopped=stop_text(store) if is_search else "",
+        outlook_text=outlook_text(store) if is_search else "",
         classes=_classes(test, best, layout.study(config.name)),
         is_finished=is_finished(store),
         precision=(store.noted(FACTS) or {}).get("precision"),
@@ -291,6 +300,8 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
             name: {"value": value, **summary.recipes[name], **found.get(name, {})}
             for name, value in summary.baselines.items()
         },
+        "outlook": summary.outlook and summary.outlook._asdict(),
+        "stopped": summary.stopped or None,
         "precision": summary.precision,
         "negative_transfer": summary.negative_transfer,
         "report": str(report) if report else None,
