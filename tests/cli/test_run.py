@@ -98,6 +98,8 @@ def test_mlflow_agrees_with_optuna(shared: Shared) -> None:
     assert parent.data.tags["tlsearch.model"] == result["model"]
     test = result["test"]
     assert parent.data.tags["tlsearch.winner"] == (test["baseline"] or str(test["winner"]))
+    assert parent.data.tags["tlsearch.stopped"] == "no"
+    assert "more trials would gain" in parent.data.tags["tlsearch.outlook"]
     (dataset,) = parent.inputs.dataset_inputs
     assert dataset.dataset.name == "textures"
     (best,) = (t for t in trials_of(result) if t.number == result["best"]["number"])

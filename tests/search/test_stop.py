@@ -9,7 +9,6 @@ import pytest
 from tests.search.conftest import Study
 from tests.search.fakes import Story, memory_store, train
 from tests.search.scenes import Scene
-from tlsearch.config.checks import first_stop
 from tlsearch.config.portfolio import starts
 from tlsearch.config.schema import StudyConfig
 from tlsearch.search.confirm import cell_is_done, num_trials, trials_left
@@ -131,10 +130,12 @@ def test_a_loss_that_falls_no_more(study: Study, tmp_path: Path) -> None:
 )
 def test_not_before_the_sampler_has_begun(study: Study, tmp_path: Path, option: str) -> None:
     config = study(option, body=STOPPING)
-    startup = getattr(config.search.sampler, "n_startup_trials", 0)
-    assert first_stop(config) >= max(15, startup + 5, len(starts(config)) + 5)
+    assert config.search.stop is not None
+    first, startup = config.search.stop.first(config), config.search.sampler
+    before = max(getattr(startup, "n_startup_trials", 0), len(starts(config)))
+    assert first >= max(15, before + 5)
     scene = searched(config, tmp_path, lambda trial: 0.9 if trial % 2 else 0.8)
-    assert noted(scene).after == scene.store.num_ended() >= first_stop(config)
+    assert noted(scene).after == scene.store.num_ended() >= first
     assert scene.store.num_ended() < 60
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from math import ceil, inf
+from math import inf
 
 from tlsearch.config.catalog import (
     USUAL_MOMENTUM,
@@ -12,18 +12,9 @@ from tlsearch.config.catalog import (
 from tlsearch.config.cells import comparison_contradictions
 from tlsearch.config.cost import head_alone_trains, num_batches, train_images
 from tlsearch.config.network_checks import network_contradictions
-from tlsearch.config.portfolio import start_note, starts
+from tlsearch.config.portfolio import start_note
 from tlsearch.config.schema import StudyConfig
-from tlsearch.config.search_options import (
-    METRICS,
-    CmaEs,
-    Hyperband,
-    Median,
-    Percentile,
-    Tpe,
-    Wilcoxon,
-    gain_in_words,
-)
+from tlsearch.config.search_options import CmaEs, Hyperband, Median, Percentile, Tpe, Wilcoxon
 from tlsearch.config.sources import (
     Digits,
     EmbeddedSource,
@@ -51,12 +42,13 @@ def contradictions(config: StudyConfig) -> list[Fault]:
         _warmup,
         _optimizer,
         _basic,
-        _stop,
         _of_each_network,
     )
     found = [fault for check in checks for fault in check(config)]
     found += config.search.sampler.contradictions(config)
-    return [*found, *config.search.pruner.contradictions(config)]
+    found += config.search.pruner.contradictions(config)
+    stop = config.search.stop
+    return found if stop is None else [*found, *stop.contradictions(config)]
 
 
 # The section `data`, as far as its contradictions show before files are read.
@@ -462,47 +454,6 @@ def augmentation_notes(config: StudyConfig) -> list[str]:
     return notes
 
 
-# When a search stops.
-
-
-def _stop(config: StudyConfig) -> Iterator[Fault]:
-    """A gain that no share can come to."""
-    stop, metric = config.search.stop, METRICS[config.search.metric]
-    if stop is not None and metric.is_share and stop.gain >= 1:
-        rule = f"{metric.label} is a share, from 0 to 1, and can gain no more"
-        remedy = f"write {stop.gain / 100:g} for {stop.gain:g} points"
-        yield clash(config, "search.stop.gain", rule, remedy, "search.metric")
-
-
-_EARLIEST, EVERY = 15, 5
-"""Trials before a search may stop, and at least so many more before it is decided again."""
-
-
-def first_stop(config: StudyConfig) -> int:
-    """After how many trials a search may stop at the earliest: some that the sampler chose come
-    after its random ones and those that the search starts with.
-    """
-    before = max(getattr(config.search.sampler, "n_startup_trials", 0), len(starts(config)))
-    return max(_EARLIEST, EVERY * ceil((before + EVERY) / EVERY))
-
-
-def _stop_note(config: StudyConfig) -> str:
-    """What is said beforehand of a search that may stop."""
-    stop, first, trials = config.search.stop, first_stop(config), config.num_trials()
-    if stop is None:
-        return ""
-    if first >= trials:
-        return (
-            f"search.stop: the search cannot stop early: it may after {first} trials, and has "
-            f"{trials}"
-        )
-    gain = gain_in_words(stop.gain, config.search.metric)
-    return (
-        f"search.stop: after {first} trials or more the search ends once the rest of its {trials} "
-        f"trials would probably gain less than {gain}"
-    )
-
-
 # What is no mistake, but good to know before running: one sentence each.
 
 
@@ -523,8 +474,8 @@ def notes(config: StudyConfig) -> list[str]:
         )
     if start_note(config):
         found.append(start_note(config))
-    if _stop_note(config):
-        found.append(_stop_note(config))
+    if search.stop is not None:
+        found.append(search.stop.note(config))
     if config.confirm.seeds and config.confirm.top > trials:
         found.append(f"confirm.top = {config.confirm.top}: all {trials} trials may be confirmed")
     unmodelled = [n for n, d in config.searched().items() if isinstance(d, Choice)]

@@ -1,5 +1,5 @@
 """Samplers and pruners of Optuna 5 by name: their options, with the defaults of Optuna, and what
-each cannot do in a space or within a budget.
+each cannot do in a space or within a budget; what a search optimises, and when it stops.
 
 Left out: options that Optuna has deprecated, that take Python objects, or that only silence it.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from tlsearch.config.portfolio import starts
 from tlsearch.config.space import Choice, count, raw
 from tlsearch.config.validation import (
     As,
@@ -384,21 +385,6 @@ PRUNERS: Mapping[str, type[Pruner]] = {
 }
 
 
-class Stop(Section):
-    """When a search ends before its budget is spent: see `search.stop`."""
-
-    gain: Annotated[
-        float,
-        Field(
-            gt=0,
-            examples=[0.002],
-            description="the rest of budget.trials is left out once it would probably gain less "
-            "than this; in the unit of search.metric: 0.002 is 0.2 points of a share, or 0.002 "
-            "nats of val_loss",
-        ),
-    ]
-
-
 # What a search optimises.
 
 
@@ -425,18 +411,6 @@ METRICS: Mapping[str, Metric] = {
 """By the name of the validation part's figure in `EpochResult`; `metrics.objectives.TERMS` holds
 the functions. The cross-entropy of a validation part is its log loss.
 """
-
-
-def gain_in_words(gain: float, metric: str) -> str:
-    """A gain in words: `0.2 points of accuracy`, `0.002 nats of log loss`."""
-    kind = METRICS[metric]
-    return (
-        f"{100 * gain:.2g} points of {kind.label}"
-        if kind.is_share
-        else f"{gain:.2g} nats of {kind.label}"
-    )
-
-
 _SPELLINGS: Mapping[str, str] = {
     spelling: name
     for name, metric in METRICS.items()
@@ -452,3 +426,66 @@ MetricName = Annotated[
         json_schema_input_type=_ACCEPTED,
     ),
 ]
+
+
+# When a search ends before its budget is spent.
+
+
+class Stop(Section):
+    """Ends a search once the rest of its trials would probably gain little; see `search.stop`."""
+
+    gain: Annotated[
+        float,
+        Field(
+            gt=0,
+            examples=[0.002],
+            description="the rest of budget.trials is left out once it would probably gain less "
+            "than this; in the unit of search.metric: 0.002 is 0.2 points of a share, or 0.002 "
+            "nats of val_loss",
+        ),
+    ]
+
+    def first(self, config: "StudyConfig") -> int:
+        """After how many trials it is decided first: some that the sampler chose come after its
+        random ones and those that the search starts with.
+        """
+        startup = getattr(config.search.sampler, "n_startup_trials", 0)
+        before = max(startup, len(starts(config))) + _STOP_EVERY
+        return max(_EARLIEST_STOP, _STOP_EVERY * ceil(before / _STOP_EVERY))
+
+    def following(self, number: int) -> int:
+        """When it is decided again: a tenth later, so that long searches do not dwell on it."""
+        return number + max(_STOP_EVERY, number // 10)
+
+    def contradictions(self, config: "StudyConfig") -> Iterator[Fault]:
+        """A gain that no share can come to."""
+        metric = METRICS[config.search.metric]
+        if metric.is_share and self.gain >= 1:
+            rule = f"{metric.label} is a share, from 0 to 1, and can gain no more"
+            remedy = f"write {self.gain / 100:g} for {self.gain:g} points"
+            yield clash(config, "search.stop.gain", rule, remedy, "search.metric")
+
+    def note(self, config: "StudyConfig") -> str:
+        """What is said of it beforehand."""
+        first, trials = self.first(config), config.num_trials()
+        if first >= trials:
+            return (
+                f"search.stop: the search cannot stop early: it may after {first} trials, and has "
+                f"{trials}"
+            )
+        return (
+            f"search.stop: after {first} trials or more the search ends once the rest of its "
+            f"{trials} trials would probably gain less than "
+            f"{gain_in_words(self.gain, config.search.metric)}"
+        )
+
+
+_EARLIEST_STOP, _STOP_EVERY = 15, 5
+"""Trials before a search may stop, and at least so many more before it is decided again."""
+
+
+def gain_in_words(gain: float, metric: str) -> str:
+    """A gain in words: `0.2 points of accuracy`, `0.002 nats of log loss`."""
+    kind = METRICS[metric]
+    amount = f"{100 * gain:.2g} points" if kind.is_share else f"{gain:.2g} nats"
+    return f"{amount} of {kind.label}"

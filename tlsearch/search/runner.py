@@ -159,8 +159,10 @@ def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Wa
         if store.config.comparison is None:
             (ready,) = scenarios.values()
             work.configure(ready.setting)
-            texts = {"stopped": stop_text(store), "outlook": outlook_text(store)}
-            tags = {f"tlsearch.{name}": text for name, text in texts.items() if text}
+            # A search that goes on after all takes back that it had stopped.
+            tags = {"tlsearch.stopped": stop_text(store) or "no"}
+            if outlook_text(store):
+                tags["tlsearch.outlook"] = outlook_text(store)
             work.mirror.show(wanted(PARENT, tags=tags))
             test_and_log(work, ready.setting)
         else:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlsearch.config.checks import EVERY, first_stop
 from tlsearch.config.search_options import METRICS, Racing, gain_in_words
 from tlsearch.metrics.curves import expected_gain
 from tlsearch.metrics.objectives import validation_noise
@@ -93,8 +92,9 @@ def stopped(store: Store) -> Decided | None:
     """What ended the search early; None if nothing did, or it goes on for a larger budget or
     another `search.stop`.
     """
-    found, stop, budget = _noted(store), store.config.search.stop, store.config.num_trials()
-    if found is None or found.gain is None or stop is None:
+    stop, budget = store.config.search.stop, store.config.num_trials()
+    found = None if stop is None else _noted(store)
+    if stop is None or found is None or found.gain is None:
         return None
     holds = found.gain < stop.gain and store.num_begun() < budget <= found.budget
     return found if holds else None
@@ -122,25 +122,28 @@ class Decisions:
     """Decides, as the trials of a search end, whether it stops; of one invocation."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._next = store, first_stop(store.config)
-        self._is_race = isinstance(store.config.search.pruner, Racing)
-        noted, holds = _noted(store), stopped(store) is not None
-        if noted is None:
-            # A search that began without a stop may have come further.
-            while self._has_ended(_after(self._next)):
-                self._next = _after(self._next)
+        config, noted = store.config, _noted(store)
+        self._store, self._stop = store, config.search.stop
+        self._is_race = isinstance(config.search.pruner, Racing)
+        if self._stop is None:
+            if noted is not None:
+                store.note(STOP, None)
             return
-        self._next = _after(noted.after)
-        if store.config.search.stop is None:
-            store.note(STOP, None)
-        elif noted.budget and not holds:  # it goes on, whatever is set later
-            store.note(STOP, noted._replace(budget=0)._asdict())
+        if noted is not None:
+            self._next = self._stop.following(noted.after)
+            if noted.budget and stopped(store) is None:  # it goes on, whatever is set later
+                store.note(STOP, noted._replace(budget=0)._asdict())
+            return
+        self._next = self._stop.first(config)
+        # A search that began without a stop may have come further.
+        while self._has_ended(self._stop.following(self._next)):
+            self._next = self._stop.following(self._next)
 
     def look(self) -> bool:
         """Decide if it is time to; whether the search stops now. Of a race to be asked between two
         generations, when all trials there are have come to a rung.
         """
-        if self._store.config.search.stop is None:
+        if self._stop is None:
             return False
         if self._is_race:
             begun = self._store.num_begun()
@@ -154,16 +157,12 @@ class Decisions:
         return self._store.num_ended(below=number) == number
 
     def _decide(self, number: int) -> bool:
-        store, self._next = self._store, _after(number)
-        stop, budget = store.config.search.stop, store.config.num_trials()
-        if stop is None or number >= budget or stopped(store) is not None:
+        assert self._stop is not None, "asked for"
+        store, budget = self._store, self._store.config.num_trials()
+        self._next = self._stop.following(number)
+        if number >= budget or stopped(store) is not None:
             return False
         gain = outlook(store, trials=number, more=budget - number).gain
-        stops = gain is not None and gain < stop.gain
+        stops = gain is not None and gain < self._stop.gain
         store.note(STOP, Decided(number, budget if stops else 0, gain)._asdict())
         return stopped(store) is not None
-
-
-def _after(number: int) -> int:
-    """When it is decided again: a tenth more, so that long searches do not dwell on it."""
-    return number + max(EVERY, number // 10)
