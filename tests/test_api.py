@@ -37,6 +37,8 @@ def test_overrides_are_a_mapping_or_what_set_takes(
     study = tlsearch.load_study(here / "study.yaml", overrides=changes)
     assert study == tlsearch.load_study("study.yaml", overrides=texts)
     assert tlsearch.load_study("study.yaml", preset="small").budget.trials == 2
+    one = tlsearch.load_study("study.yaml", overrides="budget.trials=3")
+    assert one == tlsearch.load_study("study.yaml", overrides={"budget.trials": np.int64(3)})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert tlsearch.load_study("study.yaml").tracking_uri == "http://127.0.0.1:9"
     given = {"tracking_uri": "sqlite:////a.db"}
@@ -107,22 +109,47 @@ def test_a_model_answers_for_paths_pictures_and_arrays_alike(here: Path) -> None
     exif[0x0112] = 6  # upright again after a quarter clockwise
     turned.save(here / "b.png", exif=exif)
     (here / "c.png").write_text("no image")
-    grey, clear = array[..., 0], np.dstack([array, np.full((6, 10), 255, np.uint8)])
+    grey, clear = array[..., :1], np.dstack([array, np.full((6, 10), 255, np.uint8)])
     images = ["a.png", here / "b.png", picture, Image.open(here / "b.png"), array, grey, clear]
+    images.append(grey[..., 0])
     found = model.predict(images, probabilities=True)
     assert found["label"].tolist() == ["right"] * len(images)
     assert found["probability"].nunique() == 1
-    assert found["path"].tolist() == ["a.png", str(here / "b.png"), *[""] * 5]
+    assert found["path"].tolist() == ["a.png", str(here / "b.png"), *[""] * 6]
     np.testing.assert_allclose(found["p:left"] + found["p:right"], 1, rtol=1e-6)
     assert len(model.predict(np.stack([array, array]))) == 2
-    assert model.predict([]).empty
+    none = model.predict([], probabilities=True)
+    assert none.columns.tolist() == found.columns.tolist()
+    assert none.empty
     unread = model.predict(here)
     assert unread["error"].tolist()[:2] == ["", ""]
     assert "no image" in unread["error"][2]
     for wrong in (array.astype(float), array[..., :2], [3]):
         with pytest.raises(tlsearch.RequestError, match="is no image — give paths, pictures"):
             model.predict(wrong)
+    with pytest.raises(tlsearch.RequestError, match="batch_size = 0: must be at least 1"):
+        model.predict(array, batch_size=0)
     assert ImageOps.exif_transpose(turned).size == turned.size  # the caller's picture is as it was
+
+
+def test_a_picture_that_cannot_be_read_has_a_row_that_says_so(here: Path) -> None:
+    whole = Image.effect_noise((40, 40), 90)
+    whole.save(here / "whole.jpg")
+    (here / "cut.jpg").write_bytes((here / "whole.jpg").read_bytes()[:400])
+    closed = Image.open(here / "whole.jpg")
+    closed.close()
+    with Image.open(here / "cut.jpg") as cut:
+        images = [cut, closed, np.zeros((0, 8, 3), np.uint8), whole]
+        found = Model(Brightness()).predict(images)
+    assert found["label"].notna().tolist() == [False, False, False, True]
+    kinds = [error.partition(":")[0] for error in found["error"]]
+    assert kinds == ["damaged", "damaged", "has no pixels", ""]
+
+
+def test_what_is_no_study_is_one_message() -> None:
+    for function in (tlsearch.check, tlsearch.run, tlsearch.open_results):
+        with pytest.raises(tlsearch.RequestError, match=r'study = "s.yaml": is no study — give'):
+            function("s.yaml")  # type: ignore[operator]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tlsearch.config.catalog import CATALOGUE, BackboneFacts, NetworkSpec
 from tlsearch.config.paths import Layout, expanded, layout_here, write_text
 from tlsearch.config.schema import StudyConfig
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, refused, shown
 from tlsearch.execution.messages import Notice, Preparing, Watcher
 from tlsearch.search.preview import Preview, preview, refuse_unclaimed
 
@@ -64,9 +64,9 @@ def load_study(
 
     CATALOGUE.describe_with(_described)
     if isinstance(overrides, Mapping):
-        texts = [f"{name}={json.dumps(value, default=str)}" for name, value in overrides.items()]
+        texts = [f"{name}={json.dumps(value, default=_plain)}" for name, value in overrides.items()]
     else:
-        texts = list(overrides)
+        texts = [overrides] if isinstance(overrides, str) else list(overrides)
     config, cuts = read_noted(Path(path), overrides=texts, preset=preset)
     for text in cuts:
         on_note(text)
@@ -86,6 +86,17 @@ def load_study(
     return config
 
 
+def _plain(value: Any) -> Any:
+    """A path as text, a number of NumPy's as Python's."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _require_study(given: object) -> None:
+    if not isinstance(given, StudyConfig):
+        rule, remedy = "is no study", "give what tlsearch.load_study(PATH) returns"
+        raise refused("study", shown(given), rule, remedy)
+
+
 def check(
     study: StudyConfig,
     *,
@@ -103,6 +114,7 @@ def check(
         RequestError: no claim is about the arms, or the images or weights are not there.
         WorkError: images cannot be fetched, or the cache folder cannot be written.
     """
+    _require_study(study)
     watch = progress or _ignore
     return preview(
         study,
@@ -131,6 +143,7 @@ def run(
         WorkError: the work cannot go on.
         Interrupted: Ctrl-C; everything is kept, and the next call carries on.
     """
+    _require_study(study)
     from tlsearch.search.runner import run_study
     from tlsearch.tracking.store import manners_kept
 
@@ -151,6 +164,7 @@ def open_results(study: StudyConfig, *, start: str = "tlsearch.run(study)") -> "
         RequestError: it was not started in the current folder.
         WorkError: its storage cannot be read.
     """
+    _require_study(study)
     from tlsearch.search.storage import open_storage
     from tlsearch.search.store import existing_store
 
@@ -324,7 +338,7 @@ class Results:
         another format, `md`, `json` or `csv`, is named; where it was written.
 
         Raises:
-            RequestError: `csv` of a search, which has no claims.
+            RequestError: there is no such format, or `csv` of a search, which has no claims.
             OSError: the file cannot be written.
         """
         from tlsearch.report.build import build_report
@@ -376,13 +390,15 @@ class Model:
         is none; with `probabilities` a column `p:CLASS` for each class.
 
         `images` are one or several paths (files, folders, patterns), pictures of PIL's, or uint8
-        arrays (H, W), (H, W, 3), (H, W, 4) or of such a batch (N, H, W, C).
+        arrays (H, W), (H, W, C) with 1, 3 or 4 channels, or a batch of such (N, H, W, C).
 
         Raises:
-            RequestError: a path names nothing, or an array is of another kind.
+            RequestError: a path names nothing, an array is of another kind, or a batch of no size.
         """
         import pandas as pd
 
+        if batch_size < 1:
+            raise refused("batch_size", shown(batch_size), "must be at least 1", "leave it out")
         rows = []
         for item, found, error in self.answers(_items(images), batch_size=batch_size):
             place = str(item) if isinstance(item, Path) else ""
@@ -395,7 +411,8 @@ class Model:
                 values = [None] * len(self.class_names) if found is None else found.tolist()
                 row |= {f"p:{n}": p for n, p in zip(self.class_names, values, strict=True)}
             rows.append(row)
-        return pd.DataFrame(rows, columns=None if rows else ["path", "label", "probability"])
+        shares = [f"p:{name}" for name in self.class_names] if probabilities else []
+        return pd.DataFrame(rows, columns=["path", "label", "probability", "error", *shares])
 
     def answers(self, items: Iterable[Item], *, batch_size: int) -> "Iterator[Prediction[Item]]":
         """An answer for each path, picture or array as it comes, in their order."""
@@ -409,9 +426,9 @@ class Model:
 
     def _pixels(self, item: object) -> "np.ndarray | str":
         """The image as the model was trained on its like, or why there is none."""
-        from PIL import Image, ImageOps
+        from PIL import Image
 
-        from tlsearch.data.decode import Decoding, UnreadableImage, decode_image, decode_picture
+        from tlsearch.data.decode import Decoding, UnreadableImage, decode_image, decode_upright
 
         facts = self.facts
         how = Decoding(
@@ -421,7 +438,7 @@ class Model:
             if isinstance(item, Path):
                 return decode_image(item, how).pixels
             picture = item if isinstance(item, Image.Image) else _picture(item)
-            return decode_picture(ImageOps.exif_transpose(picture), how).pixels
+            return decode_upright(picture, how).pixels
         except UnreadableImage as error:
             return str(error) or "unreadable"
 
@@ -443,11 +460,16 @@ def _picture(values: Any) -> "Image.Image":
     import numpy as np
     from PIL import Image
 
-    known = isinstance(values, np.ndarray) and values.dtype == np.uint8
-    if not known or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))):
-        what = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values)
-        raise RequestError(
-            f"images: {what} is no image — give paths, pictures of PIL's, or uint8 arrays (H, W), "
-            "(H, W, 3) or (H, W, 4)"
-        )
-    return Image.fromarray(values)
+    array: Any = values if isinstance(values, np.ndarray) else np.empty(0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    is_coloured = array.ndim == 3 and array.shape[2] in (3, 4)
+    if array.dtype == np.uint8 and (array.ndim == 2 or is_coloured):
+        return Image.fromarray(array)
+    what = type(values).__name__
+    if isinstance(values, np.ndarray):
+        what = f"{values.dtype} {values.shape}"
+    raise RequestError(
+        f"images: {what} is no image — give paths, pictures of PIL's, or uint8 arrays (H, W), "
+        "(H, W, 1), (H, W, 3) or (H, W, 4)"
+    )

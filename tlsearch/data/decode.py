@@ -187,14 +187,27 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture
 
 
+def decode_upright(picture: Image.Image, how: Decoding) -> Decoded:
+    """A picture in memory, which stays as it was, turned as its EXIF says.
+
+    Raises:
+        UnreadableImage: it has no pixels, is closed, or its file turns out to be damaged.
+    """
+    with quiet_pillow(), _reasons(None):
+        copied = picture.copy()
+    return decode_picture(_upright(copied), how)
+
+
 def decode_picture(picture: Image.Image, how: Decoding) -> Decoded:
     """A picture in memory as `decode_image` gives one from a file; `digest` is of its pixels.
 
     Raises:
-        UnreadableImage: its mode is not known here.
+        UnreadableImage: it has no pixels, or its mode is not known here.
     """
     (width, height), size, fit = picture.size, how.size, how.fit
     with quiet_pillow(), _reasons(None):
+        if 0 in picture.size:
+            raise UnreadableImage("has no pixels")
         content = repr((picture.mode, picture.size)).encode() + picture.tobytes()
         coloured, ground = to_colours(picture, white=how.white, background=how.background)
         square = fit_square(coloured, size=size, fit=fit)

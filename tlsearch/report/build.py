@@ -3,10 +3,10 @@
 import json
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tlsearch.config.paths import Layout
-from tlsearch.errors import RequestError
+from tlsearch.errors import RequestError, refused, shown
 from tlsearch.search.store import Store
 
 if TYPE_CHECKING:
@@ -21,8 +21,11 @@ def build_report(store: Store, layout: Layout, *, format: Format) -> str:  # noq
     What is missing is named in the report and stops nothing.
 
     Raises:
-        RequestError: `csv` of a search, which has no tables of claims.
+        RequestError: there is no such format, or `csv` of a search, which has no tables of claims.
     """
+    if format not in get_args(Format):
+        rule, remedy = "is no format of reports", f"write {', '.join(get_args(Format))}"
+        raise refused("format", shown(format), rule, remedy)
     from tlsearch.comparison.answers import tables_csv
     from tlsearch.report.context import SearchReport, read_report
 
