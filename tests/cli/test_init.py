@@ -161,6 +161,15 @@ def test_as_json(here: Path, tlsearch: Invoke) -> None:
     assert result["chosen"]["weights"] == "none"
 
 
+def test_the_estimate_is_the_one_of_check(here: Path, tlsearch: Invoke) -> None:
+    pictures(here / "photos", {"a": 30, "b": 8})
+    done = tlsearch("init", "photos", "-o", "new.yaml", "--json", "--weights", "none")
+    checked = json.loads(tlsearch("check", "new.yaml", "--json").stdout)
+    assert json.loads(done.stdout)["estimate"]["seconds"] == pytest.approx(
+        checked["estimate"]["seconds"], rel=0.05
+    )
+
+
 def test_uneven_classes_are_searched_by_balanced_accuracy(here: Path, tlsearch: Invoke) -> None:
     pictures(here / "photos", {"a": 20, "b": 4})
     said = tlsearch("init", "photos", "-o", "new.yaml", "--weights", "none").stdout

@@ -281,6 +281,8 @@ def _cost(found: Survey, fields: dict[str, Any], gpus: int) -> Estimate:
             },
             "backbone": {"name": fields["backbone"], "weights": "none"},
             "budget": {"trials": fields["trials"], "epochs": fields["epochs"]},
+            # A range has as many configurations as there are trials.
+            "space": {"lr": {"low": 1e-4, "high": 0.1}, "batch_size": fields["batch_size"]},
             "confirm": CONFIRM,
         }
     )
