@@ -313,6 +313,7 @@ def test_a_weights_file_must_be_there(splits: Path, tlsearch: Invoke, study: str
     options = ("--set", "backbone.weights=nofile.safetensors", "--set", "comparison.future=0.2")
     options = options if study == splits.name else options[:2]
     checked = tlsearch("check", study, *options, code=2)
-    result = f"backbone.weights = 'nofile.safetensors': no such file, seen from {Path.cwd()}\n"
+    result = f"backbone.weights = 'nofile.safetensors': no such file, seen from {Path.cwd()} — "
+    result += "check the path\n"
     assert checked.stderr.endswith(result)
     assert result in tlsearch("run", study, *options, code=2).stderr

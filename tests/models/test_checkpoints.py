@@ -5,6 +5,7 @@ import collections
 import datetime
 import io
 import os
+import re
 import subprocess
 import sys
 import types
@@ -233,9 +234,9 @@ def test_an_old_file_cut_short_is_named(tmp_path: Path, state: State, keep: floa
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([torch.zeros(3)], "holds no state dict but a list"),
-        (torch.zeros(3), "holds no state dict but a Tensor"),
-        ({"epoch": 3}, "holds no state dict but no tensors"),
+        ([torch.zeros(3)], "is a list, no state dict"),
+        (torch.zeros(3), "is a Tensor, no state dict"),
+        ({"epoch": 3}, "holds no tensors"),
         ({"a": torch.zeros(1).expand(10**9, 10**9)}, "its tensors claim 4,000,000,000,000,000,000"),
         (
             {"a": torch.eye(3).to_sparse()},
@@ -252,9 +253,17 @@ def test_what_holds_no_weights_is_named(tmp_path: Path, content: object, words: 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     for suffix in (".safetensors", ".pth"):
         file = tmp_path / f"mine{suffix}"
-        assert "no such file, seen from " in refusal(file)
+        assert re.search("no such file, seen from .* — check the path", refusal(file))
         file.mkdir()
         assert "is a folder" in refusal(file)
+    assert "did you mean 'mine.pth'?" in refusal(tmp_path / "mime.pth")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_a_pointer_of_git_lfs_is_told_from_the_file(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"model{suffix}"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 45000000\n")
+    assert "is a pointer of Git LFS, not the file of weights — fetch it" in refusal(file)
 
 
 def test_a_safetensors_file_is_read_as_it_is(tmp_path: Path, state: State) -> None:

@@ -21,10 +21,9 @@ from tlsearch.config.catalog import (
 )
 from tlsearch.config.packaged import packaged_for
 from tlsearch.errors import RequestError, nearest
-from tlsearch.models.weights import downloads, is_installed
+from tlsearch.models.weights import HUB_FILES, downloads, is_installed
 
 _TAGS_SHOWN = 2
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def networks(pattern: str | None, *, as_json: bool) -> None:
@@ -62,24 +61,22 @@ def networks(pattern: str | None, *, as_json: bool) -> None:
 
 
 def _named(names: Iterable[str], pattern: str | None) -> Iterator[str]:
-    for name in names:
-        if pattern is None:
-            if not name.startswith(PREFIX):
-                yield name
-        elif any(wildcard in pattern for wildcard in "*?["):
-            if fnmatchcase(name, pattern):
-                yield name
-        elif pattern.lower() in name:
-            yield name
+    if pattern is None:
+        return (name for name in names if not name.startswith(PREFIX))
+    wanted = pattern.lower()  # as all names are
+    if any(wildcard in wanted for wildcard in "*?["):
+        return (name for name in names if fnmatchcase(name, wanted))
+    return (name for name in names if wanted in name)
 
 
 def _on_this_machine() -> Mapping[str, Iterable[str]]:
     """The names of weights files in torch's cache by their beginning, and of the repositories of
     timm's in the hub's; nothing is imported to look.
     """
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    kept = [file for name in _HUB_FILES for file in hub.glob(f"models--timm--*/snapshots/*/{name}")]
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = Path(os.environ.get("HF_HOME") or caches / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    kept = [file for name in HUB_FILES for file in hub.glob(f"models--timm--*/snapshots/*/{name}")]
     return {
         "torch": [file.name for file in downloads().glob("*.pth")],
         "hub": {file.parents[2].name.removeprefix("models--timm--") for file in kept},

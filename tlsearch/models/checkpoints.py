@@ -34,6 +34,7 @@ _PLACES = (
     "module",
 )
 """Where training scripts put the state dict; the first of these that is there counts."""
+_POINTER = b"version https://git-lfs."
 _DEPTH = 4  # of mappings in mappings; a guess
 _COPIES = 4  # of the file's bytes that its tensors may share, as tied weights do; a guess
 
@@ -57,6 +58,10 @@ def read_checkpoint(file: Path) -> Checkpoint:
     if file.is_dir():
         raise _error(file, "is a folder", "name the file of weights in it")
     try:
+        with file.open("rb") as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                remedy = "fetch it: git lfs pull"
+                raise _error(file, "is a pointer of Git LFS, not the file of weights", remedy)
         if file.suffix == ".safetensors":
             return Checkpoint(_read_safetensors(file), "")
         content = _unpickled(file)
@@ -66,8 +71,9 @@ def read_checkpoint(file: Path) -> Checkpoint:
         raise _error(file, f"cannot be read ({error.strerror or error})") from None
     tensors = dict(_tensors(content))
     if not tensors:
-        what = f"a {type(content).__name__}" if not isinstance(content, Mapping) else "no tensors"
-        raise _error(file, f"holds no state dict but {what}", "save model.state_dict()")
+        kind = type(content).__name__
+        rule = "holds no tensors" if isinstance(content, Mapping) else f"is a {kind}, no state dict"
+        raise _error(file, rule, "save model.state_dict()")
     found = {place: dict(_tensors(content[place])) for place in _PLACES if place in content}
     # A place with few tensors beside one with many is no network's.
     most = max(map(len, found.values()), default=0)

@@ -7,12 +7,13 @@ import errno
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from threading import Thread
@@ -28,14 +29,20 @@ from tlsearch.errors import WeightsError, WorkError, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of timm's repositories
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Of timm's repositories, the first that is there."""
 _STALL_SECONDS = 60.0  # a guess
 _ANSWER_SECONDS = 5.0  # a guess: to look up a name and connect takes a slow network two
 
 
 def no_such_file(file: Path) -> WeightsError:
     """The error of a weights file that is not there."""
-    return WeightsError(f"backbone.weights = '{file}': no such file, seen from {Path.cwd()}")
+    siblings: list[str] = []
+    with suppress(OSError):
+        siblings = sorted(os.listdir(file.parent))
+    remedy = nearest(file.name, siblings) or "check the path"
+    rule = f"no such file, seen from {Path.cwd()}"
+    return WeightsError(f"backbone.weights = '{file}': {rule} — {remedy}")
 
 
 class Chosen(NamedTuple):
@@ -157,7 +164,7 @@ def _published(backbone: str, weights: str) -> _Published:
         if config.hf_hub_id:
             from huggingface_hub import hf_hub_url, try_to_load_from_cache
 
-            names = [config.hf_hub_filename] if config.hf_hub_filename else _HUB_FILES
+            names = [config.hf_hub_filename] if config.hf_hub_filename else HUB_FILES
             cached = (try_to_load_from_cache(config.hf_hub_id, name) for name in names)
             here = next((Path(file) for file in cached if isinstance(file, str)), None)
             return _Published(hf_hub_url(config.hf_hub_id, names[0]), here)
