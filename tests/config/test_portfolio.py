@@ -59,7 +59,7 @@ def test_in_units_of_the_study_and_clipped_into_it(read: Read) -> None:
     assert (second.values["freeze_depth"], second.clipped) == (5, ())
     note = start_note(config)
     assert "the first 2 trials are strategies that did well on 3 other tasks" in note
-    assert "1 were clipped into this space (lr)" in note
+    assert "; 1 of them clipped into this space (lr)" in note
 
 
 @pytest.mark.usefixtures("made")

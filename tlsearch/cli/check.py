@@ -260,7 +260,7 @@ def show_audit(console: Console, audit: Audit) -> None:
             more = len(finding.files) - SHOWN_FILES
             console.print(f"    [dim]… and {more:,} more: --files FILE.csv[/dim]", soft_wrap=True)
     if audit.clean:
-        names = ", ".join(TITLES[kind] for kind in audit.clean)
+        names = ", ".join(TITLES[kind].lower() for kind in audit.clean)
         console.print(f"  not found: {names}", soft_wrap=True)
     for sentence in audit.unseen:
         console.print(f"  {escape(sentence)}", soft_wrap=True)

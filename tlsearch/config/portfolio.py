@@ -56,7 +56,7 @@ def start_note(config: "StudyConfig") -> str:
         return ""
     names = sorted({name for start in found for name in start.clipped})
     clipped = sum(bool(start.clipped) for start in found)
-    outside = f"; {clipped} were clipped into this space ({', '.join(names)})" if clipped else ""
+    outside = f"; {clipped} of them clipped into this space ({', '.join(names)})" if clipped else ""
     return (
         f"search.start: the first {len(found)} trials are strategies that did well on "
         f"{len(portfolio()['tasks'])} other tasks{outside}"
