@@ -33,7 +33,8 @@ from tlsearch.config.catalog import (
     groups,
 )
 from tlsearch.models.backbones import new_model
-from tlsearch.models.describe import Layout, Sizes, as_map, describe_timm, layout_of, measured
+from tlsearch.models.describe import Sizes, describe_timm, measured
+from tlsearch.models.layouts import Layout, as_map, layout_of
 from tlsearch.models.own import NUM_CLASSES
 
 FILE = Path(tlsearch.config.__path__[0]) / "networks.json"

@@ -130,10 +130,14 @@ def test_the_facts_are_those_of_the_installed_timm(name: str) -> None:
 
 
 def test_a_network_that_timm_lacks_or_with_two_heads_is_refused() -> None:
-    with pytest.raises(NetworkError, match=r"resnet18x.*: timm \S+ has no such network — "):
-        describe_timm("timm/resnet18x")
+    with pytest.raises(NetworkError, match=r"zzz.*: timm \S+ has no such network — list them"):
+        describe_timm("timm/zzzzzzzz")
     with pytest.raises(NetworkError, match=r"has 2 classifiers \(head, head_dist\), and a study"):
         describe_timm("timm/efficientformer_l1")
+    with pytest.raises(NetworkError, match=r"— did you mean 'timm/resnet18d'\?"):
+        describe_timm("timm/ResNet18d")
+    with pytest.raises(NetworkError, match=r"— write name: timm/resnet18d, weights: ra2_in1k"):
+        describe_timm("timm/resnet18d.ra2_in1k")
 
 
 @pytest.fixture(scope="module", params=SMALL)

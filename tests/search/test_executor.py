@@ -17,7 +17,7 @@ from tests.search.conftest import Study
 from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import examples_path, scores_folder, scores_path, weights_path
 from tlsearch.config.schema import StudyConfig
-from tlsearch.execution.executor import LocalExecutor
+from tlsearch.execution.executor import LocalExecutor, _begin
 from tlsearch.execution.interrupts import SIGNALS
 from tlsearch.execution.messages import (
     EpochDone,
@@ -44,6 +44,14 @@ def executor() -> Iterator[LocalExecutor]:
     made = LocalExecutor(num_workers=1, num_devices=0)
     yield made
     made.shutdown(now=True)
+
+
+def test_what_a_process_prints_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # put back, as the environment is
+    _begin(dict(os.environ), print, "epoch 1")
+    assert capsys.readouterr() == ("", "epoch 1\n")
 
 
 def said(executor: LocalExecutor, kind: type | tuple[type, ...]) -> Any:

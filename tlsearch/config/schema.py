@@ -270,6 +270,17 @@ _Channels = Annotated[
     Field(strict=False, examples=[[0.5, 0.5, 0.5]]),
     must("must be three numbers, one per channel", "write [0.5, 0.5, 0.5]"),
 ]
+_Spread = Annotated[float, Field(gt=0)]
+_Spreads = Annotated[
+    tuple[_Spread, _Spread, _Spread],
+    Field(strict=False, examples=[[0.5, 0.5, 0.5]]),
+    must("must be three numbers above 0, one per channel", "write [0.5, 0.5, 0.5]"),
+]
+_Group = Annotated[
+    str,
+    Field(pattern=r"^[a-z]\w*$"),
+    must("must be a word in small letters", "write a name such as stem"),
+]
 
 
 class BackboneConfig(Section):
@@ -324,7 +335,7 @@ class BackboneConfig(Section):
     ] = None
     layer_groups: Annotated[
         Annotated[
-            dict[Annotated[str, Field(pattern=r"^[a-z]\w*$")], str],
+            dict[_Group, str],
             Field(min_length=1, examples=[{"stem": "^conv1|^bn1"}]),
         ]
         | None,
@@ -342,14 +353,16 @@ class BackboneConfig(Section):
         Field(description="of `module`: of images in 0 … 1, per channel; null: ImageNet's"),
     ] = None
     std: Annotated[
-        _Channels | None, Field(description="of `module`: as `mean`; null: ImageNet's")
+        _Spreads | None, Field(description="of `module`: as `mean`; null: ImageNet's")
     ] = None
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, data: object) -> object:
         if isinstance(data, Mapping) and data.get("module") is not None and "name" not in data:
-            return {"name": data["module"], **data}
+            # What is no name of a function is refused as the module, and once.
+            is_own = re.match(_OWN, str(data["module"]))
+            return {"name": data["module"] if is_own else next(iter(CATALOGUE)), **data}
         return data
 
     @model_serializer(mode="wrap")

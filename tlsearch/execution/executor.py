@@ -207,6 +207,7 @@ def start_process(
 def _begin(environment: dict[str, str], target: Callable[..., None], *args: object) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    sys.stdout = sys.stderr  # stdout is the command's result, and a user's own network may print
     target(*args)
 
 

@@ -62,7 +62,7 @@ class Head(nn.Linear):
         super().__init__(in_features, num_classes, device=device)
         self.dropout, self.flattens = dropout, flattens
         self.register_buffer("selected", None, persistent=False)
-        self._seen: list[Tensor] | None = None
+        self._looks = False
 
     @torch.no_grad()
     def select(self, features: Tensor) -> None:
@@ -74,25 +74,34 @@ class Head(nn.Linear):
         self.weight.mul_(self.selected)
 
     def seen_by(self, model: nn.Module, images: Tensor) -> Tensor:
-        """What the head of a network sees of images: (N, features), tokens averaged."""
-        seen: list[Tensor] = []
-        self._seen = seen
+        """What the head of a network sees of images: (N, features), tokens averaged. Whatever comes
+        after the head does not run.
+        """
+        self._looks = True
         try:
             model(images)
+        except _Seen as seen:
+            return seen.features.mean(1) if seen.features.ndim == 3 else seen.features
         finally:
-            self._seen = None
-        (features,) = seen
-        return features.mean(1) if features.ndim == 3 else features
+            self._looks = False
+        raise AssertionError("the head is part of the network's forward pass")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name that nn.Linear has)
         """Logits of the features."""
         if self.flattens:
             input = input.flatten(1)  # noqa: A001
-        if self._seen is not None:
-            self._seen.append(input)
-            return input
+        if self._looks:
+            raise _Seen(input)
         seen = input if self.selected is None else input * self.selected
         return super().forward(F.dropout(seen, self.dropout, self.training))
+
+
+class _Seen(Exception):  # noqa: N818  (it ends a forward pass, and is no error)
+    """Carries what a head sees out of its network's forward pass."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -249,7 +258,8 @@ def _replace_head(model: nn.Module, facts: BackboneFacts, dropout: float) -> Hea
     """
     old: Any = model.get_submodule(facts.head)
     num_classes, in_features, *window = old.weight.shape
-    head = Head(in_features, num_classes, dropout=dropout, flattens=bool(window), device="meta")
+    flattens = bool(window) or getattr(old, "flattens", False)  # of a `Head`
+    head = Head(in_features, num_classes, dropout=dropout, flattens=flattens, device="meta")
     head.weight = nn.Parameter(old.weight.detach().flatten(1)) if window else old.weight
     head.bias = old.bias
     model.set_submodule(facts.head, head)

@@ -1,9 +1,7 @@
 """The facts of a network, found by building it: for networks.json, and for those that it lacks."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +11,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlsearch.config.catalog import (
+    CATALOGUE,
     OWN,
     PREFIX,
     BackboneFacts,
     NetworkError,
     NetworkSpec,
     Normalisation,
-    prefixes,
 )
+from tlsearch.errors import nearest
 from tlsearch.models.backbones import Backbone, assembled, new_model, one_line, without_dropout
 from tlsearch.models.layer_groups import is_norm
-from tlsearch.models.own import NUM_CLASSES, own_model, scores, source_digest
+from tlsearch.models.layouts import as_map, given_groups, layout_of, own_groups, timm_layout
+from tlsearch.models.own import NUM_CLASSES, foreign_code, own_model, scores, source_digest
 
-Layout = dict[str, str]
-"""The paths of each layer group, from input to head, with spaces between them."""
-
-_MOST_GROUPS = 10
-"""Before the head. Of a network with more, such as a ViT with its twelve blocks, the groups between
-the first and what follows the last block are put together to quarters.
-"""
 # What gives timm's networks with a second classifier, for distillation or for tokens, a single one.
 _ONE_HEAD: tuple[dict[str, Any], ...] = (
     {},
@@ -63,9 +56,14 @@ def describe_timm(name: str, *, sizes: "Sizes | None" = None) -> BackboneFacts:
     import timm
 
     plain = name.removeprefix(PREFIX)
+    network, dot, tag = plain.partition(".")
+    if dot and timm.is_model(network):
+        remedy = f"write name: {PREFIX}{network}, weights: {tag}"
+        raise NetworkError("name", name, "names weights behind the network", remedy)
     if not timm.is_model(plain):
         rule = f"timm {timm.__version__} has no such network"
-        raise NetworkError("name", name, rule, "list them: tlsearch networks timm/")
+        remedy = f"{nearest(name, list(CATALOGUE))} list them: tlsearch networks timm/".strip()
+        raise NetworkError("name", name, rule, remedy)
     model, head, options = _with_one_head(name, plain)
     without_dropout(model)
     config, weights = model.pretrained_cfg, _published(plain)
@@ -112,11 +110,13 @@ def _with_one_head(name: str, plain: str) -> tuple[Any, str, dict[str, Any]]:
 
 
 def _heads(model: nn.Module) -> list[str]:
-    """Paths of the layers that give one number per class."""
+    """Paths of the layers that give one number per class, and have nothing that `Head` lacks."""
     return [
         path
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
+        and type(module).forward in (nn.Linear.forward, nn.Conv2d.forward)
+        and isinstance(module.weight, nn.Parameter)
         and module.weight.shape[0] == NUM_CLASSES
         and tuple(module.weight.shape[2:]) in ((), (1, 1))
     ]
@@ -136,149 +136,6 @@ def _normalisation(config: Mapping[str, Any]) -> Normalisation:
     return mean, std  # type: ignore[return-value]
 
 
-# Layer groups.
-
-
-class _Rank(NamedTuple):
-    """The place of a tensor in timm's order; `late` are what goes with, or after, the last one."""
-
-    place: tuple[float, ...]
-    late: bool = False
-
-
-def timm_layout(model: Any, head: str) -> Layout:
-    """Groups by timm's own `group_matcher`: the stem, its stages, what follows them and has weights
-    beyond a norm's (top), the head.
-    """
-    try:
-        matcher = model.group_matcher(coarse=True)
-    except (AttributeError, AssertionError):  # RDNet has no stages, and asserts so
-        matcher = _children_of(model, head)
-    shapes = {n: p.ndim for n, p in model.named_parameters() if not n.startswith(f"{head}.")}
-    ranks = _ranks(matcher, shapes)
-    places = sorted({rank.place for rank in ranks.values() if not rank.late})
-    own = {n: r.place for n, r in ranks.items() if not r.late}
-    tail = []
-    for name, rank in ranks.items():
-        if not rank.late:
-            continue
-        before = [place for place in places if place < rank.place]
-        if "." not in name and rank.place[0] == _UNMATCHED:
-            own[name] = places[0]
-        elif before and before[-1] != places[-1]:
-            own[name] = before[-1]
-        else:
-            tail.append(name)
-    is_top = any(shapes[name] > 1 for name in tail)
-    if not is_top:
-        own.update(dict.fromkeys(tail, places[-1]))
-    members = [[n for n in shapes if own.get(n) == place] for place in places]
-    stem, *stages = members
-    if len(stages) + is_top >= _MOST_GROUPS:
-        size, rest = divmod(len(stages), 4)
-        ends = [sum(size + (i < rest) for i in range(k)) for k in range(5)]
-        stages = [[n for s in stages[a:b] for n in s] for a, b in pairwise(ends)]
-    named = dict(zip(["stem", *_stage_names(stages)], [stem, *stages], strict=True))
-    if is_top:
-        named["top"] = tail
-    return layout_of(model, named, head)
-
-
-_UNMATCHED = float("inf")
-_AFTER = 99  # timm's mark of what goes with the group before is 99999, once 99
-
-
-def _ranks(matcher: Any, names: Mapping[str, int]) -> dict[str, _Rank]:
-    """Where timm's matcher puts each name: see `timm.models.group_with_matcher`."""
-    if callable(matcher):
-        found = {name: matcher(name) for name in names}
-        places = {n: tuple(f) if isinstance(f, list | tuple) else (f,) for n, f in found.items()}
-        return {n: _Rank(place, place[-1] == _UNMATCHED) for n, place in places.items()}
-    specs = [
-        (re.compile(pattern), number, suffix or ())
-        for number, entry in enumerate(matcher.values())
-        if entry is not None
-        for pattern, suffix in ([(entry, ())] if isinstance(entry, str) else entry)
-    ]
-    ranks = {}
-    for name in names:
-        place: tuple[float, ...] = (_UNMATCHED,)
-        for pattern, number, suffix in specs:
-            if match := pattern.match(name):
-                inner = (float(part) for part in match.groups() if part is not None)
-                place = (number, *inner, *suffix)
-                break
-        ranks[name] = _Rank(
-            place, (place[-1] >= _AFTER and len(place) < 3) or place[0] == _UNMATCHED
-        )
-    return ranks
-
-
-def _children_of(model: nn.Module, head: str) -> Any:
-    """A matcher for a network that has none: its children in order, those of a list one by one."""
-    children = list(model.named_children())
-    lists = [i for i, (n, c) in enumerate(children) if not head.startswith(n) and _has_several(c)]
-    last = max(lists, default=-1)
-    places: dict[str, tuple[float, ...]] = {}
-    for index, (name, child) in enumerate(children):
-        if index in lists:
-            inner = child.named_children()
-            places |= {f"{name}.{key}": (index, i) for i, (key, _) in enumerate(inner)}
-        else:
-            places[name] = (_UNMATCHED,) if index > last >= 0 else (index,)
-    return lambda name: next(
-        (place for path, place in places.items() if name.startswith(f"{path}.")), (_UNMATCHED,)
-    )
-
-
-def _has_several(child: nn.Module) -> bool:
-    with_weights = (c for c in child.children() if next(c.parameters(), None) is not None)
-    return isinstance(child, nn.Sequential | nn.ModuleList) and len(list(with_weights)) > 1
-
-
-def _stage_names(stages: Sequence[Sequence[str]]) -> list[str]:
-    """The network's own names of its stages where they are layer1 to layer4; else numbers."""
-    tops = [{name.partition(".")[0] for name in stage} for stage in stages]
-    own = [next(iter(top)) for top in tops if len(top) == 1]
-    if len(set(own)) == len(stages) and all(re.fullmatch(r"layer\d+", name) for name in own):
-        return own
-    return [f"stage{i}" for i in range(1, len(stages) + 1)]
-
-
-def layout_of(model: nn.Module, groups: Mapping[str, Sequence[str]], head: str) -> Layout:
-    """The shortest paths that name the parameters of each group, and the buffers beside them; a
-    buffer that lies elsewhere is the first group's.
-    """
-    owner = {name: group for group, names in groups.items() for name in names}
-    owner |= {n: "head" for n, _ in model.named_parameters() if n.startswith(f"{head}.")}
-    for name, _ in model.named_buffers():
-        path = name.rpartition(".")[0]
-        beside = {g for n, g in owner.items() if path and n.startswith(f"{path}.")}
-        owner[name] = min(beside, key=[*groups, "head"].index) if beside else next(iter(groups))
-    found: dict[str, list[str]] = {group: [] for group in (*groups, "head")}
-    for path, group in _pure(owner, ""):
-        found[group].append(path)
-    return {group: " ".join(paths) for group, paths in found.items()}
-
-
-def _pure(owner: Mapping[str, str], path: str) -> Iterator[tuple[str, str]]:
-    """The highest paths below `path` whose tensors are all of one group."""
-    size = len(path) + 1 if path else 0
-    parts = dict.fromkeys(name[size:].partition(".")[0] for name in owner)
-    for part in parts:
-        inner = f"{path}.{part}" if path else part
-        own = {n: g for n, g in owner.items() if n == inner or n.startswith(f"{inner}.")}
-        if len(set(own.values())) == 1:
-            yield inner, next(iter(own.values()))
-        else:
-            yield from _pure(own, inner)
-
-
-def as_map(layout: Layout) -> tuple[tuple[str, str], ...]:
-    """The layer map of a layout."""
-    return tuple((group, prefixes(paths)) for group, paths in layout.items())
-
-
 # What is counted and tried.
 
 
@@ -289,34 +146,48 @@ def measured(facts: BackboneFacts, model: nn.Module, *, sizes: "Sizes") -> Backb
     Raises:
         NetworkError: it gives no class scores for images of its native size.
     """
-    norms = [m.momentum for m in model.modules() if isinstance(m, _BatchNorm)]
-    head: Any = model.get_submodule(facts.head)
-    features, rows = head.weight.shape[1], _USUAL_CLASSES - NUM_CLASSES
-    more = rows * (features + (head.bias is not None))
-    facts = facts._replace(
-        num_parameters=sum(p.numel() for p in model.parameters()) + more,
-        num_features=features,
-        norm_momentum=next((m for m in norms if m is not None), None),
-        has_norms=any(is_norm(m) for m in model.modules()),
-    )
     size = facts.native_size
     facts = facts._replace(**_sizes(facts, model, sizes))
-    counter, given, order = FlopCounterMode(display=False), _Given(), _Order()
-    model.requires_grad_(False)
-    with counter, given, torch.device("meta"), order:
-        found = model.eval()(torch.empty(1, 3, size, size))
-    if not isinstance(found, Tensor) or found.shape != (1, NUM_CLASSES):
-        raise NetworkError("name", facts.name, "gives no class scores", "take another network")
-    last = order.before_head()
+
+    def forward() -> None:
+        with torch.device("meta"):
+            found = model.eval()(torch.empty(1, 3, size, size))
+        if not isinstance(found, Tensor) or found.shape != (1, NUM_CLASSES):
+            raise NetworkError("name", facts.name, "gives no class scores", "take another network")
+
+    facts = _counted(facts, model, forward)
+    rows, features = _USUAL_CLASSES - NUM_CLASSES, facts.num_features
+    has_bias = model.get_submodule(facts.head).bias is not None
     facts = facts._replace(
-        giga_macs=round((counter.get_total_flops() / 2 + rows * features) / 1e9, 3),
-        mega_activations=round(given.numbers / 1e6, 3),
-        last_activation=_WORDS.get(last, last),
-        has_negative_features=last not in _NEVER_NEGATIVE,
+        num_parameters=facts.num_parameters + rows * (features + has_bias),
+        giga_macs=round(facts.giga_macs + rows * features / 1e9, 3),
+        mega_activations=round(facts.mega_activations, 3),
     )
     every = tuple(range(1, len(facts.layer_map)))
     backbone = assembled(model, facts._replace(cuts=every), dropout=0.0)
     return facts._replace(cuts=backbone.starts[1:])
+
+
+def _counted(
+    facts: BackboneFacts, model: nn.Module, forward: Callable[[], object]
+) -> BackboneFacts:
+    """The facts with what the network is made of, and what a pass of one image shows."""
+    counter, given, order = FlopCounterMode(display=False), _Given(), _Order()
+    model.requires_grad_(False)
+    with counter, given, order:
+        forward()
+    norms = [m.momentum for m in model.modules() if isinstance(m, _BatchNorm)]
+    last, head = order.before_head(), cast(nn.Linear, model.get_submodule(facts.head))
+    return facts._replace(
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_features=head.weight.shape[1],
+        norm_momentum=next((m for m in norms if m is not None), None),
+        has_norms=any(is_norm(m) for m in model.modules()),
+        giga_macs=counter.get_total_flops() / 2e9,
+        mega_activations=given.numbers / 1e6,
+        last_activation=_WORDS.get(last, last),
+        has_negative_features=last not in _NEVER_NEGATIVE,
+    )
 
 
 _USUAL_CLASSES = 1000
@@ -451,8 +322,8 @@ def _runs(facts: BackboneFacts, model: nn.Module, size: int) -> bool:
 
 
 def exact_cuts(backbone: Backbone, *, image_size: int) -> tuple[int, ...]:
-    """Those of the cuts at which a network of random weights gives the same bits as uncut, in
-    evaluation and in training mode; all or none but the head.
+    """The cuts, if a network of random weights gives the same bits with them as uncut, in
+    evaluation and in training mode; else none.
     """
     model, images = backbone.model, torch.randn(2, 3, image_size, image_size)
     state = {name: value.clone() for name, value in model.state_dict().items()}
@@ -478,103 +349,79 @@ def exact_cuts(backbone: Backbone, *, image_size: int) -> tuple[int, ...]:
 def _own(spec: NetworkSpec) -> BackboneFacts:
     """The facts of a user's own network, of which `spec` may say some, checked by running it."""
     model = own_model(spec.name, num_classes=NUM_CLASSES)
-    head = _own_head(spec, model)
-    groups = _given_groups(spec, model, head) if spec.layer_groups else _own_groups(model, head)
-    counter, given, order = FlopCounterMode(display=False), _Given(), _Order()
-    model.requires_grad_(False)
-    with counter, given, order:
-        scores(model, num_images=1, image_size=spec.image_size, name=spec.name)
-    scores(model, num_images=2, image_size=spec.image_size, name=spec.name)
-    last, layer = order.before_head(), cast(nn.Linear, model.get_submodule(head))
-    norms = [m.momentum for m in model.modules() if isinstance(m, _BatchNorm)]
+
+    def run(num_images: int, *, training: bool = False) -> Tensor:
+        size, name = spec.image_size, spec.name
+        return scores(model, num_images=num_images, training=training, image_size=size, name=name)
+
+    head = _own_head(spec, model, run)
+    groups = given_groups(spec, model, head) if spec.layer_groups else own_groups(model, head)
     facts = BackboneFacts(
         name=spec.name,
         family=OWN,
         layer_map=as_map(layout_of(model, groups, head)),
         head=head,
-        giga_macs=counter.get_total_flops() / 2e9,
-        mega_activations=given.numbers / 1e6,
-        num_features=layer.weight.shape[1],
+        giga_macs=0.0,
+        mega_activations=0.0,
+        num_features=0,
         native_size=spec.image_size,
-        num_parameters=sum(p.numel() for p in model.parameters()),
         normalisation=spec.normalisation,
         source=source_digest(spec.name),
         min_size=1,
-        last_activation=_WORDS.get(last, last),
-        has_negative_features=last not in _NEVER_NEGATIVE,
-        norm_momentum=next((m for m in norms if m is not None), None),
-        has_norms=any(is_norm(m) for m in model.modules()),
     )
+    facts = _counted(facts, model, lambda: run(1))
+    run(2, training=True)
+    doing, remedy = f"a pass with another layer in place of {head}", "use it as a torch.nn.Linear"
     for cuts in (tuple(range(1, len(facts.layer_map))), (len(facts.layer_map) - 1,)):
-        backbone = assembled(model, facts._replace(cuts=cuts), dropout=0.0)
-        if found := exact_cuts(backbone, image_size=spec.image_size):
-            return facts._replace(cuts=found)
+        with foreign_code(spec.name, doing, remedy):
+            backbone = assembled(model, facts._replace(cuts=cuts), dropout=0.0)
+            if found := exact_cuts(backbone, image_size=spec.image_size):
+                return facts._replace(cuts=found)
     return facts
 
 
-def _own_head(spec: NetworkSpec, model: nn.Module) -> str:
+def _own_head(spec: NetworkSpec, model: nn.Module, run: Callable[[int], object]) -> str:
+    """The classifier: what `spec` names, or else the last that runs."""
     known = _heads(model)
-    if spec.head is None:
-        if not known:
-            rule = f"no linear layer of it gives num_classes = {NUM_CLASSES} numbers"
-            remedy = "name the layer that does: backbone.head: fc"
-            raise NetworkError("module", spec.name, rule, remedy)
-        return known[-1]
-    paths = {path for path, _ in model.named_modules()}
-    if spec.head not in paths:
-        rule, remedy = "is no module of the network", f"write {' or '.join(known) or 'its path'}"
-        raise NetworkError("head", spec.head, rule, remedy)
-    if spec.head not in known:
-        kind = type(model.get_submodule(spec.head)).__name__
-        rule = f"is a {kind}, no linear layer (or 1×1 convolution) that gives num_classes numbers"
-        raise NetworkError("head", spec.head, rule, f"write {' or '.join(known) or 'another'}")
-    return spec.head
+    if not known:
+        rule = f"no linear layer (or 1×1 convolution) of it gives num_classes = {NUM_CLASSES}"
+        remedy = "build its last layer, a torch.nn.Linear, with num_classes outputs"
+        raise NetworkError("module", spec.name, rule, remedy)
+    write = f"write {' or '.join(known)}"
+    if spec.head is not None and spec.head not in known:
+        is_there = spec.head in {path for path, _ in model.named_modules()}
+        rule = "is no module of the network"
+        if is_there:
+            kind = type(model.get_submodule(spec.head)).__name__
+            rule = f"is a {kind}, no linear layer (or 1×1 convolution) that gives num_classes"
+        raise NetworkError("head", spec.head, rule, write)
+    given = _outputs(model, known, lambda: run(2))
+    head = spec.head or max(known, key=lambda path: (bool(given[path]), known.index(path)))
+    field, value = ("module", spec.name) if spec.head is None else ("head", spec.head)
+    if len(given[head]) != 1:
+        rule = f"{head} runs {len(given[head])} times in a pass, and a classifier does once"
+        raise NetworkError(field, value, rule, "correct the network, or write another head")
+    (shape,) = given[head]
+    if len(shape) > 3 and shape[2:] != (1, 1):
+        rule = f"{head} gives {'×'.join(map(str, shape))} numbers for 2 images, one for each place"
+        raise NetworkError(field, value, rule, "average over the image before it, not after it")
+    return head
 
 
-def _given_groups(spec: NetworkSpec, model: nn.Module, head: str) -> dict[str, list[str]]:
-    """The parameters of each group by the study's patterns; the first that matches owns."""
-    given = spec.layer_groups or {}
-    patterns = {}
-    for group, pattern in given.items():
-        try:
-            patterns[group] = re.compile(pattern)
-        except re.error as error:
-            rule = f"is no regular expression ({error})"
-            raise NetworkError(f"layer_groups.{group}", pattern, rule, "") from None
-    found: dict[str, list[str]] = {group: [] for group in given}
-    left: list[str] = []
-    for name in (n for n, _ in model.named_parameters() if not n.startswith(f"{head}.")):
-        owner = next((g for g, pattern in patterns.items() if pattern.search(name)), None)
-        (left if owner is None else found[owner]).append(name)
-    for group, names in found.items():
-        if not names:
-            tops = dict.fromkeys(n.partition(".")[0] for n, _ in model.named_parameters())
-            rule = "matches no parameter that no group before it has, nor the head"
-            remedy = f"names of parameters begin with {', '.join(tops)}"
-            raise NetworkError(f"layer_groups.{group}", given[group], rule, remedy)
-    if left:
-        some = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
-        rule = f"leave {len(left)} parameters over: {some}"
-        raise NetworkError("layer_groups", dict(given), rule, "let a group match them")
+def _outputs(
+    model: nn.Module, paths: Sequence[str], run: Callable[[], object]
+) -> dict[str, list[torch.Size]]:
+    """The shapes that some layers give while the network runs."""
+    found: dict[str, list[torch.Size]] = {path: [] for path in paths}
+    hooks = [
+        model.get_submodule(path).register_forward_hook(
+            lambda _, __, scores, own=found[path]: own.append(scores.shape)
+        )
+        for path in paths
+    ]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
     return found
-
-
-def _own_groups(model: nn.Module, head: str) -> dict[str, list[str]]:
-    """The top-level children in order; a norm alone goes with the child before it, and what lies
-    beside the children with the first.
-    """
-    found: dict[str, list[str]] = {}
-    shapes = {n: p.ndim for n, p in model.named_parameters() if not n.startswith(f"{head}.")}
-    loose = [name for name in shapes if "." not in name]
-    for child, _ in model.named_children():
-        names = [n for n in shapes if n.startswith(f"{child}.")]
-        if not names:
-            continue
-        if found and all(shapes[n] < 2 for n in names):
-            found[next(reversed(found))] += names
-        else:
-            found["top" if child == "head" else child] = names
-    if not found:
-        return {"body": loose} if loose else {}
-    first = next(iter(found))
-    return {**found, first: [*loose, *found[first]]}

@@ -6,19 +6,23 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tlsearch.config.catalog import NetworkError
 from tlsearch.errors import nearest
 
 NUM_CLASSES = 7
 """Of a network that is only to be looked at: a number that few layers have by chance."""
+_NAMES_SHOWN = 5
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 def own_model(name: str, *, num_classes: int) -> nn.Module:
@@ -28,15 +32,17 @@ def own_model(name: str, *, num_classes: int) -> nn.Module:
         NetworkError: there is no such function, it raises, or it gives no network.
     """
     function = _function(name)
-    try:
+    call = f"{name.partition(':')[2]}(num_classes={num_classes})"
+    remedy = "it must take num_classes and return a torch.nn.Module"
+    with foreign_code(name, call, remedy):
         model = function(num_classes=num_classes)
-    except Exception as error:
-        call = f"{name.partition(':')[2]}(num_classes={num_classes})"
-        remedy = "it must take num_classes and return a torch.nn.Module"
-        raise NetworkError("module", name, f"{call} raises {told(error)}", remedy) from None
     if not isinstance(model, nn.Module):
         rule = f"returns a {type(model).__name__}, no torch.nn.Module"
         raise NetworkError("module", name, rule, "return the network itself")
+    if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        rule = "has lazy layers, whose sizes are not known yet"
+        remedy = "let the function run the network once, on zeros, or write the sizes"
+        raise NetworkError("module", name, rule, remedy)
     if not any(p.requires_grad for p in model.parameters()):
         raise NetworkError("module", name, "has no parameters to train", "return a whole network")
     return model
@@ -47,27 +53,39 @@ def _function(name: str) -> Callable[..., Any]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            remedy = "install it, or correct the import"
-            rule = f"importing {module_name} raises {told(error)}"
+    with foreign_code(name, f"importing {module_name}", "correct the file"):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise
+            rule = f"there is no module {error.name}, seen from {here}"
+            remedy = "write package.file:function, and run where the package or file lies"
             raise NetworkError("module", name, rule, remedy) from None
-        rule = f"there is no module {error.name}, seen from {here}"
-        remedy = "write package.file:function, and run where the package or file lies"
-        raise NetworkError("module", name, rule, remedy) from None
-    except Exception as error:
-        rule = f"importing {module_name} raises {told(error)}"
-        raise NetworkError("module", name, rule, "correct the file") from None
     found: Any = getattr(module, function_name, None)
     if not callable(found):
-        known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", "") == module_name}
+        known = [n for n, v in own.items() if callable(v) and not n.startswith("_")]
         rule = f"{module_name} has no function {function_name}"
-        remedy = nearest(function_name, known) or f"it has {', '.join(known) or 'none'}"
+        listed = ", ".join(known[:_NAMES_SHOWN]) + ", …" * (len(known) > _NAMES_SHOWN)
+        remedy = nearest(function_name, known) or f"it has {listed or 'none'}"
         raise NetworkError("module", name, rule, remedy)
     function: Callable[..., Any] = found
     return function
+
+
+@contextmanager
+def foreign_code(name: str, what: str, remedy: str) -> Iterator[None]:
+    """Within, what the user's code prints goes to stderr, for stdout is the command's result; what
+    it raises, or that it exits, becomes a NetworkError.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except NetworkError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise NetworkError("module", name, f"{what} raises {told(error)}", remedy) from None
 
 
 def lies_here(name: str) -> bool:
@@ -79,12 +97,13 @@ def lies_here(name: str) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """An exception of foreign code: its kind, its words, and the place."""
+    """An exception of foreign code: its kind, its words, and the user's line."""
     words = (str(error).splitlines() or [""])[0][:200]
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "/tlsearch/" not in f.filename.replace("\\", "/")]
-    own = [f for f in own if "importlib" not in f.filename] or own
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    theirs = [f for f in frames if _PACKAGE not in f.filename and "importlib" not in f.filename]
+    # The last line may be torch's.
+    theirs = [f for f in theirs if "site-packages" not in f.filename] or theirs
+    place = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
     return f"{type(error).__name__}: {words}{place}" if words else type(error).__name__ + place
 
 
@@ -97,21 +116,20 @@ def source_digest(name: str) -> str:
     return "" if path is None else sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def scores(model: nn.Module, *, num_images: int, image_size: int, name: str) -> torch.Tensor:
-    """What the network gives for random images, in evaluation mode: class scores (N, K).
+def scores(
+    model: nn.Module, *, num_images: int, training: bool, image_size: int, name: str
+) -> torch.Tensor:
+    """What the network gives for random images: class scores (N, K).
 
     Raises:
-        NetworkError: it raises, or gives something of another kind or shape.
+        NetworkError: it raises, or gives something of another kind or shape, or what is not finite.
     """
     images = torch.randn(num_images, 3, image_size, image_size)
-    what = f"{num_images} images of {image_size} px"
-    try:
-        with torch.no_grad():
-            found = model.eval()(images)
-    except Exception as error:
-        rule = f"its forward pass raises {told(error)} for {what}"
-        remedy = "it must take images (N, 3, S, S) of data.size; correct it, or change data.size"
-        raise NetworkError("module", name, rule, remedy) from None
+    what = f"{num_images} image{'s' * (num_images > 1)} of {image_size} px"
+    what += " in training mode" * training
+    remedy = "it must take images (N, 3, S, S) of data.size; correct it, or change data.size"
+    with foreign_code(name, f"its forward pass of {what}", remedy), torch.no_grad():
+        found = model.train(training)(images)
     wanted = (num_images, NUM_CLASSES)
     if not isinstance(found, torch.Tensor) or tuple(found.shape) != wanted:
         kind = type(found).__name__
@@ -119,4 +137,7 @@ def scores(model: nn.Module, *, num_images: int, image_size: int, name: str) -> 
         rule = f"gives {given} for {what} and num_classes = {NUM_CLASSES}, not {wanted}"
         remedy = "return class scores, one row per image and one column per class"
         raise NetworkError("module", name, rule, remedy)
+    if not found.isfinite().all():
+        rule = f"gives scores for {what} that are not finite"
+        raise NetworkError("module", name, rule, "correct its forward pass or initial weights")
     return found

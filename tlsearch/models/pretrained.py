@@ -78,6 +78,10 @@ def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     head = {name for name in own if group_of(facts, name) == "head"}
     body = {name: value for name, value in own.items() if name not in head}
     wanted = {name: value for name, value in body.items() if not _is_counter(name)}
+    if not wanted:
+        raise WeightsError(
+            f"{backbone.name} is a head alone, and the head starts anew — write none"
+        )
     prefix = _prefix(backbone.name, wanted, state)
     given = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     given = _vit_state(model, given) if facts.family == "vit" else _as_timm_has_it(model, given)
@@ -94,18 +98,19 @@ def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
         for k, v in given.items()
         if k not in body and k not in head and k.partition(".")[0] in modules
     }
+    outside = [k for k in state if not k.startswith(prefix)]
+    unused = [prefix + k for k in given if k not in found]
     filled = [v for k, v in found.items() if k in wanted]
     shares = len(filled) / len(wanted), _size(filled) / _size(wanted.values())
     remedy = "choose weights that were made for this network, or the network that they are of"
     if min(shares) < LEAST_SHARE:
-        outside = [k for k in state if not k.startswith(prefix)]
-        unused = [prefix + k for k in given if k not in found and k not in head] or outside
+        theirs = [k for k in unused if k.removeprefix(prefix) not in head] or outside
         absent = _first([unlike.get(k, k) for k in missing], count=False)
         raise WeightsError(
             f"has {len(filled)} of {len(wanted)} tensors of {backbone.name}'s body, "
             f"{floor(100 * shares[1])}% of its values, and must have {LEAST_SHARE:.0%} of both; "
             f"the network's first without a match: {absent}; the file's: "
-            f"{_first(unused, count=False)} — {remedy}"
+            f"{_first(theirs, count=False)} — {remedy}"
         )
     extra = _size(foreign.values())
     if extra > (1 - LEAST_SHARE) * (extra + _size(filled)):
@@ -118,8 +123,6 @@ def match_state(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
             f"has values that are not finite, in {_first(broken)} — take weights from before the "
             "training diverged"
         )
-    outside = [k for k in state if not k.startswith(prefix)]
-    unused = [prefix + k for k in given if k not in found]
     missing = [unlike.get(k, k) for k in missing]
     resized = tuple(
         f"{k} from {_kind(state[prefix + k])}"
