@@ -384,18 +384,18 @@ class Planned:
         self._under_way = self._number = self._epochs = 0
         self._values: dict[int, tuple[float, dict[str, Any]]] = {}
 
-    def next_run(self) -> tuple[Run, TrainJob] | None:
+    def next_runs(self) -> list[tuple[Run, TrainJob]]:
         if not self._left and not self._under_way and self._stages:
             stage = self._stages.pop(0)
             ranked = sorted(self._values.items(), key=lambda item: (-item[1][0], item[0]))
             self._left = stage.configurations or [p for _, (_, p) in ranked[: stage.best]]
             self._epochs = stage.epochs
         if not self._left:
-            return None
+            return []
         self._under_way += 1
         run = run_of(self._config, SEARCH, self._number, self._left.pop(0))
         self._number += 1
-        return run, TrainJob(run=run)
+        return [(run, TrainJob(run=run))]
 
     def started(self, _run: Run) -> None:
         pass

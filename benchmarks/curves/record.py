@@ -74,11 +74,11 @@ class Recording:
         self._folder, self._file = folder, file
         self._left = deque(run for run in runs if run.key not in known)
 
-    def next_run(self) -> tuple[Run, TrainJob] | None:
+    def next_runs(self) -> list[tuple[Run, TrainJob]]:
         if not self._left:
-            return None
+            return []
         run = self._left.popleft()
-        return run, TrainJob(run=run, keep_scores=True)
+        return [(run, TrainJob(run=run, keep_scores=True))]
 
     def started(self, run: Run) -> None:
         pass

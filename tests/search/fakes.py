@@ -127,7 +127,7 @@ class FakeExecutor:
             story = self._live[worker]
             if isinstance(event, WorkerDied):
                 self._live[worker] = None
-            elif not isinstance(event, EpochDone | TrainDone) and story is not None:
+            elif not isinstance(event, EpochDone) and story is not None:
                 self._next[worker] = next(story, None)
         assert told or not any(self._live), "everybody waits for everybody"
         return told

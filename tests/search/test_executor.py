@@ -85,7 +85,7 @@ def job(study: Study) -> Callable[..., TrainJob]:
     config = study("space.lr=0.01")
 
     def make(trial: int = 0, **changes: Any) -> TrainJob:
-        asked = {"params": {"freeze_depth": 5}, "trial": trial, "num_epochs": 3}
+        asked = {"params": {"freeze_depth": 4}, "trial": trial, "num_epochs": 3}
         return train_job(config, **(asked | changes))
 
     return make

@@ -12,8 +12,9 @@ import torch
 
 from tests.models.strategies import strategy
 from tests.training.small import CPU, data, store, tiny_backbone, trainer
-from tlsearch.config.augmentation import BasicAugmentation, Moments
+from tlsearch.config.augmentation import BasicAugmentation, FgsmAttack, Mixup, Moments
 from tlsearch.config.optimization import (
+    OPTIMIZERS,
     Adam,
     AdamW,
     CosineDecay,
@@ -23,11 +24,11 @@ from tlsearch.config.optimization import (
     Sgd,
     StepDecay,
 )
-from tlsearch.config.strategy import LossBalance, SamplingBalance, Strategy
+from tlsearch.config.strategy import HEAD_FIELDS, LossBalance, SamplingBalance, Strategy
 from tlsearch.training import stacked_heads
 from tlsearch.training.batches import TrainingData
 from tlsearch.training.results import EpochResult, TrainResult
-from tlsearch.training.stacked_heads import HeadRun, TrainedHead, can_be_stacked, train_heads
+from tlsearch.training.stacked_heads import RULES, HeadRun, TrainedHead, train_heads
 from tlsearch.training.trainer import Trainer
 
 PLAIN = strategy(freeze_depth=5, lr=0.1)
@@ -123,18 +124,35 @@ def test_a_stack_is_every_training_by_itself(
         check_same(head, training, training.finish())
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"freeze_depth": 4},
-        {"unfreeze_every_epochs": 2},
-        {"freeze_depth": 0, "trained": "norms"},
-        {"augmentation": BasicAugmentation()},
-        {"erasing": 0.1},
-        {"adaptation": Moments()},
-        {"source_task_weight": 0.5},
-    ],
-)
-def test_what_trains_more_than_the_head_is_no_stack(changes: dict[str, Any]) -> None:
-    backbone = tiny_backbone(dropout=0.0, seed=0)
-    assert can_be_stacked([PLAIN, replace(PLAIN, **changes)], backbone) == [True, False]
+def test_a_training_as_it_stood_after_an_epoch(tmp_path: Path) -> None:
+    training, run = alone(PLAIN, data(), tmp_path)
+    (whole,) = stacked([run], data(), tmp_path)
+    epochs = training.epochs()
+    _ = next(epochs), next(epochs)
+    its, ours = training.summary("complete", reason="", confusion=()), whole.result.until(2)
+    assert len(ours.epochs) == len(its.epochs) == 2
+    for name in ("max_grad_norm", "images_trained"):
+        assert getattr(ours, name) == pytest.approx(getattr(its, name), rel=1e-4)
+    assert ours.confusion == its.confusion == ()
+    assert ours.step_seconds == pytest.approx(whole.result.step_seconds * 2 / 5)
+
+
+MORE_THAN_THE_HEAD: list[dict[str, Any]] = [
+    {"freeze_depth": 4},
+    {"unfreeze_every_epochs": 2},
+    {"trained": "norms"},
+    {"augmentation": BasicAugmentation()},
+    {"mixing": Mixup()},
+    {"adversarial": FgsmAttack()},
+    {"erasing": 0.1},
+    {"adaptation": Moments()},
+    {"source_task_weight": 0.5},
+]
+
+
+def test_which_strategies_train_the_head_alone() -> None:
+    """And by which fields: where none of these is searched, all trials do or none does."""
+    assert all(replace(PLAIN, **changes).trains_head_alone(6) for changes in CHANGES)
+    assert not any(replace(PLAIN, **changes).trains_head_alone(6) for changes in MORE_THAN_THE_HEAD)
+    assert {name for changes in MORE_THAN_THE_HEAD for name in changes} == HEAD_FIELDS
+    assert set(OPTIMIZERS.values()) == set(RULES)

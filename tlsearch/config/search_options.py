@@ -36,6 +36,8 @@ class Sampler(Section):
     """Base of the samplers; the fields are named as the arguments of Optuna's class."""
 
     optuna_name: ClassVar[str]
+    learns: ClassVar[bool] = True
+    """Whether what it draws depends on what earlier trials came to."""
 
     def arguments(self, config: "StudyConfig") -> dict[str, Any]:  # noqa: ARG002
         """Keyword arguments of Optuna's class, apart from the seed."""
@@ -90,6 +92,7 @@ class Random(Sampler):
     """Independent and uniform."""
 
     optuna_name: ClassVar[str] = "RandomSampler"
+    learns: ClassVar[bool] = False
 
 
 class Gp(UnconditionalSampler):
@@ -131,6 +134,7 @@ class Qmc(UnconditionalSampler):
     """Quasi-random points; most even where the number of trials is a power of two."""
 
     optuna_name: ClassVar[str] = "QMCSampler"
+    learns: ClassVar[bool] = False
     qmc_type: Literal["sobol", "halton"] = "sobol"
     scramble: bool = False
 
@@ -139,6 +143,7 @@ class Grid(UnconditionalSampler):
     """Every combination once, in shuffled order."""
 
     optuna_name: ClassVar[str] = "GridSampler"
+    learns: ClassVar[bool] = False
 
     def arguments(self, config: "StudyConfig") -> dict[str, Any]:
         """As Optuna names them."""

@@ -257,3 +257,19 @@ class Strategy:
                 **{k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
             )
         return cls(init=init, **flat)
+
+
+HEAD_FIELDS = frozenset(
+    {
+        "freeze_depth",
+        "trained",
+        "unfreeze_every_epochs",
+        "augmentation",
+        "erasing",
+        "mixing",
+        "adversarial",
+        "adaptation",
+        "source_task_weight",
+    }
+)
+"""Those that, with the network, decide whether a strategy `trains_head_alone`."""

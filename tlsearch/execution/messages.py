@@ -20,6 +20,14 @@ from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 Decision = Literal["continue", "stop", "pause"]
 """Answer to an epoch: train on; end here (pruned); save and end here (to be resumed)."""
 
+MOST_HEADS = 64
+"""In one job, so that other workers have some as well and a kill costs little."""
+HEADS_WORK = 1 << 25
+"""Epochs × training images × classes that one job of heads comes to at the most: it is answered,
+and can be stopped, at its end alone. Half a minute of a core, as a guess, with 1,000 features."""
+LEAST_HEADS = 8
+"""Fewer would share little; so large a training is better off with checkpoints."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
@@ -90,6 +98,26 @@ class Setting:
         )
         return replace(first, others=tuple(others))
 
+    def heads_at_once(self, job: "TrainJob") -> int:
+        """How many trainings such as this one, of the same images and seed, a worker carries out at
+        once, because they train the head alone: with one it does as with many. 0 where it trains
+        each by itself, as it does what is to be measured, and what would take long without a
+        checkpoint.
+        """
+        run, one = job.run, self.of(job.run.backbone)
+        is_head = (
+            one.precision != "bf16"
+            and (one.device, one.uncut) == ("cpu", "")
+            and one.config.backbone.facts.cuts[-1:] == (len(one.groups) - 1,)
+            and run.strategy.trains_head_alone(len(one.groups))
+            and len(run.folds) == 1
+            and not job.measures
+            and job.future is None
+        )
+        work = run.num_epochs * sum(self.data.train_counts) * self.data.num_classes
+        most = min(MOST_HEADS, HEADS_WORK // max(1, work))
+        return most if is_head and most >= LEAST_HEADS else 0
+
     @property
     def source_fingerprint(self) -> str | None:
         """What the images of `backbone.source` are, by content."""
@@ -150,16 +178,12 @@ class TrainJob:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadsJob(_Named):
-    """Train many runs of one network to their ends, without a `Decision` after each epoch, at a
-    small part of the cost where they train the head alone. Answered by a tuple, in their order, of
-    what each would have been answered by: `TrainDone`, `JobFailed` or `OutOfMemory`.
-
-    Where the study computes in fp32 on a CPU, those that `can_be_stacked` become one product;
-    others, and those with measures or folds, are trained one after another.
+    """Train runs that go together (`Setting.heads_at_once`) as one product, at a small part of the
+    cost. Each is answered as if it came alone, one after another: by an `EpochDone` for every
+    epoch, then its end. Only if all fail together, the answer bears this job's own key.
     """
 
     jobs: tuple[TrainJob, ...]
-    backbone: str
 
 
 @dataclass(frozen=True, kw_only=True)

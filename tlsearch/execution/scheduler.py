@@ -19,6 +19,7 @@ from tlsearch.execution.messages import (
     Decision,
     EpochDone,
     Event,
+    HeadsJob,
     Job,
     JobDone,
     JobFailed,
@@ -44,19 +45,22 @@ MAX_FAULTS = 3
 """So many runs in a row that fail by a fault of the program end the study: more would fail too."""
 
 
+Given = tuple[Run, TrainJob]
+
+
 class Work(Protocol):
     """Whom the scheduler works for: gives runs out and keeps what becomes of them, in Optuna,
     MLflow and on the screen. Everything is on disk in Optuna when a method returns.
     """
 
-    def next_run(self) -> tuple[Run, TrainJob] | None:
-        """The next run, claimed, and its job; None while there is none to begin. It may be called
-        again once another run has ended.
+    def next_runs(self) -> Sequence[Given]:
+        """The next run, claimed, and its job, or several that go into one `HeadsJob`; none while
+        there is none to begin. It may be called again once another run has ended.
         """
         ...
 
     def started(self, run: Run) -> None:
-        """A worker has the run, at its beginning or from its checkpoint."""
+        """A worker is at the run, at its beginning or from its checkpoint."""
         ...
 
     def epoch(self, run: Run, result: EpochResult, fold: FoldResult | None) -> Decision:
@@ -86,7 +90,8 @@ class Scheduler:
     ) -> None:
         self._executor, self._watch, self._interrupts = executor, watch, interrupts
         self._folder = folder
-        self._active: dict[int, tuple[Run, TrainJob]] = {}
+        self._active: dict[int, dict[str, Given]] = {}  # by worker: what its job has not ended
+        self._again: list[Given] = []  # to be given out anew, each by itself
         self._deaths: Counter[str] = Counter()
         self._idle_deaths: Counter[int] = Counter()
         self._faults = 0
@@ -153,7 +158,7 @@ class Scheduler:
         try:
             while True:
                 self._dispatch(work)
-                if not self._active:
+                if not self._active and not self._again:
                     break
                 self._turn(partial(self._handle, work))
                 if self._interrupts.stopping and not self._said_stopping:
@@ -189,33 +194,51 @@ class Scheduler:
     def _dispatch(self, work: Work) -> None:
         for worker in self._executor.idle():
             if self._interrupts.stopping:
-                return
-            given = work.next_run()
-            if given is None:
-                return
-            self._start(work, worker, *given)
-
-    def _start(self, work: Work, worker: int, run: Run, job: TrainJob) -> None:
-        self._active[worker] = run, job
-        self._executor.submit(worker, job)
-        work.started(run)
+                break
+            given = [self._again.pop(0)] if self._again else work.next_runs()
+            if not given:
+                break
+            self._active[worker] = {run.key: (run, job) for run, job in given}
+            jobs = tuple(job for _, job in given)
+            self._executor.submit(worker, jobs[0] if len(jobs) == 1 else HeadsJob(jobs=jobs))
+            work.started(given[0][0])
+        while self._interrupts.stopping and self._again:
+            work.paused(self._again.pop()[0], None)
 
     def _handle(self, work: Work, worker: int, event: Event) -> None:
-        if worker not in self._active:
+        given = self._active.get(worker)
+        if given is None:
             return  # of a worker that has been replaced
-        run, job = self._active[worker]
-        match event:
-            case EpochDone(key, result, fold):
-                if key == run.key:
-                    decision = work.epoch(run, result, fold)
-                    if decision == "continue" and self._interrupts.stopping:
-                        decision = "pause"
-                    self._executor.answer(worker, decision)
-            case WorkerDied():
-                del self._active[worker]
-                self._died(work, worker, event, run, job)
-            case TrainDone():
+        if isinstance(event, WorkerDied):
+            del self._active[worker]
+            self._died(work, worker, event, list(given.values()))
+        elif isinstance(event, EpochDone):
+            if event.key in given:
+                self._epoch(work, worker, given[event.key][0], event)
+        elif not isinstance(event, TrainDone | OutOfMemory | JobFailed):
+            raise AssertionError(f"unexpected {event!r}")
+        elif isinstance(event, JobFailed) and event.exit_code == WorkError.exit_code:
+            raise WorkError(event.message)  # the next run would meet it too
+        elif event.key in given:
+            run, _ = given.pop(event.key)
+            if not given:
                 self._release(worker)
+            self._ended(work, run, event)
+            if given:
+                work.started(next(iter(given.values()))[0])
+        else:
+            self._release(worker)
+            self._take_apart(list(given.values()), event)
+
+    def _epoch(self, work: Work, worker: int, run: Run, event: EpochDone) -> None:
+        decision = work.epoch(run, event.result, event.fold)
+        if decision == "continue" and self._interrupts.stopping:
+            decision = "pause"
+        self._executor.answer(worker, decision)
+
+    def _ended(self, work: Work, run: Run, event: TrainDone | OutOfMemory | JobFailed) -> None:
+        match event:
+            case TrainDone():
                 if event.ending == "paused":
                     work.paused(run, event.result)
                     return
@@ -225,21 +248,22 @@ class Scheduler:
             case OutOfMemory():
                 # What the sampler drew does not fit here: it is to try less. What repeats a trial
                 # on a redraw, or is fixed, has simply failed.
-                self._release(worker)
                 is_sampled = run.trial is not None and not run.redraw
                 self._end(work, run, "pruned" if is_sampled else "failed", None, event.message)
             case JobFailed():
-                self._executor.release(worker)
-                if event.exit_code == WorkError.exit_code:  # the next run would meet it too
-                    raise WorkError(event.message)
-                del self._active[worker]
                 if event.exit_code is None:
                     _log_fault(event, self._folder)
                 self._end(work, run, "failed", None, event.message)
                 if event.exit_code is None:
                     self._count_fault(event.message)
-            case _:
-                raise AssertionError(f"unexpected {event!r}")
+
+    def _take_apart(self, given: Sequence[Given], event: Event) -> None:
+        """Give out each run of a stack by itself: what became of all may be the fault of one."""
+        if isinstance(event, JobFailed) and event.exit_code is None:
+            _log_fault(event, self._folder)
+        reason = event.message if isinstance(event, JobFailed | OutOfMemory) else "its worker died"
+        self._watch(Remark(f"{len(given)} heads trained at once: {reason}; now one by one"))
+        self._again += given
 
     def _release(self, worker: int) -> None:
         self._executor.release(worker)
@@ -251,19 +275,20 @@ class Scheduler:
         work.ended(run, ending, result, reason)
         checkpoint_path(self._folder, run.key).unlink(missing_ok=True)
 
-    def _died(self, work: Work, worker: int, event: WorkerDied, run: Run, job: TrainJob) -> None:
-        self._deaths[event.key] += 1
-        text = f"worker {worker} died (exit code {event.exit_code}) in {event.key}"
-        if self._deaths[event.key] >= MAX_DEATHS:
+    def _died(self, work: Work, worker: int, event: WorkerDied, given: Sequence[Given]) -> None:
+        self._deaths.update(run.key for run, _ in given)
+        if len(given) > 1:
+            self._take_apart(given, event)
+            return
+        ((run, job),) = given
+        text = f"worker {worker} died (exit code {event.exit_code}) in {run.key}"
+        if self._deaths[run.key] >= MAX_DEATHS:
             reason = f"{text}, {MAX_DEATHS} times; is there enough memory?"
             self._end(work, run, "failed", None, reason)
             self._count_fault(reason)
             return
         self._watch(Remark(f"{text}; another worker goes on from the last checkpoint"))
-        if self._interrupts.stopping:
-            work.paused(run, None)
-        else:
-            self._start(work, worker, run, job)
+        self._again.append((run, job))
 
     def _count_fault(self, message: str) -> None:
         self._faults += 1
@@ -276,9 +301,10 @@ class Scheduler:
     def _put_back(self, work: Work) -> None:
         """Leave no run RUNNING, whatever ends the loop."""
         self._executor.shutdown(now=True)
-        runs = [run for run, _ in self._active.values()]
+        left = [*self._again, *(one for given in self._active.values() for one in given.values())]
         self._active.clear()
-        for run in runs:
+        self._again.clear()
+        for run, _ in left:
             # What ends the loop is what the user must read. If it was a full disk, this fails as
             # well, and the next invocation finds the run and puts it back.
             with suppress(Exception):

@@ -1,12 +1,11 @@
 """What a worker keeps between jobs: images, pretrained weights, activations."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property, lru_cache
-from itertools import compress
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -66,10 +65,21 @@ from tlsearch.training.cross_validation import CrossValidation, Training
 from tlsearch.training.feature_cache import ActivationStore, Forward
 from tlsearch.training.multi_task import SecondTask
 from tlsearch.training.plan import make_plan
-from tlsearch.training.precision import BF16, FP32, Numerics, compute_reproducibly
+from tlsearch.training.precision import FP32, Numerics, compute_reproducibly
 from tlsearch.training.results import TrainResult
-from tlsearch.training.stacked_heads import HeadRun, can_be_stacked, train_heads
+from tlsearch.training.stacked_heads import HeadRun, train_heads
 from tlsearch.training.trainer import Trainer
+
+
+class _Frozen(NamedTuple):
+    """A network whose head trains alone: the head as it was drawn, and what it sees, (R, F), of the
+    rows that train or validate.
+    """
+
+    backbone: Backbone
+    drawn: dict[str, torch.Tensor]
+    data: TrainingData
+    features: torch.Tensor
 
 
 class Workbench:
@@ -95,6 +105,7 @@ class Workbench:
         self._head_start = HeadStart(self._activations, device=self._device)
         self._splits = lru_cache(maxsize=16)(self._draw)
         self._pasts = lru_cache(maxsize=16)(self._draw_past)
+        self._frozen = lru_cache(maxsize=1)(self._freeze)
         self._source_data = source_data(setting)
 
     def _activations_of(self, pixels: Pixels, key: str) -> ActivationStore:
@@ -152,41 +163,25 @@ class Workbench:
         )
 
     def train_heads(self, jobs: Sequence[TrainJob]) -> dict[str, TrainDone | JobFailed]:
-        """Train those of the jobs that can be stacked; how each ended, by the key of its run."""
-        if self._numerics == BF16 or self._device.type != "cpu":
-            return {}
-        alike = defaultdict(list)
-        for job in jobs:
-            run = job.run
-            if len(run.folds) == 1 and not job.measures and job.future is None:
-                alike[run.redraw, run.folds[0], run.seed, run.init].append(job)
-        found: dict[str, TrainDone | JobFailed] = {}
-        for some in alike.values():
-            found |= self._train_alike(some)
-        return found
-
-    def _train_alike(self, jobs: Sequence[TrainJob]) -> dict[str, TrainDone | JobFailed]:
-        """`train_heads` of jobs with the same images, body and seed."""
+        """Train the head alone in each of these jobs, of the same images and seed; how it ended, by
+        the key of its run. Nothing where the features are too large to be kept.
+        """
         run = jobs[0].run
-        data = self._training_data(self._splits(run.redraw)[run.folds[0]])
-        seed, pretrained = derive_seed(run.seed, "init"), run.init == "pretrained"
-        backbone = self._backbone(dropout=0.0, seed=seed, pretrained=pretrained)
-        jobs = list(compress(jobs, can_be_stacked([job.run.strategy for job in jobs], backbone)))
-        body, rows = backbone.stages[:-1], np.union1d(data.train, data.validation)
-        kept = self._activations.at_depth(body, rows, device=self._device) if jobs else None
-        if kept is None or kept.flatten(1).shape[1] != backbone.head.in_features:
+        frozen = self._frozen(run.redraw, run.folds[0], run.seed, run.init)
+        if frozen is None:
             return {}
+        backbone, data = frozen.backbone, frozen.data
         found, runs = dict[str, TrainDone | JobFailed](), dict[str, HeadRun]()
-        drawn = deepcopy(backbone.head.state_dict())
         for job in jobs:
-            backbone.head.load_state_dict(drawn)
             try:
-                runs[job.key] = self._head_run(job, backbone, data)
+                runs[job.key] = self._head_run(job, frozen)
             except TlsearchError as error:
                 found[job.key] = JobFailed(job.key, str(error), error.exit_code, "")
-        metric = self._config.search.metric
         trained = train_heads(
-            list(runs.values()), features=kept.flatten(1), data=data, metric=metric
+            list(runs.values()),
+            features=frozen.features,
+            data=data,
+            metric=self._config.search.metric,
         )
         for job, head in zip([job for job in jobs if job.key in runs], trained, strict=True):
             found[job.key] = TrainDone(job.key, head.result.ending, head.result)
@@ -199,17 +194,32 @@ class Workbench:
                     self.score_one(backbone, job.key)
         return found
 
-    def _head_run(self, job: TrainJob, backbone: Backbone, data: TrainingData) -> HeadRun:
+    def _freeze(
+        self, redraw: int, fold: int, seed: int, init: Literal["pretrained", "random"]
+    ) -> "_Frozen | None":
+        data = self._training_data(self._splits(redraw)[fold])
+        backbone = self._backbone(
+            dropout=0.0, seed=derive_seed(seed, "init"), pretrained=init == "pretrained"
+        )
+        backbone.to(self._device, self._numerics.memory_format)
+        rows = np.union1d(data.train, data.validation)
+        kept = self._activations.at_depth(backbone.stages[:-1], rows, device=self._device)
+        if kept is None or kept.flatten(1).shape[1] != backbone.head.in_features:
+            return None
+        return _Frozen(backbone, deepcopy(backbone.head.state_dict()), data, kept.flatten(1))
+
+    def _head_run(self, job: TrainJob, frozen: "_Frozen") -> HeadRun:
         """A run of the head alone, from where it would start by itself."""
-        strategy, head = job.run.strategy, backbone.head
+        strategy, head = job.run.strategy, frozen.backbone.head
         plan = make_plan(
             strategy,
-            groups=backbone.groups,
-            num_train_images=len(data.train),
+            groups=frozen.backbone.groups,
+            num_train_images=len(frozen.data.train),
             num_epochs=job.run.num_epochs,
         )
+        head.load_state_dict(frozen.drawn)
         head.selected = None
-        self._head_start.prepare(backbone, strategy, data=data, seed=job.run.seed)
+        self._head_start.prepare(frozen.backbone, strategy, data=frozen.data, seed=job.run.seed)
         return HeadRun(
             plan=plan, seed=job.run.seed, state=deepcopy(head.state_dict()), selected=head.selected
         )

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing import connection, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -136,11 +137,13 @@ class _Server:
 
     def serve(self, job: Job) -> None:
         """Do one job; whatever goes wrong is said, and the worker lives on."""
-        if isinstance(job, TrainJob):
-            event = self._event_of(job.key, lambda: self._train(job, self._ask))
-        else:
-            event = self._event_of(job.key, lambda: JobDone(self._do(job)))
-        self._pipe.send(event)
+        match job:
+            case TrainJob() | HeadsJob():
+                events = self._trained(job)
+            case _:
+                events = iter([self._event_of(job.key, lambda: JobDone(self._do(job)))])
+        for event in events:
+            self._pipe.send(event)
 
     def _event_of(self, key: str, work: Callable[[], Event]) -> Event:
         try:
@@ -159,8 +162,6 @@ class _Server:
         match job:
             case PrepareJob():
                 return self._prepare(job)
-            case HeadsJob():
-                return self._train_heads(job)
             case ScoreJob():
                 return self._workbench(job.backbone).score(job)
             case ExamplesJob():
@@ -195,15 +196,40 @@ class _Server:
             self._bench = backbone, bench
         return self._bench[1]
 
-    def _train_heads(self, job: HeadsJob) -> tuple[Event, ...]:
-        stacked = self._workbench(job.backbone).train_heads(job.jobs)
-        return tuple(stacked.get(one.key) or self._train_through(one) for one in job.jobs)
+    def _trained(self, job: TrainJob | HeadsJob) -> Iterator[Event]:
+        """How each training ended; all of them that can be are carried out before the first is
+        told.
+        """
+        jobs = job.jobs if isinstance(job, HeadsJob) else (job,)
+        heads: dict[str, Event] = {}
 
-    def _train_through(self, job: TrainJob) -> Event:
-        """A training by itself that nobody is asked about."""
-        return self._event_of(job.key, lambda: self._train(job, lambda *_: "continue"))
+        def train_heads() -> Event:
+            assert self.setting is not None, "a setting comes before the first training"
+            if self.setting.heads_at_once(jobs[0]):
+                heads.update(self._workbench(jobs[0].run.backbone).train_heads(jobs))
+            return JobDone(None)
 
-    def _train(self, job: TrainJob, ask: Callable[[str, Any, Any], Decision]) -> Event:
+        together = self._event_of(job.key, train_heads)
+        if not isinstance(together, JobDone):
+            yield together
+            return
+        for one in jobs:
+            yield self._event_of(one.key, partial(self._end_of, one, heads.get(one.key)))
+
+    def _end_of(self, job: TrainJob, head: Event | None) -> Event:
+        """How a training ended: one of the `head`, which is told epoch by epoch, or now."""
+        if not isinstance(head, TrainDone):
+            return head or self._train(job)
+        for result in head.result.epochs:
+            decision = self._ask(job.key, result, None)
+            if decision == "stop":
+                return TrainDone(job.key, "stopped", head.result.until(result.epoch))
+            is_last = head.ending == "complete" and result is head.result.epochs[-1]
+            if decision == "pause" and not is_last:  # it goes on from the start: that is quicker
+                return TrainDone(job.key, "paused", head.result.until(result.epoch))
+        return head
+
+    def _train(self, job: TrainJob) -> Event:
         from tlsearch.training.checkpoint import COST_SHARE, Checkpointer
 
         bench = self._workbench(job.run.backbone)
@@ -217,13 +243,13 @@ class _Server:
         try:
             decision: Decision = "continue"
             for result in list(trainer.history):
-                decision = ask(job.key, trainer, result)
+                decision = self._ask(job.key, result, trainer.fold_ended(result))
                 if decision == "stop":
                     return _ended(job, "stopped", trainer)
             if decision == "pause" and not trainer.finished:  # it died when it had come to its rung
                 return _ended(job, "paused", trainer)
             for result in trainer.epochs():
-                match ask(job.key, trainer, result):
+                match self._ask(job.key, result, trainer.fold_ended(result)):
                     case "stop":
                         return _ended(job, "stopped", trainer)
                     case _ if trainer.finished:  # it ends now, whatever was decided
@@ -246,8 +272,8 @@ class _Server:
             finished = replace(finished, measures=taken)
         return TrainDone(job.key, "complete", finished)
 
-    def _ask(self, key: str, trainer: Any, result: Any) -> Decision:
-        self._pipe.send(EpochDone(key, result, trainer.fold_ended(result)))
+    def _ask(self, key: str, result: Any, fold: Any) -> Decision:
+        self._pipe.send(EpochDone(key, result, fold))
         decision: Decision = self._pipe.recv()
         return decision
 

@@ -39,11 +39,10 @@ from tlsearch.execution.messages import (
     RunStarted,
     Setting,
     Tick,
-    TrainJob,
     Watcher,
 )
 from tlsearch.execution.runs import OPEN, Ending, Run, RunRow
-from tlsearch.execution.scheduler import Scheduler
+from tlsearch.execution.scheduler import Given, Scheduler
 from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import epoch_metrics, keep_evaluation, mirror_row
 from tlsearch.search.storage import open_storage, set_aside, study_lock
@@ -62,6 +61,9 @@ of it on busy ones, and the weights would depend on the number of cores.
 """
 
 NextRun = Callable[[], Run | None]
+Beside = Callable[[Run, Callable[[Run], int]], Run | None]
+"""Another run of the kind of a first one for which a function is not 0, claimed; None where none is
+known before that one has ended."""
 
 
 @dataclass(kw_only=True)
@@ -81,6 +83,7 @@ class Coordinator:
     num_workers: int
     _setting: Setting | None = None
     _next_run: NextRun = lambda: None
+    _beside: Beside = lambda _run, _fits: None
     _seen: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -110,20 +113,30 @@ class Coordinator:
         self._setting = setting
         self.scheduler.configure(setting)
 
-    def carry_out(self, next_run: NextRun) -> None:
-        """Run what `next_run` gives until it gives None and nothing is under way.
+    def carry_out(self, next_run: NextRun, beside: Beside = lambda _run, _fits: None) -> None:
+        """Run what `next_run` gives until it gives None and nothing is under way; a training of the
+        head alone together with what `beside` gives.
 
         Raises:
             Interrupted: the user asked to leave; what was under way is saved and will go on.
             WorkError: the work cannot go on: a full disk, or the same fault again and again.
         """
-        self._next_run = next_run
+        self._next_run, self._beside = next_run, beside
         self.scheduler.run(self)
 
-    def next_run(self) -> tuple[Run, TrainJob] | None:
-        """The next run, claimed, and its job."""
+    def next_runs(self) -> list[Given]:
+        """The next run, claimed, and its job, with all that are trained at once with it."""
         run = self._next_run()
-        return None if run is None else (run, train_job(self.store.config, run))
+        if run is None:
+            return []
+        runs, most = [run], self._heads_at_once(run)
+        while len(runs) < most and (more := self._beside(run, self._heads_at_once)) is not None:
+            runs.append(more)
+        return [(one, train_job(self.store.config, one)) for one in runs]
+
+    def _heads_at_once(self, run: Run) -> int:
+        assert self._setting is not None, "a run has a setting"
+        return self._setting.heads_at_once(train_job(self.store.config, run))
 
     def started(self, run: Run) -> None:
         """Show it in MLflow and on the screen."""

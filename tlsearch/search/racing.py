@@ -159,6 +159,12 @@ class Generations:
                 self._keep_within(folder)
         return self._ready.pop(0) if self._ready else None
 
+    def beside(self, heads_at_once: Callable[[Run], int]) -> Run | None:
+        """The next one of the generation that is under way which trains the head alone."""
+        ready = self._ready or []
+        place = next((i for i, run in enumerate(ready) if heads_at_once(run)), None)
+        return None if place is None else ready.pop(place)
+
     def left(self) -> list[Run]:
         """Those that pause for good: none of the cell trains, and none will."""
         if self._ready or self._trains():

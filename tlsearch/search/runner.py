@@ -8,7 +8,7 @@ A search ends with the test of its winner, a comparison with its tables.
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,9 +18,10 @@ from tlsearch.config.checks import few_configurations, knows_source
 from tlsearch.config.cost import num_runs
 from tlsearch.config.paths import Layout
 from tlsearch.config.portfolio import start_note
-from tlsearch.config.schema import StudyConfig
+from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.search_options import Racing
 from tlsearch.config.sources import EmbeddedSource
+from tlsearch.config.strategy import HEAD_FIELDS
 from tlsearch.data.records import Audit
 from tlsearch.errors import StoreError, TlsearchError
 from tlsearch.execution.interrupts import Interrupted, Interrupts
@@ -81,6 +82,7 @@ from tlsearch.search.store import (
     SIMILARITY,
     SURVEY,
     Store,
+    cell_of_run,
     place_of,
 )
 from tlsearch.search.summary import SIMILARITY_FIGURES, audit_texts, record_audit, remarks
@@ -155,7 +157,7 @@ def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Wa
             cells = [cell for cell in store.cells if cell.scenario == name]
             if not all(cell_is_done(store, cell) for cell in cells):
                 work.configure(ready.setting)
-                work.carry_out(partial(queue.next_run, cells))
+                work.carry_out(partial(queue.next_run, cells), queue.beside)
         if store.config.comparison is None:
             (ready,) = scenarios.values()
             work.configure(ready.setting)
@@ -256,6 +258,22 @@ class Queue:
     def _decide_on_stop(self) -> None:
         if self._decisions is not None and self._decisions.look():
             self._work.watch(Remark(stop_text(self._store)))
+
+    def beside(self, run: Run, heads_at_once: Callable[[Run], int]) -> Run | None:
+        """Another trial that trains the head alone, as `run` does, and is drawn whatever that one
+        comes to: of its generation in a race, or where the sampler does not learn, nothing stops
+        the search early, and all trials are such.
+        """
+        store, cell = self._store, cell_of_run(run)
+        if run.trial is None or run.redraw or self._is_over:
+            return None
+        if cell in self._races:
+            return self._races[cell].beside(heads_at_once)
+        config = store.cells[cell]
+        are_alike = HEAD_FIELDS.isdisjoint(config.searched()) and BACKBONE not in config.searched()
+        if config.search.sampler.learns or config.search.stop is not None or not are_alike:
+            return None
+        return store.ask(cell) if trials_left(store, cell) > store.num_running(cell) else None
 
     def _end_race(self, race: Generations) -> bool:
         """End what pauses once a race is over; whether there was any."""

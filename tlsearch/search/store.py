@@ -257,7 +257,9 @@ class Store:
         if number < len(first):
             # What the portfolio leaves open is sampled, among the trials that are to be seen.
             (study if learnt is None else learnt).enqueue_trial(dict(first[number].values))
-        if not waiting and not is_grid and (number >= len(first) or learnt is not None):
+        # In a space without end only `learnt` is asked in place of the study: see `point_for`.
+        may_repeat = number >= len(first) and config.num_configurations() is not None
+        if not waiting and not is_grid and (may_repeat or learnt is not None):
             known = {configuration_key(row.run.params) for row in self.trials(cell)}
             if learnt is None:
                 point = point_for(config, study, self.storage, seed=seed, known=known)

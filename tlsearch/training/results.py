@@ -1,7 +1,7 @@
 """What the loop yields, in plain numbers: it crosses process borders and is stored as it is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from tlsearch.config.search_options import METRICS
@@ -81,6 +81,22 @@ class TrainResult:
     step_seconds: float
     folds: tuple[FoldResult, ...]
     measures: Mapping[str, float]
+
+    def until(self, epoch: int) -> "TrainResult":
+        """As it stood after an epoch; the steps of all epochs took the same time, as a guess."""
+        epochs, share = self.epochs[:epoch], epoch / len(self.epochs)
+        return replace(
+            self,
+            ending="complete",
+            reason="",
+            epochs=epochs,
+            chosen=None,
+            confusion=(),
+            max_grad_norm=max(result.max_grad_norm for result in epochs),
+            images_trained=round(self.images_trained * share),
+            seconds=sum(result.seconds for result in epochs),
+            step_seconds=self.step_seconds * share,
+        )
 
     def value(self, metric: str) -> float:
         """What a complete training came to: the mean over folds, or the last epoch's figure. With

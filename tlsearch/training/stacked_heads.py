@@ -23,7 +23,6 @@ from tlsearch.config.optimization import Adam, AdamW, Optimizer, RmsProp, Sgd
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.strategy import SamplingBalance, Strategy
 from tlsearch.metrics.objectives import Answers, balanced_accuracy, macro_auroc, macro_f1
-from tlsearch.models.backbones import Backbone, named_groups
 from tlsearch.training.batches import TrainingData, largest_loss, loss_weights, training_order
 from tlsearch.training.plan import TrainPlan, batch_bounds
 from tlsearch.training.results import Ending, EpochResult, TrainResult, best_epoch
@@ -34,22 +33,6 @@ cache, which a step goes through several times."""
 _EXACT = torch.float64
 _EPS = 1e-8
 """Of Adam and RMSprop, torch's own default."""
-
-
-def can_be_stacked(strategies: Sequence[Strategy], backbone: Backbone) -> list[bool]:
-    """Of each strategy whether `train_heads` can carry its training out: the head trains alone, and
-    of the network nothing but its one layer follows what is frozen.
-    """
-    num_groups, head = len(backbone.groups), backbone.head
-    own = {id(p) for p in (head.weight, head.bias) if p is not None}
-    head_is_last = (
-        backbone.num_stages(num_groups - 1) == len(backbone.stages) - 1 > 0
-        and {id(p) for p in named_groups(backbone)[backbone.groups[-1]].values()} == own
-    )
-    return [
-        head_is_last and s.trains_head_alone(num_groups) and type(s.optimizer) in RULES
-        for s in strategies
-    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
