@@ -60,6 +60,7 @@ def test_in_units_of_the_study_and_clipped_into_it(read: Read) -> None:
     note = start_note(config)
     assert "the first 2 trials are strategies that did well on 3 other tasks" in note
     assert "; 1 of them clipped into this space (lr)" in note
+    assert "the first 1 trials" in start_note(read(SPACE, "budget.trials=1"))
 
 
 @pytest.mark.usefixtures("made")

@@ -84,6 +84,30 @@ def test_the_winner_of_the_confirmation_is_the_best(study: Study) -> None:
     assert told["mlflow"] == {"tracking_uri": "http://h", "experiment_id": "1"}
 
 
+def test_where_a_baseline_wins_the_best_trial_is_told_beside_it(study: Study) -> None:
+    store = searched(study, "confirm.seeds=1", "baselines=[from_scratch]")
+    effect: dict[str, Any] = {"mean": 0.9, "low": 0.8, "high": 1.0, "num_seeds": 1, "num_images": 9}
+    best = {"accuracy": effect, "gain": effect, "recipe": "tuned", "trials": 3}
+    record = {
+        "winner": None,
+        "baseline": "from_scratch",
+        "best_trial": 1,
+        "champion": "from_scratch-seed-0",
+        "keys": ["from_scratch-seed-0"],
+        "accuracy": effect,
+        "baselines": {"best_trial": best},
+    }
+    store.note(TEST, record)
+    fewer = Store(study("confirm.seeds=1", "baselines=[]"), store.storage)
+    for one in (store, fewer):  # the winner may have been taken out of the study since
+        found = summary_of(one)
+        told = as_json(found, report=None, seconds=None)
+        assert told["winner"] == "from scratch, seed 0"
+        assert told["best"]["number"] == 1
+        assert told["baselines"]["best_trial"] == {"value": 0.7, **best}
+        assert "one fixed recipe" in found.negative_transfer_text
+
+
 def test_no_password_is_told(study: Study) -> None:
     store = searched(study, "storage=postgresql://me:secret@h/x")
     told = as_json(summary_of(store), report=None, seconds=None)

@@ -460,7 +460,7 @@ def _user_interfaces(summary: "Summary") -> dict[str, str]:
 
 
 def _counts(summary: "Summary", planned: int | None) -> str:
-    states = ("complete", "pruned", "diverged", "failed")
+    states = ("complete", "pruned", "diverged", "failed", "paused")
     found = [f"{summary.counts[s]} {s}" for s in states if summary.counts.get(s)]
     done = sum(summary.counts.values())
     total = f"{done} of {summary.budget} trials"

@@ -51,7 +51,7 @@ def starts(config: "StudyConfig") -> list[Start]:
 
 def start_note(config: "StudyConfig") -> str:
     """What is said of the portfolio where it is used: how much of it was clipped; "" without."""
-    found = starts(config)
+    found = starts(config)[: config.num_trials()]
     if not found:
         return ""
     names = sorted({name for start in found for name in start.clipped})

@@ -331,7 +331,7 @@ def _notes(data: "SearchReport", score: Effect | None) -> list[str]:
     if fewer:
         named = joined([f"{name} on {count(seeds, 'seed')}" for name, seeds in fewer])
         notes.append(
-            f"Baselines that could not win any more were trained on fewer seeds: {named}; the gain "
+            f"Baselines that fell behind were trained on fewer seeds: {named}; the gain "
             "over them is of these seeds."
         )
     won = data.summary.winning_baseline

@@ -177,7 +177,9 @@ class Summary:
 
     @property
     def negative_transfer(self) -> bool:
-        """Whether training from scratch beats all else by an interval that excludes 0."""
+        """Whether training from scratch beats the winner, or as the winner the best trial, by an
+        interval that excludes 0.
+        """
         found = self.test.get("baselines", {}) if self.test else {}
         if self.winning_baseline and self.winning_baseline.run.name == "from_scratch":
             return bool(self.gain(found[BEST_TRIAL])["low"] > 0)
@@ -187,7 +189,7 @@ class Summary:
     def negative_transfer_text(self) -> str:
         """What is said where it does, with what training from scratch had for it."""
         # As it was when the test part was scored, which may be before it was changed.
-        recipe: dict[str, Any] = dict(self.recipes["from_scratch"])
+        recipe: dict[str, Any] = dict(self.recipes.get("from_scratch", {}))
         recipe |= self.test.get("baselines", {}).get("from_scratch", {})
         how = (
             f"tuned with {recipe['trials']} trials of its own"
@@ -210,7 +212,7 @@ def summarise(store: Store, layout: Layout) -> Summary:
     best_trial = test.get("best_trial", test.get("winner"))
     best = next((r for r in ranked if r.number == best_trial), ranked[0] if ranked else None)
     won = [row for row in rows if test.get("baseline") and row.run.key == test["champion"]]
-    baselines = config.baselines if is_search else ()
+    baselines = list(config.baselines) if is_search else []
     return Summary(
         name=config.name,
         metric=config.search.metric,
@@ -222,7 +224,7 @@ def summarise(store: Store, layout: Layout) -> Summary:
         best=best,
         winning_baseline=won[0] if won else None,
         baselines={name: _baseline_value(store, name) for name in baselines},
-        recipes={name: recipe_of(store, name) for name in baselines},
+        recipes={name: recipe_of(store, name) for name in (*baselines, *(r.run.name for r in won))},
         test=test,
         outlook=whole_outlook(store) if is_search else None,
         stopped=stop_text(store) if is_search else "",
@@ -282,6 +284,9 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
     best, test = summary.best, summary.test
     found = test.get("baselines", {})
     counts = {k: summary.counts.get(k, 0) for k in ("complete", "pruned", "failed", "diverged")}
+    compared = dict(summary.baselines)
+    if best is not None and BEST_TRIAL in found:
+        compared[BEST_TRIAL] = best.value
     return {
         "study": summary.name,
         "finished": summary.is_finished,
@@ -297,8 +302,8 @@ def as_json(summary: Summary, *, report: Path | None, seconds: float | None) -> 
         "winner": summary.winner and summary.winner.run.label,
         "test": {k: v for k, v in test.items() if k not in _NOT_TEST} or None,
         "baselines": {
-            name: {"value": value, **summary.recipes[name], **found.get(name, {})}
-            for name, value in summary.baselines.items()
+            name: {"value": value, **summary.recipes.get(name, {}), **found.get(name, {})}
+            for name, value in compared.items()
         },
         "outlook": summary.outlook and summary.outlook._asdict(),
         "stopped": summary.stopped or None,
