@@ -194,6 +194,42 @@ def test_who_falls_behind_drops_out_of_the_confirmation(study: Study) -> None:
     assert found == {"linear_probe": 3, "full_fine_tuning": 2, "from_scratch": 2}
 
 
+def test_what_a_seed_decided_stands(study: Study) -> None:
+    """The leader of the first seed has bad luck on the second: nobody takes its place there."""
+    store, keys = raced(study, {"confirm-0000-seed-2": 0.1})
+    confirmed = [key.removeprefix("confirm-000") for key in keys if key.startswith("confirm")]
+    assert confirmed == [
+        *("0-seed-1", "1-seed-1", "2-seed-1"),
+        *("0-seed-2", "1-seed-2"),
+        "1-seed-3",
+    ]
+    choice = choose(store)
+    assert choice is not None
+    assert choice.number == 1
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_how_long_a_baseline_takes_decides_nothing(study: Study, is_late: bool) -> None:
+    """It is better than the second trial on two seeds; that one then fails on the third."""
+    store = memory_store(study("budget.trials=4", "confirm.top=2", "confirm.seeds=4"))
+    queue, keys, held = queue_of(store)[0], set[str](), list[Run]()
+    while (run := queue.next_run([SEARCH])) is not None or held:
+        if run is not None and is_late and run.key == "full_fine_tuning-seed-2":
+            held.append(run)
+            continue
+        run = run or held.pop()
+        keys.add(run.key)
+        if run.key == "confirm-0001-seed-3":
+            store.tell(run, "failed", None, reason="")
+            continue
+        value = {"full_fine_tuning": 0.495, "from_scratch": 0.1}.get(run.name)
+        value = 0.5 - 0.01 * (run.trial or 0) if value is None else value
+        store.tell(run, "complete", result([value] * 3), reason="")
+    assert {key for key in keys if key.startswith("full")} == {
+        f"full_fine_tuning-seed-{seed}" for seed in (1, 2, 3)
+    }
+
+
 def test_a_racer_that_fails_leaves_its_place_to_the_next(study: Study) -> None:
     store = memory_store(study("budget.trials=6", "confirm.top=2", "confirm.seeds=3"))
     lost = {"confirm-0000-seed-1", "confirm-0001-seed-3"}
@@ -251,6 +287,27 @@ def test_a_tuned_baseline_has_as_many_trials_and_its_best_is_confirmed(study: St
     assert as_json(found, report=None, seconds=None)["baselines"]["from_scratch"] == {
         "value": 0.6, "recipe": "tuned", "trials": 4
     }  # fmt: skip
+
+
+def test_what_waits_of_a_baseline_that_was_taken_out_waits_on(study: Study) -> None:
+    store = memory_store(study("baselines={from_scratch: tuned}"))
+    queue = queue_of(store)[0]
+    while (run := queue.next_run(list(store.cells))) is not None:
+        if run.redraw:  # the baseline's first seed: the user leaves
+            break
+        store.tell(run, "complete", result([0.5] * 3), reason="")
+    store.recover()
+    assert run is not None
+    less = Store(study("baselines=[]"), store.storage)
+    keys = carry_out(less, lambda _: 0.5)
+    assert {key[:7] for key in keys} == {"confirm"}
+    choice = choose(less)
+    assert choice is not None
+    record = {"keys": list(choice.keys), "baseline_keys": baseline_keys(less, choice)}
+    less.note(TEST, {**record, "model": "models:/m"})
+    assert is_finished(less)
+    again = Store(study("baselines={from_scratch: tuned}"), store.storage)
+    assert run.key in carry_out(again, lambda _: 0.5)
 
 
 def test_a_tuned_baseline_from_scratch_starts_from_random_weights(

@@ -23,7 +23,7 @@ from tlsearch.execution.messages import (
     TrainJob,
 )
 from tlsearch.search.baselines import baseline_run
-from tlsearch.search.champion import _score
+from tlsearch.search.champion import _score, _train_again
 from tlsearch.search.confirm import choose
 from tlsearch.search.mirroring import evaluation, mirror_row
 from tlsearch.search.runner import Queue
@@ -62,6 +62,21 @@ def test_what_a_worker_and_the_mirror_are_told(scene: Make) -> None:
     content = it.mirror.artifacts["trial-0000"]["evaluation.json"]
     assert content["confusion"] == [[3, 1], [0, 4]]
     assert json.loads(evaluation_path(it.folder, "trial-0000").read_text()) == content
+
+
+def test_weights_that_are_made_again_leave_no_checkpoint(scene: Make) -> None:
+    def saves(job: Any, _attempt: int) -> Story:
+        path = checkpoint_path(it.folder, job.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"0")
+        return train(job.key, [0.5])
+
+    it = scene(saves)
+    probe = baseline_run(it.store.config, "linear_probe", seed=1)
+    it.store.enqueue([probe])
+    _train_again(it.coordinator, [probe.key])
+    assert it.keys == [probe.key]
+    assert list((it.folder / "checkpoints").iterdir()) == []
 
 
 def test_fixed_runs_keep_their_weights(scene: Make) -> None:

@@ -13,7 +13,9 @@ from tlsearch.execution.messages import (
     EpochDone,
     EpochSeen,
     Event,
+    JobDone,
     JobFailed,
+    NetworkJob,
     OutOfMemory,
     Remark,
     RunEnded,
@@ -60,6 +62,15 @@ def test_a_job_that_kills_its_workers_is_given_up(scene: Make) -> None:
     assert "died (exit code -9) in trial-0001, 3 times" in reason
     assert it.mirror.finished[1][1] == "FAILED"
     assert it.keys.count("trial-0001") == MAX_DEATHS
+
+
+def test_an_answer_counts_though_its_worker_dies_right_after(scene: Make) -> None:
+    it = scene()
+    told: list[tuple[int, Event]] = [(0, JobDone("scored")), (0, WorkerDied(-9, "NetworkJob"))]
+    it.executor.events = lambda *, timeout: told  # type: ignore[method-assign]  # noqa: ARG005
+    it.executor.submit = lambda worker, job: None  # type: ignore[method-assign]  # noqa: ARG005
+    it.executor.release = lambda worker: None  # type: ignore[method-assign]  # noqa: ARG005
+    assert it.coordinator.scheduler.run_job(NetworkJob(backbone="")) == "scored"
 
 
 def dies_idle(it: Scene, worker: int, *, turns: int) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from tests.search.conftest import Study
 from tests.search.fakes import drive, memory_store, setting_of
+from tlsearch.config.cells import scenario_config
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import StoreError
 from tlsearch.execution.messages import Setting
@@ -15,8 +17,8 @@ from tlsearch.search.baselines import baseline_run
 from tlsearch.search.confirm import runs_after
 from tlsearch.search.jobs import train_job
 from tlsearch.search.mirroring import run_name, run_params
-from tlsearch.search.runner import agreed
-from tlsearch.search.store import FACTS, SEARCH
+from tlsearch.search.runner import Ready, _open_mirror, agreed
+from tlsearch.search.store import FACTS, SEARCH, Store
 from tlsearch.search.summary import rank_networks
 
 TWO = ("backbone.name=[resnet10, mobilenet_v2]",)
@@ -137,3 +139,29 @@ def test_a_loss_is_better_the_lower_it_is(study: Study) -> None:
 def test_a_single_network_promises_nothing(study: Study) -> None:
     config = study()
     assert rank_networks(config, [], {}) is None
+
+
+def test_an_arm_that_was_taken_out_of_a_comparison_with_its_network(
+    study: Study, tmp_path: Path
+) -> None:
+    def config(*arms: str) -> StudyConfig:
+        given = {"one": "schedule: constant", "other": "schedule: cosine"}
+        lines = [f"    {arm}: {{space.{text}}}" for arm, text in given.items()]
+        lines += [f"    {arm}: {{backbone.name: resnet10}}" for arm in arms]
+        places = "  scenarios: {here: {traits: {labels: few}}}\n  tuning: {trials: 1, epochs: 2}"
+        return study(body="comparison:\n  arms:\n" + "\n".join(lines) + f"\n{places}\n")
+
+    store = memory_store(config("small"))
+    store.enqueue(run for cell in store.cells for run in runs_after(store, cell))
+    while (run := store.ask_fixed("here")) is not None:
+        drive(store, run, [0.5] * 2)
+    fewer = Store(config(), store.storage)
+    setting = setting_of(scenario_config(fewer.config, "here"), tmp_path)
+    setting.split_file.parent.mkdir(parents=True)
+    setting.split_file.write_text("{}")
+    shown: dict[str, Any] = {}
+    mirror = SimpleNamespace(open=lambda _parent, **told: shown.update(told))
+    work: Any = SimpleNamespace(store=fewer, mirror=mirror, folder=tmp_path)
+    audit: Any = None  # that of a search is shown alone
+    _open_mirror(work, {"here": Ready(setting.config, setting, audit)})
+    assert {child.key.partition("@")[0] for child in shown["children"]} == {"one", "other"}

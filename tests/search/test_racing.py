@@ -1,18 +1,24 @@
 """Racing with thawing: what goes on, what is new, and that workers make no difference."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from tests.search.conftest import BODY, Study
 from tests.search.fakes import FakeExecutor, Story, epoch, layout_in, memory_store, train
 from tests.search.scenes import Scene
+from tests.search.test_folds import summed
+from tests.search.test_folds import told as told_of_folds
 from tlsearch.config.paths import checkpoint_path
 from tlsearch.config.portfolio import starts
 from tlsearch.config.search_options import Racing
+from tlsearch.execution.interrupts import Interrupted
+from tlsearch.execution.messages import EpochDone, TrainDone, WorkerDied
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search import racing
 from tlsearch.search.racing import Ladder, next_generation
@@ -20,7 +26,7 @@ from tlsearch.search.runner import Queue
 from tlsearch.search.storage import open_storage
 from tlsearch.search.store import SEARCH, Store
 
-LADDER = Ladder(rungs=(1, 3), steps=9, reduction_factor=3)
+LADDER = Ladder(rungs=(1, 3), reduction_factor=3)
 RACE = (
     "search.pruner={racing: {generation: 4}}",
     "search.sampler=tpe",
@@ -140,6 +146,92 @@ def test_a_race_that_is_carried_on_goes_the_same_way(study: Study, tmp_path: Pat
     ]
 
 
+def test_a_trial_that_loses_its_worker_at_a_rung_comes_there_again(
+    study: Study, tmp_path: Path
+) -> None:
+    """Optuna knows already that it came there, but no checkpoint was written."""
+
+    def story(job: Any, attempt: int) -> Story:
+        if job.key != "trial-0000" or attempt:
+            yield from learns(job, attempt)
+            return
+        for number in (1, 2):
+            yield EpochDone(job.key, epoch(number, 0.01 * number), None)
+        yield WorkerDied(-9, job.key)
+
+    config = study(*RACE, "search.pruner={racing: {generation: 4, min_resource: 2}}")
+    scene = Scene(config, tmp_path / "study", story)
+    queue = Queue(scene.coordinator)
+    scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
+    rows = scene.store.trials()
+    assert len(rows) == 12
+    assert {row.state for row in rows} == {"complete", "pruned"}
+    assert {len(row.epochs) for row in rows} == {2, 6, 9}
+
+
+def test_a_race_over_folds_pauses_between_them(study: Study, tmp_path: Path) -> None:
+    def story(job: Any, attempt: int) -> Story:
+        epochs, folds = told_of_folds([skill(job.run.trial)] * 4)
+        for number, one in enumerate(epochs, 1):
+            fold = folds[number // 3 - 1] if number % 3 == 0 else None
+            decision = yield EpochDone(job.key, one, fold)
+            if (job.key, number, attempt) == ("trial-0000", 3, 0):
+                yield WorkerDied(-9, job.key)
+            if decision == "pause":
+                yield TrainDone(job.key, "paused", summed(epochs[:number], folds[: number // 3]))
+                return
+        yield TrainDone(job.key, "complete", summed(epochs, folds))
+
+    scene = Scene(study(*RACE, "data.split.folds=4", "budget.epochs=3"), tmp_path / "study", story)
+    queue = Queue(scene.coordinator)
+    scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
+    rows = scene.store.trials()
+    assert {row.state for row in rows} == {"complete", "pruned"}
+    assert [len(row.folds) for row in rows if row.state == "complete"] == [4]
+    assert {len(row.folds) for row in rows} == {1, 3, 4}
+
+
+def test_who_leaves_a_race_leaves_nothing_running(study: Study, tmp_path: Path) -> None:
+    scene = Scene(study(*RACE), tmp_path / "study", learns)
+    queue, asked = Queue(scene.coordinator), 0
+
+    def next_run() -> Run | None:
+        nonlocal asked
+        asked += 1
+        scene.interrupts.count = asked // 3  # two pause at a rung, one trains, one has not begun
+        return queue.next_run([SEARCH])
+
+    with pytest.raises(Interrupted):
+        scene.coordinator.carry_out(next_run)
+    trials = scene.store.study.get_trials()
+    assert {trial.state for trial in trials} == {TrialState.WAITING}
+    assert [row.state for row in scene.store.trials()] == ["paused"] * 3 + ["waiting"]
+    last = {key: status for key, status, _ in scene.mirror.finished}
+    assert set(last.values()) == {"SCHEDULED"}
+
+
+def test_a_race_that_is_out_of_time_brings_one_trial_to_its_end(
+    study: Study, tmp_path: Path
+) -> None:
+    scene = Scene(study(*RACE, "budget.timeout=1"), tmp_path / "study", learns)
+    queue = Queue(scene.coordinator)
+    queue._end = 0.0
+    scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
+    assert scene.store.trials() == []  # as none was begun
+    queue._end = math.inf
+    asked = 0
+
+    def until_late() -> Run | None:
+        nonlocal asked
+        asked += 1
+        queue._end = 0.0 if asked > 3 else math.inf
+        return queue.next_run([SEARCH])
+
+    scene.coordinator.carry_out(until_late)
+    states = [row.state for row in scene.store.trials()]
+    assert sorted(states) == ["complete", "pruned", "pruned", "pruned"]
+
+
 def test_a_search_that_is_out_of_time_ends_what_pauses(study: Study, tmp_path: Path) -> None:
     scene = Scene(study(*RACE, "budget.timeout=1"), tmp_path / "study", learns)
     queue = Queue(scene.coordinator)
@@ -186,6 +278,36 @@ def test_checkpoints_of_those_that_pause_are_bounded(
     scene.coordinator.carry_out(watched)
     assert max(kept) <= 2 + 4  # what a generation adds comes on top
     assert kept[-1] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_every_kill_of_a_race_leads_to_the_same_end(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill leaves a beginning of the journal, and may leave no checkpoint at all."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    short = ("search.sampler=random", "budget.trials=5", "budget.epochs=4")
+    config = study(*RACE, *short, "search.pruner={racing: {generation: 3}}", "confirm=null")
+
+    def ends(folder: Path) -> tuple[list[Any], list[bytes]]:
+        layout = layout_in(folder)
+        scene = Scene(config, folder / "study", learns)
+        store = Store(config, open_storage(config, layout, create=True) or InMemoryStorage())
+        scene.store = scene.coordinator.store = store
+        store.recover()
+        queue = Queue(scene.coordinator)
+        scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
+        told = [(r.number, r.state, len(r.epochs), r.value) for r in store.trials()]
+        return told, layout.journal.read_bytes().splitlines(keepends=True)
+
+    expected, lines = ends(tmp_path / "whole")
+    assert {state for _, state, _, _ in expected} == {"complete", "pruned"}
+    assert {length for _, _, length, _ in expected} == {1, 3, 4}
+    for count in range(len(lines)):
+        killed = layout_in(tmp_path / f"killed-{count}")
+        killed.journal.write_bytes(b"".join(lines[:count]) + lines[count][: len(lines[count]) // 2])
+        assert ends(killed.root.parent)[0] == expected, count
 
 
 @pytest.mark.parametrize("pruner", ["none", "{racing: {generation: 4}}"])

@@ -162,22 +162,6 @@ class LocalExecutor:
         yield WorkerDied(w.process.exitcode, key)
 
 
-def ready_server() -> None:
-    """Start the process that others are forked from, unless it is there: it imports what trains,
-    some seconds' work, once for all of them. Nothing where processes are spawned.
-
-    It has a single thread and no GPU, so that it may be forked, hears no signal that asks a study
-    to leave, and ends with this process and those that were forked.
-    """
-    if not _FORKS:
-        return
-    from multiprocessing import forkserver
-
-    forkserver.set_forkserver_preload(["tlsearch.execution.workbench"])
-    with _one_thread_each(), worker.undisturbed():
-        forkserver.ensure_running()
-
-
 def start_process(
     target: Callable[..., None], *args: object, name: str, daemon: bool = False
 ) -> BaseProcess:
@@ -185,22 +169,34 @@ def start_process(
     imported where processes are forked; `target` begins with `worker.ignore_interrupts`.
     """
     with _one_thread_each():
-        environment = dict(os.environ)  # the server's is that of its start
-    for method in ("forkserver", "spawn") if _FORKS else ("spawn",):
-        context: Any = multiprocessing.get_context(method)
-        process: BaseProcess = context.Process(
-            target=_begin, args=(environment, target, *args), name=name, daemon=daemon
-        )
-        try:
-            if method == "forkserver":
-                ready_server()
-            with _one_thread_each(), worker.undisturbed():
-                process.start()
-        except (EOFError, OSError):
-            if method == "spawn":
-                raise
-            continue  # a server that cannot live: the process itself then says why, in its job
-        break
+        given = (dict(os.environ), target, *args)  # the server's environment is that of its start
+        if _FORKS:
+            # A server that cannot live: the process itself then says why, in its job.
+            with suppress(EOFError, OSError):
+                _ready_server()
+                return _started("forkserver", given, name=name, daemon=daemon)
+        return _started("spawn", given, name=name, daemon=daemon)
+
+
+def _ready_server() -> None:
+    """Start the process that others are forked from, unless it is there: it imports what trains,
+    some seconds' work, once for all of them.
+
+    It has a single thread and no GPU, so that it may be forked, hears no signal that asks a study
+    to leave, and ends with this process and those that were forked.
+    """
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload(["tlsearch.execution.workbench"])
+    with worker.undisturbed():
+        forkserver.ensure_running()
+
+
+def _started(method: str, given: tuple[object, ...], *, name: str, daemon: bool) -> BaseProcess:
+    context: Any = multiprocessing.get_context(method)
+    process: BaseProcess = context.Process(target=_begin, args=given, name=name, daemon=daemon)
+    with worker.undisturbed():
+        process.start()
     return process
 
 

@@ -4,7 +4,7 @@ A run carries its place in fields. Its key names files and MLflow's children; no
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -95,6 +95,12 @@ class Run:
         """Epochs over all folds."""
         return self.num_epochs * len(self.folds)
 
+    def steps(self, epochs: Sequence[EpochResult], folds: Sequence[FoldResult]) -> int:
+        """How far it has come with these, as pruners and races count: in epochs, or in folds where
+        it trains several.
+        """
+        return len(folds if len(self.folds) > 1 else epochs)
+
     @cached_property
     def strategy(self) -> Strategy:
         """The strategy that `params` describe."""
@@ -136,6 +142,11 @@ class RunRow:
     started: Any
     ended: Any
     sampled: Mapping[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Epochs, or folds, that it has trained."""
+        return self.run.steps(self.epochs, self.folds)
 
     @property
     def val_loss(self) -> float:

@@ -121,7 +121,9 @@ class Scheduler:
             if isinstance(event, EpochDone):
                 self._executor.answer(worker, "continue")
                 return
-            index = under_way.pop(worker)
+            index = under_way.pop(worker, None)
+            if index is None:
+                return  # of a worker that had answered before it died
             if isinstance(event, WorkerDied):
                 deaths[index] += 1
                 if deaths[index] >= MAX_DEATHS:

@@ -18,7 +18,14 @@ import numpy as np
 
 from tlsearch.comparison.variance import loss_effect, paired_effect
 from tlsearch.config.cells import Cell
-from tlsearch.config.paths import Layout, examples_path, scores_folder, scores_path, weights_path
+from tlsearch.config.paths import (
+    Layout,
+    checkpoint_path,
+    examples_path,
+    scores_folder,
+    scores_path,
+    weights_path,
+)
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.errors import RequestError, TlsearchError, WorkError, hidden
@@ -41,6 +48,7 @@ from tlsearch.search.confirm import (
 from tlsearch.search.coordinator import Coordinator, tracking_address
 from tlsearch.search.jobs import train_job
 from tlsearch.search.provenance import requirements
+from tlsearch.search.storage import trial_of
 from tlsearch.search.store import MIRRORED, MLFLOW, NOTED, PUBLISHED, SEARCH, TEST, Store
 from tlsearch.tracking.address import absolute_address
 from tlsearch.tracking.reconcile import PARENT, wanted
@@ -138,31 +146,25 @@ def effects_on_test(
     paired by seed and image, on the seeds that both have; `gains` are positive where the winner is
     better.
     """
-    winner = _answers(scores, choice.keys)
-    confusion = np.sum([model.confusion for model in winner], axis=0)
-    champion = score_effects(_answers(scores, [choice.champion]), None)
-    own = score_effects(winner, None)
-    effects: dict[str, Any] = {
-        "accuracy": own["accuracy"],
-        "scores": own,
-        "classes": class_balance(confusion, class_names)._asdict(),
-        "champion_accuracy": champion["accuracy"],
-        "champion_scores": champion,
-        "baselines": {},
-    }
+
+    def figures(models: Sequence[Answers]) -> dict[str, Any]:
+        found = score_effects(models, None)
+        confusion = np.sum([model.confusion for model in models], axis=0)
+        classes = class_balance(confusion, class_names)._asdict()
+        return {"accuracy": found["accuracy"], "scores": found, "classes": classes}
+
+    winner, compared = _answers(scores, choice.keys), dict[str, dict[str, Any]]()
     for name, keys in baselines.items():
         reference = _answers(scores, keys)
-        shared = winner[: len(reference)]
-        found, gains = score_effects(reference, None), score_effects(shared, reference)
-        counts = np.sum([model.confusion for model in reference], axis=0)
-        effects["baselines"][name] = {
-            "accuracy": found["accuracy"],
-            "gain": gains["accuracy"],
-            "scores": found,
-            "gains": gains,
-            "classes": class_balance(counts, class_names)._asdict(),
-        }
-    return effects
+        gains = score_effects(winner[: len(reference)], reference)
+        compared[name] = {**figures(reference), "gain": gains["accuracy"], "gains": gains}
+    champion = score_effects(winner[:1], None)
+    return {
+        **figures(winner),
+        "champion_accuracy": champion["accuracy"],
+        "champion_scores": champion,
+        "baselines": compared,
+    }
 
 
 def score_effects(
@@ -203,6 +205,7 @@ def _train_again(work: Coordinator, keys: Sequence[str]) -> None:
         if row.run.key in keys and not path.exists():
             work.watch(Preparing(0.0, f"making the weights of {row.run.label} again"))
             work.scheduler.run_job(train_job(work.store.config, row.run))
+            checkpoint_path(work.folder, row.run.key).unlink(missing_ok=True)
 
 
 def has_examples(record: Mapping[str, Any], folder: Path) -> bool:
@@ -518,13 +521,9 @@ def _attach(store: Store, folder: Path, stills: Stills) -> None:
 
 
 def _note_picture(store: Store, number: int, artifact_id: str) -> None:
-    import optuna
     from optuna_dashboard import get_note, save_note
     from optuna_dashboard.artifact import get_artifact_path
 
-    store.study.sampler = optuna.samplers.RandomSampler()  # a `Trial` samples when it is made
-    study_id = store.storage.get_study_id_from_name(store.study.study_name)
-    trial_id = store.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-    trial = optuna.Trial(store.study, trial_id)
+    trial = trial_of(store.study, number, storage=store.storage)
     if not get_note(trial):
         save_note(trial, f"![Confusion matrix]({get_artifact_path(store.study, artifact_id)})")

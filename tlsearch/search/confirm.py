@@ -5,8 +5,9 @@ tested; sweeps vary the chosen configuration. In a search this is a race that ba
 in: seed by seed those that fall behind drop out, and the best mean over all seeds wins.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from tlsearch.errors import shown
 from tlsearch.execution.runs import Run, RunRow
 from tlsearch.search.baselines import baseline_run, run_of
 from tlsearch.search.stop import stopped
-from tlsearch.search.store import SEARCH, TEST, Store
+from tlsearch.search.store import SEARCH, TEST, Store, cell_of_run
 
 
 class Candidate(NamedTuple):
@@ -247,15 +248,17 @@ class Race:
         self._trials = {row.number: row for row in store.trials()}
         self._sign = -1 if maximises(store.config) else 1
         self.rounds: list[list[Candidate]] = []
+        self._first_named: list[list[Candidate]] = []  # for a seed, before any of them failed on it
         field = candidates(store, SEARCH)
         for seed, size in enumerate(self._config.confirm.rounds, start=1):
             racing = [one for one in field if not self._failed(one, seed)][:size]
             if not racing:
                 break
             self.rounds.append(racing)
-            if any(self._row(one, seed) is None for one in racing):
+            self._first_named.append(field[:size])
+            if any(len(self._completed(one)) < seed for one in racing):
                 break
-            field = sorted(racing, key=self._standing)
+            field = sorted(racing, key=partial(self._standing, seed=seed))
 
     def runs_on(self, seed: int) -> Iterator[Run]:
         """The runs of a seed that are known: baselines, which take longest, then trials."""
@@ -263,8 +266,7 @@ class Race:
             run = confirmed_baseline(self._store, name, seed)
             if run is not None and self._goes_on(name, seed):
                 yield run
-        for one in self.rounds[seed - 1]:
-            yield _repeated(self._store, SEARCH, one, seed)
+        yield from (self._run(one, seed) for one in self.rounds[seed - 1])
 
     def finalists(self) -> list[tuple[Candidate, list[RunRow]]]:
         """The trials that completed every seed, best first, with their runs."""
@@ -273,18 +275,11 @@ class Race:
             return []
         found = [(one, self._completed(one)) for one in self.rounds[-1]]
         whole = [(one, rows) for one, rows in found if len(rows) == len(seeds)]
-        return sorted(whole, key=lambda item: self._standing(item[0]))
+        return sorted(whole, key=lambda item: self._standing(item[0], seed=len(seeds)))
 
     def baseline_rows(self, name: str) -> list[RunRow]:
         """The runs of a baseline from the first seed on, up to one that is not complete."""
-        found = []
-        for seed in _seeds(self._config):
-            run = confirmed_baseline(self._store, name, seed)
-            row = self._rows.get(run.key) if run is not None else None
-            if row is None or row.value is None:
-                break
-            found.append(row)
-        return found
+        return self._unbroken(partial(confirmed_baseline, self._store, name))
 
     def mean_of(self, rows: Sequence[RunRow]) -> tuple[float, float]:
         """The mean value of runs, less is better, and that of their losses, which parts equals."""
@@ -294,28 +289,28 @@ class Race:
     def _run(self, one: Candidate, seed: int) -> Run:
         return _repeated(self._store, SEARCH, one, seed)
 
-    def _row(self, one: Candidate, seed: int) -> RunRow | None:
-        """The run of a trial on a seed, if it is complete."""
-        row = self._rows.get(self._run(one, seed).key)
-        return row if row is not None and row.value is not None else None
-
     def _failed(self, one: Candidate, seed: int) -> bool:
         row = self._rows.get(self._run(one, seed).key)
         return row is not None and row.ended is not None and row.value is None
 
     def _completed(self, one: Candidate) -> list[RunRow]:
-        """Its runs from the first seed on, up to one that is not complete."""
+        """The same of a trial."""
+        return self._unbroken(partial(self._run, one))
+
+    def _unbroken(self, run_on: Callable[[int], Run | None]) -> list[RunRow]:
         found = []
         for seed in _seeds(self._config):
-            row = self._row(one, seed)
-            if row is None:
+            run = run_on(seed)
+            row = None if run is None else self._rows.get(run.key)
+            if row is None or row.value is None:
                 break
             found.append(row)
         return found
 
-    def _standing(self, one: Candidate) -> tuple[float, float]:
+    def _standing(self, one: Candidate, *, seed: int) -> tuple[float, float]:
+        """As it stood after a seed, whatever came later."""
         assert one.trial is not None, "trials race"
-        return self.mean_of([self._trials[one.trial], *self._completed(one)])
+        return self.mean_of([self._trials[one.trial], *self._completed(one)[:seed]])
 
     def _goes_on(self, name: str, seed: int) -> bool:
         """Whether a baseline is trained on a seed: it is no worse than the last of the trials that
@@ -326,7 +321,7 @@ class Race:
         before = self.baseline_rows(name)[: seed - 1]
         if len(before) < seed - 1:
             return False
-        others = [self._completed(one)[: seed - 1] for one in self.rounds[seed - 1]]
+        others = [self._completed(one)[: seed - 1] for one in self._first_named[seed - 1]]
         return self.mean_of(before) <= max(map(self.mean_of, others))
 
 
@@ -413,7 +408,7 @@ def is_finished(store: Store) -> bool:
     if store.config.comparison is not None:
         return True
     # What was enqueued for a choice that later trials changed is carried out as well.
-    if any(row.ended is None for row in store.fixed_rows()):
+    if any(row.ended is None and cell_of_run(row.run) in store.cells for row in store.fixed_rows()):
         return False
     choice, record = choose(store), test_record(store)
     if choice is None:

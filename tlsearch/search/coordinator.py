@@ -5,7 +5,7 @@ it in MLflow and on the screen.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EACCES, EEXIST, ENOTDIR, EPERM, EROFS
 from pathlib import Path
@@ -26,7 +26,7 @@ from tlsearch.config.resolved import redacted, to_yaml
 from tlsearch.config.runtime import planned_workers, visible_gpus
 from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import RequestError, WorkError, hidden
-from tlsearch.execution.executor import Executor, LocalExecutor, ready_server
+from tlsearch.execution.executor import Executor, LocalExecutor
 from tlsearch.execution.interrupts import Interrupted, Interrupts
 from tlsearch.execution.messages import (
     Decision,
@@ -122,7 +122,12 @@ class Coordinator:
             WorkError: the work cannot go on: a full disk, or the same fault again and again.
         """
         self._next_run, self._beside = next_run, beside
-        self.scheduler.run(self)
+        try:
+            self.scheduler.run(self)
+        except BaseException:
+            with suppress(Exception):  # what ended it is what the user must read
+                self.store.recover()  # trials that pause at a rung, or were about to begin
+            raise
 
     def next_runs(self) -> list[Given]:
         """The next run, claimed, and its job, with all that are trained at once with it."""
@@ -154,7 +159,8 @@ class Coordinator:
             self.watch(EpochSeen(run, result))
         if prune:
             return "stop"
-        return "pause" if self.store.is_due(run) else "continue"
+        steps = result.epoch if len(run.folds) == 1 else fold.fold if fold is not None else 0
+        return "pause" if self.store.is_due(run, steps) else "continue"
 
     def ended(self, run: Run, ending: Ending, result: TrainResult | None, reason: str) -> None:
         """Record how a run ended."""
@@ -274,7 +280,6 @@ def coordinating(
     gpus = 0 if config.device == "cpu" else visible_gpus()
     num_workers = planned_workers(config.workers, device=config.device)
     refuse_unusable(absolute_address(tracking_address(config, layout)), config.name)
-    ready_server()
     mirror = Mirror(  # checks the address, so it comes before there are processes to end
         tracking_uri=tracking_address(config, layout),
         artifact_root=layout.artifacts,
@@ -284,8 +289,7 @@ def coordinating(
         patience_seconds=PATIENCE_SECONDS,
         gives_up=lambda: interrupts.at_once,
     )
-    # What prepares has a process of its own, which takes its memory with it. All of them are there
-    # once the server has imported torch; meanwhile the mirror's thread imports mlflow.
+    # What prepares has a process of its own, which takes its memory with it.
     preparer = LocalExecutor(num_workers=1, num_devices=gpus)
     executor = LocalExecutor(num_workers=num_workers, num_devices=gpus)
     status: Any = "FAILED"

@@ -20,7 +20,7 @@ _STATUS: Mapping[str, Status] = {
     "failed": "FAILED",
     "running": "RUNNING",
     "waiting": "SCHEDULED",
-    "paused": "RUNNING",
+    "paused": "SCHEDULED",
 }
 
 

@@ -37,16 +37,12 @@ class Generation(NamedTuple):
 
 
 class Ladder(NamedTuple):
-    """The rungs at which trials of a study pause, in steps, and its end."""
+    """The rungs at which trials of a study pause, in epochs, or folds; one in `reduction_factor` of
+    those that came to a rung goes on.
+    """
 
     rungs: tuple[int, ...]
-    steps: int
     reduction_factor: int
-
-    @classmethod
-    def of(cls, racing: Racing, steps: int) -> "Ladder":
-        """Those of a training of so many epochs, or folds."""
-        return cls(racing.rungs(steps), steps, racing.reduction_factor)
 
     @property
     def first(self) -> int | None:
@@ -67,10 +63,10 @@ def next_generation(
     """
     promoted: dict[int, int | None] = {}
     for rung in reversed(ladder.rungs):
-        came = [row for row in rows if _steps(row) >= rung or row.value is not None]
+        came = [row for row in rows if row.steps >= rung or row.value is not None]
         ranked = sorted(came, key=lambda row: _standing(row, rung, metric))
         for row in ranked[: len(ranked) // ladder.reduction_factor]:
-            if _pauses_at(row, rung):
+            if row.state == "paused" and row.steps == rung:
                 promoted[row.number] = ladder.above(rung)
     promoted = dict(list(promoted.items())[:size])
     new = max(0, min(size - len(promoted), budget - len(rows)))
@@ -87,22 +83,13 @@ def _to_complete(
     """The best of those that came furthest, for as many as are still to come to their end."""
     missing = wanted - sum(row.value is not None for row in rows)
     furthest = _furthest(rows, metric)[: max(0, missing)]
-    return {row.number: ladder.above(_steps(row)) for row in furthest}
+    return {row.number: ladder.above(row.steps) for row in furthest}
 
 
 def _furthest(rows: Sequence[RunRow], metric: str) -> list[RunRow]:
     """Those that pause, the ones that came furthest first, of equals the best."""
     paused = [row for row in rows if row.state == "paused"]
-    return sorted(paused, key=lambda row: (-_steps(row), _standing(row, _steps(row), metric)))
-
-
-def _steps(row: RunRow) -> int:
-    """Epochs, or folds, that a trial has trained."""
-    return len(row.folds) if len(row.run.folds) > 1 else len(row.epochs)
-
-
-def _pauses_at(row: RunRow, rung: int) -> bool:
-    return row.state == "paused" and _steps(row) == rung
+    return sorted(paused, key=lambda row: (-row.steps, _standing(row, row.steps, metric)))
 
 
 def _standing(row: RunRow, rung: int, metric: str) -> tuple[bool, float, float, int]:
@@ -132,38 +119,37 @@ class Generations:
         self._store, self._cell, self._metric = store, cell, config.search.metric
         self._budget, self._size = budget, racing.generation
         self._complete = max(config.confirm.rounds, default=1)
-        self._ladder = Ladder.of(racing, num_steps(config))
-        self._ready: list[Run] | None = None
+        self._ladder = Ladder(racing.rungs(num_steps(config)), racing.reduction_factor)
+        # At once: nobody is to take what pauses for what has ended.
+        self._ready = store.resume(cell, until=self._ladder.first)
+        begun = store.generation(cell)
+        if begun is not None:
+            most = config.num_trials()  # the budget may have been lowered
+            begun = begun._replace(trials=min(begun.trials, most))
+            self._ready += store.begin_generation(cell, begun, self._ladder.first)
 
     def next_run(self, folder: Path, *, is_over: bool) -> Run | None:
         """The next trial to train, of a new generation once all of the last one have come to their
-        rung; None while there is none. `is_over`: no further generation is begun.
+        rung; None while there is none. `is_over`: none begins but what brings one trial to its end.
         """
-        store, cell, first = self._store, self._cell, self._ladder.first
-        if self._ready is None:
-            self._ready = store.resume(cell, until=first)
-            begun = store.generation(cell)
-            if begun is not None:
-                self._ready += store.begin_generation(cell, begun, first)
-        if not self._ready and not is_over and not self._trains():
+        if not self._ready and not self._trains():
             found = next_generation(
-                store.trials(cell),
+                self._store.trials(self._cell),
                 self._ladder,
                 metric=self._metric,
-                size=self._size,
-                budget=self._budget(),
-                complete=self._complete,
+                size=0 if is_over else self._size,
+                budget=0 if is_over else self._budget(),
+                complete=1 if is_over else self._complete,
             )
             if found is not None:
-                self._ready = store.begin_generation(cell, found, first)
+                self._ready = self._store.begin_generation(self._cell, found, self._ladder.first)
                 self._keep_within(folder)
         return self._ready.pop(0) if self._ready else None
 
     def beside(self, heads_at_once: Callable[[Run], int]) -> Run | None:
         """The next one of the generation that is under way which trains the head alone."""
-        ready = self._ready or []
-        place = next((i for i, run in enumerate(ready) if heads_at_once(run)), None)
-        return None if place is None else ready.pop(place)
+        place = next((i for i, run in enumerate(self._ready) if heads_at_once(run)), None)
+        return None if place is None else self._ready.pop(place)
 
     def left(self) -> list[Run]:
         """Those that pause for good: none of the cell trains, and none will."""
@@ -176,11 +162,8 @@ class Generations:
 
     def _keep_within(self, folder: Path) -> None:
         """Delete the checkpoints of those that pause beyond `MOST_BYTES`, the worst ones first."""
-        paused = [row for row in self._store.trials(self._cell) if row.state == "paused"]
         room = MOST_BYTES
-        for row in sorted(
-            paused, key=lambda r: (-_steps(r), _standing(r, _steps(r), self._metric))
-        ):
+        for row in _furthest(self._store.trials(self._cell), self._metric):
             path = checkpoint_path(folder, row.run.key)
             if path.exists():
                 room -= path.stat().st_size

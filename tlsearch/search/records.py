@@ -41,7 +41,7 @@ def row_of(run: Run, trial: FrozenTrial) -> RunRow:
     folds = tuple(FoldResult(*row) for row in result.get("folds", ()))
     state, until = open_state.get(trial.state), trial.user_attrs.get(UNTIL)
     if state is not None and until is not None:
-        state = "paused" if len(folds if len(run.folds) > 1 else found) >= until else state
+        state = "paused" if run.steps(found, folds) >= until else state
     return RunRow(
         run=run,
         number=trial.number,

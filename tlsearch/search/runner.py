@@ -457,7 +457,8 @@ def _survey_scenario(work: Coordinator, setting: Setting, scenario: str) -> None
 
 def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
     store, mirror, config = work.store, work.mirror, work.store.config
-    rows = begun(store.rows())
+    # An arm that was taken out of the study may have had a network of its own.
+    rows = begun(row for row in store.rows() if cell_of_run(row.run) in store.cells)
     if config.comparison is None:
         (ready,) = scenarios.values()
         tags, params = parent_tags(ready.setting), parent_params(config, ready.setting)

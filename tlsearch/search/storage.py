@@ -251,9 +251,20 @@ def set_trial_state(
     """Put a trial back in the queue, or end it. `Study.tell` can end a running one alone, and
     Optuna has no other way to let a trial go on later under its number.
     """
+    storage.set_trial_state_values(_trial_id(storage, study_name, number), state)
+
+
+def trial_of(
+    study: optuna.Study, number: int, *, storage: optuna.storages.BaseStorage
+) -> optuna.Trial:
+    """A trial of a study, to be written to; nothing is sampled for it."""
+    study.sampler = optuna.samplers.RandomSampler(seed=0)
+    return optuna.Trial(study, _trial_id(storage, study.study_name, number))
+
+
+def _trial_id(storage: optuna.storages.BaseStorage, study_name: str, number: int) -> int:
     study_id = storage.get_study_id_from_name(study_name)
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
-    storage.set_trial_state_values(trial_id, state)
+    return storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
 def aside_name(name: str, stamp: str) -> str:

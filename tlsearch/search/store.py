@@ -58,7 +58,7 @@ from tlsearch.search.samplers import (
     stored_values,
     suggest_with,
 )
-from tlsearch.search.storage import KEY, aside_name, set_trial_state
+from tlsearch.search.storage import KEY, aside_name, set_trial_state, trial_of
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
 LAYOUT_VERSION = 2
@@ -244,33 +244,36 @@ class Store:
         study, config = self._sampled[cell], self.cells[cell]
         waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
-        is_grid = isinstance(config.search.sampler, Grid)
-        if not waiting and is_grid:
-            # Optuna's own grid sampler wants to stop an `optimize` loop when it is told of the
-            # last point, and there is none.
-            study.enqueue_trial(grid_point(config, number))
         # After a reload a sampler would repeat its draws: its seed depends on how far we are. In a
         # comparison all arms of a scenario draw alike, and each scenario anew.
         place = [cell.scenario] if cell.scenario else []
         seed = derive_seed(config.search.seed, "sampler", *place, number) % 2**32
-        first = starts(config) if cell == SEARCH and not waiting else []
-        if number < len(first):
-            # What the portfolio leaves open is sampled, among the trials that are to be seen.
-            (study if learnt is None else learnt).enqueue_trial(dict(first[number].values))
-        # In a space without end only `learnt` is asked in place of the study: see `point_for`.
-        may_repeat = number >= len(first) and config.num_configurations() is not None
-        if not waiting and not is_grid and (may_repeat or learnt is not None):
-            known = {configuration_key(row.run.params) for row in self.trials(cell)}
-            if learnt is None:
-                point = point_for(config, study, self.storage, seed=seed, known=known)
-            else:
-                point = new_point(config, learnt, seed=seed, known=known)
-            if point is not None:
-                study.enqueue_trial(point)
+        point = None if waiting else self._point(cell, number, seed=seed, learnt=learnt)
+        if point is not None:
+            study.enqueue_trial(point)
         study.sampler = make_sampler(config, seed=seed)
         trial = study.ask()
         params = config.assign(suggest_with(trial))
         return self._claimed(run_of(config, cell, trial.number, params), trial, study)
+
+    def _point(
+        self, cell: Cell, number: int, *, seed: int, learnt: optuna.Study | None
+    ) -> dict[str, Any] | None:
+        """The values to give a new trial, all or some; None where they are the sampler's alone."""
+        config, first = self.cells[cell], starts(self.config) if cell == SEARCH else []
+        if isinstance(config.search.sampler, Grid):
+            # Optuna's own wants to stop an `optimize` loop when it is told of the last point, and
+            # there is none.
+            return grid_point(config, number)
+        start = dict(first[number].values) if number < len(first) else None
+        if learnt is None and (start is not None or config.num_configurations() is None):
+            return start  # in a space without end nothing is drawn twice
+        known = {configuration_key(row.run.params) for row in self.trials(cell)}
+        if learnt is None:
+            return point_for(config, self._sampled[cell], self.storage, seed=seed, known=known)
+        if start is not None:  # what it leaves open is sampled, among what is to be seen
+            learnt.enqueue_trial(start)
+        return new_point(config, learnt, seed=seed, known=known)
 
     # A race: trials that pause at a rung keep their claim, and go on by it.
 
@@ -318,10 +321,12 @@ class Store:
         noted = self._sampled[cell].user_attrs.get(_GENERATION)
         return None if noted is None else Generation(noted[0], dict(noted[1]))
 
-    def is_due(self, run: Run) -> bool:
-        """Whether a run has come to the rung at which it pauses."""
-        claim = self._claims[run.key]
-        return claim.until is not None and max(claim.steps, default=0) >= claim.until
+    def is_due(self, run: Run, steps: int) -> bool:
+        """Whether a run that has come as far has come to the rung at which it pauses. What Optuna
+        knows of it may be more: a worker that died begins anew, or from an older checkpoint.
+        """
+        until = self._claims[run.key].until
+        return until is not None and steps >= until
 
     def enqueue(self, runs: Iterable[Run]) -> int:
         """Add fixed runs that are not there yet; how many were added."""
@@ -332,13 +337,17 @@ class Store:
         return len(new)
 
     def ask_fixed(self, scenario: str = "") -> Run | None:
-        """The next fixed run that waits, or None."""
+        """The next fixed run that waits, or None. Those of a cell that was taken out of the study
+        wait until it is there again.
+        """
         study = self._fixed[scenario]
-        if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            return None
-        study.sampler = optuna.samplers.RandomSampler(seed=0)
-        trial = study.ask()
-        return self._claimed(read_run(trial.user_attrs[RUN]), trial, study)
+        for waiting in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            run = read_run(waiting.user_attrs[RUN])
+            if cell_of_run(run) in self.cells:
+                self._set_state(study, waiting.number, TrialState.RUNNING)
+                trial = trial_of(study, waiting.number, storage=self.storage)
+                return self._claimed(run, trial, study)
+        return None
 
     def _claimed(self, run: Run, trial: optuna.Trial, study: optuna.Study) -> Run:
         stored = study.get_trials(deepcopy=False)[trial.number]
@@ -391,9 +400,8 @@ class Store:
         Its row then.
         """
         claim = self._claims[run.key]
-        if result is not None and self.is_due(run):
-            record = {**result_json(result), "ending": "paused", "reason": ""}
-            claim.trial.set_user_attr(RESULT, record)
+        if result is not None and self.is_due(run, run.steps(result.epochs, result.folds)):
+            claim.trial.set_user_attr(RESULT, result_json(result))
             return claim.row
         del self._claims[run.key]
         self._set_state(claim.study, claim.trial.number, TrialState.WAITING)
