@@ -137,6 +137,33 @@ def test_a_cross_validation_ends_with_its_json(shared: Shared) -> None:
     assert trial.value == result["best"]["value"]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_later_search_starts_with_what_won(shared: Shared, tmp_path: Path) -> None:
+    small = ("budget.trials=1", "budget.epochs=1", "baselines=[]")
+
+    def run(*overrides: str) -> dict[str, Any]:
+        return shared.json("run", "search.yaml", *(f"--set={one}" for one in (*small, *overrides)))
+
+    first = run("name=first")
+    start = ("name=second", "search.start=history", "confirm=null")
+    second = run(*start)
+    searched = ("lr", "freeze_depth")
+    assert [second["best"]["params"][n] for n in searched] == [
+        first["best"]["params"][n] for n in searched
+    ]
+    (before, _, _), (parent, (child,), _) = mirrored(first), mirrored(second)
+    origin = f"trial 0 of study first, MLflow run {before.info.run_id}"
+    assert child.data.tags["tlsearch.start"] == origin
+    assert parent.data.params["start"] == "history"
+    out = ("--format=json", "-o", str(tmp_path / "r.json"))
+    shared.tlsearch("report", "search.yaml", *(f"--set={n}" for n in (*small, *start)), *out)
+    (one,) = json.loads((tmp_path / "r.json").read_text())["start"]
+    assert (one["trial"], one["from"], one["clipped"]) == (0, origin, [])
+    assert "the same images and the same test part" in one["about"]
+    assert "tlsearch.history" not in parent.data.tags  # it confirmed nothing
+
+
 @pytest.mark.parametrize("name", ["search", "comparison"])
 def test_running_again_refreshes_the_report_alone(shared: Shared, name: str) -> None:
     result = getattr(shared, name)

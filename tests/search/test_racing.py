@@ -318,6 +318,6 @@ def test_a_search_begins_with_the_portfolio(study: Study, tmp_path: Path, pruner
     scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
     wanted = [start.values["lr"] for start in starts(config)]
     found = [row.run.params["lr"] for row in scene.store.trials()]
-    assert len(wanted) > 4
+    assert len(wanted) == 4  # Adam's rates are none for SGD, the only optimizer here
     assert found[: len(wanted)] == wanted
     assert len({*found}) == len(found) == 12

@@ -195,6 +195,7 @@ def _unused(config: StudyConfig, _comparison: ComparisonConfig) -> Iterator[Faul
         "search.sampler": (config.search.sampler == Tpe(), "drop it: trials are drawn at random"),
         "search.pruner": (config.search.pruner == Median(), "drop it: every trial is trained"),
         "search.stop": (config.search.stop is None, "drop it: every arm gets as many trials"),
+        "search.start": (config.search.start == "none", "drop it: trials are drawn at random"),
     }
     for field, (is_default, remedy) in used.items():
         if not is_default:

@@ -459,8 +459,11 @@ class SearchConfig(Section):
         MetricName, Field(description="of the validation part; with or without val_")
     ] = "val_accuracy"
     start: Annotated[
-        Literal["none", "portfolio"],
-        Field(description="portfolio: the first trials are strategies that did well elsewhere"),
+        Literal["none", "portfolio", "history"],
+        Field(
+            description="what the first trials are. portfolio: strategies that did well on other "
+            "tasks; history: what won in your own earlier studies in MLflow"
+        ),
     ] = "none"
     stop: Annotated[
         Stop | None, Field(description="when to end before budget.trials; null: never")

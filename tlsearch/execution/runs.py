@@ -124,7 +124,8 @@ class RunRow:
     race, "paused" before it has an ending.
 
     `number` is that of its trial in Optuna. `measures` are empty where none were wanted; not a
-    number where one could not be taken.
+    number where one could not be taken. `start` says where the values of one of the first trials
+    are from; "" where they were sampled.
     """
 
     run: Run
@@ -142,6 +143,7 @@ class RunRow:
     started: Any
     ended: Any
     sampled: Mapping[str, Any]
+    start: str = ""
 
     @property
     def steps(self) -> int:

@@ -148,7 +148,7 @@ def find_answer(data: "SearchReport") -> Answer:
         gains=_gains(data),
         scores=score_table(data.summary),
         warnings=_warnings(data),
-        notes=[*_notes(data, score), *_outlook(data), *_not_reused(data)],
+        notes=[*_notes(data, score), *_start(data), *_outlook(data), *_not_reused(data)],
         parameters=tuple(
             Parameter(name, setting_text(value), data.space.get(name))
             for name, value in sorted(params.items(), key=lambda item: item[0] not in data.space)
@@ -347,6 +347,19 @@ def _outlook(data: "SearchReport") -> Iterator[str]:
     for text in (data.summary.stopped, data.summary.outlook_text):
         if text:
             yield f"{text[0].upper()}{text[1:]}."
+
+
+def _start(data: "SearchReport") -> Iterator[str]:
+    """What the first trials were, where they were not sampled."""
+    begun = {row.number for row in data.trials if row.start}
+    tried = [one for one in data.start if one["trial"] in begun]
+    earlier = [f"{one['from']} ({one['about']})" for one in tried if "about" in one]
+    if earlier:
+        yield f"The search began with what won in earlier studies: {'; '.join(earlier)}."
+    if len(tried) > len(earlier):
+        first = "Then it tried" if earlier else "The search began with"
+        trials = count(len(tried) - len(earlier), "trial")
+        yield f"{first} {trials} of the portfolio: strategies that did well on other tasks."
 
 
 def _not_reused(data: "SearchReport") -> Iterator[str]:

@@ -77,6 +77,7 @@ def _details(report: "SearchReport") -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": {**report.provenance.facts.get("facts", {}), "audit": report.audit},
         "likeness": report.similarity or None,
+        "start": list(report.start),
         "provenance": report.provenance.as_json(),
         # The tables and claims of a comparison; a study that only searches has none.
         "tables": [],

@@ -37,6 +37,7 @@ from tlsearch.report.importances import Importances, find_importances
 from tlsearch.report.wording import Absent, count, duration
 from tlsearch.search.collect import tables_of
 from tlsearch.search.confirm import best_first, maximises
+from tlsearch.search.history import start_record
 from tlsearch.search.provenance import git_revision, versions
 from tlsearch.search.store import AUDIT, FACTS, ORIGIN, SIMILARITY, Store
 from tlsearch.search.summary import (
@@ -123,7 +124,8 @@ class SearchReport:
 
     `groups` are the layer groups of the network; of several, of that of the best trial.
     `networks` is None for a study on one network; `similarity` holds `SIMILARITY_FIGURES`, or
-    nothing where it was not measured. `space` tells each searched dimension in words.
+    nothing where it was not measured. `start` is where the first trials are from (`start_record`).
+    `space` tells each searched dimension in words.
     `missing` holds a sentence for each thing that should be there and is not.
     """
 
@@ -140,6 +142,7 @@ class SearchReport:
     audit: Mapping[str, Any] | None
     networks: NetworkRanking | None
     similarity: Mapping[str, float | None]
+    start: Sequence[Mapping[str, Any]]
     provenance: Provenance
     missing: tuple[str, ...]
 
@@ -279,6 +282,7 @@ def read_search(store: Store, layout: Layout) -> SearchReport:
         audit=store.noted(AUDIT),
         networks=rank_networks(config, summary.rows, network_scores(store)),
         similarity=store.noted(SIMILARITY) or {},
+        start=start_record(store),
         provenance=find_provenance(store, summary),
         missing=tuple(missing),
     )

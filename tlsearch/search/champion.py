@@ -46,6 +46,7 @@ from tlsearch.search.confirm import (
     test_record,
 )
 from tlsearch.search.coordinator import Coordinator, tracking_address
+from tlsearch.search.history import record_tags
 from tlsearch.search.jobs import train_job
 from tlsearch.search.provenance import requirements
 from tlsearch.search.storage import trial_of
@@ -73,7 +74,7 @@ def test_and_log(work: Coordinator, setting: Setting) -> None:
     else:
         watch(Preparing(1.0, "logging the model"))
         _train_again(work, [choice.champion])
-        _log_model(work, setting, record)
+        _log_model(work, setting, choice, record)
     # Free the disk of all weights but the champion's; probabilities stay, and what a larger budget
     # calls for is trained again.
     for path in (work.folder / "weights").glob("*.safetensors"):
@@ -242,13 +243,14 @@ def _holds_model(work: Coordinator, record: Mapping[str, Any]) -> bool:
     return work.mirror.run_id(PARENT) in (None, record.get("model_run"))
 
 
-def _log_model(work: Coordinator, setting: Setting, record: dict[str, Any]) -> None:
+def _log_model(work: Coordinator, setting: Setting, choice: Choice, record: dict[str, Any]) -> None:
     """Log and register the champion under the parent run and remember its addresses; meanwhile a
     worker keeps its examples.
     """
     store, mirror = work.store, work.mirror
     weights = weights_path(work.folder, record["champion"])
-    mirror.show(wanted(PARENT, tags=_result_tags(record), artifacts={"test.json": record}))
+    result = {**_result_tags(record), **record_tags(store, setting, choice)}
+    mirror.show(wanted(PARENT, tags=result, artifacts={"test.json": record}))
     mirror.flush()
     run_id = mirror.run_id(PARENT)
     if run_id is None:

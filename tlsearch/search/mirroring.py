@@ -98,6 +98,7 @@ def mirror_row(row: RunRow, groups: tuple[str, ...], *, folder: Path, table: str
         measures = {f"measure.{name}": value for name, value in row.measures.items()}
         metrics.append(EpochMetrics(row.epochs[-1].epoch, moment, measures))
     tags = {**run_tags(row.run, table=table), "tlsearch.state": row.state}
+    tags |= {"tlsearch.start": row.start} if row.start else {}
     return wanted(
         row.run.key,
         run_name=run_name(row.run),

@@ -147,6 +147,7 @@ def parent_params(config: StudyConfig, setting: Setting) -> dict[str, Any]:
         "epochs": config.budget.epochs,
         "sampler": type(config.search.sampler).__name__,
         "pruner": type(config.search.pruner).__name__,
+        "start": config.search.start,
         "metric": config.search.metric,
         "seed": config.search.seed,
     }

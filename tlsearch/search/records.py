@@ -12,9 +12,9 @@ from tlsearch.config.space import with_defaults
 from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.training.results import EpochResult, FoldResult, TrainResult
 
-RUN, RESULT, UNTIL = "tlsearch:run", "tlsearch:result", "tlsearch:until"
-"""User attributes of a trial: which run it is, how it ended or stands, and in a race after which
-step it pauses, None for the end.
+RUN, RESULT, UNTIL, FROM = "tlsearch:run", "tlsearch:result", "tlsearch:until", "start"
+"""User attributes of a trial: which run it is, how it ended or stands, in a race after which step
+it pauses, None for the end, and of the first trials where their values are from.
 """
 
 
@@ -58,6 +58,7 @@ def row_of(run: Run, trial: FrozenTrial) -> RunRow:
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         sampled=trial.params,
+        start=trial.user_attrs.get(FROM, ""),
     )
 
 

@@ -59,6 +59,7 @@ from tlsearch.search.coordinator import (
     settled_in,
     start_over,
 )
+from tlsearch.search.history import settle_start, start_record
 from tlsearch.search.jobs import asks_for_scores
 from tlsearch.search.mirroring import begun, mirror_row, to_ms
 from tlsearch.search.provenance import (
@@ -150,6 +151,8 @@ def _carry_on(store: Store, *, layout: Layout, interrupts: Interrupts, watch: Wa
         left_open = store.recover()
         if left_open:
             watch(Remark(f"carrying on {left_open} interrupted runs from their checkpoints"))
+        if store.config.comparison is None:
+            settle_start(work, scenarios[""].setting)
         _open_mirror(work, scenarios)
         queue = Queue(work)
         queue.announce()
@@ -201,7 +204,9 @@ class Queue:
         if store.config.comparison is None:
             if store.config.num_trials() < store.config.budget.trials:
                 self._work.watch(Remark(few_configurations(store.config)))
-            if start_note(store.config) and not store.num_ended():
+            # A search from history has said which trials these are.
+            is_new = store.config.search.start == "portfolio" and not store.num_ended()
+            if is_new and start_note(store.config):
                 self._work.watch(Remark(start_note(store.config)))
             if stop_text(store):
                 self._work.watch(Remark(stop_text(store)))
@@ -465,6 +470,7 @@ def _open_mirror(work: Coordinator, scenarios: Mapping[str, Ready]) -> None:
         measured = {
             "networks.json": (store.noted(NETWORKS) or {}).get("scores"),
             "likeness.json": store.noted(SIMILARITY),
+            "start.json": start_record(store),
         }
         texts = {
             "split.json": {

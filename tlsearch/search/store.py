@@ -27,7 +27,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.config.cells import Cell, cell_config, cells, compared
-from tlsearch.config.portfolio import starts
+from tlsearch.config.portfolio import Start, starts
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
@@ -38,6 +38,7 @@ from tlsearch.execution.runs import Ending, Run, RunRow
 from tlsearch.search.baselines import run_of, tuned_config
 from tlsearch.search.racing import Generation
 from tlsearch.search.records import (
+    FROM,
     RESULT,
     RUN,
     UNTIL,
@@ -80,6 +81,7 @@ SIMILARITY = "similarity"  # how similar its images are to the source's
 SURVEY = "survey"  # what a scenario's data are
 SHARES = "shares"  # how evenly its splits draw the classes
 STOP = "stop"  # how the search ended early
+START = "start"  # what a search from history tries first
 
 _GENERATION = "tlsearch:generation"
 _STATES = {
@@ -237,6 +239,12 @@ class Store:
 
     # Handing out.
 
+    @property
+    def starts(self) -> list[Start]:
+        """What the first trials of a search are to be."""
+        is_noted = self.config.search.start == "history"
+        return starts(self.config, (self.noted(START) or ()) if is_noted else ())
+
     def ask(self, cell: Cell = SEARCH, *, learnt: optuna.Study | None = None) -> Run:
         """The next trial of a cell: one that waits to go on, or a newly sampled one. The sampler
         sees the cell's own trials, or those of `learnt`, which then holds the new one as well.
@@ -254,13 +262,16 @@ class Store:
         study.sampler = make_sampler(config, seed=seed)
         trial = study.ask()
         params = config.assign(suggest_with(trial))
+        first = self.starts if cell == SEARCH and not waiting else []
+        if number < len(first):
+            trial.set_user_attr(FROM, first[number].origin)
         return self._claimed(run_of(config, cell, trial.number, params), trial, study)
 
     def _point(
         self, cell: Cell, number: int, *, seed: int, learnt: optuna.Study | None
     ) -> dict[str, Any] | None:
         """The values to give a new trial, all or some; None where they are the sampler's alone."""
-        config, first = self.cells[cell], starts(self.config) if cell == SEARCH else []
+        config, first = self.cells[cell], self.starts if cell == SEARCH else []
         if isinstance(config.search.sampler, Grid):
             # Optuna's own wants to stop an `optimize` loop when it is told of the last point, and
             # there is none.
