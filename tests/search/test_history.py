@@ -86,7 +86,7 @@ def test_the_first_trials_are_what_won_the_nearest_first(scene: Make) -> None:
     near = told("near", params={"lr": 0.04}, data="d4", classes=2, train_images=8)
     made = scene(far, near)
     said = remarks(made)
-    assert "2 of earlier studies, then 4 of the portfolio" in said[0]
+    assert said[0].endswith("first 6 trials are 2 of earlier studies and 4 of the portfolio")
     assert "trial 0: trial 7 of study near, MLflow run run-of-near (resnet18 on 8" in said[1]
     assert "study far" in said[2]
     rates = run(made)
@@ -108,7 +108,18 @@ def test_the_same_history_gives_the_same_trials_with_any_workers(scene: Make) ->
     one, three = run(scene(*earlier)), run(scene(*reversed(earlier), workers=3))
     assert one == three
     assert one[:4] == [0.01, 0.013, 0.016, 0.019]  # of those alike the latest
-    assert {*one[:8]} <= {0.01 + n / 1000 for n in range(12)}
+    assert one[4:8] == [entries()[n]["lr"] for n in (2, 3, 4, 6)]  # of SGD
+
+
+def test_without_a_portfolio_the_next_nearest_follow(scene: Make) -> None:
+    bare: dict[str, Any] = {"weights": "none", "init": "random"}
+    earlier = [
+        told(f"s{n}", age=n, params={"lr": 0.01 + n / 1000}, data=f"d{n}", **bare)
+        for n in range(12)
+    ]
+    made = scene(*earlier, overrides=("backbone.weights=none",))
+    assert run(made)[:8] == [0.01 + n / 1000 for n in range(8)]
+    assert len(made.store.starts) == 8
 
 
 def test_a_search_that_has_begun_reads_nothing_again(

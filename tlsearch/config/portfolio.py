@@ -74,8 +74,8 @@ def start_note(config: "StudyConfig") -> str:
     if config.search.start == "history":
         return (
             f"search.start: the first trials, {MOST} at the most, are what won in earlier studies "
-            "in MLflow, the nearest first, and where they are fewer the portfolio's; run reads "
-            "and names them"
+            "in MLflow, the nearest first, and strategies of the portfolio; run reads and names "
+            "them"
         )
     found = starts(config)[: config.num_trials()]
     if not found:

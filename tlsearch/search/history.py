@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 TAG = "tlsearch.history"
 """Of a parent run: what won in its search, and on what."""
+FIRST = 4
+"""Of the nearest studies' winners those that come before the portfolio, the others after it: on the
+tasks of benchmarks/curves a fourth one gained nothing any more, and the portfolio did.
+"""
 SHOWN = 3
 """Studies that are named of those that were left out for one reason."""
 
@@ -111,10 +115,10 @@ def settle_start(work: "Coordinator", setting: Setting) -> None:
     except WorkError as error:
         texts.append(f"search.start: history: {error}")
     usable, left = sorted_out(config, here, [r for r in runs if r.study_key != store.key])
-    given = [_entry(config, here, one) for one in nearest(here, usable)]
-    # It is made of trainings that began at pretrained weights.
-    more = entries() if any(one.weights != "none" for one in here) else []
-    found = starts(config, [*given, *more])[:MOST]
+    own = [_entry(config, here, one) for one in nearest(here, usable)]
+    # The portfolio is made of trainings that began at pretrained weights.
+    others = entries() if any(one.weights != "none" for one in here) else []
+    found = starts(config, [*own[:FIRST], *others, *own[FIRST:]])[:MOST]
     store.note(START, [dict(start.entry) for start in found])
     for text in (*texts, *_texts(found, left, where=str(hidden(address)))):
         work.watch(Remark(text))
@@ -193,16 +197,16 @@ def _texts(
     found: Sequence[Start], left: Mapping[str, Sequence[str]], *, where: str
 ) -> Iterator[str]:
     """How a search starts, in a sentence for each strategy of an earlier study."""
-    earlier = [start for start in found if "about" in start.entry]
-    filled = len(found) - len(earlier)
-    portfolio = f"{filled} of the portfolio" if filled else ""
+    earlier = {n: start for n, start in enumerate(found) if "about" in start.entry}
+    own, others = len(earlier), len(found) - len(earlier)
+    portfolio = f"{others} of the portfolio" if others else ""
     if earlier:
-        then = f", then {portfolio}" if portfolio else ""
-        yield f"search.start: the first trials are {len(earlier)} of earlier studies{then}"
+        more = f" and {portfolio}" if portfolio else ""
+        yield f"search.start: the first {len(found)} trials are {own} of earlier studies{more}"
     else:
         then = f"the first trials are {portfolio}" if portfolio else "the sampler begins"
         yield f"search.start: no earlier study found in MLflow at {where}; {then}"
-    for number, start in enumerate(earlier):
+    for number, start in earlier.items():
         yield f"trial {number}: {start.origin} ({start.entry['about']}){_changes(start)}"
     for why, names in left.items():
         distinct = list(dict.fromkeys(names))
