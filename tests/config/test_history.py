@@ -114,7 +114,7 @@ SPACE = """
 budget: {trials: 10, epochs: 20}
 search: {start: history}
 space:
-  freeze_depth: {low: 0, high: 7}
+  freeze_depth: {low: 0, high: 5}
   lr: {low: 1.0e-3, high: 1.0e-2, log: true}
   lr_ratio: {low: 0.3, high: 1.0, log: true}
   warmup_epochs: {low: 0, high: 5}

@@ -235,6 +235,7 @@ def test_json_is_the_summary_and_room_for_a_comparison(done: Fake) -> None:
         **expected,
         "data": {**data, "audit": None},
         "likeness": None,
+        "start": [],
         "tables": [],
         "claims": [],
     }

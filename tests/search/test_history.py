@@ -52,6 +52,7 @@ def scene(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         found.mirror.tracking_uri = "sqlite:///mlflow.db"  # type: ignore[attr-defined]
         found.folder.mkdir(exist_ok=True)
         setting = setting_of(config, found.folder)
+        setting.split_file.parent.mkdir(parents=True, exist_ok=True)
         setting.split_file.write_text(json.dumps({"test": ["a.png", "b.png"]}))
 
         def read(_address: str) -> list[Earlier]:
