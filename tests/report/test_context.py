@@ -52,7 +52,7 @@ def test_cost_is_that_of_every_training(tmp_path: Path) -> None:
     found = read_search(fake.store, fake.layout).provenance
     rows = fake.store.rows()
     images = sum(row.images_trained for row in rows)
-    assert found.trainings == len(rows) == 3 + (3 + 2 + 2) + (3 + 3 + 2)
+    assert found.trainings == len(rows) == 3 + (3 + 3 + 3) + (3 + 3 + 2)
     # ResNet-18 has 1.81 giga multiply-adds at 224 px; forward once, backward twice.
     assert found.giga_macs == pytest.approx(images * 1.81 * (32 / 224) ** 2 * 3, rel=0.01)
     text = found.cost

@@ -170,9 +170,9 @@ def _seeds(config: StudyConfig) -> range:
 
 def sure_baselines(config: StudyConfig) -> list[Run]:
     """What is trained of fixed baselines whatever the trials come to: the probe, which costs next
-    to nothing, on every seed of the confirmation, the others on the first two, without which their
-    intervals would say little; on the search's own split where nothing is confirmed. None in a
-    comparison.
+    to nothing, on every seed of the confirmation, the others on the first three, without which
+    their intervals would say little; on the search's own split where nothing is confirmed. None in
+    a comparison.
     """
     if config.comparison is not None:
         return []
@@ -187,7 +187,8 @@ def sure_baselines(config: StudyConfig) -> list[Run]:
 
 FREE = "linear_probe"
 """The baseline that costs next to nothing."""
-_SURE_SEEDS = 2
+_SURE_SEEDS = 3
+"""With two, an interval is three times as wide: Student's t has one degree of freedom then."""
 
 
 def confirmed_baseline(store: Store, name: str, seed: int) -> Run | None:
