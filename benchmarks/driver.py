@@ -14,7 +14,7 @@ import time
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tlsearch.config.loader import read_study
 from tlsearch.config.paths import Layout
@@ -104,10 +104,15 @@ class InstantExecutor:
         pass
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=500)
-    num_trials = parser.parse_args().trials
+class Overhead(NamedTuple):
+    """Milliseconds a trial: of each block on the clock, and of the processor over all."""
+
+    blocks: list[float]
+    cpu: float
+
+
+def overhead(num_trials: int) -> Overhead:
+    """Drive so many trials."""
     overrides = ["search.sampler=random", "search.pruner=none", f"budget.trials={num_trials}"]
     config = read_study(QUICKSTART, overrides=overrides, preset=None)
     facts = DataFacts(
@@ -192,6 +197,13 @@ def main() -> None:
             started = now
         cpu = (time.process_time() - cpu) / num_trials * 1e3
         mirror.close(status="FINISHED")
+    return Overhead(blocks, cpu)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trials", type=int, default=500)
+    blocks, cpu = overhead(parser.parse_args().trials)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"mean {sum(blocks) / len(blocks):.1f} ms a trial wall, {cpu:.1f} ms CPU (goal 20)")
     print(f"last block ÷ first block: {blocks[-1] / blocks[0]:.2f}")
