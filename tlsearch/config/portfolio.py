@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).with_name("portfolio.json")
 MOST = 8
-"""Strategies that a search from history starts with at the most."""
+"""Strategies that a search starts with at the most."""
 ORIGIN = "origin"
 """The field of an entry that says where it is from."""
 Entry = Mapping[str, Any]
@@ -64,7 +64,7 @@ def starts(config: "StudyConfig", found: Sequence[Entry] = ()) -> list[Start]:
         start = _placed(config, entry)
         if start.values and start.values not in [other.values for other in kept]:
             kept.append(start)
-    return kept
+    return kept[:MOST]
 
 
 def start_note(config: "StudyConfig") -> str:

@@ -21,7 +21,7 @@ from tlsearch.config.history import (
     read_record,
     unusable,
 )
-from tlsearch.config.portfolio import MOST, ORIGIN, Entry, Start, entries, starts
+from tlsearch.config.portfolio import ORIGIN, Entry, Start, entries, starts
 from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.sources import source_text
 from tlsearch.errors import WorkError, hidden, shown
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 TAG = "tlsearch.history"
 """Of a parent run: what won in its search, and on what."""
 FIRST = 4
-"""Of the nearest studies' winners those that come before the portfolio, the others after it: on the
-tasks of benchmarks/curves a fourth one gained nothing any more, and the portfolio did.
-"""
+"""Of the nearest studies' winners those that come before the portfolio, the others after it: a
+guess."""
 SHOWN = 3
 """Studies that are named of those that were left out for one reason."""
 
@@ -118,7 +117,7 @@ def settle_start(work: "Coordinator", setting: Setting) -> None:
     own = [_entry(config, here, one) for one in nearest(here, usable)]
     # The portfolio is made of trainings that began at pretrained weights.
     others = entries() if any(one.weights != "none" for one in here) else []
-    found = starts(config, [*own[:FIRST], *others, *own[FIRST:]])[:MOST]
+    found = starts(config, [*own[:FIRST], *others, *own[FIRST:]])
     store.note(START, [dict(start.entry) for start in found])
     for text in (*texts, *_texts(found, left, where=str(hidden(address)))):
         work.watch(Remark(text))

@@ -27,7 +27,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tlsearch.config.cells import Cell, cell_config, cells, compared
-from tlsearch.config.portfolio import Start, starts
+from tlsearch.config.portfolio import MOST, Start, starts
 from tlsearch.config.resolved import changes, identity
 from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig
@@ -256,34 +256,41 @@ class Store:
         # comparison all arms of a scenario draw alike, and each scenario anew.
         place = [cell.scenario] if cell.scenario else []
         seed = derive_seed(config.search.seed, "sampler", *place, number) % 2**32
-        point = None if waiting else self._point(cell, number, seed=seed, learnt=learnt)
+        first = self.starts if cell == SEARCH and not waiting and number < MOST else []
+        start = first[number] if number < len(first) else None
+        point = None if waiting else self._point(cell, number, start, seed=seed, learnt=learnt)
         if point is not None:
             study.enqueue_trial(point)
         study.sampler = make_sampler(config, seed=seed)
         trial = study.ask()
         params = config.assign(suggest_with(trial))
-        first = self.starts if cell == SEARCH and not waiting else []
-        if number < len(first):
-            trial.set_user_attr(FROM, first[number].origin)
+        if start is not None:
+            trial.set_user_attr(FROM, start.origin)
         return self._claimed(run_of(config, cell, trial.number, params), trial, study)
 
     def _point(
-        self, cell: Cell, number: int, *, seed: int, learnt: optuna.Study | None
+        self,
+        cell: Cell,
+        number: int,
+        start: Start | None,
+        *,
+        seed: int,
+        learnt: optuna.Study | None,
     ) -> dict[str, Any] | None:
         """The values to give a new trial, all or some; None where they are the sampler's alone."""
-        config, first = self.cells[cell], self.starts if cell == SEARCH else []
+        config = self.cells[cell]
         if isinstance(config.search.sampler, Grid):
             # Optuna's own wants to stop an `optimize` loop when it is told of the last point, and
             # there is none.
             return grid_point(config, number)
-        start = dict(first[number].values) if number < len(first) else None
-        if learnt is None and (start is not None or config.num_configurations() is None):
-            return start  # in a space without end nothing is drawn twice
+        given = None if start is None else dict(start.values)
+        if learnt is None and (given is not None or config.num_configurations() is None):
+            return given  # in a space without end nothing is drawn twice
         known = {configuration_key(row.run.params) for row in self.trials(cell)}
         if learnt is None:
             return point_for(config, self._sampled[cell], self.storage, seed=seed, known=known)
-        if start is not None:  # what it leaves open is sampled, among what is to be seen
-            learnt.enqueue_trial(start)
+        if given is not None:  # what it leaves open is sampled, among what is to be seen
+            learnt.enqueue_trial(given)
         return new_point(config, learnt, seed=seed, known=known)
 
     # A race: trials that pause at a rung keep their claim, and go on by it.
