@@ -103,7 +103,7 @@ class Landscape:
         self.params: dict[Any, dict[str, Any]] = {}
         for row in kept.trainings:
             if row["task"] == task and row["ending"] in ("complete", "diverged"):
-                key = row["baseline"] or self.key_of(row)
+                key = row["baseline"] or tables.key_of(row)
                 self.recorded[key, row["redraw"]] = answer_of(
                     row, kept.epochs[task, row["training"]]
                 )
@@ -131,12 +131,6 @@ class Landscape:
 
     # Configurations.
 
-    @staticmethod
-    def key_of(params: Mapping[str, Any]) -> Any:
-        """The same for a configuration that was drawn and for its row in the tables."""
-        values = (params.get(name) for name in tables.PARAMS)
-        return tuple(f"{np.float32(v):.6g}" if isinstance(v, float) else v for v in values)
-
     def features(self, params: Mapping[str, Any]) -> list[float]:
         """A configuration in units that suit a surrogate: rates by their logarithm, that of the
         lowest open group and that of a step in the long run among them.
@@ -160,6 +154,7 @@ class Landscape:
             float(is_sgd),
             -1.0 if momentum is None else momentum,
             float(params["head_init"] == "probe"),
+            float(params["norm_statistics"] == "pretrained"),
         ]
 
     # From curves to rows of numbers and back.
@@ -235,7 +230,7 @@ class Landscape:
         it misses: around each recorded configuration, what it misses of another, which it holds for
         about as good as the one that is asked for.
         """
-        key = self.key_of(params)
+        key = tables.key_of(params)
         if key in self.params:
             place = self._keys.index(key)
             known: np.ndarray = self._held_out[place] + self._missed[place]
@@ -297,7 +292,7 @@ class Landscape:
 
     def answer(self, params: Mapping[str, Any], *, redraw: int, world: int) -> Answer:
         """A training of a configuration. The same `world` always answers alike."""
-        key = self.key_of(params)
+        key = tables.key_of(params)
         known = self.recorded.get((key, redraw))
         if known is not None:
             return known

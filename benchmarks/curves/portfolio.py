@@ -72,7 +72,7 @@ def points_of(task: str) -> list[dict[str, Any]]:
 
 
 def is_recorded(landscape: Landscape, number: int) -> bool:
-    return landscape.key_of(points_of(landscape.task)[number]) in landscape.params
+    return tables.key_of(points_of(landscape.task)[number]) in landscape.params
 
 
 def accuracy(landscape: Landscape, number: int) -> float:

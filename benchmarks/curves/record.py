@@ -1,14 +1,14 @@
 """Train the configurations of `tasks` for all their epochs and keep the curves.
 
-    python -m benchmarks.curves.record FOLDER              # hours; goes on where it was stopped
+    python -m benchmarks.curves.record FOLDER              # an hour; goes on where it was stopped
     python -m benchmarks.curves.record FOLDER --time       # minutes of a quiet core
     python -m benchmarks.curves.record FOLDER --write      # FOLDER's records -> benchmarks/curves
 
 Run it where `real` lies, the folder of benchmarks/real_images.py. FOLDER keeps a line for every
-training and the activations that trainings share. Tasks take turns: first some configurations of
-every one, then repetitions on other seeds, then more, so that what a shorter run leaves
-is of use. What is timed is one process's own time on its processor, which other work disturbs
-least, and the best of several.
+training that the tables lack, and the activations that trainings share. Tasks take turns: first
+some configurations of every one, then repetitions on other seeds, then more, so that what a shorter
+run leaves is of use. What is timed is one process's own time on its processor, which other work
+disturbs least, and the best of several.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import platform
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -122,19 +122,42 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
+def recorded(folder: Path, config: StudyConfig) -> list[dict[str, Any]]:
+    """What FOLDER holds of a task, and what the tables hold beside that of the same points."""
+    lines = read_lines(folder / f"{config.name}.jsonl")
+    points, known = configurations(config), {tables.identity(line) for line in lines}
+    return lines + [
+        record
+        for record in tables.records_of(config.name, HERE)
+        if tables.identity(record) not in known and is_of(record, points)
+    ]
+
+
+def is_of(record: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a record of the tables is of a point that is drawn now, or of a baseline."""
+    number = record["configuration"]
+    return number is None or tables.key_of(record["params"]) == tables.key_of(points[number])
+
+
+def is_recorded(run: Run, records: Sequence[Mapping[str, Any]]) -> bool:
+    named = {"name": run.name, "configuration": run.trial, "redraw": run.redraw}
+    return tables.identity(named) in map(tables.identity, records)
+
+
 def repeated(config: StudyConfig, records: Sequence[dict[str, Any]], number: int) -> list[Run]:
     """Some of the first configurations on each redraw: two in three of them from the better half by
     validation, spread evenly over each half.
     """
+    points = configurations(config)
     found = {
-        record["configuration"]: (-record["epochs"][-1]["val_accuracy"], record["params"])
+        record["configuration"]: -record["epochs"][-1]["val_accuracy"]
         for record in records
-        if record["role"] == "trial" and record["ending"] == "complete"
+        if not record["name"] and not record["redraw"] and record["ending"] == "complete"
     }
-    ranked = sorted((n for n in found if n < TURNS[0]), key=lambda n: found[n][0])
+    ranked = sorted((n for n in found if n < TURNS[0]), key=lambda n: found[n])
     half, few = len(ranked) // 2, number // 3
     chosen = [*spread(ranked[:half], number - few), *spread(ranked[half:], few)]
-    return [run(config, n, found[n][1], redraw=s) for n in chosen for s in range(1, SEEDS + 1)]
+    return [run(config, n, points[n], redraw=s) for n in chosen for s in range(1, SEEDS + 1)]
 
 
 def spread(ordered: Sequence[int], number: int) -> list[int]:
@@ -180,7 +203,7 @@ def take_turn(folder: Path, setting: Setting, scheduler: Scheduler, turn: int) -
     repetitions again.
     """
     config, began = setting.config, time.monotonic()
-    file = folder / f"{config.name}.jsonl"
+    file, records = folder / f"{config.name}.jsonl", recorded(folder, config)
     points = configurations(config)
     trials = [run(config, n, params, redraw=0) for n, params in enumerate(points)]
     first, second, _ = TURNS
@@ -188,11 +211,12 @@ def take_turn(folder: Path, setting: Setting, scheduler: Scheduler, turn: int) -
     again = range(1, SEEDS + 1)
     runs = (
         lambda: [*trials[:first], *baseline_runs(config, [0])],
-        lambda: [*repeated(config, read_lines(file), few), *baseline_runs(config, again)],
+        lambda: [*repeated(config, records, few), *baseline_runs(config, again)],
         lambda: trials[first:second],
         lambda: trials[second:],
-        lambda: repeated(config, read_lines(file), many),
+        lambda: repeated(config, records, many),
     )[turn]()
+    runs = [run for run in runs if not is_recorded(run, records)]
     scheduler.configure(setting)
     scheduler.run(Recording(setting.folder, file, runs))
     print(f"{config.name} turn {turn}: {time.monotonic() - began:.0f} s", flush=True)
@@ -269,7 +293,7 @@ def write_all(folder: Path, tasks: Sequence[str]) -> None:
     trainings: list[Any] = []
     epochs: list[Any] = []
     for name in tasks:
-        rows, its_epochs = tables.trainings_of(name, read_lines(folder / f"{name}.jsonl"))
+        rows, its_epochs = tables.trainings_of(name, recorded(folder, study(name)))
         trainings += rows
         epochs += its_epochs
         print(f"{name}: {len(rows)} trainings")

@@ -4,10 +4,12 @@
 a row for each of its epochs; both name it by `training`. `times` has what an epoch costs.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +26,7 @@ PARAMS: Mapping[str, pa.DataType] = {
     "optimizer": pa.string(),
     "optimizer.sgd.momentum": pa.float32(),
     "head_init": pa.string(),
+    "norm_statistics": pa.string(),
 }
 """What the default space searches; all else is the same in every trial."""
 _TRAINING: Mapping[str, pa.DataType] = {
@@ -55,6 +58,7 @@ _EPOCH: Mapping[str, pa.DataType] = {
     "epoch": pa.int8(),
     **dict.fromkeys(FIGURES, pa.float32()),
 }
+_PLACE = ("task", "training")
 _TIME: Mapping[str, pa.DataType] = {
     "task": pa.string(),
     "freeze_depth": pa.int8(),
@@ -66,16 +70,44 @@ _TIME: Mapping[str, pa.DataType] = {
 }
 
 
+def key_of(params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The same for a configuration that was drawn and for its row in the tables."""
+    values = (params.get(name) for name in PARAMS)
+    return tuple(f"{np.float32(v):.6g}" if isinstance(v, float) else v for v in values)
+
+
+def identity(record: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Which of a task's trainings a record is of: a baseline or a configuration, and its redraw."""
+    number = record["configuration"]
+    return record["name"], -1 if number is None else number, record["redraw"]
+
+
 def trainings_of(task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
     """Rows of `trainings` and `epochs` from the lines that the recording keeps of a task."""
     rows, epochs = [], []
-    for number, record in enumerate(sorted(records, key=lambda r: str(r["key"]))):
+    for number, record in enumerate(sorted(records, key=identity)):
         named = {"task": task, "training": number}
         known = {name: record["params"].get(name) for name in PARAMS}
         plain = {name: record.get(name) for name in _TRAINING if name not in known}
         rows.append({**plain, **known, **named, "baseline": record["name"] or None})
         epochs += [{**epoch, **named} for epoch in record.get("epochs", ())]
     return rows, epochs
+
+
+def records_of(task: str, folder: Path) -> list[dict[str, Any]]:
+    """What the tables hold of a task, as recordings keep it; of parameters those of `PARAMS`."""
+    epochs: dict[int, list[Any]] = defaultdict(list)
+    for row in read(folder, EPOCHS):
+        if row["task"] == task:
+            epochs[row["training"]].append({k: v for k, v in row.items() if k not in _PLACE})
+    found = []
+    for row in read(folder, TRAININGS):
+        if row["task"] == task:
+            params = {name: row[name] for name in PARAMS if row.get(name) is not None}
+            plain = {name: value for name, value in row.items() if name not in PARAMS}
+            named = {"name": row["baseline"] or "", "params": params}
+            found.append({**plain, **named, "epochs": epochs[row["training"]]})
+    return found
 
 
 def write(folder: Path, name: str, rows: Sequence[Any], *, about: Mapping[str, str]) -> None:

@@ -81,6 +81,7 @@ def study(name: str, **changes: Any) -> StudyConfig:
                 "lr": {"low": 1e-4, "high": 1e-1, "log": True},
                 "lr_ratio": {"low": round(0.1 ** min(1, 5 / depth), 1), "high": 1.0, "log": True},
                 "head_init": ["random", "probe"],
+                "norm_statistics": ["batch", "pretrained"],
                 "warmup_fraction": {"low": 0.0, "high": 0.3},
                 "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
                 "dropout": {"low": 0.0, "high": 0.5},

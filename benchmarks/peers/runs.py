@@ -68,8 +68,6 @@ OURS: Mapping[str, Mapping[str, Any]] = {
 }
 """Sections of the study beside its task; the second as `tlsearch init` writes them."""
 PLANS = {SAME_PLAIN: "given", TPE: "tpe-median", FIRST: "one-epoch-first"}
-STATISTICS = ("batch", "pretrained")
-"""Which `tlsearch init` searches and the recorded curves do not know."""
 Record = dict[str, Any]
 
 
@@ -90,9 +88,7 @@ class Setup(NamedTuple):
         folder["path"] = str(self.real / Path(folder["path"]).name)
         data["size"] = self.size
         budget = {"trials": self.trials, "epochs": self.epochs}
-        space = {**known.space.model_dump(mode="json"), "norm_statistics": list(STATISTICS)}
         changes = {
-            "space": space,
             "precision": "auto",
             "device": "cpu",
             "workers": PROCESSES,

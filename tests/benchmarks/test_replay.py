@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.curves import tables
 from benchmarks.curves.landscape import Answer, Costs, Kept, Landscape
 from benchmarks.curves.tables import PARAMS
 from benchmarks.curves.tasks import EPOCHS, configurations, study
@@ -162,7 +163,7 @@ def test_a_curve_that_ends_early_diverges() -> None:
 
 def test_what_was_trained_answers_as_recorded(landscape: Landscape) -> None:
     for number, params in enumerate(configurations(landscape.config, 20)):
-        recorded = landscape.recorded[landscape.key_of(params), 0]
+        recorded = landscape.recorded[tables.key_of(params), 0]
         assert landscape.answer(params, redraw=0, world=number) is recorded
         # Of one that was repeated, the mean over seeds is known.
         expected = landscape.expected_test(params, world=number)
