@@ -199,6 +199,7 @@ def ready_network(
     state = pretrained_state(backbone=config.backbone.name, weights=weights)
     # Fitting now saves a failure in every trial.
     backbone = study_backbone(config, num_classes=num_classes, dropout=0.0, seed=0, state=state)
+    backbone.to(device)
     return Network(
         config=config,
         groups=backbone.groups,
@@ -275,7 +276,7 @@ def find_precision(
         return config.precision
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     probed = f"{config.backbone.name} {config.data.size} {PROBE_ROUNDS} rounds"
-    identity = f"{name} {torch.__version__} {probed} of 3 formats"
+    identity = f"{name} {torch.__version__} {probed} of 3 formats, depthwise"
     path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
         return Numerics(json.loads(path.read_text())["precision"]).precision

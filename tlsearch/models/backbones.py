@@ -20,6 +20,7 @@ from tlsearch.config.catalog import (
     reuse,
 )
 from tlsearch.errors import RequestError, WeightsError, nearest, refused
+from tlsearch.models.depthwise import speed_up_depthwise
 from tlsearch.models.layer_groups import Body, Owners, stages_of
 from tlsearch.models.own import own_model
 
@@ -147,7 +148,11 @@ class Backbone:
     def to(
         self, device: torch.device, memory_format: torch.memory_format = torch.channels_last
     ) -> None:
-        """Move it, its weights in that order; a stage holds some constants by itself."""
+        """Move it, its weights in that order; a stage holds some constants by itself. On a CPU it
+        then trains by gradients of our own where torch's are slow.
+        """
+        if device.type == "cpu":
+            speed_up_depthwise(self.model)
         for module in (self.model, *self.stages):
             module.to(device).to(memory_format=memory_format)
 
