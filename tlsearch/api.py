@@ -144,10 +144,13 @@ def run(
         Interrupted: Ctrl-C; everything is kept, and the next call carries on.
     """
     _require_study(study)
+    from tlsearch.execution.executor import start_server
+
+    refuse_unclaimed(study)
+    start_server()  # its imports and those that follow take seconds each
     from tlsearch.search.runner import run_study
     from tlsearch.tracking.store import manners_kept
 
-    refuse_unclaimed(study)
     layout, watch = layout_here(), progress or _ignore
     with manners_kept():
         results = Results(run_study(study, layout=layout, fresh=fresh, watch=watch), layout)

@@ -53,8 +53,8 @@ SAME, SAME_PLAIN, INIT, TPE, FIRST = (
     "tpe-median",
     "one-epoch-first",
 )
-SIDES = (SAME, SAME_PLAIN, INIT, TPE, FIRST)
-"""In the order of even seeds; others go through them backwards."""
+PAIR, RACE = (SAME, SAME_PLAIN), (INIT, TPE, FIRST)
+"""Runs that go together; odd seeds go through them backwards."""
 OURS: Mapping[str, Mapping[str, Any]] = {
     SAME: {
         "search": {"sampler": "random", "pruner": "none"},
@@ -316,7 +316,7 @@ def same_trials(config: StudyConfig) -> list[Record]:
     return [{name: params[name] for name in names if name in params} for params in drawn]
 
 
-def run_all(setup: Setup, task: Task, seed: int) -> None:
+def run_all(setup: Setup, task: Task, seed: int, sides: Sequence[str]) -> None:
     """The runs of one seed that are missing."""
     name = task.config.name
     configs = {
@@ -324,7 +324,7 @@ def run_all(setup: Setup, task: Task, seed: int) -> None:
         for side, sections in OURS.items()
     }
     given = same_trials(configs[SAME])
-    for side in SIDES if seed % 2 == 0 else SIDES[::-1]:
+    for side in sides if seed % 2 == 0 else sides[::-1]:
         file = record_file(task.folder, side, seed)
         if file.exists():
             continue

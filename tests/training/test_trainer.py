@@ -30,6 +30,7 @@ from tlsearch.config.optimization import Adam, RmsProp, Sgd
 from tlsearch.config.runtime import derive_seed
 from tlsearch.errors import DivergenceError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
+from tlsearch.models.depthwise import speed_up_depthwise
 from tlsearch.training.batches import TrainingData, epoch_order, pixel_batch
 from tlsearch.training.feature_cache import Forward
 from tlsearch.training.precision import NCHW, Numerics
@@ -81,6 +82,7 @@ def test_an_epoch_is_a_bare_torch_loop_to_the_last_bit(name: str) -> None:
     chosen = strategy(weight_decay=0.01, batch_size=10, dropout=0.2, label_smoothing=0.1)
     training = trainer(chosen, num_epochs=1, seed=5, on=on, backbone=pair[0])
     (result,) = training.epochs()
+    speed_up_depthwise(pair[1].model)  # tests/models/test_depthwise.py: to some last bits torch's
     bare = bare_epoch(pair[1], on, seed=5, batch_size=10, smoothing=0.1)
     assert (
         result.train_loss,

@@ -19,6 +19,8 @@ JOIN_SECONDS = 5.0
 """How long an idle worker may take to leave before it is ended."""
 _FORKS = sys.platform == "linux"
 """Whether processes are forked: not on Windows, and on macOS not safely once threads have run."""
+_IMPORTED = ("tlsearch.execution.workbench", "timm", "sklearn.linear_model")
+"""What each process that trains would import by itself, some seconds' work."""
 _SERVER_LOST = 255
 """Exit code of a process whose fork server was killed, as `multiprocessing` reports it."""
 
@@ -168,27 +170,29 @@ def start_process(
     """A process that runs `target(*args)` with one thread, this process's environment, and torch
     imported where processes are forked; `target` begins with `worker.ignore_interrupts`.
     """
+    start_server()
     with _one_thread_each():
         given = (dict(os.environ), target, *args)  # the server's environment is that of its start
         if _FORKS:
             # A server that cannot live: the process itself then says why, in its job.
             with suppress(EOFError, OSError):
-                _ready_server()
                 return _started("forkserver", given, name=name, daemon=daemon)
         return _started("spawn", given, name=name, daemon=daemon)
 
 
-def _ready_server() -> None:
-    """Start the process that others are forked from, unless it is there: it imports what trains,
-    some seconds' work, once for all of them.
+def start_server() -> None:
+    """Start the process that others are forked from, unless it is there, and do not wait for it: it
+    imports what trains once for all of them.
 
     It has a single thread and no GPU, so that it may be forked, hears no signal that asks a study
     to leave, and ends with this process and those that were forked.
     """
+    if not _FORKS:
+        return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload(["tlsearch.execution.workbench"])
-    with worker.undisturbed():
+    forkserver.set_forkserver_preload(list(_IMPORTED))
+    with _one_thread_each(), worker.undisturbed(), suppress(EOFError, OSError):
         forkserver.ensure_running()
 
 
