@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.small import CPU, tiny_backbone
+from tlsearch.models.backbones import build_backbone
 from tlsearch.training import precision
 from tlsearch.training.precision import (
     BF16,
@@ -35,17 +36,18 @@ def test_the_probe_returns_one_of_the_formats_and_leaves_the_model_as_it_was() -
 
 
 class Clock:
-    """Stands in for the timer: a step takes what `seconds` has of its format, in fp32 one. The
-    first step of each warms up, and four others are disturbed against fp32.
+    """Stands in for the timer: a step takes what `seconds` has of its format, in fp32 one, all by
+    `unit`. The first step of each warms up, and four others are disturbed against fp32.
     """
 
-    def __init__(self, seconds: dict[precision.Numerics, float]) -> None:
+    def __init__(self, seconds: dict[precision.Numerics, float], *, unit: float = 0.01) -> None:
+        self.unit = unit
         self.seconds, self.calls = {FP32: 1.0, NCHW: 1.5, **seconds}, Counter[object]()
 
     def __call__(self, _model: nn.Module, _images: Tensor, numerics: precision.Numerics) -> float:
         self.calls[numerics] += 1
         disturbed = numerics == FP32 and self.calls[FP32] <= 5
-        return self.seconds[numerics] + 10.0 * disturbed
+        return self.unit * (self.seconds[numerics] + 10.0 * disturbed)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,26 @@ def test_a_format_that_was_faster_in_no_round_is_timed_no_further(
     monkeypatch.setattr(precision, "step_seconds", clock)
     assert probe(tiny_backbone(dropout=0.0, seed=0).model) == NCHW
     assert clock.calls == {FP32: 10, NCHW: 10, BF16: 4}
+
+
+def test_slow_steps_are_timed_in_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock({FP32: 1.0, BF16: 0.8, NCHW: 0.9}, unit=1.0)
+    monkeypatch.setattr(precision, "step_seconds", clock)
+    monkeypatch.setattr(precision, "bf16_is_sound", lambda *_, **__: True)
+    assert probe(tiny_backbone(dropout=0.0, seed=0).model) == BF16
+    assert clock.calls == {FP32: 4, BF16: 4, NCHW: 4}
+
+
+def test_rounding_that_the_network_itself_amplifies_is_no_fault() -> None:
+    backbone = build_backbone(
+        name="timm/tf_efficientnet_lite0", num_classes=4, image_size=32, dropout=0.0, seed=0
+    )
+    backbone.to(CPU)
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    far, rounding = precision.gradient_distances(backbone.model.train(), images)
+    assert far > 0.7
+    assert rounding > 0.5 * far
+    assert bf16_is_sound(backbone.model, image_size=32, device=CPU)
 
 
 def test_other_programs_take_nothing_of_the_time_that_a_step_is_given() -> None:
@@ -120,6 +142,7 @@ class Unsound(nn.Module):
     [
         (lambda g: g, True),
         (lambda g: g * 1.01, True),
+        (lambda g: g * 1.2, False),  # of a layer that rounding hardly moves
         (lambda g: g * float("nan"), False),
         (lambda g: -g, False),
         (lambda g: g * (1 + 1e-2 * next(DRAWS)), False),

@@ -276,7 +276,7 @@ def find_precision(
         return config.precision
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     probed = f"{config.backbone.name} {config.data.size} {PROBE_ROUNDS} rounds"
-    identity = f"{name} {torch.__version__} {probed} of 3 formats, depthwise"
+    identity = f"{name} {torch.__version__} {probed} of 3 formats, depthwise, by rounding"
     path = cache / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut short
         return Numerics(json.loads(path.read_text())["precision"]).precision
