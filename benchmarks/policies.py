@@ -73,6 +73,11 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "racing-random": {**PLAIN, "search": {"sampler": "random", "pruner": "racing"}},
     "racing-from-2-epochs": {**PLAIN, "search": {"pruner": {"racing": {"min_resource": 2}}}},
     "portfolio-median": {**PLAIN, "search": {"pruner": "median", "start": "portfolio"}},
+    # What `tlsearch init` proposes.
+    "portfolio-hyperband": {
+        **PLAIN,
+        "search": {"sampler": "tpe", "pruner": "hyperband", "start": "portfolio"},
+    },
     "portfolio-racing": {**PLAIN, "search": {"pruner": "racing", "start": "portfolio"}},
     "portfolio-racing-from-2-epochs": {
         **PLAIN,

@@ -5,8 +5,8 @@
 
 On each task, seed by seed, these run in turn, each by itself and all on two cores:
 
-- *same*: the same trials in full, drawn at random, by tlsearch and by the peer: one such pair a
-  task, each of another seed, as they are the longest runs and their ratio varies least;
+- *same*: the same trials in full, drawn at random, by tlsearch and by the peer: one such pair for
+  each seed, each of another task, as they are the longest runs and their ratio varies least;
 - *search*: what `tlsearch init` proposes, with its baselines and confirmation;
 - *tpe-median*: the peer's search with Optuna's TPESampler and MedianPruner at their defaults;
 - *one-epoch-first*: one epoch of every trial at random, the best six anew and in full.
@@ -110,11 +110,10 @@ class Found(NamedTuple):
     ways: Mapping[str, Way]
     overhead: Record
     steps: Mapping[str, float]
-    load: float
 
 
 def markdown(found: Found, setup: Setup, seeds: int) -> str:
-    about, tasks = machine(), list(found.pairs)
+    about, tasks = machine(), list(found.races)
     ratios = [pair.ratio for pairs in found.pairs.values() for pair in pairs]
     speeds = {peer: [found.races[task][peer].speed for task in tasks] for peer in (TPE, FIRST)}
     ours, peer = found.overhead["ours"], found.overhead["peer"]
@@ -137,8 +136,8 @@ def markdown(found: Found, setup: Setup, seeds: int) -> str:
         "",
         f"`python -m benchmarks.versus real --seeds {seeds} --write`: {len(tasks)} tasks, {seeds} "
         f"seeds, {PROCESSES} processors of {about['machine']}, torch {about['torch']}, Optuna "
-        f"{about['optuna']}; {setup.size} px, EfficientNet-Lite0 of ImageNet. Before a run up to "
-        f"{found.load:.1f} processes ran on average. Medians, in brackets the range.",
+        f"{about['optuna']}; {setup.size} px, EfficientNet-Lite0 of ImageNet. Medians, in brackets "
+        "the range.",
         "",
         "| measure | against | to reach | found |",
         "|---|---|---|---|",
@@ -225,24 +224,23 @@ def main() -> None:
     state = given.state.absolute() / f"{given.trials}x{given.epochs}-{given.size}px"
     setup = Setup(given.real.absolute(), state, given.trials, given.epochs, given.size)
     tasks = {name: ready(setup, name) for name in given.tasks}
-    paired = {name: i % given.seeds for i, name in enumerate(tasks)}
+    paired = dict(zip(tasks, range(given.seeds), strict=False))
     for seed in range(given.seeds):
         for name, task in tasks.items():
-            run_all(setup, task, seed, (*PAIR, *RACE) if seed == paired[name] else RACE)
+            run_all(setup, task, seed, (*PAIR, *RACE) if seed == paired.get(name) else RACE)
     first = next(iter(tasks.values()))
     overhead = overheads(setup, first, given.overhead_trials)
     steps = step_ratios(setup, given.rounds)
     pairs: dict[str, list[Pair]] = {}
     races: dict[str, dict[str, Race]] = {}
-    loads: list[float] = []
     for name, task in tasks.items():
         records = {
             side: [kept(record_file(task.folder, side, seed)) for seed in range(given.seeds)]
             for side in RACE
         }
-        pair = [kept(record_file(task.folder, side, paired[name])) for side in PAIR]
-        pairs[name] = [Pair(*pair)]
-        loads += [record["load"] for of in (*records.values(), pair) for record in of]
+        pair = [kept(record_file(task.folder, s, paired[name])) for s in PAIR if name in paired]
+        if pair:
+            pairs[name] = [Pair(*pair)]
         evaluate(task, [record for of in records.values() for record in of])
         judge = Judge(task)
         replays = {side: list(map(judge.replay, of)) for side, of in records.items()}
@@ -250,7 +248,7 @@ def main() -> None:
             peer: race(replays[INIT], replays[peer], chance=judge.chance) for peer in (TPE, FIRST)
         }
     ways = {name: known_way(task) for name, task in tasks.items()}
-    text = markdown(Found(pairs, races, ways, overhead, steps, max(loads)), setup, given.seeds)
+    text = markdown(Found(pairs, races, ways, overhead, steps), setup, given.seeds)
     print(text)
     if given.write:
         write_text(given.write, text)

@@ -170,7 +170,7 @@ def timed(commands: Sequence[Sequence[str]], folder: Path, *, threads: int | Non
     environment = {k: v for k, v in os.environ.items() if k not in own}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    load, began, used = os.getloadavg()[0], time.time(), dict[int, float]()
+    began, used = time.time(), dict[int, float]()
     with (folder / "log").open("w+", encoding="utf-8") as log:
         started = [
             psutil.Popen(list(command), cwd=folder, env=environment, stdout=log, stderr=log)
@@ -184,7 +184,7 @@ def timed(commands: Sequence[Sequence[str]], folder: Path, *, threads: int | Non
         if any(process.returncode for process in started):
             log.seek(0)
             raise SystemExit(f"{commands[0]}:\n{log.read()[-4000:]}")
-    return {"began": began, "seconds": seconds, "cpu": sum(used.values()), "load": load}
+    return {"began": began, "seconds": seconds, "cpu": sum(used.values())}
 
 
 def processor_seconds(process: Any) -> dict[int, float]:
