@@ -35,10 +35,11 @@ class Pipe:
         return "continue"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_each_head_ends_as_by_itself(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    config = study("precision=fp32", "device=cpu", "workers=1", "data.size=32")
+    config = study(f"precision={precision}", "device=cpu", "workers=1", "data.size=32")
     setting = setting_with(images(60), config, tmp_path / "s")
 
     def asked(number: int, keep_weights: bool = False, **params: Any) -> TrainJob:
@@ -138,7 +139,6 @@ def test_a_head_ends_where_it_is_told_to(
         ({"measures": ("seconds",)}, {}),
         ({"future": 0.4, "split": SplitConfig()}, {}),
         ({"num_epochs": 10**6}, {}),
-        ({}, {"precision": "bf16"}),
         ({}, {"device": "cuda"}),
         ({}, {"uncut": "it cannot be cut here"}),
     ],

@@ -106,8 +106,7 @@ class Setting:
         """
         run, one = job.run, self.of(job.run.backbone)
         is_head = (
-            one.precision != "bf16"
-            and (one.device, one.uncut) == ("cpu", "")
+            (one.device, one.uncut) == ("cpu", "")
             and one.config.backbone.facts.cuts[-1:] == (len(one.groups) - 1,)
             and run.strategy.trains_head_alone(len(one.groups))
             and len(run.folds) == 1

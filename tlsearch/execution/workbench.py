@@ -206,7 +206,9 @@ class Workbench:
         kept = self._activations.at_depth(backbone.stages[:-1], rows, device=self._device)
         if kept is None or kept.flatten(1).shape[1] != backbone.head.in_features:
             return None
-        return _Frozen(backbone, deepcopy(backbone.head.state_dict()), data, kept.flatten(1))
+        return _Frozen(
+            backbone, deepcopy(backbone.head.state_dict()), data, kept.flatten(1).float()
+        )
 
     def _head_run(self, job: TrainJob, frozen: "_Frozen") -> HeadRun:
         """A run of the head alone, from where it would start by itself."""

@@ -131,6 +131,11 @@ class Backbone:
         return self.stages[:-1] or (Body(self.model, self.owners, self.head),)
 
     @property
+    def ends_in_head(self) -> bool:
+        """Whether the last stage is the head alone."""
+        return len(self.stages) > 1 and self.starts[-1] == len(self.groups) - 1
+
+    @property
     def uncut(self) -> str:
         """What of its reuse the facts promise and its forward pass here does not allow, or ""."""
         cuts = self.starts[1:]

@@ -209,6 +209,9 @@ def _read(path: Path) -> Tensor | None:
 class Forward:
     """A backbone over a data set; `open_groups` train, and the first `begin` stages, before them,
     need no gradient. Where there is an `activations` store, those of `kept_rows` are kept.
+
+    A head that is a stage of its own computes in fp32: it costs next to nothing, and what it is
+    stacked with comes to the same.
     """
 
     def __init__(
@@ -242,7 +245,8 @@ class Forward:
     def logits(self, rows: np.ndarray) -> Tensor:
         """Class scores (B, K) in fp32; gradients flow through the open groups alone."""
         with self._numerics.autocast(self._device):
-            return run_stages(self.backbone.stages[self.begin :], self._inputs(rows)).float()
+            batch = self._inputs(rows)
+        return self._scores(batch, begin=self.begin)
 
     def features(self, rows: np.ndarray) -> Tensor:
         """What the head would see of these rows: (B, width)."""
@@ -257,9 +261,15 @@ class Forward:
         """Class scores (B, K) in fp32 of images (B, 3, H, W) in 0 … 1, through all groups. An image
         that wants a gradient gets one, through frozen groups too.
         """
+        return self._scores(normalised(images, self.pixels), begin=0)
+
+    def _scores(self, batch: Tensor, *, begin: int) -> Tensor:
+        """Class scores in fp32 of what the stage `begin` sees."""
+        stages = self.backbone.stages
+        last = len(stages) - self.backbone.ends_in_head
         with self._numerics.autocast(self._device):
-            batch = normalised(images, self.pixels)
-            return run_stages(self.backbone.stages, batch).float()
+            batch = run_stages(stages[begin:last], batch)
+        return run_stages(stages[last:], batch.float())
 
     def labels(self, rows: np.ndarray) -> Tensor:
         """Class indices (B,)."""
