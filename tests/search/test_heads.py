@@ -107,16 +107,12 @@ def test_all_that_are_known_ahead_go_together(
         ("space.freeze_depth={low: 4, high: 5}",),  # some train more
         ("space.erasing={low: 0.0, high: 0.5}",),
         ("search.stop.gain=0.002",),  # it may end before them
-        ("precision=bf16",),
     ],
 )
 def test_others_are_asked_for_one_by_one(
     study: Study, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     scene = made(study, tmp_path, *options)
-    if "precision=bf16" in options:
-        setting = scene.executor.settings[-1].with_precisions({"resnet18": "bf16"})
-        scene.coordinator.configure(setting)
     searched(scene)
     assert sizes(scene) == [1] * 6
 

@@ -23,6 +23,9 @@ from tlsearch.search.runner import Queue
 from tlsearch.search.store import SEARCH, SIMILARITY
 from tlsearch.tracking.history import Earlier
 
+OF_SGD = [entry for entry in entries() if entry["optimizer"] == "sgd"]
+"""Of the portfolio what fits the only optimizer here."""
+RATES = [max(entry["lr"], 0.001) for entry in OF_SGD]  # the space's least
 HISTORY = (
     "search.start=history",
     "backbone.weights=glyphs",
@@ -87,15 +90,19 @@ def test_the_first_trials_are_what_won_the_nearest_first(scene: Make) -> None:
     near = told("near", params={"lr": 0.04}, data="d4", classes=2, train_images=8)
     made = scene(far, near)
     said = remarks(made)
-    assert said[0].endswith("first 6 trials are 2 of earlier studies and 4 of the portfolio")
+    number = len(OF_SGD)
+    words = f"first {2 + number} trials are 2 of earlier studies and {number} of the portfolio"
+    assert said[0].endswith(words)
     assert "trial 0: trial 7 of study near, MLflow run run-of-near (resnet18 on 8" in said[1]
     assert "study far" in said[2]
     rates = run(made)
     assert rates[:2] == [0.04, 0.03]
     first, *others = made.store.trials()
     assert first.start == "trial 7 of study near, MLflow run run-of-near"
-    # Those of SGD, the only optimizer here.
-    assert [row.start for row in others[1:6]] == [*(f"portfolio {n}" for n in (3, 4, 5, 7)), ""]
+    assert [row.start for row in others[1 : 2 + number]] == [
+        *(str(entry["origin"]) for entry in OF_SGD),
+        "",
+    ]
     assert made.mirror.tags["trial-0000"]["tlsearch.start"] == first.start
     (zeroth, *_) = start_record(made.store)
     assert zeroth["values"] == {"lr": 0.04}
@@ -109,7 +116,7 @@ def test_the_same_history_gives_the_same_trials_with_any_workers(scene: Make) ->
     one, three = run(scene(*earlier)), run(scene(*reversed(earlier), workers=3))
     assert one == three
     assert one[:4] == pytest.approx([0.01, 0.013, 0.016, 0.019])  # of those alike the latest
-    assert one[4:8] == [entries()[n]["lr"] for n in (2, 3, 4, 6)]  # of SGD
+    assert one[4 : 4 + len(RATES)] == RATES
 
 
 def test_without_a_portfolio_the_next_nearest_follow(scene: Make) -> None:
@@ -154,7 +161,7 @@ def test_without_earlier_studies_the_portfolio_is_tried(scene: Make) -> None:
     count = len(made.store.starts)
     assert "no earlier study found in MLflow at sqlite:///mlflow.db" in text
     assert text.endswith(f"the first trials are {count} of the portfolio")
-    assert made.store.starts[0].values["lr"] == entries()[2]["lr"]
+    assert [start.values["lr"] for start in made.store.starts] == RATES
 
 
 def test_nor_is_the_portfolio_for_a_network_without_weights(scene: Make) -> None:

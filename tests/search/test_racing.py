@@ -15,7 +15,7 @@ from tests.search.scenes import Scene
 from tests.search.test_folds import summed
 from tests.search.test_folds import told as told_of_folds
 from tlsearch.config.paths import checkpoint_path
-from tlsearch.config.portfolio import starts
+from tlsearch.config.portfolio import entries, starts
 from tlsearch.config.search_options import Racing
 from tlsearch.execution.interrupts import Interrupted
 from tlsearch.execution.messages import EpochDone, TrainDone, WorkerDied
@@ -318,6 +318,9 @@ def test_a_search_begins_with_the_portfolio(study: Study, tmp_path: Path, pruner
     scene.coordinator.carry_out(lambda: queue.next_run([SEARCH]))
     wanted = [start.values["lr"] for start in starts(config)]
     found = [row.run.params["lr"] for row in scene.store.trials()]
-    assert len(wanted) == 4  # Adam's rates are none for SGD, the only optimizer here
+    # Adam's rates are none for SGD, the only optimizer here; the space's least is 0.001.
+    rates = [entry["lr"] for entry in entries() if entry["optimizer"] == "sgd"]
+    assert wanted == [max(rate, 0.001) for rate in rates]
+    assert wanted
     assert found[: len(wanted)] == wanted
     assert len({*found}) == len(found) == 12
