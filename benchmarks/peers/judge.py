@@ -24,7 +24,7 @@ from tlsearch.execution.scheduler import Scheduler
 from tlsearch.search.baselines import baseline_run, run_of
 from tlsearch.search.store import SEARCH
 
-REDRAWS = (101, 102, 103)
+REDRAWS = (101, 102)
 """Draws of training and validation part that no search has seen."""
 
 
