@@ -218,6 +218,11 @@ def markdown(
         "0 where a policy does not get there within twice the peer's time, or falls back by more "
         f"than {100 * DIP:g} points.",
         "",
+        "A search begins with the portfolio's strategies as they are kept, rounded, so the "
+        "surrogate answers for them, which has seen the recorded ones and their luck; "
+        "`portfolio-alone` takes the recorded ones, freed of luck. What the portfolio is worth lies "
+        "between the two.",
+        "",
         "| policy | speed: median over tasks (range) | tasks reached | accuracy at the peer's end, "
         "points above it | at its own end | its whole time by the peer's |",
         "|---|---|---|---|---|---|",
