@@ -220,8 +220,8 @@ def markdown(
         "",
         "A search begins with the portfolio's strategies as they are kept, rounded, so the "
         "surrogate answers for them, which has seen the recorded ones and their luck; "
-        "`portfolio-alone` takes the recorded ones, freed of luck. What the portfolio is worth lies "
-        "between the two.",
+        "`portfolio-alone` takes the recorded ones, freed of luck. What the portfolio is worth "
+        "lies between the two.",
         "",
         "| policy | speed: median over tasks (range) | tasks reached | accuracy at the peer's end, "
         "points above it | at its own end | its whole time by the peer's |",
