@@ -157,9 +157,13 @@ def markdown(found: Found, setup: Setup, seeds: int) -> str:
         "## The same trials",
         "",
         "| task | tlsearch, s | peer, s | ratio | ratio of processor seconds | the peer's "
-        "validation accuracy less tlsearch's: mean, correlation, trials |",
-        "|---|---|---|---|---|---|",
+        "validation accuracy less tlsearch's, heads from the probe: mean, correlation, trials | "
+        "random heads |",
+        "|---|---|---|---|---|---|---|",
         *(same_row(task, pairs) for task, pairs in found.pairs.items()),
+        "",
+        "Random heads differ: tlsearch's are those of timm's `create_model`, whose weights are "
+        "drawn up to 1/√classes, the peer's those of its `reset_classifier`, up to 1/√features.",
     ]
     for peer_name in (TPE, FIRST):
         lines += ["", f"## The search against {peer_name}", ""]
@@ -177,14 +181,17 @@ def markdown(found: Found, setup: Setup, seeds: int) -> str:
 
 
 def same_row(task: str, pairs: Sequence[Pair]) -> str:
-    differences = [pair.agreement() for pair in pairs]
-    mean, correlation = (fmean(row[i] for row in differences) for i in (0, 1))
+    def agreement(head: str) -> str:
+        rows = [pair.agreement(head) for pair in pairs]
+        mean, correlation = (fmean(row[i] for row in rows) for i in (0, 1))
+        return f"{mean:+.4f}, {correlation:.3f}, {sum(row[2] for row in rows)}"
+
     return (
         f"| {task} | {spread([pair.ours['seconds'] for pair in pairs], '.0f')} "
         f"| {spread([pair.peer['seconds'] for pair in pairs], '.0f')} "
         f"| {spread([pair.ratio for pair in pairs], '.2f')} "
         f"| {spread([pair.cpu_ratio for pair in pairs], '.2f')} "
-        f"| {mean:+.4f}, {correlation:.3f}, {sum(row[2] for row in differences)} |"
+        f"| {agreement('probe')} | {agreement('random')} |"
     )
 
 

@@ -146,17 +146,19 @@ class Pair(NamedTuple):
     def cpu_ratio(self) -> float:
         return float(self.peer["cpu"] / self.ours["cpu"])
 
-    def agreement(self) -> tuple[float, float, int]:
+    def agreement(self, head: str = "") -> tuple[float, float, int]:
         """Mean difference and correlation of the values of trials that both completed, and their
-        number.
+        number; of those whose head starts so.
         """
         by_ours, by_peer = (
             {json.dumps(t["params"], sort_keys=True): t["value"] for t in side["trials"]}
             for side in self
         )
         assert by_ours.keys() == by_peer.keys(), "both sides have the same trials"
-        pairs = [(by_ours[k], by_peer[k]) for k in by_ours]
+        kept = [k for k in by_ours if json.loads(k).get("head_init", "").startswith(head)]
+        pairs = [(by_ours[k], by_peer[k]) for k in kept]
         found = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
         varies = len(found) > 1 and bool((found.std(0) > 0).all())
         correlation = float(np.corrcoef(found.T)[0, 1]) if varies else float("nan")
-        return float((found[:, 1] - found[:, 0]).mean()), correlation, len(found)
+        mean = float((found[:, 1] - found[:, 0]).mean()) if len(found) else float("nan")
+        return mean, correlation, len(found)
