@@ -1,6 +1,6 @@
 """Train the configurations of `tasks` for all their epochs and keep the curves.
 
-    python -m benchmarks.curves.record FOLDER              # an hour; goes on where it was stopped
+    python -m benchmarks.curves.record FOLDER              # hours; goes on where it was stopped
     python -m benchmarks.curves.record FOLDER --time       # minutes of a quiet core
     python -m benchmarks.curves.record FOLDER --write      # FOLDER's records -> benchmarks/curves
 
@@ -292,13 +292,18 @@ def write_all(folder: Path, tasks: Sequence[str]) -> None:
     """Write the tables of all that is recorded so far."""
     trainings: list[Any] = []
     epochs: list[Any] = []
+    about, known = machine(), tables.about(HERE, tables.TRAININGS).get("machine", "")
+    if known.startswith(about["machine"]):
+        about["machine"] = known
+    elif known:
+        about["machine"] += f"; what was kept from before: {known}"
     for name in tasks:
         rows, its_epochs = tables.trainings_of(name, recorded(folder, study(name)))
         trainings += rows
         epochs += its_epochs
         print(f"{name}: {len(rows)} trainings")
-    tables.write(HERE, tables.TRAININGS, trainings, about=machine())
-    tables.write(HERE, tables.EPOCHS, epochs, about=machine())
+    tables.write(HERE, tables.TRAININGS, trainings, about=about)
+    tables.write(HERE, tables.EPOCHS, epochs, about=about)
 
 
 def machine() -> dict[str, str]:
