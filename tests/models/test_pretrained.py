@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from tlsearch.config.schema import StudyConfig
 from tlsearch.errors import WeightsError
 from tlsearch.models.backbones import Backbone, build_backbone
-from tlsearch.models.pretrained import load_pretrained, match_state
+from tlsearch.models.pretrained import load_pretrained, match_state, study_backbone
 
 State = dict[str, Tensor]
 
@@ -50,6 +51,27 @@ def test_all_but_the_head_is_filled_in_the_types_of_the_model(classes: int) -> N
     load_pretrained(backbone, halves())
     assert state[WEIGHT].dtype == torch.float32
     assert all(torch.equal(state[k], v.to(state[k])) for k, v in halves().items())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "timm/efficientnet_lite0"])
+def test_a_new_head_is_drawn_alike_on_every_network(name: str) -> None:
+    """Some libraries draw heads of a few classes ten times as large, others of zeros."""
+    backbone = {"name": name, "weights": "none"}
+    config = StudyConfig.model_validate(
+        {"name": "x", "data": {"source": "digits", "size": 32}, "backbone": backbone}
+    )
+
+    def head(seed: int) -> Tensor:
+        before = torch.get_rng_state()
+        found = study_backbone(config, num_classes=3, dropout=0.0, seed=seed, state=None).head
+        assert torch.equal(torch.get_rng_state(), before)
+        return found.weight.detach() * found.in_features**0.5
+
+    drawn = head(1)
+    assert 0.95 < drawn.abs().max() <= 1  # as nn.Linear draws: evenly, to 1/√features
+    assert drawn.std() == pytest.approx(3**-0.5, rel=0.05)
+    assert torch.equal(drawn, head(1))
+    assert not torch.equal(drawn, head(2))
 
 
 WEIGHT = "features.0.0.weight"

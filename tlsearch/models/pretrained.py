@@ -16,6 +16,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tlsearch.config.catalog import group_of
 from tlsearch.config.paths import expanded
+from tlsearch.config.runtime import derive_seed
 from tlsearch.config.schema import StudyConfig, is_weights_file
 from tlsearch.errors import WeightsError
 from tlsearch.models.backbones import Backbone, build_backbone
@@ -177,6 +178,10 @@ def study_backbone(
 ) -> Backbone:
     """The only network of a study, with the pretrained weights `state` where there are any.
 
+    Its head is drawn as `nn.Linear` draws one, up to 1/√features, whatever the library does: of a
+    few classes some would draw it so large (timm's EfficientNets to 1/√classes) that full
+    fine-tuning loses much of what the body knew.
+
     Raises:
         RequestError: the network cannot take images of the study's size.
         WeightsError: the weights do not fit.
@@ -185,6 +190,9 @@ def study_backbone(
     found = build_backbone(
         name=name, num_classes=num_classes, image_size=size, dropout=dropout, seed=seed
     )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(seed, "head"))
+        found.head.reset_parameters()
     if state is not None:
         with _named(config):
             match = load_pretrained(found, state)
