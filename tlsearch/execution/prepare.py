@@ -16,7 +16,7 @@ from tlsearch.config.checks import step_contradictions, step_notes
 from tlsearch.config.cost import train_images
 from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import write_text
-from tlsearch.config.runtime import OnProgress, Precision
+from tlsearch.config.runtime import OnProgress, Precision, planned_workers
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.config.sources import EmbeddedSource
@@ -425,7 +425,14 @@ def _frozen_features(
     backbone.to(device, numerics.memory_format)
     pixels = pixels_for(network.config.backbone, images=data.images, labels=data.labels)
     pixels = pixels._replace(memory_format=numerics.memory_format)
-    kept = ActivationStore(folder, pixels=pixels, data_key=data.fingerprint, numerics=numerics)
+    kept = ActivationStore(
+        folder,
+        pixels=pixels,
+        data_key=data.fingerprint,
+        numerics=numerics,
+        # Workers would take as many cores, and as much memory, and do not compute yet.
+        threads=1 if device.type == "cuda" else planned_workers(network.config.workers, device="cpu"),
+    )
     features = kept.at_depth(backbone.body, np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()
 

@@ -8,6 +8,7 @@ trial that finds it and a trial that makes it compute with the same bits.
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -36,13 +37,26 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 class ActivationStore:
-    """Activations (R, …) of rows of a study's images at each depth; deletable at any time."""
+    """Activations (R, …) of rows of a study's images at each depth; deletable at any time.
 
-    def __init__(self, folder: Path, *, pixels: Pixels, data_key: str, numerics: Numerics) -> None:
+    `threads` is how many batches are computed at a time, each by a single thread of torch's, if it
+    was told so: their number does not change a bit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pixels: Pixels,
+        data_key: str,
+        numerics: Numerics,
+        threads: int = 1,
+    ) -> None:
         self._folder = folder
         self._pixels = pixels
         self._data_key = data_key
         self._numerics = numerics
+        self._threads = threads
         self._open: dict[str, Tensor] = {}
 
     def at_depth(
@@ -99,8 +113,11 @@ class ActivationStore:
     def _batches(
         self, stages: Sequence[nn.Module], rows: np.ndarray, device: torch.device
     ) -> Iterator[Tensor]:
-        for i in range(0, len(rows), BATCH_SIZE):
-            yield self._run(stages, rows[i : i + BATCH_SIZE], device)
+        batches = [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            for i in range(0, len(batches), self._threads):  # not all: whoever writes may be slow
+                some = batches[i : i + self._threads]
+                yield from pool.map(lambda batch: self._run(stages, batch, device), some)
 
 
 def run_stages(stages: Sequence[nn.Module], batch: Tensor) -> Tensor:
