@@ -146,7 +146,8 @@ def markdown(found: Found, setup: Setup, seeds: int) -> str:
         "Heads alone: [heads.md](heads.md). On recorded curves: [policies.md](policies.md).",
         "",
         "*How accuracy is known*: a search's choice at a moment is its best complete trial by "
-        "validation, at its end what its confirmation chose; before a trial is complete, chance. "
+        "validation, of tlsearch's also its best baseline, as these may win its confirmation; at "
+        "its end what that chose; before anything is complete, chance. "
         f"Each choice is trained anew on {len(REDRAWS)} draws of training and validation part that "
         "no search used, off the clock and by the same trainer for both sides; the mean test "
         "accuracy counts. Times begin with the process. *Speed* is the time of the peer's last "
@@ -161,9 +162,6 @@ def markdown(found: Found, setup: Setup, seeds: int) -> str:
         "random heads |",
         "|---|---|---|---|---|---|---|",
         *(same_row(task, pairs) for task, pairs in found.pairs.items()),
-        "",
-        "Random heads differ: tlsearch's are those of timm's `create_model`, whose weights are "
-        "drawn up to 1/√classes, the peer's those of its `reset_classifier`, up to 1/√features.",
     ]
     for peer_name in (TPE, FIRST):
         lines += ["", f"## The search against {peer_name}", ""]

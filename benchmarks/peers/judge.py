@@ -29,17 +29,20 @@ REDRAWS = (101, 102)
 
 
 def choices(record: Record) -> list[tuple[float, Record]]:
-    """What a search would have chosen from which second on: the best complete trial so far, in the
-    end what its confirmation chose.
+    """What a search would have chosen from which second on: the best complete trial or baseline so
+    far by validation, in the end what its confirmation chose.
     """
+    candidates = [
+        (one["seconds"], (one["value"], -(one["loss"] or 0.0), -number), one)
+        for number, one in enumerate([*record.get("baselines", ()), *record["trials"]])
+        if one["value"] is not None
+    ]
     best, found = None, list[tuple[float, Record]]()
-    for number, trial in sorted(enumerate(record["trials"]), key=lambda item: item[1]["seconds"]):
-        if trial["value"] is None:
-            continue
-        rank = (trial["value"], -(trial["loss"] or 0.0), -number)
+    for seconds, rank, one in sorted(candidates, key=lambda candidate: candidate[0]):
         if best is None or rank > best:
             best = rank
-            found.append((trial["seconds"], {"baseline": "", "params": trial["params"]}))
+            baseline, params = one.get("baseline", ""), one.get("params", {})
+            found.append((seconds, {"baseline": baseline, "params": params}))
     if (last := record.get("choice")) is not None:
         found.append((last["seconds"], {k: last[k] for k in ("baseline", "params")}))
     return found

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import mlflow
@@ -35,6 +36,7 @@ from tlsearch.data import dataset
 from tlsearch.data.splits import draw_splits
 from tlsearch.execution.messages import PrepareJob, Setting
 from tlsearch.execution.prepare import prepare
+from tlsearch.execution.runs import RunRow
 from tlsearch.models.weights import pretrained_state
 from tlsearch.search.confirm import choose
 from tlsearch.search.samplers import stored_values
@@ -233,6 +235,19 @@ def run_ours(task: Task, config: StudyConfig, name: str) -> Record:
             "params": dict(row.run.params),
         }
         for row in store.trials()
+    ]
+    draws: dict[str, list[RunRow]] = {}
+    for row in store.fixed_rows():
+        if row.run.role == "baseline" and row.value is not None:
+            draws.setdefault(row.run.name, []).append(row)
+    record["baselines"] = [  # the mean of a baseline's draws, known when the last of them has ended
+        {
+            "seconds": max(seconds(row.ended) for row in rows),
+            "value": fmean(row.value or 0.0 for row in rows),
+            "loss": fmean(row.val_loss for row in rows),
+            "baseline": name,
+        }
+        for name, rows in draws.items()
     ]
     choice = choose(store)
     if choice is not None:

@@ -125,6 +125,14 @@ def test_the_best_complete_trial_is_chosen_until_the_confirmation_ends() -> None
     assert [choice["baseline"] for _, choice in found] == ["", "", "", "linear_probe"]
 
 
+def test_baselines_count_until_a_trial_is_better() -> None:
+    found = record((4, 0.5), (5, 0.7))
+    probe = {"seconds": 1.0, "value": 0.6, "loss": 1.0, "baseline": "linear_probe"}
+    found["baselines"] = [probe, probe | {"seconds": 6.0, "baseline": "full_fine_tuning"}]
+    chosen = [(s, choice["baseline"], choice["params"]) for s, choice in choices(found)]
+    assert chosen == [(1.0, "linear_probe", {}), (5, "", {"number": 1})]
+
+
 def test_a_race_ends_where_the_mean_has_what_the_peer_ends_with() -> None:
     peers = [Replay((Step(0, 0.1), Step(50, 0.6), Step(100, 0.8)), 100, 0, 2)]
     ours = [

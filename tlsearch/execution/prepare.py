@@ -422,6 +422,8 @@ def _frozen_features(
         network.config, num_classes=num_classes, dropout=0.0, seed=0, state=network.state
     )
     numerics = Numerics(network.precision)
+    # Workers would take as many cores, and as much memory, and do not compute yet.
+    threads = planned_workers(network.config.workers, device="cpu")
     backbone.to(device, numerics.memory_format)
     pixels = pixels_for(network.config.backbone, images=data.images, labels=data.labels)
     pixels = pixels._replace(memory_format=numerics.memory_format)
@@ -430,8 +432,7 @@ def _frozen_features(
         pixels=pixels,
         data_key=data.fingerprint,
         numerics=numerics,
-        # Workers would take as many cores, and as much memory, and do not compute yet.
-        threads=1 if device.type == "cuda" else planned_workers(network.config.workers, device="cpu"),
+        threads=1 if device.type == "cuda" else threads,
     )
     features = kept.at_depth(backbone.body, np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()
