@@ -11,7 +11,7 @@ What is written names depths and rates in units that another network has, too.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -94,6 +94,17 @@ def chosen(regrets: np.ndarray, size: int) -> list[int]:
     return found
 
 
+def with_sgd(rows: Sequence[int]) -> list[int]:
+    """The points chosen on tasks by their places, then those that are chosen of SGD's alone: for
+    spaces without an optimizer that divides by the gradient's size, whose rates are others.
+    """
+    found = known()
+    points, regrets = points_of(found.tasks[0]), found.regrets[rows]
+    sgd = [i for i, number in enumerate(found.points) if points[number]["optimizer"] == "sgd"]
+    places = [*chosen(regrets, SIZE), *(sgd[i] for i in chosen(regrets[:, sgd], SIZE))]
+    return [found.points[place] for place in dict.fromkeys(places)]
+
+
 def others_of(task: str) -> tuple[str, ...]:
     """All tasks but those of the same images as `task`."""
     images = task.split("-")[0]
@@ -167,14 +178,13 @@ def luck(size: int = SIZE, draws: int = 200) -> list[float]:
 def content(task: str | None = None) -> dict[str, Any]:
     """All that the file holds; without what `task`, and others of its images, had to say."""
     found = known()
-    if task is None:
-        numbers, tasks = [found.points[i] for i in chosen(found.regrets, SIZE)], found.tasks
-    else:
-        numbers, tasks = left_out(task), others_of(task)
+    tasks = found.tasks if task is None else others_of(task)
+    numbers = with_sgd([found.tasks.index(name) for name in tasks])
     first = study(found.tasks[0])
     return {
         "about": "Strategies to try first, the most useful first: chosen greedily from the curves "
-        "in benchmarks/curves, each the one that lowers the mean regret over tasks the most.",
+        "in benchmarks/curves, each the one that lowers the mean regret over tasks the most; at "
+        "the end those of SGD alone, for spaces without another optimizer.",
         "command": COMMAND,
         "tasks": list(tasks),
         "points": len(found.points),

@@ -73,6 +73,13 @@ def test_none_of_it_unless_asked_for_and_none_twice(read: Read) -> None:
         read("search: {start: portfolio, sampler: grid}\nspace: {batch_size: [16, 64]}\n")
 
 
+@pytest.mark.usefixtures("made")
+def test_first_come_those_of_the_kind_of_optimizer_that_is_searched(read: Read) -> None:
+    first, second = starts(read(SPACE, "space.optimizer=adam"))
+    assert (first.values["lr"], first.origin) == (0.01, "portfolio 2")
+    assert "lr" in second.left  # SGD's rates mean nothing to Adam
+
+
 def test_the_portfolio_is_whole() -> None:
     found: dict[str, Any] = portfolio()
     assert len(found["entries"]) >= 5

@@ -13,7 +13,7 @@ from tests.search.conftest import Study
 from tests.search.fakes import setting_of
 from tests.search.scenes import Scene, steady
 from tlsearch.config.history import Record, read_record
-from tlsearch.config.portfolio import entries
+from tlsearch.config.portfolio import MOST, entries
 from tlsearch.errors import WorkError
 from tlsearch.execution.messages import Remark
 from tlsearch.search import history
@@ -23,9 +23,14 @@ from tlsearch.search.runner import Queue
 from tlsearch.search.store import SEARCH, SIMILARITY
 from tlsearch.tracking.history import Earlier
 
-OF_SGD = [entry for entry in entries() if entry["optimizer"] == "sgd"]
-"""Of the portfolio what fits the only optimizer here."""
-RATES = [max(entry["lr"], 0.001) for entry in OF_SGD]  # the space's least
+FITTING: dict[float, Any] = {}
+"""Of the portfolio what fits the only optimizer here, by the only thing searched: the rate, of
+which the space's least is 0.001.
+"""
+for _entry in entries():
+    if _entry["optimizer"] == "sgd":
+        FITTING.setdefault(max(_entry["lr"], 0.001), _entry)
+RATES, OF_SGD = list(FITTING), list(FITTING.values())
 HISTORY = (
     "search.start=history",
     "backbone.weights=glyphs",
@@ -90,7 +95,7 @@ def test_the_first_trials_are_what_won_the_nearest_first(scene: Make) -> None:
     near = told("near", params={"lr": 0.04}, data="d4", classes=2, train_images=8)
     made = scene(far, near)
     said = remarks(made)
-    number = len(OF_SGD)
+    number = min(len(OF_SGD), MOST - 2)
     words = f"first {2 + number} trials are 2 of earlier studies and {number} of the portfolio"
     assert said[0].endswith(words)
     assert "trial 0: trial 7 of study near, MLflow run run-of-near (resnet18 on 8" in said[1]
@@ -100,7 +105,7 @@ def test_the_first_trials_are_what_won_the_nearest_first(scene: Make) -> None:
     first, *others = made.store.trials()
     assert first.start == "trial 7 of study near, MLflow run run-of-near"
     assert [row.start for row in others[1 : 2 + number]] == [
-        *(str(entry["origin"]) for entry in OF_SGD),
+        *(str(entry["origin"]) for entry in OF_SGD[:number]),
         "",
     ]
     assert made.mirror.tags["trial-0000"]["tlsearch.start"] == first.start
@@ -116,7 +121,7 @@ def test_the_same_history_gives_the_same_trials_with_any_workers(scene: Make) ->
     one, three = run(scene(*earlier)), run(scene(*reversed(earlier), workers=3))
     assert one == three
     assert one[:4] == pytest.approx([0.01, 0.013, 0.016, 0.019])  # of those alike the latest
-    assert one[4 : 4 + len(RATES)] == RATES
+    assert one[4:MOST] == RATES[: MOST - 4]
 
 
 def test_without_a_portfolio_the_next_nearest_follow(scene: Make) -> None:

@@ -54,11 +54,16 @@ def entries() -> list[Entry]:
     return [{**one, ORIGIN: f"portfolio {number}"} for number, one in enumerate(found, 1)]
 
 
+def entries_for(config: "StudyConfig") -> list[Entry]:
+    """Those of the portfolio; first those whose rates mean something to the study's optimizers."""
+    return sorted(entries(), key=lambda entry: not _alike(config, entry))
+
+
 def starts(config: "StudyConfig", found: Sequence[Entry] = ()) -> list[Start]:
     """What the first trials of a search are to be, the most useful first; none where the study asks
     for none. No two are alike. A search from history starts with what was `found` for it.
     """
-    given = {"none": (), "portfolio": entries(), "history": found}[config.search.start]
+    given = {"none": (), "portfolio": entries_for(config), "history": found}[config.search.start]
     kept: list[Start] = []
     for entry in given:
         start = _placed(config, entry)
@@ -119,15 +124,20 @@ def _placed(config: "StudyConfig", entry: Entry) -> Start:
     return Start(entry, values, tuple(clipped), tuple(left))
 
 
-def _with_optimizer(config: "StudyConfig", entry: Entry) -> Entry:
-    """The entry with an optimizer that the study has. A rate is worth nothing under another kind of
-    optimizer: one that divides by the gradient's size, or one that does not.
+def _alike(config: "StudyConfig", entry: Entry) -> list[str]:
+    """The study's optimizers of the entry's kind: those that divide by the gradient's size, or SGD
+    that does not. A rate is worth nothing under the other kind.
     """
+    is_sgd = entry.get("optimizer") == "sgd"
+    return [name for name in config.space.optimizer.names if (name == "sgd") == is_sgd]
+
+
+def _with_optimizer(config: "StudyConfig", entry: Entry) -> Entry:
+    """The entry with an optimizer that the study has."""
     offered, its = config.space.optimizer.names, entry.get("optimizer")
     if its is None or its in offered:
         return entry
-    alike = [name for name in offered if (name == "sgd") == (its == "sgd")]
-    if alike:
+    if alike := _alike(config, entry):
         return {**entry, "optimizer": alike[0]}
     return {name: value for name, value in entry.items() if name not in ("optimizer", "lr")}
 

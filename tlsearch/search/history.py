@@ -21,7 +21,7 @@ from tlsearch.config.history import (
     read_record,
     unusable,
 )
-from tlsearch.config.portfolio import ORIGIN, Entry, Start, entries, starts
+from tlsearch.config.portfolio import ORIGIN, Entry, Start, entries_for, starts
 from tlsearch.config.schema import BACKBONE, StudyConfig
 from tlsearch.config.sources import source_text
 from tlsearch.errors import WorkError, hidden, shown
@@ -116,7 +116,7 @@ def settle_start(work: "Coordinator", setting: Setting) -> None:
     usable, left = sorted_out(config, here, [r for r in runs if r.study_key != store.key])
     own = [_entry(config, here, one) for one in nearest(here, usable)]
     # The portfolio is made of trainings that began at pretrained weights.
-    others = entries() if any(one.weights != "none" for one in here) else []
+    others = entries_for(config) if any(one.weights != "none" for one in here) else []
     found = starts(config, [*own[:FIRST], *others, *own[FIRST:]])
     store.note(START, [dict(start.entry) for start in found])
     for text in (*texts, *_texts(found, left, where=str(hidden(address)))):
