@@ -19,6 +19,7 @@ test accuracies is what the search had from that moment on. Each finished run is
 
 import argparse
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -110,6 +111,7 @@ class Found(NamedTuple):
     ways: Mapping[str, Way]
     overhead: Record
     steps: Mapping[str, float]
+    when: str
 
 
 def markdown(found: Found, setup: Setup, seeds: int) -> str:
@@ -136,8 +138,8 @@ def markdown(found: Found, setup: Setup, seeds: int) -> str:
         "",
         f"`python -m benchmarks.versus real --seeds {seeds} --write`: {len(tasks)} tasks, {seeds} "
         f"seeds, {PROCESSES} processors of {about['machine']}, torch {about['torch']}, Optuna "
-        f"{about['optuna']}; {setup.size} px, EfficientNet-Lite0 of ImageNet. Medians, in brackets "
-        "the range.",
+        f"{about['optuna']}; {setup.size} px, EfficientNet-Lite0 of ImageNet; {found.when}. "
+        "Medians, in brackets the range.",
         "",
         "| measure | against | to reach | found |",
         "|---|---|---|---|",
@@ -202,6 +204,13 @@ def race_row(task: str, its: Race) -> str:
     )
 
 
+def time_of(files: Sequence[Path]) -> str:
+    """When the first and the last of some runs ended."""
+    ends = sorted(file.stat().st_mtime for file in files)
+    first, last = (datetime.fromtimestamp(end, UTC) for end in (ends[0], ends[-1]))
+    return f"runs that ended from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+
+
 def in_seconds(value: float) -> str:
     return f"{value:.0f} s" if np.isfinite(value) else "never"
 
@@ -209,6 +218,24 @@ def in_seconds(value: float) -> str:
 def in_words(way: Way) -> str:
     numbers = " ".join(way.flags) or "fp32, channel by channel"
     return f"{way.processes} processes of {way.threads} threads, {numbers}"
+
+
+def pair_files(task: Task, seed: int) -> list[Path]:
+    return [record_file(task.folder, side, seed) for side in PAIR]
+
+
+def race_files(task: Task, seeds: int) -> list[Path]:
+    return [record_file(task.folder, side, seed) for side in RACE for seed in range(seeds)]
+
+
+def raced(task: Task, seeds: int) -> dict[str, Race]:
+    """A task's races against both peers; trains what is missing to judge them."""
+    records = list(map(kept, race_files(task, seeds)))
+    evaluate(task, records)
+    judge = Judge(task)
+    replays = list(map(judge.replay, records))
+    of = {side: replays[i * seeds : (i + 1) * seeds] for i, side in enumerate(RACE)}
+    return {peer: race(of[INIT], of[peer], chance=judge.chance) for peer in (TPE, FIRST)}
 
 
 def main() -> None:
@@ -236,24 +263,18 @@ def main() -> None:
     first = next(iter(tasks.values()))
     overhead = overheads(setup, first, given.overhead_trials)
     steps = step_ratios(setup, given.rounds)
-    pairs: dict[str, list[Pair]] = {}
-    races: dict[str, dict[str, Race]] = {}
-    for name, task in tasks.items():
-        records = {
-            side: [kept(record_file(task.folder, side, seed)) for seed in range(given.seeds)]
-            for side in RACE
-        }
-        pair = [kept(record_file(task.folder, s, paired[name])) for s in PAIR if name in paired]
-        if pair:
-            pairs[name] = [Pair(*pair)]
-        evaluate(task, [record for of in records.values() for record in of])
-        judge = Judge(task)
-        replays = {side: list(map(judge.replay, of)) for side, of in records.items()}
-        races[name] = {
-            peer: race(replays[INIT], replays[peer], chance=judge.chance) for peer in (TPE, FIRST)
-        }
-    ways = {name: known_way(task) for name, task in tasks.items()}
-    text = markdown(Found(pairs, races, ways, overhead, steps), setup, given.seeds)
+    pairs = {name: pair_files(tasks[name], seed) for name, seed in paired.items()}
+    files = [file for of in pairs.values() for file in of]
+    files += [file for task in tasks.values() for file in race_files(task, given.seeds)]
+    found = Found(
+        pairs={name: [Pair(*map(kept, of))] for name, of in pairs.items()},
+        races={name: raced(task, given.seeds) for name, task in tasks.items()},
+        ways={name: known_way(task) for name, task in tasks.items()},
+        overhead=overhead,
+        steps=steps,
+        when=time_of(files),
+    )
+    text = markdown(found, setup, given.seeds)
     print(text)
     if given.write:
         write_text(given.write, text)

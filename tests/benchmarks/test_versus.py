@@ -167,6 +167,7 @@ def test_the_table_says_what_was_found() -> None:
         ways=dict.fromkeys("abc", Way(2, 1, ("--channels-last",))),
         overhead={"ours": [20.0] * 10 + [30.0] * 10, "peer": [100.0, 120.0]},
         steps={"resnet18, 32 px, batch 16": 0.94, "resnet18, 32 px, batch 64": 0.98},
+        when="a day in May",
     )
     rows = markdown(found, SETUP, seeds=2).splitlines()
     measures = [
