@@ -32,6 +32,7 @@ from benchmarks.curves.landscape import Landscape, read_kept, recorded_tasks
 from benchmarks.curves.portfolio import content, portfolio_of
 from benchmarks.curves.tasks import EPOCHS, HERE
 from benchmarks.replay import Replay, Stage, one_epoch_first, replay
+from tlsearch.cli.init import CONFIRM
 from tlsearch.config import portfolio as start
 from tlsearch.config.schema import StudyConfig
 
@@ -46,7 +47,8 @@ def portfolio_one_epoch(config: StudyConfig, _seed: int) -> list[Stage]:
     return [Stage(portfolio_of(config.name), 0, 1), Stage([], 2, EPOCHS)]
 
 
-PEER = "tpe-median"
+PEER, INIT = "tpe-median", "portfolio-hyperband"
+RIVALS = (PEER, "tpe-hyperband", "asha", "random")
 PLAIN: Mapping[str, Any] = {
     "budget": {"trials": TRIALS, "epochs": EPOCHS},
     "confirm": None,
@@ -73,10 +75,15 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "racing-random": {**PLAIN, "search": {"sampler": "random", "pruner": "racing"}},
     "racing-from-2-epochs": {**PLAIN, "search": {"pruner": {"racing": {"min_resource": 2}}}},
     "portfolio-median": {**PLAIN, "search": {"pruner": "median", "start": "portfolio"}},
-    # What `tlsearch init` proposes.
-    "portfolio-hyperband": {
+    # What `tlsearch init` proposes, without and with its confirmation.
+    INIT: {
         **PLAIN,
         "search": {"sampler": "tpe", "pruner": "hyperband", "start": "portfolio"},
+    },
+    f"{INIT}-confirmed": {
+        **PLAIN,
+        "search": {"sampler": "tpe", "pruner": "hyperband", "start": "portfolio"},
+        "confirm": CONFIRM,
     },
     "portfolio-racing": {**PLAIN, "search": {"pruner": "racing", "start": "portfolio"}},
     "portfolio-racing-from-2-epochs": {
@@ -240,7 +247,7 @@ def markdown(
             f"| {policy} | {spread(speeds, '.1f')} | {sum(s > 0 for s in speeds)} of {len(tasks)} "
             f"| {spread(gains, '+.2f')} | {spread(ends, '+.2f')} | {spread(times, '.2f')} |"
         )
-    lines += ["", "## By task", ""]
+    lines += ["", *against_each(result, tasks), "", "## By task", ""]
     lines += [f"| task | {PEER}: accuracy, seconds | " + " | ".join(policies[1:]) + " |"]
     lines += ["|---" * (len(policies) + 1) + "|"]
     for task in tasks:
@@ -254,6 +261,27 @@ def markdown(
             f"| {task} | {peer.final:.4f}, {peer.seconds:.0f} | " + " | ".join(cells) + " |"
         )
     return "\n".join([*lines, "", *errors(tasks)]) + "\n"
+
+
+def against_each(result: Results, tasks: Sequence[str]) -> list[str]:
+    """What `tlsearch init` proposes against other searches, each by its own end, as a table."""
+    lines = [f"## {INIT}, which `tlsearch init` proposes, against each", ""]
+    lines += ["*Speed* as above, by the rival's own end and time.", ""]
+    lines += ["| rival | speed: median over tasks (range) | tasks reached | points above it |"]
+    lines += ["|---|---|---|---|"]
+    for rival in RIVALS:
+        speeds, gains = [], []
+        for task in tasks:
+            ours, its, peer = (result.get((name, task)) for name in (INIT, rival, PEER))
+            if ours is None or its is None or peer is None:
+                continue
+            moments = MOMENTS * peer.seconds / its.seconds
+            speeds.append(1 / reached(moments, ours.mean, its.final))
+            gains.append(100 * (ours.final - its.final))
+        if speeds:
+            won = f"{sum(speed > 0 for speed in speeds)} of {len(speeds)}"
+            lines += [f"| {rival} | {spread(speeds, '.1f')} | {won} | {spread(gains, '+.2f')} |"]
+    return lines
 
 
 def spread(values: Sequence[float], style: str) -> str:

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from benchmarks import policies
-from benchmarks.policies import PEER, POLICIES, accuracies, judged, reached
+from benchmarks.policies import (
+    INIT,
+    PEER,
+    POLICIES,
+    Judged,
+    accuracies,
+    against_each,
+    judged,
+    reached,
+)
 from benchmarks.replay import Replay, Step
 
 SEARCHES = [
@@ -36,6 +45,18 @@ def test_who_falls_back_has_not_arrived() -> None:
     assert reached(shares, np.array([0.5, 0.7, 0.7, 0.7, 0.1]), 0.7) == 0.2
     assert reached(shares, np.array([0.5, 0.6, 0.6, 0.6, 0.7]), 0.7) == 2.0
     assert math.isinf(reached(shares, np.full(5, 0.6), 0.7))
+
+
+def test_each_rival_is_met_at_its_own_end() -> None:
+    shares = policies.MOMENTS
+    ours = Judged(np.where(shares < 0.1, 0.1, 0.8), shares, shares, 2.0, 0.8)
+    peer = Judged(shares, shares, shares, 10.0, 0.7)
+    slow = Judged(shares, shares, shares, 20.0, 0.75)
+    result = {(INIT, "t"): ours, (PEER, "t"): peer, ("random", "t"): slow}
+    *_, first, second = against_each(result, ["t"])
+    speeds = [float(row.split(" | ")[1].split()[0]) for row in (first, second)]
+    assert speeds == pytest.approx([10, 20], rel=0.04)  # moments lie that far apart
+    assert first.endswith("| 1 of 1 | +10.00 (+10.00 to +10.00) |")
 
 
 def test_the_peer_is_optuna_at_its_defaults() -> None:
