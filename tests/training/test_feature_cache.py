@@ -29,7 +29,7 @@ from tlsearch.models.backbones import build_backbone
 from tlsearch.models.freezing import set_train_mode
 from tlsearch.training import feature_cache as activations
 from tlsearch.training.batches import pixel_batch
-from tlsearch.training.precision import Numerics
+from tlsearch.training.precision import Numerics, torch_threads
 
 ALL = np.arange(60)
 
@@ -89,6 +89,18 @@ def test_in_several_batches_the_rows_keep_their_order(
     whole = at(tmp_path / "whole")
     monkeypatch.setattr(activations, "BATCH_SIZE", 7)
     torch.testing.assert_close(at(tmp_path / "parts"), whole)
+
+
+@pytest.mark.parametrize("numerics", [Numerics("fp32"), Numerics("bf16")])
+def test_several_batches_at_a_time_change_no_bit(
+    numerics: Numerics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activations, "BATCH_SIZE", 7)
+    with torch_threads(1):
+        one = at(tmp_path / "one", numerics=numerics)
+        four = at(tmp_path / "four", numerics=numerics, threads=4)
+    assert torch.equal(four, one)
+    assert four.unique(dim=0).shape == four.shape  # no row twice, none in another's place
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbage", "header"])

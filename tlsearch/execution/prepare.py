@@ -16,7 +16,7 @@ from tlsearch.config.checks import step_contradictions, step_notes
 from tlsearch.config.cost import train_images
 from tlsearch.config.images import SplitConfig
 from tlsearch.config.paths import write_text
-from tlsearch.config.runtime import OnProgress, Precision, planned_workers
+from tlsearch.config.runtime import OnProgress, Precision, planned_workers, usable_cores
 from tlsearch.config.schema import StudyConfig
 from tlsearch.config.search_options import METRICS
 from tlsearch.config.sources import EmbeddedSource
@@ -48,6 +48,7 @@ from tlsearch.training.precision import (
     Numerics,
     compute_reproducibly,
     probe_precision,
+    torch_threads,
 )
 from tlsearch.training.pretrain import glyph_weights
 
@@ -422,8 +423,9 @@ def _frozen_features(
         network.config, num_classes=num_classes, dropout=0.0, seed=0, state=network.state
     )
     numerics = Numerics(network.precision)
-    # Workers would take as many cores, and as much memory, and do not compute yet.
-    threads = planned_workers(network.config.workers, device="cpu")
+    threads = 1
+    if device.type == "cpu":  # workers would take as many cores and as much memory, but wait
+        threads = min(planned_workers(network.config.workers, device="cpu"), usable_cores())
     backbone.to(device, numerics.memory_format)
     pixels = pixels_for(network.config.backbone, images=data.images, labels=data.labels)
     pixels = pixels._replace(memory_format=numerics.memory_format)
@@ -432,9 +434,10 @@ def _frozen_features(
         pixels=pixels,
         data_key=data.fingerprint,
         numerics=numerics,
-        threads=1 if device.type == "cuda" else threads,
+        threads=threads,
     )
-    features = kept.at_depth(backbone.body, np.arange(len(data.images)), device=device)
+    with torch_threads(1):
+        features = kept.at_depth(backbone.body, np.arange(len(data.images)), device=device)
     return None if features is None else features.float().numpy()
 
 

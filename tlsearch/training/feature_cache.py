@@ -39,8 +39,8 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 class ActivationStore:
     """Activations (R, …) of rows of a study's images at each depth; deletable at any time.
 
-    `threads` is how many batches are computed at a time, each by a single thread of torch's, if it
-    was told so: their number does not change a bit.
+    `threads` is how many batches are computed at a time; above 1 torch itself is to have a single
+    thread (`torch_threads`). Then their number does not change a bit.
     """
 
     def __init__(
@@ -113,11 +113,16 @@ class ActivationStore:
     def _batches(
         self, stages: Sequence[nn.Module], rows: np.ndarray, device: torch.device
     ) -> Iterator[Tensor]:
+        def run(batch: np.ndarray) -> Tensor:
+            return self._run(stages, batch, device)
+
         batches = [rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE)]
+        if self._threads == 1:
+            yield from map(run, batches)
+            return
         with ThreadPoolExecutor(self._threads) as pool:
             for i in range(0, len(batches), self._threads):  # not all: whoever writes may be slow
-                some = batches[i : i + self._threads]
-                yield from pool.map(lambda batch: self._run(stages, batch, device), some)
+                yield from pool.map(run, batches[i : i + self._threads])
 
 
 def run_stages(stages: Sequence[nn.Module], batch: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,17 @@ class Numerics:
 
 
 FP32, BF16, NCHW = Numerics("fp32"), Numerics("bf16"), Numerics("fp32 NCHW")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads of torch's for a while, also in threads begun meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def compute_reproducibly(device: torch.device) -> None:

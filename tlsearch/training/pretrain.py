@@ -8,7 +8,6 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from tlsearch.errors import WorkError
 from tlsearch.models.backbones import Backbone, build_backbone, named_groups
 from tlsearch.models.weights import damage
 from tlsearch.training.optim import is_decayed
-from tlsearch.training.precision import BF16, FP32, Numerics, bf16_is_sound
+from tlsearch.training.precision import BF16, FP32, Numerics, bf16_is_sound, torch_threads
 
 _REPORT_SECONDS = 0.5
 _UNSEEN_IMAGES = 2048
@@ -72,7 +71,7 @@ def train_source(
         seed=derive_seed(recipe.seed, "weights"),
     )
     network.to(CPU)
-    with _threads(threads), torch.random.fork_rng(devices=[]):
+    with torch_threads(threads), torch.random.fork_rng(devices=[]):
         numerics = source_numerics(network, image_size=image_size)
         torch.default_generator.manual_seed(derive_seed(recipe.seed, "dropout"))
         _train(network, recipe, image_size, numerics, on_progress)
@@ -184,16 +183,6 @@ def _unseen_font_accuracy(network: Backbone, recipe: Recipe, image_size: int) ->
         if total >= min(_UNSEEN_IMAGES, recipe.num_images):
             break
     return right / total
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def glyph_weights(
